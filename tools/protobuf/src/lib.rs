@@ -1,0 +1,32 @@
+//! Generates `protocol/generated.rs` of the library from its `.proto` file, without protoc.
+
+use std::path::{Path, PathBuf};
+
+const SERDE: &str =
+    "#[cfg_attr(feature = \"host\", derive(serde::Serialize, serde::Deserialize))]";
+
+fn library() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/running-process")
+}
+
+/// Where the generated code is checked in.
+#[must_use]
+pub fn checked_in() -> PathBuf {
+    library().join("src/broker/protocol/generated.rs")
+}
+
+/// The code that the `.proto` file stands for.
+///
+/// # Errors
+///
+/// The `.proto` file is missing or wrong, or nothing could be written to the temporary directory.
+pub fn generate() -> Result<String, Box<dyn std::error::Error>> {
+    let proto = library().join("proto");
+    let descriptors = protox::compile(["running_process.broker.v1.proto"], [&proto])?;
+    let directory = tempfile::tempdir()?;
+    prost_build::Config::new()
+        .type_attribute("running_process.broker.v1.Endpoint", SERDE)
+        .out_dir(directory.path())
+        .compile_fds(descriptors)?;
+    Ok(std::fs::read_to_string(directory.path().join("running_process.broker.v1.rs"))?)
+}
