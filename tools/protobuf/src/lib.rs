@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const SERDE: &str =
-    "#[cfg_attr(feature = \"host\", derive(serde::Serialize, serde::Deserialize))]";
+const SERDE: &str = "#[cfg_attr(feature = \"host\", derive(serde::Serialize, serde::Deserialize))]";
 
 fn library() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/running-process")

@@ -1,6 +1,36 @@
 //! The v1 wire: frames, their codec, the registry of payload protocols and endpoint names.
+//!
+//! A frame travels as `[u8 framing version][u32 little-endian body length][protobuf Frame]`. Everything here is pure;
+//! [`read_frame`] and [`write_frame`] move frames over any [`Read`](std::io::Read) and [`Write`](std::io::Write).
 
-#[allow(clippy::pedantic, missing_docs, unreachable_pub)]
+mod codec;
+mod endpoint;
+mod error;
+mod frame;
+#[allow(clippy::pedantic, unreachable_pub, unused_qualifications, reason = "written by prost-build")]
+#[rustfmt::skip]
 mod generated;
+pub(crate) mod header;
+pub mod registry;
+mod strict;
 
+pub use codec::{
+    DecodedFramed, DecodedFramedRef, encode_framed, read_frame, read_frame_with_cap, try_decode_framed,
+    try_decode_framed_ref, write_frame,
+};
+pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
+pub use error::FramingError;
+pub use frame::FrameRef;
 pub use generated::{DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, PayloadEncoding};
+pub use strict::FrameViolation;
+
+/// The framing byte: the first byte of every frame header.
+pub const ENVELOPE_VERSION: u8 = 1;
+/// The value of [`Frame::envelope_version`].
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The framing byte and the length, in bytes.
+pub const FRAME_HEADER_BYTES: usize = 5;
+/// The largest frame body, in bytes.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// The largest body of a Hello frame, in bytes.
+pub const MAX_HELLO_BYTES: usize = 64 * 1024;

@@ -1,0 +1,127 @@
+//! The identity in protobuf: both generations in one message, our own fields appended.
+
+use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, ExeDigests, IdentityError};
+use crate::broker::protocol;
+use prost::Message;
+use std::path::PathBuf;
+
+impl DaemonProcess {
+    /// The identity as the message of the wire, with the digests of both generations.
+    ///
+    /// A path that is not UTF-8 is approximated there; [`encode`](Self::encode) carries it whole.
+    #[must_use]
+    pub fn to_proto(&self) -> protocol::DaemonProcess {
+        let blake3 = self.exe_digests.blake3();
+        protocol::DaemonProcess {
+            pid: self.pid,
+            exe_path: self.exe_path.to_string_lossy().into_owned(),
+            exe_sha256: to_vec(self.exe_digests.sha256()),
+            ipc_endpoint: Some(self.ipc_endpoint.clone()),
+            started_at_unix_ms: self.started_at_unix_ms,
+            boot_id: self.boot_id.clone(),
+            idle_timeout_secs: self.idle_timeout_secs,
+            exe_hash_algorithm: blake3.map_or_else(String::new, |_| BLAKE3_ALGORITHM.to_owned()),
+            exe_hash: to_vec(blake3),
+        }
+    }
+
+    /// The identity as it travels in a probe response, byte for byte as published peers write it.
+    ///
+    /// The second generation knows no `exe_sha256` and appends it for the first one.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut message = self.to_proto();
+        let mut appended = protocol::DaemonProcess::default();
+        if !message.exe_hash.is_empty() {
+            appended.exe_sha256 = std::mem::take(&mut message.exe_sha256);
+        }
+        let extension = protocol::DaemonProcessExtension { exe_path_bytes: self.exe_path_bytes() };
+        let mut bytes = message.encode_to_vec();
+        bytes.extend(appended.encode_to_vec());
+        bytes.extend(extension.encode_to_vec());
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) or a published peer of either generation wrote.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not protobuf, or a field is missing or malformed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
+        let mut daemon = Self::try_from(protocol::DaemonProcess::decode(bytes)?)?;
+        let extension = protocol::DaemonProcessExtension::decode(bytes)?;
+        daemon.exe_path = exact_path(daemon.exe_path, extension.exe_path_bytes);
+        Ok(daemon)
+    }
+
+    /// The executable's path where UTF-8 cannot carry it; else empty.
+    pub(super) fn exe_path_bytes(&self) -> Vec<u8> {
+        #[cfg(unix)]
+        if self.exe_path.to_str().is_none() {
+            use std::os::unix::ffi::OsStrExt;
+            return self.exe_path.as_os_str().as_bytes().to_vec();
+        }
+        Vec::new()
+    }
+}
+
+/// The path that `bytes` name, or `approximate` where there are none or the platform's paths are not bytes.
+pub(super) fn exact_path(approximate: PathBuf, bytes: Vec<u8>) -> PathBuf {
+    #[cfg(unix)]
+    if !bytes.is_empty() {
+        use std::os::unix::ffi::OsStringExt;
+        return PathBuf::from(std::ffi::OsString::from_vec(bytes));
+    }
+    let _ = bytes;
+    approximate
+}
+
+impl TryFrom<protocol::DaemonProcess> for DaemonProcess {
+    type Error = IdentityError;
+
+    fn try_from(message: protocol::DaemonProcess) -> Result<Self, IdentityError> {
+        let sha256 = digest("exe_sha256", &message.exe_sha256)?;
+        let blake3 = match message.exe_hash_algorithm.as_str() {
+            BLAKE3_ALGORITHM => digest("exe_hash", &message.exe_hash)?,
+            _ => None,
+        };
+        let Some(exe_digests) = ExeDigests::from_known(sha256, blake3) else {
+            return Err(match message.exe_hash_algorithm.as_str() {
+                "" | BLAKE3_ALGORITHM => IdentityError::MissingField { field: "exe_hash" },
+                _ => IdentityError::UnknownDigestAlgorithm { algorithm: message.exe_hash_algorithm },
+            });
+        };
+        if message.pid == 0 {
+            return Err(IdentityError::MissingField { field: "pid" });
+        }
+        if message.exe_path.is_empty() {
+            return Err(IdentityError::MissingField { field: "exe_path" });
+        }
+        if message.boot_id.is_empty() {
+            return Err(IdentityError::MissingField { field: "boot_id" });
+        }
+        Ok(Self {
+            pid: message.pid,
+            exe_path: message.exe_path.into(),
+            exe_digests,
+            boot_id: message.boot_id,
+            ipc_endpoint: message
+                .ipc_endpoint
+                .ok_or(IdentityError::MissingField { field: "ipc_endpoint" })?,
+            started_at_unix_ms: message.started_at_unix_ms,
+            idle_timeout_secs: message.idle_timeout_secs,
+        })
+    }
+}
+
+fn to_vec(digest: Option<&ExeDigest>) -> Vec<u8> {
+    digest.map_or_else(Vec::new, |digest| digest.to_vec())
+}
+
+fn digest(field: &'static str, bytes: &[u8]) -> Result<Option<ExeDigest>, IdentityError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let digest = bytes.try_into().map_err(|_| IdentityError::DigestLength { field, length: bytes.len() })?;
+    Ok(Some(digest))
+}

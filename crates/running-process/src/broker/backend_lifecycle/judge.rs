@@ -1,0 +1,124 @@
+//! Compares what a daemon was expected to be with what was observed. Pure: it asks nobody.
+
+use super::identity::{DaemonProcess, ExeDigests};
+use std::fmt;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CheckKind {
+    /// The process id.
+    Pid,
+    /// The path of the executable.
+    ExePath,
+    /// What the executable contains.
+    ExeDigest,
+    /// Which boot of the machine it belongs to.
+    BootId,
+    /// Where it listens.
+    Endpoint,
+}
+
+impl fmt::Display for CheckKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Pid => "pid",
+            Self::ExePath => "executable path",
+            Self::ExeDigest => "executable digest",
+            Self::BootId => "boot id",
+            Self::Endpoint => "endpoint",
+        })
+    }
+}
+
+/// One comparison and its evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was compared.
+    pub kind: CheckKind,
+    /// The value that the caller relies on.
+    pub expected: String,
+    /// The value that was observed.
+    pub found: String,
+    /// Whether the two agree.
+    pub agrees: bool,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, expected, found, agrees } = self;
+        if *agrees {
+            write!(formatter, "{kind} is {found}")
+        } else {
+            write!(formatter, "{kind} is {found}, expected {expected}")
+        }
+    }
+}
+
+/// Every comparison of an identity that answered with the one that was expected, in a fixed order.
+///
+/// Digests are compared where both sides carry the same algorithm; two identities without a common one do not agree.
+/// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
+#[must_use]
+pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
+    let plain = |kind, expected: String, found: String| {
+        let agrees = expected == found;
+        Check { kind, expected, found, agrees }
+    };
+    vec![
+        plain(CheckKind::Pid, expected.pid.to_string(), found.pid.to_string()),
+        Check {
+            kind: CheckKind::ExePath,
+            expected: expected.exe_path.display().to_string(),
+            found: found.exe_path.display().to_string(),
+            agrees: expected.exe_path == found.exe_path,
+        },
+        compare_digests(&expected.exe_digests, &found.exe_digests),
+        plain(CheckKind::BootId, expected.boot_id.clone(), found.boot_id.clone()),
+        Check {
+            kind: CheckKind::Endpoint,
+            expected: endpoint(expected),
+            found: endpoint(found),
+            agrees: expected.ipc_endpoint == found.ipc_endpoint,
+        },
+    ]
+}
+
+fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
+    let pairs =
+        [("blake3", expected.blake3(), found.blake3()), ("sha256", expected.sha256(), found.sha256())];
+    let mut common =
+        pairs.into_iter().filter_map(|(name, expected, found)| Some((name, expected?, found?))).peekable();
+    match common.peek().copied() {
+        Some((name, first_expected, first_found)) => Check {
+            kind: CheckKind::ExeDigest,
+            expected: hex(name, first_expected),
+            found: hex(name, first_found),
+            agrees: common.all(|(_, expected, found)| expected == found),
+        },
+        None => Check {
+            kind: CheckKind::ExeDigest,
+            expected: algorithms(expected).to_owned(),
+            found: algorithms(found).to_owned(),
+            agrees: false,
+        },
+    }
+}
+
+fn algorithms(digests: &ExeDigests) -> &'static str {
+    match digests {
+        ExeDigests::Sha256(_) => "a sha256 only",
+        ExeDigests::Blake3(_) => "a blake3 only",
+        ExeDigests::Both { .. } => "sha256 and blake3",
+    }
+}
+
+fn hex(algorithm: &str, digest: &[u8]) -> String {
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+    format!("{algorithm}:{}", digits.collect::<String>())
+}
+
+fn endpoint(daemon: &DaemonProcess) -> String {
+    format!("{} at {}", daemon.ipc_endpoint.namespace_id, daemon.ipc_endpoint.path)
+}

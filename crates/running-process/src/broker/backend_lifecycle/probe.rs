@@ -1,0 +1,19 @@
+//! The identity probe: 32 random bytes ask "are you the process I was told about?", the identity answers.
+//!
+//! Both sides are values that take frames and give frames; [`handle_endpoint_probe`] and
+//! [`BackendHandle`](crate::broker::backend_handle::BackendHandle) drive them over a connection.
+
+mod client;
+mod server;
+
+pub use client::{EndpointProbeChallenge, EndpointProbeError};
+pub(crate) use server::encode_probe_reply;
+pub use server::{
+    EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
+    endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,
+};
+
+/// Length of a probe's nonce, in bytes.
+pub const PROBE_NONCE_BYTES: usize = 32;
+/// The largest body of a probe request, in bytes: the nonce, a trace context and room for fields to come.
+pub const MAX_PROBE_REQUEST_BYTES: usize = 4096;

@@ -1,0 +1,182 @@
+//! The client's side of one connection as a state machine: correlation of responses with requests.
+
+use super::buffer::FrontBuffer;
+use crate::broker::protocol::{FrameKind, FrameRef, FrameViolation, FramingError, try_decode_framed_ref};
+use std::collections::HashMap;
+
+/// Names a request that was sent on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(super) u64);
+
+/// What a daemon's bytes mean to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientEvent<'a> {
+    /// The response to the request; no other will come.
+    Response(RequestId, FrameRef<'a>),
+    /// An event of the daemon's; its request id may name a request in flight.
+    Event(FrameRef<'a>),
+    /// A request or cancel of the daemon's own.
+    Other(FrameRef<'a>),
+}
+
+/// Why a connection to a daemon cannot go on: each is the daemon's fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientConnectionError {
+    /// The bytes are not frames.
+    #[error("the daemon sent no frame")]
+    Framing(#[from] FramingError),
+    /// The frame breaks the strict rules.
+    #[error("the daemon sent a frame that cannot be used")]
+    Violation(#[from] FrameViolation),
+    /// A response to a request that was never sent.
+    #[error("the daemon answered request {got}, which was never sent")]
+    UnknownRequest {
+        /// The request id in the response.
+        got: u64,
+    },
+    /// The response is of another payload protocol than its request.
+    #[error("the daemon answered in payload protocol 0x{got:04X}, asked was 0x{expected:04X}")]
+    PayloadProtocolMismatch {
+        /// The id in the response.
+        got: u32,
+        /// The id in the request.
+        expected: u32,
+    },
+    /// The daemon ended the connection inside a frame.
+    #[error("the daemon ended the connection {buffered} bytes into a frame")]
+    Truncated {
+        /// How many bytes of the frame had come.
+        buffered: usize,
+    },
+}
+
+/// One client connection, without the connection. Requests may be in flight in any number and be answered in any order.
+///
+/// After an error the connection is dead: what follows in the stream cannot be trusted to be a frame.
+#[derive(Debug)]
+pub struct ClientConnection {
+    input: FrontBuffer,
+    output: FrontBuffer,
+    /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
+    next_id: u64,
+    /// The payload protocol of each request in flight.
+    pending: HashMap<u64, u32>,
+}
+
+impl Default for ClientConnection {
+    fn default() -> Self {
+        // Zero is what a peer that does not correlate sends.
+        Self {
+            input: FrontBuffer::default(),
+            output: FrontBuffer::default(),
+            next_id: 1,
+            pending: HashMap::new(),
+        }
+    }
+}
+
+impl ClientConnection {
+    /// A connection on which nothing has been sent.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a request to the output.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`]; nothing was appended and nothing is in flight then.
+    pub fn send_request(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<RequestId, FramingError> {
+        let id = self.next_id;
+        FrameRef::request(payload_protocol, id, payload).encode_framed(self.output.tail())?;
+        self.next_id += 1;
+        self.pending.insert(id, payload_protocol);
+        Ok(RequestId(id))
+    }
+
+    /// Gives a request up and tells the daemon so; a response that comes all the same is dropped.
+    ///
+    /// Does nothing if the response has come already.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: a cancel frame is a few bytes.
+    pub fn cancel(&mut self, request: RequestId) -> Result<(), FramingError> {
+        let Some(payload_protocol) = self.pending.remove(&request.0) else { return Ok(()) };
+        FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(payload_protocol, request.0, &[]) }
+            .encode_framed(self.output.tail())
+    }
+
+    /// Whether the response to `request` is still to come.
+    #[must_use]
+    pub fn is_pending(&self, request: RequestId) -> bool {
+        self.pending.contains_key(&request.0)
+    }
+
+    /// Takes what arrived.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.input.tail().extend_from_slice(bytes);
+    }
+
+    /// The daemon will send nothing more.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientConnectionError::Truncated`] if it stopped inside a frame.
+    pub fn receive_eof(&self) -> Result<(), ClientConnectionError> {
+        match self.input.len() {
+            0 => Ok(()),
+            buffered => Err(ClientConnectionError::Truncated { buffered }),
+        }
+    }
+
+    /// What comes next, or `None` until more arrives.
+    ///
+    /// # Errors
+    ///
+    /// The daemon broke the rules; the connection is dead.
+    pub fn next_event(&mut self) -> Result<Option<ClientEvent<'_>>, ClientConnectionError> {
+        self.input.reclaim();
+        let (buffer, mut front) = self.input.front();
+        let mut rest = buffer;
+        while let Some(decoded) = try_decode_framed_ref(rest)? {
+            rest = &rest[decoded.consumed..];
+            front.consume(decoded.consumed);
+            let frame = decoded.frame;
+            match frame.check_strict()? {
+                FrameKind::Response => match self.pending.remove(&frame.request_id) {
+                    Some(expected) if expected == frame.payload_protocol => {
+                        return Ok(Some(ClientEvent::Response(RequestId(frame.request_id), frame)));
+                    }
+                    Some(expected) => {
+                        let got = frame.payload_protocol;
+                        return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
+                    }
+                    // Late: its request was given up.
+                    None if (1..self.next_id).contains(&frame.request_id) => {}
+                    None => return Err(ClientConnectionError::UnknownRequest { got: frame.request_id }),
+                },
+                FrameKind::Event => return Ok(Some(ClientEvent::Event(frame))),
+                FrameKind::Request | FrameKind::Cancel => return Ok(Some(ClientEvent::Other(frame))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What waits to be written to the daemon.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.as_slice()
+    }
+
+    /// `length` bytes of the output were written.
+    ///
+    /// # Panics
+    ///
+    /// `length` is more than the output holds.
+    pub fn output_written(&mut self, length: usize) {
+        self.output.consume(length);
+    }
+}

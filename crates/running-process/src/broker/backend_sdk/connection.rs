@@ -1,0 +1,294 @@
+//! The daemon's side of one connection as a state machine: bytes and time in, events, bytes and a deadline out.
+
+mod config;
+mod event;
+
+pub use config::{ConnectionConfig, Reclassify};
+pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
+
+use super::buffer::FrontBuffer;
+use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
+use crate::broker::protocol::header::complete_body;
+use crate::broker::protocol::{FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, try_decode_framed_ref};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Which wire the connection speaks, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Nothing has been classified yet.
+    Undecided,
+    /// At least one frame has come.
+    Framed,
+    /// Handed over, ended or failed: there are no more events.
+    Over,
+}
+
+/// One connection of a daemon, without the connection: any runtime, or none, drives it.
+///
+/// ```no_run
+/// # use running_process::broker::backend_sdk::*;
+/// # use std::{io::{Read, Write}, sync::Arc, time::Instant};
+/// # fn drive<F: Fn(&[u8]) -> LegacyClassification>(mux: Arc<BackendEndpointMux<F>>, mut socket: impl Read + Write)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let mut connection = Connection::new(mux, ConnectionConfig::default(), Instant::now());
+/// let mut bytes = [0; 16 * 1024];
+/// loop {
+///     while let Some(event) = connection.next_event()? {
+///         match event {
+///             ConnectionEvent::Request(mut request) => {
+///                 let reply = request.payload().to_ascii_uppercase();
+///                 request.respond(&reply)?;
+///             }
+///             ConnectionEvent::Legacy(buffered) => todo!("the old decoder starts with {buffered:?}"),
+///             ConnectionEvent::Closed => return Ok(()),
+///             _ => {} // a probe was answered, or nothing that this daemon waits for
+///         }
+///     }
+///     socket.write_all(connection.output())?;
+///     connection.output_written(connection.output().len(), Instant::now());
+///     match socket.read(&mut bytes)? { // a real driver waits no longer than connection.deadline()
+///         0 => connection.receive_eof(),
+///         length => connection.receive(&bytes[..length], Instant::now()),
+///     }
+/// }
+/// # }
+/// ```
+///
+/// **The guarantee:** the events are a function of the bytes; how they were cut into reads changes nothing. Every byte
+/// received is consumed by exactly one frame, probe or hand-over, or is still held when an error ends the connection.
+/// Work is linear in the bytes received, memory follows the bytes held.
+#[derive(Debug)]
+pub struct Connection<F> {
+    mux: Arc<BackendEndpointMux<F>>,
+    config: ConnectionConfig,
+    input: FrontBuffer,
+    output: FrontBuffer,
+    lane: Lane,
+    eof: bool,
+    /// A deadline has passed: the next event settles what was waited for.
+    expired: bool,
+    /// `input` starts with a complete frame that the detector wants more bytes for.
+    held_back: bool,
+    opened: Instant,
+    last_received: Instant,
+    /// When the last byte came or went.
+    last_activity: Instant,
+    /// When the message at the front of `input` began to arrive; meaningful while `input` holds something.
+    message_began: Instant,
+}
+
+impl<F> Connection<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// A connection that was accepted at `now`.
+    pub fn new(mux: Arc<BackendEndpointMux<F>>, config: ConnectionConfig, now: Instant) -> Self {
+        Self {
+            mux,
+            config,
+            input: FrontBuffer::default(),
+            output: FrontBuffer::default(),
+            lane: Lane::Undecided,
+            eof: false,
+            expired: false,
+            held_back: false,
+            opened: now,
+            last_received: now,
+            last_activity: now,
+            message_began: now,
+        }
+    }
+
+    /// Takes what arrived at `now`.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        if self.input.is_empty() {
+            self.message_began = now;
+        }
+        self.input.tail().extend_from_slice(bytes);
+        self.last_received = now;
+        self.last_activity = now;
+        self.expired = false;
+    }
+
+    /// The peer will send nothing more.
+    pub fn receive_eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// Takes the time. Past the [`deadline`](Self::deadline), the next event settles what was waited for.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expired = self.deadline().is_some_and(|deadline| deadline <= now);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing arrives before; `None` is never.
+    ///
+    /// Holds once [`next_event`](Self::next_event) has returned `None`, until something arrives or is written.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.held_back {
+            return self.last_received.checked_add(self.config.undecided_frame);
+        }
+        match self.waiting_for()? {
+            WaitingFor::FirstMessage => self.opened.checked_add(self.config.first_message),
+            WaitingFor::RestOfMessage => self.message_began.checked_add(self.config.message),
+            WaitingFor::NextMessage => self.last_activity.checked_add(self.config.idle?),
+        }
+    }
+
+    fn waiting_for(&self) -> Option<WaitingFor> {
+        match self.lane {
+            Lane::Undecided => Some(WaitingFor::FirstMessage),
+            Lane::Framed if self.input.is_empty() => Some(WaitingFor::NextMessage),
+            Lane::Framed => Some(WaitingFor::RestOfMessage),
+            Lane::Over => None,
+        }
+    }
+
+    /// What comes next, or `None` until more arrives.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
+    pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.input.reclaim();
+        if self.lane == Lane::Over {
+            return Ok(None);
+        }
+        let frame = match self.next_wire() {
+            LegacyClassification::Legacy => {
+                self.lane = Lane::Over;
+                return Ok(Some(ConnectionEvent::Legacy(self.input.take())));
+            }
+            LegacyClassification::NeedMoreBytes => false,
+            LegacyClassification::NotLegacy => {
+                let complete =
+                    complete_body(self.input.as_slice(), MAX_FRAME_BYTES).map(|body| body.is_some());
+                complete.map_err(|error| self.fail(MuxError::Framing(error)))?
+            }
+        };
+        if frame { self.next_frame() } else { self.wait() }
+    }
+
+    /// The wire of the message at the front of the input. Settles what the detector leaves open once no more bytes
+    /// will come, or none have come for long enough: a complete frame is a frame, anything else is legacy.
+    fn next_wire(&mut self) -> LegacyClassification {
+        let buffer = self.input.as_slice();
+        let asked = self.lane == Lane::Undecided || self.config.reclassify == Reclassify::EveryMessage;
+        self.held_back = false;
+        if buffer.is_empty() {
+            return LegacyClassification::NeedMoreBytes;
+        }
+        if !asked {
+            return LegacyClassification::NotLegacy;
+        }
+        match self.mux.classify(buffer) {
+            LegacyClassification::NeedMoreBytes if self.eof || self.expired => {
+                self.expired = false;
+                match try_decode_framed_ref(buffer) {
+                    Ok(Some(_)) => LegacyClassification::NotLegacy,
+                    _ => LegacyClassification::Legacy,
+                }
+            }
+            LegacyClassification::NeedMoreBytes => {
+                self.held_back = matches!(complete_body(buffer, MAX_FRAME_BYTES), Ok(Some(_)));
+                LegacyClassification::NeedMoreBytes
+            }
+            decided => decided,
+        }
+    }
+
+    /// Takes the complete frame at the front of the input.
+    fn next_frame(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.lane = Lane::Framed;
+        self.expired = false;
+        self.message_began = self.last_received;
+        let strict = self.config.strict;
+        let (buffer, mut front) = self.input.front();
+        let judged =
+            self.mux.poll_framed(buffer).map_err(ConnectionError::from).and_then(|poll| match poll {
+                MuxPollRef::Payload { frame, .. } if strict => {
+                    frame.check_strict().map(|_| poll).map_err(ConnectionError::from)
+                }
+                _ => Ok(poll),
+            });
+        match judged {
+            Ok(MuxPollRef::Payload { frame, consumed }) => {
+                front.consume(consumed);
+                Ok(Some(match FrameKind::try_from(frame.kind) {
+                    Ok(FrameKind::Request) => {
+                        ConnectionEvent::Request(Request { frame, output: &mut self.output })
+                    }
+                    Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
+                    Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
+                    Ok(FrameKind::Cancel) => ConnectionEvent::Cancel(frame),
+                    Err(_) => ConnectionEvent::UnknownKind(frame),
+                }))
+            }
+            Ok(MuxPollRef::Probe { probe, consumed }) => {
+                front.consume(consumed);
+                self.mux.answer(&probe, self.output.tail()).map_err(MuxError::Framing)?;
+                Ok(Some(ConnectionEvent::ProbeAnswered))
+            }
+            Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => Ok(None),
+            Err(error) => {
+                self.lane = Lane::Over;
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing is complete: waits, unless there is nothing to wait for any more.
+    fn wait(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        let buffered = self.input.len();
+        if self.eof && buffered == 0 {
+            self.lane = Lane::Over;
+            return Ok(Some(ConnectionEvent::Closed));
+        }
+        if self.eof {
+            return Err(self.fail(ConnectionError::Truncated { buffered }));
+        }
+        match self.waiting_for() {
+            Some(waiting_for) if self.expired => Err(self.fail(ConnectionError::TimedOut { waiting_for })),
+            _ => Ok(None),
+        }
+    }
+
+    fn fail(&mut self, error: impl Into<ConnectionError>) -> ConnectionError {
+        self.lane = Lane::Over;
+        error.into()
+    }
+
+    /// Appends a frame to the output: a response that took longer, an event, or a request of the daemon's own.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`]; nothing was appended then.
+    pub fn send(&mut self, frame: &FrameRef<'_>) -> Result<(), FramingError> {
+        frame.encode_framed(self.output.tail())
+    }
+
+    /// What waits to be written to the peer.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.as_slice()
+    }
+
+    /// `length` bytes of the output were written at `now`.
+    ///
+    /// # Panics
+    ///
+    /// `length` is more than the output holds.
+    pub fn output_written(&mut self, length: usize, now: Instant) {
+        self.output.consume(length);
+        if length > 0 {
+            self.last_activity = now;
+        }
+    }
+
+    /// How many received bytes no event has consumed yet.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.input.len()
+    }
+}

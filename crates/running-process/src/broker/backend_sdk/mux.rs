@@ -1,0 +1,260 @@
+//! The mux: tells a daemon's three kinds of traffic apart, as a pure function of the read buffer.
+
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::probe::{
+    EndpointProbeRequestRef, EndpointProbeServerError, encode_probe_reply,
+};
+use crate::broker::protocol::header::complete_body;
+use crate::broker::protocol::registry::{BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, is_first_party};
+use crate::broker::protocol::{
+    ENVELOPE_VERSION, FRAME_HEADER_BYTES, Frame, FrameRef, FramingError, MAX_FRAME_BYTES,
+};
+use std::fmt;
+
+/// What a daemon's own detector says of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegacyClassification {
+    /// The bytes are the daemon's legacy wire.
+    Legacy,
+    /// They are not; the mux goes on.
+    NotLegacy,
+    /// Too few bytes to tell.
+    NeedMoreBytes,
+}
+
+/// What the start of a read buffer is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MuxPoll {
+    /// Not enough has arrived to tell; read more and poll the whole buffer again.
+    NeedMoreBytes,
+    /// The connection speaks the legacy wire; nothing was consumed.
+    Legacy,
+    /// An identity probe; write `reply` and drop `consumed` bytes from the buffer.
+    ProbeAnswered {
+        /// The framed answer, ready to be written.
+        reply: Vec<u8>,
+        /// Bytes that the probe took; `consumed <= buffer.len()`.
+        consumed: usize,
+    },
+    /// A frame for the daemon, of any kind; drop `consumed` bytes from the buffer.
+    Payload {
+        /// The frame.
+        frame: Frame,
+        /// Bytes that the frame took; `consumed <= buffer.len()`.
+        consumed: usize,
+    },
+}
+
+/// [`MuxPoll`] whose frames still lie in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MuxPollRef<'a> {
+    /// As [`MuxPoll::NeedMoreBytes`].
+    NeedMoreBytes,
+    /// As [`MuxPoll::Legacy`].
+    Legacy,
+    /// A valid identity probe; [`BackendEndpointMux::answer`] it and drop `consumed` bytes from the buffer.
+    Probe {
+        /// What to answer.
+        probe: EndpointProbeRequestRef<'a>,
+        /// Bytes that the probe took; `consumed <= buffer.len()`.
+        consumed: usize,
+    },
+    /// As [`MuxPoll::Payload`].
+    Payload {
+        /// The frame.
+        frame: FrameRef<'a>,
+        /// Bytes that the frame took; `consumed <= buffer.len()`.
+        consumed: usize,
+    },
+}
+
+/// Why a connection cannot go on. Each is the peer's fault and fatal to that connection, and only to it.
+#[derive(Debug, thiserror::Error)]
+pub enum MuxError {
+    /// The bytes claim to be a frame and are none.
+    #[error("not a frame")]
+    Framing(#[from] FramingError),
+    /// The frame claims to be an identity probe and is none.
+    #[error("malformed identity probe")]
+    MalformedProbe(#[from] EndpointProbeServerError),
+    /// A payload protocol of the wire itself, which no daemon serves.
+    #[error("payload protocol 0x{payload_protocol:04X} is first-party and not served by a daemon")]
+    UnexpectedFirstPartyFrame {
+        /// The id in the frame.
+        payload_protocol: u32,
+    },
+    /// A payload protocol that this daemon did not list.
+    #[error("payload protocol 0x{payload_protocol:04X} is not served by this daemon")]
+    UnservedPayloadProtocol {
+        /// The id in the frame.
+        payload_protocol: u32,
+    },
+}
+
+/// Tells legacy traffic, identity probes and payload frames apart.
+///
+/// Immutable and cheap to share behind an `Arc`: one serves every connection of a daemon.
+///
+/// # The buffer contract
+///
+/// [`poll`](Self::poll) looks at everything that a connection has sent and that was not consumed yet:
+///
+/// - [`NeedMoreBytes`](MuxPoll::NeedMoreBytes): append what arrives next, poll again. Costs the same however much of a
+///   frame has arrived.
+/// - [`Legacy`](MuxPoll::Legacy): nothing was consumed; hand the connection with the whole buffer to the old decoder.
+/// - [`ProbeAnswered`](MuxPoll::ProbeAnswered): write `reply`, drop `consumed` bytes, poll the rest.
+/// - [`Payload`](MuxPoll::Payload): serve `frame`, drop `consumed` bytes, poll the rest.
+/// - [`MuxError`]: drop the connection.
+///
+/// **The guarantee:** the answer is a function of the bytes alone. However they were cut into reads, the same sequence
+/// of answers comes out; `poll` performs no I/O, consumes nothing and never panics.
+///
+/// The equivalent loop:
+///
+/// ```
+/// use running_process::broker::backend_sdk::{BackendEndpointMux, LegacyClassification, MuxPoll};
+/// use running_process::broker::protocol::{self, Frame, encode_framed};
+/// # let daemon = protocol::DaemonProcess {
+/// #     pid: 7, exe_path: "/bin/d".into(), exe_sha256: vec![0; 32], boot_id: "b".into(),
+/// #     ipc_endpoint: Some(protocol::Endpoint::unix_socket("demo", "/run/demo.sock")?),
+/// #     ..Default::default()
+/// # };
+/// # let daemon = daemon.try_into()?;
+/// const CACHE: u32 = 0xF00D;
+/// let mux = BackendEndpointMux::new(daemon, &[CACHE], |_: &[u8]| LegacyClassification::NotLegacy);
+///
+/// let wire = encode_framed(&Frame::request(CACHE, b"ping".to_vec()))?;
+/// let mut reads = wire.chunks(3); // the connection, three bytes at a time
+/// let mut buffer = Vec::new();
+/// let served = loop {
+///     match mux.poll(&buffer)? {
+///         MuxPoll::NeedMoreBytes => buffer.extend_from_slice(reads.next().expect("the client hung up")),
+///         MuxPoll::Legacy => unreachable!("hand connection and buffer to the old decoder"),
+///         MuxPoll::ProbeAnswered { reply, consumed } => {
+///             // write_all(&reply)
+///             buffer.drain(..consumed);
+///         }
+///         MuxPoll::Payload { frame, consumed } => {
+///             buffer.drain(..consumed);
+///             break frame;
+///         }
+///     }
+/// };
+/// assert_eq!(served.payload, b"ping");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [`Connection`](super::Connection) is this loop as a state machine, with deadlines and a buffer that drops what was
+/// consumed in linear time.
+pub struct BackendEndpointMux<F> {
+    daemon: DaemonProcess,
+    /// `daemon`, encoded once for every probe to come.
+    identity: Box<[u8]>,
+    served: Box<[u32]>,
+    detector: F,
+}
+
+impl<F> BackendEndpointMux<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// A mux for `daemon`, which serves the payload protocols `served` and whose legacy wire `detector` recognizes.
+    ///
+    /// A first-party id in `served` has no effect: such frames are refused all the same.
+    pub fn new(daemon: DaemonProcess, served: &[u32], detector: F) -> Self {
+        let identity = daemon.encode().into_boxed_slice();
+        Self { daemon, identity, served: served.into(), detector }
+    }
+
+    /// The identity that probes are answered with.
+    pub fn daemon(&self) -> &DaemonProcess {
+        &self.daemon
+    }
+
+    /// Tells what the start of `buffer` is; the type's documentation has the contract.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot go on; see [`MuxError`].
+    pub fn poll(&self, buffer: &[u8]) -> Result<MuxPoll, MuxError> {
+        Ok(match self.poll_ref(buffer)? {
+            MuxPollRef::NeedMoreBytes => MuxPoll::NeedMoreBytes,
+            MuxPollRef::Legacy => MuxPoll::Legacy,
+            MuxPollRef::Probe { probe, consumed } => {
+                let mut reply = Vec::new();
+                self.answer(&probe, &mut reply)?;
+                MuxPoll::ProbeAnswered { reply, consumed }
+            }
+            MuxPollRef::Payload { frame, consumed } => MuxPoll::Payload { frame: frame.to_frame(), consumed },
+        })
+    }
+
+    /// [`poll`](Self::poll) without copying or allocating.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    #[inline]
+    pub fn poll_ref<'a>(&self, buffer: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
+        match self.classify(buffer) {
+            LegacyClassification::Legacy => Ok(MuxPollRef::Legacy),
+            LegacyClassification::NeedMoreBytes => Ok(MuxPollRef::NeedMoreBytes),
+            LegacyClassification::NotLegacy => self.poll_framed(buffer),
+        }
+    }
+
+    /// Which wire the start of `buffer` is: the detector's word, and legacy is also what cannot be a frame.
+    #[inline]
+    pub(super) fn classify(&self, buffer: &[u8]) -> LegacyClassification {
+        let Some(first) = buffer.first() else { return LegacyClassification::NeedMoreBytes };
+        match (self.detector)(buffer) {
+            LegacyClassification::NotLegacy if *first != ENVELOPE_VERSION => LegacyClassification::Legacy,
+            classification => classification,
+        }
+    }
+
+    /// [`poll_ref`](Self::poll_ref) for a connection that is known to be framed: the detector is not asked, and a
+    /// first byte that is not the framing byte is an error. Never yields [`MuxPollRef::Legacy`].
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    #[inline]
+    pub fn poll_framed<'a>(&self, buffer: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
+        let Some(body) = complete_body(buffer, MAX_FRAME_BYTES)? else {
+            return Ok(MuxPollRef::NeedMoreBytes);
+        };
+        let frame = FrameRef::decode(body).map_err(FramingError::Decode)?;
+        let consumed = FRAME_HEADER_BYTES + body.len();
+        let payload_protocol = frame.payload_protocol;
+        if payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
+            let probe = EndpointProbeRequestRef::validate(frame, body.len())?;
+            Ok(MuxPollRef::Probe { probe, consumed })
+        } else if is_first_party(payload_protocol) {
+            Err(MuxError::UnexpectedFirstPartyFrame { payload_protocol })
+        } else if !self.served.contains(&payload_protocol) {
+            Err(MuxError::UnservedPayloadProtocol { payload_protocol })
+        } else {
+            Ok(MuxPollRef::Payload { frame, consumed })
+        }
+    }
+
+    /// Appends the framed reply to `probe` to `out`; allocates only if `out` has to grow.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`] if this daemon's identity does not fit a frame.
+    pub fn answer(&self, probe: &EndpointProbeRequestRef<'_>, out: &mut Vec<u8>) -> Result<(), FramingError> {
+        encode_probe_reply(probe, &self.identity, out)
+    }
+}
+
+impl<F> fmt::Debug for BackendEndpointMux<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("BackendEndpointMux")
+            .field("daemon", &self.daemon)
+            .field("served", &self.served)
+            .finish_non_exhaustive()
+    }
+}
