@@ -1,3 +1,206 @@
-//! A verified connection to a live daemon.
+//! A probed connection to a live daemon.
 
 pub use super::backend_lifecycle::identity::DaemonProcess;
+
+use super::backend_lifecycle::judge::compare;
+use super::backend_lifecycle::probe::{
+    DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint,
+};
+use super::backend_sdk::{FrameClient, LocalStream};
+use super::protocol::Endpoint;
+use crate::sys::ProcessHandle;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long [`BackendHandle::force_kill`] waits for the killed process to end. Only a process that the kernel itself
+/// holds (uninterruptible sleep) takes longer than an instant.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A daemon that answered a probe with the expected identity, the connection on which it did, and a reference to its
+/// process that does not pass on to another process when the pid is used again.
+///
+/// What it claims: at the time of the probe a process answered on this connection with the recorded pid, executable,
+/// boot and endpoint, and a process with that pid was alive before and after. The answer is public data: a process that
+/// replays it on the daemon's own socket path while the daemon lives is not told apart.
+#[derive(Debug)]
+pub struct BackendHandle {
+    /// The name that the caller gave to the service.
+    pub service_name: String,
+    /// The version that the caller gave to the service.
+    pub service_version: String,
+    /// The identity that was expected and that answered.
+    pub daemon_process: DaemonProcess,
+    process: ProcessHandle,
+    stream: LocalStream,
+}
+
+/// Why there is no handle, or why the daemon could not be stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendHandleError {
+    /// The daemon could not be probed or is another one.
+    #[error("daemon is not usable")]
+    Probe(#[from] ProbeError),
+    /// The operating system refused to signal the process or to wait for it.
+    #[error("process {pid} could not be {operation}")]
+    Process {
+        /// The daemon's pid.
+        pid: u32,
+        /// What was tried.
+        operation: &'static str,
+        /// What the operating system said; [`io::ErrorKind::Unsupported`] where the platform has no such signal.
+        source: io::Error,
+    },
+    /// The process was asked to end and still runs.
+    #[error("process {pid} still runs after {} ms", waited.as_millis())]
+    ShutdownTimeout {
+        /// The daemon's pid.
+        pid: u32,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl BackendHandle {
+    /// Probes the daemon `expected` at `endpoint`, for at most [`DEFAULT_PROBE_TIMEOUT`]. `service_name` and
+    /// `service_version` are the caller's own labels.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendHandleError::Probe`] says why the daemon is not usable: gone, not connectable, silent, or another one.
+    pub fn probe_with_service(
+        service_name: impl Into<String>,
+        service_version: impl Into<String>,
+        endpoint: &Endpoint,
+        expected: &DaemonProcess,
+    ) -> Result<Self, BackendHandleError> {
+        let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
+        Self::probe_before(service_name, service_version, endpoint, expected, deadline)
+    }
+
+    /// [`probe_with_service`](Self::probe_with_service) with a deadline of the caller's, which covers everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe_with_service`](Self::probe_with_service).
+    pub fn probe_before(
+        service_name: impl Into<String>,
+        service_version: impl Into<String>,
+        endpoint: &Endpoint,
+        expected: &DaemonProcess,
+        deadline: Instant,
+    ) -> Result<Self, BackendHandleError> {
+        if *endpoint != expected.ipc_endpoint {
+            return Err(ProbeError::EndpointMismatch {
+                asked: endpoint.path.clone(),
+                recorded: expected.ipc_endpoint.path.clone(),
+            }
+            .into());
+        }
+        let pid = expected.pid;
+        let process = ProcessHandle::open(pid)
+            .map_err(|source| ProbeError::NotInspectable { pid, source })?
+            .ok_or(ProbeError::Gone { pid })?;
+        let stream = probe_expected(expected, &process, deadline)?;
+        Ok(Self {
+            service_name: service_name.into(),
+            service_version: service_version.into(),
+            daemon_process: expected.clone(),
+            process,
+            stream,
+        })
+    }
+
+    /// [`probe_with_service`](Self::probe_with_service) without labels and without the reason.
+    #[must_use]
+    pub fn probe(endpoint: &Endpoint, expected: &DaemonProcess) -> Option<Self> {
+        Self::probe_with_service("", "", endpoint, expected).ok()
+    }
+
+    /// Whether the daemon's process has not exited; `false` also if the operating system does not tell.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        matches!(self.process.has_exited(), Ok(false))
+    }
+
+    /// Another connection to the daemon, probed anew. Nothing else has been said on it, so that either wire of the
+    /// daemon may follow.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe_with_service`](Self::probe_with_service).
+    pub fn connect(&self) -> Result<LocalStream, BackendHandleError> {
+        let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
+        Ok(probe_expected(&self.daemon_process, &self.process, deadline)?)
+    }
+
+    /// The connection that was probed.
+    #[must_use]
+    pub fn into_stream(self) -> LocalStream {
+        self.stream
+    }
+
+    /// A client on the connection that was probed.
+    #[must_use]
+    pub fn into_client(self) -> FrameClient {
+        FrameClient::from_stream(self.stream)
+    }
+
+    /// Asks the daemon's process to end (SIGTERM) and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendHandleError::ShutdownTimeout`] if it still runs after `timeout`.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Windows has no such signal for a process without a console: the error is [`io::ErrorKind::Unsupported`].
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), BackendHandleError> {
+        self.process.terminate().map_err(self.process_error("asked to end"))?;
+        self.wait_exit(timeout)
+    }
+
+    /// Kills the daemon's process and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses, or the process does not end although it was killed.
+    pub fn force_kill(&self) -> Result<(), BackendHandleError> {
+        self.process.kill().map_err(self.process_error("killed"))?;
+        self.wait_exit(KILL_TIMEOUT)
+    }
+
+    fn wait_exit(&self, timeout: Duration) -> Result<(), BackendHandleError> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.process.wait_exit(deadline).map_err(self.process_error("waited for"))? {
+            true => Ok(()),
+            false => {
+                Err(BackendHandleError::ShutdownTimeout { pid: self.process.pid(), waited: timeout })
+            }
+        }
+    }
+
+    fn process_error(&self, operation: &'static str) -> impl FnOnce(io::Error) -> BackendHandleError {
+        let pid = self.process.pid();
+        move |source| BackendHandleError::Process { pid, operation, source }
+    }
+}
+
+/// A new connection to `expected`, which answered a probe on it while `process` was alive.
+fn probe_expected(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    deadline: Instant,
+) -> Result<LocalStream, ProbeError> {
+    let ProbedEndpoint { identity, stream } = probe_endpoint(&expected.ipc_endpoint, deadline)?;
+    let checks = compare(expected, &identity);
+    if checks.iter().any(|check| !check.agrees) {
+        return Err(IdentityMismatch { checks }.into());
+    }
+    let pid = expected.pid;
+    match process.has_exited() {
+        Ok(false) => Ok(stream),
+        Ok(true) => Err(ProbeError::Gone { pid }),
+        Err(source) => Err(ProbeError::NotInspectable { pid, source }),
+    }
+}

@@ -17,6 +17,10 @@ pub enum CheckKind {
     BootId,
     /// Where it listens.
     Endpoint,
+    /// Whether the operating system knows a live process of that pid.
+    Alive,
+    /// Whether the record is from the boot that this machine is in.
+    CurrentBoot,
 }
 
 impl fmt::Display for CheckKind {
@@ -27,6 +31,8 @@ impl fmt::Display for CheckKind {
             Self::ExeDigest => "executable digest",
             Self::BootId => "boot id",
             Self::Endpoint => "endpoint",
+            Self::Alive => "process",
+            Self::CurrentBoot => "current boot",
         })
     }
 }
@@ -42,6 +48,13 @@ pub struct Check {
     pub found: String,
     /// Whether the two agree.
     pub agrees: bool,
+}
+
+impl Check {
+    fn of(kind: CheckKind, expected: String, found: String) -> Self {
+        let agrees = expected == found;
+        Self { kind, expected, found, agrees }
+    }
 }
 
 impl fmt::Display for Check {
@@ -61,12 +74,8 @@ impl fmt::Display for Check {
 /// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
 #[must_use]
 pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
-    let plain = |kind, expected: String, found: String| {
-        let agrees = expected == found;
-        Check { kind, expected, found, agrees }
-    };
     vec![
-        plain(CheckKind::Pid, expected.pid.to_string(), found.pid.to_string()),
+        Check::of(CheckKind::Pid, expected.pid.to_string(), found.pid.to_string()),
         Check {
             kind: CheckKind::ExePath,
             expected: expected.exe_path.display().to_string(),
@@ -74,13 +83,24 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
             agrees: expected.exe_path == found.exe_path,
         },
         compare_digests(&expected.exe_digests, &found.exe_digests),
-        plain(CheckKind::BootId, expected.boot_id.clone(), found.boot_id.clone()),
+        Check::of(CheckKind::BootId, expected.boot_id.clone(), found.boot_id.clone()),
         Check {
             kind: CheckKind::Endpoint,
             expected: endpoint(expected),
             found: endpoint(found),
             agrees: expected.ipc_endpoint == found.ipc_endpoint,
         },
+    ]
+}
+
+/// Compares the record of a daemon with what the operating system says of its pid.
+#[cfg(feature = "host")]
+#[must_use]
+pub fn compare_observed(expected: &DaemonProcess, observed: &super::observe::ProcessObservation) -> Vec<Check> {
+    let state = if observed.alive { "alive" } else { "gone" };
+    vec![
+        Check::of(CheckKind::Alive, "alive".to_owned(), state.to_owned()),
+        Check::of(CheckKind::CurrentBoot, expected.boot_id.clone(), observed.boot_id.clone()),
     ]
 }
 

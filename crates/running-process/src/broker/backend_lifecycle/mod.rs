@@ -1,5 +1,17 @@
-//! Which process a daemon is: its identity, and the probe that asks for it.
+//! Which process a daemon is: its identity, the probe that asks for it, and what the operating system says.
 
 pub mod identity;
 pub mod judge;
+#[cfg(feature = "host")]
+pub mod observe;
 pub mod probe;
+
+/// A client with this variable set to `1` skips probes and frames and uses the daemon's legacy path.
+pub const DISABLE_VARIABLE: &str = "RUNNING_PROCESS_DISABLE";
+
+/// Whether the environment of this process asks for the legacy path.
+#[cfg(feature = "host")]
+#[must_use]
+pub fn is_disabled() -> bool {
+    std::env::var_os(DISABLE_VARIABLE).is_some_and(|value| value == "1")
+}

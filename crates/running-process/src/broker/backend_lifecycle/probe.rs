@@ -4,10 +4,14 @@
 //! [`BackendHandle`](crate::broker::backend_handle::BackendHandle) drive them over a connection.
 
 mod client;
+#[cfg(feature = "host")]
+mod driver;
 mod server;
 
 pub use client::{EndpointProbeChallenge, EndpointProbeError};
 pub(crate) use server::encode_probe_reply;
+#[cfg(feature = "host")]
+pub use driver::{DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint};
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
     endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,

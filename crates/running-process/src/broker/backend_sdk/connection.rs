@@ -16,9 +16,11 @@ use std::time::Instant;
 /// Which wire the connection speaks, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    /// Nothing has been classified yet.
+    /// Nothing has come but, perhaps, the beginning of the first message.
     Undecided,
-    /// At least one frame has come.
+    /// Probes have come and been answered; they say nothing of the wire that follows.
+    Probed,
+    /// At least one frame for the daemon has come.
     Framed,
     /// Handed over, ended or failed: there are no more events.
     Over,
@@ -139,8 +141,8 @@ where
     fn waiting_for(&self) -> Option<WaitingFor> {
         match self.lane {
             Lane::Undecided => Some(WaitingFor::FirstMessage),
-            Lane::Framed if self.input.is_empty() => Some(WaitingFor::NextMessage),
-            Lane::Framed => Some(WaitingFor::RestOfMessage),
+            Lane::Probed | Lane::Framed if self.input.is_empty() => Some(WaitingFor::NextMessage),
+            Lane::Probed | Lane::Framed => Some(WaitingFor::RestOfMessage),
             Lane::Over => None,
         }
     }
@@ -174,7 +176,7 @@ where
     /// will come, or none have come for long enough: a complete frame is a frame, anything else is legacy.
     fn next_wire(&mut self) -> LegacyClassification {
         let buffer = self.input.as_slice();
-        let asked = self.lane == Lane::Undecided || self.config.reclassify == Reclassify::EveryMessage;
+        let asked = self.lane != Lane::Framed || self.config.reclassify == Reclassify::EveryMessage;
         self.held_back = false;
         if buffer.is_empty() {
             return LegacyClassification::NeedMoreBytes;
@@ -200,7 +202,6 @@ where
 
     /// Takes the complete frame at the front of the input.
     fn next_frame(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
-        self.lane = Lane::Framed;
         self.expired = false;
         self.message_began = self.last_received;
         let strict = self.config.strict;
@@ -215,6 +216,7 @@ where
         match judged {
             Ok(MuxPollRef::Payload { frame, consumed }) => {
                 front.consume(consumed);
+                self.lane = Lane::Framed;
                 Ok(Some(match FrameKind::try_from(frame.kind) {
                     Ok(FrameKind::Request) => {
                         ConnectionEvent::Request(Request { frame, output: &mut self.output })
@@ -227,6 +229,9 @@ where
             }
             Ok(MuxPollRef::Probe { probe, consumed }) => {
                 front.consume(consumed);
+                if self.lane == Lane::Undecided {
+                    self.lane = Lane::Probed;
+                }
                 self.mux.answer(&probe, self.output.tail()).map_err(MuxError::Framing)?;
                 Ok(Some(ConnectionEvent::ProbeAnswered))
             }

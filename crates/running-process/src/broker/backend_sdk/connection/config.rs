@@ -3,7 +3,8 @@ use std::time::Duration;
 /// When the legacy detector is asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reclassify {
-    /// A connection whose first message was a frame or a probe stays framed, whatever later frames look like.
+    /// A connection stays framed after its first frame for the daemon, whatever later frames look like. Probes decide
+    /// nothing: a client may prove the daemon and then speak the legacy wire on the same connection.
     #[default]
     Never,
     /// Every message is classified anew: for a daemon whose clients change wires on one connection.

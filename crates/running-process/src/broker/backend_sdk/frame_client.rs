@@ -1,0 +1,231 @@
+//! The blocking client.
+
+use super::client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
+use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
+use crate::broker::protocol::{Endpoint, Frame, FramingError};
+use crate::transport::{ConnectError, LocalStream};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How many frames that nobody asked for are kept for [`FrameClient::next_event`].
+pub const MAX_WAITING_EVENTS: usize = 4096;
+
+/// A client of a daemon's framed lane, blocking.
+///
+/// [`request`](Self::request) is one call; [`send`](Self::send) and [`wait`](Self::wait) keep several requests in
+/// flight, whose responses may come in any order. Events of the daemon wait in order for
+/// [`next_event`](Self::next_event).
+///
+/// After [`FrameClientError::TimedOut`] the connection goes on, and a response that comes late is dropped. After every
+/// other error of the connection it is dead, [`is_usable`](Self::is_usable) says so, and each further call returns
+/// [`FrameClientError::Dead`].
+#[derive(Debug)]
+pub struct FrameClient {
+    stream: LocalStream,
+    connection: ClientConnection,
+    timeout: Option<Duration>,
+    responses: HashMap<RequestId, Frame>,
+    events: VecDeque<Frame>,
+    read_buffer: Box<[u8]>,
+    usable: bool,
+}
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameClientError {
+    /// The environment asks for the legacy path.
+    #[error("frames are switched off by {DISABLE_VARIABLE}=1")]
+    Disabled,
+    /// The endpoint could not be connected to.
+    #[error("no connection to the daemon")]
+    Connect(#[from] ConnectError),
+    /// The request cannot be a frame; nothing was sent and the connection goes on.
+    #[error("the request cannot be sent")]
+    Request(#[source] FramingError),
+    /// The connection failed.
+    #[error("the connection failed")]
+    Stream(#[source] io::Error),
+    /// The daemon broke the rules.
+    #[error("the connection cannot be trusted any more")]
+    Connection(#[from] ClientConnectionError),
+    /// The daemon ended the connection; whether it has run the requests in flight is unknown.
+    #[error("the daemon closed the connection before it answered")]
+    Closed,
+    /// Nothing came in time. The request was given up; the daemon may have run it.
+    #[error("no answer within {} ms", timeout.as_millis())]
+    TimedOut {
+        /// The timeout that applied.
+        timeout: Duration,
+    },
+    /// The request was answered already, given up, or sent by another client.
+    #[error("the request is not in flight")]
+    NotInFlight,
+    /// The daemon sent more frames that nobody asked for than a client keeps.
+    #[error("more than {MAX_WAITING_EVENTS} events wait for next_event")]
+    TooManyEvents,
+    /// An earlier error ended the connection.
+    #[error("the connection was ended by an earlier error")]
+    Dead,
+}
+
+impl FrameClient {
+    /// Connects to `endpoint`, whoever answers there. [`BackendHandle`](crate::broker::backend_handle::BackendHandle)
+    /// gives a client of a daemon that was probed.
+    ///
+    /// # Errors
+    ///
+    /// There is no connection, or the environment asks for the legacy path.
+    pub fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
+        if is_disabled() {
+            return Err(FrameClientError::Disabled);
+        }
+        Ok(Self::from_stream(LocalStream::connect(&endpoint.path)?))
+    }
+
+    /// A client on a connection that speaks frames, or nothing yet.
+    #[must_use]
+    pub fn from_stream(stream: impl Into<LocalStream>) -> Self {
+        Self {
+            stream: stream.into(),
+            connection: ClientConnection::new(),
+            timeout: None,
+            responses: HashMap::new(),
+            events: VecDeque::new(),
+            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            usable: true,
+        }
+    }
+
+    /// How long each further call waits. Default: `None`, as long as the daemon keeps the connection; a compilation
+    /// may take minutes.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// Whether requests can still be sent.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.usable
+    }
+
+    /// Sends a request and waits for its response.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`wait`](Self::wait).
+    #[allow(clippy::needless_pass_by_value, reason = "the signature that published callers compile against")]
+    pub fn request(&mut self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
+        let request = self.send(payload_protocol, &payload)?;
+        self.wait(request)
+    }
+
+    /// Sends a request without waiting for its response.
+    ///
+    /// A daemon that answers in order stops reading while nobody reads its answers: [`wait`](Self::wait) before more
+    /// than a socket buffer of either is in flight, or set a timeout.
+    ///
+    /// # Errors
+    ///
+    /// The request is too large, or could not be written within the timeout, which ends the connection.
+    pub fn send(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<RequestId, FrameClientError> {
+        self.check_usable()?;
+        let request =
+            self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)?;
+        let written = self.stream.write_all_before(self.connection.output(), self.deadline());
+        written.map_err(|error| self.end(FrameClientError::Stream(error)))?;
+        self.connection.output_written(self.connection.output().len());
+        Ok(request)
+    }
+
+    /// Waits for the response to `request`.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameClientError::TimedOut`] gives the request up: the daemon is told with the next request that is sent.
+    pub fn wait(&mut self, request: RequestId) -> Result<Frame, FrameClientError> {
+        let deadline = self.deadline();
+        loop {
+            if let Some(response) = self.responses.remove(&request) {
+                return Ok(response);
+            }
+            if !self.connection.is_pending(request) {
+                return Err(FrameClientError::NotInFlight);
+            }
+            self.read_more(deadline).inspect_err(|error| {
+                if matches!(error, FrameClientError::TimedOut { .. }) {
+                    self.connection.cancel(request);
+                }
+            })?;
+        }
+    }
+
+    /// The next frame that the daemon sent unasked: an event, or a request of its own. Waits for one if none has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+        let deadline = self.deadline();
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            self.read_more(deadline)?;
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.timeout?)
+    }
+
+    fn check_usable(&self) -> Result<(), FrameClientError> {
+        if self.usable { Ok(()) } else { Err(FrameClientError::Dead) }
+    }
+
+    fn end(&mut self, error: FrameClientError) -> FrameClientError {
+        self.usable = false;
+        error
+    }
+
+    /// Reads once and sorts what came.
+    fn read_more(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
+        self.check_usable()?;
+        match self.stream.read_before(&mut self.read_buffer, deadline) {
+            Ok(0) => {
+                let error = match self.connection.receive_eof() {
+                    Ok(()) => FrameClientError::Closed,
+                    Err(truncated) => truncated.into(),
+                };
+                return Err(self.end(error));
+            }
+            Ok(length) => self.connection.receive(&self.read_buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(FrameClientError::TimedOut { timeout: self.timeout.unwrap_or_default() });
+            }
+            Err(error) => return Err(self.end(FrameClientError::Stream(error))),
+        }
+        self.sort_events().map_err(|error| self.end(error))
+    }
+
+    fn sort_events(&mut self) -> Result<(), FrameClientError> {
+        while let Some(event) = self.connection.next_event()? {
+            match event {
+                ClientEvent::Response(request, frame) => {
+                    self.responses.insert(request, frame.to_frame());
+                }
+                ClientEvent::Event(_) | ClientEvent::Other(_) if self.events.len() == MAX_WAITING_EVENTS => {
+                    return Err(FrameClientError::TooManyEvents);
+                }
+                ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
+                    self.events.push_back(frame.to_frame());
+                }
+            }
+        }
+        Ok(())
+    }
+}
