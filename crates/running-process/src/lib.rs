@@ -2,6 +2,8 @@
 
 pub mod broker;
 #[cfg(feature = "host")]
+#[allow(dead_code)]
 mod sys;
 #[cfg(feature = "host")]
+#[allow(dead_code, unused_imports, unreachable_pub)]
 mod transport;

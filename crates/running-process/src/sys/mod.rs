@@ -1,1 +1,158 @@
-//! Placeholder.
+//! What the operating system knows about processes, behind one portable surface.
+//!
+//! This module is the only place with unsafe code. One file per system implements the same items (`imp`), and
+//! `fallback` answers "unsupported" where a system has no implementation. It knows nothing of the broker: callers
+//! give it process ids and get paths, handles and [`std::io::Error`]s.
+//!
+//! Start with [`ProcessHandle::open`]: every question about another process goes through a handle, because a
+//! process id alone may mean another process a moment later.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux.rs"]
+mod imp;
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+#[path = "bsd.rs"]
+mod imp;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod imp;
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "freebsd",
+    windows
+)))]
+#[path = "fallback.rs"]
+mod imp;
+
+#[cfg(unix)]
+mod readiness;
+#[cfg(test)]
+mod tests;
+#[cfg(windows)]
+pub(crate) mod windows_pipe;
+#[cfg(windows)]
+pub(crate) mod windows_security;
+#[cfg(windows)]
+pub(crate) mod windows_wait;
+
+#[cfg(unix)]
+pub(crate) use readiness::wait_ready;
+
+/// An identifier of the current boot of this machine, in the form that the published peers use.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::Unsupported`] where the system has no such identifier; otherwise what reading it gave.
+pub(crate) fn boot_id() -> io::Result<String> {
+    imp::boot_id()
+}
+
+/// The executable image that this process runs.
+#[derive(Debug)]
+pub(crate) struct OwnImage {
+    /// Where the image was when the process started, as far as the system can say.
+    pub path: PathBuf,
+    /// The image itself, open for reading at its start.
+    pub file: File,
+}
+
+/// Opens the executable image of this process.
+///
+/// # Platform-specific behavior
+///
+/// On Linux this is the image that runs, also when its file was replaced or removed. Elsewhere it is what stands
+/// at the executable's path now.
+///
+/// # Errors
+///
+/// What finding or opening the image gave.
+pub(crate) fn own_image() -> io::Result<OwnImage> {
+    imp::own_image()
+}
+
+/// The path of the image that `process` runs, as the operating system tells it.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::NotFound`] if the process has exited, [`io::ErrorKind::PermissionDenied`] if this user may not
+/// ask, [`io::ErrorKind::Unsupported`] where the system cannot say.
+pub(crate) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
+    imp::process_image(&process.0)
+}
+
+/// A reference to one process that stays with it: when the process is gone and its id is given to another one,
+/// the handle still means the first.
+///
+/// # Platform-specific behavior
+///
+/// Linux uses a pidfd, Windows a process handle. macOS and FreeBSD watch the process with a kqueue filter that is
+/// bound to it at [`open`](Self::open); only sending a signal goes by number there, after a check that the process
+/// has not exited. Between the check and the signal the process could exit, be reaped by its parent and have its
+/// id given away; the systems offer no call without this window.
+#[derive(Debug)]
+pub(crate) struct ProcessHandle(imp::ProcessHandle);
+
+impl ProcessHandle {
+    /// Takes hold of the process `pid`; `None` if there is none. `0` and ids above [`i32::MAX`] name no process.
+    ///
+    /// A zombie can be opened (except on macOS, where it counts as gone) and has exited.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, if that was not "no such process".
+    pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
+        if pid == 0 || i32::try_from(pid).is_err() {
+            return Ok(None);
+        }
+        Ok(imp::ProcessHandle::open(pid)?.map(Self))
+    }
+
+    /// The process id that the handle was opened with.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Whether the process has exited. A zombie, which its parent has not waited for yet, has.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn has_exited(&self) -> io::Result<bool> {
+        self.0.has_exited()
+    }
+
+    /// Blocks until the process has exited, and returns `true`, or until `deadline`, and returns `false`.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.0.wait_exit(deadline)
+    }
+
+    /// Asks the process to end: SIGTERM. For a process that is already gone this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] on Windows, which has no such request; otherwise what the system said.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        self.0.terminate()
+    }
+
+    /// Ends the process at once: SIGKILL, or `TerminateProcess`. For a process that is already gone this does
+    /// nothing. It returns before the process has exited.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.0.kill()
+    }
+}

@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Local connections: Unix-domain sockets on Unix, named pipes on Windows, in one shape.
+//!
+//! [`LocalStream`] is a connected byte stream with a deadline per call, [`LocalListener`] owns a name and accepts
+//! until its [`StopSignal`] is given. Names are strings: the path of the socket on Unix, the bare pipe name on
+//! Windows. Nothing polls on an interval, and connecting never waits.
+//!
+//! At any time one thread may read from a connection and another write to it; each works on its own clone or on a
+//! shared reference.
+
+#[cfg(not(any(unix, windows)))]
+compile_error!("the feature `host` needs Unix-domain sockets or Windows named pipes");
+
+mod error;
+#[cfg(unix)]
+#[path = "unix/mod.rs"]
+mod imp;
+#[cfg(windows)]
+#[path = "windows/mod.rs"]
+mod imp;
+#[cfg(test)]
+mod tests;
+
+pub use error::{BindError, ConnectError, NameError};
+pub(crate) use imp::StopSignal;
+pub use imp::{LocalListener, LocalStream};
+
+use std::io;
+
+/// The one error of every call whose deadline has passed.
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")
+}

@@ -1,0 +1,154 @@
+//! macOS and FreeBSD: kqueue, sysctl and libproc.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::ptr;
+use std::time::Instant;
+
+use rustix::event::kqueue::{Event, EventFilter, EventFlags, ProcessEvents, kevent, kqueue};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{OwnImage, wait_ready};
+
+pub(super) fn boot_id() -> io::Result<String> {
+    const SYSTEM: &str = if cfg!(target_os = "macos") { "macos" } else { "freebsd" };
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = size_of::<libc::timeval>();
+    let name: &CStr = c"kern.boottime";
+    // SAFETY: `name` ends in NUL, the output buffer is `time`, exclusively borrowed and `size` bytes long, and no
+    // new value is set.
+    let result = unsafe {
+        libc::sysctlbyname(name.as_ptr(), ptr::from_mut(&mut time).cast(), &raw mut size, ptr::null_mut(), 0)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if size != size_of::<libc::timeval>() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "kern.boottime is not a timeval"));
+    }
+    Ok(format!("{SYSTEM}-boot-{}-{}", time.tv_sec, time.tv_usec))
+}
+
+pub(super) fn own_image() -> io::Result<OwnImage> {
+    let path = std::env::current_exe()?;
+    let file = File::open(&path)?;
+    Ok(OwnImage { path, file })
+}
+
+pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
+    if process.has_exited()? {
+        return Err(gone());
+    }
+    let image = image_of(process.number);
+    // Alive after the call: the number meant this process all the time.
+    if process.has_exited()? { Err(gone()) } else { image }
+}
+
+#[cfg(target_os = "macos")]
+fn image_of(pid: Pid) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+
+    const CAPACITY: u32 = libc::PROC_PIDPATHINFO_MAXSIZE.cast_unsigned();
+    let mut path = vec![0u8; CAPACITY as usize];
+    // SAFETY: the buffer is exclusively borrowed and `CAPACITY` bytes long.
+    let length =
+        unsafe { libc::proc_pidpath(pid.as_raw_nonzero().get(), path.as_mut_ptr().cast(), CAPACITY) };
+    match usize::try_from(length) {
+        Ok(length) if length > 0 => {
+            path.truncate(length);
+            Ok(PathBuf::from(std::ffi::OsString::from_vec(path)))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(target_os = "freebsd")]
+fn image_of(pid: Pid) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PATHNAME, pid.as_raw_nonzero().get()];
+    let mut path = vec![0u8; libc::PATH_MAX.cast_unsigned() as usize];
+    let mut size = path.len();
+    // SAFETY: `name` has the length that is given, the output buffer is `path`, exclusively borrowed and `size`
+    // bytes long, and no new value is set.
+    let result = unsafe {
+        libc::sysctl(name.as_ptr(), 4, path.as_mut_ptr().cast(), &raw mut size, ptr::null_mut(), 0)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The size counts the NUL at the end; nothing at all means that the kernel no longer knows a name.
+    path.truncate(size.saturating_sub(1));
+    if path.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel knows no path of the image"));
+    }
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(path)))
+}
+
+/// A kqueue with one filter, bound to the process when the handle is opened.
+///
+/// The exit event is never taken out: once the process has exited the queue stays readable, for every thread that
+/// waits and for every later question.
+#[derive(Debug)]
+pub(super) struct ProcessHandle {
+    number: Pid,
+    queue: OwnedFd,
+}
+
+impl ProcessHandle {
+    pub(super) fn open(pid: u32) -> io::Result<Option<Self>> {
+        let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let queue = kqueue()?;
+        fcntl_setfd(&queue, FdFlags::CLOEXEC)?;
+        let watch = Event::new(
+            EventFilter::Proc { pid: number, flags: ProcessEvents::EXIT },
+            EventFlags::ADD,
+            ptr::null_mut(),
+        );
+        let taken: &mut [Event] = &mut [];
+        // SAFETY: the filter names a process, not a descriptor that would have to outlive the queue.
+        match unsafe { kevent(&queue, &[watch], taken, None) } {
+            Ok(_) => Ok(Some(Self { number, queue })),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.number.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    pub(super) fn has_exited(&self) -> io::Result<bool> {
+        self.wait_exit(Some(Instant::now()))
+    }
+
+    pub(super) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        wait_ready(&mut [PollFd::new(&self.queue, PollFlags::IN)], deadline)
+    }
+
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    pub(super) fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.has_exited()? {
+            return Ok(());
+        }
+        match kill_process(self.number, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

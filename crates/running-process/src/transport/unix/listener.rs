@@ -1,0 +1,100 @@
+//! A Unix-domain socket that accepts connections.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::super::error::BindError;
+use super::claim::Claim;
+use super::{LocalStream, StopSignal};
+use crate::sys::wait_ready;
+
+/// The owner of a local endpoint, which accepts the connections made to it.
+///
+/// # Platform-specific behavior
+///
+/// On Unix the owner holds a lock on the file `PATH.lock`, which stays behind when the listener is dropped; the
+/// socket is removed then, if it is still the listener's own. The socket and the lock have mode 0600. On Windows the
+/// name vanishes with the last handle to the pipe, other machines are rejected, and only the same user may open it.
+#[derive(Debug)]
+pub struct LocalListener {
+    claim: Claim,
+}
+
+impl LocalListener {
+    /// Takes the endpoint name `path` and listens there. From now on clients can connect.
+    ///
+    /// A socket that a daemon left behind is replaced, and the name exists at every moment of that. A socket that
+    /// somebody answers on, or anything that is not a socket, is left alone.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix `path` is the path of the socket, in a directory that exists. On Windows it is the bare name of the
+    /// pipe, without `\\.\pipe\`.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says why: the name has an owner, is not a socket, or cannot be a name here.
+    pub fn bind(path: &str) -> Result<Self, BindError> {
+        Ok(Self { claim: Claim::new(path)? })
+    }
+
+    /// Waits for the next connection; `None` once `stop` has been given, which wins over connections that wait.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, such as too many open files. The listener is as good as before then, and the connection
+    /// still waits.
+    pub(crate) fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
+        loop {
+            let mut ready = [PollFd::new(self, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+            wait_ready(&mut ready, None)?;
+            if stop.is_stopped() {
+                return Ok(None);
+            }
+            if let Some(stream) = self.accept_now()? {
+                return Ok(Some(stream));
+            }
+        }
+    }
+
+    /// Takes a connection that waits already, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    pub(crate) fn accept_now(&self) -> io::Result<Option<LocalStream>> {
+        loop {
+            match accept(self.claim.socket()) {
+                Ok(stream) => return Ok(Some(stream)),
+                // The connection was gone before it was accepted.
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn accept(listener: impl AsFd) -> Result<LocalStream, Errno> {
+    let socket = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
+    Ok(LocalStream::accepted(socket))
+}
+
+#[cfg(target_vendor = "apple")]
+fn accept(listener: impl AsFd) -> Result<LocalStream, Errno> {
+    let socket = rustix::net::accept(listener)?;
+    // Not one step on this system: a child forked at this very moment by another thread inherits the socket.
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    LocalStream::new(socket)
+}
+
+/// Ready for reading when a connection waits. The socket does not block.
+impl AsFd for LocalListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.claim.socket().as_fd()
+    }
+}

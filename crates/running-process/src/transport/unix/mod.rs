@@ -1,0 +1,40 @@
+//! Unix-domain sockets.
+
+mod claim;
+mod listener;
+mod name;
+mod stop;
+mod stream;
+mod timeouts;
+
+pub use listener::LocalListener;
+pub(crate) use stop::StopSignal;
+pub use stream::LocalStream;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::os::fd::OwnedFd;
+
+/// A new socket that does not block and is not inherited by children.
+fn new_socket() -> Result<OwnedFd, Errno> {
+    #[cfg(not(target_vendor = "apple"))]
+    return socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    );
+    #[cfg(target_vendor = "apple")]
+    {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+        // Not one step on this system: a child forked at this very moment by another thread inherits the socket.
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(socket)
+    }
+}
+
+/// Whether an error of [`new_socket`] means that this process cannot have any, rather than no more.
+fn denies_sockets(error: Errno) -> bool {
+    matches!(error, Errno::ACCESS | Errno::PERM | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT | Errno::NOSYS)
+}

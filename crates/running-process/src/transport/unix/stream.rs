@@ -1,0 +1,287 @@
+//! A connected Unix-domain socket.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::Timeout;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, connect, recv, send, shutdown};
+
+use super::super::error::ConnectError;
+use super::super::timed_out;
+use super::timeouts::SocketTimeout;
+use super::{denies_sockets, name, new_socket};
+use crate::sys::wait_ready;
+
+/// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
+/// carries an option that says the same.
+#[cfg(not(target_vendor = "apple"))]
+const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND: SendFlags = SendFlags::empty();
+
+/// A connected local byte stream: a Unix-domain socket, or a named pipe on Windows.
+///
+/// Reads and writes block, up to a deadline where one is given. Clones share the connection, which closes with the
+/// last of them. One thread may read while another writes.
+///
+/// # Platform-specific behavior
+///
+/// On Unix the socket is in blocking mode and a deadline is kept by the kernel: whoever takes the descriptor to
+/// set another mode or another timeout should not use clones of the stream any more. A deadline is met within one
+/// tick of the kernel's clock, at most 10 ms.
+#[derive(Debug)]
+pub struct LocalStream {
+    socket: OwnedFd,
+    timeouts: Arc<Timeouts>,
+}
+
+#[derive(Debug)]
+struct Timeouts {
+    read: SocketTimeout,
+    write: SocketTimeout,
+}
+
+impl LocalStream {
+    /// Connects to the endpoint at `path`, and never waits for it.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix `path` is the path of the socket. On Windows it is the bare name of the pipe, without `\\.\pipe\`, and
+    /// the server may identify this user but not act as them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says why: nobody there, nobody listening, a full backlog, or a name that cannot be one.
+    pub fn connect(path: &str) -> Result<Self, ConnectError> {
+        let address = name::address(path)?;
+        // The socket does not block while it connects: a full backlog is an answer, not a wait.
+        let socket = new_socket().map_err(|error| match error {
+            error if denies_sockets(error) => ConnectError::Unavailable { source: error.into() },
+            error => ConnectError::Io { path: path.to_owned(), source: error.into() },
+        })?;
+        let connected = loop {
+            match connect(&socket, &address) {
+                Err(Errno::INTR) => {}
+                done => break done,
+            }
+        };
+        connected.map_err(|error| connect_error(path, error))?;
+        Self::new(socket).map_err(|error| ConnectError::Io { path: path.to_owned(), source: error.into() })
+    }
+
+    /// A stream on a connected socket that was made here. It is put into blocking mode.
+    pub(super) fn new(socket: OwnedFd) -> Result<Self, Errno> {
+        ioctl_fionbio(&socket, false)?;
+        #[cfg(target_vendor = "apple")]
+        rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+        Ok(Self::blocking(socket, SocketTimeout::unset))
+    }
+
+    /// A stream on an accepted socket that blocks.
+    #[cfg(not(target_vendor = "apple"))]
+    pub(super) fn accepted(socket: OwnedFd) -> Self {
+        Self::blocking(socket, SocketTimeout::unset)
+    }
+
+    fn blocking(socket: OwnedFd, timeout: fn() -> SocketTimeout) -> Self {
+        Self { socket, timeouts: Arc::new(Timeouts { read: timeout(), write: timeout() }) }
+    }
+
+    /// A second owner of the same connection.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, such as too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, timeouts: Arc::clone(&self.timeouts) })
+    }
+
+    /// Reads what has arrived into the start of `buf`, waiting for at least one byte; `Ok(0)` is the end of the stream
+    /// (or an empty `buf`).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call; otherwise what the
+    /// system said. An interrupted call goes on.
+    pub fn read_before(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let mut flags = RecvFlags::empty();
+        loop {
+            self.before(deadline, Timeout::Recv, &self.timeouts.read)?;
+            match recv(&self.socket, &mut *buf, flags) {
+                Ok((_, received)) => return Ok(received),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    self.wait(PollFlags::IN, deadline)?;
+                    flags = RecvFlags::DONTWAIT;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call;
+    /// [`io::ErrorKind::BrokenPipe`] if the other side is gone; otherwise what the system said. After an error it is
+    /// unknown how many bytes were written: the connection is of no further use for writing.
+    pub fn write_all_before(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = self.write_some(rest, deadline)?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
+    fn write_some(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let mut flags = SEND;
+        loop {
+            self.before(deadline, Timeout::Send, &self.timeouts.write)?;
+            match send(&self.socket, bytes, flags) {
+                Ok(written) => return Ok(written),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    self.wait(PollFlags::OUT, deadline)?;
+                    flags = SEND | SendFlags::DONTWAIT;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Makes the next call on the socket return by `deadline`, roughly; an error if that has passed.
+    fn before(&self, deadline: Option<Instant>, which: Timeout, timeout: &SocketTimeout) -> io::Result<()> {
+        let left = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            Some(Duration::ZERO) => return Err(timed_out()),
+            left => left,
+        };
+        Ok(timeout.fit(self.socket.as_fd(), which, left)?)
+    }
+
+    /// Waits until the socket is ready. The kernel's timeout has fired, or somebody has put the socket into
+    /// non-blocking mode; both are told apart from the deadline by waiting for exactly that.
+    fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+        if wait_ready(&mut [PollFd::new(&self.socket, events)], deadline)? {
+            Ok(())
+        } else {
+            Err(timed_out())
+        }
+    }
+
+    /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and
+    /// so does every later one. What was received before can still be read, then comes `Ok(0)`.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix the other side's writes fail from then on, and macOS and FreeBSD drop what was received and not yet
+    /// read.
+    pub(crate) fn interrupt_reads(&self) {
+        // It fails only if the connection has ended by itself, and then nothing blocks.
+        let _ = shutdown(&self.socket, Shutdown::Read);
+    }
+
+    /// Tells the other side that nothing more will be written; it reads the end of the stream after what is on the way.
+    /// Reading goes on.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// A Windows pipe has no half-closed state: [`io::ErrorKind::Unsupported`] there.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, such as that the connection has ended.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(shutdown(&self.socket, Shutdown::Write)?)
+    }
+}
+
+impl Read for &LocalStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_before(buf, None)
+    }
+}
+
+impl Write for &LocalStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_some(bytes, None)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for LocalStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for LocalStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The socket is put into blocking mode.
+impl From<UnixStream> for LocalStream {
+    fn from(stream: UnixStream) -> Self {
+        // Neither fails on an open socket. If the mode could not be set, reads and writes would wait with poll(2).
+        let _ = stream.set_nonblocking(false);
+        #[cfg(target_vendor = "apple")]
+        let _ = rustix::net::sockopt::set_socket_nosigpipe(&stream, true);
+        Self::blocking(stream.into(), SocketTimeout::unknown)
+    }
+}
+
+/// The socket is in blocking mode and has no timeouts.
+impl From<LocalStream> for UnixStream {
+    fn from(stream: LocalStream) -> Self {
+        stream.timeouts.read.clear(stream.socket.as_fd(), Timeout::Recv);
+        stream.timeouts.write.clear(stream.socket.as_fd(), Timeout::Send);
+        stream.socket.into()
+    }
+}
+
+impl AsFd for LocalStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn connect_error(path: &str, error: Errno) -> ConnectError {
+    let source = error.into();
+    let path = path.to_owned();
+    match error {
+        Errno::NOENT => ConnectError::NotFound { path },
+        Errno::AGAIN => ConnectError::BacklogFull { path },
+        Errno::PROTOTYPE | Errno::NOTSOCK => ConnectError::NotASocket { path },
+        // Linux says "refused" of anything that is not a socket.
+        Errno::CONNREFUSED if exists_as_something_else(&path) => ConnectError::NotASocket { path },
+        Errno::CONNREFUSED => ConnectError::Refused { path },
+        Errno::ACCESS | Errno::PERM => ConnectError::PermissionDenied { path, source },
+        _ => ConnectError::Io { path, source },
+    }
+}
+
+fn exists_as_something_else(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+}
