@@ -172,11 +172,11 @@ impl BackendHandle {
 
     fn wait_exit(&self, timeout: Duration) -> Result<(), BackendHandleError> {
         let deadline = Instant::now().checked_add(timeout);
-        match self.process.wait_exit(deadline).map_err(self.process_error("waited for"))? {
-            true => Ok(()),
-            false => {
-                Err(BackendHandleError::ShutdownTimeout { pid: self.process.pid(), waited: timeout })
-            }
+        let ended = self.process.wait_exit(deadline).map_err(self.process_error("waited for"))?;
+        if ended {
+            Ok(())
+        } else {
+            Err(BackendHandleError::ShutdownTimeout { pid: self.process.pid(), waited: timeout })
         }
     }
 

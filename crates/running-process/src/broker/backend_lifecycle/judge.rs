@@ -96,7 +96,10 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
 /// Compares the record of a daemon with what the operating system says of its pid.
 #[cfg(feature = "host")]
 #[must_use]
-pub fn compare_observed(expected: &DaemonProcess, observed: &super::observe::ProcessObservation) -> Vec<Check> {
+pub fn compare_observed(
+    expected: &DaemonProcess,
+    observed: &super::observe::ProcessObservation,
+) -> Vec<Check> {
     let state = if observed.alive { "alive" } else { "gone" };
     vec![
         Check::of(CheckKind::Alive, "alive".to_owned(), state.to_owned()),

@@ -9,9 +9,9 @@ mod driver;
 mod server;
 
 pub use client::{EndpointProbeChallenge, EndpointProbeError};
-pub(crate) use server::encode_probe_reply;
 #[cfg(feature = "host")]
 pub use driver::{DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint};
+pub(crate) use server::encode_probe_reply;
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
     endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,

@@ -291,6 +291,12 @@ where
         }
     }
 
+    /// Whether there will be no more events: the connection was handed over, or has ended or failed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lane == Lane::Over
+    }
+
     /// How many received bytes no event has consumed yet.
     #[must_use]
     pub fn buffered(&self) -> usize {

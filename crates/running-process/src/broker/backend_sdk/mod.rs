@@ -1,14 +1,35 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
-//! [`BackendEndpointMux`] and [`Connection`] are pure; a server driver and [`FrameClient`] move bytes around them.
+//! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. [`Server`] and [`FrameClient`] move bytes
+//! around them, blocking.
 
 mod buffer;
 mod client_connection;
 mod connection;
+#[cfg(feature = "host")]
+mod frame_client;
+#[cfg(feature = "host")]
+mod identity_file;
 mod mux;
+#[cfg(feature = "host")]
+mod server;
 
 pub use client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 pub use connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Reclassify, Request, WaitingFor,
 };
+#[cfg(feature = "host")]
+pub use frame_client::{FrameClient, FrameClientError, MAX_WAITING_EVENTS};
+#[cfg(feature = "host")]
+pub use identity_file::{
+    IdentityFileError, MAX_IDENTITY_FILE_BYTES, read_daemon_identity_file, remove_daemon_identity_file,
+    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
+};
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
+#[cfg(feature = "host")]
+pub use server::{
+    HandlerError, LegacyConnection, Server, ServerConfig, ServerError, ServerStop, ServerTrouble,
+};
+
+#[cfg(feature = "host")]
+pub use crate::transport::{BindError, ConnectError, LocalListener, LocalStream, NameError};

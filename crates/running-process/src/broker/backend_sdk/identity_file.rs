@@ -1,0 +1,164 @@
+//! The identity file: where a daemon writes who it is, and clients find it.
+//!
+//! The file is the [`DaemonProcess`] as JSON, which every generation of published peers reads. Whoever can write it
+//! decides which process a client talks to, so a reader takes it only from its own user (or root), from a regular file
+//! that nobody else can write, and in bounded size.
+
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// The largest identity file that is read, in bytes. One is about 1.5 KiB, plus the lengths of its two paths.
+pub const MAX_IDENTITY_FILE_BYTES: usize = 64 * 1024;
+
+/// Why an identity file is not taken. It is the inner error of the [`io::Error`] that
+/// [`try_read_daemon_identity_file`] returns.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityFileError {
+    /// A directory, a FIFO, a device or a socket stands at the path, or a symbolic link, which is not followed.
+    #[error("not a regular file")]
+    NotARegularFile,
+    /// Neither this user nor root owns the file.
+    #[error("owned by user {owner}, not by this user or root")]
+    ForeignOwner {
+        /// The user id of the owner.
+        owner: u32,
+    },
+    /// Users other than the owner can write the file.
+    #[error("mode {mode:03o} lets other users write it; make it 600")]
+    WritableByOthers {
+        /// The permission bits.
+        mode: u32,
+    },
+    /// The file is larger than an identity can be.
+    #[error("larger than {MAX_IDENTITY_FILE_BYTES} bytes")]
+    TooLarge,
+    /// The content is not an identity of any generation.
+    #[error("not an identity")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl From<IdentityFileError> for io::Error {
+    fn from(error: IdentityFileError) -> Self {
+        let kind = match error {
+            IdentityFileError::ForeignOwner { .. } | IdentityFileError::WritableByOthers { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Writes `daemon` to `path` for every generation of clients, readable by this user alone.
+///
+/// The file is replaced as a whole: a reader sees the old content or the new one, and a symbolic link at `path` is
+/// replaced, not followed.
+///
+/// # Errors
+///
+/// The directory is missing or cannot be written.
+pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
+    let json = serde_json::to_vec_pretty(daemon)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&json)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// The identity in the file at `path`, or `None` for any reason: [`try_read_daemon_identity_file`] tells which.
+#[must_use]
+pub fn read_daemon_identity_file(path: &Path) -> Option<DaemonProcess> {
+    try_read_daemon_identity_file(path).ok().flatten()
+}
+
+/// The identity in the file at `path`, or `None` if there is no such file.
+///
+/// # Errors
+///
+/// The file cannot be opened or read, or is not to be trusted: the error then carries an [`IdentityFileError`].
+///
+/// # Platform-specific behavior
+///
+/// On Windows ownership and access are not checked; the file is as trustworthy as the directory it is in.
+pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonProcess>> {
+    let file = match open_without_following(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    check_trustworthy(&file)?;
+    let mut json = Vec::new();
+    file.take(MAX_IDENTITY_FILE_BYTES as u64 + 1).read_to_end(&mut json)?;
+    if json.len() > MAX_IDENTITY_FILE_BYTES {
+        return Err(IdentityFileError::TooLarge.into());
+    }
+    Ok(Some(serde_json::from_slice(&json).map_err(IdentityFileError::Malformed)?))
+}
+
+/// Removes the file at `path`. A failure changes nothing for clients, who verify what they find there;
+/// [`try_remove_daemon_identity_file`] tells of it.
+pub fn remove_daemon_identity_file(path: &Path) {
+    let _best_effort = try_remove_daemon_identity_file(path);
+}
+
+/// Removes the file at `path`, if there is one.
+///
+/// # Errors
+///
+/// The file is there and cannot be removed.
+pub fn try_remove_daemon_identity_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Opens whatever stands at `path` itself; never waits for the writer of a FIFO.
+#[cfg(unix)]
+fn open_without_following(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(File::from(file)),
+        // What a symbolic link gives (FreeBSD: EMLINK), and a socket.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
+            Err(IdentityFileError::NotARegularFile.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn open_without_following(path: &Path) -> io::Result<File> {
+    if std::fs::symlink_metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(IdentityFileError::NotARegularFile.into())
+    }
+}
+
+fn check_trustworthy(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(IdentityFileError::NotARegularFile.into());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let owner = metadata.uid();
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(IdentityFileError::ForeignOwner { owner }.into());
+        }
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(IdentityFileError::WritableByOthers { mode }.into());
+        }
+    }
+    Ok(())
+}

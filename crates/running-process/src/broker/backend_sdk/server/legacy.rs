@@ -1,0 +1,61 @@
+use crate::transport::LocalStream;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+/// A connection of the legacy wire, as if the mux had never looked at it: reading gives every byte from the first one.
+///
+/// When the server is stopped, reading gives what has been received and then the end of the stream.
+#[derive(Debug)]
+pub struct LegacyConnection {
+    buffered: Vec<u8>,
+    /// What stands before it has been read; `start <= buffered.len()`.
+    start: usize,
+    stream: Arc<LocalStream>,
+}
+
+impl LegacyConnection {
+    pub(super) fn new(buffered: Vec<u8>, stream: Arc<LocalStream>) -> Self {
+        Self { buffered, start: 0, stream }
+    }
+
+    /// What was received before the wire was known and has not been read yet.
+    #[must_use]
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffered[self.start..]
+    }
+
+    /// The bytes that are still [`buffered`](Self::buffered), and the connection behind them.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be duplicated: the process is out of descriptors.
+    pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
+        let stream = self.stream.try_clone()?;
+        Ok((self.buffered[self.start..].to_vec(), stream))
+    }
+}
+
+impl Read for LegacyConnection {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.buffered.len() {
+            return (&*self.stream).read(into);
+        }
+        let length = self.buffered().read(into)?;
+        self.start += length;
+        if self.start == self.buffered.len() {
+            self.buffered = Vec::new();
+            self.start = 0;
+        }
+        Ok(length)
+    }
+}
+
+impl Write for LegacyConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.stream).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.stream).flush()
+    }
+}
