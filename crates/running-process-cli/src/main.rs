@@ -1,2 +1,20 @@
-//! placeholder
-fn main() {}
+//! The command `running-process`: try, serve, probe, call and decode a daemon's endpoint.
+
+mod cache;
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod wire;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let mut output = output::Output::new(cli.json);
+    match commands::run(cli.command, &mut output) {
+        Ok(verdict) => verdict.into(),
+        Err(failure) => failure.report(cli.json),
+    }
+}

@@ -30,6 +30,7 @@ pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Handler = Box<dyn Fn(&Request<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync>;
 pub(super) type Detector = Box<dyn Fn(&[u8]) -> LegacyClassification + Send + Sync>;
 pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
+type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
 pub(super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
 
 /// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, cleans up behind itself.
@@ -61,6 +62,7 @@ pub struct Server {
     handlers: BTreeMap<u32, Handler>,
     detector: Detector,
     legacy: Option<LegacyHandler>,
+    ready: ReadyHook,
     observer: Observer,
     config: ServerConfig,
     stop: ServerStop,
@@ -112,6 +114,7 @@ impl Server {
             handlers: BTreeMap::new(),
             detector: Box::new(|_| LegacyClassification::NotLegacy),
             legacy: None,
+            ready: Box::new(|_| {}),
             observer: Box::new(|_| {}),
             config: ServerConfig::default(),
             stop,
@@ -161,6 +164,13 @@ impl Server {
         self
     }
 
+    /// Calls `ready` once clients can find this daemon: it listens and its record is written.
+    #[must_use]
+    pub fn on_ready(mut self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
+        self.ready = Box::new(ready);
+        self
+    }
+
     /// Tells `observer` of every connection that did not end well. Default: nobody is told.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
@@ -182,11 +192,12 @@ impl Server {
     /// The server cannot start, cannot accept any more, or connections were still at work
     /// [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { endpoint, listener, record, handlers, detector, legacy, observer, config, stop } = self;
+        let Self { endpoint, listener, record, handlers, detector, legacy, ready, observer, config, stop } = self;
         let daemon = DaemonProcess::current_process(endpoint, None)?;
         let served: Vec<u32> = handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, detector));
         let record = record.map(|path| Record::write(path, daemon)).transpose()?;
+        ready(mux.daemon());
         let shared = Arc::new(Shared { mux, handlers, legacy, observer, config, stop });
         let accepted = drive::accept(&shared, &listener);
         // Only while the socket is still owned can the record at the path be no other daemon's but an older one's.

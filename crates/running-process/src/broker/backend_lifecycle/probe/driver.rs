@@ -116,7 +116,7 @@ pub fn probe_endpoint(endpoint: &Endpoint, deadline: Instant) -> Result<ProbedEn
 }
 
 fn exchange(stream: &LocalStream, deadline: Instant) -> Result<DaemonProcess, ProbeError> {
-    let challenge = random_challenge().map_err(ProbeError::Stream)?;
+    let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream)?;
     let mut request = Vec::new();
     challenge.request().encode_framed(&mut request)?;
     stream.write_all_before(&request, Some(deadline)).map_err(stream_error)?;
@@ -136,15 +136,18 @@ fn exchange(stream: &LocalStream, deadline: Instant) -> Result<DaemonProcess, Pr
     }
 }
 
-/// A challenge with a nonce of the operating system's randomness.
-fn random_challenge() -> io::Result<EndpointProbeChallenge> {
-    let mut random = [0; PROBE_NONCE_BYTES + 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let mut nonce = [0; PROBE_NONCE_BYTES];
-    let mut request_id = [0; 8];
-    nonce.copy_from_slice(&random[..PROBE_NONCE_BYTES]);
-    request_id.copy_from_slice(&random[PROBE_NONCE_BYTES..]);
-    Ok(EndpointProbeChallenge::new(nonce, u64::from_le_bytes(request_id)))
+impl EndpointProbeChallenge {
+    /// A challenge whose nonce and request id are the operating system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has none to give.
+    pub fn random() -> io::Result<Self> {
+        let mut nonce = [0; PROBE_NONCE_BYTES];
+        let mut request_id = [0; 8];
+        getrandom::fill(&mut nonce).and_then(|()| getrandom::fill(&mut request_id)).map_err(io::Error::other)?;
+        Ok(Self::new(nonce, u64::from_le_bytes(request_id)))
+    }
 }
 
 fn stream_error(error: io::Error) -> ProbeError {

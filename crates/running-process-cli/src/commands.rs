@@ -1,0 +1,30 @@
+//! One file for each command.
+
+mod call;
+mod decode;
+mod demo;
+mod generate;
+mod probe;
+mod record;
+mod serve;
+
+use crate::cli::Command;
+use crate::failure::{Failure, Verdict};
+use crate::output::Output;
+
+running_process::register_payload_protocol! {
+    /// The cache on the framed lane: a payload is one command in the Redis protocol, the response's is its reply.
+    pub(crate) const CACHE_PROTOCOL: u32 = 0xF0CA;
+}
+
+pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Failure> {
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments, output),
+        Command::Serve(arguments) => serve::run(arguments, output),
+        Command::Probe(arguments) => probe::run(&arguments, output),
+        Command::Call(arguments) => call::run(arguments, output),
+        Command::Decode(arguments) => decode::run(&arguments, output),
+        Command::Completions { shell } => generate::completions(shell, output),
+        Command::Man { directory } => generate::manual(&directory, output),
+    }
+}

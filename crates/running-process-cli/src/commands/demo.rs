@@ -1,0 +1,220 @@
+//! `demo`: a real daemon in a process of its own, and the three kinds of traffic on its one socket.
+
+mod conversation;
+mod daemon;
+#[cfg(unix)]
+mod impostor;
+
+use super::CACHE_PROTOCOL;
+use super::probe::Row;
+use crate::cli::DemoArgs;
+use crate::failure::{Failure, Verdict};
+use crate::output::Output;
+use anstyle::{AnsiColor, Style};
+use conversation::{Conversation, Pieces};
+use daemon::Daemon;
+use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_lifecycle::judge::compare;
+use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
+use running_process::broker::protocol::{FrameRef, FramingError, try_decode_framed_ref};
+use serde_json::json;
+
+/// What is said on the legacy wire, and the framed lane's half of the same conversation.
+const LEGACY_SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$8\r\ngreeting\r\n$5\r\nhello\r\n";
+const LEGACY_GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\n";
+const FRAMED_GET: &[u8] = b"GET greeting";
+const SET_REPLY: &[u8] = b"+OK\r\n";
+const GET_REPLY: &[u8] = b"$5\r\nhello\r\n";
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default();
+
+pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, Failure> {
+    let daemon = Daemon::start()?;
+    let record = daemon.record()?;
+    let socket = record.ipc_endpoint.path.clone();
+    output.line(format_args!("{BOLD}One socket, three kinds of traffic{BOLD:#}\n"))?;
+    output.line(format_args!("  daemon   process {}, an in-memory cache, ready in {:.0?}", record.pid, daemon.started_in))?;
+    output.line(format_args!("  socket   {socket}"))?;
+    output.line(format_args!("  record   {}", daemon.identity.display()))?;
+    output.object(json!({
+        "step": "start", "pid": record.pid, "socket": socket,
+        "identity": daemon.identity.display().to_string(), "took_us": micros(daemon.started_in),
+    }))?;
+
+    let mut demo = Demo { socket: &socket, record: &record, output };
+    demo.title("1. The daemon's own wire: RESP2, which redis-cli speaks")?;
+    demo.legacy(Pieces::Whole)?;
+    demo.title("2. An identity probe: which process answers?")?;
+    demo.probe(Pieces::Whole)?;
+    demo.title("3. A framed request to the same cache")?;
+    demo.framed(Pieces::Whole)?;
+    demo.title("4. All three again, one byte at a time")?;
+    demo.legacy(Pieces::Bytes)?;
+    demo.probe(Pieces::Bytes)?;
+    demo.framed(Pieces::Bytes)?;
+    demo.title("5. An impostor takes the socket's path")?;
+    demo.impostor()?;
+
+    if arguments.keep {
+        keep(daemon, &record, output)?;
+    } else {
+        let took = daemon.stop(&record)?;
+        output.line(format_args!("\nThe daemon was asked to end and has removed its socket and record, in {took:.0?}."))?;
+        output.line("Run `running-process demo --keep` to try it yourself.")?;
+        output.object(json!({ "step": "stop", "took_us": micros(took) }))?;
+    }
+    Ok(Verdict::Yes)
+}
+
+struct Demo<'a> {
+    socket: &'a str,
+    record: &'a DaemonProcess,
+    output: &'a mut Output,
+}
+
+impl Demo<'_> {
+    fn title(&mut self, title: &str) -> Result<(), Failure> {
+        self.output.line(format_args!("\n{BOLD}{title}{BOLD:#}"))
+    }
+
+    fn legacy(&mut self, pieces: Pieces) -> Result<(), Failure> {
+        let mut conversation = Conversation::open(self.socket, pieces)?;
+        for (request, reply) in [(LEGACY_SET, SET_REPLY), (LEGACY_GET, GET_REPLY)] {
+            conversation.say(request)?;
+            let received = conversation.hear(|received| received.len() >= reply.len())?;
+            expect("the legacy reply", received == reply)?;
+            self.exchange(pieces, &visible(request), &visible(&received))?;
+        }
+        self.took("legacy", &conversation)
+    }
+
+    fn probe(&mut self, pieces: Pieces) -> Result<(), Failure> {
+        let mut conversation = Conversation::open(self.socket, pieces)?;
+        let challenge = EndpointProbeChallenge::random()?;
+        let request = framed(&challenge.request())?;
+        conversation.say(&request)?;
+        let received = conversation.hear(is_whole_frame)?;
+        let response = decoded(&received)?;
+        let identity = challenge.identity(&response).map_err(Failure::negative)?;
+        let checks = compare(self.record, &identity);
+        self.exchange(pieces, &crate::wire::summarize(&request), &crate::wire::summarize(&received))?;
+        if pieces == Pieces::Whole {
+            for check in &checks {
+                self.output.line(format_args!("   {}", Row(check)))?;
+            }
+        }
+        expect("the identity", checks.iter().all(|check| check.agrees))?;
+        self.took("probe", &conversation)
+    }
+
+    fn framed(&mut self, pieces: Pieces) -> Result<(), Failure> {
+        let mut conversation = Conversation::open(self.socket, pieces)?;
+        let request = framed(&FrameRef::request(CACHE_PROTOCOL, 1, FRAMED_GET))?;
+        conversation.say(&request)?;
+        let received = conversation.hear(is_whole_frame)?;
+        expect("the framed reply", decoded(&received)?.payload == GET_REPLY)?;
+        self.exchange(pieces, &crate::wire::summarize(&request), &crate::wire::summarize(&received))?;
+        self.took("framed", &conversation)
+    }
+
+    /// Shows one question and its answer; byte by byte they are the same as before, and only counted.
+    fn exchange(&mut self, pieces: Pieces, request: &str, reply: &str) -> Result<(), Failure> {
+        if pieces == Pieces::Whole {
+            self.output.line(format_args!("   {DIM}->{DIM:#} {request}"))?;
+            self.output.line(format_args!("   {DIM}<-{DIM:#} {reply}"))?;
+        }
+        Ok(())
+    }
+
+    fn took(&mut self, step: &str, conversation: &Conversation) -> Result<(), Failure> {
+        let Conversation { sent, received, writes, took, pieces, .. } = conversation;
+        let writes_text = if *writes == 1 { "1 write".to_owned() } else { format!("{writes} writes") };
+        let same = match pieces {
+            Pieces::Whole => String::new(),
+            Pieces::Bytes => format!("{step:<7} {GREEN}same answer{GREEN:#}: "),
+        };
+        self.output.line(format_args!(
+            "   {same}{} bytes out in {writes_text}, {} bytes back, {DIM}{took:.0?}{DIM:#}",
+            sent.len(),
+            received.len()
+        ))?;
+        self.output.object(json!({
+            "step": step, "one_byte_at_a_time": *pieces == Pieces::Bytes, "sent": sent, "received": received,
+            "writes": writes, "took_us": micros(*took),
+        }))
+    }
+
+    #[cfg(unix)]
+    fn impostor(&mut self) -> Result<(), Failure> {
+        let refusal = impostor::refused(self.record)?;
+        let pid = std::process::id();
+        self.output.line(format_args!("   process {pid} listens there now and answers the probe with its own identity"))?;
+        for check in &refusal.checks {
+            self.output.line(format_args!("   {}", Row(check)))?;
+        }
+        self.output.line(format_args!("   {GREEN}refused{GREEN:#}: {refusal}"))?;
+        self.output.line(format_args!(
+            "   {DIM}not told apart yet: an impostor that replays the daemon's identity word for word{DIM:#}"
+        ))?;
+        self.output.object(json!({ "step": "impostor", "impostor_pid": pid, "refused": refusal.to_string() }))
+    }
+
+    #[cfg(not(unix))]
+    fn impostor(&mut self) -> Result<(), Failure> {
+        self.output.line("   not shown: the name of a pipe cannot be taken while its owner lives")?;
+        self.output.object(json!({ "step": "impostor", "unsupported": "pipe names cannot be taken over" }))
+    }
+}
+
+fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(), Failure> {
+    let identity = daemon.identity.display().to_string();
+    let socket = &record.ipc_endpoint.path;
+    let pid = record.pid;
+    let command = std::env::current_exe()?;
+    let command = command.display();
+    let commands = [
+        ("the legacy wire", format!("redis-cli -s {socket} get greeting")),
+        ("the proof", format!("{command} probe {identity}")),
+        ("the framed lane", format!("{command} call {identity} --protocol 0x{CACHE_PROTOCOL:04X} 'GET greeting'")),
+        ("the end", format!("kill {pid}")),
+    ];
+    output.line(format_args!("\n{BOLD}The daemon goes on. Try:{BOLD:#}"))?;
+    for (what, command) in &commands {
+        output.line(format_args!("   {DIM}{what:<16}{DIM:#}{command}"))?;
+    }
+    let commands: Vec<_> = commands.iter().map(|(_, command)| command).collect();
+    output.object(json!({ "step": "keep", "pid": pid, "commands": commands }))?;
+    daemon.leave_running();
+    Ok(())
+}
+
+fn framed(frame: &FrameRef<'_>) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    frame.encode_framed(&mut bytes).map_err(Failure::undecided)?;
+    Ok(bytes)
+}
+
+fn is_whole_frame(received: &[u8]) -> bool {
+    !matches!(try_decode_framed_ref(received), Ok(None))
+}
+
+fn decoded(received: &[u8]) -> Result<FrameRef<'_>, Failure> {
+    let decoded = try_decode_framed_ref(received).map_err(Failure::negative)?;
+    let truncated = || Failure::negative(FramingError::UnexpectedEof { context: "the daemon's answer" });
+    Ok(decoded.ok_or_else(truncated)?.frame)
+}
+
+fn expect(what: &str, is_right: bool) -> Result<(), Failure> {
+    if is_right { Ok(()) } else { Err(Failure::negative(format!("{what} is not the expected one"))) }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Text with its line ends visible.
+fn visible(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}

@@ -1,0 +1,122 @@
+//! The demo's daemon: this executable, as `serve`, in a process and a private directory of its own.
+
+use crate::commands::record;
+use crate::failure::Failure;
+use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long the daemon may take to start, and to end: it does either in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Daemon {
+    /// `None` once the daemon is to outlive the demo.
+    child: Option<Child>,
+    directory: TempDir,
+    pub(super) identity: PathBuf,
+    pub(super) started_in: Duration,
+}
+
+impl Daemon {
+    /// Starts the daemon and waits until it says that it is ready.
+    pub(super) fn start() -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("running-process-demo-").tempdir().map_err(|error| {
+            Failure::undecided(error)
+                .context("no private directory can be made")
+                .hint("set TMPDIR to a directory that you can write")
+        })?;
+        let identity = directory.path().join("cache.json");
+        let log = directory.path().join("cache.log");
+        let socket = if cfg!(windows) {
+            format!("running-process-demo-{}", std::process::id()).into()
+        } else {
+            directory.path().join("cache.sock").into_os_string()
+        };
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("serve").arg("--socket").arg(&socket).arg("--identity").arg(&identity);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
+        #[cfg(unix)]
+        {
+            // With --keep, the terminal's Ctrl-C is for what the person runs next.
+            use std::os::unix::process::CommandExt;
+            command.process_group(0);
+        }
+        let started = Instant::now();
+        let mut child =
+            command.spawn().map_err(|error| Failure::undecided(error).context("the daemon cannot be started"))?;
+        let stdout = child.stdout.take();
+        let mut daemon = Self { child: Some(child), directory, identity, started_in: Duration::ZERO };
+        match stdout.and_then(first_line) {
+            Some(line) if line.starts_with("ready") => {
+                daemon.started_in = started.elapsed();
+                Ok(daemon)
+            }
+            _ => {
+                let mut said = String::new();
+                File::open(&log)?.read_to_string(&mut said)?;
+                Err(Failure::undecided(format!("the daemon did not start; it said: {}", said.trim())))
+            }
+        }
+    }
+
+    pub(super) fn record(&self) -> Result<DaemonProcess, Failure> {
+        record::read(&self.identity)
+    }
+
+    /// Asks the daemon to end, waits for it and checks that it cleaned up; gives how long that took.
+    pub(super) fn stop(mut self, record: &DaemonProcess) -> Result<Duration, Failure> {
+        let started = Instant::now();
+        let handle = BackendHandle::probe_with_service("demo", "", &record.ipc_endpoint, record)
+            .map_err(Failure::negative)?;
+        let ended = handle.shutdown(PATIENCE);
+        if let Some(mut child) = self.child.take() {
+            if cfg!(windows) {
+                child.kill()?;
+            } else {
+                ended.map_err(Failure::negative)?;
+            }
+            child.wait()?;
+        }
+        let took = started.elapsed();
+        for left in [self.identity.as_path(), record.ipc_endpoint.path.as_ref()] {
+            if !cfg!(windows) && left.exists() {
+                return Err(Failure::negative(format!("the daemon ended and left {} behind", left.display())));
+            }
+        }
+        Ok(took)
+    }
+
+    /// Lets the daemon and its directory outlive this process.
+    pub(super) fn leave_running(mut self) {
+        self.child = None;
+        self.directory.disable_cleanup(true);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // The demo has failed and says why; what is left is to leave no process behind.
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// The first line, unless it takes too long or the process ends before it.
+fn first_line(stdout: ChildStdout) -> Option<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if BufReader::new(stdout).read_line(&mut line).is_ok() {
+            // The receiver has waited long enough and gone.
+            let _too_late = sender.send(line);
+        }
+    });
+    receiver.recv_timeout(PATIENCE).ok()
+}

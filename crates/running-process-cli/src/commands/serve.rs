@@ -1,0 +1,139 @@
+//! `serve`: the demo's daemon, in the foreground.
+
+use super::CACHE_PROTOCOL;
+use crate::cache::session::{Next, Session, execute_payload};
+use crate::cache::store::Store;
+use crate::cli::ServeArgs;
+use crate::failure::{Failure, Verdict};
+use crate::output::Output;
+use running_process::broker::backend_sdk::{
+    BindError, LegacyClassification, LegacyConnection, NameError, Server, ServerError, ServerTrouble,
+};
+use running_process::broker::protocol::Endpoint;
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The endpoint's namespace id.
+pub(super) const NAMESPACE: &str = "running-process-demo";
+
+/// How much is read from a legacy connection at once, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+
+type Cache = Arc<Mutex<Store>>;
+
+pub(super) fn run(arguments: ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
+    let endpoint = endpoint(&arguments.socket)?;
+    let cache = Cache::new(Mutex::new(Store::new(Instant::now())));
+    let framed = Arc::clone(&cache);
+    let json = output.is_json();
+    let identity = std::path::absolute(&arguments.identity)?;
+    let server = Server::bind(endpoint)
+        .map_err(bind_failure)?
+        .record(&identity)
+        .serve(CACHE_PROTOCOL, move |request| {
+            Ok(execute_payload(&mut lock(&framed), request.payload(), Instant::now()))
+        })
+        // No command of the Redis protocol starts with the framing byte.
+        .legacy(|_| LegacyClassification::NotLegacy, move |connection| speak_resp(&cache, connection))
+        .observe(report);
+    let stop = server.stop_handle();
+    ctrlc::set_handler(move || stop.stop())
+        .map_err(|error| Failure::undecided(error).context("signals cannot be handled"))?;
+    let mut ready = Output::new(json);
+    let server = server.on_ready(move |daemon| {
+        let identity = identity.display();
+        // A reader of the first line who is gone does not stop the daemon.
+        let _reader_gone = ready.line(format_args!(
+            "ready: pid {} serves {} and is described in {identity}",
+            daemon.pid, daemon.ipc_endpoint.path
+        ));
+        let _reader_gone = ready.object(serde_json::json!({
+            "event": "ready",
+            "pid": daemon.pid,
+            "socket": daemon.ipc_endpoint.path,
+            "identity": identity.to_string(),
+            "protocol": CACHE_PROTOCOL,
+        }));
+    });
+    server.run().map_err(server_failure)?;
+    Ok(Verdict::Yes)
+}
+
+/// The endpoint named on the command line; a relative path is made absolute, since clients stand elsewhere.
+fn endpoint(name: &str) -> Result<Endpoint, Failure> {
+    let made = if cfg!(windows) {
+        Endpoint::windows_pipe(NAMESPACE, name)
+    } else {
+        let path = std::path::absolute(name)
+            .map_err(|error| Failure::undecided(error).context("the socket's path is not usable"))?;
+        Endpoint::unix_socket(NAMESPACE, path.to_string_lossy())
+    };
+    made.map_err(|error| Failure::undecided(error).hint("give --socket the path of a socket to make"))
+}
+
+/// One legacy connection, from its first byte to its last.
+fn speak_resp(cache: &Cache, mut connection: LegacyConnection) {
+    let mut session = Session::open(&mut lock(cache));
+    // The peer is gone, which is how every legacy connection ends but for QUIT.
+    let _peer_gone = converse(cache, &mut session, &mut connection);
+    session.close(&mut lock(cache));
+}
+
+fn converse(cache: &Cache, session: &mut Session, connection: &mut LegacyConnection) -> io::Result<()> {
+    let mut input = Vec::new();
+    let mut replies = Vec::new();
+    let mut bytes = [0; READ_BYTES];
+    loop {
+        let outcome = session.receive(&mut lock(cache), &input, Instant::now(), &mut replies);
+        input.drain(..outcome.consumed);
+        connection.write_all(&replies)?;
+        replies.clear();
+        match outcome.next {
+            Next::Close => return Ok(()),
+            Next::Resume => {}
+            Next::Read => match connection.read(&mut bytes)? {
+                0 => return Ok(()),
+                length => input.extend_from_slice(&bytes[..length]),
+            },
+        }
+    }
+}
+
+fn lock(cache: &Cache) -> MutexGuard<'_, Store> {
+    // A command that panicked has answered nothing; the entries it left are whole.
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report(trouble: &ServerTrouble) {
+    let mut text = trouble.to_string();
+    let mut cause = trouble.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    // Where nobody reads standard error, nobody is to be told.
+    let _unsaid = writeln!(io::stderr(), "{text}");
+}
+
+fn bind_failure(error: BindError) -> Failure {
+    let hint = match &error {
+        BindError::InUse { .. } => "another daemon serves it; stop that one, or choose another --socket",
+        BindError::NotASocket { .. } => "it was left untouched; choose another --socket, or move it away",
+        BindError::NoDirectory { .. } => "make the directory first, readable by you alone (mode 700)",
+        BindError::Name(NameError::TooLong { .. }) => "choose a shorter path, for example under /tmp",
+        _ => "choose a --socket in a directory that you can write",
+    };
+    Failure::undecided(error).context("the endpoint cannot be served").hint(hint)
+}
+
+fn server_failure(error: ServerError) -> Failure {
+    let hint = match &error {
+        ServerError::Record { .. } => "choose an --identity in a directory that you can write",
+        ServerError::DrainTimedOut { .. } => "their clients see the connection end",
+        _ => "run it again; if it stays, the message above says what the system refused",
+    };
+    Failure::undecided(error).hint(hint)
+}
