@@ -1,0 +1,198 @@
+//! Commands on the connection and about the server.
+
+#![expect(clippy::unnecessary_wraps, reason = "every handler has the one type of the table")]
+
+use super::{COMMANDS, Call, Command, CommandError, lookup};
+use crate::cache::{glob, reply, resp};
+use std::fmt::Write;
+
+/// The Redis release whose replies these are. Clients choose what they send by it.
+const REDIS_VERSION: &str = "5.0.6";
+
+/// What CONFIG GET tells: the settings of this cache that Redis has too, in the order of their names.
+const SETTINGS: &[(&str, &str)] = &[
+    ("appendonly", "no"),
+    ("databases", "1"),
+    ("maxmemory", "0"),
+    ("maxmemory-policy", "noeviction"),
+    ("proto-max-bulk-len", "536870912"),
+    ("save", ""),
+];
+
+pub(super) fn ping(call: &mut Call<'_>) -> Result<(), CommandError> {
+    match call.arguments {
+        [_] => reply::simple(call.out, "PONG"),
+        [_, message] => reply::bulk(call.out, message),
+        _ => return Err(CommandError::Arity),
+    }
+    Ok(())
+}
+
+pub(super) fn echo(call: &mut Call<'_>) -> Result<(), CommandError> {
+    reply::bulk(call.out, call.arguments[1]);
+    Ok(())
+}
+
+pub(super) fn quit(call: &mut Call<'_>) -> Result<(), CommandError> {
+    call.client.quit = true;
+    reply::simple(call.out, "OK");
+    Ok(())
+}
+
+/// There is one database, 0.
+pub(super) fn select(call: &mut Call<'_>) -> Result<(), CommandError> {
+    match resp::integer(call.arguments[1]) {
+        Some(0) => reply::simple(call.out, "OK"),
+        Some(_) => return Err(CommandError::DbIndexRange),
+        None => return Err(CommandError::DbIndex),
+    }
+    Ok(())
+}
+
+pub(super) fn client(call: &mut Call<'_>) -> Result<(), CommandError> {
+    match (call.arguments[1].to_ascii_lowercase().as_slice(), &call.arguments[2..]) {
+        (b"id", []) => reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX)),
+        (b"getname", []) => {
+            let name = Some(call.client.name.as_slice()).filter(|name| !name.is_empty());
+            reply::bulk_or_nil(call.out, name);
+        }
+        (b"setname", [name]) => {
+            if !name.iter().all(u8::is_ascii_graphic) {
+                return Err(CommandError::ClientName);
+            }
+            call.client.name = name.to_vec();
+            reply::simple(call.out, "OK");
+        }
+        _ => return Err(CommandError::Subcommand),
+    }
+    Ok(())
+}
+
+pub(super) fn config(call: &mut Call<'_>) -> Result<(), CommandError> {
+    match (call.arguments[1].to_ascii_lowercase().as_slice(), &call.arguments[2..]) {
+        (b"get", [pattern]) => {
+            let pattern = pattern.to_ascii_lowercase();
+            let settings = SETTINGS.iter().filter(|(name, _)| glob::matches(&pattern, name.as_bytes()));
+            reply::array(call.out, 2 * settings.clone().count());
+            for (name, value) in settings {
+                reply::bulk(call.out, name.as_bytes());
+                reply::bulk(call.out, value.as_bytes());
+            }
+            Ok(())
+        }
+        (b"set", [_, _]) => Err(CommandError::ConfigParameter),
+        _ => Err(CommandError::Subcommand),
+    }
+}
+
+pub(super) fn command(call: &mut Call<'_>) -> Result<(), CommandError> {
+    let subcommand = call.arguments.get(1).map(|word| word.to_ascii_lowercase());
+    match (subcommand.as_deref(), call.arguments.get(2..).unwrap_or_default()) {
+        (None, _) => {
+            reply::array(call.out, COMMANDS.len());
+            for command in COMMANDS {
+                describe(call.out, command);
+            }
+        }
+        (Some(b"count"), []) => reply::count(call.out, COMMANDS.len()),
+        (Some(b"info"), names) => {
+            reply::array(call.out, names.len());
+            for name in names {
+                match lookup(name) {
+                    Some(command) => describe(call.out, command),
+                    None => reply::nil(call.out),
+                }
+            }
+        }
+        _ => return Err(CommandError::Subcommand),
+    }
+    Ok(())
+}
+
+fn describe(out: &mut Vec<u8>, command: &Command) {
+    reply::array(out, 6);
+    reply::bulk(out, command.name.as_bytes());
+    reply::integer(out, command.arity);
+    reply::array(out, command.flags.len());
+    for flag in command.flags {
+        reply::simple(out, flag);
+    }
+    for position in command.keys {
+        reply::integer(out, position);
+    }
+}
+
+pub(super) fn info(call: &mut Call<'_>) -> Result<(), CommandError> {
+    let wanted = match call.arguments {
+        [_] => "default".to_owned(),
+        [_, section] => String::from_utf8_lossy(section).to_ascii_lowercase(),
+        _ => return Err(CommandError::Syntax),
+    };
+    let sections = sections(call);
+    let chosen = sections.iter().filter(|(name, _)| {
+        matches!(wanted.as_str(), "default" | "all" | "everything") || name.eq_ignore_ascii_case(&wanted)
+    });
+    let text: Vec<String> = chosen.map(|(name, body)| format!("# {name}\r\n{body}")).collect();
+    reply::bulk(call.out, text.join("\r\n").as_bytes());
+    Ok(())
+}
+
+/// The sections of INFO: the fields of Redis that are true of this cache.
+fn sections(call: &mut Call<'_>) -> [(&'static str, String); 5] {
+    let keys = call.store.len(call.now);
+    let (store, stats) = (&*call.store, call.store.stats);
+    let uptime = store.uptime(call.now).as_secs();
+    [
+        (
+            "Server",
+            fields(&[
+                ("redis_version", &REDIS_VERSION),
+                ("redis_mode", &"standalone"),
+                ("os", &std::env::consts::OS),
+                ("arch_bits", &usize::BITS),
+                ("process_id", &std::process::id()),
+                ("uptime_in_seconds", &uptime),
+                ("uptime_in_days", &(uptime / 86400)),
+            ]),
+        ),
+        ("Clients", fields(&[("connected_clients", &stats.connected_clients), ("blocked_clients", &0)])),
+        (
+            // Of the memory, only keys and values are counted, not what the allocator and the maps add.
+            "Memory",
+            fields(&[
+                ("used_memory", &store.bytes()),
+                ("used_memory_dataset", &store.bytes()),
+                ("maxmemory", &0),
+                ("maxmemory_policy", &"noeviction"),
+            ]),
+        ),
+        (
+            "Stats",
+            fields(&[
+                ("total_connections_received", &stats.connections_received),
+                ("total_commands_processed", &stats.commands_processed),
+                ("expired_keys", &stats.expired_keys),
+                ("evicted_keys", &0),
+                ("keyspace_hits", &stats.keyspace_hits),
+                ("keyspace_misses", &stats.keyspace_misses),
+            ]),
+        ),
+        ("Keyspace", if keys == 0 { String::new() } else { keyspace(call, keys) }),
+    ]
+}
+
+fn keyspace(call: &Call<'_>, keys: usize) -> String {
+    let lifetimes = call.store.lifetimes(call.now);
+    let expires = lifetimes.len();
+    let total: u128 = lifetimes.map(|left| left.as_millis()).sum();
+    let average = total.checked_div(expires as u128).unwrap_or(0);
+    format!("db0:keys={keys},expires={expires},avg_ttl={average}\r\n")
+}
+
+fn fields(fields: &[(&str, &dyn std::fmt::Display)]) -> String {
+    let mut text = String::new();
+    for (name, value) in fields {
+        write!(text, "{name}:{value}\r\n").expect("writing to a String does not fail");
+    }
+    text
+}
