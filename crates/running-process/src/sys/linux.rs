@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,22 @@ pub(super) fn own_image() -> io::Result<OwnImage> {
 }
 
 pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
-    if process.has_exited()? {
-        return Err(gone());
-    }
-    let link = format!("/proc/{}/exe", process.pid);
-    let image = fs::read_link(&link).and_then(|path| Ok(original_path(path, &fs::metadata(&link)?)));
+    let image = process.number_in_proc().and_then(|number| {
+        let link = format!("/proc/{number}/exe");
+        Ok(original_path(fs::read_link(&link)?, &fs::metadata(&link)?))
+    });
     // Alive after the reads: the number meant this process all the time.
-    if process.has_exited()? { Err(gone()) } else { image }
+    if process.has_exited()? {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
+    }
+    match image {
+        // A missing entry of a living process is a hidden one (`hidepid` in proc(5)), or it runs no image.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "/proc does not show the image of this process",
+        )),
+        image => image,
+    }
 }
 
 /// The path at which the running image `image` once stood, from what the kernel's link says.
@@ -88,6 +96,18 @@ impl ProcessHandle {
 
     pub(super) fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
+    }
+
+    /// The number under which `/proc` shows this process. It differs from [`pid`](Self::pid) if `/proc` belongs to
+    /// another pid namespace than this process; a number of one must not be looked up in the other.
+    fn number_in_proc(&self) -> io::Result<u32> {
+        // "Pid:" in the information about a pidfd, pidfd_open(2): not positive if there is no such number.
+        let information = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
+        let number = information.lines().find_map(|line| line.strip_prefix("Pid:"));
+        number
+            .and_then(|number| number.trim().parse().ok())
+            .filter(|number| *number != 0)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

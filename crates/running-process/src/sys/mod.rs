@@ -81,8 +81,8 @@ pub(crate) fn own_image() -> io::Result<OwnImage> {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::NotFound`] if the process has exited, [`io::ErrorKind::PermissionDenied`] if this user may not
-/// ask, [`io::ErrorKind::Unsupported`] where the system cannot say.
+/// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
+/// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
 pub(crate) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
     imp::process_image(&process.0)
 }

@@ -12,10 +12,27 @@ fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// A program that runs until its standard input ends.
+/// A test of this file, for a copy of this program to run: no other program is on every system.
+fn only(test: &str) -> [String; 3] {
+    let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    ["--exact".to_owned(), path, "--ignored".to_owned()]
+}
+
+/// A process that runs until its standard input ends.
 fn idle() -> Child {
-    let mut command = if cfg!(windows) { Command::new("more") } else { Command::new("cat") };
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    Command::new(std::env::current_exe().unwrap())
+        .args(only("until_the_input_ends"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "what `idle` runs"]
+fn until_the_input_ends() {
+    io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
 }
 
 fn handle(child: &Child) -> ProcessHandle {
@@ -48,6 +65,16 @@ fn this_process_is_alive_and_runs_its_own_image() {
     let mut start = [0; 2];
     (&image.file).read_exact(&mut start).unwrap();
     assert!(start == *b"\x7fE" || start == *b"MZ" || start == [0xcf, 0xfa]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_shows_no_image_is_not_taken_for_dead() {
+    // A kernel thread, or in a container some other process: it lives, whatever can be seen of it.
+    let other = ProcessHandle::open(2).unwrap();
+    if let Some(error) = other.and_then(|other| process_image(&other).err()) {
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
 }
 
 #[test]
@@ -129,8 +156,9 @@ fn a_zombie_can_be_opened_and_has_exited() {
     assert!(ProcessHandle::open(child.id()).unwrap().is_none());
 }
 
-/// Runs in a copy of this test program that has replaced its own file: see the next test.
+/// Replaces and then removes the file of the program that runs it.
 #[test]
+#[cfg(target_os = "linux")]
 #[ignore = "started by the next test in a copy of this program"]
 fn replaced_while_running() {
     let Some(path) = std::env::var_os("RUNNING_PROCESS_TEST_COPY").map(std::path::PathBuf::from) else {
@@ -162,10 +190,12 @@ fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
     let directory = std::fs::canonicalize(directory.path()).unwrap();
     for name in ["copy", "copy (deleted)"] {
         let copy = directory.join(name);
-        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-        let test = concat!(module_path!(), "::replaced_while_running").split_once("::").unwrap().1;
+        // Another process makes it: a program that is open for writing cannot be run, and a child that another test is
+        // starting might keep it open for a moment.
+        let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap();
+        assert!(copied.success());
         let output = Command::new(&copy)
-            .args(["--exact", test, "--ignored"])
+            .args(only("replaced_while_running"))
             .env("RUNNING_PROCESS_TEST_COPY", &copy)
             .output()
             .unwrap();

@@ -1,1 +1,136 @@
-//! Placeholder.
+//! Windows: process handles.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::windows::ffi::OsStringExt;
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::path::PathBuf;
+use std::ptr;
+use std::time::Instant;
+
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER};
+use windows_sys::Win32::System::Threading::{
+    GetProcessId, OpenProcess, PROCESS_ACCESS_RIGHTS, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION,
+    PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, QueryFullProcessImageNameW, TerminateProcess,
+};
+
+use super::OwnImage;
+use super::windows_wait::wait_any;
+
+/// Where every process finds `KUSER_SHARED_DATA`, and in it the member `BootId` (`ntddk.h`).
+const BOOT_ID_ADDRESS: usize = 0x7FFE_0000 + 0x2C4;
+/// Longest path of an image in UTF-16 units, with the NUL.
+const LONGEST_PATH: u32 = 32_768;
+
+// The portable surface has errors here.
+#[allow(clippy::unnecessary_wraps)]
+pub(super) fn boot_id() -> io::Result<String> {
+    let counter = ptr::with_exposed_provenance::<u32>(BOOT_ID_ADDRESS);
+    // SAFETY: the kernel maps this page, readable and at this address, into every process of every version of
+    // Windows that Rust supports; the address is a multiple of four. Nothing in this process writes to it.
+    let counter = unsafe { ptr::read_volatile(counter) };
+    Ok(format!("windows-boot-{counter}"))
+}
+
+pub(super) fn own_image() -> io::Result<OwnImage> {
+    let path = std::env::current_exe()?;
+    let file = File::open(&path)?;
+    Ok(OwnImage { path, file })
+}
+
+pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
+    let mut path = vec![0u16; LONGEST_PATH as usize];
+    let mut length = LONGEST_PATH;
+    // SAFETY: the handle is open, and the buffer is exclusively borrowed and `length` units long.
+    let done = unsafe {
+        QueryFullProcessImageNameW(
+            process.handle.as_raw_handle(),
+            PROCESS_NAME_WIN32,
+            path.as_mut_ptr(),
+            &raw mut length,
+        )
+    };
+    let error = io::Error::last_os_error();
+    if process.has_exited()? {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
+    }
+    if done == 0 {
+        return Err(error);
+    }
+    path.truncate(length as usize);
+    Ok(PathBuf::from(std::ffi::OsString::from_wide(&path)))
+}
+
+/// While the handle is open the system does not give the id to another process.
+#[derive(Debug)]
+pub(super) struct ProcessHandle {
+    pid: u32,
+    handle: OwnedHandle,
+}
+
+impl ProcessHandle {
+    pub(super) fn open(pid: u32) -> io::Result<Option<Self>> {
+        let needed = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
+        let opened = match open_process(pid, needed | PROCESS_TERMINATE) {
+            // A process of another user may be watched though not ended; then `kill` says so.
+            Err(error) if is(&error, ERROR_ACCESS_DENIED) => open_process(pid, needed),
+            opened => opened,
+        };
+        match opened {
+            Ok(handle) => {
+                // SAFETY: the handle is open.
+                let found = unsafe { GetProcessId(handle.as_raw_handle()) };
+                // The system ignores the low two bits of the id that it is asked for.
+                Ok((found == pid).then_some(Self { pid, handle }))
+            }
+            Err(error) if is(&error, ERROR_INVALID_PARAMETER) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn has_exited(&self) -> io::Result<bool> {
+        self.wait_exit(Some(Instant::now()))
+    }
+
+    pub(super) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        Ok(wait_any(&[self.handle.as_handle()], deadline)?.is_some())
+    }
+
+    // The portable surface has a receiver here.
+    #[allow(clippy::unused_self)]
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "Windows has no way to ask a process to end: close its connection or kill it",
+        ))
+    }
+
+    pub(super) fn kill(&self) -> io::Result<()> {
+        // SAFETY: the handle is open.
+        if unsafe { TerminateProcess(self.handle.as_raw_handle(), 1) } != 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if self.has_exited()? { Ok(()) } else { Err(error) }
+    }
+}
+
+fn open_process(pid: u32, access: PROCESS_ACCESS_RIGHTS) -> io::Result<OwnedHandle> {
+    // SAFETY: the call takes no pointers.
+    let handle = unsafe { OpenProcess(access, 0, pid) };
+    if handle.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the handle is open and nobody else owns it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+fn is(error: &io::Error, code: u32) -> bool {
+    error.raw_os_error() == Some(code.cast_signed())
+}

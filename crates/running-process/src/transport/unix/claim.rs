@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags, chmod, rename};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrUnix, bind, listen};
+use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use super::super::error::{BindError, ConnectError};
 use super::name::{self, MAX_PATH_BYTES};
@@ -34,7 +34,7 @@ pub(super) struct Claim {
     path: PathBuf,
     socket: OwnedFd,
     identity: FileIdentity,
-    _lock: File,
+    lock: File,
 }
 
 /// Device and inode. The number is not reused while the socket is bound, because the kernel holds the inode.
@@ -62,7 +62,7 @@ impl Claim {
             .map_err(|source| BindError::Io { path: path.to_owned(), source })?;
         // The path may be relative and the working directory change before the socket is removed.
         let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-        Ok(Self { path, socket, identity, _lock: lock })
+        Ok(Self { path, socket, identity, lock })
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
@@ -70,13 +70,20 @@ impl Claim {
     }
 }
 
-/// Removes the socket if it is still this one. The lock is held until after that, and the socket is open.
+/// Removes the socket if it is still this one, while the lock is held and the socket open.
+///
+/// Closing alone would not end listening and the lock: a child that another thread is about to start has copies of
+/// both descriptors until it runs its program, and one that runs none keeps them.
 impl Drop for Claim {
     fn drop(&mut self) {
         if FileIdentity::of(&self.path).is_ok_and(|found| found == self.identity) {
             // If it cannot be removed it stays as a stale socket, which the next owner replaces.
             let _ = fs::remove_file(&self.path);
         }
+        // Systems that cannot shut a listening socket down say so; there it ends with its last descriptor.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        // Closing the file unlocks it too, if nobody has a copy.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -152,7 +159,7 @@ fn listen_at(address: &SocketAddrUnix, path: &Path) -> Result<OwnedFd, ListenErr
     let socket = new_socket().map_err(ListenError::Socket)?;
     bind(&socket, address).map_err(ListenError::Bind)?;
     // Until the socket listens every connection is refused, so nobody slips in before the mode is set.
-    match chmod(path, Mode::from_raw_mode(OWNER_ONLY as _)).and_then(|()| listen(&socket, BACKLOG)) {
+    match chmod(path, Mode::RUSR | Mode::WUSR).and_then(|()| listen(&socket, BACKLOG)) {
         Ok(()) => Ok(socket),
         Err(error) => {
             let _ = fs::remove_file(path);

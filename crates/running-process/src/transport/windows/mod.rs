@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Named pipes.
+
+mod listener;
+mod name;
+mod stop;
+mod stream;
+
+pub use listener::LocalListener;
+pub(crate) use stop::StopSignal;
+pub use stream::LocalStream;
+
+use std::io;
+
+/// Whether `error` is the system's error `code`.
+fn is(error: &io::Error, code: u32) -> bool {
+    error.raw_os_error() == Some(code.cast_signed())
+}

@@ -1,0 +1,220 @@
+//! A connected named pipe.
+
+use std::io::{self, Read, Write};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_NO_DATA, ERROR_PIPE_BUSY,
+    ERROR_PIPE_NOT_CONNECTED,
+};
+
+use super::super::error::ConnectError;
+use super::super::timed_out;
+use super::{is, name};
+use crate::sys::windows_pipe::{self, Transfer};
+use crate::sys::windows_wait::Event;
+
+/// A connected local byte stream: a named pipe, or a Unix-domain socket on Unix.
+///
+/// Reads and writes block, up to a deadline where one is given. Clones share the connection, which closes with the
+/// last of them. One thread may read while another writes.
+///
+/// # Platform-specific behavior
+///
+/// On Windows every operation is overlapped, and one that has not ended by its deadline is cancelled. A second reader
+/// or writer waits for the first, whatever its own deadline.
+#[derive(Debug)]
+pub struct LocalStream(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pipe: OwnedHandle,
+    // One event for each direction, held for as long as its operation lasts.
+    reading: Mutex<Event>,
+    writing: Mutex<Event>,
+    // Once set, reads no longer wait.
+    interrupted: Event,
+}
+
+impl LocalStream {
+    /// Connects to the endpoint at `path`, and never waits for it.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows `path` is the bare name of the pipe, without `\\.\pipe\`, and the server may identify this user but
+    /// not act as them. On Unix it is the path of the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says why: nobody there, a full backlog, or a name that cannot be one.
+    pub fn connect(path: &str) -> Result<Self, ConnectError> {
+        let full = name::path(path)?;
+        let path = path.to_owned();
+        match windows_pipe::open(&full).and_then(Self::try_from) {
+            Ok(stream) => Ok(stream),
+            Err(error) if is(&error, ERROR_FILE_NOT_FOUND) => Err(ConnectError::NotFound { path }),
+            Err(error) if is(&error, ERROR_PIPE_BUSY) => Err(ConnectError::BacklogFull { path }),
+            Err(source) if is(&source, ERROR_ACCESS_DENIED) => {
+                Err(ConnectError::PermissionDenied { path, source })
+            }
+            Err(source) => Err(ConnectError::Io { path, source }),
+        }
+    }
+
+    /// A second owner of the same connection.
+    ///
+    /// # Errors
+    ///
+    /// None on Windows.
+    // The portable shape has errors here.
+    #[allow(clippy::unnecessary_wraps)]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(Arc::clone(&self.0)))
+    }
+
+    /// Reads what has arrived into the start of `buf`, waiting for at least one byte; `Ok(0)` is the end of the stream
+    /// (or an empty `buf`).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call; otherwise what the
+    /// system said.
+    pub fn read_before(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let shared = &*self.0;
+        let mut event = shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            check(deadline)?;
+            match windows_pipe::read(shared.pipe.as_handle(), buf, &mut event, &shared.interrupted, deadline)
+            {
+                // An empty write of the other side: nothing has come and nothing has ended.
+                Ok(Transfer::Done(0)) => {}
+                Ok(Transfer::Done(received)) => return Ok(received),
+                Ok(Transfer::Interrupted) => return Ok(0),
+                Ok(Transfer::TimedOut) => return Err(timed_out()),
+                Err(error) if is(&error, ERROR_BROKEN_PIPE) || is(&error, ERROR_PIPE_NOT_CONNECTED) => {
+                    return Ok(0);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call;
+    /// [`io::ErrorKind::BrokenPipe`] if the other side is gone; otherwise what the system said. After an error it is
+    /// unknown how many bytes were written: the connection is of no further use for writing.
+    pub fn write_all_before(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = self.write_some(rest, deadline)?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
+    fn write_some(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let shared = &*self.0;
+        let mut event = shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        check(deadline)?;
+        match windows_pipe::write(shared.pipe.as_handle(), bytes, &mut event, deadline) {
+            Ok(Transfer::Done(written)) => Ok(written),
+            Ok(Transfer::Interrupted | Transfer::TimedOut) => Err(timed_out()),
+            Err(error)
+                if is(&error, ERROR_NO_DATA)
+                    || is(&error, ERROR_BROKEN_PIPE)
+                    || is(&error, ERROR_PIPE_NOT_CONNECTED) =>
+            {
+                Err(io::Error::new(io::ErrorKind::BrokenPipe, error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and
+    /// so does every later one. What was received before can still be read, then comes `Ok(0)`.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows the other side does not notice, and what it writes later can be read as well.
+    pub(crate) fn interrupt_reads(&self) {
+        self.0.interrupted.set();
+    }
+
+    /// Tells the other side that nothing more will be written, where that is possible.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// A Windows pipe has no half-closed state; a Unix-domain socket has.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] on Windows.
+    // The portable shape has a receiver here.
+    #[allow(clippy::unused_self)]
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a named pipe cannot be closed in one direction"))
+    }
+}
+
+fn check(deadline: Option<Instant>) -> io::Result<()> {
+    if deadline.is_some_and(|at| at <= Instant::now()) { Err(timed_out()) } else { Ok(()) }
+}
+
+impl Read for &LocalStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_before(buf, None)
+    }
+}
+
+impl Write for &LocalStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_some(bytes, None)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for LocalStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for LocalStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A stream on a pipe from elsewhere. Deadlines are kept only if the pipe was opened for overlapped operation.
+impl TryFrom<OwnedHandle> for LocalStream {
+    type Error = io::Error;
+
+    fn try_from(pipe: OwnedHandle) -> io::Result<Self> {
+        let (reading, writing) = (Mutex::new(Event::new()?), Mutex::new(Event::new()?));
+        Ok(Self(Arc::new(Shared { pipe, reading, writing, interrupted: Event::new()? })))
+    }
+}
+
+impl AsHandle for LocalStream {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.pipe.as_handle()
+    }
+}
