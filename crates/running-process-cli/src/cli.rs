@@ -18,7 +18,7 @@ Exit status:
 #[derive(Debug, Parser)]
 #[command(name = "running-process", version, after_help = EXIT_STATUS, propagate_version = true)]
 pub(crate) struct Cli {
-    /// Print JSON, one object a line, each with a "schema_version".
+    /// Print JSON, one object a line, each with a `schema_version`.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]

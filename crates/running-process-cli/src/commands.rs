@@ -20,7 +20,7 @@ running_process::register_payload_protocol! {
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Failure> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments, output),
-        Command::Serve(arguments) => serve::run(arguments, output),
+        Command::Serve(arguments) => serve::run(&arguments, output),
         Command::Probe(arguments) => probe::run(&arguments, output),
         Command::Call(arguments) => call::run(arguments, output),
         Command::Decode(arguments) => decode::run(&arguments, output),

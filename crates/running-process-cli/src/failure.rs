@@ -83,7 +83,8 @@ impl Failure {
     }
 
     fn causes(&self) -> impl Iterator<Item = String> {
-        std::iter::successors(self.error.source(), |cause: &&dyn Error| (**cause).source()).map(ToString::to_string)
+        std::iter::successors(self.error.source(), |cause: &&dyn Error| (**cause).source())
+            .map(ToString::to_string)
     }
 
     fn to_text(&self) -> String {

@@ -40,7 +40,8 @@ impl Output {
         self.bytes(format!("{object}\n").as_bytes())
     }
 
-    /// Bytes as they are.
+    /// Bytes as they are, to people and programs alike.
+    #[expect(clippy::unused_self, reason = "only who holds the output writes to it")]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         closed_quietly(stdout.write_all(bytes).and_then(|()| stdout.flush()))

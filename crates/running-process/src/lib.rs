@@ -2,8 +2,6 @@
 
 pub mod broker;
 #[cfg(feature = "host")]
-#[allow(dead_code)]
 mod sys;
 #[cfg(feature = "host")]
-#[allow(dead_code, unused_imports, unreachable_pub)]
 mod transport;

@@ -18,8 +18,7 @@ pub(crate) mod resp;
 pub(crate) mod session;
 pub(crate) mod store;
 
-/// The first byte of every frame; see docs/wire.md.
-const FRAMING_BYTE: u8 = 1;
+use running_process::broker::protocol::ENVELOPE_VERSION;
 
 /// Whether a read buffer is RESP and not frames: the decision of the daemon's legacy detector.
 ///
@@ -27,7 +26,7 @@ const FRAMING_BYTE: u8 = 1;
 /// or white space; a frame starts with 0x01, which is neither. So the two wires have no common first byte,
 /// and this never needs more bytes. An empty buffer is not RESP yet.
 pub(crate) fn is_resp(buffer: &[u8]) -> bool {
-    buffer.first().is_some_and(|&first| first != FRAMING_BYTE)
+    buffer.first().is_some_and(|&first| first != ENVELOPE_VERSION)
 }
 
 #[cfg(test)]

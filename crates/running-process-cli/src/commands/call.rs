@@ -13,8 +13,10 @@ use std::time::Instant;
 pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let protocol = arguments.protocol;
     if registry::is_first_party(protocol) {
-        return Err(Failure::undecided(format!("payload protocol 0x{protocol:04X} belongs to the wire itself"))
-            .hint("name one that the daemon serves; the demo's cache is 0xF0CA"));
+        return Err(Failure::undecided(format!(
+            "payload protocol 0x{protocol:04X} belongs to the wire itself"
+        ))
+        .hint("name one that the daemon serves; the demo's cache is 0xF0CA"));
     }
     let expected = record::read(&arguments.identity)?;
     let payload = match arguments.payload {
@@ -24,13 +26,18 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
 
     let timeout = arguments.timeout.timeout;
     let deadline = Instant::now() + timeout;
-    let handle =
-        BackendHandle::probe_before("", env!("CARGO_PKG_VERSION"), &expected.ipc_endpoint, &expected, deadline)
-            .map_err(|error| match error {
-                BackendHandleError::Probe(error) => probe::probe_failure(error),
-                error => Failure::undecided(error),
-            })
-            .map_err(|failure| failure.context("nothing was sent: the daemon did not prove itself"))?;
+    let handle = BackendHandle::probe_before(
+        "",
+        env!("CARGO_PKG_VERSION"),
+        &expected.ipc_endpoint,
+        &expected,
+        deadline,
+    )
+    .map_err(|error| match error {
+        BackendHandleError::Probe(error) => probe::probe_failure(error),
+        error => Failure::undecided(error),
+    })
+    .map_err(|failure| failure.context("nothing was sent: the daemon did not prove itself"))?;
     let mut client = handle.into_client();
     client.set_timeout(Some(timeout));
     let started = Instant::now();
@@ -51,10 +58,9 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
 
 fn read_stdin() -> Result<Vec<u8>, Failure> {
     let mut payload = Vec::new();
-    std::io::stdin()
-        .take(MAX_FRAME_BYTES as u64 + 1)
-        .read_to_end(&mut payload)
-        .map_err(|error| Failure::undecided(error).context("the payload cannot be read from standard input"))?;
+    std::io::stdin().take(MAX_FRAME_BYTES as u64 + 1).read_to_end(&mut payload).map_err(|error| {
+        Failure::undecided(error).context("the payload cannot be read from standard input")
+    })?;
     Ok(payload)
 }
 

@@ -35,7 +35,10 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
     let record = daemon.record()?;
     let socket = record.ipc_endpoint.path.clone();
     output.line(format_args!("{BOLD}One socket, three kinds of traffic{BOLD:#}\n"))?;
-    output.line(format_args!("  daemon   process {}, an in-memory cache, ready in {:.0?}", record.pid, daemon.started_in))?;
+    output.line(format_args!(
+        "  daemon   process {}, an in-memory cache, ready in {:.0?}",
+        record.pid, daemon.started_in
+    ))?;
     output.line(format_args!("  socket   {socket}"))?;
     output.line(format_args!("  record   {}", daemon.identity.display()))?;
     output.object(json!({
@@ -61,7 +64,9 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
         keep(daemon, &record, output)?;
     } else {
         let took = daemon.stop(&record)?;
-        output.line(format_args!("\nThe daemon was asked to end and has removed its socket and record, in {took:.0?}."))?;
+        output.line(format_args!(
+            "\nThe daemon was asked to end and has removed its socket and record, in {took:.0?}."
+        ))?;
         output.line("Run `running-process demo --keep` to try it yourself.")?;
         output.object(json!({ "step": "stop", "took_us": micros(took) }))?;
     }
@@ -150,7 +155,9 @@ impl Demo<'_> {
     fn impostor(&mut self) -> Result<(), Failure> {
         let refusal = impostor::refused(self.record)?;
         let pid = std::process::id();
-        self.output.line(format_args!("   process {pid} listens there now and answers the probe with its own identity"))?;
+        self.output.line(format_args!(
+            "   process {pid} listens there now and answers the probe with its own identity"
+        ))?;
         for check in &refusal.checks {
             self.output.line(format_args!("   {}", Row(check)))?;
         }
@@ -177,7 +184,10 @@ fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(
     let commands = [
         ("the legacy wire", format!("redis-cli -s {socket} get greeting")),
         ("the proof", format!("{command} probe {identity}")),
-        ("the framed lane", format!("{command} call {identity} --protocol 0x{CACHE_PROTOCOL:04X} 'GET greeting'")),
+        (
+            "the framed lane",
+            format!("{command} call {identity} --protocol 0x{CACHE_PROTOCOL:04X} 'GET greeting'"),
+        ),
         ("the end", format!("kill {pid}")),
     ];
     output.line(format_args!("\n{BOLD}The daemon goes on. Try:{BOLD:#}"))?;

@@ -15,8 +15,8 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, 
 }
 
 pub(super) fn manual(directory: &Path, output: &mut Output) -> Result<Verdict, Failure> {
-    let written = std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    let written =
+        std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
     written.map_err(|error| {
         Failure::undecided(error)
             .context(format!("the manual cannot be written to {}", directory.display()))

@@ -7,7 +7,7 @@ use crate::output::Output;
 use anstyle::{AnsiColor, Style};
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::judge::{Check, compare, compare_observed};
-use running_process::broker::backend_lifecycle::observe::observe;
+use running_process::broker::backend_lifecycle::observe::{ProcessObservation, observe};
 use running_process::broker::backend_lifecycle::probe::{ProbeError, probe_endpoint};
 use running_process::broker::backend_sdk::ConnectError;
 use std::time::Instant;
@@ -38,11 +38,14 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
     for check in &checks {
         output.line(Row(check))?;
     }
+    if let Some(image) = &observed.image {
+        output.line(format_args!("  {:<8}{:<NAME_WIDTH$} {}", "", "it runs", image.display()))?;
+    }
     let verdict = match &trouble {
         None if checks.iter().all(|check| check.agrees) => Verdict::Yes,
         _ => Verdict::No,
     };
-    output.object(to_json(&expected, &checks, trouble.as_ref(), verdict))?;
+    output.object(to_json(&expected, &observed, &checks, trouble.as_ref(), verdict))?;
     if let Some(error) = trouble {
         return Err(probe_failure(error).context(format!("{} did not prove itself", endpoint.path)));
     }
@@ -50,7 +53,11 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
         Verdict::Yes => "the recorded daemon answered",
         Verdict::No => "this is not the recorded daemon",
     };
-    output.line(format_args!("\n{}{conclusion}{:#} (asked and answered in {took:.0?})", style(verdict), style(verdict)))?;
+    output.line(format_args!(
+        "\n{}{conclusion}{:#} (asked and answered in {took:.0?})",
+        style(verdict),
+        style(verdict)
+    ))?;
     if verdict == Verdict::Yes {
         output.line("what answers is public data: a process that replays it is not told apart")?;
     }
@@ -67,10 +74,7 @@ impl std::fmt::Display for Row<'_> {
         let word = if *agrees { "ok" } else { "differs" };
         let style = style(verdict);
         write!(formatter, "  {style}{word:<8}{style:#}{kind:<NAME_WIDTH$} {found}")?;
-        if !agrees {
-            write!(formatter, "\n  {:<8}{:<NAME_WIDTH$} {expected}", "", "  expected")?;
-        }
-        Ok(())
+        if *agrees { Ok(()) } else { write!(formatter, ", expected {expected}") }
     }
 }
 
@@ -83,6 +87,7 @@ fn style(verdict: Verdict) -> Style {
 
 fn to_json(
     expected: &DaemonProcess,
+    observed: &ProcessObservation,
     checks: &[Check],
     trouble: Option<&ProbeError>,
     verdict: Verdict,
@@ -101,6 +106,7 @@ fn to_json(
     serde_json::json!({
         "verdict": match verdict { Verdict::Yes => "yes", Verdict::No if trouble.is_some() => "unproven", Verdict::No => "no" },
         "record": expected,
+        "image": observed.image.as_ref().map(|path| path.display().to_string()),
         "checks": checks,
         "error": trouble.map(ToString::to_string),
     })
@@ -116,8 +122,12 @@ pub(super) fn probe_failure(error: ProbeError) -> Failure {
         ProbeError::Connect(ConnectError::BacklogFull { .. }) => {
             "the daemon is overloaded or stopped: try again later"
         }
-        ProbeError::TimedOut => "the daemon is busy, stopped or not one that answers probes: try a longer --timeout",
-        ProbeError::Mismatch(_) => "somebody else has taken the endpoint: restart the daemon, and find out who it is",
+        ProbeError::TimedOut => {
+            "the daemon is busy, stopped or not one that answers probes: try a longer --timeout"
+        }
+        ProbeError::Mismatch(_) => {
+            "somebody else has taken the endpoint: restart the daemon, and find out who it is"
+        }
         ProbeError::Framing(_) | ProbeError::Response(_) => {
             "whatever answers there does not speak this protocol: is this the right daemon?"
         }

@@ -1,6 +1,7 @@
 //! `serve`: the demo's daemon, in the foreground.
 
 use super::CACHE_PROTOCOL;
+use crate::cache::is_resp;
 use crate::cache::session::{Next, Session, execute_payload};
 use crate::cache::store::Store;
 use crate::cli::ServeArgs;
@@ -9,7 +10,7 @@ use crate::output::Output;
 use running_process::broker::backend_sdk::{
     BindError, LegacyClassification, LegacyConnection, NameError, Server, ServerError, ServerTrouble,
 };
-use running_process::broker::protocol::Endpoint;
+use running_process::broker::protocol::{Endpoint, MAX_FRAME_BYTES};
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,9 +22,12 @@ pub(super) const NAMESPACE: &str = "running-process-demo";
 /// How much is read from a legacy connection at once, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
+/// The largest unfinished request that a legacy connection may pile up, in bytes; far above the frames' own limit.
+const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+
 type Cache = Arc<Mutex<Store>>;
 
-pub(super) fn run(arguments: ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
+pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let endpoint = endpoint(&arguments.socket)?;
     let cache = Cache::new(Mutex::new(Store::new(Instant::now())));
     let framed = Arc::clone(&cache);
@@ -33,10 +37,9 @@ pub(super) fn run(arguments: ServeArgs, output: &mut Output) -> Result<Verdict, 
         .map_err(bind_failure)?
         .record(&identity)
         .serve(CACHE_PROTOCOL, move |request| {
-            Ok(execute_payload(&mut lock(&framed), request.payload(), Instant::now()))
+            Ok(fit_frame(execute_payload(&mut lock(&framed), request.payload(), Instant::now())))
         })
-        // No command of the Redis protocol starts with the framing byte.
-        .legacy(|_| LegacyClassification::NotLegacy, move |connection| speak_resp(&cache, connection))
+        .legacy(detect, move |connection| speak_resp(&cache, connection))
         .observe(report);
     let stop = server.stop_handle();
     ctrlc::set_handler(move || stop.stop())
@@ -73,6 +76,21 @@ fn endpoint(name: &str) -> Result<Endpoint, Failure> {
     made.map_err(|error| Failure::undecided(error).hint("give --socket the path of a socket to make"))
 }
 
+fn detect(buffer: &[u8]) -> LegacyClassification {
+    if is_resp(buffer) { LegacyClassification::Legacy } else { LegacyClassification::NotLegacy }
+}
+
+/// The reply, or an error in its place if no frame can carry it.
+fn fit_frame(reply: Vec<u8>) -> Vec<u8> {
+    /// More than the rest of a response's envelope takes without trace context.
+    const ENVELOPE_BYTES: usize = 64;
+    if reply.len() <= MAX_FRAME_BYTES - ENVELOPE_BYTES {
+        reply
+    } else {
+        format!("-ERR the reply is {} bytes, a frame carries {MAX_FRAME_BYTES}\r\n", reply.len()).into_bytes()
+    }
+}
+
 /// One legacy connection, from its first byte to its last.
 fn speak_resp(cache: &Cache, mut connection: LegacyConnection) {
     let mut session = Session::open(&mut lock(cache));
@@ -95,6 +113,9 @@ fn converse(cache: &Cache, session: &mut Session, connection: &mut LegacyConnect
             Next::Resume => {}
             Next::Read => match connection.read(&mut bytes)? {
                 0 => return Ok(()),
+                _ if input.len() > MAX_REQUEST_BYTES => {
+                    return connection.write_all(b"-ERR Protocol error: too big request\r\n");
+                }
                 length => input.extend_from_slice(&bytes[..length]),
             },
         }

@@ -1,2 +1,4 @@
 //! stub
-pub(crate) fn summarize(bytes: &[u8]) -> String { format!("{} bytes", bytes.len()) }
+pub(crate) fn summarize(bytes: &[u8]) -> String {
+    format!("{} bytes", bytes.len())
+}

@@ -25,11 +25,12 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts the daemon and waits until it says that it is ready.
     pub(super) fn start() -> Result<Self, Failure> {
-        let directory = tempfile::Builder::new().prefix("running-process-demo-").tempdir().map_err(|error| {
-            Failure::undecided(error)
-                .context("no private directory can be made")
-                .hint("set TMPDIR to a directory that you can write")
-        })?;
+        let directory =
+            tempfile::Builder::new().prefix("running-process-demo-").tempdir().map_err(|error| {
+                Failure::undecided(error)
+                    .context("no private directory can be made")
+                    .hint("set TMPDIR to a directory that you can write")
+            })?;
         let identity = directory.path().join("cache.json");
         let log = directory.path().join("cache.log");
         let socket = if cfg!(windows) {
@@ -47,8 +48,9 @@ impl Daemon {
             command.process_group(0);
         }
         let started = Instant::now();
-        let mut child =
-            command.spawn().map_err(|error| Failure::undecided(error).context("the daemon cannot be started"))?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| Failure::undecided(error).context("the daemon cannot be started"))?;
         let stdout = child.stdout.take();
         let mut daemon = Self { child: Some(child), directory, identity, started_in: Duration::ZERO };
         match stdout.and_then(first_line) {
@@ -85,7 +87,10 @@ impl Daemon {
         let took = started.elapsed();
         for left in [self.identity.as_path(), record.ipc_endpoint.path.as_ref()] {
             if !cfg!(windows) && left.exists() {
-                return Err(Failure::negative(format!("the daemon ended and left {} behind", left.display())));
+                return Err(Failure::negative(format!(
+                    "the daemon ended and left {} behind",
+                    left.display()
+                )));
             }
         }
         Ok(took)

@@ -2,7 +2,9 @@
 
 use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
-use running_process::broker::backend_lifecycle::probe::{IdentityMismatch, ProbeError, handle_endpoint_probe};
+use running_process::broker::backend_lifecycle::probe::{
+    IdentityMismatch, ProbeError, handle_endpoint_probe,
+};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener;

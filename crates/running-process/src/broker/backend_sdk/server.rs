@@ -192,7 +192,8 @@ impl Server {
     /// The server cannot start, cannot accept any more, or connections were still at work
     /// [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { endpoint, listener, record, handlers, detector, legacy, ready, observer, config, stop } = self;
+        let Self { endpoint, listener, record, handlers, detector, legacy, ready, observer, config, stop } =
+            self;
         let daemon = DaemonProcess::current_process(endpoint, None)?;
         let served: Vec<u32> = handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, detector));

@@ -145,7 +145,9 @@ impl EndpointProbeChallenge {
     pub fn random() -> io::Result<Self> {
         let mut nonce = [0; PROBE_NONCE_BYTES];
         let mut request_id = [0; 8];
-        getrandom::fill(&mut nonce).and_then(|()| getrandom::fill(&mut request_id)).map_err(io::Error::other)?;
+        getrandom::fill(&mut nonce)
+            .and_then(|()| getrandom::fill(&mut request_id))
+            .map_err(io::Error::other)?;
         Ok(Self::new(nonce, u64::from_le_bytes(request_id)))
     }
 }
