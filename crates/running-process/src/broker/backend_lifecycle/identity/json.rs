@@ -1,6 +1,6 @@
 //! The identity as the JSON object of the identity file: a superset that every generation reads.
 
-use super::wire::exact_path;
+use super::wire::{exact_path, path_bytes};
 use super::{DaemonProcess, ExeDigest, IdentityError};
 use crate::broker::protocol::{self, Endpoint};
 
@@ -41,7 +41,7 @@ impl From<DaemonProcess> for IdentityDocument {
             exe_hash: daemon.exe_digests.blake3().copied(),
             legacy_exe_sha256: sha256,
             boot_id: message.boot_id,
-            exe_path_bytes: daemon.exe_path_bytes(),
+            exe_path_bytes: path_bytes(&daemon.exe_path),
             ipc_endpoint: daemon.ipc_endpoint,
             started_at_unix_ms: message.started_at_unix_ms,
             idle_timeout_secs: message.idle_timeout_secs,
@@ -65,7 +65,7 @@ impl TryFrom<IdentityDocument> for DaemonProcess {
             exe_hash_algorithm: document.exe_hash_algorithm.unwrap_or_default(),
             exe_hash: to_vec(document.exe_hash),
         })?;
-        daemon.exe_path = exact_path(daemon.exe_path, document.exe_path_bytes);
+        daemon.exe_path = exact_path(daemon.exe_path, &document.exe_path_bytes);
         Ok(daemon)
     }
 }

@@ -3,7 +3,7 @@
 use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, ExeDigests, IdentityError};
 use crate::broker::protocol;
 use prost::Message;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl DaemonProcess {
     /// The identity as the message of the wire, with the digests of both generations.
@@ -35,7 +35,7 @@ impl DaemonProcess {
         if !message.exe_hash.is_empty() {
             appended.exe_sha256 = std::mem::take(&mut message.exe_sha256);
         }
-        let extension = protocol::DaemonProcessExtension { exe_path_bytes: self.exe_path_bytes() };
+        let extension = protocol::DaemonProcessExtension { exe_path_bytes: path_bytes(&self.exe_path) };
         let mut bytes = message.encode_to_vec();
         bytes.extend(appended.encode_to_vec());
         bytes.extend(extension.encode_to_vec());
@@ -50,30 +50,31 @@ impl DaemonProcess {
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
         let mut daemon = Self::try_from(protocol::DaemonProcess::decode(bytes)?)?;
         let extension = protocol::DaemonProcessExtension::decode(bytes)?;
-        daemon.exe_path = exact_path(daemon.exe_path, extension.exe_path_bytes);
+        daemon.exe_path = exact_path(daemon.exe_path, &extension.exe_path_bytes);
         Ok(daemon)
     }
+}
 
-    /// The executable's path where UTF-8 cannot carry it; else empty.
-    pub(super) fn exe_path_bytes(&self) -> Vec<u8> {
+/// The bytes of a path that UTF-8 cannot carry; else none. Only on Unix are paths bytes.
+pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
+    match path.to_str() {
+        Some(_) => Vec::new(),
         #[cfg(unix)]
-        if self.exe_path.to_str().is_none() {
-            use std::os::unix::ffi::OsStrExt;
-            return self.exe_path.as_os_str().as_bytes().to_vec();
-        }
-        Vec::new()
+        None => std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec(),
+        #[cfg(not(unix))]
+        None => Vec::new(),
     }
 }
 
 /// The path that `bytes` name, or `approximate` where there are none or the platform's paths are not bytes.
-pub(super) fn exact_path(approximate: PathBuf, bytes: Vec<u8>) -> PathBuf {
-    #[cfg(unix)]
-    if !bytes.is_empty() {
-        use std::os::unix::ffi::OsStringExt;
-        return PathBuf::from(std::ffi::OsString::from_vec(bytes));
+pub(super) fn exact_path(approximate: PathBuf, bytes: &[u8]) -> PathBuf {
+    match bytes {
+        [] => approximate,
+        #[cfg(unix)]
+        bytes => PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)),
+        #[cfg(not(unix))]
+        _ => approximate,
     }
-    let _ = bytes;
-    approximate
 }
 
 impl TryFrom<protocol::DaemonProcess> for DaemonProcess {
