@@ -1,6 +1,5 @@
 //! The broker's parts, in the order in which they build on each other.
 
-#[cfg(feature = "host")]
 pub mod backend_handle;
 pub mod backend_lifecycle;
 pub mod backend_sdk;

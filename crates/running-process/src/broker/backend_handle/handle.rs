@@ -1,13 +1,10 @@
-//! A probed connection to a live daemon.
-
-pub use super::backend_lifecycle::identity::DaemonProcess;
-
-use super::backend_lifecycle::judge::compare;
-use super::backend_lifecycle::probe::{
+use super::DaemonProcess;
+use crate::broker::backend_lifecycle::judge::compare;
+use crate::broker::backend_lifecycle::probe::{
     DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint,
 };
-use super::backend_sdk::{FrameClient, LocalStream};
-use super::protocol::Endpoint;
+use crate::broker::backend_sdk::{FrameClient, LocalStream};
+use crate::broker::protocol::Endpoint;
 use crate::sys::ProcessHandle;
 use std::io;
 use std::time::{Duration, Instant};
