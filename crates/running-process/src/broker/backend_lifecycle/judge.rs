@@ -110,14 +110,16 @@ pub fn compare_observed(
 fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
     let pairs =
         [("blake3", expected.blake3(), found.blake3()), ("sha256", expected.sha256(), found.sha256())];
-    let mut common =
-        pairs.into_iter().filter_map(|(name, expected, found)| Some((name, expected?, found?))).peekable();
-    match common.peek().copied() {
-        Some((name, first_expected, first_found)) => Check {
+    let mut common: Vec<_> =
+        pairs.into_iter().filter_map(|(name, expected, found)| Some((name, expected?, found?))).collect();
+    // A digest that differs is better evidence than one that agrees.
+    common.sort_by_key(|(_, expected, found)| expected == found);
+    match common.first() {
+        Some((name, expected, found)) => Check {
             kind: CheckKind::ExeDigest,
-            expected: hex(name, first_expected),
-            found: hex(name, first_found),
-            agrees: common.all(|(_, expected, found)| expected == found),
+            expected: hex(name, *expected),
+            found: hex(name, *found),
+            agrees: expected == found,
         },
         None => Check {
             kind: CheckKind::ExeDigest,

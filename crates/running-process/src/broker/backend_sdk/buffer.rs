@@ -1,6 +1,6 @@
 //! The buffer of one direction of a connection.
 
-/// Capacity, in bytes, that an empty buffer keeps for the next message; anything larger is given back.
+/// Capacity, in bytes, that a buffer keeps for the next message however little it holds.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
 /// Bytes that came in or wait to go out: appended at the end, consumed from the front in amortized constant time.
@@ -55,13 +55,13 @@ impl FrontBuffer {
     }
 
     /// Moves what is held to the front once more than half of the buffer is consumed, so that a byte moves at most
-    /// once for each byte that was consumed.
+    /// once for each byte that was consumed, and gives back capacity that a larger message left behind.
     pub(super) fn reclaim(&mut self) {
         if self.start > self.bytes.len() / 2 || self.start == self.bytes.len() {
             self.bytes.drain(..self.start);
             self.start = 0;
-            if self.bytes.is_empty() {
-                self.bytes.shrink_to(KEPT_CAPACITY);
+            if self.bytes.len() < self.bytes.capacity() / 4 {
+                self.bytes.shrink_to(KEPT_CAPACITY.max(self.bytes.len() * 2));
             }
         }
     }
@@ -102,10 +102,31 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_gives_a_large_capacity_back() {
-        let mut buffer = FrontBuffer::default();
-        buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
-        buffer.consume(10 * KEPT_CAPACITY);
-        assert!(buffer.bytes.capacity() <= KEPT_CAPACITY);
+    fn a_buffer_gives_a_large_capacity_back_even_while_it_holds_a_little() {
+        for left in [0, 1, 100] {
+            let mut buffer = FrontBuffer::default();
+            buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
+            buffer.consume(10 * KEPT_CAPACITY - left);
+            assert_eq!(buffer.len(), left);
+            assert!(buffer.bytes.capacity() <= KEPT_CAPACITY, "{left} bytes left");
+        }
+    }
+
+    #[test]
+    fn no_more_bytes_are_moved_than_are_consumed() {
+        for (received, consumed) in [(1, 1), (1000, 1), (1000, 7), (1000, 999), (64, 63)] {
+            let mut buffer = FrontBuffer::default();
+            let (mut moved, mut total) = (0, 0);
+            for round in 0..3 {
+                buffer.tail().extend(vec![round; 50 * received]);
+                while buffer.len() >= consumed {
+                    let start = buffer.start;
+                    buffer.consume(consumed);
+                    total += consumed;
+                    moved += if buffer.start < start + consumed { buffer.len() } else { 0 };
+                    assert!(moved <= total, "{moved} bytes moved, {total} consumed");
+                }
+            }
+        }
     }
 }

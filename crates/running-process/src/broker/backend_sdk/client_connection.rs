@@ -1,7 +1,9 @@
 //! The client's side of one connection as a state machine: correlation of responses with requests.
 
 use super::buffer::FrontBuffer;
-use crate::broker::protocol::{FrameKind, FrameRef, FrameViolation, FramingError, try_decode_framed_ref};
+use crate::broker::protocol::{
+    DecodedFramedRef, FrameKind, FrameRef, FrameViolation, FramingError, try_decode_framed_ref,
+};
 use std::collections::HashMap;
 
 /// Names a request that was sent on one connection.
@@ -53,7 +55,7 @@ pub enum ClientConnectionError {
 
 /// One client connection, without the connection. Requests may be in flight in any number and be answered in any order.
 ///
-/// After an error the connection is dead: what follows in the stream cannot be trusted to be a frame.
+/// After an error the connection is dead, and there are no more events: what follows in the stream cannot be trusted.
 #[derive(Debug)]
 pub struct ClientConnection {
     input: FrontBuffer,
@@ -62,6 +64,8 @@ pub struct ClientConnection {
     next_id: u64,
     /// The payload protocol of each request in flight.
     pending: HashMap<u64, u32>,
+    /// The daemon broke the rules.
+    dead: bool,
 }
 
 impl Default for ClientConnection {
@@ -72,6 +76,7 @@ impl Default for ClientConnection {
             output: FrontBuffer::default(),
             next_id: 1,
             pending: HashMap::new(),
+            dead: false,
         }
     }
 }
@@ -134,33 +139,28 @@ impl ClientConnection {
     ///
     /// # Errors
     ///
-    /// The daemon broke the rules; the connection is dead.
+    /// The daemon broke the rules; the connection is dead. There are no events after an error.
     pub fn next_event(&mut self) -> Result<Option<ClientEvent<'_>>, ClientConnectionError> {
         self.input.reclaim();
-        let (buffer, mut front) = self.input.front();
-        let mut rest = buffer;
-        while let Some(decoded) = try_decode_framed_ref(rest)? {
-            rest = &rest[decoded.consumed..];
-            front.consume(decoded.consumed);
-            let frame = decoded.frame;
-            match frame.check_strict()? {
-                FrameKind::Response => match self.pending.remove(&frame.request_id) {
-                    Some(expected) if expected == frame.payload_protocol => {
-                        return Ok(Some(ClientEvent::Response(RequestId(frame.request_id), frame)));
-                    }
-                    Some(expected) => {
-                        let got = frame.payload_protocol;
-                        return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
-                    }
-                    // Late: its request was given up.
-                    None if (1..self.next_id).contains(&frame.request_id) => {}
-                    None => return Err(ClientConnectionError::UnknownRequest { got: frame.request_id }),
-                },
-                FrameKind::Event => return Ok(Some(ClientEvent::Event(frame))),
-                FrameKind::Request | FrameKind::Cancel => return Ok(Some(ClientEvent::Other(frame))),
-            }
+        if self.dead {
+            return Ok(None);
         }
-        Ok(None)
+        let (mut rest, mut front) = self.input.front();
+        let event = loop {
+            let DecodedFramedRef { frame, consumed } = match try_decode_framed_ref(rest) {
+                Ok(Some(decoded)) => decoded,
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error.into()),
+            };
+            rest = &rest[consumed..];
+            front.consume(consumed);
+            match correlate(frame, &mut self.pending, self.next_id) {
+                Ok(None) => {}
+                event => break event,
+            }
+        };
+        self.dead = event.is_err();
+        event
     }
 
     /// What waits to be written to the daemon.
@@ -177,4 +177,28 @@ impl ClientConnection {
     pub fn output_written(&mut self, length: usize) {
         self.output.consume(length);
     }
+}
+
+/// What `frame` means to the client; `None` for a late response, whose request was given up.
+fn correlate<'a>(
+    frame: FrameRef<'a>,
+    pending: &mut HashMap<u64, u32>,
+    next_id: u64,
+) -> Result<Option<ClientEvent<'a>>, ClientConnectionError> {
+    let id = frame.request_id;
+    Ok(Some(match frame.check_strict()? {
+        FrameKind::Response => match pending.remove(&id) {
+            Some(expected) if expected == frame.payload_protocol => {
+                ClientEvent::Response(RequestId(id), frame)
+            }
+            Some(expected) => {
+                let got = frame.payload_protocol;
+                return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
+            }
+            None if (1..next_id).contains(&id) => return Ok(None),
+            None => return Err(ClientConnectionError::UnknownRequest { got: id }),
+        },
+        FrameKind::Event => ClientEvent::Event(frame),
+        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(frame),
+    }))
 }

@@ -128,14 +128,15 @@ where
     /// Holds once [`next_event`](Self::next_event) has returned `None`, until something arrives or is written.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if self.held_back {
-            return self.last_received.checked_add(self.config.undecided_frame);
-        }
-        match self.waiting_for()? {
+        let message = match self.waiting_for()? {
             WaitingFor::FirstMessage => self.opened.checked_add(self.config.first_message),
             WaitingFor::RestOfMessage => self.message_began.checked_add(self.config.message),
             WaitingFor::NextMessage => self.last_activity.checked_add(self.config.idle?),
-        }
+        };
+        // A peer that keeps on sending while a frame is held back gains no time beyond the message's own.
+        let held_back =
+            self.last_received.checked_add(self.config.undecided_frame).filter(|_| self.held_back);
+        message.into_iter().chain(held_back).min()
     }
 
     fn waiting_for(&self) -> Option<WaitingFor> {
@@ -211,6 +212,10 @@ where
                 MuxPollRef::Payload { frame, .. } if strict => {
                     frame.check_strict().map(|_| poll).map_err(ConnectionError::from)
                 }
+                MuxPollRef::Probe { probe, .. } => {
+                    let answered = self.mux.answer(&probe, self.output.tail());
+                    answered.map(|()| poll).map_err(|error| MuxError::Framing(error).into())
+                }
                 _ => Ok(poll),
             });
         match judged {
@@ -227,12 +232,11 @@ where
                     Err(_) => ConnectionEvent::UnknownKind(frame),
                 }))
             }
-            Ok(MuxPollRef::Probe { probe, consumed }) => {
+            Ok(MuxPollRef::Probe { consumed, .. }) => {
                 front.consume(consumed);
                 if self.lane == Lane::Undecided {
                     self.lane = Lane::Probed;
                 }
-                self.mux.answer(&probe, self.output.tail()).map_err(MuxError::Framing)?;
                 Ok(Some(ConnectionEvent::ProbeAnswered))
             }
             Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => Ok(None),

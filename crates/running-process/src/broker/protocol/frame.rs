@@ -100,18 +100,19 @@ impl<'a> FrameRef<'a> {
         while !rest.is_empty() {
             let (tag, wire_type) = decode_key(&mut rest)?;
             let rest = &mut rest;
-            match tag {
-                1 => frame.envelope_version = varint_field(wire_type, rest)? as u32,
-                2 => frame.kind = varint_field(wire_type, rest)? as i32,
-                3 => frame.payload_protocol = varint_field(wire_type, rest)? as u32,
-                4 => frame.payload = bytes_field(wire_type, rest)?,
-                5 => frame.request_id = varint_field(wire_type, rest)?,
-                6 => frame.payload_encoding = varint_field(wire_type, rest)? as i32,
-                7 => frame.deadline_unix_ms = varint_field(wire_type, rest)?,
-                8 => frame.traceparent = str_field(wire_type, rest)?,
-                9 => frame.tracestate = str_field(wire_type, rest)?,
-                _ => skip_field(wire_type, tag, rest, DecodeContext::default())?,
-            }
+            let field = match tag {
+                1 => varint_field(wire_type, rest).map(|value| frame.envelope_version = value as u32),
+                2 => varint_field(wire_type, rest).map(|value| frame.kind = value as i32),
+                3 => varint_field(wire_type, rest).map(|value| frame.payload_protocol = value as u32),
+                4 => bytes_field(wire_type, rest).map(|value| frame.payload = value),
+                5 => varint_field(wire_type, rest).map(|value| frame.request_id = value),
+                6 => varint_field(wire_type, rest).map(|value| frame.payload_encoding = value as i32),
+                7 => varint_field(wire_type, rest).map(|value| frame.deadline_unix_ms = value),
+                8 => str_field(wire_type, rest).map(|value| frame.traceparent = value),
+                9 => str_field(wire_type, rest).map(|value| frame.tracestate = value),
+                _ => skip_field(wire_type, tag, rest, DecodeContext::default()),
+            };
+            field.map_err(|error| in_field(tag, error))?;
         }
         Ok(frame)
     }
@@ -182,6 +183,25 @@ impl<'a> FrameRef<'a> {
             + bytes_length(8, self.traceparent.len())
             + bytes_length(9, self.tracestate.len())
     }
+}
+
+/// `error` with the name of the field that it happened in, as prost words it.
+#[cold]
+fn in_field(tag: u32, mut error: DecodeError) -> DecodeError {
+    let name = match tag {
+        1 => "envelope_version",
+        2 => "kind",
+        3 => "payload_protocol",
+        4 => "payload",
+        5 => "request_id",
+        6 => "payload_encoding",
+        7 => "deadline_unix_ms",
+        8 => "traceparent",
+        9 => "tracestate",
+        _ => return error,
+    };
+    error.push("Frame", name);
+    error
 }
 
 #[inline]

@@ -75,6 +75,7 @@ pub fn registered_consumer(id: u32) -> Option<&'static str> {
 
 /// Fails the build unless every id may be a daemon's own and none stands twice.
 #[doc(hidden)]
+#[track_caller]
 pub const fn assert_registrable(ids: &[u32]) {
     let mut i = 0;
     while i < ids.len() {

@@ -1,0 +1,344 @@
+//! What is allocated and moved, counted: nothing from a length that a peer claims, nothing per frame, linear over all.
+
+#![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
+
+mod common;
+
+use common::{Detector, SERVED, UNSERVED, detectors, frame, framed, mux, probe, wire};
+use running_process::broker::backend_sdk::{
+    BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
+    LegacyClassification, MuxPollRef, Reclassify,
+};
+use running_process::broker::protocol::{Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, read_frame};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// What a thread has asked of the allocator.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    calls: usize,
+    /// Bytes asked for, in all.
+    bytes: usize,
+    /// Bytes held at the moment; negative where another thread allocated what this one freed.
+    held: isize,
+    /// The most that was held at once.
+    peak: isize,
+}
+
+thread_local! {
+    static TALLY: Cell<Tally> = const { Cell::new(Tally { calls: 0, bytes: 0, held: 0, peak: 0 }) };
+}
+
+struct Counting;
+
+fn count(allocated: usize, freed: usize) {
+    let signed = |bytes| isize::try_from(bytes).expect("no allocation is larger");
+    TALLY.with(|tally| {
+        let mut now = tally.get();
+        now.calls += usize::from(allocated > 0);
+        now.bytes += allocated;
+        now.held += signed(allocated) - signed(freed);
+        now.peak = now.peak.max(now.held);
+        tally.set(now);
+    });
+}
+
+// SAFETY: every call goes to `System` unchanged, and counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: the caller's promise, passed on; `pointer` came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size, layout.size());
+        // SAFETY: the caller's promise, passed on; `pointer` came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` asked of the allocator; `held` and `peak` are relative to the start.
+fn tally<T>(work: impl FnOnce() -> T) -> (T, Tally) {
+    let before = TALLY.get();
+    TALLY.set(Tally { peak: before.held, ..before });
+    let result = work();
+    let after = TALLY.get();
+    let spent = Tally {
+        calls: after.calls - before.calls,
+        bytes: after.bytes - before.bytes,
+        held: after.held - before.held,
+        peak: after.peak - before.held,
+    };
+    (result, spent)
+}
+
+fn connection(detector: Detector, config: ConnectionConfig) -> Connection<Detector> {
+    Connection::new(Arc::new(mux(detector)), config, Instant::now())
+}
+
+#[test]
+fn the_tally_counts() {
+    let (vector, spent) = tally(|| vec![0_u8; 1000]);
+    assert_eq!((spent.calls, spent.bytes, spent.held), (1, 1000, 1000));
+    let ((), spent) = tally(|| drop(vector));
+    assert_eq!((spent.calls, spent.held), (0, -1000));
+}
+
+#[test]
+fn polling_allocates_nothing_whatever_the_answer() {
+    let mux = mux(detectors::asterisk);
+    let served = wire(&frame(FrameKind::Request, 1, &[7; 5000]));
+    let unserved = wire(&Frame { payload_protocol: UNSERVED, ..frame(FrameKind::Request, 1, b"") });
+    let buffers = [
+        b"".to_vec(),
+        b"*1".to_vec(),
+        b"x".to_vec(),
+        served[..4000].to_vec(),
+        served,
+        wire(&probe(1)),
+        unserved,
+    ];
+    for buffer in &buffers {
+        let (answer, spent) = tally(|| mux.poll_ref(buffer));
+        assert_eq!(spent.calls, 0, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_probe_is_answered_into_a_warm_buffer_without_allocating() {
+    let mux = mux(detectors::never);
+    let wire = wire(&probe(1));
+    let MuxPollRef::Probe { probe, .. } = mux.poll_ref(&wire).unwrap() else { panic!("a probe") };
+    let mut out = Vec::with_capacity(1024);
+    let ((), spent) = tally(|| mux.answer(&probe, &mut out).unwrap());
+    assert_eq!(spent.calls, 0);
+    assert!(!out.is_empty());
+}
+
+#[test]
+fn a_frame_is_encoded_in_one_allocation_of_its_size() {
+    let frame = frame(FrameKind::Request, 1, &[7; 5000]);
+    let mut out = Vec::new();
+    let ((), spent) = tally(|| frame.borrowed().encode_framed(&mut out).unwrap());
+    assert_eq!((spent.calls, spent.bytes), (1, out.len()));
+    out.clear();
+    let ((), spent) = tally(|| frame.borrowed().encode_framed(&mut out).unwrap());
+    assert_eq!(spent.calls, 0);
+}
+
+#[test]
+fn a_warm_connection_serves_without_allocating() {
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let messages = [
+        frame(FrameKind::Request, 1, &[7; 100]),
+        probe(2),
+        frame(FrameKind::Event, 3, b"x"),
+        frame(FrameKind::Cancel, 1, b""),
+    ];
+    let stream = messages.iter().flat_map(wire).collect::<Vec<u8>>().repeat(50);
+    let now = Instant::now();
+    let mut serve = || {
+        let mut events = 0;
+        for read in stream.chunks(1000) {
+            connection.receive(read, now);
+            while let Some(event) = connection.next_event().unwrap() {
+                events += 1;
+                if let ConnectionEvent::Request(mut request) = event {
+                    let payload = request.payload();
+                    request.respond(payload).unwrap();
+                }
+            }
+            let length = connection.output().len();
+            connection.output_written(length, now);
+        }
+        events
+    };
+    assert_eq!(serve(), 200);
+    let (events, spent) = tally(serve);
+    assert_eq!((events, spent.calls), (200, 0));
+}
+
+#[test]
+fn a_warm_client_sends_and_correlates_without_allocating() {
+    let mut client = ClientConnection::new();
+    let mut response = Vec::with_capacity(1024);
+    let mut exchange = || {
+        for _ in 0..100 {
+            let request = client.send_request(SERVED, b"ping").unwrap();
+            response.clear();
+            let decoded = FrameRef::decode(&client.output()[5..]).unwrap();
+            FrameRef::response_to(&decoded, b"pong").encode_framed(&mut response).unwrap();
+            client.output_written(client.output().len());
+            client.receive(&response);
+            let event = client.next_event().unwrap();
+            assert!(matches!(event, Some(ClientEvent::Response(id, _)) if id == request));
+        }
+    };
+    // Twice, so that the ids have the length that they have from then on.
+    exchange();
+    exchange();
+    let ((), spent) = tally(exchange);
+    assert_eq!(spent.calls, 0);
+}
+
+#[test]
+fn a_length_that_a_peer_claims_allocates_nothing() {
+    let header = [1, 0, 0, 0, 1];
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let mut client = ClientConnection::new();
+    let ((), spent) = tally(|| {
+        connection.receive(&header, Instant::now());
+        assert!(connection.next_event().unwrap().is_none());
+        client.receive(&header);
+        assert!(client.next_event().unwrap().is_none());
+        assert!(read_frame(&mut &header[..]).is_err());
+    });
+    assert!(spent.peak < 1000, "{spent:?}");
+}
+
+#[test]
+fn memory_follows_what_was_received() {
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let mut received = vec![1, 0, 0, 0, 1];
+    received.resize(1 << 20, 0);
+    let mut total = 0;
+    let ((), spent) = tally(|| {
+        let start = TALLY.get().held;
+        for read in received.chunks(4096) {
+            connection.receive(read, Instant::now());
+            assert!(connection.next_event().unwrap().is_none());
+            total += read.len();
+            let held = usize::try_from(TALLY.get().held - start).unwrap();
+            assert!(held <= 2 * total + 4096, "{held} bytes for {total} received");
+        }
+    });
+    // Growing by doubling asks for at most as much again as is held in the end.
+    assert!(spent.bytes <= 4 * received.len(), "{spent:?}");
+}
+
+#[test]
+fn a_truncated_frame_on_a_reader_takes_memory_for_what_came() {
+    let mut stream = vec![1, 0, 0, 0, 1];
+    stream.resize(100_000, 0);
+    let (result, spent) = tally(|| read_frame(&mut &stream[..]));
+    assert!(result.is_err());
+    assert!(spent.peak < 400_000, "{spent:?}");
+}
+
+#[test]
+fn a_large_message_leaves_no_memory_behind_even_with_the_next_one_begun() {
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let large = wire(&frame(FrameKind::Event, 1, &vec![7; MAX_FRAME_BYTES - 100]));
+    let ((), spent) = tally(|| {
+        for read in large.chunks(64 * 1024).chain([&[1_u8][..]]) {
+            connection.receive(read, Instant::now());
+            while connection.next_event().unwrap().is_some() {}
+        }
+        assert!(connection.next_event().unwrap().is_none());
+        assert_eq!(connection.buffered(), 1);
+    });
+    assert!(spent.held <= 128 * 1024, "{spent:?}");
+}
+
+/// Many small frames in one buffer.
+const PIPELINED: usize = 200_000;
+
+fn pipelined() -> Vec<u8> {
+    wire(&frame(FrameKind::Event, 1, b"payload")).repeat(PIPELINED)
+}
+
+#[test]
+fn many_pipelined_frames_are_taken_with_linear_work() {
+    let stream = pipelined();
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    connection.receive(&stream, Instant::now());
+    let (events, spent) = tally(|| moved_and_taken(&mut connection, stream.len() / PIPELINED));
+    let (moved, taken) = events;
+    assert_eq!(taken, PIPELINED);
+    assert!(moved <= stream.len(), "{moved} bytes were moved for {} received", stream.len());
+    assert!(spent.calls < 20 && spent.bytes <= 2 * stream.len(), "{spent:?}");
+}
+
+#[test]
+fn many_pipelined_frames_that_arrive_in_reads_are_taken_with_linear_work() {
+    let stream = pipelined();
+    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let (mut moved, mut taken) = (0, 0);
+    let ((), spent) = tally(|| {
+        for read in stream.chunks(10_007) {
+            let before = connection.buffered();
+            connection.receive(read, Instant::now());
+            let events = moved_and_taken(&mut connection, stream.len() / PIPELINED);
+            // Whatever `receive` may have moved, it was no more than what was there.
+            moved += before + events.0;
+            taken += events.1;
+        }
+    });
+    assert_eq!(taken, PIPELINED);
+    assert!(moved <= stream.len(), "{moved} bytes were moved for {} received", stream.len());
+    assert!(spent.bytes <= 200_000, "{spent:?}");
+}
+
+/// Takes every event. Where a payload does not lie right behind the one before it, the buffer was moved to the front.
+fn moved_and_taken(connection: &mut Connection<Detector>, frame_length: usize) -> (usize, usize) {
+    let (mut moved, mut taken, mut expected) = (0, 0, None);
+    loop {
+        let buffered = connection.buffered();
+        let Some(event) = connection.next_event().expect("good frames") else { return (moved, taken) };
+        let ConnectionEvent::Event(frame) = event else { panic!("{event:?}") };
+        let address = frame.payload.as_ptr().addr();
+        moved += if expected.is_none_or(|expected| expected == address) { 0 } else { buffered };
+        expected = Some(address + frame_length);
+        taken += 1;
+    }
+}
+
+#[test]
+fn a_detector_is_asked_once_a_message_or_a_read() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    fn counted(_: &[u8]) -> LegacyClassification {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        LegacyClassification::NotLegacy
+    }
+    let mut every_message = ConnectionConfig::default();
+    every_message.reclassify = Reclassify::EveryMessage;
+    let messages = 1000;
+    let stream = wire(&frame(FrameKind::Event, 1, b"payload")).repeat(messages);
+    for (config, most) in
+        [(ConnectionConfig::default(), 1), (every_message, messages + stream.len() / 100 + 1)]
+    {
+        let mux = BackendEndpointMux::new(common::daemon(), &[SERVED], counted as Detector);
+        let mut connection = Connection::new(Arc::new(mux), config, Instant::now());
+        ASKED.store(0, Ordering::Relaxed);
+        for read in stream.chunks(100) {
+            connection.receive(read, Instant::now());
+            while connection.next_event().unwrap().is_some() {}
+        }
+        assert!((1..=most).contains(&ASKED.load(Ordering::Relaxed)), "{ASKED:?}");
+    }
+}
+
+#[test]
+fn an_error_allocates_little_whatever_the_size_of_the_frame() {
+    let mux = mux(detectors::never);
+    // A payload of a mebibyte, and a string that is not UTF-8 behind it.
+    let mut body = wire(&frame(FrameKind::Request, 1, &vec![7; 1 << 20]))[5..].to_vec();
+    body.extend([0x42, 1, 0xff]);
+    let wire = framed(&body);
+    let (answer, spent) = tally(|| mux.poll_ref(&wire));
+    assert!(answer.is_err());
+    assert!(spent.bytes < 1000, "{spent:?}");
+}

@@ -1,0 +1,9 @@
+//! Which payload-protocol ids a daemon can declare; the compiler is the judge.
+
+#[test]
+#[cfg_attr(windows, ignore = "what compiles depends on no platform, and an emulated one has no compiler")]
+fn an_id_that_is_not_a_daemons_to_use_does_not_compile() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/compile_pass/*.rs");
+    cases.compile_fail("tests/compile_fail/*.rs");
+}
