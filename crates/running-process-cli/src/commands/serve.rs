@@ -13,6 +13,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{Endpoint, MAX_FRAME_BYTES};
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -69,9 +70,13 @@ fn endpoint(name: &str) -> Result<Endpoint, Failure> {
     let made = if cfg!(windows) {
         Endpoint::windows_pipe(NAMESPACE, name)
     } else {
-        let path = std::path::absolute(name)
-            .map_err(|error| Failure::undecided(error).context("the socket's path is not usable"))?;
-        Endpoint::unix_socket(NAMESPACE, path.to_string_lossy())
+        // An empty name stays empty, for the constructor to refuse.
+        let path = if name.is_empty() { PathBuf::new() } else { std::path::absolute(name)? };
+        let path = path.to_str().ok_or_else(|| {
+            Failure::undecided(format!("the path {} is not UTF-8", path.display()))
+                .hint("an identity file can only name a socket in UTF-8: choose another directory")
+        })?;
+        Endpoint::unix_socket(NAMESPACE, path)
     };
     made.map_err(|error| Failure::undecided(error).hint("give --socket the path of a socket to make"))
 }

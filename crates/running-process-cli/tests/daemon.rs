@@ -1,0 +1,192 @@
+//! `serve`, `probe` and `call` with a real daemon, and with everything that can be wrong.
+#![cfg(unix)]
+
+mod common;
+
+use common::{Daemon, command, finish, run, run_with_input, text};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_running_daemon_is_proven() {
+    let daemon = Daemon::start();
+    let identity = daemon.identity();
+    let probe = run(&["probe", text(&identity)]);
+    assert_eq!(probe.status, 0, "{probe:?}");
+    for check in
+        ["process", "current boot", "pid", "executable path", "executable digest", "boot id", "endpoint"]
+    {
+        let row = format!("\n  ok      {check} ");
+        assert!(probe.text().contains(&row), "{check}: {probe:?}");
+    }
+    assert!(probe.text().contains("the recorded daemon answered"));
+}
+
+#[test]
+fn programs_get_every_check_as_json() {
+    let daemon = Daemon::start();
+    let probe = run(&["probe", "--json", text(&daemon.identity())]);
+    let objects = probe.objects();
+    assert_eq!((objects.len(), probe.status), (1, 0));
+    assert_eq!(objects[0]["verdict"], "yes");
+    assert_eq!(objects[0]["record"]["pid"], daemon.child.id());
+    let checks = objects[0]["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 7);
+    assert!(checks.iter().all(|check| check["agrees"] == true));
+}
+
+#[test]
+fn a_record_of_another_process_is_told_apart_with_status_one() {
+    let daemon = Daemon::start();
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
+    record["pid"] = std::process::id().into();
+    let altered = daemon.directory.path().join("altered.json");
+    fs::write(&altered, record.to_string()).unwrap();
+    let probe = run(&["probe", text(&altered)]);
+    assert_eq!(probe.status, 1);
+    assert!(probe.text().contains("this is not the recorded daemon"), "{probe:?}");
+    let expected = format!("{}, expected {}", daemon.child.id(), std::process::id());
+    assert!(probe.text().contains(&expected), "{probe:?}");
+    run(&["call", text(&altered), "--protocol", "0xF0CA", "PING"])
+        .fails_with(1, &["nothing was sent", "another process answered: pid is", "hint:"]);
+}
+
+#[test]
+fn a_call_prints_the_payload_and_nothing_else() {
+    let daemon = Daemon::start();
+    let identity = daemon.identity();
+    let call = |payload: &str| run(&["call", text(&identity), "--protocol", "0xF0CA", payload]);
+    assert_eq!(call("SET greeting hello").stdout, b"+OK\r\n");
+    assert_eq!(call("GET greeting").stdout, b"$5\r\nhello\r\n");
+    let piped = run_with_input(&["call", text(&identity), "--protocol", "61642"], b"GET greeting");
+    assert_eq!((piped.status, &*piped.stdout, &*piped.stderr), (0, &b"$5\r\nhello\r\n"[..], ""));
+    let json = run(&["call", "--json", text(&identity), "--protocol", "0xF0CA", "GET greeting"]).objects();
+    assert_eq!(json[0]["payload_text"], "$5\r\nhello\r\n");
+    assert_eq!(json[0]["payload_protocol"], 0xF0CA);
+}
+
+#[test]
+fn payloads_of_any_bytes_pass_untouched() {
+    let daemon = Daemon::start();
+    let value: Vec<u8> = (0..=255).collect();
+    let mut set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len()).into_bytes();
+    set.extend_from_slice(&value);
+    set.extend_from_slice(b"\r\n");
+    let identity = daemon.identity();
+    let arguments = ["call", text(&identity), "--protocol", "0xF0CA"];
+    assert_eq!(run_with_input(&arguments, &set).stdout, b"+OK\r\n");
+    let get = run_with_input(&arguments, b"GET k");
+    assert_eq!(get.stdout, [&b"$256\r\n"[..], &value, b"\r\n"].concat());
+}
+
+#[test]
+fn calls_that_cannot_work_say_why() {
+    let daemon = Daemon::start();
+    let identity = daemon.identity();
+    let call = |protocol: &str| run(&["call", text(&identity), "--protocol", protocol, "PING"]);
+    call("0xF0CB").fails_with(1, &["closed the connection", "is 0xF0CB right?"]);
+    call("0xB232").fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
+    call("cache").fails_with(2, &["a payload protocol is a number"]);
+    let too_large = run_with_input(&["call", text(&identity), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);
+    too_large.fails_with(2, &["the cap is 16777216", "a frame carries at most"]);
+    run(&["call", text(&identity)]).fails_with(2, &["--protocol"]);
+    let zero = run(&["call", text(&identity), "--protocol", "0xF0CA", "--timeout", "0s", "PING"]);
+    zero.fails_with(2, &["longer than nothing"]);
+}
+
+#[test]
+fn an_identity_file_that_cannot_be_used_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("identity.json");
+    let file = text(&path);
+    for command in [&["probe", file][..], &["call", file, "--protocol", "0xF0CA", "PING"]] {
+        fs::remove_file(&path).unwrap_or_default();
+        run(command).fails_with(2, &["there is no identity file", "hint:"]);
+        fs::write(&path, "pid: 1").unwrap();
+        run(command).fails_with(2, &["not an identity", "line 1 column 1", "hint:"]);
+        fs::write(&path, r#"{"pid": "one"}"#).unwrap();
+        run(command).fails_with(2, &["invalid type", "hint:"]);
+        fs::write(&path, "[]").unwrap();
+        run(command).fails_with(2, &["not an identity", "hint:"]);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        run(command).fails_with(2, &["mode 666 lets other users write it", "chmod 600"]);
+    }
+    run(&["probe", text(directory.path())]).fails_with(2, &["not a regular file"]);
+    run(&["probe", "/dev/zero"]).fails_with(2, &["not a regular file"]);
+}
+
+#[test]
+fn a_daemon_that_is_gone_is_reported_as_gone() {
+    let mut daemon = Daemon::start();
+    let identity = daemon.identity();
+    let kept = daemon.directory.path().join("kept.json");
+    fs::copy(&identity, &kept).unwrap();
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    let probe = run(&["probe", text(&kept)]);
+    probe.fails_with(1, &["nobody listens at", "start it again"]);
+    assert!(probe.text().contains("gone, expected alive"));
+    fs::remove_file(daemon.socket()).unwrap();
+    run(&["probe", text(&kept)]).fails_with(1, &["there is no endpoint at"]);
+    run(&["call", text(&kept), "--protocol", "0xF0CA", "PING"]).fails_with(1, &["is gone", "start it again"]);
+    let json = run(&["probe", "--json", text(&kept)]);
+    assert_eq!(json.objects()[0]["verdict"], "unproven");
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(error["schema_version"], 1);
+    assert!(error["hint"].as_str().unwrap().contains("start it again"));
+}
+
+#[test]
+fn a_silent_peer_is_given_up_at_the_deadline() {
+    let daemon = Daemon::start();
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
+    let silent = daemon.directory.path().join("silent.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    record["ipc_endpoint"]["path"] = text(&silent).into();
+    let altered = daemon.directory.path().join("altered.json");
+    fs::write(&altered, record.to_string()).unwrap();
+    let probe = run(&["probe", text(&altered), "--timeout", "50ms"]);
+    probe.fails_with(2, &["did not answer the probe in time", "--timeout"]);
+}
+
+#[test]
+fn the_environment_can_switch_probes_off() {
+    let daemon = Daemon::start();
+    let probe = finish(command().arg("probe").arg(daemon.identity()).env("RUNNING_PROCESS_DISABLE", "1"));
+    probe.fails_with(2, &["switched off by RUNNING_PROCESS_DISABLE=1", "unset the variable"]);
+}
+
+#[test]
+fn a_daemon_does_not_start_where_it_must_not() {
+    let daemon = Daemon::start();
+    let directory = daemon.directory.path();
+    let serve = |socket: &str, identity: &str| run(&["serve", "--socket", socket, "--identity", identity]);
+    let record = directory.join("other.json");
+    serve(text(&daemon.socket()), text(&record)).fails_with(2, &["is in use", "hint:"]);
+    let file = directory.join("file");
+    fs::write(&file, "precious").unwrap();
+    serve(text(&file), text(&record)).fails_with(2, &["exists and is not a stream socket"]);
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    serve(text(&directory.join("missing/s")), text(&record))
+        .fails_with(2, &["directory of", "does not exist"]);
+    let long = directory.join("x".repeat(200));
+    serve(text(&long), text(&record)).fails_with(2, &["the limit here is", "shorter path"]);
+    serve(text(&directory.join("s")), text(&directory.join("missing/r")))
+        .fails_with(2, &["the identity file", "cannot be written"]);
+    serve("", text(&record)).fails_with(2, &["hint:"]);
+}
+
+#[test]
+fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
+    let mut daemon = Daemon::start_with(&["--json"]);
+    let ready: serde_json::Value = serde_json::from_str(&daemon.ready).unwrap();
+    assert_eq!((&ready["event"], &ready["schema_version"]), (&"ready".into(), &1.into()));
+    assert_eq!(ready["pid"], daemon.child.id());
+    let pid = i32::try_from(daemon.child.id()).unwrap();
+    let kill = finish(std::process::Command::new("kill").arg(pid.to_string()));
+    assert_eq!(kill.status, 0);
+    assert!(daemon.child.wait().unwrap().success());
+    assert!(!daemon.socket().exists() && !daemon.identity().exists());
+}
