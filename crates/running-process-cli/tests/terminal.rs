@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{command, finish, run};
+use common::{command, finish, run, run_with_input};
 use std::process::Stdio;
 
 #[test]
@@ -75,4 +75,45 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0));
+}
+
+const REQUEST: &[u8] = b"\x01\x0e\0\0\0\x08\x01\x18\xe3\xf4\x01\x22\x04ping\x28\x01";
+
+#[test]
+fn a_capture_is_explained_from_a_file_and_from_standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("capture");
+    std::fs::write(&file, REQUEST).unwrap();
+    let from_file = run(&["decode", file.to_str().unwrap()]);
+    assert_eq!(from_file.status, 0);
+    for words in ["payload_protocol", "0x7A63 zccache", "\"ping\"", "request_id"] {
+        assert!(from_file.text().contains(words), "{words}: {}", from_file.text());
+    }
+    assert_eq!(run_with_input(&["decode"], REQUEST).text(), from_file.text());
+    assert_eq!(run_with_input(&["decode", "-"], REQUEST).text(), from_file.text());
+    let json = run_with_input(&["decode", "--json"], REQUEST).objects();
+    assert_eq!((json.len(), &json[0]["accepted"]), (1, &true.into()));
+}
+
+#[test]
+fn a_capture_that_is_cut_or_damaged_is_status_one_and_points_at_the_byte() {
+    let cut = run_with_input(&["decode"], &REQUEST[..7]);
+    assert_eq!(cut.status, 1);
+    assert!(cut.text().contains("12 bytes are missing of 14"), "{}", cut.text());
+    let legacy = run_with_input(&["decode"], b"PING\r\n");
+    assert_eq!(legacy.status, 1);
+    assert!(legacy.text().contains("the first byte is 0x50"), "{}", legacy.text());
+    let mut damaged = REQUEST.to_vec();
+    damaged[12] = 200;
+    let damaged = run_with_input(&["decode"], &damaged);
+    assert_eq!(damaged.status, 1);
+    assert!(damaged.text().contains("^") && damaged.text().contains("error:"), "{}", damaged.text());
+}
+
+#[test]
+fn a_capture_that_cannot_be_read_is_status_two() {
+    run(&["decode", "missing"]).fails_with(2, &["the capture missing cannot be read", "hint:"]);
+    run(&["decode", "."]).fails_with(2, &["cannot be read", "hint:"]);
+    #[cfg(unix)]
+    run(&["decode", "/dev/zero"]).fails_with(2, &["larger than 67108864 bytes", "head -c"]);
 }

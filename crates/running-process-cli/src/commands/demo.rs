@@ -10,6 +10,7 @@ use super::probe::Row;
 use crate::cli::DemoArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
+use crate::wire::{self, Look, Palette, render};
 use anstyle::{AnsiColor, Style};
 use conversation::{Conversation, Pieces};
 use daemon::Daemon;
@@ -25,6 +26,9 @@ const LEGACY_GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\n";
 const FRAMED_GET: &[u8] = b"GET greeting";
 const SET_REPLY: &[u8] = b"+OK\r\n";
 const GET_REPLY: &[u8] = b"$5\r\nhello\r\n";
+
+/// What fits a terminal of 80 columns, with the longest field of the demo's frames on one line.
+const BYTES_PER_LINE: usize = 8;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -104,7 +108,7 @@ impl Demo<'_> {
         let response = decoded(&received)?;
         let identity = challenge.identity(&response).map_err(Failure::negative)?;
         let checks = compare(self.record, &identity);
-        self.exchange(pieces, &crate::wire::summarize(&request), &crate::wire::summarize(&received))?;
+        self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
         if pieces == Pieces::Whole {
             for check in &checks {
                 self.output.line(format_args!("   {}", Row(check)))?;
@@ -120,8 +124,22 @@ impl Demo<'_> {
         conversation.say(&request)?;
         let received = conversation.hear(is_whole_frame)?;
         expect("the framed reply", decoded(&received)?.payload == GET_REPLY)?;
-        self.exchange(pieces, &crate::wire::summarize(&request), &crate::wire::summarize(&received))?;
+        self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
+        if pieces == Pieces::Whole {
+            self.annotate(&request)?;
+        }
         self.took("framed", &conversation)
+    }
+
+    /// Shows a frame byte by byte.
+    fn annotate(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        let look = Look { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
+        let text = render::render(&wire::annotate(frame), look).to_string();
+        // Without its title, which the summary has given, and without the count of frames.
+        for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
+            self.output.line(format_args!("      {line}"))?;
+        }
+        Ok(())
     }
 
     /// Shows one question and its answer; byte by byte they are the same as before, and only counted.

@@ -1,5 +1,10 @@
 //! Runs the command as a user would, with a watchdog.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code, of which each file uses its part"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Far more than anything here takes; what takes longer hangs.
-pub const WATCHDOG: Duration = Duration::from_secs(60);
+pub const WATCHDOG: Duration = Duration::from_mins(1);
 
 /// What a finished command left.
 #[derive(Debug)]

@@ -1,0 +1,276 @@
+//! A capture as lines for a terminal: offset, hex, what it means, and a caret under what is wrong.
+
+use super::summary::Title;
+use super::value::grouped;
+use super::{AnnotatedFrame, Capture, Problem, Severity, Span};
+use anstyle::{AnsiColor, Style};
+use std::fmt::{self, Display, Formatter, Write as _};
+use std::ops::Range;
+
+/// How many lines of a span are shown before the rest is elided.
+const HEAD_LINES: usize = 5;
+/// Up to how many lines are shown whole: an elision that hides less is not worth its line.
+const WHOLE_LINES: usize = HEAD_LINES + 2;
+/// Width of the column of names, in characters: the longest name of an identity's fields, indented.
+const NAME_WIDTH: usize = 22;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Colours, or none.
+    pub(crate) palette: Palette,
+    /// Of the hex column; at least 1. Eight fit a terminal of 80 columns, sixteen one of 110.
+    pub(crate) bytes_per_line: usize,
+}
+
+/// The styles of the parts of a line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Palette {
+    offset: Style,
+    header: Style,
+    key: Style,
+    prefix: Style,
+    value: Style,
+    name: Style,
+    detail: Style,
+    heading: Style,
+    error: Style,
+    warning: Style,
+    help: Style,
+}
+
+impl Palette {
+    /// For a terminal; [`Palette::default`] is for everything else.
+    pub(crate) fn coloured() -> Self {
+        let plain = Style::new();
+        Self {
+            offset: plain.dimmed(),
+            header: AnsiColor::Magenta.on_default(),
+            key: AnsiColor::Blue.on_default(),
+            prefix: AnsiColor::Yellow.on_default(),
+            value: AnsiColor::Green.on_default(),
+            name: plain.bold(),
+            detail: plain.dimmed(),
+            heading: plain.bold().underline(),
+            error: AnsiColor::Red.on_default().bold(),
+            warning: AnsiColor::Yellow.on_default().bold(),
+            help: AnsiColor::Cyan.on_default(),
+        }
+    }
+}
+
+/// `capture` as text, one frame after the other and a verdict at the end; every line ends with a newline.
+pub(crate) fn render<'a>(capture: &'a Capture<'a>, look: Look) -> impl Display + 'a {
+    fmt::from_fn(move |formatter| {
+        let offset_width = format!("{:x}", capture.bytes.len()).len().max(4);
+        let mut page = Page { formatter, capture, look, offset_width };
+        for (index, frame) in capture.frames.iter().enumerate() {
+            page.frame(index, frame)?;
+        }
+        page.verdict()
+    })
+}
+
+struct Page<'a, 'f, 'w> {
+    formatter: &'f mut Formatter<'w>,
+    capture: &'a Capture<'a>,
+    look: Look,
+    offset_width: usize,
+}
+
+impl<'a> Page<'a, '_, '_> {
+    fn frame(&mut self, index: usize, frame: &'a AnnotatedFrame<'a>) -> fmt::Result {
+        let heading = format!("frame {}", index + 1);
+        let heading = painted(self.look.palette.heading, &heading);
+        let length = grouped(frame.length);
+        writeln!(self.formatter, "{heading}  {}  ({length} bytes)", Title(frame))?;
+        let mut problems = frame.problems.as_slice();
+        for span in &frame.spans {
+            // A place where something is missing belongs to the span before it.
+            let belongs = |problem: &Problem| {
+                problem.at.start < span.end() || problem.at.is_empty() && problem.at.start == span.end()
+            };
+            let here = problems.iter().take_while(|problem| belongs(problem)).count();
+            let (here, later) = problems.split_at(here);
+            problems = later;
+            self.span(span, here)?;
+        }
+        writeln!(self.formatter)
+    }
+
+    fn span(&mut self, span: &Span<'_>, problems: &[Problem]) -> fmt::Result {
+        let width = self.look.bytes_per_line.max(1);
+        let lines = span.length.div_ceil(width);
+        let mut hidden = 0;
+        for line in 0..lines {
+            let start = span.offset + line * width;
+            let end = span.end().min(start + width);
+            let is_last = line + 1 == lines;
+            let here = problems.iter().filter(|problem| {
+                (start..end).contains(&problem.at.start) || is_last && problem.at.start == end
+            });
+            let here: Vec<&Problem> = here.collect();
+            if lines > WHOLE_LINES && line >= HEAD_LINES && here.is_empty() {
+                hidden += end - start;
+                continue;
+            }
+            self.elision(std::mem::take(&mut hidden))?;
+            self.hex(span, start..end, &here)?;
+            if line == 0 {
+                self.meaning(span)?;
+            }
+            writeln!(self.formatter)?;
+            for problem in here {
+                self.problem(problem, start, width)?;
+            }
+        }
+        self.elision(hidden)
+    }
+
+    fn elision(&mut self, hidden: usize) -> fmt::Result {
+        if hidden == 0 {
+            return Ok(());
+        }
+        let bytes = if hidden == 1 { "byte" } else { "bytes" };
+        let text = format!("… {} more {bytes}", grouped(hidden));
+        writeln!(
+            self.formatter,
+            "{:w$}{}",
+            "",
+            painted(self.look.palette.detail, &text),
+            w = self.offset_width + 2
+        )
+    }
+
+    /// The offset and the bytes of one line; each run of bytes of one meaning in its colour.
+    fn hex(&mut self, span: &Span<'_>, at: Range<usize>, problems: &[&Problem]) -> fmt::Result {
+        let offset = format!("{:0w$x}", at.start, w = self.offset_width);
+        write!(self.formatter, "{}  ", painted(self.look.palette.offset, &offset))?;
+        let mut run = String::new();
+        let mut style = None;
+        for position in at {
+            let own = Some(self.byte_style(span, position, problems));
+            if own != style {
+                self.run(style, &run)?;
+                // The blank before the run stands outside it.
+                let blank = if run.is_empty() { "" } else { " " };
+                self.formatter.write_str(blank)?;
+                run.clear();
+                style = own;
+            }
+            if !run.is_empty() {
+                run.push(' ');
+            }
+            write!(run, "{:02x}", self.capture.bytes[position])?;
+        }
+        self.run(style, &run)
+    }
+
+    fn run(&mut self, style: Option<Style>, run: &str) -> fmt::Result {
+        style.map_or(Ok(()), |style| write!(self.formatter, "{}", painted(style, run)))
+    }
+
+    fn byte_style(&self, span: &Span<'_>, position: usize, problems: &[&Problem]) -> Style {
+        let palette = &self.look.palette;
+        if let Some(problem) = problems.iter().find(|problem| problem.at.contains(&position)) {
+            return self.severity_style(problem.severity);
+        }
+        let from_start = position - span.offset;
+        match span.field {
+            None if span.depth == 0 => palette.header,
+            Some(field) if from_start < field.key_bytes => palette.key,
+            Some(field) if from_start < field.key_bytes + field.prefix_bytes => palette.prefix,
+            None | Some(_) => palette.value,
+        }
+    }
+
+    /// What the span means, behind the bytes of its first line.
+    fn meaning(&mut self, span: &Span<'_>) -> fmt::Result {
+        let width = self.look.bytes_per_line.max(1);
+        let missing = width - span.length.min(width);
+        let palette = &self.look.palette;
+        let indent = span.depth.saturating_sub(1) * 2;
+        let (tag, detail) = match span.field {
+            Some(field) if field.is_known => (format!("{} ", field.tag), detail(field)),
+            Some(field) => (String::new(), detail(field)),
+            None => (String::new(), String::new()),
+        };
+        let value = span.value.to_string();
+        let used = indent + tag.len() + span.name.len();
+        let note = span.note.as_deref().unwrap_or_default();
+        let detail = [detail.as_str(), note].into_iter().filter(|part| !part.is_empty());
+        let detail = detail.collect::<Vec<_>>().join(", ");
+        write!(self.formatter, "{:missing$}   {:indent$}{tag}", "", "", missing = missing * 3)?;
+        write!(self.formatter, "{}", painted(palette.name, &span.name))?;
+        if !value.is_empty() || !detail.is_empty() {
+            write!(self.formatter, "{:pad$}", "", pad = NAME_WIDTH.saturating_sub(used))?;
+        }
+        if !value.is_empty() {
+            write!(self.formatter, "  {value}")?;
+        }
+        if !detail.is_empty() {
+            write!(self.formatter, "  {}", painted(palette.detail, &detail))?;
+        }
+        Ok(())
+    }
+
+    /// The caret under the offending bytes of the line that starts at `start`, and what there is to say.
+    fn problem(&mut self, problem: &Problem, start: usize, width: usize) -> fmt::Result {
+        let column = problem.at.start - start;
+        let bytes = problem.at.len().min(width.saturating_sub(column));
+        let carets = (bytes * 3).saturating_sub(1).max(1);
+        let style = self.severity_style(problem.severity);
+        let left = self.offset_width + 2 + column * 3;
+        let column = self.offset_width + 2 + width * 3 + 2;
+        let label = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(self.formatter, "{:left$}{}", "", painted(style, &"^".repeat(carets)))?;
+        write!(self.formatter, "{:gap$}{}", "", painted(style, label), gap = column - left - carets)?;
+        writeln!(self.formatter, ": {}", problem.reason)?;
+        let help = self.look.palette.help;
+        if let Some(expected) = problem.reason.expected() {
+            writeln!(self.formatter, "{:column$}{}: {expected}", "", painted(help, "expected"))?;
+        }
+        writeln!(self.formatter, "{:column$}{}: {}", "", painted(help, "help"), problem.reason.help())
+    }
+
+    fn verdict(&mut self) -> fmt::Result {
+        let capture = self.capture;
+        let frames = capture.frames.len();
+        let (errors, warnings) = (capture.count(Severity::Error), capture.count(Severity::Warning));
+        let palette = &self.look.palette;
+        let (style, verdict) = match (errors, warnings) {
+            _ if frames == 0 => (palette.warning, "nothing to decode".to_owned()),
+            (0, 0) => (palette.value, "no problems".to_owned()),
+            (0, _) => (palette.warning, counted(warnings, "warning")),
+            (_, 0) => (palette.error, counted(errors, "error")),
+            _ => (palette.error, format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
+        };
+        let (frames, bytes) = (counted(frames, "frame"), counted(capture.bytes.len(), "byte"));
+        writeln!(self.formatter, "{frames}, {bytes}: {}", painted(style, &verdict))
+    }
+
+    fn severity_style(&self, severity: Severity) -> Style {
+        match severity {
+            Severity::Error => self.look.palette.error,
+            Severity::Warning => self.look.palette.warning,
+        }
+    }
+}
+
+fn detail(field: super::FieldKey) -> String {
+    match field.announced {
+        Some(length) => format!("{} {length}", field.wire_type),
+        None => field.wire_type.to_string(),
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+fn painted(style: Style, text: &str) -> impl Display + '_ {
+    fmt::from_fn(move |formatter| write!(formatter, "{style}{text}{style:#}"))
+}

@@ -1,0 +1,47 @@
+//! Golden bytes, snapshots of what is shown of them, every kind of damage, and the two properties of the module.
+
+mod damage;
+mod properties;
+mod shown;
+
+use super::*;
+use std::fmt::Write as _;
+
+/// Frames by name, as published peers wrote them.
+fn vectors() -> Vec<(&'static str, Vec<u8>)> {
+    let lines = include_str!("../../../tests/vectors.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_once(' ').unwrap()).map(|(name, hex)| (name, unhex(hex))).collect()
+}
+
+fn vector(name: &str) -> Vec<u8> {
+    vectors().into_iter().find(|(other, _)| *other == name).unwrap().1
+}
+
+/// Blanks are for the eye.
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(|char| !char.is_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap()).collect()
+}
+
+/// A frame with this body, whatever it is.
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+fn plain(bytes: &[u8]) -> String {
+    let look = Look { palette: Palette::default(), bytes_per_line: 8 };
+    render::render(&annotate(bytes), look).to_string()
+}
+
+/// Compares with `tests/snapshots/{name}`; `UPDATE_SNAPSHOTS=1` writes it.
+fn assert_snapshot(name: &str, actual: &str) {
+    let path = format!("{}/tests/snapshots/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    assert!(expected == actual, "{name} differs; UPDATE_SNAPSHOTS=1 accepts this:\n{actual}");
+}

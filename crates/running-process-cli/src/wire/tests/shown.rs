@@ -1,0 +1,101 @@
+//! What people and programs are shown.
+
+use super::*;
+
+#[test]
+fn the_golden_frames_look_like_this() {
+    let bytes: Vec<u8> = vectors().into_iter().flat_map(|(_, frame)| frame).collect();
+    assert_snapshot("vectors.txt", &plain(&bytes));
+}
+
+#[test]
+fn sixteen_bytes_a_line_fit_a_wide_terminal() {
+    let look = Look { palette: Palette::default(), bytes_per_line: 16 };
+    let bytes = vector("probe_response_blake3_generation");
+    assert_snapshot("wide.txt", &render::render(&annotate(&bytes), look).to_string());
+}
+
+#[test]
+fn programs_get_a_document() {
+    let mut bytes = vector("request_traced_deadline");
+    bytes.extend(vector("probe_response_sha256_generation"));
+    bytes.extend(unhex("01 04 00 00 00 22 c8 01 70"));
+    let json = serde_json::to_string_pretty(&json::document(&annotate(&bytes))).unwrap();
+    assert_snapshot("document.json", &(json + "\n"));
+}
+
+#[test]
+fn colours_change_nothing_but_the_colours() {
+    let mut bytes: Vec<u8> = vectors().into_iter().flat_map(|(_, frame)| frame).collect();
+    bytes.extend(b"rest");
+    let look = Look { palette: Palette::coloured(), bytes_per_line: 8 };
+    let coloured = render::render(&annotate(&bytes), look).to_string();
+    let mut parts = coloured.split("\u{1b}[");
+    let mut stripped = parts.next().unwrap().to_owned();
+    stripped.extend(parts.map(|part| part.split_once('m').unwrap().1));
+    assert!(coloured.len() > stripped.len());
+    assert_eq!(stripped, plain(&bytes));
+}
+
+#[test]
+fn a_frame_fits_a_line() {
+    let mut lines = String::new();
+    for (name, bytes) in vectors() {
+        writeln!(lines, "{name}\n    {}", summarize(&bytes)).unwrap();
+    }
+    for (name, bytes) in [
+        ("private use", unhex("01 19000000 0801 188de003 220c 474554206772656574696e67 2801 920100")),
+        ("damaged", unhex("01 02000000 0f00")),
+        ("half", unhex("01 02000000 08")),
+        ("legacy", b"*1\r\n$4\r\nPING\r\n".to_vec()),
+        ("nothing", Vec::new()),
+    ] {
+        writeln!(lines, "{name}\n    {}", summarize(&bytes)).unwrap();
+    }
+    assert_snapshot("summaries.txt", &lines);
+}
+
+#[test]
+fn a_long_payload_is_elided_but_not_what_is_wrong_in_it() {
+    let mut text = vec![b'a'; 300];
+    text[200] = 0xff;
+    let body = [&[0x08, 0x01, 0x42, 0xac, 0x02][..], &text].concat();
+    assert_snapshot("elided.txt", &plain(&framed(&body)));
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_gets_through() {
+    let body = [&[0x08, 0x01, 0x42, 0x0e][..], b"\x1b]0;owned\x07\xe2\x80\xae\n"].concat();
+    let shown = plain(&framed(&body));
+    assert!(shown.contains(r#""\u{1b}]0;owned\u{7}\u{202e}\n""#), "{shown}");
+    assert!(shown.chars().all(|char| char == '\n' || !char.is_control()));
+}
+
+#[test]
+fn a_time_after_the_year_9999_is_shown_as_a_number() {
+    let shown = plain(&framed(&unhex("0801 38 ffffffffffffffffff01")));
+    assert!(shown.contains("18446744073709551615 ms, after the year 9999"), "{shown}");
+}
+
+#[test]
+fn what_the_decoder_takes_silently_is_noted() {
+    let shown = plain(&framed(&unhex("08 8100 1881e08100 10 81808080f01f 28 01 28 02 8801 07")));
+    for note in [
+        "written in 2 bytes, 1 would do",
+        "written in 4 bytes, 3 would do",
+        "the low 32 bits of",
+        "overridden by a later one",
+        "field 17 (unknown, skipped)",
+    ] {
+        assert!(shown.contains(note), "{note} in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_frame_of_very_many_fields_is_listed_in_part() {
+    let capture = framed(&unhex("2801").repeat(100_000));
+    let capture = annotate(&capture);
+    assert!(capture.is_accepted());
+    assert!(capture.frames[0].spans.len() < 1_100);
+    assert_eq!(capture.frames[0].length, 200_005);
+}

@@ -1,0 +1,183 @@
+//! What a span says: typed, as text for people and as JSON for programs.
+
+use running_process::broker::protocol::registry::{self, REGISTERED_CONSUMER_IDS};
+use running_process::broker::protocol::{FrameKind, PayloadEncoding};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use std::fmt::{self, Write as _};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// How much of a text is shown unless the format's precision says otherwise, in characters.
+const PREVIEW_CHARS: usize = 64;
+/// How many bytes of a value are shown in hex.
+const PREVIEW_BYTES: usize = 8;
+/// The last millisecond of the year 9999, where RFC 3339 ends.
+const LAST_UNIX_MS: u64 = 253_402_300_799_999;
+
+/// What a span says. Its `Display` is a preview on one line and safe for a terminal; `{:.20}` shortens texts to 20
+/// characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// What it says follows in deeper spans, or cannot be told.
+    Nothing,
+    Number(u64),
+    Seconds(u64),
+    /// Milliseconds since the Unix epoch.
+    Time(u64),
+    /// A protobuf enumeration.
+    Enumeration {
+        number: i32,
+        name: Option<&'static str>,
+    },
+    /// A payload protocol's id.
+    Protocol(u32),
+    Text(&'a str),
+    /// Shown as text if it is one.
+    Bytes(&'a [u8]),
+    /// Never a text: a digest, a nonce.
+    Hex(&'a [u8]),
+}
+
+impl Value<'_> {
+    pub(super) fn frame_kind(number: i32) -> Self {
+        let name = FrameKind::try_from(number).ok().map(|kind| short(kind.as_str_name(), "FRAME_KIND_"));
+        Value::Enumeration { number, name }
+    }
+
+    pub(super) fn payload_encoding(number: i32) -> Self {
+        let encoding = PayloadEncoding::try_from(number).ok();
+        let name = encoding.map(|encoding| short(encoding.as_str_name(), "PAYLOAD_ENCODING_"));
+        Value::Enumeration { number, name }
+    }
+}
+
+fn short(name: &'static str, prefix: &str) -> &'static str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+/// Whom the registry gives `id` to.
+pub(super) fn protocol_name(id: u32) -> &'static str {
+    match id {
+        registry::CONTROL_PAYLOAD_PROTOCOL => "control",
+        registry::ADMIN_PAYLOAD_PROTOCOL => "admin",
+        registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL => "identity probe",
+        registry::HANDOFF_PAYLOAD_PROTOCOL => "connection handoff",
+        registry::SESSION_PAYLOAD_PROTOCOL => "session stream",
+        id if registry::is_private_use_id(id) => "private use",
+        id if registry::is_registered_consumer_id(id) => {
+            registry::registered_consumer(id).unwrap_or("registered range, no known owner")
+        }
+        id if id < *REGISTERED_CONSUMER_IDS.start() => "reserved for first-party use",
+        id if id <= *registry::PRIVATE_USE_IDS.end() => "reserved",
+        _ => "outside the registry",
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Nothing => Ok(()),
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Seconds(seconds) => write!(formatter, "{seconds} s"),
+            Self::Time(unix_ms) => match utc(unix_ms) {
+                Some(utc) => write!(formatter, "{utc}, {unix_ms} ms"),
+                None => write!(formatter, "{unix_ms} ms, after the year 9999"),
+            },
+            Self::Enumeration { number, name: Some(name) } => write!(formatter, "{number} {name}"),
+            Self::Enumeration { number, name: None } => write!(formatter, "{number}, unknown"),
+            Self::Protocol(id) => write!(formatter, "0x{id:04X} {}", protocol_name(id)),
+            Self::Text(text) => write_text(formatter, text),
+            Self::Bytes(bytes) => match printable(bytes) {
+                Some(text) => write_text(formatter, text),
+                None => write_hex(formatter, bytes),
+            },
+            Self::Hex(bytes) => write_hex(formatter, bytes),
+        }
+    }
+}
+
+fn write_text(formatter: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let limit = formatter.precision().unwrap_or(PREVIEW_CHARS);
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => write!(formatter, "{:?}…", &text[..end]),
+        None => write!(formatter, "{text:?}"),
+    }
+}
+
+fn write_hex(formatter: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let shown = &bytes[..bytes.len().min(PREVIEW_BYTES)];
+    for byte in shown {
+        write!(formatter, "{byte:02x}")?;
+    }
+    formatter.write_str(if shown.len() < bytes.len() { "…" } else { "" })
+}
+
+/// `bytes` as a text that a person can read.
+pub(super) fn printable(bytes: &[u8]) -> Option<&str> {
+    let is_readable = |char: char| !char.is_control() || matches!(char, '\n' | '\r' | '\t');
+    std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_readable))
+}
+
+/// RFC 3339 in UTC, to the millisecond; `None` where the year has more than four digits.
+fn utc(unix_ms: u64) -> Option<String> {
+    let instant = (unix_ms <= LAST_UNIX_MS).then(|| UNIX_EPOCH + Duration::from_millis(unix_ms));
+    instant.map(|instant| humantime::format_rfc3339_millis(instant).to_string())
+}
+
+/// With a comma between thousands.
+pub(super) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Nothing => serializer.serialize_none(),
+            Self::Number(number) | Self::Seconds(number) => serializer.serialize_u64(number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Time(unix_ms) => {
+                let mut value = serializer.serialize_struct("Time", 2)?;
+                value.serialize_field("unix_ms", &unix_ms)?;
+                value.serialize_field("utc", &utc(unix_ms))?;
+                value.end()
+            }
+            Self::Enumeration { number, name } => {
+                let mut value = serializer.serialize_struct("Enumeration", 2)?;
+                value.serialize_field("number", &number)?;
+                value.serialize_field("name", &name)?;
+                value.end()
+            }
+            Self::Protocol(id) => {
+                let mut value = serializer.serialize_struct("Protocol", 3)?;
+                value.serialize_field("id", &id)?;
+                value.serialize_field("hex", &format!("0x{id:04X}"))?;
+                value.serialize_field("name", protocol_name(id))?;
+                value.end()
+            }
+            Self::Bytes(bytes) | Self::Hex(bytes) => {
+                let text = if matches!(self, Self::Bytes(_)) { printable(bytes) } else { None };
+                let mut value = serializer.serialize_struct("Bytes", 2)?;
+                match text {
+                    Some(text) => value.serialize_field("text", text)?,
+                    None => value.serialize_field("hex", &hex(bytes))?,
+                }
+                value.serialize_field("length", &bytes.len())?;
+                value.end()
+            }
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
