@@ -107,7 +107,7 @@ fn a_capture_that_is_cut_or_damaged_is_status_one_and_points_at_the_byte() {
     damaged[12] = 200;
     let damaged = run_with_input(&["decode"], &damaged);
     assert_eq!(damaged.status, 1);
-    assert!(damaged.text().contains("^") && damaged.text().contains("error:"), "{}", damaged.text());
+    assert!(damaged.text().contains('^') && damaged.text().contains("error:"), "{}", damaged.text());
 }
 
 #[test]

@@ -94,7 +94,11 @@ impl Demo<'_> {
             conversation.say(request)?;
             let received = conversation.hear(|received| received.len() >= reply.len())?;
             expect("the legacy reply", received == reply)?;
-            self.exchange(pieces, &visible(request), &visible(&received))?;
+            self.exchange(
+                pieces,
+                &format!("-> {}", visible(request)),
+                &format!("<- {}", visible(&received)),
+            )?;
         }
         self.took("legacy", &conversation)
     }
@@ -145,8 +149,8 @@ impl Demo<'_> {
     /// Shows one question and its answer; byte by byte they are the same as before, and only counted.
     fn exchange(&mut self, pieces: Pieces, request: &str, reply: &str) -> Result<(), Failure> {
         if pieces == Pieces::Whole {
-            self.output.line(format_args!("   {DIM}->{DIM:#} {request}"))?;
-            self.output.line(format_args!("   {DIM}<-{DIM:#} {reply}"))?;
+            self.output.line(format_args!("   {request}"))?;
+            self.output.line(format_args!("   {reply}"))?;
         }
         Ok(())
     }
