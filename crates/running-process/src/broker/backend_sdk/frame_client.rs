@@ -137,7 +137,7 @@ impl FrameClient {
         let request =
             self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)?;
         let written = self.stream.write_all_before(self.connection.output(), self.deadline());
-        written.map_err(|error| self.end(FrameClientError::Stream(error)))?;
+        written.map_err(|error| self.end(stream_error(error)))?;
         self.connection.output_written(self.connection.output().len());
         Ok(request)
     }
@@ -153,6 +153,7 @@ impl FrameClient {
             if let Some(response) = self.responses.remove(&request) {
                 return Ok(response);
             }
+            self.check_usable()?;
             if !self.connection.is_pending(request) {
                 return Err(FrameClientError::NotInFlight);
             }
@@ -207,7 +208,7 @@ impl FrameClient {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(FrameClientError::TimedOut { timeout: self.timeout.unwrap_or_default() });
             }
-            Err(error) => return Err(self.end(FrameClientError::Stream(error))),
+            Err(error) => return Err(self.end(stream_error(error))),
         }
         self.sort_events().map_err(|error| self.end(error))
     }
@@ -227,5 +228,14 @@ impl FrameClient {
             }
         }
         Ok(())
+    }
+}
+
+/// A daemon that is gone is one condition, whether it had read everything (the end of the stream), had not (a reset),
+/// or was written to (a broken pipe).
+fn stream_error(error: io::Error) -> FrameClientError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => FrameClientError::Closed,
+        _ => FrameClientError::Stream(error),
     }
 }

@@ -52,10 +52,8 @@ fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) {
     let started = thread.spawn(move || {
         let _place = place;
         let shared = on_thread;
-        match catch_unwind(AssertUnwindSafe(|| drive(&shared, stream))) {
-            Ok(Ok(())) => {}
-            Ok(Err(trouble)) => (shared.observer)(&trouble),
-            Err(_) => (shared.observer)(&ServerTrouble::HandlerPanicked),
+        if let Err(trouble) = drive(&shared, stream) {
+            (shared.observer)(&trouble);
         }
     });
     if let Err(error) = started {
@@ -63,21 +61,48 @@ fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) {
     }
 }
 
-/// Moves bytes between the socket and the state machine until either ends.
+/// Drives one connection from its first byte to its last.
 fn drive(shared: &Shared, stream: Arc<LocalStream>) -> Result<(), ServerTrouble> {
     let mux = Arc::clone(&shared.mux);
     let mut connection = Connection::new(mux, shared.config.connection.clone(), Instant::now());
+    let spoken = catch_panic(|| converse(shared, &stream, &mut connection)).inspect_err(|trouble| {
+        // What was answered before is the peer's, whatever it or a handler did afterwards.
+        if !matches!(trouble, ServerTrouble::Stream(_)) {
+            let _peer_gone = flush(shared, &stream, &mut connection);
+        }
+    })?;
+    drop(connection);
+    let Some(buffered) = spoken else { return Ok(()) };
+    let handler = shared.legacy.as_ref().ok_or(ServerTrouble::LegacyNotServed)?;
+    catch_panic(|| {
+        handler(LegacyConnection::new(buffered, stream));
+        Ok(())
+    })
+}
+
+/// A panic of the daemon's own code ends the connection as an error does.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, ServerTrouble>) -> Result<T, ServerTrouble> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ServerTrouble::HandlerPanicked))
+}
+
+/// Moves bytes between the socket and the state machine until either ends. If the connection is to be handed over,
+/// gives the bytes that were received for the legacy wire.
+fn converse<F>(
+    shared: &Shared,
+    stream: &LocalStream,
+    connection: &mut Connection<F>,
+) -> Result<Option<Vec<u8>>, ServerTrouble>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
     let mut bytes = vec![0; READ_BYTES];
     loop {
         while let Some(event) = connection.next_event()? {
             match event {
                 ConnectionEvent::Request(request) => serve(shared, request)?,
                 ConnectionEvent::Legacy(buffered) => {
-                    drop(bytes);
-                    flush(shared, &stream, &mut connection)?;
-                    let handler = shared.legacy.as_ref().ok_or(ServerTrouble::LegacyNotServed)?;
-                    handler(LegacyConnection::new(buffered, stream));
-                    return Ok(());
+                    flush(shared, stream, connection)?;
+                    return Ok(Some(buffered));
                 }
                 ConnectionEvent::Closed => break,
                 ConnectionEvent::ProbeAnswered
@@ -87,12 +112,12 @@ fn drive(shared: &Shared, stream: Arc<LocalStream>) -> Result<(), ServerTrouble>
                 | ConnectionEvent::UnknownKind(_) => {}
             }
             if connection.output().len() >= WRITE_BYTES {
-                flush(shared, &stream, &mut connection)?;
+                flush(shared, stream, connection)?;
             }
         }
-        flush(shared, &stream, &mut connection)?;
+        flush(shared, stream, connection)?;
         if connection.is_over() {
-            return Ok(());
+            return Ok(None);
         }
         match stream.read_before(&mut bytes, connection.deadline()) {
             Ok(0) => connection.receive_eof(),

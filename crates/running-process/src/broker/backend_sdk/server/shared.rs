@@ -4,7 +4,7 @@ use crate::transport::{LocalStream, StopSignal};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What every thread of one server sees.
 pub(super) struct Shared {
@@ -86,15 +86,9 @@ impl ServerStop {
 
     /// Waits until the number of open connections is `enough`, but no longer than `timeout`; gives the number.
     pub(super) fn wait_for(&self, timeout: Duration, enough: impl Fn(usize) -> bool) -> usize {
-        let deadline = Instant::now() + timeout;
-        let mut open = self.0.open();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if enough(open.len()) || left.is_zero() {
-                return open.len();
-            }
-            open = self.0.ended.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let ended = &self.0.ended;
+        let waited = ended.wait_timeout_while(self.0.open(), timeout, |open| !enough(open.len()));
+        waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 }
 

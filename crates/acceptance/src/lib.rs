@@ -1,0 +1,40 @@
+//! What the acceptance tests share: the legacy wire of the test daemon, child processes, and a watchdog.
+//!
+//! Nothing here waits longer than [`PATIENCE`], and no child outlives its test.
+
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "every function here is part of a test")]
+
+mod child;
+pub mod wire;
+
+pub use child::{Daemon, StreamExt, installed, run, sibling};
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, shorter than anyone's patience.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The deadline of whatever begins now.
+#[must_use]
+pub fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Runs `work` on a thread and fails if it hangs.
+///
+/// # Panics
+///
+/// `work` panics, or still runs after [`PATIENCE`].
+pub fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(work);
+    thread::spawn(move || done.send(thread.join()));
+    match finished.recv_timeout(PATIENCE) {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
+        Err(RecvTimeoutError::Disconnected) => unreachable!("the result is sent whatever it is"),
+    }
+}

@@ -1,0 +1,377 @@
+//! The identity file: what is written, and what a reader refuses to take.
+
+use crate::support::watched;
+use running_process::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
+use running_process::broker::backend_sdk::{
+    IdentityFileError, MAX_IDENTITY_FILE_BYTES, read_daemon_identity_file, remove_daemon_identity_file,
+    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
+};
+use running_process::broker::protocol::{self, Endpoint};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tempfile::TempDir;
+
+fn daemon() -> DaemonProcess {
+    let message = protocol::DaemonProcess {
+        pid: 4711,
+        exe_path: "/usr/bin/daemon".into(),
+        exe_sha256: vec![1; 32],
+        exe_hash_algorithm: "blake3".into(),
+        exe_hash: vec![2; 32],
+        ipc_endpoint: Some(Endpoint::unix_socket("test", "/run/daemon.sock").unwrap()),
+        started_at_unix_ms: 1_700_000_000_000,
+        boot_id: "3c2d0e4f".into(),
+        idle_timeout_secs: Some(600),
+    };
+    message.try_into().unwrap()
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("daemon.json");
+    (directory, path)
+}
+
+/// Why the file at `path` is refused, at once and not after someone has written to it.
+fn refused(path: &Path) -> (io::ErrorKind, IdentityFileError) {
+    let path = path.to_owned();
+    let error = watched(move || try_read_daemon_identity_file(&path)).unwrap_err();
+    let kind = error.kind();
+    (kind, *error.into_inner().unwrap().downcast().unwrap())
+}
+
+fn assert_malformed(path: &Path, content: &[u8]) {
+    std::fs::write(path, content).unwrap();
+    let refused = refused(path);
+    assert!(matches!(refused, (io::ErrorKind::InvalidData, IdentityFileError::Malformed(_))), "{refused:?}");
+    assert_eq!(read_daemon_identity_file(path), None);
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (_directory, path) = place();
+    let mut daemon = daemon();
+    for digests in [daemon.exe_digests, ExeDigests::Sha256([3; 32]), ExeDigests::Blake3([4; 32])] {
+        for idle_timeout_secs in [None, Some(0), Some(u32::MAX)] {
+            daemon.exe_digests = digests;
+            daemon.idle_timeout_secs = idle_timeout_secs;
+            write_daemon_identity_file(&path, &daemon).unwrap();
+            assert_eq!(read_daemon_identity_file(&path).as_ref(), Some(&daemon));
+            assert_eq!(try_read_daemon_identity_file(&path).unwrap().as_ref(), Some(&daemon));
+        }
+    }
+}
+
+#[test]
+fn the_file_has_the_fields_that_every_generation_reads() {
+    let (_directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "pid": 4711,
+        "exe_path": "/usr/bin/daemon",
+        "exe_sha256": vec![1; 32],
+        "exe_hash_algorithm": "blake3",
+        "exe_hash": vec![2; 32],
+        "legacy_exe_sha256": vec![1; 32],
+        "boot_id": "3c2d0e4f",
+        "ipc_endpoint": { "namespace_id": "test", "path": "/run/daemon.sock" },
+        "started_at_unix_ms": 1_700_000_000_000_u64,
+        "idle_timeout_secs": 600,
+    });
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn files_of_either_generation_are_read_with_fields_that_nobody_knows() {
+    let (_directory, path) = place();
+    let first = serde_json::json!({
+        "pid": 4711, "exe_path": "/usr/bin/daemon", "exe_sha256": vec![1; 32], "boot_id": "3c2d0e4f",
+        "ipc_endpoint": { "namespace_id": "test", "path": "/run/daemon.sock" },
+        "started_at_unix_ms": 1_700_000_000_000_u64, "idle_timeout_secs": 600, "to_come": { "x": [1] },
+    });
+    std::fs::write(&path, first.to_string()).unwrap();
+    let mut expected = daemon();
+    expected.exe_digests = ExeDigests::Sha256([1; 32]);
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(expected.clone()));
+
+    let second = serde_json::json!({
+        "pid": 4711, "exe_path": "/usr/bin/daemon", "exe_hash_algorithm": "blake3", "exe_hash": vec![2; 32],
+        "boot_id": "3c2d0e4f", "ipc_endpoint": { "namespace_id": "test", "path": "/run/daemon.sock" },
+        "started_at_unix_ms": 1_700_000_000_000_u64, "idle_timeout_secs": 600,
+    });
+    std::fs::write(&path, second.to_string()).unwrap();
+    expected.exe_digests = ExeDigests::Blake3([2; 32]);
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(expected));
+}
+
+#[test]
+fn a_missing_file_is_no_error() {
+    let (directory, path) = place();
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), None);
+    assert_eq!(try_read_daemon_identity_file(&directory.path().join("nowhere/daemon.json")).unwrap(), None);
+    assert_eq!(read_daemon_identity_file(&path), None);
+}
+
+#[test]
+fn removing_removes_and_a_missing_file_is_no_error() {
+    let (_directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    try_remove_daemon_identity_file(&path).unwrap();
+    assert!(!path.exists());
+    try_remove_daemon_identity_file(&path).unwrap();
+    remove_daemon_identity_file(&path);
+}
+
+#[test]
+fn writing_into_a_directory_that_is_missing_fails_and_leaves_nothing() {
+    let (directory, _) = place();
+    let path = directory.path().join("nowhere/daemon.json");
+    assert_eq!(write_daemon_identity_file(&path, &daemon()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let occupied = directory.path().join("occupied");
+    std::fs::create_dir(&occupied).unwrap();
+    assert!(write_daemon_identity_file(&occupied, &daemon()).is_err());
+    let left: Vec<_> =
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["occupied"]);
+}
+
+#[test]
+fn what_is_not_an_identity_is_malformed() {
+    let (_directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+        assert_malformed(&path, &whole[..length]);
+    }
+    assert_malformed(&path, b"null");
+    assert_malformed(&path, b"\xff\xfe\x00");
+    assert_malformed(&path, &vec![b'['; MAX_IDENTITY_FILE_BYTES]);
+    let with = |field: &str, value: serde_json::Value| {
+        let mut document: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        document[field] = value;
+        document.to_string()
+    };
+    for (field, value) in [
+        ("pid", 0.into()),
+        ("pid", (1_u64 << 32).into()),
+        ("exe_path", "".into()),
+        ("boot_id", "".into()),
+        ("exe_hash", vec![2; 31].into()),
+        ("exe_hash", vec![256; 32].into()),
+        ("ipc_endpoint", serde_json::Value::Null),
+    ] {
+        assert_malformed(&path, with(field, value).as_bytes());
+    }
+}
+
+#[test]
+fn the_size_limit_is_the_largest_file_that_is_read() {
+    let (_directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    let mut content = std::fs::read(&path).unwrap();
+    content.resize(MAX_IDENTITY_FILE_BYTES, b' ');
+    std::fs::write(&path, &content).unwrap();
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(daemon()));
+    content.push(b' ');
+    std::fs::write(&path, &content).unwrap();
+    assert!(matches!(refused(&path), (io::ErrorKind::InvalidData, IdentityFileError::TooLarge)));
+}
+
+#[test]
+fn concurrent_writers_and_readers_never_see_a_torn_file() {
+    let (_directory, path) = place();
+    // Of different lengths, so that one written over another would show.
+    let daemons: Vec<DaemonProcess> = (0..4_u32)
+        .map(|writer| {
+            let mut daemon = daemon();
+            daemon.pid += writer;
+            daemon.exe_path = format!("/usr/bin/{}", "d".repeat(1000 * writer as usize + 1)).into();
+            daemon
+        })
+        .collect();
+    write_daemon_identity_file(&path, &daemons[0]).unwrap();
+    let writing = AtomicUsize::new(daemons.len());
+    watched(move || {
+        std::thread::scope(|scope| {
+            for daemon in &daemons {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        write_daemon_identity_file(&path, daemon).unwrap();
+                    }
+                    writing.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while writing.load(Ordering::Relaxed) > 0 {
+                        let found = try_read_daemon_identity_file(&path).unwrap().unwrap();
+                        assert!(daemons.contains(&found));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use crate::support::in_child_process;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+
+    fn assert_not_a_regular_file(path: &Path) {
+        let refused = refused(path);
+        assert!(
+            matches!(refused, (io::ErrorKind::InvalidData, IdentityFileError::NotARegularFile)),
+            "{}: {refused:?}",
+            path.display(),
+        );
+    }
+
+    #[test]
+    fn the_file_is_readable_and_writable_by_its_owner_alone() {
+        let (_directory, path) = place();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        // Whatever stood there before.
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_path_without_a_directory_is_in_the_working_directory() {
+        let (directory, _) = place();
+        in_child_process("identity_file::unix::in_the_working_directory", |command| {
+            command.current_dir(&directory);
+        });
+        assert_eq!(read_daemon_identity_file(&directory.path().join("bare.json")), Some(daemon()));
+    }
+
+    #[test]
+    #[ignore = "needs a working directory of its own"]
+    fn in_the_working_directory() {
+        write_daemon_identity_file(Path::new("bare.json"), &daemon()).unwrap();
+        assert_eq!(read_daemon_identity_file(Path::new("bare.json")), Some(daemon()));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed_when_reading() {
+        let (directory, path) = place();
+        let target = directory.path().join("target.json");
+        symlink(&target, &path).unwrap();
+        assert_not_a_regular_file(&path);
+        write_daemon_identity_file(&target, &daemon()).unwrap();
+        assert_not_a_regular_file(&path);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_replaced_when_writing() {
+        let (directory, path) = place();
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(read_daemon_identity_file(&path), Some(daemon()));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_removed_and_not_what_it_leads_to() {
+        let (directory, path) = place();
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        try_remove_daemon_identity_file(&path).unwrap();
+        assert!(victim.exists() && std::fs::symlink_metadata(&path).is_err());
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_at_once() {
+        let (directory, path) = place();
+        assert_not_a_regular_file(directory.path());
+
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_not_a_regular_file(&path);
+        std::fs::remove_file(&path).unwrap();
+
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().file_type().is_socket());
+        assert_not_a_regular_file(&path);
+
+        assert_not_a_regular_file(Path::new("/dev/zero"));
+        assert_not_a_regular_file(Path::new("/dev/null"));
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        let (_directory, path) = place();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        for mode in [0o620, 0o602, 0o666, 0o777] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            let (kind, error) = refused(&path);
+            assert_eq!(kind, io::ErrorKind::PermissionDenied);
+            assert!(matches!(error, IdentityFileError::WritableByOthers { mode: got } if got == mode));
+        }
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(daemon()));
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        const NOBODY: u32 = 65534;
+        let (_directory, path) = place();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        if let Err(error) = std::os::unix::fs::chown(&path, Some(NOBODY), None) {
+            eprintln!("skipped: only root can give a file away ({error})");
+            return;
+        }
+        let (kind, error) = refused(&path);
+        assert_eq!(kind, io::ErrorKind::PermissionDenied);
+        assert!(matches!(error, IdentityFileError::ForeignOwner { owner: NOBODY }), "{error:?}");
+    }
+
+    /// The content says 1 GiB; the process that reads it may have less.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_huge_file_is_refused_in_little_memory() {
+        let (_directory, path) = place();
+        std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        let limited = "ulimit -v 524288 && exec \"$0\" \"$@\"";
+        in_child_process("identity_file::unix::huge_in_little_memory", |command| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", limited]).arg(command.get_program()).args(command.get_args());
+            shell.env("HUGE_IDENTITY_FILE", &path);
+            *command = shell;
+        });
+    }
+
+    #[test]
+    #[ignore = "needs a memory limit of its own"]
+    fn huge_in_little_memory() {
+        let mut too_much = Vec::<u8>::new();
+        too_much.try_reserve_exact(1 << 30).expect_err("the limit holds");
+        let path = PathBuf::from(std::env::var_os("HUGE_IDENTITY_FILE").unwrap());
+        assert!(matches!(refused(&path), (io::ErrorKind::InvalidData, IdentityFileError::TooLarge)));
+    }
+
+    #[test]
+    fn an_executable_path_that_is_not_utf_8_survives() {
+        let (_directory, path) = place();
+        let mut daemon = daemon();
+        daemon.exe_path = PathBuf::from(OsStr::from_bytes(b"/opt/caf\xe9/daemon"));
+        write_daemon_identity_file(&path, &daemon).unwrap();
+        assert_eq!(read_daemon_identity_file(&path), Some(daemon.clone()));
+        // Published peers find a string where they look for one.
+        let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(document["exe_path"], "/opt/caf\u{fffd}/daemon");
+        assert_eq!(document["exe_path_bytes"], serde_json::json!(b"/opt/caf\xe9/daemon"));
+        assert_eq!(DaemonProcess::decode(&daemon.encode()).unwrap(), daemon);
+    }
+}

@@ -1,0 +1,158 @@
+//! The hand-over of a connection to the daemon's old wire.
+
+use crate::support::{Running, SHOUT, echo, next, read, read_to_end, request, watched, write};
+use running_process::broker::backend_sdk::{LegacyClassification, LegacyConnection, Server};
+use running_process::broker::protocol::ENVELOPE_VERSION;
+use std::io::{Read, Write};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A server whose legacy handler does what `handler` does; legacy messages start with anything but the framing byte.
+fn serve_legacy(handler: impl Fn(LegacyConnection) + Send + Sync + 'static) -> Running {
+    Running::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, handler))
+}
+
+/// Legacy messages start with the framing byte too: eight bytes tell, `01 .. .. .. .. .. .. FF`.
+fn needs_eight_bytes(buffer: &[u8]) -> LegacyClassification {
+    match *buffer {
+        [ENVELOPE_VERSION, _, _, _, _, _, _, 0xff, ..] => LegacyClassification::Legacy,
+        [_, _, _, _, _, _, _, _, ..] => LegacyClassification::NotLegacy,
+        _ => LegacyClassification::NeedMoreBytes,
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (2..=255).cycle().take(length).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_handler_reads_every_byte_from_the_first_one() {
+    let server = serve_legacy(|mut connection| {
+        let mut all = Vec::new();
+        connection.read_to_end(&mut all).unwrap();
+        connection.write_all(&all).unwrap();
+    });
+    for length in [1, 4, 5, 100, 16 * 1024, 16 * 1024 + 1, 300_000] {
+        for piece in [1, 3, 4096, usize::MAX] {
+            if length / piece > 20_000 {
+                continue;
+            }
+            let sent = noise(length);
+            let connection = server.connect();
+            let writer = connection.try_clone().unwrap();
+            let received = watched(move || {
+                let writing = std::thread::spawn(move || {
+                    sent.chunks(piece.min(length)).for_each(|piece| write(&writer, piece));
+                    writer.shutdown_write().unwrap();
+                    sent
+                });
+                (read_to_end(&connection), writing.join().unwrap())
+            });
+            assert!(received.0 == received.1, "{length} bytes in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn the_parts_are_the_bytes_not_yet_read_and_the_connection_behind_them() {
+    let (report, parts) = mpsc::channel();
+    let server = Running::start(|server| {
+        server.legacy(needs_eight_bytes, move |mut connection| {
+            let mut start = [0; 3];
+            connection.read_exact(&mut start).unwrap();
+            assert_eq!(connection.buffered()[..5], [4, 5, 6, 7, 0xff]);
+            let (rest, mut stream) = connection.into_parts().unwrap();
+            stream.write_all(b"!").unwrap();
+            report.send((start, rest, stream)).unwrap();
+        })
+    });
+    let connection = server.connect();
+    for byte in [ENVELOPE_VERSION, 2, 3, 4, 5, 6, 7, 0xff] {
+        write(&connection, &[byte]);
+    }
+    let (start, rest, stream) = next(&parts);
+    assert_eq!((start, &rest[..]), ([1, 2, 3], &[4, 5, 6, 7, 0xff][..]));
+    // The handler has returned, and the connection belongs to whoever holds its stream.
+    assert_eq!(read(&connection, 1), b"!");
+    write(&connection, b"later");
+    assert_eq!(read(&stream, 5), b"later");
+    drop(stream);
+    assert_eq!(read_to_end(&connection), b"");
+}
+
+#[test]
+fn the_detector_decides_what_starts_with_the_framing_byte() {
+    let server = Running::start(|server| server.legacy(needs_eight_bytes, echo));
+    let legacy = server.connect();
+    let message = [ENVELOPE_VERSION, 9, 0, 0, 0, 8, 1, 0xff];
+    for byte in message {
+        write(&legacy, &[byte]);
+    }
+    assert_eq!(read(&legacy, 8), message);
+    server.assert_serves();
+    assert!(!server.has_more_trouble());
+}
+
+#[test]
+fn a_framed_connection_stays_framed_whatever_the_detector_would_say() {
+    let server = Running::start(|server| {
+        let looks_legacy = |buffer: &[u8]| {
+            if buffer.windows(6).any(|bytes| bytes == b"legacy") {
+                LegacyClassification::Legacy
+            } else {
+                LegacyClassification::NotLegacy
+            }
+        };
+        server.legacy(looks_legacy, |_| {})
+    });
+    let mut client = server.client();
+    assert_eq!(client.request(SHOUT, b"first".to_vec()).unwrap().payload, b"FIRST");
+    assert_eq!(client.request(SHOUT, b"legacy".to_vec()).unwrap().payload, b"LEGACY");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_end_of_the_stream_decides_what_the_detector_left_open() {
+    let server = Running::start(|server| server.legacy(|_| LegacyClassification::NeedMoreBytes, echo));
+    let frame = request(SHOUT, 1, b"whole");
+    for (sent, framed) in
+        [(&frame[..], true), (&frame[..frame.len() - 1], false), (b"GET", false), (&[1], false)]
+    {
+        let connection = server.connect();
+        write(&connection, sent);
+        connection.shutdown_write().unwrap();
+        let received = read_to_end(&connection);
+        assert_eq!(received != sent, framed, "{received:?}");
+    }
+}
+
+#[test]
+fn the_first_deadline_hands_over_what_the_detector_left_open() {
+    let mut config = running_process::broker::backend_sdk::ServerConfig::default();
+    config.connection.first_message = Duration::from_millis(100);
+    let server = Running::start(|server| server.config(config).legacy(needs_eight_bytes, echo));
+    let connection = server.connect();
+    write(&connection, &[ENVELOPE_VERSION, 77]);
+    assert_eq!(read(&connection, 2), [ENVELOPE_VERSION, 77]);
+}
+
+#[test]
+fn without_a_handler_a_legacy_connection_is_closed_and_reported() {
+    let server = Running::start(|server: Server| server);
+    let connection = server.connect();
+    write(&connection, b"PING\r\n");
+    assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(server.trouble(), "a connection speaks the legacy wire, which this server does not");
+    server.assert_serves();
+}
+
+#[test]
+fn a_legacy_handler_that_panics_ends_its_connection_alone() {
+    let server = serve_legacy(|_| panic!("this panic is part of the test"));
+    let connection = server.connect();
+    write(&connection, b"PING\r\n");
+    assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(server.trouble(), "a handler panicked");
+    server.assert_serves();
+}

@@ -1,0 +1,11 @@
+//! Clients, servers and the identity file, over real sockets and files.
+#![cfg(feature = "host")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+#[cfg(unix)]
+mod frame_client;
+mod identity_file;
+mod legacy;
+mod server;
+mod stopping;
+mod support;

@@ -1,0 +1,356 @@
+//! A server and its clients on a real endpoint, while it runs.
+
+use crate::support::{
+    Place, REVERSE, Running, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, request,
+    soon, watched, write,
+};
+use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
+use running_process::broker::backend_sdk::{
+    BindError, FrameClientError, LegacyClassification, Server, ServerError,
+};
+use running_process::broker::protocol::{Frame, FrameKind, encode_framed, registry};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Short enough to wait for, long enough not to pass by chance while a test prepares.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// What the server sends on a new connection after `sent`, until it closes the connection; then the trouble that it
+/// reports. Everybody else is still served.
+#[track_caller]
+fn ended(server: &Running, sent: &[u8]) -> (Vec<Frame>, String) {
+    let connection = server.connect();
+    write(&connection, sent);
+    let received = frames(&read_to_end(&connection));
+    let trouble = server.trouble();
+    server.assert_serves();
+    (received, trouble)
+}
+
+#[test]
+fn probes_requests_and_the_legacy_wire_share_one_endpoint() {
+    let server = Running::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, echo));
+    watched(move || {
+        let handle = server.handle();
+        let legacy = server.connect();
+        write(&legacy, b"PING\r\n");
+        assert_eq!(read(&legacy, 6), b"PING\r\n");
+        let another = handle.connect().unwrap();
+        let mut client = handle.into_client();
+        for round in 0..3_u8 {
+            let payload = vec![b'a' + round; 100];
+            assert_eq!(client.request(SHOUT, payload.clone()).unwrap().payload, payload.to_ascii_uppercase());
+            write(&legacy, &payload);
+            assert_eq!(read(&legacy, 100), payload);
+        }
+        // A connection that was only probed may still speak either wire.
+        write(&another, b"legacy after a probe");
+        assert_eq!(read(&another, 20), b"legacy after a probe");
+        assert!(!server.has_more_trouble());
+    });
+}
+
+#[test]
+fn each_protocol_has_its_own_handler() {
+    let server = Running::start(|server| server);
+    let mut client = server.client();
+    let shout = client.send(SHOUT, b"abc").unwrap();
+    let reverse = client.send(REVERSE, b"abc").unwrap();
+    let response = client.wait(reverse).unwrap();
+    assert_eq!((response.payload_protocol, &response.payload[..]), (REVERSE, &b"cba"[..]));
+    assert_eq!(client.wait(shout).unwrap().payload, b"ABC");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Running::start(|server| server);
+    let connection = server.connect();
+    let wire: Vec<u8> = (1..=2000).flat_map(|id| request(SHOUT, id, format!("r{id}").as_bytes())).collect();
+    let writer = connection.try_clone().unwrap();
+    let writing = std::thread::spawn(move || write(&writer, &wire));
+    for (frame, id) in read_frames(&connection, 2000).iter().zip(1..) {
+        assert_eq!(frame.kind, i32::from(FrameKind::Response));
+        assert_eq!(frame.request_id, id);
+        assert_eq!(frame.payload, format!("R{id}").as_bytes());
+    }
+    join(writing);
+}
+
+#[test]
+fn a_request_that_arrives_byte_by_byte_is_one_request() {
+    let server = Running::start(|server| server);
+    let connection = server.connect();
+    let mut wire = EndpointProbeChallenge::new([9; 32], 1).request().to_frame();
+    wire.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
+    let bytes = [encode_framed(&wire).unwrap(), request(SHOUT, 2, b"drip")].concat();
+    for byte in bytes {
+        write(&connection, &[byte]);
+    }
+    let answers = read_frames(&connection, 2);
+    assert_eq!(answers[0].payload[..32], [9; 32]);
+    assert_eq!(answers[0].traceparent, wire.traceparent);
+    assert_eq!(answers[1].payload, b"DRIP");
+}
+
+#[test]
+fn responses_echo_the_request_and_other_kinds_are_not_answered() {
+    let server = Running::start(|server| server);
+    let connection = server.connect();
+    let mut traced = Frame::request(SHOUT, b"x".to_vec()).with_request_id(u64::MAX);
+    traced.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
+    traced.tracestate = "vendor=1".into();
+    for kind in [FrameKind::Response, FrameKind::Event, FrameKind::Cancel] {
+        let other = Frame { kind: kind.into(), ..Frame::request(SHOUT, b"not a request".to_vec()) };
+        write(&connection, &encode_framed(&other).unwrap());
+    }
+    write(&connection, &encode_framed(&traced).unwrap());
+    let expected = encode_framed(&Frame::response_to(&traced, b"X".to_vec())).unwrap();
+    assert_eq!(read(&connection, expected.len()), expected);
+}
+
+#[test]
+fn a_handler_that_fails_ends_its_connection_after_what_was_answered_before() {
+    let server = Running::start(|server| {
+        server.serve(0xF00F, |request| match request.payload() {
+            b"fail" => Err("out of disk".into()),
+            _ => Ok(b"fine".to_vec()),
+        })
+    });
+    let mut neighbour = server.client();
+    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+    let wire = [request(0xF00F, 1, b""), request(0xF00F, 2, b"fail"), request(0xF00F, 3, b"")].concat();
+    let (answers, trouble) = ended(&server, &wire);
+    assert_eq!(answers.iter().map(|answer| answer.request_id).collect::<Vec<_>>(), [1]);
+    assert_eq!(trouble, "the handler of payload protocol 0xF00F failed: out of disk");
+    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_connection_after_what_was_answered_before() {
+    let server = Running::start(|server| {
+        server.serve(0xF00F, |request| {
+            assert!(request.payload() != b"panic", "this panic is part of the test");
+            Ok(b"fine".to_vec())
+        })
+    });
+    let mut neighbour = server.client();
+    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+    let wire = [request(0xF00F, 1, b""), request(0xF00F, 2, b"panic"), request(0xF00F, 3, b"")].concat();
+    let (answers, trouble) = ended(&server, &wire);
+    assert_eq!(answers.iter().map(|answer| answer.request_id).collect::<Vec<_>>(), [1]);
+    assert_eq!(trouble, "a handler panicked");
+    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+}
+
+#[test]
+fn a_response_above_the_cap_ends_the_connection() {
+    let server = Running::start(|server| server.serve(0xF00F, |_| Ok(vec![0; 17 << 20])));
+    let (answers, trouble) = ended(&server, &request(0xF00F, 1, b""));
+    assert_eq!(answers, []);
+    let expected = "the handler of payload protocol 0xF00F failed: frame body is ";
+    assert!(trouble.starts_with(expected) && trouble.ends_with("the cap is 16777216"), "{trouble}");
+}
+
+#[test]
+fn frames_that_are_not_served_end_their_connection() {
+    let server = Running::start(|server| server);
+    let prefix = "a connection was ended: the peer sent bytes that this daemon does not serve: ";
+    let cases = [
+        (request(0xF0F0, 1, b"x"), "payload protocol 0xF0F0 is not served by this daemon"),
+        (
+            request(registry::ADMIN_PAYLOAD_PROTOCOL, 1, b"x"),
+            "payload protocol 0xAD01 is first-party and not served by a daemon",
+        ),
+        (
+            request(registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, 1, b"short"),
+            "malformed identity probe: probe payload is 5 bytes, a nonce is 32",
+        ),
+        (vec![1, 0, 0, 0, 2], "not a frame: frame body is 33554432 bytes, the cap is 16777216"),
+    ];
+    for (wire, reason) in cases {
+        let served_before = [request(SHOUT, 7, b"before"), wire].concat();
+        let (answers, trouble) = ended(&server, &served_before);
+        assert_eq!(trouble, format!("{prefix}{reason}"));
+        assert_eq!(answers.len(), 1, "what came before is answered");
+    }
+}
+
+#[test]
+fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
+    let odd = Frame { envelope_version: 2, ..Frame::request(SHOUT, b"x".to_vec()) };
+    let unknown_kind = Frame { kind: 9, ..Frame::request(SHOUT, b"x".to_vec()) };
+    let encoded = Frame { payload_encoding: 1, ..Frame::request(SHOUT, b"x".to_vec()) };
+    let strict = Running::start(|server| server);
+    let prefix = "a connection was ended: the peer sent a frame that this daemon refuses: ";
+    for (frame, reason) in [
+        (&odd, "envelope version is 2, this side speaks 1"),
+        (&unknown_kind, "frame kind 9 is unknown"),
+        (&encoded, "payload encoding Zstd is not supported"),
+    ] {
+        let (answers, trouble) = ended(&strict, &encode_framed(frame).unwrap());
+        assert_eq!((answers, trouble), (vec![], format!("{prefix}{reason}")));
+    }
+
+    let lenient = Running::with_config(|config| config.connection.strict = false);
+    let connection = lenient.connect();
+    for frame in [&unknown_kind, &odd] {
+        write(&connection, &encode_framed(frame).unwrap());
+    }
+    let expected = encode_framed(&Frame::response_to(&odd, b"X".to_vec())).unwrap();
+    assert_eq!(read(&connection, expected.len()), expected);
+}
+
+#[test]
+fn a_peer_that_hangs_up_inside_a_frame_is_reported() {
+    let server = Running::start(|server| server);
+    let connection = server.connect();
+    write(&connection, &request(SHOUT, 1, b"cut")[..9]);
+    drop(connection);
+    let trouble = server.trouble();
+    assert_eq!(trouble, "a connection was ended: the peer ended the connection 9 bytes into a message");
+    drop(server.connect());
+    server.assert_serves();
+    assert!(!server.has_more_trouble());
+}
+
+#[test]
+fn one_connection_more_than_allowed_is_closed_at_once() {
+    let server = Running::with_config(|config| config.max_connections = 3);
+    // The probe that showed that the server runs may still be on its way out.
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        let mut client = server.client();
+        match client.request(SHOUT, b"held".to_vec()) {
+            Ok(_) => held.push(client),
+            Err(FrameClientError::Closed) => {
+                assert_eq!(server.trouble(), "3 connections are open, one more was closed");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    for _ in 0..5 {
+        let refused = server.connect();
+        assert_eq!(read_to_end(&refused), b"");
+        assert_eq!(server.trouble(), "3 connections are open, one more was closed");
+    }
+    for client in &mut held {
+        assert_eq!(client.request(SHOUT, b"on".to_vec()).unwrap().payload, b"ON");
+    }
+    held.pop();
+    eventually(|| server.client().request(SHOUT, b"x".to_vec()).ok());
+}
+
+#[test]
+fn the_first_message_has_a_deadline() {
+    let server = Running::with_config(|config| config.connection.first_message = SHORT);
+    let expected = "a connection was ended: the peer was too slow: waited for the first message";
+    for sent in [&b""[..], &[1], &request(SHOUT, 1, b"almost")[..12]] {
+        let began = Instant::now();
+        assert_eq!(ended(&server, sent), (vec![], expected.to_owned()));
+        assert!(began.elapsed() >= SHORT);
+    }
+}
+
+#[test]
+fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
+    let server = Running::with_config(|config| config.connection.first_message = SHORT);
+    let connection = server.connect();
+    let wire = request(SHOUT, 1, &vec![0; 100_000]);
+    let (tell, told) = mpsc::channel();
+    let writer = connection.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        for byte in wire {
+            // Being told to end is also what paces the bytes.
+            if told.recv_timeout(Duration::from_millis(5)) == Ok(())
+                || writer.write_all_before(&[byte], None).is_err()
+            {
+                return;
+            }
+        }
+    });
+    assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(
+        server.trouble(),
+        "a connection was ended: the peer was too slow: waited for the first message"
+    );
+    // The drip may have ended by itself.
+    let _ = tell.send(());
+    join(dripping);
+}
+
+#[test]
+fn a_message_that_has_begun_and_idleness_have_deadlines() {
+    let server = Running::with_config(|config| config.connection.message = SHORT);
+    let wire = [request(SHOUT, 1, b"whole"), request(SHOUT, 2, b"half")].concat();
+    let (answers, trouble) = ended(&server, &wire[..wire.len() - 1]);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the rest of a message");
+
+    let server = Running::with_config(|config| config.connection.idle = Some(SHORT));
+    let began = Instant::now();
+    let (answers, trouble) = ended(&server, &request(SHOUT, 1, b"whole"));
+    assert_eq!(answers.len(), 1);
+    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the next message");
+    assert!(began.elapsed() >= SHORT);
+}
+
+#[test]
+fn an_undecided_frame_is_a_frame_after_its_deadline() {
+    let server = Running::start(|server| {
+        server.legacy(|_| LegacyClassification::NeedMoreBytes, |_| panic!("nothing here is legacy"))
+    });
+    let mut client = server.client();
+    for round in ["one", "two"] {
+        let response = client.request(SHOUT, round.as_bytes().to_vec()).unwrap();
+        assert_eq!(response.payload, round.to_ascii_uppercase().as_bytes());
+    }
+    probe_endpoint(&server.place.endpoint, soon()).unwrap();
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_cut_off() {
+    let mut config = running_process::broker::backend_sdk::ServerConfig::default();
+    config.write = SHORT;
+    let server = Running::start(|server| server.config(config).serve(0xF00F, |_| Ok(vec![0; 8 << 20])));
+    let connection = server.connect();
+    write(&connection, &request(0xF00F, 1, b""));
+    assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+    server.assert_serves();
+    let received = read_to_end(&connection);
+    assert!(received.len() < 8 << 20, "the connection is closed");
+}
+
+#[test]
+fn a_name_has_one_server() {
+    let server = Running::start(|server| server);
+    assert!(matches!(Server::bind(server.place.endpoint.clone()), Err(BindError::InUse { .. })));
+    server.assert_serves();
+}
+
+#[test]
+fn many_clients_at_once_get_their_own_answers() {
+    let server = Running::start(|server| server);
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let mut connection = server.client();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let payload = format!("client {client} round {round}");
+                    let response = connection.request(SHOUT, payload.clone().into_bytes()).unwrap();
+                    assert_eq!(response.payload, payload.to_ascii_uppercase().into_bytes());
+                }
+            });
+        }
+    });
+    assert!(!server.has_more_trouble());
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_again() {
+    let place = Place::new();
+    let record = place.directory.path().join("nowhere/record.json");
+    let server = Server::bind(place.endpoint.clone()).unwrap().record(&record);
+    let error = watched(move || server.run().unwrap_err());
+    assert!(matches!(&error, ServerError::Record { path, .. } if *path == record), "{error:?}");
+    drop(Server::bind(place.endpoint.clone()).unwrap());
+}

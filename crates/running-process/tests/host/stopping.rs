@@ -1,0 +1,275 @@
+//! What a server leaves behind, and what it still answers, when it is stopped.
+
+use crate::support::{
+    PATIENCE, REVERSE, Running, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched,
+    write,
+};
+use running_process::broker::backend_sdk::{
+    ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
+    read_daemon_identity_file, write_daemon_identity_file,
+};
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+#[test]
+fn the_record_and_the_endpoint_are_there_while_the_server_runs_and_gone_afterwards() {
+    let mut server = Running::start(|server| server);
+    let record = server.place.record();
+    let daemon = read_daemon_identity_file(&record).unwrap();
+    assert_eq!(daemon.pid, std::process::id());
+    assert_eq!(daemon.ipc_endpoint, server.place.endpoint);
+    assert_eq!(daemon.exe_path, std::env::current_exe().unwrap().canonicalize().unwrap());
+    server.stop_and_join().unwrap();
+    assert!(!record.exists());
+    let refused = LocalStream::connect(&server.place.endpoint.path).unwrap_err();
+    assert!(matches!(refused, ConnectError::NotFound { .. }), "{refused}");
+}
+
+#[test]
+fn the_record_of_another_daemon_is_left_alone() {
+    let mut server = Running::start(|server| server);
+    let record = server.place.record();
+    let mut other = server.daemon();
+    other.started_at_unix_ms += 1;
+    write_daemon_identity_file(&record, &other).unwrap();
+    server.stop_and_join().unwrap();
+    assert_eq!(read_daemon_identity_file(&record), Some(other));
+}
+
+#[test]
+fn a_record_that_is_no_identity_any_more_is_left_alone() {
+    let mut server = Running::start(|server| server);
+    let record = server.place.record();
+    std::fs::write(&record, "somebody's notes").unwrap();
+    server.stop_and_join().unwrap();
+    assert_eq!(std::fs::read_to_string(&record).unwrap(), "somebody's notes");
+}
+
+#[test]
+fn a_record_that_somebody_removed_does_not_matter() {
+    let mut server = Running::start(|server| server);
+    std::fs::remove_file(server.place.record()).unwrap();
+    server.stop_and_join().unwrap();
+}
+
+#[test]
+fn stopping_again_and_from_anywhere_does_nothing_more() {
+    let mut server = Running::start(|server| server);
+    let stop = server.stop.clone();
+    assert!(!stop.is_stopped());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| stop.stop());
+        }
+    });
+    assert!(stop.is_stopped());
+    server.join().unwrap();
+    stop.stop();
+}
+
+#[test]
+fn a_handler_can_stop_its_own_server_and_its_answer_arrives() {
+    let stop = Arc::new(Mutex::new(None::<running_process::broker::backend_sdk::ServerStop>));
+    let in_handler = Arc::clone(&stop);
+    let mut server = Running::start(move |server| {
+        *stop.lock().unwrap() = Some(server.stop_handle());
+        server.serve(0xF00F, move |_| {
+            in_handler.lock().unwrap().as_ref().unwrap().stop();
+            Ok(b"bye".to_vec())
+        })
+    });
+    assert_eq!(server.client().request(0xF00F, Vec::new()).unwrap().payload, b"bye");
+    server.join().unwrap();
+}
+
+#[test]
+fn idle_connections_end_when_the_server_stops() {
+    let mut server = Running::start(|server| server);
+    let mut used = server.client();
+    used.request(SHOUT, b"x".to_vec()).unwrap();
+    let handle = server.handle();
+    let silent = server.connect();
+    server.stop_and_join().unwrap();
+    assert_eq!(read_to_end(&silent), b"");
+    assert_eq!(read_to_end(&handle.into_stream()), b"");
+    assert!(used.request(SHOUT, b"x".to_vec()).is_err());
+    assert!(!server.has_more_trouble());
+}
+
+/// A server whose protocol 0xF00F answers once it is told to, and what it is told with.
+fn gated(config: ServerConfig) -> (Running, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (entered, has_entered) = mpsc::channel();
+    let (open, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let server = Running::start(move |server| {
+        server.config(config).serve(0xF00F, move |_| {
+            entered.send(())?;
+            gate.lock().unwrap().recv_timeout(PATIENCE)?;
+            Ok(b"done".to_vec())
+        })
+    });
+    (server, has_entered, open)
+}
+
+#[test]
+fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
+    let (mut server, has_entered, open) = gated(ServerConfig::default());
+    let connection = server.connect();
+    write(&connection, &[request(0xF00F, 1, b""), request(REVERSE, 2, b"abc")].concat());
+    next(&has_entered);
+    server.stop.stop();
+    let endpoint = server.place.endpoint.clone();
+    let refused = eventually(|| LocalStream::connect(&endpoint.path).err());
+    let refused = matches!(refused, ConnectError::NotFound { .. } | ConnectError::Refused { .. });
+    assert!(refused);
+    assert!(!server.place.record().exists());
+    open.send(()).unwrap();
+    server.join().unwrap();
+    let answers = frames(&read_to_end(&connection));
+    let answers: Vec<_> = answers.iter().map(|answer| (answer.request_id, &answer.payload[..])).collect();
+    assert_eq!(answers, [(1, &b"done"[..]), (2, &b"cba"[..])]);
+}
+
+#[test]
+fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
+    let mut config = ServerConfig::default();
+    config.drain = Duration::from_millis(50);
+    let (mut server, has_entered, open) = gated(config);
+    let connection = server.connect();
+    write(&connection, &request(0xF00F, 1, b""));
+    next(&has_entered);
+    match server.stop_and_join() {
+        Err(ServerError::DrainTimedOut { connections: 1, waited }) => {
+            assert_eq!(waited, Duration::from_millis(50));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!server.place.record().exists());
+    // Its thread goes on until it is done.
+    open.send(()).unwrap();
+    assert_eq!(frames(&read_to_end(&connection))[0].payload, b"done");
+}
+
+#[test]
+fn a_server_may_wait_for_its_connections_for_ever() {
+    let mut config = ServerConfig::default();
+    config.drain = Duration::MAX;
+    config.write = Duration::MAX;
+    config.connection.first_message = Duration::MAX;
+    config.connection.message = Duration::MAX;
+    config.connection.idle = Some(Duration::MAX);
+    config.connection.undecided_frame = Duration::MAX;
+    let (mut server, has_entered, open) = gated(config);
+    let connection = server.connect();
+    write(&connection, &request(0xF00F, 1, b""));
+    next(&has_entered);
+    server.stop.stop();
+    open.send(()).unwrap();
+    server.join().unwrap();
+    assert_eq!(frames(&read_to_end(&connection))[0].payload, b"done");
+}
+
+#[test]
+fn under_load_every_request_that_was_received_is_answered() {
+    for _ in 0..5 {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&handled);
+        let enough = 2000;
+        let (report, reached) = mpsc::channel();
+        let mut server = Running::start(move |server| {
+            server.serve(0xF00F, move |request| {
+                if counter.fetch_add(1, Ordering::Relaxed) == enough {
+                    report.send(())?;
+                }
+                Ok(request.payload().to_vec())
+            })
+        });
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let connection = server.connect();
+                let reader = connection.try_clone().unwrap();
+                let writing = std::thread::spawn(move || {
+                    let batch: Vec<u8> = (1..=50).flat_map(|id| request(0xF00F, id, &[7; 40])).collect();
+                    while connection.write_all_before(&batch, None).is_ok() {}
+                });
+                (writing, std::thread::spawn(move || frames(&read_to_end(&reader)).len()))
+            })
+            .collect();
+        next(&reached);
+        server.stop_and_join().unwrap();
+        let answered = watched(move || {
+            clients
+                .into_iter()
+                .map(|(writing, reading)| {
+                    writing.join().unwrap();
+                    reading.join().unwrap()
+                })
+                .sum::<usize>()
+        });
+        assert!(answered > enough);
+        assert_eq!(answered, handled.load(Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn a_request_that_was_sent_before_the_stop_is_received() {
+    // Whether the server has read it already or it still lies in the socket makes no difference.
+    let mut server = Running::start(|server| server);
+    let connections: Vec<LocalStream> = (0..50).map(|_| server.connect()).collect();
+    for connection in &connections {
+        // Taken by a thread of the server, not only by its backlog.
+        write(connection, &request(SHOUT, 1, b"taken"));
+        assert_eq!(read_frames(connection, 1)[0].payload, b"TAKEN");
+    }
+    for connection in &connections {
+        write(connection, &request(SHOUT, 2, b"late"));
+    }
+    server.stop_and_join().unwrap();
+    for connection in &connections {
+        assert_eq!(frames(&read_to_end(connection))[0].payload, b"LATE");
+    }
+}
+
+#[test]
+fn stopping_ends_what_a_legacy_handler_reads() {
+    let (report, heard) = mpsc::channel();
+    let (begun, has_begun) = mpsc::channel();
+    let mut server = Running::start(|server| {
+        server.legacy(
+            |_| LegacyClassification::NotLegacy,
+            move |mut connection| {
+                let mut first = [0; 2];
+                connection.read_exact(&mut first).unwrap();
+                begun.send(()).unwrap();
+                let mut rest = Vec::new();
+                let ended = connection.read_to_end(&mut rest).map_err(|error| error.kind());
+                report.send((first, rest, ended)).unwrap();
+            },
+        )
+    });
+    let connection = server.connect();
+    write(&connection, b"to");
+    next(&has_begun);
+    write(&connection, b" the last byte");
+    server.stop_and_join().unwrap();
+    assert_eq!(next(&heard), (*b"to", b" the last byte".to_vec(), Ok(14)));
+    assert_eq!(read_to_end(&connection), b"");
+    assert!(!server.has_more_trouble());
+}
+
+#[test]
+fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
+    let place = crate::support::Place::new();
+    let server = running_process::broker::backend_sdk::Server::bind(place.endpoint.clone())
+        .unwrap()
+        .record(place.record())
+        .serve(SHOUT, |_| Ok(Vec::new()));
+    let mut waiting = FrameClient::connect(&place.endpoint).unwrap();
+    waiting.set_timeout(Some(PATIENCE));
+    server.stop_handle().stop();
+    watched(move || server.run().unwrap());
+    assert!(waiting.request(SHOUT, b"x".to_vec()).is_err());
+    assert!(!place.record().exists());
+}
