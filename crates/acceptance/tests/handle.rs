@@ -6,7 +6,7 @@ use running_process::broker::backend_handle::{BackendHandle, BackendHandleError,
 use running_process::broker::backend_lifecycle::identity::ExeDigests;
 use running_process::broker::backend_lifecycle::judge::{Check, CheckKind};
 use running_process::broker::backend_lifecycle::probe::{
-    EndpointProbeError, IdentityMismatch, ProbeError, endpoint_probe_request_from_frame,
+    EndpointProbeError, IdentityMismatch, ProbeEnvelopeError, ProbeError, endpoint_probe_request_from_frame,
     endpoint_probe_response_frame, handle_endpoint_probe, probe_endpoint,
 };
 use running_process::broker::backend_sdk::{ConnectError, LocalStream};
@@ -445,16 +445,28 @@ fn a_frame_that_is_not_a_probe_response_is_refused_with_the_rule_that_it_breaks(
     let rules: [(Break, Expect); 6] = [
         (
             |frame| frame.envelope_version = 2,
-            |error| matches!(error, EndpointProbeError::EnvelopeVersion { got: 2 }),
+            |error| {
+                matches!(error, EndpointProbeError::Envelope(ProbeEnvelopeError::EnvelopeVersion { got: 2 }))
+            },
         ),
-        (|frame| frame.kind = 0, |error| matches!(error, EndpointProbeError::Kind { got: 0 })),
+        (
+            |frame| frame.kind = 0,
+            |error| matches!(error, EndpointProbeError::Envelope(ProbeEnvelopeError::Kind { got: 0, .. })),
+        ),
         (
             |frame| frame.payload_protocol = SHOUT,
-            |error| matches!(error, EndpointProbeError::PayloadProtocol { got: SHOUT }),
+            |error| {
+                matches!(
+                    error,
+                    EndpointProbeError::Envelope(ProbeEnvelopeError::PayloadProtocol { got: SHOUT })
+                )
+            },
         ),
         (
             |frame| frame.payload_encoding = 1,
-            |error| matches!(error, EndpointProbeError::PayloadEncoding { got: 1 }),
+            |error| {
+                matches!(error, EndpointProbeError::Envelope(ProbeEnvelopeError::PayloadEncoding { got: 1 }))
+            },
         ),
         (|frame| frame.payload.truncate(31), |error| matches!(error, EndpointProbeError::Nonce)),
         (|frame| frame.payload.truncate(32), |error| matches!(error, EndpointProbeError::Identity(_))),

@@ -122,8 +122,8 @@ fn a_probe_that_breaks_several_rules_is_refused_for_the_first() {
     type Break = fn(&mut Frame);
     let rules: [(Break, &str); 5] = [
         (|frame| frame.envelope_version = 2, "probe has envelope version 2, this side speaks 1"),
-        (|frame| frame.kind = 1, "probe has kind 1, a probe is a request (0)"),
-        (|frame| frame.payload_protocol = UNSERVED, "payload protocol is 0x7002, a probe's is 0xB232"),
+        (|frame| frame.kind = 1, "probe has kind 1, due is Request (0)"),
+        (|frame| frame.payload_protocol = UNSERVED, "probe has payload protocol 0x7002, a probe's is 0xB232"),
         (|frame| frame.payload_encoding = 3, "probe has payload encoding 3, a probe is not encoded (0)"),
         (|frame| frame.payload.push(0), "probe payload is 33 bytes, a nonce is 32"),
     ];

@@ -6,7 +6,7 @@ use super::walk::{PayloadShape, Walk};
 use super::{AnnotatedFrame, Span, Value, Wire};
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_lifecycle::probe::{
-    EndpointProbeRequestRef, EndpointProbeServerError, PROBE_NONCE_BYTES,
+    EndpointProbeRequestRef, EndpointProbeServerError, PROBE_NONCE_BYTES, ProbeEnvelopeError,
 };
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{
@@ -176,7 +176,7 @@ fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, offset: usize, body_lengt
         PayloadShape::Nonce => {
             if let Err(error) = EndpointProbeRequestRef::validate(frame, body_length) {
                 let tag = match error {
-                    EndpointProbeServerError::Kind { .. } => schema::KIND,
+                    EndpointProbeServerError::Envelope(ProbeEnvelopeError::Kind { .. }) => schema::KIND,
                     EndpointProbeServerError::NonceLength { .. } => schema::PAYLOAD,
                     _ => 0,
                 };

@@ -241,7 +241,7 @@ fn malformed(probe: &Frame, body_length: usize) -> Option<String> {
         Frame { envelope_version: got, .. } if *got != 1 => {
             format!("probe has envelope version {got}, this side speaks 1")
         }
-        Frame { kind: got, .. } if *got != 0 => format!("probe has kind {got}, a probe is a request (0)"),
+        Frame { kind: got, .. } if *got != 0 => format!("probe has kind {got}, due is Request (0)"),
         Frame { payload_encoding: got, .. } if *got != 0 => {
             format!("probe has payload encoding {got}, a probe is not encoded (0)")
         }

@@ -6,11 +6,13 @@
 mod client;
 #[cfg(feature = "host")]
 mod driver;
+mod envelope;
 mod server;
 
 pub use client::{EndpointProbeChallenge, EndpointProbeError};
 #[cfg(feature = "host")]
 pub use driver::{DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint};
+pub use envelope::ProbeEnvelopeError;
 pub(crate) use server::encode_probe_reply;
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,

@@ -1,9 +1,9 @@
 //! The client's side: the challenge, and what may answer it.
 
-use super::PROBE_NONCE_BYTES;
+use super::{PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
-use crate::broker::protocol::{FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
+use crate::broker::protocol::{FrameKind, FrameRef};
 
 /// One probe in flight: the caller chose the nonce at random and never uses it again.
 ///
@@ -26,32 +26,9 @@ pub struct EndpointProbeChallenge {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProbeError {
-    /// The envelope is of another version.
-    #[error("probe response has envelope version {got}, this side speaks {PROTOCOL_VERSION}")]
-    EnvelopeVersion {
-        /// The version in the frame.
-        got: u32,
-    },
-    /// The frame is not a response.
-    #[error("probe response has kind {got}, a response is 1")]
-    Kind {
-        /// The kind in the frame.
-        got: i32,
-    },
-    /// The frame is of another payload protocol.
-    #[error(
-        "probe response has payload protocol 0x{got:04X}, a probe's is 0x{BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL:04X}"
-    )]
-    PayloadProtocol {
-        /// The id in the frame.
-        got: u32,
-    },
-    /// The payload is compressed.
-    #[error("probe response has payload encoding {got}, a probe is not encoded (0)")]
-    PayloadEncoding {
-        /// The encoding in the frame.
-        got: i32,
-    },
+    /// The envelope is not a probe's.
+    #[error(transparent)]
+    Envelope(#[from] ProbeEnvelopeError),
     /// The frame answers another request.
     #[error("probe response has request id {got}, expected {expected}")]
     RequestId {
@@ -89,18 +66,7 @@ impl EndpointProbeChallenge {
     ///
     /// The first rule that the response breaks.
     pub fn identity(&self, response: &FrameRef<'_>) -> Result<DaemonProcess, EndpointProbeError> {
-        if response.envelope_version != PROTOCOL_VERSION {
-            return Err(EndpointProbeError::EnvelopeVersion { got: response.envelope_version });
-        }
-        if response.kind != i32::from(FrameKind::Response) {
-            return Err(EndpointProbeError::Kind { got: response.kind });
-        }
-        if response.payload_protocol != BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
-            return Err(EndpointProbeError::PayloadProtocol { got: response.payload_protocol });
-        }
-        if response.payload_encoding != i32::from(PayloadEncoding::None) {
-            return Err(EndpointProbeError::PayloadEncoding { got: response.payload_encoding });
-        }
+        envelope::check(response, FrameKind::Response)?;
         if response.request_id != self.request_id {
             return Err(EndpointProbeError::RequestId {
                 got: response.request_id,

@@ -1,11 +1,9 @@
 //! The daemon's side: validates a probe and answers it.
 
-use super::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
+use super::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
-use crate::broker::protocol::{
-    Frame, FrameKind, FrameRef, FramingError, PROTOCOL_VERSION, PayloadEncoding, read_frame_with_cap,
-};
+use crate::broker::protocol::{Frame, FrameKind, FrameRef, FramingError, read_frame_with_cap};
 use prost::Message;
 use std::io::{Read, Write};
 
@@ -26,30 +24,9 @@ pub struct EndpointProbeRequest {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProbeServerError {
-    /// The envelope is of another version.
-    #[error("probe has envelope version {got}, this side speaks {PROTOCOL_VERSION}")]
-    EnvelopeVersion {
-        /// The version in the frame.
-        got: u32,
-    },
-    /// The frame is not a request.
-    #[error("probe has kind {got}, a probe is a request (0)")]
-    Kind {
-        /// The kind in the frame.
-        got: i32,
-    },
-    /// The frame is of another payload protocol.
-    #[error("payload protocol is 0x{got:04X}, a probe's is 0x{BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL:04X}")]
-    PayloadProtocol {
-        /// The id in the frame.
-        got: u32,
-    },
-    /// The payload is compressed.
-    #[error("probe has payload encoding {got}, a probe is not encoded (0)")]
-    PayloadEncoding {
-        /// The encoding in the frame.
-        got: i32,
-    },
+    /// The envelope is not a probe's.
+    #[error(transparent)]
+    Envelope(#[from] ProbeEnvelopeError),
     /// The payload is not a nonce.
     #[error("probe payload is {length} bytes, a nonce is {PROBE_NONCE_BYTES}")]
     NonceLength {
@@ -78,18 +55,7 @@ impl<'a> EndpointProbeRequestRef<'a> {
     ///
     /// The first rule that the frame breaks, as in [`endpoint_probe_request_from_frame`].
     pub fn validate(frame: FrameRef<'a>, body_length: usize) -> Result<Self, EndpointProbeServerError> {
-        if frame.envelope_version != PROTOCOL_VERSION {
-            return Err(EndpointProbeServerError::EnvelopeVersion { got: frame.envelope_version });
-        }
-        if frame.kind != i32::from(FrameKind::Request) {
-            return Err(EndpointProbeServerError::Kind { got: frame.kind });
-        }
-        if frame.payload_protocol != BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
-            return Err(EndpointProbeServerError::PayloadProtocol { got: frame.payload_protocol });
-        }
-        if frame.payload_encoding != i32::from(PayloadEncoding::None) {
-            return Err(EndpointProbeServerError::PayloadEncoding { got: frame.payload_encoding });
-        }
+        envelope::check(&frame, FrameKind::Request)?;
         if frame.payload.len() != PROBE_NONCE_BYTES {
             return Err(EndpointProbeServerError::NonceLength { length: frame.payload.len() });
         }
