@@ -1,0 +1,139 @@
+//! Every client with every daemon that its published generation can meet, as real processes on real sockets.
+
+#![cfg(unix)]
+
+mod buffers;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::{Daemon, Program};
+
+const OURS: Program = Program::Ours;
+/// Its identity carries the SHA-256 of the executable, and nothing else is understood.
+const SHA256: Program = Program::Published("4.5.7");
+/// Its identity carries the BLAKE3 of the executable, and nothing else is understood.
+const BLAKE3: Program = Program::Published("4.10.21");
+
+/// One module for each pair of client and daemon, with the tests that hold for each of them.
+macro_rules! pairs {
+    ($($name:ident: $client:ident => $daemon:ident;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn client_reads_the_record_proves_the_daemon_and_is_served() {
+                serves($client, $daemon);
+            }
+
+            #[test]
+            fn client_refuses_a_record_that_was_altered() {
+                refuses_altered_records($client, $daemon);
+            }
+
+            #[test]
+            fn client_uses_a_record_that_ours_read_and_wrote_again() {
+                uses_rewritten_record($client, $daemon);
+            }
+        }
+    )*};
+}
+
+pairs! {
+    ours_with_ours: OURS => OURS;
+    ours_with_sha256_daemon: OURS => SHA256;
+    ours_with_blake3_daemon: OURS => BLAKE3;
+    sha256_client_with_ours: SHA256 => OURS;
+    blake3_client_with_ours: BLAKE3 => OURS;
+    sha256_client_with_sha256_daemon: SHA256 => SHA256;
+    blake3_client_with_blake3_daemon: BLAKE3 => BLAKE3;
+}
+
+fn serves(client: Program, daemon: Program) {
+    let daemon = Daemon::start(daemon);
+    client.client(&daemon.record()).assert_served();
+    // A second client of the same daemon: nothing that the first did was left behind.
+    client.client(&daemon.record()).assert_served();
+    let directory = daemon.stop();
+    assert!(!directory.path().join("record").exists(), "the daemon removes its record");
+}
+
+/// What is altered in a record, and how.
+type Alteration<'a> = (&'a str, &'a dyn Fn(&mut Value));
+
+fn refuses_altered_records(client: Program, program: Program) {
+    let daemon = Daemon::start(program);
+    let other = Daemon::start(program);
+    let alterations: [Alteration<'_>; 7] = [
+        ("pid of a process that runs another program", &|record| record["pid"] = json!(std::process::id())),
+        ("pid of another process of the same program", &|record| record["pid"] = json!(other.pid())),
+        ("pid that no process can have", &|record| record["pid"] = json!(i32::MAX)),
+        ("executable path", &|record| record["exe_path"] = json!("/bin/sh")),
+        ("executable digests", &alter_digests),
+        ("boot id", &|record| record["boot_id"] = json!("of another boot")),
+        ("endpoint of another daemon", &|record| record["ipc_endpoint"]["path"] = json!(other.socket())),
+    ];
+    for (what, alter) in alterations {
+        println!("altered: {what}");
+        client.client(&daemon.altered_record(what, alter)).assert_failed_at("probe");
+    }
+    // Written again without a change, it serves: the refusals above are due to the changes.
+    client.client(&daemon.altered_record("unaltered", |_| ())).assert_served();
+}
+
+fn alter_digests(record: &mut Value) {
+    for field in ["exe_sha256", "legacy_exe_sha256", "exe_hash"] {
+        if let Some(digest) = record.get_mut(field) {
+            *digest = json!(vec![0x5a; 32]);
+        }
+    }
+}
+
+fn uses_rewritten_record(client: Program, daemon: Program) {
+    let daemon = Daemon::start(daemon);
+    let rewritten: PathBuf = daemon.record().with_file_name("rewritten");
+    let report = OURS.run(&[Path::new("rewrite"), &daemon.record(), &rewritten], String::new());
+    assert!(report.success, "{report:#?}");
+    client.client(&rewritten).assert_served();
+}
+
+#[test]
+fn published_generations_cannot_read_the_records_of_one_another() {
+    for (client, daemon) in [(SHA256, BLAKE3), (BLAKE3, SHA256)] {
+        let daemon = Daemon::start(daemon);
+        client.client(&daemon.record()).assert_failed_at("read");
+    }
+}
+
+#[test]
+fn one_daemon_of_ours_serves_clients_of_every_version() {
+    let daemon = Daemon::start(OURS);
+    for client in [SHA256, BLAKE3, OURS] {
+        client.client(&daemon.record()).assert_served();
+    }
+}
+
+/// The session stream is first-party to us and unknown to the published versions; they agree on all else.
+#[test]
+fn every_mux_answers_every_buffer_alike() {
+    let buffers = buffers::all();
+    let input: String = buffers.iter().map(|buffer| buffers::hex(buffer) + "\n").collect();
+    let answers = |program: Program| {
+        let daemon = Daemon::start(program);
+        let report = program.run(&[Path::new("mux"), &daemon.record()], input.clone());
+        assert!(
+            report.success && report.lines.len() == buffers.len() + 1,
+            "{program:?}: {:?}",
+            report.lines.last()
+        );
+        report.lines
+    };
+    let ours = answers(OURS);
+    for published in [SHA256, BLAKE3] {
+        for ((ours, theirs), buffer) in ours.iter().zip(answers(published)).skip(1).zip(&buffers) {
+            let theirs = theirs.replace("unserved 0x5350", "first-party 0x5350");
+            assert_eq!(*ours, theirs, "ours, {published:?}: {}", buffers::hex(buffer));
+        }
+    }
+}
