@@ -5,3 +5,12 @@ pub mod broker;
 mod sys;
 #[cfg(feature = "host")]
 mod transport;
+
+/// The code in the documents: compiled, and run where it needs no daemon.
+#[cfg(all(doctest, feature = "host"))]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/integrate.md")]
+    mod integrate {}
+}
