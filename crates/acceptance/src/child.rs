@@ -2,12 +2,13 @@
 
 use crate::{PATIENCE, soon, watched};
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
-use running_process::broker::backend_sdk::{LocalStream, try_read_daemon_identity_file};
+use running_process::broker::backend_sdk::{ConnectError, LocalStream, try_read_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A daemon in a process of its own, with a socket and an identity file that nobody else uses.
@@ -92,7 +93,7 @@ impl Daemon {
     /// A connection to it.
     #[must_use]
     pub fn connect(&self) -> LocalStream {
-        LocalStream::connect(&self.socket).unwrap()
+        connect(&self.socket)
     }
 
     /// A handle to it.
@@ -115,7 +116,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(std::time::Instant::now() < deadline, "the daemon still runs after {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "the daemon still runs after {PATIENCE:?}");
             std::thread::yield_now();
         }
     }
@@ -126,6 +127,18 @@ impl Drop for Daemon {
         // Either fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A connection to `socket`. Where the backlog is short, as on Windows, it may take more than one attempt.
+#[must_use]
+pub fn connect(socket: &str) -> LocalStream {
+    let deadline = soon();
+    loop {
+        match LocalStream::connect(socket) {
+            Err(ConnectError::BacklogFull { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            connected => return connected.unwrap(),
+        }
     }
 }
 

@@ -7,8 +7,10 @@
 mod child;
 pub mod wire;
 
-pub use child::{Daemon, StreamExt, installed, run, sibling};
+pub use child::{Daemon, StreamExt, connect, installed, run, sibling};
 
+use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
+use running_process::broker::backend_lifecycle::probe::ProbeError;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,5 +38,22 @@ pub fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
         Err(RecvTimeoutError::Disconnected) => unreachable!("the result is sent whatever it is"),
+    }
+}
+
+/// A handle to the daemon `expected`, or the reason why the probe gave none.
+///
+/// # Errors
+///
+/// As the probe's own.
+///
+/// # Panics
+///
+/// Something other than the probe failed.
+pub fn probe(expected: &DaemonProcess, deadline: Instant) -> Result<BackendHandle, ProbeError> {
+    match BackendHandle::probe_before("test", "1", &expected.ipc_endpoint, expected, deadline) {
+        Ok(handle) => Ok(handle),
+        Err(BackendHandleError::Probe(error)) => Err(error),
+        Err(other) => panic!("{other:?}"),
     }
 }

@@ -1,12 +1,11 @@
 //! Three kinds of traffic on one socket of a real daemon, whose legacy wire is as ambiguous as can be.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
 use running_process::broker::backend_sdk::{FrameClient, LocalStream};
 use running_process::broker::protocol::{Frame, FrameRef, encode_framed, try_decode_framed_ref};
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, watched};
+use running_process_acceptance::{Daemon, PATIENCE, StreamExt, connect, watched};
 use std::time::{Duration, Instant};
 
 /// Every second one starts with the framing byte.
@@ -123,25 +122,38 @@ fn legacy_clients_probes_and_frame_clients_do_not_disturb_each_other() {
                 let (socket, identity) = (&socket, &identity);
                 scope.spawn(move || {
                     for round in 0..12 {
-                        let connection = LocalStream::connect(socket).unwrap();
+                        let connection = connect(socket);
                         speak_legacy(&connection, LENGTHS[(client + round) % LENGTHS.len()]);
                         speak_legacy(&connection, LENGTHS[round % LENGTHS.len()]);
                     }
                 });
                 scope.spawn(move || {
-                    let endpoint = &identity.ipc_endpoint;
                     for _ in 0..12 {
-                        BackendHandle::probe_with_service("test", "1", endpoint, identity).unwrap();
+                        let challenge = EndpointProbeChallenge::random().unwrap();
+                        let mut probe = Vec::new();
+                        challenge.request().encode_framed(&mut probe).unwrap();
+                        let connection = connect(socket);
+                        connection.send(&probe);
+                        assert_eq!(identity_in_answer(&connection, &challenge), *identity);
                     }
                 });
                 scope.spawn(move || {
-                    let mut connection = FrameClient::connect(&identity.ipc_endpoint).unwrap();
+                    let mut connection = FrameClient::from_stream(connect(socket));
                     connection.set_timeout(Some(PATIENCE));
                     for round in 0..4 {
-                        let bodies = LENGTHS.map(|length| body(length + client + round));
-                        let requests = bodies.each_ref().map(|body| connection.send(SHOUT, body).unwrap());
-                        for (request, body) in requests.into_iter().zip(bodies) {
-                            let response = connection.wait(request).unwrap();
+                        // More than a socket buffer is not in flight at once.
+                        let (small, large): (Vec<usize>, Vec<usize>) = LENGTHS
+                            .map(|length| length + client + round)
+                            .into_iter()
+                            .partition(|length| *length < 2048);
+                        let small: Vec<_> = small.into_iter().map(body).collect();
+                        let requests: Vec<_> =
+                            small.iter().map(|body| connection.send(SHOUT, body).unwrap()).collect();
+                        for (request, body) in requests.into_iter().zip(small) {
+                            assert_eq!(connection.wait(request).unwrap().payload, body.to_ascii_uppercase());
+                        }
+                        for body in large.into_iter().map(body) {
+                            let response = connection.request(SHOUT, body.clone()).unwrap();
                             assert_eq!(response.payload, body.to_ascii_uppercase());
                         }
                     }

@@ -4,7 +4,7 @@ mod common;
 
 use common::watch::{Seen, Watched};
 use common::{Detector, detectors, frame, wire};
-use running_process::broker::backend_sdk::{ConnectionConfig, Reclassify};
+use running_process::broker::backend_sdk::{ConnectionConfig, ConnectionEvent, Reclassify};
 use running_process::broker::protocol::{Frame, FrameKind};
 use std::time::{Duration, Instant};
 
@@ -143,6 +143,27 @@ fn a_message_that_came_whole_before_the_timeout_was_taken_in_is_served() {
     watched.receive(&wire(&request(b"just in time")), start + FIRST);
     assert_eq!(watched.outcome.seen, [Seen::Request(request(b"just in time"))]);
     assert_eq!(watched.connection.deadline(), Some(start + FIRST + IDLE));
+}
+
+#[test]
+fn a_timeout_that_is_taken_in_behind_a_whole_message_ends_nothing() {
+    let (mut watched, start) = start(detectors::never);
+    let due = start + FIRST;
+    watched.connection.receive(&wire(&request(b"just in time")), due);
+    watched.connection.handle_timeout(due);
+    assert!(matches!(watched.connection.next_event(), Ok(Some(ConnectionEvent::Request(_)))));
+    assert!(matches!(watched.connection.next_event(), Ok(None)));
+    assert_eq!(watched.connection.deadline(), Some(due + IDLE));
+}
+
+#[test]
+fn a_message_that_begins_just_before_idleness_is_taken_in_has_its_own_time() {
+    let (mut watched, start) = start(detectors::never);
+    watched.receive(&wire(&frame(FrameKind::Event, 1, b"")), start);
+    watched.connection.handle_timeout(start + IDLE);
+    watched.receive(&[1], start + IDLE);
+    assert_eq!(watched.outcome.seen.len(), 1);
+    ends_at(watched, start + IDLE + MESSAGE, failed(TOO_LATE_REST));
 }
 
 #[test]

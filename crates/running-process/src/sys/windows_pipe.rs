@@ -18,7 +18,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
-    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, PeekNamedPipe,
 };
 
 use super::windows_security::CurrentUserOnly;
@@ -84,6 +84,27 @@ pub(crate) fn read(
     };
     // SAFETY: the closure starts one operation on `pipe`, whose buffer outlives this call.
     unsafe { transfer(pipe, event, Some(interrupt), deadline, start) }
+}
+
+/// How many bytes have arrived and wait to be read.
+pub(crate) fn arrived(pipe: BorrowedHandle<'_>) -> io::Result<usize> {
+    let mut arrived = 0;
+    // SAFETY: the handle is open and `arrived` is writable; null pointers stand for what is not asked for.
+    let done = unsafe {
+        PeekNamedPipe(
+            pipe.as_raw_handle(),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+            &raw mut arrived,
+            ptr::null_mut(),
+        )
+    };
+    if done == 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(usize::try_from(arrived).unwrap_or(usize::MAX))
+    }
 }
 
 /// Writes the start of `bytes`. `event` serves this operation alone.

@@ -21,8 +21,8 @@ mod imp;
 mod tests;
 
 pub use error::{BindError, ConnectError, NameError};
-pub(crate) use imp::StopSignal;
-pub use imp::{LocalListener, LocalStream};
+
+pub use imp::{LocalListener, LocalStream, StopSignal};
 
 use std::io;
 

@@ -1,6 +1,6 @@
 //! The blocking client against a peer that follows a script.
 
-use crate::support::{PATIENCE, Place, SHOUT, chain, in_child_process, join, next, watched};
+use crate::support::{PATIENCE, Place, SHOUT, in_child_process, join, next, watched};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
@@ -463,11 +463,7 @@ fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
         }
     });
     assert!(!waiting.is_empty());
-    assert!(
-        matches!(error, FrameClientError::Connect(ConnectError::BacklogFull { .. })),
-        "{}",
-        chain(&error)
-    );
+    assert!(matches!(error, FrameClientError::Connect(ConnectError::BacklogFull { .. })), "{error:?}");
 }
 
 #[test]

@@ -198,7 +198,12 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
             for daemon in &daemons {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        write_daemon_identity_file(&path, daemon).unwrap();
+                        match write_daemon_identity_file(&path, daemon) {
+                            Ok(()) => {}
+                            // What another thread is just replacing cannot be opened or replaced there.
+                            Err(_) if cfg!(windows) => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
                     }
                     writing.fetch_sub(1, Ordering::Relaxed);
                 });
@@ -206,8 +211,12 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while writing.load(Ordering::Relaxed) > 0 {
-                        let found = try_read_daemon_identity_file(&path).unwrap().unwrap();
-                        assert!(daemons.contains(&found));
+                        match try_read_daemon_identity_file(&path) {
+                            Ok(Some(found)) => assert!(daemons.contains(&found)),
+                            Err(error) if error.kind() == io::ErrorKind::InvalidData => panic!("{error:?}"),
+                            _ if cfg!(windows) => {}
+                            other => panic!("{other:?}"),
+                        }
                     }
                 });
             }

@@ -1,6 +1,6 @@
 //! The hand-over of a connection to the daemon's old wire.
 
-use crate::support::{Running, SHOUT, echo, next, read, read_to_end, request, watched, write};
+use crate::support::{Running, SHOUT, echo, next, read, read_to_end, write};
 use running_process::broker::backend_sdk::{LegacyClassification, LegacyConnection, Server};
 use running_process::broker::protocol::ENVELOPE_VERSION;
 use std::io::{Read, Write};
@@ -18,39 +18,6 @@ fn needs_eight_bytes(buffer: &[u8]) -> LegacyClassification {
         [ENVELOPE_VERSION, _, _, _, _, _, _, 0xff, ..] => LegacyClassification::Legacy,
         [_, _, _, _, _, _, _, _, ..] => LegacyClassification::NotLegacy,
         _ => LegacyClassification::NeedMoreBytes,
-    }
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    (2..=255).cycle().take(length).collect()
-}
-
-#[cfg(unix)]
-#[test]
-fn the_handler_reads_every_byte_from_the_first_one() {
-    let server = serve_legacy(|mut connection| {
-        let mut all = Vec::new();
-        connection.read_to_end(&mut all).unwrap();
-        connection.write_all(&all).unwrap();
-    });
-    for length in [1, 4, 5, 100, 16 * 1024, 16 * 1024 + 1, 300_000] {
-        for piece in [1, 3, 4096, usize::MAX] {
-            if length / piece > 20_000 {
-                continue;
-            }
-            let sent = noise(length);
-            let connection = server.connect();
-            let writer = connection.try_clone().unwrap();
-            let received = watched(move || {
-                let writing = std::thread::spawn(move || {
-                    sent.chunks(piece.min(length)).for_each(|piece| write(&writer, piece));
-                    writer.shutdown_write().unwrap();
-                    sent
-                });
-                (read_to_end(&connection), writing.join().unwrap())
-            });
-            assert!(received.0 == received.1, "{length} bytes in pieces of {piece}");
-        }
     }
 }
 
@@ -111,22 +78,6 @@ fn a_framed_connection_stays_framed_whatever_the_detector_would_say() {
     assert_eq!(client.request(SHOUT, b"legacy".to_vec()).unwrap().payload, b"LEGACY");
 }
 
-#[cfg(unix)]
-#[test]
-fn the_end_of_the_stream_decides_what_the_detector_left_open() {
-    let server = Running::start(|server| server.legacy(|_| LegacyClassification::NeedMoreBytes, echo));
-    let frame = request(SHOUT, 1, b"whole");
-    for (sent, framed) in
-        [(&frame[..], true), (&frame[..frame.len() - 1], false), (b"GET", false), (&[1], false)]
-    {
-        let connection = server.connect();
-        write(&connection, sent);
-        connection.shutdown_write().unwrap();
-        let received = read_to_end(&connection);
-        assert_eq!(received != sent, framed, "{received:?}");
-    }
-}
-
 #[test]
 fn the_first_deadline_hands_over_what_the_detector_left_open() {
     let mut config = running_process::broker::backend_sdk::ServerConfig::default();
@@ -155,4 +106,58 @@ fn a_legacy_handler_that_panics_ends_its_connection_alone() {
     assert_eq!(read_to_end(&connection), b"");
     assert_eq!(server.trouble(), "a handler panicked");
     server.assert_serves();
+}
+
+/// A Windows pipe has no half-closed state.
+#[cfg(unix)]
+mod half_closed {
+    use super::*;
+    use crate::support::{request, watched};
+
+    fn noise(length: usize) -> Vec<u8> {
+        (2..=255).cycle().take(length).collect()
+    }
+
+    #[test]
+    fn the_handler_reads_every_byte_from_the_first_one() {
+        let server = serve_legacy(|mut connection| {
+            let mut all = Vec::new();
+            connection.read_to_end(&mut all).unwrap();
+            connection.write_all(&all).unwrap();
+        });
+        for length in [1, 4, 5, 100, 16 * 1024, 16 * 1024 + 1, 300_000] {
+            for piece in [1, 3, 4096, usize::MAX] {
+                if length / piece > 20_000 {
+                    continue;
+                }
+                let sent = noise(length);
+                let connection = server.connect();
+                let writer = connection.try_clone().unwrap();
+                let received = watched(move || {
+                    let writing = std::thread::spawn(move || {
+                        sent.chunks(piece.min(length)).for_each(|piece| write(&writer, piece));
+                        writer.shutdown_write().unwrap();
+                        sent
+                    });
+                    (read_to_end(&connection), writing.join().unwrap())
+                });
+                assert!(received.0 == received.1, "{length} bytes in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_stream_decides_what_the_detector_left_open() {
+        let server = Running::start(|server| server.legacy(|_| LegacyClassification::NeedMoreBytes, echo));
+        let frame = request(SHOUT, 1, b"whole");
+        for (sent, framed) in
+            [(&frame[..], true), (&frame[..frame.len() - 1], false), (b"GET", false), (&[1], false)]
+        {
+            let connection = server.connect();
+            write(&connection, sent);
+            connection.shutdown_write().unwrap();
+            let received = read_to_end(&connection);
+            assert_eq!(received != sent, framed, "{received:?}");
+        }
+    }
 }

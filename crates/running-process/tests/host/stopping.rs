@@ -20,7 +20,7 @@ fn the_record_and_the_endpoint_are_there_while_the_server_runs_and_gone_afterwar
     let daemon = read_daemon_identity_file(&record).unwrap();
     assert_eq!(daemon.pid, std::process::id());
     assert_eq!(daemon.ipc_endpoint, server.place.endpoint);
-    assert_eq!(daemon.exe_path, std::env::current_exe().unwrap().canonicalize().unwrap());
+    assert_eq!(daemon.exe_path, std::env::current_exe().unwrap());
     server.stop_and_join().unwrap();
     assert!(!record.exists());
     let refused = LocalStream::connect(&server.place.endpoint.path).unwrap_err();
@@ -122,8 +122,12 @@ fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
     server.stop.stop();
     let endpoint = server.place.endpoint.clone();
     let refused = eventually(|| LocalStream::connect(&endpoint.path).err());
-    let refused = matches!(refused, ConnectError::NotFound { .. } | ConnectError::Refused { .. });
-    assert!(refused);
+    assert!(match refused {
+        ConnectError::NotFound { .. } | ConnectError::Refused { .. } => true,
+        // The name of a Windows pipe exists until its last connection ends.
+        ConnectError::BacklogFull { .. } => cfg!(windows),
+        _ => false,
+    });
     assert!(!server.place.record().exists());
     open.send(()).unwrap();
     server.join().unwrap();

@@ -4,13 +4,14 @@ use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    FrameClient, LegacyConnection, LocalStream, Server, ServerConfig, ServerError, ServerStop, ServerTrouble,
-    read_daemon_identity_file,
+    ConnectError, FrameClient, LegacyConnection, LocalStream, Server, ServerConfig, ServerError, ServerStop,
+    ServerTrouble, read_daemon_identity_file,
 };
 use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+#[cfg(unix)]
 use std::process::{Command, Output};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -60,6 +61,7 @@ pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Runs one test of this binary, which is marked as ignored, in a process of its own.
+#[cfg(unix)]
 pub(crate) fn in_child_process(test: &str, prepare: impl FnOnce(&mut Command)) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--test-threads=1"]);
@@ -141,12 +143,16 @@ impl Running {
         Self::start(|server| server.config(config))
     }
 
+    /// A connection. Where the backlog is short, as on Windows, it may take more than one attempt.
     pub(crate) fn connect(&self) -> LocalStream {
-        LocalStream::connect(&self.place.endpoint.path).unwrap()
+        eventually(|| match LocalStream::connect(&self.place.endpoint.path) {
+            Err(ConnectError::BacklogFull { .. }) => None,
+            connected => Some(connected.unwrap()),
+        })
     }
 
     pub(crate) fn client(&self) -> FrameClient {
-        let mut client = FrameClient::connect(&self.place.endpoint).unwrap();
+        let mut client = FrameClient::from_stream(self.connect());
         client.set_timeout(Some(PATIENCE));
         client
     }

@@ -187,7 +187,6 @@ where
         }
         match self.mux.classify(buffer) {
             LegacyClassification::NeedMoreBytes if self.eof || self.expired => {
-                self.expired = false;
                 match try_decode_framed_ref(buffer) {
                     Ok(Some(_)) => LegacyClassification::NotLegacy,
                     _ => LegacyClassification::Legacy,

@@ -32,4 +32,4 @@ pub use server::{
 };
 
 #[cfg(feature = "host")]
-pub use crate::transport::{BindError, ConnectError, LocalListener, LocalStream, NameError};
+pub use crate::transport::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};

@@ -47,7 +47,7 @@ impl LocalListener {
     ///
     /// What the system said, such as too many open files. The listener is as good as before then, and the connection
     /// still waits.
-    pub(crate) fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
+    pub fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
         loop {
             let mut ready = [PollFd::new(self, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
             wait_ready(&mut ready, None)?;

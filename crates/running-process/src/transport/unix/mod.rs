@@ -8,7 +8,7 @@ mod stream;
 mod timeouts;
 
 pub use listener::LocalListener;
-pub(crate) use stop::StopSignal;
+pub use stop::StopSignal;
 pub use stream::LocalStream;
 
 use rustix::io::Errno;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells every thread that accepts to stop. Clones are one signal; once given it stays given.
 #[derive(Debug, Clone)]
-pub(crate) struct StopSignal(Arc<Shared>);
+pub struct StopSignal(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -23,13 +23,13 @@ impl StopSignal {
     /// # Errors
     ///
     /// What making a pipe gave, such as too many open files.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         Ok(Self(Arc::new(Shared { stopped: AtomicBool::new(false), writer, reader })))
     }
 
     /// Gives the signal. Doing it again does nothing.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         if !self.0.stopped.swap(true, Ordering::AcqRel) {
             // An empty pipe has room for a byte, and both ends are open here: this neither blocks nor fails.
             let _ = (&self.0.writer).write_all(&[1]);
@@ -37,7 +37,8 @@ impl StopSignal {
     }
 
     /// Whether the signal has been given.
-    pub(crate) fn is_stopped(&self) -> bool {
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)
     }
 }

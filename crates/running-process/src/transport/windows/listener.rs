@@ -71,7 +71,7 @@ impl LocalListener {
     /// # Errors
     ///
     /// What the system said. The listener is as good as before then.
-    pub(crate) fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
+    pub fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Err(error) = self.fill(&mut waiting)

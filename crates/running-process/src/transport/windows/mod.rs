@@ -6,7 +6,7 @@ mod stop;
 mod stream;
 
 pub use listener::LocalListener;
-pub(crate) use stop::StopSignal;
+pub use stop::StopSignal;
 pub use stream::LocalStream;
 
 use std::io;

@@ -9,7 +9,7 @@ use crate::sys::windows_wait::Event;
 
 /// Tells every thread that accepts to stop. Clones are one signal; once given it stays given.
 #[derive(Debug, Clone)]
-pub(crate) struct StopSignal(Arc<Shared>);
+pub struct StopSignal(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -23,18 +23,19 @@ impl StopSignal {
     /// # Errors
     ///
     /// What making an event gave.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Shared { stopped: AtomicBool::new(false), event: Event::new()? })))
     }
 
     /// Gives the signal. Doing it again does nothing.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
         self.0.event.set();
     }
 
     /// Whether the signal has been given.
-    pub(crate) fn is_stopped(&self) -> bool {
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -32,10 +33,18 @@ pub struct LocalStream(Arc<Shared>);
 struct Shared {
     pipe: OwnedHandle,
     // One event for each direction, held for as long as its operation lasts.
-    reading: Mutex<Event>,
+    reading: Mutex<Reading>,
     writing: Mutex<Event>,
-    // Once set, reads no longer wait.
+    // Once both are set, the event last, reads give what has arrived and no longer wait.
+    stopped: AtomicBool,
     interrupted: Event,
+}
+
+#[derive(Debug)]
+struct Reading {
+    event: Event,
+    // How much of what had arrived when reading was stopped is still to be read; `None` until it is first asked for.
+    left: Option<usize>,
 }
 
 impl LocalStream {
@@ -86,14 +95,27 @@ impl LocalStream {
             return Ok(0);
         }
         let shared = &*self.0;
-        let mut event = shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipe = shared.pipe.as_handle();
+        let mut reading = shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Reading { event, left } = &mut *reading;
         loop {
             check(deadline)?;
-            match windows_pipe::read(shared.pipe.as_handle(), buf, &mut event, &shared.interrupted, deadline)
-            {
+            let mut room = buf.len();
+            if shared.stopped.load(Ordering::Acquire) {
+                // That it cannot be told means that the connection has ended.
+                let left = *left.get_or_insert_with(|| windows_pipe::arrived(pipe).unwrap_or(0));
+                room = room.min(left);
+            }
+            if room == 0 {
+                return Ok(0);
+            }
+            match windows_pipe::read(pipe, &mut buf[..room], event, &shared.interrupted, deadline) {
                 // An empty write of the other side: nothing has come and nothing has ended.
                 Ok(Transfer::Done(0)) => {}
-                Ok(Transfer::Done(received)) => return Ok(received),
+                Ok(Transfer::Done(received)) => {
+                    *left = left.map(|left| left.saturating_sub(received));
+                    return Ok(received);
+                }
                 Ok(Transfer::Interrupted) => return Ok(0),
                 Ok(Transfer::TimedOut) => return Err(timed_out()),
                 Err(error) if is(&error, ERROR_BROKEN_PIPE) || is(&error, ERROR_PIPE_NOT_CONNECTED) => {
@@ -146,8 +168,9 @@ impl LocalStream {
     ///
     /// # Platform-specific behavior
     ///
-    /// On Windows the other side does not notice, and what it writes later can be read as well.
+    /// On Windows the other side does not notice, and goes on to write until the connection ends.
     pub(crate) fn interrupt_reads(&self) {
+        self.0.stopped.store(true, Ordering::Release);
         self.0.interrupted.set();
     }
 
@@ -208,8 +231,10 @@ impl TryFrom<OwnedHandle> for LocalStream {
     type Error = io::Error;
 
     fn try_from(pipe: OwnedHandle) -> io::Result<Self> {
-        let (reading, writing) = (Mutex::new(Event::new()?), Mutex::new(Event::new()?));
-        Ok(Self(Arc::new(Shared { pipe, reading, writing, interrupted: Event::new()? })))
+        let reading = Mutex::new(Reading { event: Event::new()?, left: None });
+        let writing = Mutex::new(Event::new()?);
+        let (stopped, interrupted) = (AtomicBool::new(false), Event::new()?);
+        Ok(Self(Arc::new(Shared { pipe, reading, writing, stopped, interrupted })))
     }
 }
 
