@@ -47,16 +47,10 @@ fn an_answer_to_this_challenge_gives_the_identity() {
 fn an_answer_that_breaks_several_rules_is_refused_for_the_first() {
     type Break = fn(&mut Frame);
     let rules: [(Break, &str); 7] = [
-        (|frame| frame.envelope_version = 0, "probe response has envelope version 0, this side speaks 1"),
-        (|frame| frame.kind = 2, "probe response has kind 2, a response is 1"),
-        (
-            |frame| frame.payload_protocol = UNSERVED,
-            "probe response has payload protocol 0x7002, a probe's is 0xB232",
-        ),
-        (
-            |frame| frame.payload_encoding = 1,
-            "probe response has payload encoding 1, a probe is not encoded (0)",
-        ),
+        (|frame| frame.envelope_version = 0, "probe has envelope version 0, this side speaks 1"),
+        (|frame| frame.kind = 2, "probe has kind 2, due is Response (1)"),
+        (|frame| frame.payload_protocol = UNSERVED, "probe has payload protocol 0x7002, a probe's is 0xB232"),
+        (|frame| frame.payload_encoding = 1, "probe has payload encoding 1, a probe is not encoded (0)"),
         (|frame| frame.request_id = 98, "probe response has request id 98, expected 99"),
         (|frame| frame.payload[31] = 8, "probe response does not echo the nonce"),
         (
@@ -155,7 +149,7 @@ fn a_daemon_of_nothing_but_probes_refuses_the_rest_without_an_answer() {
         ),
         (
             wire(&Frame { payload_protocol: UNSERVED, ..probe(1) }),
-            "payload protocol is 0x7002, a probe's is 0xB232",
+            "probe has payload protocol 0x7002, a probe's is 0xB232",
         ),
         (wire(&Frame { payload: vec![0; 31], ..probe(1) }), "probe payload is 31 bytes, a nonce is 32"),
     ];
