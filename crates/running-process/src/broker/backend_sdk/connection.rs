@@ -57,9 +57,10 @@ enum Lane {
 /// # }
 /// ```
 ///
-/// **The guarantee:** the events are a function of the bytes; how they were cut into reads changes nothing. Every byte
-/// received is consumed by exactly one frame, probe or hand-over, or is still held when an error ends the connection.
-/// Work is linear in the bytes received, memory follows the bytes held.
+/// **The guarantee:** the events are a function of the bytes; how they were cut into reads changes nothing, if the
+/// detector keeps to a decision when more bytes follow. Every byte received is consumed by exactly one frame, probe or
+/// hand-over, or is still held when an error ends the connection. Work is linear in the bytes received, memory follows
+/// the bytes held.
 #[derive(Debug)]
 pub struct Connection<F> {
     mux: Arc<BackendEndpointMux<F>>,
