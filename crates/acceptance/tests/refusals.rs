@@ -224,6 +224,17 @@ fn a_peer_that_answers_with_something_else_is_told_at_once() {
 }
 
 #[test]
+fn a_peer_that_says_more_than_the_answer_is_refused() {
+    let talkative = Impostor::answering(|response, _| {
+        let mut bytes = encode_framed(&response).unwrap();
+        bytes.extend_from_slice(b"and more");
+        bytes
+    });
+    let refused = probe(&talkative.expected, soon()).unwrap_err();
+    assert!(matches!(refused, ProbeError::Unasked { bytes: 8 }), "{refused:?}");
+}
+
+#[test]
 fn a_peer_that_floods_is_refused_without_reading_it_all() {
     // Under a length that an identity never has, and then under one that it may have.
     let impostor = Impostor::start(|mut stream, _| {

@@ -380,6 +380,21 @@ fn a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection() {
 }
 
 #[test]
+fn a_request_that_finds_the_connection_closed_loses_no_earlier_response() {
+    let (mut client, peer) = scripted(|mut peer| {
+        let request = peer.receive();
+        peer.answer(&request);
+    });
+    let answered = client.send(SHOUT, b"a").unwrap();
+    join(peer);
+    watched(move || {
+        assert!(matches!(client.send(SHOUT, b"b"), Err(FrameClientError::Closed)));
+        assert!(!client.is_usable());
+        assert_eq!(client.wait(answered).unwrap().payload, b"A");
+    });
+}
+
+#[test]
 fn responses_that_came_before_the_end_are_still_given_out() {
     run(
         |mut peer| {

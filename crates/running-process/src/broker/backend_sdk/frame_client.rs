@@ -136,10 +136,20 @@ impl FrameClient {
         self.check_usable()?;
         let request =
             self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)?;
-        let written = self.stream.write_all_before(self.connection.output(), self.deadline());
-        written.map_err(|error| self.end(stream_error(error)))?;
-        self.connection.output_written(self.connection.output().len());
-        Ok(request)
+        let deadline = self.deadline();
+        match self.stream.write_all_before(self.connection.output(), deadline).map_err(stream_error) {
+            Ok(()) => {
+                self.connection.output_written(self.connection.output().len());
+                Ok(request)
+            }
+            // What the daemon answered before it closed is still to be read, up to the end that tells so.
+            Err(FrameClientError::Closed) => loop {
+                if let Err(error) = self.read_more(deadline) {
+                    return Err(self.end(error));
+                }
+            },
+            Err(error) => Err(self.end(error)),
+        }
     }
 
     /// Waits for the response to `request`.

@@ -65,6 +65,12 @@ pub enum ProbeError {
     /// The frame is not an answer to the challenge.
     #[error("the answer to the probe cannot be used")]
     Response(#[from] EndpointProbeError),
+    /// More than the answer came: the connection is not the caller's to go on with.
+    #[error("{bytes} bytes came behind the answer to the probe, which nobody asked for")]
+    Unasked {
+        /// How many.
+        bytes: usize,
+    },
     /// Another process answered.
     #[error(transparent)]
     Mismatch(#[from] IdentityMismatch),
@@ -131,7 +137,10 @@ fn exchange(stream: &LocalStream, deadline: Instant) -> Result<DaemonProcess, Pr
         }
         FrameHeader::parse(&received, MAX_PROBE_RESPONSE_BYTES)?;
         if let Some(response) = try_decode_framed_ref(&received)? {
-            return Ok(challenge.identity(&response.frame)?);
+            return match received.len() - response.consumed {
+                0 => Ok(challenge.identity(&response.frame)?),
+                bytes => Err(ProbeError::Unasked { bytes }),
+            };
         }
     }
 }

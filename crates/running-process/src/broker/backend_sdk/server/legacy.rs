@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 /// A connection of the legacy wire, as if the mux had never looked at it: reading gives every byte from the first one.
 ///
+/// The connection closes when the handler has returned and what [`into_parts`](Self::into_parts) gave is dropped.
 /// When the server is stopped, reading gives what has been received and then the end of the stream.
 #[derive(Debug)]
 pub struct LegacyConnection {
