@@ -117,7 +117,7 @@ fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
     // A daemon that was killed leaves its files, and what they say is not believed.
     let identity = daemon.identity();
     let refused = probe(&identity, soon()).unwrap_err();
-    assert!(matches!(refused, ProbeError::Gone { pid } if pid == identity.pid), "{refused:?}");
+    assert!(matches!(refused, ProbeError::Gone { pid, .. } if pid == identity.pid), "{refused:?}");
 }
 
 /// Linux lets root choose the next pid.

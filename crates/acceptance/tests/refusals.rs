@@ -50,7 +50,7 @@ fn a_pid_that_no_process_has_is_gone() {
         let mut identity = daemon.identity();
         identity.pid = pid;
         let refused = probe(&identity, soon()).unwrap_err();
-        assert!(matches!(refused, ProbeError::Gone { pid: gone } if gone == pid), "{refused:?}");
+        assert!(matches!(refused, ProbeError::Gone { pid: gone, .. } if gone == pid), "{refused:?}");
     }
 }
 
@@ -335,7 +335,7 @@ fn differing(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Vec<CheckK
     let error = impostor.refused_at_once();
     let message = error.to_string();
     let ProbeError::Mismatch(IdentityMismatch { checks }) = error else { panic!("{error:?}") };
-    assert!(message.starts_with("another process answered: "), "{message}");
+    assert!(message.starts_with("another identity answered: "), "{message}");
     for Check { kind, expected, found, agrees } in &checks {
         assert_eq!(*agrees, expected == found);
         assert_eq!(

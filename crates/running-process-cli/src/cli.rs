@@ -1,7 +1,8 @@
 //! Arguments and help, in one place.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,7 +73,10 @@ pub(crate) struct ProbeArgs {
     #[arg(value_name = "FILE")]
     pub(crate) identity: PathBuf,
     #[command(flatten)]
-    pub(crate) timeout: TimeoutArg,
+    pub(crate) deadline: DeadlineArg,
+    /// What is accepted as proof.
+    #[arg(long, value_enum, default_value_t = PolicyName::Default)]
+    pub(crate) policy: PolicyName,
 }
 
 #[derive(Debug, Args)]
@@ -86,14 +90,37 @@ pub(crate) struct CallArgs {
     /// The request's payload; without it, standard input is.
     pub(crate) payload: Option<String>,
     #[command(flatten)]
-    pub(crate) timeout: TimeoutArg,
+    pub(crate) deadline: DeadlineArg,
+    /// What is accepted as proof.
+    #[arg(long, value_enum, default_value_t = PolicyName::Default)]
+    pub(crate) policy: PolicyName,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TimeoutArg {
-    /// How long to wait at most, for example 300ms or 10s.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = timeout)]
-    pub(crate) timeout: Duration,
+pub(crate) struct DeadlineArg {
+    /// How long everything may take, for example 300ms or 10s.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyName {
+    /// The kernel names the daemon; an executable replaced on disk and records of older daemons are accepted.
+    Default,
+    /// The most that can be proven, and nothing less.
+    Strict,
+    /// What every platform and every service manager can give.
+    Lenient,
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Default => "default",
+            Self::Strict => "strict",
+            Self::Lenient => "lenient",
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -110,10 +137,10 @@ fn payload_protocol(text: &str) -> Result<u32, String> {
     parsed.map_err(|_| "a payload protocol is a number such as 61642 or 0xF0CA".to_owned())
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a timeout is longer than nothing".to_owned()),
-        Ok(timeout) => Ok(timeout),
+        Ok(Duration::ZERO) => Err("a deadline is longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write for example 300ms or 10s")),
     }
 }
@@ -138,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_has_a_unit_and_is_not_zero() {
-        assert_eq!(timeout("300ms"), Ok(Duration::from_millis(300)));
-        assert!(timeout("0s").is_err());
-        assert!(timeout("fast").is_err());
+    fn a_deadline_has_a_unit_and_is_not_zero() {
+        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
+        assert!(duration("0s").is_err());
+        assert!(duration("fast").is_err());
     }
 }

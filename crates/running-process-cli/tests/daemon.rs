@@ -13,26 +13,63 @@ fn a_running_daemon_is_proven() {
     let identity = daemon.identity();
     let probe = run(&["probe", text(&identity)]);
     assert_eq!(probe.status, 0, "{probe:?}");
-    for check in
-        ["process", "current boot", "pid", "executable path", "executable digest", "boot id", "endpoint"]
-    {
-        let row = format!("\n  ok      {check} ");
-        assert!(probe.text().contains(&row), "{check}: {probe:?}");
+    let rows = [
+        ("proven", "boot"),
+        ("proven", "process"),
+        ("proven", "connection"),
+        ("proven", "listener"),
+        ("claimed", "answer"),
+        ("proven", "writer"),
+        ("proven", "image"),
+        ("proven", "alive"),
+    ];
+    for (verdict, step) in rows {
+        let row = format!("\n  {verdict:<10}{step:<14} ");
+        assert!(probe.text().contains(&row), "{step}: {probe:?}");
     }
-    assert!(probe.text().contains("the recorded daemon answered"));
+    assert!(probe.text().contains("the recorded daemon answers: held through the kernel"), "{probe:?}");
 }
 
 #[test]
-fn programs_get_every_check_as_json() {
+fn each_policy_takes_a_daemon_of_this_library() {
+    let daemon = Daemon::start();
+    for policy in ["default", "strict", "lenient"] {
+        let probe = run(&["probe", text(&daemon.identity()), "--policy", policy]);
+        assert_eq!(probe.status, 0, "{policy}: {probe:?}");
+    }
+    run(&["probe", text(&daemon.identity()), "--policy", "naive"]).fails_with(2, &["strict"]);
+}
+
+#[test]
+fn a_record_of_a_published_peer_is_proven_unless_more_is_asked_for() {
+    let daemon = Daemon::start();
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
+    for own in ["kernel_start_time", "instance_id", "pid_namespace", "inherited_listener"] {
+        record.as_object_mut().unwrap().remove(own);
+    }
+    let older = daemon.directory.path().join("older.json");
+    fs::write(&older, record.to_string()).unwrap();
+    let probe = run(&["probe", text(&older)]);
+    assert_eq!(probe.status, 0, "{probe:?}");
+    assert!(probe.text().contains("its record has no start time"), "{probe:?}");
+    let strict = run(&["probe", text(&older), "--policy", "strict"]);
+    strict.fails_with(2, &["the record has no start time, and the policy asks for one", "--policy default"]);
+}
+
+#[test]
+fn programs_get_every_step_as_json() {
     let daemon = Daemon::start();
     let probe = run(&["probe", "--json", text(&daemon.identity())]);
     let objects = probe.objects();
     assert_eq!((objects.len(), probe.status), (1, 0));
     assert_eq!(objects[0]["verdict"], "yes");
     assert_eq!(objects[0]["record"]["pid"], daemon.child.id());
-    let checks = objects[0]["checks"].as_array().unwrap();
-    assert_eq!(checks.len(), 7);
-    assert!(checks.iter().all(|check| check["agrees"] == true));
+    assert_eq!(objects[0]["proof"]["level"], "held through the kernel");
+    assert_eq!(objects[0]["proof"]["listener"], "own");
+    let steps = objects[0]["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 9);
+    assert!(steps.iter().all(|step| step["verdict"] == "proven" || step["step"] == "answer"), "{steps:?}");
 }
 
 #[test]
@@ -45,11 +82,22 @@ fn a_record_of_another_process_is_told_apart_with_status_one() {
     fs::write(&altered, record.to_string()).unwrap();
     let probe = run(&["probe", text(&altered)]);
     assert_eq!(probe.status, 1);
-    assert!(probe.text().contains("this is not the recorded daemon"), "{probe:?}");
-    let expected = format!("{}, expected {}", daemon.child.id(), std::process::id());
-    assert!(probe.text().contains(&expected), "{probe:?}");
+    assert!(probe.text().contains("\n  refused   process        "), "{probe:?}");
+    probe.fails_with(1, &["did not prove itself", "was used again", "hint: the record is an old one"]);
     run(&["call", text(&altered), "--protocol", "0xF0CA", "PING"])
-        .fails_with(1, &["nothing was sent", "another process answered: pid is", "hint:"]);
+        .fails_with(1, &["nothing was sent", "was used again", "hint:"]);
+}
+
+#[test]
+fn an_impostor_that_repeats_the_record_is_named() {
+    let daemon = Daemon::start();
+    fs::rename(daemon.socket(), daemon.directory.path().join("aside")).unwrap();
+    let _impostor = std::os::unix::net::UnixListener::bind(daemon.socket()).unwrap();
+    let probe = run(&["probe", text(&daemon.identity())]);
+    let named = format!("process {} (", std::process::id());
+    let expected = format!("the record names process {}", daemon.child.id());
+    probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "hint: somebody else"]);
+    assert!(probe.text().contains("\n  refused   listener       "), "{probe:?}");
 }
 
 #[test]
@@ -91,7 +139,7 @@ fn calls_that_cannot_work_say_why() {
     let too_large = run_with_input(&["call", text(&identity), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);
     too_large.fails_with(2, &["the cap is 16777216", "a frame carries at most"]);
     run(&["call", text(&identity)]).fails_with(2, &["--protocol"]);
-    let zero = run(&["call", text(&identity), "--protocol", "0xF0CA", "--timeout", "0s", "PING"]);
+    let zero = run(&["call", text(&identity), "--protocol", "0xF0CA", "--deadline", "0s", "PING"]);
     zero.fails_with(2, &["longer than nothing"]);
 }
 
@@ -125,30 +173,23 @@ fn a_daemon_that_is_gone_is_reported_as_gone() {
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let probe = run(&["probe", text(&kept)]);
-    probe.fails_with(1, &["nobody listens at", "start it again"]);
-    assert!(probe.text().contains("gone, expected alive"));
-    fs::remove_file(daemon.socket()).unwrap();
-    run(&["probe", text(&kept)]).fails_with(1, &["there is no endpoint at"]);
+    probe.fails_with(1, &["is gone: no process has that pid", "start it again"]);
+    assert!(probe.text().contains("\n  refused   process        "), "{probe:?}");
     run(&["call", text(&kept), "--protocol", "0xF0CA", "PING"]).fails_with(1, &["is gone", "start it again"]);
     let json = run(&["probe", "--json", text(&kept)]);
-    assert_eq!(json.objects()[0]["verdict"], "unproven");
+    assert_eq!(json.objects()[0]["verdict"], "no");
     let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
     assert_eq!(error["schema_version"], 1);
     assert!(error["hint"].as_str().unwrap().contains("start it again"));
 }
 
 #[test]
-fn a_silent_peer_is_given_up_at_the_deadline() {
+fn a_silent_daemon_is_given_up_at_the_deadline() {
     let daemon = Daemon::start();
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
-    let silent = daemon.directory.path().join("silent.sock");
-    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
-    record["ipc_endpoint"]["path"] = text(&silent).into();
-    let altered = daemon.directory.path().join("altered.json");
-    fs::write(&altered, record.to_string()).unwrap();
-    let probe = run(&["probe", text(&altered), "--timeout", "50ms"]);
-    probe.fails_with(2, &["did not answer the probe in time", "--timeout"]);
+    let stop = finish(std::process::Command::new("kill").args(["-STOP", &daemon.child.id().to_string()]));
+    assert_eq!(stop.status, 0);
+    let probe = run(&["probe", text(&daemon.identity()), "--deadline", "50ms"]);
+    probe.fails_with(2, &["did not prove itself in time", "--deadline"]);
 }
 
 #[test]

@@ -19,7 +19,10 @@ fn the_demo_shows_each_kind_of_traffic_and_leaves_nothing_behind() {
         "3. A framed request",
         "4. All three again, one byte at a time",
         "5. An impostor",
-        "refused: another process answered",
+        "proven: held through the kernel",
+        "by its answer alone it is the daemon",
+        "refused   listener",
+        "refused before a byte was sent",
         "has removed its socket and record",
     ] {
         assert!(demo.text().contains(step), "{step}");
@@ -35,9 +38,9 @@ fn programs_get_each_step_as_json() {
     let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["start", "legacy", "probe", "framed", "legacy", "probe", "framed", "impostor", "stop"]
+        ["start", "legacy", "probe", "proof", "framed", "legacy", "probe", "framed", "impostor", "stop"]
     );
-    for step in &steps[4..7] {
+    for step in &steps[5..8] {
         assert_eq!(step["one_byte_at_a_time"], true);
         assert_eq!(step["writes"], step["sent"].as_array().unwrap().len());
     }

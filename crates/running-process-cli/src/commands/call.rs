@@ -4,7 +4,7 @@ use super::{probe, record};
 use crate::cli::CallArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
+use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::FrameClientError;
 use running_process::broker::protocol::{MAX_FRAME_BYTES, registry};
 use std::io::Read;
@@ -24,22 +24,12 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
         None => read_stdin()?,
     };
 
-    let timeout = arguments.timeout.timeout;
-    let deadline = Instant::now() + timeout;
-    let handle = BackendHandle::probe_before(
-        "",
-        env!("CARGO_PKG_VERSION"),
-        &expected.ipc_endpoint,
-        &expected,
-        deadline,
-    )
-    .map_err(|error| match error {
-        BackendHandleError::Probe(error) => probe::probe_failure(error),
-        error => Failure::undecided(error),
-    })
-    .map_err(|failure| failure.context("nothing was sent: the daemon did not prove itself"))?;
+    let deadline = Instant::now() + arguments.deadline.deadline;
+    let handle = BackendHandle::verify(&expected, arguments.policy.policy(), deadline).map_err(|error| {
+        probe::probe_failure(error).context("nothing was sent: the daemon did not prove itself")
+    })?;
     let mut client = handle.into_client();
-    client.set_timeout(Some(timeout));
+    client.set_timeout(Some(deadline.saturating_duration_since(Instant::now())));
     let started = Instant::now();
     let response = client.request(protocol, payload).map_err(|error| request_failure(protocol, error))?;
     let took = started.elapsed();
@@ -69,7 +59,7 @@ fn request_failure(protocol: u32, error: FrameClientError) -> Failure {
         FrameClientError::Closed => Failure::negative(error)
             .hint(format!("a daemon closes the connection on a payload protocol that it does not serve: is 0x{protocol:04X} right?")),
         FrameClientError::TimedOut { .. } => {
-            Failure::undecided(error).hint("the daemon may still run the request: wait longer with --timeout")
+            Failure::undecided(error).hint("the daemon may still run the request: wait longer with --deadline")
         }
         FrameClientError::Request(_) => {
             Failure::undecided(error).hint(format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included"))

@@ -16,9 +16,11 @@ use conversation::{Conversation, Pieces};
 use daemon::Daemon;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::judge::compare;
-use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
+use running_process::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, EndpointProbeChallenge};
+use running_process::broker::backend_lifecycle::verify::{Policy, verify};
 use running_process::broker::protocol::{FrameRef, FramingError, try_decode_framed_ref};
 use serde_json::json;
+use std::time::Instant;
 
 /// What is said on the legacy wire, and the framed lane's half of the same conversation.
 const LEGACY_SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$8\r\ngreeting\r\n$5\r\nhello\r\n";
@@ -55,6 +57,7 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
     demo.legacy(Pieces::Whole)?;
     demo.title("2. An identity probe: which process answers?")?;
     demo.probe(Pieces::Whole)?;
+    demo.proof()?;
     demo.title("3. A framed request to the same cache")?;
     demo.framed(Pieces::Whole)?;
     demo.title("4. All three again, one byte at a time")?;
@@ -111,15 +114,24 @@ impl Demo<'_> {
         let received = conversation.hear(is_whole_frame)?;
         let response = decoded(&received)?;
         let identity = challenge.identity(&response).map_err(Failure::negative)?;
-        let checks = compare(self.record, &identity);
+        expect("the identity", compare(self.record, &identity).iter().all(|check| check.agrees))?;
         self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
-        if pieces == Pieces::Whole {
-            for check in &checks {
-                self.output.line(format_args!("   {}", Row(check)))?;
-            }
-        }
-        expect("the identity", checks.iter().all(|check| check.agrees))?;
         self.took("probe", &conversation)
+    }
+
+    /// The answer is public data: what proves the daemon is what the kernel says about this connection.
+    fn proof(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let proof = verify(self.record, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
+            .map_err(|unverified| Failure::negative(unverified.error))?;
+        let took = started.elapsed();
+        for step in &proof.steps {
+            self.output.line(format_args!("   {}", Row(step)))?;
+        }
+        self.output
+            .line(format_args!("   {GREEN}proven{GREEN:#}: {}, {DIM}{took:.0?}{DIM:#}", proof.level))?;
+        self.output
+            .object(json!({ "step": "proof", "level": proof.level.to_string(), "took_us": micros(took) }))
     }
 
     fn framed(&mut self, pieces: Pieces) -> Result<(), Failure> {
@@ -175,19 +187,21 @@ impl Demo<'_> {
 
     #[cfg(unix)]
     fn impostor(&mut self) -> Result<(), Failure> {
-        let refusal = impostor::refused(self.record)?;
         let pid = std::process::id();
+        let refusal = impostor::refused(self.record)?;
         self.output.line(format_args!(
-            "   process {pid} listens there now and answers the probe with its own identity"
+            "   process {pid} listens there now and repeats the daemon's record, word for word"
         ))?;
-        for check in &refusal.checks {
-            self.output.line(format_args!("   {}", Row(check)))?;
+        self.output.line(format_args!(
+            "   by its answer alone it is the daemon: all {} comparisons agree",
+            refusal.comparisons
+        ))?;
+        for step in &refusal.steps {
+            self.output.line(format_args!("   {}", Row(step)))?;
         }
-        self.output.line(format_args!("   {GREEN}refused{GREEN:#}: {refusal}"))?;
-        self.output.line(format_args!(
-            "   {DIM}not told apart yet: an impostor that replays the daemon's identity word for word{DIM:#}"
-        ))?;
-        self.output.object(json!({ "step": "impostor", "impostor_pid": pid, "refused": refusal.to_string() }))
+        self.output.line(format_args!("   {GREEN}refused before a byte was sent{GREEN:#}"))?;
+        self.output
+            .object(json!({ "step": "impostor", "impostor_pid": pid, "refused": refusal.error.to_string() }))
     }
 
     #[cfg(not(unix))]

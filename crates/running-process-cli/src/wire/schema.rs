@@ -98,6 +98,10 @@ pub(super) static IDENTITY: Message = Message {
         field(8, "exe_hash_algorithm", FieldType::Text),
         field(9, "exe_hash", FieldType::Digest),
         field(1000, "exe_path_bytes", FieldType::Bytes),
+        field(1001, "start_time", FieldType::Uint64),
+        field(1002, "instance_id", FieldType::Digest),
+        field(1003, "pid_namespace", FieldType::Uint64),
+        field(1004, "inherited_listener", FieldType::Uint64),
     ],
 };
 

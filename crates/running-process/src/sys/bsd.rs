@@ -42,6 +42,57 @@ pub(super) fn own_image() -> io::Result<OwnImage> {
     Ok(OwnImage { path, file })
 }
 
+#[cfg(target_os = "macos")]
+pub(super) fn own_start_time() -> io::Result<u64> {
+    const SIZE: i32 = size_of::<libc::proc_bsdinfo>() as i32;
+    let mut information = std::mem::MaybeUninit::<libc::proc_bsdinfo>::zeroed();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: the buffer is exclusively borrowed and `SIZE` bytes long.
+    let filled =
+        unsafe { libc::proc_pidinfo(own, libc::PROC_PIDTBSDINFO, 0, information.as_mut_ptr().cast(), SIZE) };
+    if filled <= 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if filled != SIZE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the information about this process is cut"));
+    }
+    // SAFETY: the call has filled all of it, and it consists of numbers, for which zeros would do as well.
+    let information = unsafe { information.assume_init() };
+    Ok(information.pbi_start_tvsec * 1_000_000 + information.pbi_start_tvusec)
+}
+
+#[cfg(target_os = "freebsd")]
+pub(super) fn own_start_time() -> io::Result<u64> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, own];
+    let mut information = std::mem::MaybeUninit::<libc::kinfo_proc>::zeroed();
+    let mut size = size_of::<libc::kinfo_proc>();
+    // SAFETY: `name` has the length that is given, the output buffer is exclusively borrowed and `size` bytes long, and
+    // no new value is set.
+    let result = unsafe {
+        libc::sysctl(name.as_ptr(), 4, information.as_mut_ptr().cast(), &raw mut size, ptr::null_mut(), 0)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it consists of numbers, pointers and arrays of them, for all of which the zeros that the call may have left
+    // are values.
+    let information = unsafe { information.assume_init() };
+    let cut = || io::Error::new(io::ErrorKind::InvalidData, "the information about this process is cut");
+    if size != size_of::<libc::kinfo_proc>() || information.ki_pid != own {
+        return Err(cut());
+    }
+    let seconds = u64::try_from(information.ki_start.tv_sec).map_err(|_| cut())?;
+    let microseconds = u64::try_from(information.ki_start.tv_usec).map_err(|_| cut())?;
+    Ok(seconds * 1_000_000 + microseconds)
+}
+
+// The portable surface has errors here.
+#[allow(clippy::unnecessary_wraps)]
+pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
     let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
     if process.has_exited()? {

@@ -21,6 +21,16 @@ pub(super) fn own_image() -> io::Result<OwnImage> {
     Ok(OwnImage { path, file })
 }
 
+pub(super) fn own_start_time() -> io::Result<u64> {
+    unsupported("this system does not tell when a process was started")
+}
+
+// The portable surface has errors here.
+#[allow(clippy::unnecessary_wraps)]
+pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
     match *process {}
 }

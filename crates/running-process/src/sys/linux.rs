@@ -1,55 +1,63 @@
 //! Linux: pidfd and `/proc`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{OwnImage, wait_ready};
+use super::{ProcessImage, wait_ready};
+
+/// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
+const PID_FS_MAGIC: u64 = 0x5049_4446;
 
 pub(super) fn boot_id() -> io::Result<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(id.trim().to_owned())
 }
 
-pub(super) fn own_image() -> io::Result<OwnImage> {
-    // Opened rather than resolved: the link leads to the running image whatever stands at its path by now.
-    let file = File::open("/proc/self/exe")?;
-    let path = original_path(fs::read_link("/proc/self/exe")?, &file.metadata()?);
-    Ok(OwnImage { path, file })
+pub(super) fn own_image() -> io::Result<ProcessImage> {
+    open_image("/proc/self/exe")
 }
 
-pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    let image = process.number_in_proc().and_then(|number| {
-        let link = format!("/proc/{number}/exe");
-        Ok(original_path(fs::read_link(&link)?, &fs::metadata(&link)?))
-    });
-    // Alive after the reads: the number meant this process all the time.
-    if process.has_exited()? {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
-    }
-    match image {
-        // A missing entry of a living process is a hidden one (`hidepid` in proc(5)), or it runs no image.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "/proc does not show the image of this process",
-        )),
-        image => image,
-    }
+pub(super) fn own_start_time() -> io::Result<u64> {
+    start_time(&fs::read("/proc/self/stat")?)
+}
+
+pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
+    fs::metadata("/proc/self/ns/pid").map(|namespace| Some(namespace.ino()))
+}
+
+/// Opened rather than resolved: the link leads to the running image whatever stands at its path by now.
+fn open_image(link: &str) -> io::Result<ProcessImage> {
+    let file = File::open(link)?;
+    let path = original_path(fs::read_link(link)?, &file.metadata()?);
+    Ok(ProcessImage { path, file })
+}
+
+/// The start time in the content of `/proc/PID/stat`: field 22 in `proc_pid_stat(5)`. The second field is the name
+/// of the program in parentheses, which may contain anything, parentheses and spaces included; no later one does.
+fn start_time(stat: &[u8]) -> io::Result<u64> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start time");
+    let name_end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(malformed)?;
+    let fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    // The first field here is the third.
+    let field = fields.skip(22 - 3).map(str::from_utf8).next();
+    field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
 }
 
 /// The path at which the running image `image` once stood, from what the kernel's link says.
 ///
 /// The kernel marks a link to an image that has been removed or replaced with " (deleted)". A file may also bear
 /// such a name; then it is the running image itself that stands there.
-fn original_path(link: PathBuf, image: &fs::Metadata) -> PathBuf {
+fn original_path(link: PathBuf, image: &Metadata) -> PathBuf {
     const MARK: &[u8] = b" (deleted)";
     let Some(stripped) = link.as_os_str().as_bytes().strip_suffix(MARK) else { return link };
     let stands_there = |path: &Path| {
@@ -78,8 +86,76 @@ impl ProcessHandle {
         }
     }
 
+    /// A handle to what `pidfd` refers to, which has the number `pid` in this process's pid namespace.
+    pub(super) fn from_pidfd(pid: u32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(super) fn known_same(&self, other: &Self) -> io::Result<Option<bool>> {
+        Ok(self.inode()?.zip(other.inode()?).map(|(inode, other)| inode == other))
+    }
+
+    /// What identifies the process for as long as this boot lasts; `None` before Linux 6.9, where all pidfds have
+    /// one inode.
+    fn inode(&self) -> io::Result<Option<(u64, u64)>> {
+        // All pidfds of a kernel are alike.
+        static UNIQUE: OnceLock<bool> = OnceLock::new();
+        let unique = match UNIQUE.get() {
+            Some(unique) => *unique,
+            None => {
+                let filesystem = rustix::fs::fstatfs(&self.pidfd)?.f_type;
+                // A signed type on some machines, where the value is as positive.
+                *UNIQUE.get_or_init(|| u64::try_from(filesystem).is_ok_and(|magic| magic == PID_FS_MAGIC))
+            }
+        };
+        if !unique {
+            return Ok(None);
+        }
+        let found = rustix::fs::fstat(&self.pidfd)?;
+        Ok(Some((found.st_dev, found.st_ino)))
+    }
+
+    pub(super) fn image_path(&self) -> io::Result<PathBuf> {
+        self.look(|number| {
+            let link = format!("/proc/{number}/exe");
+            Ok(original_path(fs::read_link(&link)?, &fs::metadata(&link)?))
+        })
+    }
+
+    pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
+        self.look(|number| open_image(&format!("/proc/{number}/exe")))
+    }
+
+    pub(super) fn start_time(&self) -> io::Result<u64> {
+        self.look(|number| start_time(&fs::read(format!("/proc/{number}/stat"))?))
+    }
+
+    pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
+        self.look(|number| {
+            fs::metadata(format!("/proc/{number}/ns/pid")).map(|namespace| Some(namespace.ino()))
+        })
+    }
+
+    /// What `read` finds in `/proc` under the number that it is given.
+    fn look<T>(&self, read: impl FnOnce(u32) -> io::Result<T>) -> io::Result<T> {
+        // The number is one of a process that lives, or there is none.
+        let found = self.number_in_proc().and_then(read);
+        // Alive after the reads: the number meant this process all the time.
+        if self.has_exited()? {
+            return Err(gone());
+        }
+        match found {
+            // A missing entry of a living process is a hidden one (`hidepid` in proc(5)), or it runs no image.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "/proc does not show what was asked about this process",
+            )),
+            found => found,
+        }
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {
@@ -116,4 +192,8 @@ impl ProcessHandle {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the process has exited")
 }

@@ -31,10 +31,15 @@ mod imp;
 #[path = "fallback.rs"]
 mod imp;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux_peer;
+mod peer;
 #[cfg(unix)]
 mod readiness;
 #[cfg(test)]
 mod tests;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+mod unnamed;
 #[cfg(windows)]
 pub(crate) mod windows_pipe;
 #[cfg(windows)]
@@ -42,8 +47,18 @@ pub(crate) mod windows_security;
 #[cfg(windows)]
 pub(crate) mod windows_wait;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux_peer::{name_writers, peer_of, recv_named};
+// TEMPORARY: nobody asks yet.
+#[allow(unused_imports)]
+pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) use {
+    imp::peer_of,
+    unnamed::{name_writers, recv_named},
+};
 
 /// An identifier of the current boot of this machine, in the form that the published peers use.
 ///
@@ -54,9 +69,9 @@ pub(crate) fn boot_id() -> io::Result<String> {
     imp::boot_id()
 }
 
-/// The executable image that this process runs.
+/// The executable image that a process runs.
 #[derive(Debug)]
-pub(crate) struct OwnImage {
+pub(crate) struct ProcessImage {
     /// Where the image was when the process started, as far as the system can say.
     pub path: PathBuf,
     /// The image itself, open for reading at its start.
@@ -67,14 +82,36 @@ pub(crate) struct OwnImage {
 ///
 /// # Platform-specific behavior
 ///
-/// On Linux this is the image that runs, also when its file was replaced or removed. Elsewhere it is what stands
-/// at the executable's path now.
+/// As for [`ProcessHandle::open_image`].
 ///
 /// # Errors
 ///
 /// What finding or opening the image gave.
-pub(crate) fn own_image() -> io::Result<OwnImage> {
+pub(crate) fn own_image() -> io::Result<ProcessImage> {
     imp::own_image()
+}
+
+/// When the kernel started this process: clock ticks since boot on Linux, microseconds since the Unix epoch on macOS and
+/// FreeBSD, 100 nanoseconds since 1601 on Windows.
+///
+/// # Platform-specific behavior
+///
+/// It never changes while the process lives, except on FreeBSD, where it moves with the wall clock when that is set.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::Unsupported`] where the system cannot say; otherwise what asking gave.
+pub(crate) fn own_start_time() -> io::Result<u64> {
+    imp::own_start_time()
+}
+
+/// The inode of the pid namespace of this process; `None` on systems that have none.
+///
+/// # Errors
+///
+/// What asking gave.
+pub(crate) fn own_pid_namespace() -> io::Result<Option<u64>> {
+    imp::own_pid_namespace()
 }
 
 /// The path of the image that `process` runs, as the operating system tells it.
@@ -84,7 +121,7 @@ pub(crate) fn own_image() -> io::Result<OwnImage> {
 /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
 /// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
 pub(crate) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    imp::process_image(&process.0)
+    process.0.image_path()
 }
 
 /// A reference to one process that stays with it: when the process is gone and its id is given to another one,
@@ -126,6 +163,78 @@ impl ProcessHandle {
     /// What the system said.
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
         self.0.has_exited()
+    }
+
+    /// Whether both handles mean one process: not two that had the same id, one after the other.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows and on Linux 6.9 and later the answer is also there for processes that have exited.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if both have the same id, have exited, and the system can no longer tell; otherwise
+    /// what it said.
+    pub(crate) fn is_same_process(&self, other: &Self) -> io::Result<bool> {
+        if self.pid() != other.pid() {
+            return Ok(false);
+        }
+        match self.0.known_same(&other.0)? {
+            Some(same) => Ok(same),
+            None => self.is_same_living_process(other),
+        }
+    }
+
+    /// For handles with the same id. That first `self` and then `other` is seen alive is proof: both had been opened
+    /// before the first look, so at that moment both processes had the id, and only one can.
+    fn is_same_living_process(&self, other: &Self) -> io::Result<bool> {
+        let first_look = self.has_exited()?;
+        match other.has_exited()? {
+            false => Ok(!first_look),
+            true if self.has_exited()? => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "both processes have exited"))
+            }
+            true => Ok(false),
+        }
+    }
+
+    /// When the process started, in a unit of the system's own. Two processes that had the same id differ in it.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Linux clock ticks since boot (field 22 in `proc_pid_stat(5)`; a process in another time namespace may be told
+    /// another number), on macOS and FreeBSD microseconds since 1970, on Windows the creation time as a `FILETIME`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
+    /// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
+    pub(crate) fn start_time(&self) -> io::Result<u64> {
+        self.0.start_time()
+    }
+
+    /// Opens the executable image that the process runs.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Linux this is the image that runs, also when its file was replaced or removed. Elsewhere it is what stands
+    /// now at the path that the system names.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_time`](Self::start_time); otherwise what opening the file gave.
+    pub(crate) fn open_image(&self) -> io::Result<ProcessImage> {
+        self.0.open_image()
+    }
+
+    /// The pid namespace that the process runs in, as a number that is unique at any one time; `None` where there is no
+    /// such thing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_time`](Self::start_time).
+    pub(crate) fn pid_namespace(&self) -> io::Result<Option<u64>> {
+        self.0.pid_namespace()
     }
 
     /// Blocks until the process has exited, and returns `true`, or until `deadline`, and returns `false`.

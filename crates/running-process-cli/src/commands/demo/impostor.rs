@@ -1,33 +1,53 @@
-//! A process that takes the daemon's socket path and answers probes as itself.
+//! A process that takes the daemon's socket path and answers probes with the daemon's own record.
 
 use crate::failure::Failure;
-use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
+use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_lifecycle::judge::compare;
 use running_process::broker::backend_lifecycle::probe::{
-    IdentityMismatch, ProbeError, handle_endpoint_probe,
+    DEFAULT_PROBE_TIMEOUT, PeerRole, ProbeError, handle_endpoint_probe, probe_endpoint,
 };
+use running_process::broker::backend_lifecycle::verify::{Policy, Step, Unverified, verify};
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-/// Takes the path, probes it as a client of the recorded daemon would, and gives the path back.
-pub(super) fn refused(record: &DaemonProcess) -> Result<IdentityMismatch, Failure> {
-    let identity = DaemonProcess::current_process(record.ipc_endpoint.clone(), None)
-        .map_err(|error| Failure::undecided(error).context("the impostor cannot identify itself"))?;
+/// How the impostor was refused.
+pub(super) struct Refusal {
+    /// How many comparisons of its answer with the record agreed: all of them.
+    pub(super) comparisons: usize,
+    pub(super) steps: Vec<Step>,
+    pub(super) error: ProbeError,
+}
+
+/// Takes the path, asks there as a client of the recorded daemon would, and gives the path back.
+pub(super) fn refused(record: &DaemonProcess) -> Result<Refusal, Failure> {
     let taken = TakenPath::take(record.ipc_endpoint.path.as_ref())?;
     let listener = UnixListener::bind(&taken.path)?;
+    let replayed = record.clone();
     let impostor = std::thread::spawn(move || -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
-        handle_endpoint_probe(&mut stream, &identity).map_err(io::Error::other)
+        handle_endpoint_probe(&mut stream, &replayed).map_err(io::Error::other)?;
+        // Keeps listening for the one that is not fooled.
+        listener.accept().map(drop)
     });
-    let probed = BackendHandle::probe_with_service("demo", "", &record.ipc_endpoint, record);
-    match probed {
-        Err(BackendHandleError::Probe(ProbeError::Mismatch(mismatch))) => {
-            let answered = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
-            answered.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
-            Ok(mismatch)
+    let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
+    let answered = probe_endpoint(&record.ipc_endpoint, deadline).map_err(Failure::negative)?;
+    let checks = compare(record, &answered.identity);
+    if checks.iter().any(|check| !check.agrees) {
+        return Err(Failure::negative("the impostor did not repeat the record"));
+    }
+    let verified = verify(record, &Policy::default(), deadline);
+    let asked = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
+    asked.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
+    match verified {
+        Err(Unverified { error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. }, steps }) => {
+            Ok(Refusal { comparisons: checks.len(), steps, error })
         }
-        Err(error) => Err(Failure::negative(error).context("the impostor was refused for another reason")),
+        Err(unverified) => {
+            Err(Failure::negative(unverified.error).context("the impostor was refused for another reason"))
+        }
         Ok(_) => Err(Failure::negative("the impostor was taken for the daemon")),
     }
 }

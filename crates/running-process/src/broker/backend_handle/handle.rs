@@ -1,8 +1,6 @@
 use super::DaemonProcess;
-use crate::broker::backend_lifecycle::judge::compare;
-use crate::broker::backend_lifecycle::probe::{
-    DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint,
-};
+use crate::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, ProbeError};
+use crate::broker::backend_lifecycle::verify::{Policy, Proof, Verified, verify_again, verify_connection};
 use crate::broker::backend_sdk::{FrameClient, LocalStream};
 use crate::broker::protocol::Endpoint;
 use crate::sys::ProcessHandle;
@@ -13,12 +11,13 @@ use std::time::{Duration, Instant};
 /// holds (uninterruptible sleep) takes longer than an instant.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A daemon that answered a probe with the expected identity, the connection on which it did, and a reference to its
-/// process that does not pass on to another process when the pid is used again.
+/// A daemon that proved itself, the connection on which it did, and a reference to its process that does not pass on to
+/// another process when the pid is used again.
 ///
-/// What it claims: at the time of the probe a process answered on this connection with the recorded pid, executable,
-/// boot and endpoint, and a process with that pid was alive before and after. The answer is public data: a process that
-/// replays it on the daemon's own socket path while the daemon lives is not told apart.
+/// What it claims: *the process at the other end of the connection is the recorded process, it runs the image that was
+/// recorded, it was alive after everything was read, and it is this connection that you now use.* The kernel says so, not
+/// the answer; [`proof`](Self::proof) has each step with its evidence, and tells where a platform or a record could prove
+/// less. Root, and code that runs inside the daemon or as the same user with ptrace, are outside the claim.
 #[derive(Debug)]
 pub struct BackendHandle {
     /// The name that the caller gave to the service.
@@ -27,6 +26,8 @@ pub struct BackendHandle {
     pub service_version: String,
     /// The identity that was expected and that answered.
     pub daemon_process: DaemonProcess,
+    proof: Proof,
+    policy: Policy,
     process: ProcessHandle,
     stream: LocalStream,
 }
@@ -59,12 +60,12 @@ pub enum BackendHandleError {
 }
 
 impl BackendHandle {
-    /// Probes the daemon `expected` at `endpoint`, for at most [`DEFAULT_PROBE_TIMEOUT`]. `service_name` and
-    /// `service_version` are the caller's own labels.
+    /// Verifies the daemon `expected` at `endpoint` by the default [`Policy`], for at most [`DEFAULT_PROBE_TIMEOUT`].
+    /// `service_name` and `service_version` are the caller's own labels.
     ///
     /// # Errors
     ///
-    /// [`BackendHandleError::Probe`] says why the daemon is not usable: gone, not connectable, silent, or another one.
+    /// [`BackendHandleError::Probe`] says why the daemon is not usable: gone, not connectable, silent, an impostor, ...
     pub fn probe_with_service(
         service_name: impl Into<String>,
         service_version: impl Into<String>,
@@ -94,18 +95,36 @@ impl BackendHandle {
             }
             .into());
         }
-        let pid = expected.pid;
-        let process = ProcessHandle::open(pid)
-            .map_err(|source| ProbeError::NotInspectable { pid, source })?
-            .ok_or(ProbeError::Gone { pid })?;
-        let stream = probe_expected(expected, &process, deadline)?;
+        let mut handle = Self::verify(expected, Policy::default(), deadline)?;
+        handle.service_name = service_name.into();
+        handle.service_version = service_version.into();
+        Ok(handle)
+    }
+
+    /// Verifies the daemon `expected` by a policy of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// The daemon did not prove itself before `deadline`, or not as much as `policy` asks for.
+    pub fn verify(expected: &DaemonProcess, policy: Policy, deadline: Instant) -> Result<Self, ProbeError> {
+        let verified =
+            verify_connection(expected, &policy, deadline).map_err(|unverified| unverified.error)?;
+        let Verified { proof, process, stream } = verified;
         Ok(Self {
-            service_name: service_name.into(),
-            service_version: service_version.into(),
+            service_name: String::new(),
+            service_version: String::new(),
             daemon_process: expected.clone(),
+            proof,
+            policy,
             process,
             stream,
         })
+    }
+
+    /// What was proven, step by step.
+    #[must_use]
+    pub fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     /// [`probe_with_service`](Self::probe_with_service) without labels and without the reason.
@@ -120,24 +139,25 @@ impl BackendHandle {
         matches!(self.process.has_exited(), Ok(false))
     }
 
-    /// Another connection to the daemon, probed anew. Nothing else has been said on it, so that either wire of the
-    /// daemon may follow.
+    /// Another connection to the daemon, verified as well: where the kernel names who listens, that is one question to it
+    /// and the daemon is not asked. Nothing has been said on it but, at most, a probe, so that either wire of the daemon
+    /// may follow.
     ///
     /// # Errors
     ///
-    /// As [`probe_with_service`](Self::probe_with_service).
+    /// There is no connection, or it does not lead to the daemon of this handle any more.
     pub fn connect(&self) -> Result<LocalStream, BackendHandleError> {
         let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-        Ok(probe_expected(&self.daemon_process, &self.process, deadline)?)
+        Ok(verify_again(&self.daemon_process, &self.process, &self.proof, &self.policy, deadline)?)
     }
 
-    /// The connection that was probed.
+    /// The connection that was verified.
     #[must_use]
     pub fn into_stream(self) -> LocalStream {
         self.stream
     }
 
-    /// A client on the connection that was probed.
+    /// A client on the connection that was verified.
     #[must_use]
     pub fn into_client(self) -> FrameClient {
         FrameClient::from_stream(self.stream)
@@ -180,24 +200,5 @@ impl BackendHandle {
     fn process_error(&self, operation: &'static str) -> impl FnOnce(io::Error) -> BackendHandleError {
         let pid = self.process.pid();
         move |source| BackendHandleError::Process { pid, operation, source }
-    }
-}
-
-/// A new connection to `expected`, which answered a probe on it while `process` was alive.
-fn probe_expected(
-    expected: &DaemonProcess,
-    process: &ProcessHandle,
-    deadline: Instant,
-) -> Result<LocalStream, ProbeError> {
-    let ProbedEndpoint { identity, stream } = probe_endpoint(&expected.ipc_endpoint, deadline)?;
-    let checks = compare(expected, &identity);
-    if checks.iter().any(|check| !check.agrees) {
-        return Err(IdentityMismatch { checks }.into());
-    }
-    let pid = expected.pid;
-    match process.has_exited() {
-        Ok(false) => Ok(stream),
-        Ok(true) => Err(ProbeError::Gone { pid }),
-        Err(source) => Err(ProbeError::NotInspectable { pid, source }),
     }
 }

@@ -6,7 +6,10 @@
 mod current;
 #[cfg(feature = "host")]
 mod json;
+mod origin;
 mod wire;
+
+pub use origin::{INSTANCE_ID_BYTES, Origin};
 
 use crate::broker::protocol::Endpoint;
 use std::io;
@@ -43,6 +46,21 @@ pub struct DaemonProcess {
     pub started_at_unix_ms: u64,
     /// Seconds without work after which the daemon exits by itself.
     pub idle_timeout_secs: Option<u32>,
+    /// Which run of the daemon this is; published peers do not say.
+    pub origin: Option<Origin>,
+}
+
+impl DaemonProcess {
+    /// The identity of a daemon whose listening socket was made by another process, such as a service manager.
+    ///
+    /// Without an [`origin`](Self::origin) this changes nothing: clients then cannot tell.
+    #[must_use]
+    pub fn with_inherited_listener(mut self) -> Self {
+        if let Some(origin) = &mut self.origin {
+            origin.inherited_listener = true;
+        }
+        self
+    }
 }
 
 /// The digests of one executable; at least one is known.
@@ -110,6 +128,18 @@ pub enum IdentityError {
         /// Its length, in bytes.
         length: usize,
     },
+    /// The instance id on the wire has another length than 16 bytes.
+    #[error("identity field instance_id is {length} bytes, an instance id is {INSTANCE_ID_BYTES}")]
+    InstanceIdLength {
+        /// Its length, in bytes.
+        length: usize,
+    },
+    /// The instance id in the identity file is not 32 hexadecimal digits.
+    #[error("identity field instance_id is {found:?}, an instance id is {} hexadecimal digits", 2 * INSTANCE_ID_BYTES)]
+    InstanceIdDigits {
+        /// The text as it came.
+        found: String,
+    },
     /// The only digest is of an algorithm that this library does not know.
     #[error("identity names the digest algorithm {algorithm:?}, {BLAKE3_ALGORITHM:?} is known")]
     UnknownDigestAlgorithm {
@@ -125,6 +155,9 @@ pub enum IdentityError {
     /// The operating system does not tell which boot this is.
     #[error("the boot of this machine cannot be identified")]
     BootId(#[source] io::Error),
+    /// The operating system has no randomness for an instance id.
+    #[error("no random instance id")]
+    InstanceId(#[source] io::Error),
     /// The wall clock stands before the Unix epoch.
     #[error("the clock stands before 1970")]
     ClockBeforeEpoch,

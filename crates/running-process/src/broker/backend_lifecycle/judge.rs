@@ -1,6 +1,6 @@
 //! Compares what a daemon was expected to be with what was observed. Pure: it asks nobody.
 
-use super::identity::{DaemonProcess, ExeDigests};
+use super::identity::{DaemonProcess, ExeDigests, Origin};
 use std::fmt;
 
 /// What is compared.
@@ -21,6 +21,10 @@ pub enum CheckKind {
     Alive,
     /// Whether the record is from the boot that this machine is in.
     CurrentBoot,
+    /// When the kernel started the process.
+    StartTime,
+    /// Which run of the daemon it is.
+    Instance,
 }
 
 impl fmt::Display for CheckKind {
@@ -33,6 +37,8 @@ impl fmt::Display for CheckKind {
             Self::Endpoint => "endpoint",
             Self::Alive => "process",
             Self::CurrentBoot => "current boot",
+            Self::StartTime => "start time",
+            Self::Instance => "instance",
         })
     }
 }
@@ -71,10 +77,11 @@ impl fmt::Display for Check {
 /// Every comparison of an identity that answered with the one that was expected, in a fixed order.
 ///
 /// Digests are compared where both sides carry the same algorithm; two identities without a common one do not agree.
+/// Start time and instance are compared where both sides tell their origin; otherwise these two checks are absent.
 /// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
 #[must_use]
 pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         Check::of(CheckKind::Pid, expected.pid.to_string(), found.pid.to_string()),
         Check {
             kind: CheckKind::ExePath,
@@ -90,7 +97,13 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
             found: endpoint(found),
             agrees: expected.ipc_endpoint == found.ipc_endpoint,
         },
-    ]
+    ];
+    if let (Some(expected), Some(found)) = (&expected.origin, &found.origin) {
+        let start_time = |origin: &Origin| origin.start_time.to_string();
+        checks.push(Check::of(CheckKind::StartTime, start_time(expected), start_time(found)));
+        checks.push(Check::of(CheckKind::Instance, expected.instance_digits(), found.instance_digits()));
+    }
+    checks
 }
 
 /// Compares the record of a daemon with what the operating system says of its pid.
@@ -107,7 +120,7 @@ pub fn compare_observed(
     ]
 }
 
-fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
+pub(super) fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
     let pairs =
         [("blake3", expected.blake3(), found.blake3()), ("sha256", expected.sha256(), found.sha256())];
     let mut common: Vec<_> =

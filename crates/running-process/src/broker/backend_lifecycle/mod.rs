@@ -1,10 +1,14 @@
 //! Which process a daemon is: its identity, the probe that asks for it, and what the operating system says.
 
+#[cfg(feature = "host")]
+pub(crate) mod digest;
 pub mod identity;
 pub mod judge;
 #[cfg(feature = "host")]
 pub mod observe;
 pub mod probe;
+#[cfg(feature = "host")]
+pub mod verify;
 
 /// A client with this variable set to `1` skips probes and frames and uses the daemon's legacy path.
 pub const DISABLE_VARIABLE: &str = "RUNNING_PROCESS_DISABLE";

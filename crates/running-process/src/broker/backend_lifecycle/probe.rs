@@ -7,12 +7,18 @@ mod client;
 #[cfg(feature = "host")]
 mod driver;
 mod envelope;
+#[cfg(feature = "host")]
+mod error;
 mod server;
 
 pub use client::{EndpointProbeChallenge, EndpointProbeError};
 #[cfg(feature = "host")]
-pub use driver::{DEFAULT_PROBE_TIMEOUT, IdentityMismatch, ProbeError, ProbedEndpoint, probe_endpoint};
+pub use driver::{DEFAULT_PROBE_TIMEOUT, ProbedEndpoint, probe_endpoint};
+#[cfg(feature = "host")]
+pub(super) use driver::{Writer, exchange};
 pub use envelope::ProbeEnvelopeError;
+#[cfg(feature = "host")]
+pub use error::{Absence, IdentityMismatch, PeerRole, PolicyRule, ProbeError};
 pub(crate) use server::encode_probe_reply;
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,

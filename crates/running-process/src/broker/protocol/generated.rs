@@ -78,6 +78,18 @@ pub struct DaemonProcessExtension {
     /// The executable's path as bytes, where it is not UTF-8 and exe_path can only approximate it.
     #[prost(bytes = "vec", tag = "1000")]
     pub exe_path_bytes: ::prost::alloc::vec::Vec<u8>,
+    /// When the kernel started the process, in the platform's own unit. Means something only with the next field.
+    #[prost(uint64, optional, tag = "1001")]
+    pub start_time: ::core::option::Option<u64>,
+    /// 16 random bytes, made once per process. Means something only with the field before.
+    #[prost(bytes = "vec", tag = "1002")]
+    pub instance_id: ::prost::alloc::vec::Vec<u8>,
+    /// On Linux the inode of the process's pid namespace.
+    #[prost(uint64, optional, tag = "1003")]
+    pub pid_namespace: ::core::option::Option<u64>,
+    /// The daemon listens on a socket that another process made.
+    #[prost(bool, tag = "1004")]
+    pub inherited_listener: bool,
 }
 /// What a frame is to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

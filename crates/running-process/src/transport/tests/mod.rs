@@ -1,5 +1,7 @@
 //! Behaviour that every system shares.
 
+#[cfg(target_os = "linux")]
+mod peer;
 #[cfg(unix)]
 mod unix;
 

@@ -16,7 +16,7 @@ use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::timeouts::SocketTimeout;
 use super::{denies_sockets, name, new_socket};
-use crate::sys::wait_ready;
+use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, wait_ready};
 
 /// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
 /// carries an option that says the same.
@@ -113,11 +113,22 @@ impl LocalStream {
         if buf.is_empty() {
             return Ok(0);
         }
+        self.receive_before(deadline, |flags| {
+            recv(&self.socket, &mut *buf, flags).map(|(_, received)| received)
+        })
+    }
+
+    /// Calls `receive` until it has something, or fails, or `deadline` has passed.
+    fn receive_before<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut receive: impl FnMut(RecvFlags) -> Result<T, Errno>,
+    ) -> io::Result<T> {
         let mut flags = RecvFlags::empty();
         loop {
             self.before(deadline, Timeout::Recv, &self.timeouts.read)?;
-            match recv(&self.socket, &mut *buf, flags) {
-                Ok((_, received)) => return Ok(received),
+            match receive(flags) {
+                Ok(received) => return Ok(received),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {
                     self.wait(PollFlags::IN, deadline)?;
@@ -180,6 +191,57 @@ impl LocalStream {
         } else {
             Err(timed_out())
         }
+    }
+
+    /// The process that listens at the other end of this connection, which [`connect`](Self::connect) made. Of an
+    /// accepted connection it is the process that connected.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux and FreeBSD name the process that called `listen`, also when another one inherited the listener and accepts;
+    /// macOS names the process that last used the other end; Windows names the one that made the pipe.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] says why the process cannot be named.
+    pub(crate) fn peer(&self, newest: Newest) -> Result<Peer, PeerError> {
+        sys::peer_of(self.socket.as_fd(), newest)
+    }
+
+    /// From now on the system notes who writes what arrives on this connection, for
+    /// [`read_named_before`](Self::read_named_before). What was written before stays without a name, so a client calls
+    /// this before it sends anything. Other reads go on as before. The result says how writers will be named.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Only Linux names writers.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] where the system does not name writers; otherwise what it said.
+    pub(crate) fn name_writers(&self, newest: Newest) -> io::Result<PeerEvidence> {
+        sys::name_writers(self.socket.as_fd(), newest)
+    }
+
+    /// Reads like [`read_before`](Self::read_before), and says who wrote the bytes: all of them were written by that one
+    /// process. `None` stands for no bytes, at the end of the stream.
+    ///
+    /// The process may have exited since, which its handle tells. [`name_writers`](Self::name_writers) comes first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_before`](Self::read_before). That the writer of the bytes cannot be named is no error of the read:
+    /// [`PeerError`] says why.
+    pub(crate) fn read_named_before(
+        &self,
+        buf: &mut [u8],
+        deadline: Option<Instant>,
+        newest: Newest,
+    ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
+        if buf.is_empty() {
+            return Ok((0, None));
+        }
+        self.receive_before(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, newest))
     }
 
     /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and

@@ -1,24 +1,26 @@
 //! The identity of the process that runs this code.
 
-use super::{DaemonProcess, ExeDigests, IdentityError};
+use super::{DaemonProcess, INSTANCE_ID_BYTES, IdentityError, Origin};
+use crate::broker::backend_lifecycle::digest::{DigestCache, digests_of};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
-use sha2::Digest;
-use std::io::{self, Read};
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
-
-/// How much of an executable is in memory while it is digested, in bytes.
-const DIGEST_BUFFER_BYTES: usize = 128 * 1024;
 
 impl DaemonProcess {
     /// The identity of this process, which listens on `ipc_endpoint`.
     ///
-    /// Reads the executable once, for both digests; where the platform allows it, the image that this process runs,
-    /// even if another file has taken its path since.
+    /// Digests the executable; where the platform allows it, the image that this process runs, even if another file has
+    /// taken its path since. An executable that was digested before and has not changed is not read again: on Unix its
+    /// digests are kept in `running-process/digests` below `$XDG_CACHE_HOME` or `~/.cache`.
+    ///
+    /// There is an origin wherever the system tells when it started this process.
     ///
     /// # Errors
     ///
-    /// The executable cannot be read or the operating system does not tell which boot this is.
+    /// The executable cannot be read or changes meanwhile, or the operating system does not tell which boot this is or has
+    /// no randomness.
     pub fn current_process(
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
@@ -27,35 +29,46 @@ impl DaemonProcess {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|_| IdentityError::ClockBeforeEpoch)?;
+        let digested = digests_of(&image.file, None, DigestCache::of_process())
+            .map_err(|error| IdentityError::Executable(error.into()))?;
         Ok(Self {
             pid: std::process::id(),
             exe_path: image.path,
-            exe_digests: digest(image.file).map_err(IdentityError::Executable)?,
+            exe_digests: digested.digests,
             boot_id: sys::boot_id().map_err(IdentityError::BootId)?,
             ipc_endpoint,
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             idle_timeout_secs,
+            origin: own_origin()?,
         })
     }
 }
 
-/// Both digests in one pass.
-fn digest(mut file: impl Read) -> io::Result<ExeDigests> {
-    let mut sha256 = sha2::Sha256::new();
-    let mut blake3 = blake3::Hasher::new();
-    let mut buffer = vec![0; DIGEST_BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => {
-                sha256.update(&buffer[..length]);
-                blake3.update(&buffer[..length]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// None where the system does not tell when it started this process.
+fn own_origin() -> Result<Option<Origin>, IdentityError> {
+    let Ok(start_time) = sys::own_start_time() else { return Ok(None) };
+    Ok(Some(Origin {
+        start_time,
+        instance_id: own_instance_id().map_err(IdentityError::InstanceId)?,
+        pid_namespace: sys::own_pid_namespace().ok().flatten(),
+        inherited_listener: false,
+    }))
+}
+
+/// The same for every call in one process; a process that forks off makes its own.
+fn own_instance_id() -> io::Result<[u8; INSTANCE_ID_BYTES]> {
+    static OWN: Mutex<Option<(u32, [u8; INSTANCE_ID_BYTES])>> = Mutex::new(None);
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let pid = std::process::id();
+    if let Some((owner, id)) = *own
+        && owner == pid
+    {
+        return Ok(id);
     }
-    Ok(ExeDigests::Both { sha256: sha256.finalize().into(), blake3: blake3.finalize().into() })
+    let mut id = [0; INSTANCE_ID_BYTES];
+    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    *own = Some((pid, id));
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -63,14 +76,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_digests_are_the_published_ones_of_abc() {
-        let digests = digest(&b"abc"[..]).unwrap();
-        let sha256 = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        let blake3 = hex("6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
-        assert_eq!(digests, ExeDigests::Both { sha256, blake3 });
-    }
-
-    fn hex(digits: &str) -> [u8; 32] {
-        std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..][..2], 16).unwrap())
+    fn this_process_is_one_instance_with_the_origin_that_the_system_tells() {
+        let identity = || {
+            let endpoint = Endpoint { namespace_id: "test".into(), path: "test.sock".into() };
+            DaemonProcess::current_process(endpoint, None).unwrap()
+        };
+        let origin = identity().origin.unwrap();
+        assert_eq!(identity().origin.as_ref(), Some(&origin));
+        assert_eq!(origin.start_time, sys::own_start_time().unwrap());
+        assert_eq!(origin.pid_namespace, sys::own_pid_namespace().unwrap());
+        assert_ne!(origin.instance_id, [0; 16]);
+        assert!(!origin.inherited_listener);
+        let inherited = identity().with_inherited_listener().origin.unwrap();
+        assert_eq!(inherited, Origin { inherited_listener: true, ..origin });
     }
 }

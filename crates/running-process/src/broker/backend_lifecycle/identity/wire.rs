@@ -1,5 +1,6 @@
 //! The identity in protobuf: both generations in one message, our own fields appended.
 
+use super::origin::{Origin, instance_id};
 use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, ExeDigests, IdentityError};
 use crate::broker::protocol;
 use prost::Message;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 impl DaemonProcess {
     /// The identity as the message of the wire, with the digests of both generations.
     ///
-    /// A path that is not UTF-8 is approximated there; [`encode`](Self::encode) carries it whole.
+    /// A path that is not UTF-8 is approximated there, and the origin is not in it; [`encode`](Self::encode) carries both.
     #[must_use]
     pub fn to_proto(&self) -> protocol::DaemonProcess {
         let blake3 = self.exe_digests.blake3();
@@ -35,7 +36,14 @@ impl DaemonProcess {
         if !message.exe_hash.is_empty() {
             appended.exe_sha256 = std::mem::take(&mut message.exe_sha256);
         }
-        let extension = protocol::DaemonProcessExtension { exe_path_bytes: path_bytes(&self.exe_path) };
+        let origin = self.origin.as_ref();
+        let extension = protocol::DaemonProcessExtension {
+            exe_path_bytes: path_bytes(&self.exe_path),
+            start_time: origin.map(|origin| origin.start_time),
+            instance_id: origin.map_or_else(Vec::new, |origin| origin.instance_id.to_vec()),
+            pid_namespace: origin.and_then(|origin| origin.pid_namespace),
+            inherited_listener: origin.is_some_and(|origin| origin.inherited_listener),
+        };
         let mut bytes = message.encode_to_vec();
         bytes.extend(appended.encode_to_vec());
         bytes.extend(extension.encode_to_vec());
@@ -51,6 +59,12 @@ impl DaemonProcess {
         let mut daemon = Self::try_from(protocol::DaemonProcess::decode(bytes)?)?;
         let extension = protocol::DaemonProcessExtension::decode(bytes)?;
         daemon.exe_path = exact_path(daemon.exe_path, &extension.exe_path_bytes);
+        daemon.origin = Origin::from_known(
+            extension.start_time,
+            instance_id(&extension.instance_id)?,
+            extension.pid_namespace,
+            extension.inherited_listener,
+        );
         Ok(daemon)
     }
 }
@@ -111,6 +125,7 @@ impl TryFrom<protocol::DaemonProcess> for DaemonProcess {
                 .ok_or(IdentityError::MissingField { field: "ipc_endpoint" })?,
             started_at_unix_ms: message.started_at_unix_ms,
             idle_timeout_secs: message.idle_timeout_secs,
+            origin: None,
         })
     }
 }

@@ -1,10 +1,13 @@
 //! Behaviour of handles to real processes.
 
+#[cfg(target_os = "linux")]
+mod linux;
+
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{ProcessHandle, boot_id, own_image, process_image};
+use super::{ProcessHandle, boot_id, own_image, own_pid_namespace, own_start_time, process_image};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,7 +23,11 @@ fn only(test: &str) -> [String; 3] {
 
 /// A process that runs until its standard input ends.
 fn idle() -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    idle_copy(&std::env::current_exe().unwrap())
+}
+
+fn idle_copy(program: &std::path::Path) -> Child {
+    Command::new(program)
         .args(only("until_the_input_ends"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -47,6 +54,18 @@ fn the_boot_id_is_the_same_twice() {
 }
 
 #[test]
+fn the_start_time_is_the_same_twice_and_in_every_thread() {
+    let start = own_start_time().unwrap();
+    assert!(start > 0);
+    assert_eq!(std::thread::spawn(own_start_time).join().unwrap().unwrap(), start);
+}
+
+#[test]
+fn linux_alone_has_pid_namespaces() {
+    assert_eq!(own_pid_namespace().unwrap().is_some(), cfg!(any(target_os = "linux", target_os = "android")));
+}
+
+#[test]
 fn no_process_has_an_impossible_id() {
     for pid in [0, u32::MAX, 1 << 31, i32::MAX.cast_unsigned()] {
         assert!(ProcessHandle::open(pid).unwrap().is_none(), "{pid}");
@@ -65,6 +84,55 @@ fn this_process_is_alive_and_runs_its_own_image() {
     let mut start = [0; 2];
     (&image.file).read_exact(&mut start).unwrap();
     assert!(start == *b"\x7fE" || start == *b"MZ" || start == [0xcf, 0xfa]);
+}
+
+#[test]
+fn handles_to_one_process_are_the_same_and_others_are_not() {
+    let (mut one, mut other) = (idle(), idle());
+    let (first, second, stranger) = (handle(&one), handle(&one), handle(&other));
+    assert!(first.is_same_process(&second).unwrap());
+    assert!(!first.is_same_process(&stranger).unwrap());
+    assert!(first.is_same_living_process(&second).unwrap());
+    for child in [&mut one, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(!first.is_same_process(&stranger).unwrap());
+    // Some systems still know, and none says "another".
+    assert!(first.is_same_process(&second).or(Err(())).unwrap_or(true));
+    assert_eq!(first.is_same_living_process(&second).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_start_time_is_told_as_long_as_the_process_lives() {
+    let this = ProcessHandle::open(std::process::id()).unwrap().unwrap();
+    let start_time = own_start_time().unwrap();
+    assert_eq!(this.start_time().unwrap(), start_time);
+    assert!(start_time > 0);
+    let mut child = idle();
+    let process = handle(&child);
+    assert!(process.start_time().unwrap() >= start_time);
+    assert_eq!(process.start_time().unwrap(), process.start_time().unwrap());
+    assert_eq!(process.pid_namespace().unwrap(), own_pid_namespace().unwrap());
+    child.kill().unwrap();
+    assert!(process.wait_exit(Some(soon())).unwrap());
+    // Not yet waited for, and then gone.
+    for _ in 0..2 {
+        assert_eq!(process.start_time().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(process.open_image().unwrap_err().kind(), io::ErrorKind::NotFound);
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_image_of_another_process_is_opened() {
+    let mut child = idle();
+    let image = handle(&child).open_image().unwrap();
+    let same = |path: &std::path::Path| std::fs::canonicalize(path).unwrap();
+    assert_eq!(same(&image.path), same(&std::env::current_exe().unwrap()));
+    assert_eq!(image.file.metadata().unwrap().len(), own_image().unwrap().file.metadata().unwrap().len());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
@@ -154,52 +222,4 @@ fn a_zombie_can_be_opened_and_has_exited() {
     assert!(zombie.has_exited().unwrap());
     child.wait().unwrap();
     assert!(ProcessHandle::open(child.id()).unwrap().is_none());
-}
-
-/// Replaces and then removes the file of the program that runs it.
-#[test]
-#[cfg(target_os = "linux")]
-#[ignore = "started by the next test in a copy of this program"]
-fn replaced_while_running() {
-    let Some(path) = std::env::var_os("RUNNING_PROCESS_TEST_COPY").map(std::path::PathBuf::from) else {
-        return;
-    };
-    let this = ProcessHandle::open(std::process::id()).unwrap().unwrap();
-    let before = std::fs::read(&path).unwrap();
-    for replace in [true, false] {
-        if replace {
-            let other = path.with_extension("new");
-            std::fs::write(&other, "something else").unwrap();
-            std::fs::rename(&other, &path).unwrap();
-        } else {
-            std::fs::remove_file(&path).unwrap();
-        }
-        let image = own_image().unwrap();
-        assert_eq!(image.path, path);
-        assert_eq!(process_image(&this).unwrap(), path);
-        let mut open = Vec::new();
-        (&image.file).read_to_end(&mut open).unwrap();
-        assert!(open == before);
-    }
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
-    let directory = tempfile::tempdir().unwrap();
-    let directory = std::fs::canonicalize(directory.path()).unwrap();
-    for name in ["copy", "copy (deleted)"] {
-        let copy = directory.join(name);
-        // Another process makes it: a program that is open for writing cannot be run, and a child that another test is
-        // starting might keep it open for a moment.
-        let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap();
-        assert!(copied.success());
-        let output = Command::new(&copy)
-            .args(only("replaced_while_running"))
-            .env("RUNNING_PROCESS_TEST_COPY", &copy)
-            .output()
-            .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-    }
 }

@@ -1,0 +1,167 @@
+//! Digests of an open executable: bounded reads under a deadline, and a cache, so that an executable is read once.
+//!
+//! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
+//! What is cached is found again by what the file system says of the open file, never by its path.
+//!
+//! Start with [`digests_of`].
+
+mod cache;
+#[cfg(unix)]
+mod disk;
+mod key;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cache::DigestCache;
+
+use super::identity::ExeDigests;
+use key::FileKey;
+use sha2::Digest;
+use std::fs::File;
+use std::io;
+use std::time::{Instant, SystemTime};
+
+/// How much is read and digested between two looks at the clock, in bytes: a few milliseconds without optimization,
+/// far below one with it.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How often a file is read at most if nothing but its name, links or permissions changes meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// The digests of a file, and what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digested {
+    /// SHA-256 and BLAKE3.
+    pub digests: ExeDigests,
+    /// How much of the file was read for them, in bytes: 0 if they were cached.
+    #[cfg_attr(not(test), allow(dead_code, reason = "what a cache is judged by"))]
+    pub bytes_read: u64,
+}
+
+/// Why a file has no digests.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DigestError {
+    /// It could not be read in time.
+    #[error("not digested in time")]
+    TimedOut,
+    /// It was written, cut or extended while it was read.
+    #[error("changed while it was digested")]
+    Changed,
+    /// A directory, a FIFO, a device or a socket.
+    #[error("not a regular file")]
+    NotARegularFile,
+    /// It could not be read.
+    #[error("cannot be read")]
+    Io(#[from] io::Error),
+}
+
+impl From<DigestError> for io::Error {
+    fn from(error: DigestError) -> Self {
+        let kind = match error {
+            DigestError::Io(error) => return error,
+            DigestError::TimedOut => io::ErrorKind::TimedOut,
+            DigestError::Changed => io::ErrorKind::ResourceBusy,
+            DigestError::NotARegularFile => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Both digests of all that `file` contains, from `cache` or by reading it.
+///
+/// The cursor of `file` does not matter, and moves only on Windows. Only the time that a single read of 64 KiB takes can
+/// pass beyond `deadline`; a file system that hangs is not interrupted.
+///
+/// # Errors
+///
+/// As [`DigestError`] says; nothing is cached then.
+pub(crate) fn digests_of(
+    file: &File,
+    deadline: Option<Instant>,
+    cache: &DigestCache,
+) -> Result<Digested, DigestError> {
+    digests_at(SystemTime::now(), file, deadline, cache, &mut || {})
+}
+
+/// [`digests_of`] at the wall-clock time `now`; calls `between_chunks` after each chunk that was read.
+fn digests_at(
+    now: SystemTime,
+    file: &File,
+    deadline: Option<Instant>,
+    cache: &DigestCache,
+    between_chunks: &mut dyn FnMut(),
+) -> Result<Digested, DigestError> {
+    let mut bytes_read = 0;
+    let mut before = key_of(file)?;
+    for _ in 0..ATTEMPTS {
+        if let Some(digests) = cache.get(&before) {
+            return Ok(Digested { digests, bytes_read });
+        }
+        let digests = read_all(file, before.size, deadline, &mut bytes_read, between_chunks)?;
+        let after = key_of(file)?;
+        if after == before {
+            // Aged by the time before the first read: whatever was written later shows in the key.
+            cache.put(&before, &digests, now);
+            return Ok(Digested { digests, bytes_read });
+        }
+        if !before.same_content_times(&after) {
+            return Err(DigestError::Changed);
+        }
+        before = after;
+    }
+    Err(DigestError::Changed)
+}
+
+fn key_of(file: &File) -> Result<FileKey, DigestError> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok(FileKey::of(&metadata)) } else { Err(DigestError::NotARegularFile) }
+}
+
+/// Both digests of the `size` bytes of `file`, in one pass.
+fn read_all(
+    file: &File,
+    size: u64,
+    deadline: Option<Instant>,
+    bytes_read: &mut u64,
+    between_chunks: &mut dyn FnMut(),
+) -> Result<ExeDigests, DigestError> {
+    let mut sha256 = sha2::Sha256::new();
+    let mut blake3 = blake3::Hasher::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    // At most `size`, so that a file that grows is not followed.
+    let mut position = 0;
+    loop {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(DigestError::TimedOut);
+        }
+        let length = match read_at(file, &mut chunk, position) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            length => length?,
+        };
+        if length == 0 {
+            break;
+        }
+        position += length as u64;
+        *bytes_read += length as u64;
+        if position > size {
+            return Err(DigestError::Changed);
+        }
+        sha256.update(&chunk[..length]);
+        blake3.update(&chunk[..length]);
+        between_chunks();
+    }
+    if position != size {
+        return Err(DigestError::Changed);
+    }
+    Ok(ExeDigests::Both { sha256: sha256.finalize().into(), blake3: blake3.finalize().into() })
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, position)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
+}

@@ -1,0 +1,334 @@
+//! What is kept for other processes, and what is never believed, followed or repaired.
+
+use super::*;
+use crate::broker::backend_lifecycle::digest::tests::{
+    Place, digest_later, digests_of_bytes, later, watched,
+};
+use crate::broker::backend_lifecycle::digest::{DigestCache, digests_at};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+
+/// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
+fn read_below(base: &Path, file: &Place) -> u64 {
+    let (base, file) = (base.to_owned(), file.open());
+    let digested = watched(move || digest_later(&file, &DigestCache::below(&base)).unwrap());
+    assert_eq!(digested.digests, digests_of_bytes(b"abc"));
+    digested.bytes_read
+}
+
+fn key_of(file: &Place) -> FileKey {
+    FileKey::of(&std::fs::metadata(&file.path).unwrap())
+}
+
+/// A base directory in which an entry for the file is kept, and the path of the entry.
+fn kept() -> (Place, PathBuf, PathBuf) {
+    let file = Place::with(b"abc");
+    let base = file.directory.path().join("cache");
+    std::fs::create_dir(&base).unwrap();
+    assert_eq!(read_below(&base, &file), 3);
+    assert_eq!(read_below(&base, &file), 0);
+    let entry = base.join("running-process/digests").join(slot(&key_of(&file)));
+    assert_eq!(std::fs::metadata(&entry).unwrap().len(), ENTRY as u64);
+    (file, base, entry)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().mode() & 0o777
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Whether the file could be given to another user; only root can.
+fn gave_away(path: &Path) -> bool {
+    let given = std::os::unix::fs::lchown(path, Some(NOBODY), None);
+    if let Err(error) = &given {
+        eprintln!("skipped: only root can give a file away ({error})");
+    }
+    given.is_ok()
+}
+
+#[test]
+fn what_is_kept_is_private_and_survives_the_memory() {
+    let (file, base, entry) = kept();
+    let directory = entry.parent().unwrap();
+    assert_eq!((mode(&base.join("running-process")), mode(directory)), (0o700, 0o700));
+    assert_eq!(mode(&entry), 0o600);
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
+    let linked = file.directory.path().join("linked");
+    std::fs::hard_link(&file.path, &linked).unwrap();
+    read_below(&base, &file);
+    assert_eq!(read_below(&base, &Place { path: linked, ..file }), 0);
+}
+
+#[test]
+fn the_base_is_made_but_not_what_it_would_be_in() {
+    let file = Place::with(b"abc");
+    let base = file.directory.path().join("cache");
+    assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0));
+    assert_eq!(mode(&base), 0o700);
+    let nowhere = file.directory.path().join("nowhere");
+    assert_eq!(
+        (read_below(&nowhere.join("cache"), &file), read_below(&nowhere.join("cache"), &file)),
+        (3, 3)
+    );
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
+    let file = Place::with(b"abc");
+    let elsewhere = file.directory.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    set_mode(&elsewhere, 0o755);
+    let base = file.directory.path().join("cache");
+    symlink(&elsewhere, &base).unwrap();
+    assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0));
+}
+
+#[test]
+fn a_directory_that_others_can_enter_is_not_used_and_not_repaired() {
+    for name in ["running-process", "running-process/digests"] {
+        for open in [0o710, 0o701, 0o740, 0o770, 0o777, 0o755] {
+            let (file, base, entry) = kept();
+            let content = std::fs::read(&entry).unwrap();
+            set_mode(&base.join(name), open);
+            std::fs::write(&entry, b"stays").unwrap();
+            assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name} {open:o}");
+            assert_eq!(mode(&base.join(name)), open);
+            assert_eq!(std::fs::read(&entry).unwrap(), b"stays");
+            std::fs::write(&entry, &content).unwrap();
+            assert_eq!(read_below(&base, &file), 3, "a good entry is not believed there");
+            set_mode(&base.join(name), 0o700);
+            assert_eq!(read_below(&base, &file), 0, "closed by its user, it is used");
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_another_user_is_not_used() {
+    for name in ["running-process", "running-process/digests"] {
+        let (file, base, entry) = kept();
+        if !gave_away(&base.join(name)) {
+            return;
+        }
+        let content = std::fs::read(&entry).unwrap();
+        assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name}");
+        assert_eq!(std::fs::metadata(base.join(name)).unwrap().uid(), NOBODY);
+        assert_eq!(std::fs::read(&entry).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_link_or_a_file_in_place_of_a_directory_is_not_used() {
+    for name in ["running-process", "running-process/digests"] {
+        let (file, base, _) = kept();
+        let (directory, moved) = (base.join(name), base.join("moved"));
+        std::fs::rename(&directory, &moved).unwrap();
+        symlink(&moved, &directory).unwrap();
+        assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name}");
+        std::fs::remove_file(&directory).unwrap();
+        std::fs::write(&directory, "precious").unwrap();
+        assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name}");
+        assert_eq!(std::fs::read(&directory).unwrap(), b"precious");
+        std::fs::remove_file(&directory).unwrap();
+        make_fifo(&directory);
+        assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name}");
+    }
+}
+
+/// The entry is not believed; it is replaced, and then the new one is.
+fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &str) {
+    assert_eq!(read_below(base, file), 3, "{what}");
+    assert_eq!(read_below(base, file), 0, "{what}");
+    assert_eq!(std::fs::symlink_metadata(entry).unwrap().len(), ENTRY as u64, "{what}");
+}
+
+#[test]
+fn an_entry_that_is_not_whole_is_not_believed() {
+    let (file, base, entry) = kept();
+    let good = std::fs::read(&entry).unwrap();
+    for length in [0, 1, CHECKED, ENTRY - 1] {
+        std::fs::write(&entry, &good[..length]).unwrap();
+        assert_ignored_and_replaced(&file, &base, &entry, "cut");
+    }
+    std::fs::write(&entry, [&good[..], b"\n"].concat()).unwrap();
+    assert_ignored_and_replaced(&file, &base, &entry, "extended");
+    std::fs::write(&entry, [0; ENTRY]).unwrap();
+    assert_ignored_and_replaced(&file, &base, &entry, "zeros");
+    let key = key_of(&file);
+    for index in 0..ENTRY {
+        let mut damaged: [u8; ENTRY] = good[..].try_into().unwrap();
+        damaged[index] ^= 1;
+        assert_eq!(decode(&damaged, &key), None, "{index}");
+    }
+    // A checksum that is right makes neither another layout nor another file's entry right.
+    for index in 0..MAGIC.len() + FileKey::BYTES {
+        let mut other: [u8; ENTRY] = good[..].try_into().unwrap();
+        other[index] ^= 1;
+        let checksum = blake3::hash(&other[..CHECKED]);
+        other[CHECKED..].copy_from_slice(checksum.as_bytes());
+        assert_eq!(decode(&other, &key), None, "{index}");
+    }
+    assert_eq!(decode(&good[..].try_into().unwrap(), &key), Some(digests_of_bytes(b"abc")));
+}
+
+#[test]
+fn what_is_no_private_regular_file_is_not_read_and_not_followed() {
+    let (file, base, entry) = kept();
+    let good = base.join("good");
+    std::fs::copy(&entry, &good).unwrap();
+    set_mode(&good, 0o600);
+
+    let replace = |what: &str, make: &dyn Fn()| {
+        std::fs::remove_file(&entry).unwrap();
+        make();
+        assert_ignored_and_replaced(&file, &base, &entry, what);
+    };
+    replace("link", &|| symlink(&good, &entry).unwrap());
+    assert_eq!(std::fs::read(&good).unwrap(), std::fs::read(&entry).unwrap());
+    replace("dangling link", &|| symlink(base.join("nothing"), &entry).unwrap());
+    assert!(!base.join("nothing").exists());
+    replace("fifo", &|| make_fifo(&entry));
+    replace("device", &|| symlink("/dev/zero", &entry).unwrap());
+    replace("huge", &|| File::create(&entry).unwrap().set_len(1 << 40).unwrap());
+    for open in [0o640, 0o604, 0o620, 0o602] {
+        replace("open to others", &|| {
+            std::fs::copy(&good, &entry).unwrap();
+            set_mode(&entry, open);
+        });
+    }
+    std::fs::remove_file(&entry).unwrap();
+    std::fs::copy(&good, &entry).unwrap();
+    if gave_away(&entry) {
+        assert_ignored_and_replaced(&file, &base, &entry, "of another user");
+    }
+
+    std::fs::remove_file(&entry).unwrap();
+    std::fs::create_dir(&entry).unwrap();
+    assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "a directory stays");
+    assert_eq!(std::fs::read_dir(entry.parent().unwrap()).unwrap().count(), 1, "and nothing beside it");
+}
+
+#[test]
+fn what_a_writer_left_unfinished_is_replaced_once_it_is_old() {
+    type Leave = fn(&Path);
+    let left: [Leave; 3] =
+        [|path| std::fs::write(path, "half").unwrap(), make_fifo, |path| symlink("/dev/zero", path).unwrap()];
+    for leave in left {
+        let (file, base, entry) = kept();
+        std::fs::remove_file(&entry).unwrap();
+        let unfinished = entry.with_extension("new");
+        leave(&unfinished);
+        assert_eq!(
+            (read_below(&base, &file), read_below(&base, &file)),
+            (3, 3),
+            "another one may be writing"
+        );
+        assert!(unfinished.symlink_metadata().is_ok());
+        let long_ago = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago };
+        rustix::fs::utimensat(rustix::fs::CWD, &unfinished, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        assert_eq!(read_below(&base, &file), 3, "it is removed");
+        assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0), "and the next one is kept");
+    }
+}
+
+#[test]
+fn concurrent_writers_of_one_place_never_show_a_torn_entry() {
+    let (file, base, entry) = kept();
+    let key = key_of(&file);
+    let in_same_place = |inode| {
+        let other = FileKey { file: [key.file[0], inode], ..key };
+        (slot(&other) == slot(&key)).then_some(other)
+    };
+    let entries: Vec<_> = (0..)
+        .filter_map(in_same_place)
+        .zip([1_u8, 2, 3, 4])
+        .map(|(key, byte)| (key, digests_of_bytes(&[byte])))
+        .collect();
+    watched(move || {
+        std::thread::scope(|scope| {
+            for (key, digests) in &entries {
+                let cache = DiskCache::below(base.clone());
+                scope.spawn(move || (0..200).for_each(|_| cache.write(key, digests)));
+            }
+            for _ in 0..2 {
+                let cache = DiskCache::below(base.clone());
+                let entries = &entries;
+                scope.spawn(move || {
+                    for (key, digests) in entries.iter().cycle().take(1000) {
+                        let found = cache.read(key);
+                        assert!(found.is_none() || found == Some(*digests));
+                    }
+                });
+            }
+        });
+        let cache = DiskCache::below(base);
+        assert_eq!(entries.iter().filter(|(key, _)| cache.read(key).is_some()).count(), 1);
+    });
+    assert_eq!(std::fs::read_dir(entry.parent().unwrap()).unwrap().count(), 1, "nothing is left unfinished");
+    drop(file);
+}
+
+/// Digests a file with the cache of its process and prints how much it read.
+#[test]
+#[ignore = "started by the next test in another process"]
+fn in_another_process() {
+    let Some(path) = std::env::var_os("RUNNING_PROCESS_TEST_FILE") else { return };
+    let file = File::open(path).unwrap();
+    let cache = DigestCache::of_process();
+    let digested = digests_at(later(), &file, None, cache, &mut || {}).unwrap();
+    assert_eq!(digested.digests, digests_of_bytes(b"abc"));
+    assert_eq!(digests_at(later(), &file, None, cache, &mut || {}).unwrap().bytes_read, 0);
+    println!("read {} bytes", digested.bytes_read);
+}
+
+#[test]
+fn another_process_finds_what_one_kept_where_the_environment_says() {
+    let file = Place::with(b"abc");
+    let inside = |name: &str| file.directory.path().join(name);
+    std::fs::create_dir(inside("user")).unwrap();
+    let read = |cache_home: Option<&Path>, home: Option<&Path>| {
+        let test = format!("{}::in_another_process", module_path!().split_once("::").unwrap().1);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", &test, "--ignored", "--nocapture"]).current_dir(file.directory.path());
+        command.env("RUNNING_PROCESS_TEST_FILE", &file.path);
+        for (variable, value) in [("XDG_CACHE_HOME", cache_home), ("HOME", home)] {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+        let output = watched(move || command.output().unwrap());
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+        printed.contains("read 3 bytes")
+    };
+    let (xdg, home) = (inside("xdg"), inside("user"));
+    assert!(read(Some(&xdg), None));
+    assert!(!read(Some(&xdg), None));
+    assert!(!read(Some(&xdg), Some(&home)), "the first variable wins");
+    assert!(!home.join(".cache").exists());
+
+    assert!(read(None, Some(&home)));
+    assert!(!read(None, Some(&home)));
+    assert!(!read(Some(Path::new("")), Some(&home)), "an empty variable is none");
+    assert!(!read(Some(Path::new("relative")), Some(&home)), "a relative one is ignored");
+    assert!(!inside("relative").exists());
+
+    for _ in 0..2 {
+        assert!(read(None, None), "nowhere to keep anything");
+        assert!(read(None, Some(Path::new("user"))), "a relative home is none");
+        assert!(read(None, Some(&inside("missing"))), "a missing home is not made");
+    }
+    assert!(!inside("missing").exists());
+}

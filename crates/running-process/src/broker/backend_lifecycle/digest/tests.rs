@@ -1,0 +1,312 @@
+//! What is digested, what is refused, and what is not read twice. Real files; the time is given.
+
+use super::*;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Long after any file of a test was made.
+pub(super) fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_hours(1)
+}
+
+pub(super) fn digest_later(file: &File, cache: &DigestCache) -> Result<Digested, DigestError> {
+    digests_at(later(), file, None, cache, &mut || {})
+}
+
+/// What one call over the whole content gives.
+pub(super) fn digests_of_bytes(content: &[u8]) -> ExeDigests {
+    ExeDigests::Both {
+        sha256: sha2::Sha256::digest(content).into(),
+        blake3: *blake3::hash(content).as_bytes(),
+    }
+}
+
+pub(super) struct Place {
+    pub directory: tempfile::TempDir,
+    pub path: PathBuf,
+}
+
+impl Place {
+    pub(super) fn with(content: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daemon");
+        std::fs::write(&path, content).unwrap();
+        Self { directory, path }
+    }
+
+    pub(super) fn open(&self) -> File {
+        File::open(&self.path).unwrap()
+    }
+}
+
+/// Fails instead of hanging.
+pub(super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || sender.send(work()));
+    match receiver.recv_timeout(Duration::from_secs(30)) {
+        Ok(result) => result,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        Err(_) => std::panic::resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
+/// Three chunks and a rest.
+fn several_chunks() -> Vec<u8> {
+    (0..3 * CHUNK_BYTES + 7).map(|index| u8::try_from(index % 251).unwrap()).collect()
+}
+
+#[test]
+fn both_digests_are_the_published_ones_of_abc() {
+    fn hex(digits: &str) -> [u8; 32] {
+        std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..][..2], 16).unwrap())
+    }
+    let digested = digests_of(&Place::with(b"abc").open(), None, &DigestCache::default()).unwrap();
+    let sha256 = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    let blake3 = hex("6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
+    assert_eq!(digested, Digested { digests: ExeDigests::Both { sha256, blake3 }, bytes_read: 3 });
+}
+
+#[test]
+fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
+    let content = several_chunks();
+    for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, content.len()] {
+        let file = Place::with(&content[..length]);
+        let file = file.open();
+        io::Seek::seek(&mut &file, io::SeekFrom::End(0)).unwrap();
+        let digested = digests_of(&file, None, &DigestCache::default()).unwrap();
+        assert_eq!(digested.digests, digests_of_bytes(&content[..length]), "{length}");
+        assert_eq!(digested.bytes_read, length as u64);
+    }
+}
+
+#[test]
+fn a_file_that_was_digested_is_not_read_again() {
+    let file = Place::with(b"abc");
+    let cache = DigestCache::default();
+    let first = digest_later(&file.open(), &cache).unwrap();
+    let second = digest_later(&file.open(), &cache).unwrap();
+    assert_eq!((first.digests, second.digests), (digests_of_bytes(b"abc"), digests_of_bytes(b"abc")));
+    assert_eq!((first.bytes_read, second.bytes_read), (3, 0));
+}
+
+#[test]
+fn a_file_that_was_changed_is_read_again() {
+    let file = Place::with(b"abc");
+    let cache = DigestCache::default();
+    digest_later(&file.open(), &cache).unwrap();
+    std::fs::write(&file.path, "abcd").unwrap();
+    let digested = digest_later(&file.open(), &cache).unwrap();
+    assert_eq!(digested, Digested { digests: digests_of_bytes(b"abcd"), bytes_read: 4 });
+}
+
+#[test]
+fn another_file_is_read() {
+    let cache = DigestCache::default();
+    for content in [b"abc", b"abd", b"abe"] {
+        let file = Place::with(content);
+        let digested = digest_later(&file.open(), &cache).unwrap();
+        assert_eq!(digested, Digested { digests: digests_of_bytes(content), bytes_read: 3 });
+    }
+}
+
+#[test]
+fn a_file_that_was_just_changed_is_not_kept() {
+    let file = Place::with(b"abc");
+    let cache = DigestCache::default();
+    for _ in 0..2 {
+        // The file is younger than two seconds for this clock, however long the test takes.
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(digests_at(now, &file.open(), None, &cache, &mut || {}).unwrap().bytes_read, 3);
+    }
+    assert_eq!(cache.remembered(), 0);
+}
+
+#[test]
+fn the_memory_keeps_the_latest_sixty_four() {
+    let cache = DigestCache::default();
+    let files: Vec<_> = (0..65_u8).map(|byte| Place::with(&[byte])).collect();
+    for file in &files {
+        assert_eq!(digest_later(&file.open(), &cache).unwrap().bytes_read, 1);
+    }
+    assert_eq!(cache.remembered(), 64);
+    assert_eq!(digest_later(&files[64].open(), &cache).unwrap().bytes_read, 0);
+    assert_eq!(digest_later(&files[1].open(), &cache).unwrap().bytes_read, 0);
+    assert_eq!(digest_later(&files[0].open(), &cache).unwrap().bytes_read, 1);
+}
+
+#[test]
+fn a_deadline_that_has_passed_allows_no_read_but_what_is_kept() {
+    let file = Place::with(b"abc");
+    let cache = DigestCache::default();
+    let past = || Some(Instant::now());
+    let read = digests_of(&file.open(), past(), &cache);
+    assert!(matches!(read, Err(DigestError::TimedOut)), "{read:?}");
+    digest_later(&file.open(), &cache).unwrap();
+    assert_eq!(digests_of(&file.open(), past(), &cache).unwrap().bytes_read, 0);
+}
+
+#[test]
+fn a_huge_file_takes_no_longer_than_the_deadline() {
+    let file = Place::with(b"");
+    File::options().write(true).open(&file.path).unwrap().set_len(3 << 30).unwrap();
+    let mut chunks = 0_u64;
+    let start = Instant::now();
+    let deadline = start + Duration::from_millis(50);
+    let digested =
+        digests_at(later(), &file.open(), Some(deadline), &DigestCache::default(), &mut || chunks += 1);
+    assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
+    // Digesting all of it takes seconds; a loaded machine may be late, but not by that much.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(chunks < (3 << 30) / CHUNK_BYTES as u64);
+}
+
+/// What digesting a file of several chunks gives if `change` happens to it after the first one.
+fn changed_meanwhile(cache: &DigestCache, change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
+    let place = Place::with(&several_chunks());
+    let mut change = Some(|| change(&place.path));
+    digests_at(later(), &place.open(), None, cache, &mut || {
+        if let Some(change) = change.take() {
+            change();
+        }
+    })
+}
+
+#[test]
+fn a_file_that_is_cut_or_extended_meanwhile_is_refused() {
+    let whole = several_chunks().len() as u64;
+    let cache = DigestCache::default();
+    for length in [0, 1, CHUNK_BYTES as u64, whole - 1, whole + 1, 3 << 30] {
+        let digested = changed_meanwhile(&cache, |path| {
+            File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+        });
+        assert!(matches!(digested, Err(DigestError::Changed)), "{length}: {digested:?}");
+    }
+    assert_eq!(cache.remembered(), 0);
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_not_read() {
+    #[cfg(unix)]
+    {
+        let place = Place::with(b"");
+        let fifo = place.directory.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let waiting = File::options().read(true).write(true).open(&fifo).unwrap();
+        let directory = File::open(place.directory.path()).unwrap();
+        for file in [waiting, directory, File::open("/dev/zero").unwrap()] {
+            let digested = watched(move || digests_of(&file, None, &DigestCache::default()));
+            assert!(matches!(digested, Err(DigestError::NotARegularFile)), "{digested:?}");
+        }
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// Repeats `change` until the file system's clock has moved on and the file shows it.
+    fn until_it_shows(path: &PathBuf, change: impl Fn()) {
+        let changed = || {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.ctime(), metadata.ctime_nsec())
+        };
+        let before = changed();
+        while changed() == before {
+            change();
+        }
+    }
+
+    /// Another content of the same length, with the time of modification set back.
+    fn forge(path: &PathBuf, content: &[u8]) {
+        let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+        until_it_shows(path, || {
+            std::fs::write(path, content).unwrap();
+            File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+        });
+        assert_eq!(std::fs::metadata(path).unwrap().modified().unwrap(), modified);
+    }
+
+    #[test]
+    fn a_change_shows_although_length_and_time_of_modification_are_the_same() {
+        let file = Place::with(b"abc");
+        let cache = DigestCache::default();
+        digest_later(&file.open(), &cache).unwrap();
+        forge(&file.path, b"xyz");
+        let digested = digest_later(&file.open(), &cache).unwrap();
+        assert_eq!(digested, Digested { digests: digests_of_bytes(b"xyz"), bytes_read: 3 });
+    }
+
+    #[test]
+    fn a_file_is_known_by_every_name_of_it() {
+        let file = Place::with(b"abc");
+        let linked = file.directory.path().join("linked");
+        std::fs::hard_link(&file.path, &linked).unwrap();
+        let cache = DigestCache::default();
+        assert_eq!(digest_later(&file.open(), &cache).unwrap().bytes_read, 3);
+        assert_eq!(digest_later(&File::open(&linked).unwrap(), &cache).unwrap().bytes_read, 0);
+        // A file that replaces it is another one.
+        let open = file.open();
+        std::fs::write(file.directory.path().join("new"), "xyz").unwrap();
+        std::fs::rename(file.directory.path().join("new"), &file.path).unwrap();
+        assert_eq!(digest_later(&file.open(), &cache).unwrap().digests, digests_of_bytes(b"xyz"));
+        // Being replaced is a change of the old one's links: it may be read once more, and is the old one.
+        assert_eq!(digest_later(&open, &cache).unwrap().digests, digests_of_bytes(b"abc"));
+        assert_eq!(digest_later(&open, &cache).unwrap().bytes_read, 0);
+    }
+
+    #[test]
+    fn a_file_that_is_written_meanwhile_is_refused_or_read_again() {
+        let content = several_chunks();
+        let other: Vec<_> = content.iter().map(|byte| !byte).collect();
+        let cache = DigestCache::default();
+        let written = changed_meanwhile(&cache, |path| {
+            let before = std::fs::metadata(path).unwrap().modified().unwrap();
+            while std::fs::metadata(path).unwrap().modified().unwrap() == before {
+                std::fs::write(path, &other).unwrap();
+            }
+        });
+        assert!(matches!(written, Err(DigestError::Changed)), "{written:?}");
+        assert_eq!(cache.remembered(), 0);
+        // With its time set back it passes for renamed; what counts is what the second reading finds.
+        let forged = changed_meanwhile(&cache, |path| forge(path, &other)).unwrap();
+        let bytes_read = 2 * other.len() as u64;
+        assert_eq!(forged, Digested { digests: digests_of_bytes(&other), bytes_read });
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_meanwhile_is_read_again_and_one_that_never_rests_is_refused() {
+        let content = several_chunks();
+        let change = |path: &PathBuf| {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode() ^ 0o100;
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let digested =
+            changed_meanwhile(&DigestCache::default(), |path| until_it_shows(path, || change(path))).unwrap();
+        let bytes_read = 2 * content.len() as u64;
+        assert_eq!(digested, Digested { digests: digests_of_bytes(&content), bytes_read });
+
+        let place = Place::with(&content);
+        let mut chunks = 0;
+        let digested = digests_at(later(), &place.open(), None, &DigestCache::default(), &mut || {
+            chunks += 1;
+            until_it_shows(&place.path, || change(&place.path));
+        });
+        assert!(matches!(digested, Err(DigestError::Changed)), "{digested:?}");
+        assert_eq!(chunks, 4 * ATTEMPTS);
+    }
+
+    #[test]
+    fn the_age_counts_from_before_the_first_read() {
+        let place = Place::with(b"abc");
+        let metadata = std::fs::metadata(&place.path).unwrap();
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::new(metadata.ctime().try_into().unwrap(), metadata.ctime_nsec().try_into().unwrap());
+        let cache = DigestCache::default();
+        let two_seconds = Duration::from_secs(2);
+        let digest = |now| digests_at(now, &place.open(), None, &cache, &mut || {}).unwrap().bytes_read;
+        assert_eq!(digest(changed + two_seconds - Duration::from_nanos(1)), 3);
+        assert_eq!(digest(changed + two_seconds), 3);
+        assert_eq!(digest(changed), 0, "what is kept is good at any time");
+    }
+}

@@ -1,0 +1,228 @@
+//! Verification: the process at the other end of *this* connection is the recorded one, because the kernel says so.
+//!
+//! An identity is public, so an answer proves nothing by itself. [`verify`] asks the kernel instead: who listens there,
+//! who wrote the answer, when that process started, what it runs, and whether it is alive after everything was read. All
+//! under one deadline, and before a byte of the caller's request.
+
+mod checks;
+mod file;
+mod policy;
+mod proof;
+
+pub use policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
+pub use proof::{ImageState, Listener, Proof, Step, StepKind, StepVerdict};
+
+use super::identity::DaemonProcess;
+use super::is_disabled;
+use super::judge::compare;
+use super::probe::{EndpointProbeChallenge, IdentityMismatch, PolicyRule, ProbeError, exchange};
+use crate::sys::ProcessHandle;
+use crate::transport::LocalStream;
+use checks::{
+    boot, judge_writer, namespace, newest, recorded_process, running_image, still_alive, who_listens,
+    writer_evidence,
+};
+use std::time::Instant;
+
+/// A daemon that proved itself.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) proof: Proof,
+    pub(crate) process: ProcessHandle,
+    pub(crate) stream: LocalStream,
+}
+
+/// A daemon that did not, and how far it came.
+#[derive(Debug)]
+pub struct Unverified {
+    /// Why there is no proof.
+    pub error: ProbeError,
+    /// The steps that were taken; the last one is the refused one, unless the error came before the first.
+    pub steps: Vec<Step>,
+}
+
+/// Proves that the daemon `expected` answers at its endpoint, for as long as `deadline` allows.
+///
+/// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) does the same and keeps the connection; this is for
+/// who wants to know how far a verification came.
+///
+/// # Errors
+///
+/// [`Unverified`], with the reason and every step.
+pub fn verify(expected: &DaemonProcess, policy: &Policy, deadline: Instant) -> Result<Proof, Unverified> {
+    verify_connection(expected, policy, deadline).map(|verified| verified.proof)
+}
+
+pub(crate) fn verify_connection(
+    expected: &DaemonProcess,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<Verified, Unverified> {
+    let mut steps = Steps { taken: Vec::new() };
+    match steps.run(expected, policy, deadline) {
+        Ok(verified) => Ok(verified),
+        Err(error) => Err(Unverified { error, steps: steps.taken }),
+    }
+}
+
+/// Verifies a further connection to a daemon whose process is already held.
+///
+/// Where the kernel names the listener, that is one question to it; where it does not, the daemon is asked again.
+pub(crate) fn verify_again(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    proof: &Proof,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<LocalStream, ProbeError> {
+    let mut steps = Steps { taken: Vec::new() };
+    let stream = LocalStream::connect(&expected.ipc_endpoint.path)?;
+    let (listener, _) = steps.listener(&stream, expected, process, policy)?;
+    if listener != Listener::Own || proof.listener != Listener::Own {
+        steps.answer(&stream, expected, process, policy, listener, deadline)?;
+    }
+    steps.alive(process)?;
+    Ok(stream)
+}
+
+struct Steps {
+    taken: Vec<Step>,
+}
+
+impl Steps {
+    fn run(
+        &mut self,
+        expected: &DaemonProcess,
+        policy: &Policy,
+        deadline: Instant,
+    ) -> Result<Verified, ProbeError> {
+        if is_disabled() {
+            return Err(ProbeError::Disabled);
+        }
+        if expected.origin.is_none() && !policy.without_origin {
+            return Err(ProbeError::Policy(PolicyRule::WithoutOrigin));
+        }
+        self.step(StepKind::Boot, boot(expected))?;
+        self.step(StepKind::Namespace, namespace(expected))?;
+        let process = self.process(expected)?;
+        let stream = LocalStream::connect(&expected.ipc_endpoint.path).map_err(ProbeError::from);
+        let stream = self.refuse(StepKind::Connection, stream)?;
+        self.take(
+            StepKind::Connection,
+            StepVerdict::Proven,
+            format!("connected to {}", expected.ipc_endpoint.path),
+        );
+        let (listener, named) = self.listener(&stream, expected, &process, policy)?;
+        let written = self.answer(&stream, expected, &process, policy, listener, deadline)?;
+        // Behind an inherited listener only the writer tells how well the kernel names the daemon.
+        let level = if matches!(listener, Listener::Own) { named } else { written };
+        if level < policy.weakest {
+            let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
+            return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
+        }
+        let image = self.image(expected, &process, policy, deadline)?;
+        self.alive(&process)?;
+        let proof = Proof {
+            steps: std::mem::take(&mut self.taken),
+            level,
+            listener,
+            image,
+            with_origin: expected.origin.is_some(),
+        };
+        Ok(Verified { proof, process, stream })
+    }
+
+    fn process(&mut self, expected: &DaemonProcess) -> Result<ProcessHandle, ProbeError> {
+        let found = recorded_process(expected);
+        let (process, verdict, evidence) = self.refuse(StepKind::Process, found)?;
+        self.take(StepKind::Process, verdict, evidence);
+        Ok(process)
+    }
+
+    /// Who listens at the other end, and how well the kernel names it.
+    fn listener(
+        &mut self,
+        stream: &LocalStream,
+        expected: &DaemonProcess,
+        process: &ProcessHandle,
+        policy: &Policy,
+    ) -> Result<(Listener, ProofLevel), ProbeError> {
+        let found = who_listens(stream, expected, process, policy);
+        let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
+        self.take(StepKind::Listener, verdict, evidence);
+        Ok((listener, level))
+    }
+
+    /// Challenges the peer; the answer must be the recorded identity, and written by the recorded process.
+    fn answer(
+        &mut self,
+        stream: &LocalStream,
+        expected: &DaemonProcess,
+        process: &ProcessHandle,
+        policy: &Policy,
+        listener: Listener,
+        deadline: Instant,
+    ) -> Result<ProofLevel, ProbeError> {
+        let mut level = ProofLevel::Held;
+        let mut wrote = Ok(());
+        let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream);
+        let answered = challenge.and_then(|challenge| {
+            exchange(stream, &challenge, newest(policy), deadline, |writer| {
+                wrote = judge_writer(writer, expected, process).map(|named| level = level.min(named));
+                // The reason is given below, with the step that it belongs to.
+                if wrote.is_ok() { Ok(()) } else { Err(ProbeError::Closed) }
+            })
+        });
+        self.refuse(StepKind::Writer, wrote)?;
+        let identity = self.refuse(StepKind::Answer, answered)?;
+        let checks = compare(expected, &identity);
+        if checks.iter().any(|check| !check.agrees) {
+            return self.refuse(StepKind::Answer, Err(IdentityMismatch { checks }.into()));
+        }
+        let evidence = "the recorded identity, with the challenge of this moment".to_owned();
+        self.take(StepKind::Answer, StepVerdict::Claimed, evidence);
+
+        let (verdict, evidence) =
+            self.refuse(StepKind::Writer, writer_evidence(level, listener, expected))?;
+        self.take(StepKind::Writer, verdict, evidence);
+        Ok(level)
+    }
+
+    fn image(
+        &mut self,
+        expected: &DaemonProcess,
+        process: &ProcessHandle,
+        policy: &Policy,
+        deadline: Instant,
+    ) -> Result<ImageState, ProbeError> {
+        let judged = running_image(expected, process, policy, deadline);
+        let (state, verdict, evidence) = self.refuse(StepKind::Image, judged)?;
+        self.take(StepKind::Image, verdict, evidence);
+        Ok(state)
+    }
+
+    fn alive(&mut self, process: &ProcessHandle) -> Result<(), ProbeError> {
+        let alive =
+            still_alive(process).map(|()| (StepVerdict::Proven, "still alive after all this".to_owned()));
+        self.step(StepKind::Alive, alive)
+    }
+
+    fn step(
+        &mut self,
+        kind: StepKind,
+        result: Result<(StepVerdict, String), ProbeError>,
+    ) -> Result<(), ProbeError> {
+        let (verdict, evidence) = self.refuse(kind, result)?;
+        self.take(kind, verdict, evidence);
+        Ok(())
+    }
+
+    fn take(&mut self, kind: StepKind, verdict: StepVerdict, evidence: String) {
+        self.taken.push(Step { kind, verdict, evidence });
+    }
+
+    /// Notes a step that failed.
+    fn refuse<T>(&mut self, kind: StepKind, result: Result<T, ProbeError>) -> Result<T, ProbeError> {
+        result.inspect_err(|error| self.take(kind, StepVerdict::Refused, error.to_string()))
+    }
+}

@@ -1,0 +1,233 @@
+//! Each question of a verification, and what its answer means. None of them knows what was asked before.
+
+use super::file;
+use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
+use super::proof::{ImageState, Listener, StepVerdict};
+use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, digests_of};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::judge::compare_digests;
+use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
+use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle};
+use crate::transport::LocalStream;
+use std::io;
+use std::time::Instant;
+
+/// What a step is worth, and what people are told of it.
+pub(super) type Verdict = (StepVerdict, String);
+
+pub(super) fn newest(policy: &Policy) -> Newest {
+    if policy.only_credentials { Newest::Avoid } else { Newest::Use }
+}
+
+pub(super) fn boot(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
+    match sys::boot_id() {
+        Ok(current) if current == expected.boot_id => Ok((StepVerdict::Proven, current)),
+        Ok(current) => Err(ProbeError::OtherBoot { recorded: expected.boot_id.clone(), current }),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            Ok((StepVerdict::Unchecked, "this system does not tell".to_owned()))
+        }
+        Err(error) => Err(ProbeError::Stream(error)),
+    }
+}
+
+pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
+    let recorded = expected.origin.as_ref().and_then(|origin| origin.pid_namespace);
+    match (recorded, sys::own_pid_namespace().map_err(ProbeError::Stream)?) {
+        (Some(recorded), Some(own)) if recorded != own => {
+            Err(ProbeError::OtherNamespace { pid: expected.pid })
+        }
+        (Some(_), Some(own)) => Ok((StepVerdict::Proven, format!("{own}, as the caller's"))),
+        _ => Ok((StepVerdict::Unchecked, "not recorded, or this system has none".to_owned())),
+    }
+}
+
+/// The process of the recorded pid, if it is as old as the record says.
+pub(super) fn recorded_process(
+    expected: &DaemonProcess,
+) -> Result<(ProcessHandle, StepVerdict, String), ProbeError> {
+    let pid = expected.pid;
+    let not_inspectable = |source| ProbeError::NotInspectable { pid, source };
+    let process = ProcessHandle::open(pid)
+        .map_err(not_inspectable)?
+        .ok_or(ProbeError::Gone { pid, how: Absence::NoSuchProcess })?;
+    if process.has_exited().map_err(not_inspectable)? {
+        return Err(ProbeError::Gone { pid, how: Absence::Exited });
+    }
+    let Some(origin) = &expected.origin else {
+        let evidence = format!("pid {pid} is alive; the record has no start time");
+        return Ok((process, StepVerdict::Unchecked, evidence));
+    };
+    let found = process.start_time().map_err(not_inspectable)?;
+    if found != origin.start_time {
+        return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
+    }
+    Ok((process, StepVerdict::Proven, format!("pid {pid} is alive and started at {found}, as recorded")))
+}
+
+pub(super) fn who_listens(
+    stream: &LocalStream,
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+) -> Result<(Listener, ProofLevel, StepVerdict, String), ProbeError> {
+    let inherited = match policy.inherited_listener {
+        InheritedListener::Refuse => false,
+        InheritedListener::IfRecorded => {
+            expected.origin.as_ref().is_some_and(|origin| origin.inherited_listener)
+        }
+        InheritedListener::Accept => true,
+    };
+    let not_the_daemon = |by: Option<u32>, impostor: ProbeError| {
+        if !inherited {
+            return Err(impostor);
+        }
+        let who = by.map_or_else(|| "a process that has ended".to_owned(), |pid| format!("process {pid}"));
+        let evidence = format!("{who} made the socket; the writer of the answer is to tell");
+        Ok((Listener::Inherited { by }, ProofLevel::Claimed, StepVerdict::Unchecked, evidence))
+    };
+    match stream.peer(newest(policy)) {
+        Ok(peer) if is_same(&peer.process, process)? => {
+            let level = level(peer.evidence);
+            let user = peer.uid.map_or_else(String::new, |uid| format!(" of user {uid}"));
+            let evidence = format!("process {}{user}, {level}", expected.pid);
+            Ok((Listener::Own, level, StepVerdict::Proven, evidence))
+        }
+        Ok(peer) => not_the_daemon(Some(peer.process.pid()), impostor(PeerRole::Listener, &peer, expected)),
+        Err(PeerError::Gone { pid }) => {
+            still_alive(process)?;
+            not_the_daemon(None, ended_impostor(PeerRole::Listener, pid, expected))
+        }
+        Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
+        Err(PeerError::Unsupported | PeerError::NotNoted) => Ok((
+            Listener::Unknown,
+            ProofLevel::Claimed,
+            StepVerdict::Unchecked,
+            "this system does not name the listener".to_owned(),
+        )),
+        Err(PeerError::Io(error)) => Err(ProbeError::Stream(error)),
+    }
+}
+
+/// Every piece of the answer must be the recorded process's. Gives how well the kernel names it.
+pub(super) fn judge_writer(
+    writer: Writer,
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+) -> Result<ProofLevel, ProbeError> {
+    match writer {
+        Ok(peer) if is_same(&peer.process, process)? => Ok(level(peer.evidence)),
+        Ok(peer) => Err(impostor(PeerRole::Writer, &peer, expected)),
+        Err(PeerError::Gone { pid }) => {
+            still_alive(process)?;
+            Err(ended_impostor(PeerRole::Writer, pid, expected))
+        }
+        Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
+        Err(PeerError::Unsupported | PeerError::NotNoted) => Ok(ProofLevel::Claimed),
+        Err(PeerError::Io(error)) => Err(ProbeError::Stream(error)),
+    }
+}
+
+pub(super) fn writer_evidence(
+    level: ProofLevel,
+    listener: Listener,
+    expected: &DaemonProcess,
+) -> Result<Verdict, ProbeError> {
+    match (level, listener) {
+        (ProofLevel::Claimed, Listener::Inherited { .. }) => {
+            Err(ProbeError::Policy(PolicyRule::InheritedListener))
+        }
+        (ProofLevel::Claimed, _) => {
+            Ok((StepVerdict::Unchecked, "this system does not name the writer".to_owned()))
+        }
+        _ => Ok((StepVerdict::Proven, format!("process {}, {level}", expected.pid))),
+    }
+}
+
+/// Judges the image that runs, opened through the process and never by its path.
+pub(super) fn running_image(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<(ImageState, StepVerdict, String), ProbeError> {
+    let pid = expected.pid;
+    let image = match process.open_image() {
+        Ok(image) => image,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ProbeError::Gone { pid, how: Absence::DuringProbe });
+        }
+        Err(error) if policy.image == ImageCheck::IfReadable => {
+            return Ok((ImageState::Unchecked, StepVerdict::Unchecked, format!("cannot be read: {error}")));
+        }
+        Err(source) => return Err(ProbeError::NotInspectable { pid, source }),
+    };
+    let state = if file::stands_at(&image, &expected.exe_path) {
+        ImageState::AsRecorded
+    } else if policy.replaced_on_disk {
+        ImageState::ReplacedOnDisk
+    } else {
+        return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
+    };
+    let place = match state {
+        ImageState::AsRecorded => "stands at the recorded path",
+        _ => "replaced on disk since it started",
+    };
+    if policy.image == ImageCheck::SameAsCaller {
+        let own = sys::own_image().map_err(ProbeError::Stream)?;
+        return if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {
+            Ok((state, StepVerdict::Proven, format!("the caller's own executable, {place}")))
+        } else {
+            Err(ProbeError::Policy(PolicyRule::NotTheCallersImage))
+        };
+    }
+    let digests =
+        digests_of(&image.file, Some(deadline), DigestCache::of_process()).map_err(|error| match error {
+            DigestError::TimedOut => ProbeError::TimedOut,
+            error => ProbeError::NotInspectable { pid, source: error.into() },
+        })?;
+    let check = compare_digests(&expected.exe_digests, &digests.digests);
+    if !check.agrees {
+        return Err(ProbeError::WrongImage { path: image.path, check });
+    }
+    Ok((state, StepVerdict::Proven, format!("{}, {place}", check.found)))
+}
+
+pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
+    let pid = process.pid();
+    match process.has_exited() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(ProbeError::Gone { pid, how: Absence::DuringProbe }),
+        Err(source) => Err(ProbeError::NotInspectable { pid, source }),
+    }
+}
+
+fn is_same(peer: &ProcessHandle, recorded: &ProcessHandle) -> Result<bool, ProbeError> {
+    peer.is_same_process(recorded)
+        .map_err(|source| ProbeError::NotInspectable { pid: recorded.pid(), source })
+}
+
+/// A process that is not the recorded one. One of another pid namespace may be the daemon under another number, and
+/// that cannot be told here.
+fn impostor(role: PeerRole, peer: &Peer, expected: &DaemonProcess) -> ProbeError {
+    let elsewhere = matches!(
+        (peer.process.pid_namespace(), sys::own_pid_namespace()),
+        (Ok(Some(theirs)), Ok(Some(own))) if theirs != own
+    );
+    if elsewhere {
+        return ProbeError::OtherNamespace { pid: expected.pid };
+    }
+    let image = sys::process_image(&peer.process).ok();
+    ProbeError::Impostor { role, pid: peer.process.pid(), image, expected: expected.pid }
+}
+
+/// A process that has ended and is not the recorded one, which is alive.
+fn ended_impostor(role: PeerRole, pid: u32, expected: &DaemonProcess) -> ProbeError {
+    ProbeError::Impostor { role, pid, image: None, expected: expected.pid }
+}
+
+fn level(evidence: PeerEvidence) -> ProofLevel {
+    match evidence {
+        PeerEvidence::PidFd | PeerEvidence::PipeServer => ProofLevel::Held,
+        PeerEvidence::Credentials | PeerEvidence::AuditToken => ProofLevel::Named,
+    }
+}

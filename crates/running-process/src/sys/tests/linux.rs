@@ -1,0 +1,131 @@
+//! What `/proc` says about a process, whatever happens to its program and its number.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::super::{ProcessHandle, own_image, own_pid_namespace, own_start_time, process_image};
+use super::{handle, idle, idle_copy};
+
+/// The copy is made by another process: a program that is open for writing cannot be run, and a child that another test
+/// is starting might keep it open for a moment.
+fn copy_this_program(to: &Path) {
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+fn only(test: &str) -> [String; 3] {
+    super::only(&format!("linux::{test}"))
+}
+
+#[test]
+fn a_start_time_is_found_whatever_the_program_is_called() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["a) b (c", ") S 1 2 3", "(("] {
+        let copy = directory.path().join(name);
+        copy_this_program(&copy);
+        let mut child = idle_copy(&copy);
+        let process = handle(&child);
+        let pid = child.id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let rest = stat.strip_prefix(&format!("{pid} ({name}) ")).unwrap();
+        let expected: u64 = rest.split(' ').nth(19).unwrap().parse().unwrap();
+        assert_eq!(process.start_time().unwrap(), expected);
+        assert!(expected >= own_start_time().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_pid_namespace_is_the_one_that_the_link_names() {
+    let link = fs::read_link("/proc/self/ns/pid").unwrap();
+    let expected = format!("pid:[{}]", own_pid_namespace().unwrap().unwrap());
+    assert_eq!(link.to_str().unwrap(), expected);
+}
+
+/// In a pid namespace of its own, where nobody else takes the number in between.
+#[test]
+#[ignore = "started by the next test in a pid namespace of its own"]
+fn a_number_given_to_another_process() {
+    let next = |pid: u32| fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string());
+    let mut first = idle();
+    let before = handle(&first);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    if next(first.id()).is_err() {
+        println!("this user may not choose numbers");
+        return;
+    }
+    let mut second = idle();
+    assert_eq!(second.id(), first.id());
+    let after = handle(&second);
+    assert!(!before.is_same_process(&after).unwrap());
+    assert!(!after.is_same_process(&before).unwrap());
+    assert!(!before.is_same_living_process(&after).unwrap());
+    assert!(!after.is_same_living_process(&before).unwrap());
+    assert!(before.start_time().is_err() && after.start_time().is_ok());
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
+#[test]
+fn a_handle_stays_with_its_process_when_the_number_is_given_away() {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args(only("a_number_given_to_another_process"))
+        .output();
+    let Ok(output) = output else { return };
+    let printed = String::from_utf8_lossy(&output.stdout);
+    if printed.is_empty() {
+        println!("no namespaces here: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+/// Replaces and then removes the file of the program that runs it.
+#[test]
+#[ignore = "started by the next test in a copy of this program"]
+fn replaced_while_running() {
+    let Some(path) = std::env::var_os("RUNNING_PROCESS_TEST_COPY").map(PathBuf::from) else {
+        return;
+    };
+    let this = ProcessHandle::open(std::process::id()).unwrap().unwrap();
+    let before = fs::read(&path).unwrap();
+    for replace in [true, false] {
+        if replace {
+            let other = path.with_extension("new");
+            fs::write(&other, "something else").unwrap();
+            fs::rename(&other, &path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(process_image(&this).unwrap(), path);
+        for image in [own_image().unwrap(), this.open_image().unwrap()] {
+            assert_eq!(image.path, path);
+            let mut open = Vec::new();
+            (&image.file).read_to_end(&mut open).unwrap();
+            assert!(open == before);
+        }
+    }
+}
+
+#[test]
+fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = fs::canonicalize(directory.path()).unwrap();
+    for name in ["copy", "copy (deleted)"] {
+        let copy = directory.join(name);
+        copy_this_program(&copy);
+        let output = Command::new(&copy)
+            .args(only("replaced_while_running"))
+            .env("RUNNING_PROCESS_TEST_COPY", &copy)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    }
+}

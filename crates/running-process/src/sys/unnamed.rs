@@ -1,0 +1,23 @@
+//! Unix systems that do not name the writers of what a socket receives.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::{Newest, Peer, PeerError, PeerEvidence};
+
+pub(crate) fn name_writers(_socket: BorrowedFd<'_>, _newest: Newest) -> io::Result<PeerEvidence> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not name the writers of bytes"))
+}
+
+pub(crate) fn recv_named(
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+    flags: RecvFlags,
+    _newest: Newest,
+) -> Result<(usize, Option<Result<Peer, PeerError>>), Errno> {
+    let (_, received) = recv(socket, buf, flags)?;
+    Ok((received, (received > 0).then_some(Err(PeerError::Unsupported))))
+}

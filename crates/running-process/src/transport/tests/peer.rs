@@ -1,0 +1,378 @@
+//! Who is at the other end, and who writes, as the kernel tells it.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::super::LocalStream;
+use super::{in_millis, soon, watched};
+use crate::sys::{Newest, Peer, PeerError, PeerEvidence, ProcessHandle};
+
+const BOTH: [(Newest, PeerEvidence); 2] =
+    [(Newest::Use, PeerEvidence::PidFd), (Newest::Avoid, PeerEvidence::Credentials)];
+
+fn only(test: &str) -> [String; 3] {
+    let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    ["--exact".to_owned(), path, "--ignored".to_owned()]
+}
+
+/// A copy of this program that runs one of the tests below which are ignored, with `input` as its standard input.
+struct Puppet(Child);
+
+impl Puppet {
+    fn start(test: &str, input: impl Into<Stdio>, environment: &[(&str, &Path)]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(only(test)).envs(environment.iter().copied());
+        let child = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self(child)
+    }
+
+    /// Waits until the copy says so.
+    fn ready(mut self) -> Self {
+        self.0.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        self
+    }
+
+    fn handle(&self) -> ProcessHandle {
+        ProcessHandle::open(self.0.id()).unwrap().unwrap()
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn say_ready() {
+    io::stderr().write_all(b"!").unwrap();
+}
+
+fn standard_input() -> OwnedFd {
+    io::stdin().as_fd().try_clone_to_owned().unwrap()
+}
+
+/// Accepts one connection, answers its first byte and stays until it ends.
+fn answer(listener: &UnixListener) {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    stream.write_all(b"answer").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+#[ignore = "a part of other tests"]
+fn puppet_that_listens() {
+    let listener = UnixListener::bind(std::env::var_os("PUPPET_PATH").unwrap()).unwrap();
+    say_ready();
+    answer(&listener);
+}
+
+#[test]
+#[ignore = "a part of other tests"]
+fn puppet_that_inherits_a_listener() {
+    answer(&UnixListener::from(standard_input()));
+}
+
+#[test]
+#[ignore = "a part of other tests"]
+fn puppet_that_writes() {
+    let mut stream = UnixStream::from(standard_input());
+    stream.write_all(b"puppet").unwrap();
+    say_ready();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// What `peer` is, if it is the process that `expected` means.
+fn evidence_of(peer: Result<Peer, PeerError>, expected: &ProcessHandle) -> PeerEvidence {
+    let peer = peer.unwrap();
+    assert_eq!(peer.process.pid(), expected.pid());
+    assert!(peer.process.is_same_process(expected).unwrap());
+    assert_eq!(peer.uid, Some(rustix::process::getuid().as_raw()));
+    peer.evidence
+}
+
+fn this_process() -> ProcessHandle {
+    ProcessHandle::open(std::process::id()).unwrap().unwrap()
+}
+
+/// A connection within this process whose first end names its writers.
+fn named_pair(newest: Newest, evidence: PeerEvidence) -> (LocalStream, UnixStream) {
+    let (reader, writer) = UnixStream::pair().unwrap();
+    let reader = LocalStream::from(reader);
+    assert_eq!(reader.name_writers(newest).unwrap(), evidence);
+    (reader, writer)
+}
+
+fn read_named(stream: &LocalStream, newest: Newest) -> (Vec<u8>, Option<Result<Peer, PeerError>>) {
+    let mut buf = [0; 64];
+    let (received, writer) = stream.read_named_before(&mut buf, Some(soon()), newest).unwrap();
+    (buf[..received].to_vec(), writer)
+}
+
+#[test]
+fn both_ends_of_a_connection_within_this_process_are_this_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
+    let server = LocalStream::from(listener.accept().unwrap().0);
+    for (newest, evidence) in BOTH {
+        for stream in [&client, &server] {
+            assert_eq!(evidence_of(stream.peer(newest), &this_process()), evidence);
+        }
+    }
+}
+
+#[test]
+fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
+    for (newest, evidence) in BOTH {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let mut puppet =
+            Puppet::start("puppet_that_listens", Stdio::null(), &[("PUPPET_PATH", &path)]).ready();
+        let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
+        assert_eq!(evidence_of(client.peer(newest), &puppet.handle()), evidence);
+        assert_eq!(client.name_writers(newest).unwrap(), evidence);
+        client.write_all_before(b"?", Some(soon())).unwrap();
+        let (bytes, writer) = read_named(&client, newest);
+        assert_eq!(bytes, b"answer");
+        assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
+        let pid = puppet.0.id();
+        puppet.0.kill().unwrap();
+        assert!(puppet.handle().wait_exit(Some(soon())).unwrap());
+        // Not yet waited for, and then gone.
+        for _ in 0..2 {
+            assert!(matches!(client.peer(newest), Err(PeerError::Gone { pid: gone }) if gone == pid));
+            puppet.0.wait().unwrap();
+        }
+        assert!(matches!(read_named(&client, newest), (bytes, None) if bytes.is_empty()));
+    }
+}
+
+#[test]
+fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
+    for (newest, evidence) in BOTH {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
+        let puppet = Puppet::start("puppet_that_inherits_a_listener", OwnedFd::from(listener), &[]);
+        assert_eq!(evidence_of(client.peer(newest), &this_process()), evidence);
+        client.name_writers(newest).unwrap();
+        client.write_all_before(b"?", Some(soon())).unwrap();
+        let (bytes, writer) = read_named(&client, newest);
+        assert_eq!(bytes, b"answer");
+        assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
+    }
+}
+
+#[test]
+fn one_read_never_has_bytes_of_two_writers() {
+    for (newest, evidence) in BOTH {
+        let (reader, mut writer) = named_pair(newest, evidence);
+        writer.write_all(b"before ").unwrap();
+        writer.write_all(b"it").unwrap();
+        let puppet =
+            Puppet::start("puppet_that_writes", OwnedFd::from(writer.try_clone().unwrap()), &[]).ready();
+        writer.write_all(b"after").unwrap();
+        for (expected, process) in
+            [("before it", this_process()), ("puppet", puppet.handle()), ("after", this_process())]
+        {
+            let (bytes, writer) = read_named(&reader, newest);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+            assert_eq!(evidence_of(writer.unwrap(), &process), evidence);
+        }
+        // Neither has a read that does not ask.
+        writer.write_all(b"plain").unwrap();
+        assert_eq!(reader.read_before(&mut [0; 64], Some(soon())).unwrap(), 5);
+    }
+}
+
+#[test]
+fn a_writer_that_is_gone_is_not_another_process() {
+    for (newest, evidence) in BOTH {
+        let (reader, writer) = named_pair(newest, evidence);
+        let puppet = Puppet::start("puppet_that_writes", OwnedFd::from(writer), &[]).ready();
+        let process = puppet.handle();
+        drop(puppet);
+        let (bytes, writer) = read_named(&reader, newest);
+        assert_eq!(bytes, b"puppet");
+        match writer.unwrap() {
+            Ok(writer) => {
+                assert_eq!((newest, writer.process.pid()), (Newest::Use, process.pid()));
+                assert!(writer.process.has_exited().unwrap());
+            }
+            Err(error) => assert!(matches!(error, PeerError::Gone { pid } if pid == process.pid())),
+        }
+    }
+}
+
+#[test]
+fn bytes_from_before_writers_are_named_have_no_name() {
+    for (newest, _) in BOTH {
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        let reader = LocalStream::from(reader);
+        writer.write_all(b"early").unwrap();
+        assert!(matches!(read_named(&reader, newest), (_, Some(Err(PeerError::NotNoted)))));
+        writer.write_all(b"early").unwrap();
+        reader.name_writers(newest).unwrap();
+        writer.write_all(b"late").unwrap();
+        assert!(
+            matches!(read_named(&reader, newest), (early, Some(Err(PeerError::NotNoted))) if early == b"early")
+        );
+        assert!(matches!(read_named(&reader, newest), (late, Some(Ok(_))) if late == b"late"));
+    }
+}
+
+#[test]
+fn named_reads_keep_their_deadline_and_see_the_end() {
+    let (reader, mut writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    let mut buf = [0; 8];
+    for millis in [1, 60, 20] {
+        let start = Instant::now();
+        let error = reader.read_named_before(&mut buf, Some(in_millis(millis)), Newest::Use).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed().as_millis() >= u128::from(millis));
+    }
+    assert!(matches!(reader.read_named_before(&mut [], None, Newest::Use), Ok((0, None))));
+    writer.write_all(b"x").unwrap();
+    drop(writer);
+    assert_eq!(read_named(&reader, Newest::Use).0, b"x");
+    assert!(matches!(read_named(&reader, Newest::Use), (end, None) if end.is_empty()));
+}
+
+#[test]
+fn a_stopped_reader_waits_for_a_name_no_longer() {
+    let (reader, _writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    let interrupting = reader.try_clone().unwrap();
+    let reading = std::thread::spawn(move || {
+        reader.read_named_before(&mut [0; 8], None, Newest::Use).map(|(received, _)| received)
+    });
+    interrupting.interrupt_reads();
+    assert_eq!(watched(move || reading.join().unwrap()).unwrap(), 0);
+}
+
+/// Sends `count` descriptors along with a byte.
+fn send_descriptors(writer: &UnixStream, count: usize) {
+    let descriptors = vec![writer.as_fd(); count];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    sendmsg(writer, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+}
+
+/// Descriptors are counted for the whole process, so the test has one of its own: see the next test.
+#[test]
+#[ignore = "started by the next test in a process of its own"]
+fn descriptors_counted() {
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    for (newest, evidence) in BOTH {
+        let (reader, mut writer) = named_pair(newest, evidence);
+        let before = open();
+        for _ in 0..1000 {
+            writer.write_all(b"x").unwrap();
+            assert_eq!(evidence_of(read_named(&reader, newest).1.unwrap(), &this_process()), evidence);
+        }
+        for count in [1, 2, 3, 200] {
+            send_descriptors(&writer, count);
+            let (bytes, named) = read_named(&reader, newest);
+            assert_eq!(bytes, b"x");
+            match named.unwrap() {
+                // There was room enough.
+                Ok(named) => assert_eq!((named.evidence, count <= 2), (PeerEvidence::Credentials, true)),
+                Err(PeerError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::InvalidData),
+                Err(error) => panic!("{error:?}"),
+            }
+            // And nothing is left of it for the next.
+            writer.write_all(b"x").unwrap();
+            assert_eq!(evidence_of(read_named(&reader, newest).1.unwrap(), &this_process()), evidence);
+        }
+        for _ in 0..100 {
+            reader.peer(newest).unwrap();
+            writer.write_all(b"x").unwrap();
+            reader.read_before(&mut [0; 8], Some(soon())).unwrap();
+        }
+        assert_eq!(open(), before);
+    }
+}
+
+#[test]
+fn names_leave_no_descriptor_behind() {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args(only("descriptors_counted")).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+#[test]
+fn received_handles_are_not_inherited() {
+    let (reader, mut writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    writer.write_all(b"x").unwrap();
+    let _writer = read_named(&reader, Newest::Use).1.unwrap().unwrap();
+    let _peer = reader.peer(Newest::Use).unwrap();
+    for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
+        let path = entry.unwrap().path();
+        // Those of other tests come and go.
+        let Ok(information) = fs::read_to_string(path) else { continue };
+        if information.contains("\nNSpid:") {
+            let flags = information.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            assert_ne!(i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC, 0, "{information}");
+        }
+    }
+}
+
+/// Connects to a listener outside of its pid namespace.
+#[test]
+#[ignore = "started by the next test in a pid namespace of its own"]
+fn puppet_in_a_pid_namespace() {
+    let path = std::env::var("PUPPET_PATH").unwrap();
+    for (newest, _) in BOTH {
+        let client = LocalStream::connect(&path).unwrap();
+        assert!(matches!(client.peer(newest), Err(PeerError::OtherNamespace)));
+        client.name_writers(newest).unwrap();
+        client.write_all_before(b"?", Some(soon())).unwrap();
+        assert!(matches!(read_named(&client, newest), (_, Some(Err(PeerError::OtherNamespace)))));
+    }
+}
+
+#[test]
+fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    // With a `/proc` of its own, and with this one, in which the other process has a number.
+    for arguments in [&["--mount-proc"][..], &[]] {
+        let serving = std::thread::spawn({
+            let listener = listener.try_clone().unwrap();
+            move || {
+                for _ in BOTH {
+                    answer(&listener);
+                }
+            }
+        });
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--fork"])
+            .args(arguments)
+            .arg(std::env::current_exe().unwrap())
+            .args(only("puppet_in_a_pid_namespace"))
+            .env("PUPPET_PATH", &path)
+            .output();
+        let printed = output.as_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        if printed.as_ref().is_ok_and(|printed| !printed.is_empty()) {
+            let printed = printed.unwrap();
+            assert!(output.unwrap().status.success() && printed.contains("1 passed"), "{printed}");
+            watched(move || serving.join().unwrap());
+        } else {
+            println!("no namespaces here: {output:?}");
+            return;
+        }
+    }
+}
