@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::ptr;
@@ -15,7 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{OwnImage, wait_ready};
+use super::{ProcessImage, wait_ready};
 
 pub(super) fn boot_id() -> io::Result<String> {
     const SYSTEM: &str = if cfg!(target_os = "macos") { "macos" } else { "freebsd" };
@@ -36,71 +37,23 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(format!("{SYSTEM}-boot-{}-{}", time.tv_sec, time.tv_usec))
 }
 
-pub(super) fn own_image() -> io::Result<OwnImage> {
-    let path = std::env::current_exe()?;
+pub(super) fn own_image() -> io::Result<ProcessImage> {
+    open_image(std::env::current_exe()?)
+}
+
+fn open_image(path: PathBuf) -> io::Result<ProcessImage> {
     let file = File::open(&path)?;
-    Ok(OwnImage { path, file })
+    Ok(ProcessImage { path, file })
 }
 
-#[cfg(target_os = "macos")]
 pub(super) fn own_start_time() -> io::Result<u64> {
-    const SIZE: i32 = size_of::<libc::proc_bsdinfo>() as i32;
-    let mut information = std::mem::MaybeUninit::<libc::proc_bsdinfo>::zeroed();
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: the buffer is exclusively borrowed and `SIZE` bytes long.
-    let filled =
-        unsafe { libc::proc_pidinfo(own, libc::PROC_PIDTBSDINFO, 0, information.as_mut_ptr().cast(), SIZE) };
-    if filled <= 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if filled != SIZE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the information about this process is cut"));
-    }
-    // SAFETY: the call has filled all of it, and it consists of numbers, for which zeros would do as well.
-    let information = unsafe { information.assume_init() };
-    Ok(information.pbi_start_tvsec * 1_000_000 + information.pbi_start_tvusec)
+    start_time_of(rustix::process::getpid())
 }
 
-#[cfg(target_os = "freebsd")]
-pub(super) fn own_start_time() -> io::Result<u64> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, own];
-    let mut information = std::mem::MaybeUninit::<libc::kinfo_proc>::zeroed();
-    let mut size = size_of::<libc::kinfo_proc>();
-    // SAFETY: `name` has the length that is given, the output buffer is exclusively borrowed and `size` bytes long, and
-    // no new value is set.
-    let result = unsafe {
-        libc::sysctl(name.as_ptr(), 4, information.as_mut_ptr().cast(), &raw mut size, ptr::null_mut(), 0)
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it consists of numbers, pointers and arrays of them, for all of which the zeros that the call may have left
-    // are values.
-    let information = unsafe { information.assume_init() };
-    let cut = || io::Error::new(io::ErrorKind::InvalidData, "the information about this process is cut");
-    if size != size_of::<libc::kinfo_proc>() || information.ki_pid != own {
-        return Err(cut());
-    }
-    let seconds = u64::try_from(information.ki_start.tv_sec).map_err(|_| cut())?;
-    let microseconds = u64::try_from(information.ki_start.tv_usec).map_err(|_| cut())?;
-    Ok(seconds * 1_000_000 + microseconds)
-}
-
-// The portable surface has errors here.
+// The portable surface has errors and a namespace here.
 #[allow(clippy::unnecessary_wraps)]
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     Ok(None)
-}
-
-pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
-    if process.has_exited()? {
-        return Err(gone());
-    }
-    let image = image_of(process.number);
-    // Alive after the call: the number meant this process all the time.
-    if process.has_exited()? { Err(gone()) } else { image }
 }
 
 #[cfg(target_os = "macos")]
@@ -144,6 +97,53 @@ fn image_of(pid: Pid) -> io::Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
 
+#[cfg(target_os = "macos")]
+fn start_time_of(pid: Pid) -> io::Result<u64> {
+    let mut found = MaybeUninit::<libc::proc_bsdinfo>::zeroed();
+    let size = libc::c_int::try_from(size_of::<libc::proc_bsdinfo>()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the buffer is exclusively borrowed and `size` bytes long.
+    let length = unsafe {
+        libc::proc_pidinfo(
+            pid.as_raw_nonzero().get(),
+            libc::PROC_PIDTBSDINFO,
+            0,
+            found.as_mut_ptr().cast(),
+            size,
+        )
+    };
+    if length != size {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a C struct of integers, which the kernel has just filled.
+    let found = unsafe { found.assume_init() };
+    Ok(found.pbi_start_tvsec * 1_000_000 + found.pbi_start_tvusec)
+}
+
+#[cfg(target_os = "freebsd")]
+fn start_time_of(pid: Pid) -> io::Result<u64> {
+    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid.as_raw_nonzero().get()];
+    let mut found = MaybeUninit::<libc::kinfo_proc>::zeroed();
+    let mut size = size_of::<libc::kinfo_proc>();
+    // SAFETY: `name` has the length that is given, the output buffer is `found`, exclusively borrowed and `size` bytes
+    // long, and no new value is set.
+    let result = unsafe {
+        libc::sysctl(name.as_ptr(), 4, found.as_mut_ptr().cast(), &raw mut size, ptr::null_mut(), 0)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if size != size_of::<libc::kinfo_proc>() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the kernel knows no such process"));
+    }
+    // SAFETY: a C struct of integers and pointers, which the kernel has just filled.
+    let start = unsafe { found.assume_init() }.ki_start;
+    let (seconds, micros) = (u64::try_from(start.tv_sec), u64::try_from(start.tv_usec));
+    match (seconds, micros) {
+        (Ok(seconds), Ok(micros)) => Ok(seconds * 1_000_000 + micros),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the start time is before 1970")),
+    }
+}
+
 /// A kqueue with one filter, bound to the process when the handle is opened.
 ///
 /// The exit event is never taken out: once the process has exited the queue stays readable, for every thread that
@@ -175,6 +175,49 @@ impl ProcessHandle {
 
     pub(super) fn pid(&self) -> u32 {
         self.number.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// The system can tell only of processes that live.
+    // The portable surface has errors, a receiver and an answer here.
+    #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
+    pub(super) fn known_same(&self, _other: &Self) -> io::Result<Option<bool>> {
+        Ok(None)
+    }
+
+    pub(super) fn image_path(&self) -> io::Result<PathBuf> {
+        self.look(image_of)
+    }
+
+    pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
+        self.look(|number| open_image(image_of(number)?))
+    }
+
+    pub(super) fn start_time(&self) -> io::Result<u64> {
+        self.look(start_time_of)
+    }
+
+    pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
+        self.look(|_| Ok(None))
+    }
+
+    /// What `read` finds under the number that it is given.
+    fn look<T>(&self, read: impl FnOnce(Pid) -> io::Result<T>) -> io::Result<T> {
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
+        if self.has_exited()? {
+            return Err(gone());
+        }
+        let found = read(self.number);
+        // Alive after the reads: the number meant this process all the time.
+        if self.has_exited()? {
+            return Err(gone());
+        }
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the system does not show what was asked about this process",
+            )),
+            found => found,
+        }
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {

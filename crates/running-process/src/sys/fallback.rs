@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::OwnImage;
+use super::ProcessImage;
+#[cfg(unix)]
+use super::{Newest, Peer, PeerError};
 
 fn unsupported<T>(what: &'static str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, what))
@@ -15,24 +17,23 @@ pub(super) fn boot_id() -> io::Result<String> {
     unsupported("this system has no boot id")
 }
 
-pub(super) fn own_image() -> io::Result<OwnImage> {
+pub(super) fn own_image() -> io::Result<ProcessImage> {
     let path = std::env::current_exe()?;
     let file = File::open(&path)?;
-    Ok(OwnImage { path, file })
+    Ok(ProcessImage { path, file })
 }
 
 pub(super) fn own_start_time() -> io::Result<u64> {
-    unsupported("this system does not tell when a process was started")
+    unsupported("this system does not tell when a process started")
 }
 
-// The portable surface has errors here.
-#[allow(clippy::unnecessary_wraps)]
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    match *process {}
+#[cfg(unix)]
+pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _newest: Newest) -> Result<Peer, PeerError> {
+    Err(PeerError::Unsupported)
 }
 
 /// No value of this type exists: opening one fails.
@@ -45,6 +46,26 @@ impl ProcessHandle {
     }
 
     pub(super) fn pid(&self) -> u32 {
+        match *self {}
+    }
+
+    pub(super) fn known_same(&self, _other: &Self) -> io::Result<Option<bool>> {
+        match *self {}
+    }
+
+    pub(super) fn image_path(&self) -> io::Result<PathBuf> {
+        match *self {}
+    }
+
+    pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
+        match *self {}
+    }
+
+    pub(super) fn start_time(&self) -> io::Result<u64> {
+        match *self {}
+    }
+
+    pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
         match *self {}
     }
 

@@ -31,6 +31,8 @@ mod imp;
 #[path = "fallback.rs"]
 mod imp;
 
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+mod bsd_peer;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
 mod peer;
@@ -47,6 +49,13 @@ pub(crate) mod windows_security;
 #[cfg(windows)]
 pub(crate) mod windows_wait;
 
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+pub(crate) use bsd_peer::peer_of;
+#[cfg(all(
+    unix,
+    not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
+))]
+pub(crate) use imp::peer_of;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{name_writers, peer_of, recv_named};
 // TEMPORARY: nobody asks yet.
@@ -55,10 +64,7 @@ pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub(crate) use {
-    imp::peer_of,
-    unnamed::{name_writers, recv_named},
-};
+pub(crate) use unnamed::{name_writers, recv_named};
 
 /// An identifier of the current boot of this machine, in the form that the published peers use.
 ///

@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use std::ptr;
 use std::time::Instant;
 
-use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, FILETIME};
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, FILETIME, HANDLE};
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetProcessId, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS, PROCESS_NAME_WIN32,
     PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, QueryFullProcessImageNameW,
     TerminateProcess,
 };
 
-use super::OwnImage;
+use super::ProcessImage;
 use super::windows_wait::wait_any;
 
 /// Where every process finds `KUSER_SHARED_DATA`, and in it the member `BootId` (`ntddk.h`).
@@ -35,58 +35,37 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(format!("windows-boot-{counter}"))
 }
 
-pub(super) fn own_image() -> io::Result<OwnImage> {
-    let path = std::env::current_exe()?;
+pub(super) fn own_image() -> io::Result<ProcessImage> {
+    open_image(std::env::current_exe()?)
+}
+
+fn open_image(path: PathBuf) -> io::Result<ProcessImage> {
     let file = File::open(&path)?;
-    Ok(OwnImage { path, file })
+    Ok(ProcessImage { path, file })
 }
 
 pub(super) fn own_start_time() -> io::Result<u64> {
-    let never = FILETIME { dwLowDateTime: 0, dwHighDateTime: 0 };
-    let [mut created, mut exited, mut kernel, mut user] = [never; 4];
-    // SAFETY: the handle means this process and needs no closing; the outputs are exclusively borrowed.
-    let done = unsafe {
-        GetProcessTimes(
-            GetCurrentProcess(),
-            &raw mut created,
-            &raw mut exited,
-            &raw mut kernel,
-            &raw mut user,
-        )
-    };
-    if done == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
+    // SAFETY: the call takes nothing. What it returns means this process, is never invalid and need not be closed.
+    start_time_of(unsafe { GetCurrentProcess() })
 }
 
-// The portable surface has errors here.
+// The portable surface has errors and a namespace here.
 #[allow(clippy::unnecessary_wraps)]
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-pub(super) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    let mut path = vec![0u16; LONGEST_PATH as usize];
-    let mut length = LONGEST_PATH;
-    // SAFETY: the handle is open, and the buffer is exclusively borrowed and `length` units long.
+/// When the process of an open handle started.
+fn start_time_of(process: HANDLE) -> io::Result<u64> {
+    let [mut created, mut exited, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: a handle that is not open gives an error; the four places are exclusively borrowed.
     let done = unsafe {
-        QueryFullProcessImageNameW(
-            process.handle.as_raw_handle(),
-            PROCESS_NAME_WIN32,
-            path.as_mut_ptr(),
-            &raw mut length,
-        )
+        GetProcessTimes(process, &raw mut created, &raw mut exited, &raw mut kernel, &raw mut user)
     };
-    let error = io::Error::last_os_error();
-    if process.has_exited()? {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
-    }
     if done == 0 {
-        return Err(error);
+        return Err(io::Error::last_os_error());
     }
-    path.truncate(length as usize);
-    Ok(PathBuf::from(std::ffi::OsString::from_wide(&path)))
+    Ok(u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
 }
 
 /// While the handle is open the system does not give the id to another process.
@@ -118,6 +97,57 @@ impl ProcessHandle {
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// While both handles are open their ids cannot have been given to others.
+    // The portable surface has errors and other answers here.
+    #[allow(clippy::unnecessary_wraps)]
+    pub(super) fn known_same(&self, other: &Self) -> io::Result<Option<bool>> {
+        Ok(Some(self.pid == other.pid))
+    }
+
+    pub(super) fn image_path(&self) -> io::Result<PathBuf> {
+        self.look(|process| {
+            let mut path = vec![0u16; LONGEST_PATH as usize];
+            let mut length = LONGEST_PATH;
+            // SAFETY: the handle is open, and the buffer is exclusively borrowed and `length` units long.
+            let done = unsafe {
+                QueryFullProcessImageNameW(process, PROCESS_NAME_WIN32, path.as_mut_ptr(), &raw mut length)
+            };
+            if done == 0 {
+                return Err(io::Error::last_os_error());
+            }
+            path.truncate(length as usize);
+            Ok(PathBuf::from(std::ffi::OsString::from_wide(&path)))
+        })
+    }
+
+    pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
+        let path = self.image_path()?;
+        self.look(|_| open_image(path))
+    }
+
+    pub(super) fn start_time(&self) -> io::Result<u64> {
+        self.look(start_time_of)
+    }
+
+    pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
+        self.look(|_| Ok(None))
+    }
+
+    /// What `read` finds with the handle, which the system answers for processes that have exited as well.
+    fn look<T>(&self, read: impl FnOnce(HANDLE) -> io::Result<T>) -> io::Result<T> {
+        let found = read(self.handle.as_raw_handle());
+        if self.has_exited()? {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
+        }
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "nothing stands where the system says that the image of this process is",
+            )),
+            found => found,
+        }
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {

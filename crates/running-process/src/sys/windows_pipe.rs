@@ -17,12 +17,14 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
-    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, PeekNamedPipe,
+    ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeServerProcessId, PIPE_READMODE_BYTE,
+    PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, PeekNamedPipe,
 };
 
+use super::peer::hold;
 use super::windows_security::CurrentUserOnly;
 use super::windows_wait::{Event, wait_any};
+use super::{Peer, PeerError, PeerEvidence};
 
 /// Size hint for a pipe's buffers in bytes, each way.
 const PIPE_BUFFER_BYTES: u32 = 64 * 1024;
@@ -66,6 +68,20 @@ pub(crate) fn open(path: &PipePath) -> io::Result<OwnedHandle> {
         )
     };
     own(handle)
+}
+
+/// The process that made this instance of the pipe.
+pub(crate) fn server(pipe: BorrowedHandle<'_>) -> Result<Peer, PeerError> {
+    let ask = || {
+        let mut pid = 0;
+        // SAFETY: the handle is open and `pid` is writable.
+        match unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &raw mut pid) } {
+            0 => Err(PeerError::Io(io::Error::last_os_error())),
+            _ => Ok(pid),
+        }
+    };
+    let (process, _) = hold(ask, |pid| *pid)?;
+    Ok(Peer { process, evidence: PeerEvidence::PipeServer, uid: None })
 }
 
 /// Reads into the start of `buf`, which is not empty. `event` serves this operation alone.

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};
+use crate::sys::{Newest, PeerError, PeerEvidence, ProcessHandle};
 
 /// Longer than anything here takes, shorter than anyone's patience.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -349,4 +350,82 @@ fn names_that_cannot_be_are_refused_before_anything_is_made() {
         panic!("a name of 4096 characters fits");
     };
     assert!((100..300).contains(&max));
+}
+
+/// How this system names the process that listens.
+fn strongest() -> PeerEvidence {
+    if cfg!(windows) {
+        PeerEvidence::PipeServer
+    } else if cfg!(target_os = "macos") {
+        PeerEvidence::AuditToken
+    } else if cfg!(target_os = "linux") && linux() >= (6, 5) {
+        PeerEvidence::PidFd
+    } else {
+        PeerEvidence::Credentials
+    }
+}
+
+/// The version of the running kernel.
+fn linux() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|sign: char| !sign.is_ascii_digit()).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+#[test]
+fn the_peer_is_the_process_that_listens() {
+    let (client, _server) = pair();
+    let peer = client.peer(Newest::Use).unwrap();
+    assert_eq!((peer.process.pid(), peer.evidence), (std::process::id(), strongest()));
+    assert!(!peer.process.has_exited().unwrap());
+}
+
+#[test]
+#[ignore = "a part of the next test"]
+fn serve_until_the_client_leaves() {
+    let listener = LocalListener::bind(&std::env::var("PUPPET_PATH").unwrap()).unwrap();
+    io::stderr().write_all(b"!").unwrap();
+    let stream = listener.accept(&StopSignal::new().unwrap()).unwrap().unwrap();
+    assert_eq!(stream.read_before(&mut [0], Some(soon())).unwrap(), 0);
+}
+
+#[test]
+fn the_peer_in_another_process_is_named_until_it_exits() {
+    use std::process::{Command, Stdio};
+
+    let name = Name::new();
+    let test = concat!(module_path!(), "::serve_until_the_client_leaves").split_once("::").unwrap().1;
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored"]).env("PUPPET_PATH", &name.name);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let client = LocalStream::connect(&name.name).unwrap();
+    let peer = client.peer(Newest::Use).unwrap();
+    let process = ProcessHandle::open(child.id()).unwrap().unwrap();
+    assert!(peer.process.is_same_process(&process).unwrap());
+    assert_eq!(peer.process.start_time().unwrap(), process.start_time().unwrap());
+    assert_eq!(peer.evidence, strongest());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = client.peer(Newest::Use).unwrap_err();
+    // Or, on these systems, that the connection has ended.
+    let ended = cfg!(any(windows, target_os = "macos")) && matches!(error, PeerError::Io(_));
+    assert!(matches!(error, PeerError::Gone { .. }) || ended, "{error:?}");
+}
+
+#[test]
+fn a_system_that_does_not_name_writers_says_so() {
+    let (client, server) = pair();
+    let named = client.name_writers(Newest::Use);
+    server.write_all_before(b"x", Some(soon())).unwrap();
+    let (received, writer) = client.read_named_before(&mut [0; 8], Some(soon()), Newest::Use).unwrap();
+    assert_eq!(received, 1);
+    match (named, writer.unwrap()) {
+        (Ok(evidence), Ok(writer)) => {
+            assert_eq!((writer.evidence, writer.process.pid()), (evidence, std::process::id()));
+        }
+        (Err(error), Err(PeerError::Unsupported)) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+        answers => panic!("{answers:?}"),
+    }
 }

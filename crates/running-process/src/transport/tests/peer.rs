@@ -11,11 +11,13 @@ use std::time::Instant;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::super::LocalStream;
-use super::{in_millis, soon, watched};
+use super::{in_millis, soon, strongest, watched};
 use crate::sys::{Newest, Peer, PeerError, PeerEvidence, ProcessHandle};
 
-const BOTH: [(Newest, PeerEvidence); 2] =
-    [(Newest::Use, PeerEvidence::PidFd), (Newest::Avoid, PeerEvidence::Credentials)];
+/// Both ways, and how writers and listeners are named.
+fn both() -> [(Newest, PeerEvidence); 2] {
+    [(Newest::Use, strongest()), (Newest::Avoid, PeerEvidence::Credentials)]
+}
 
 fn only(test: &str) -> [String; 3] {
     let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
@@ -124,7 +126,7 @@ fn both_ends_of_a_connection_within_this_process_are_this_process() {
     let listener = UnixListener::bind(&path).unwrap();
     let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
     let server = LocalStream::from(listener.accept().unwrap().0);
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         for stream in [&client, &server] {
             assert_eq!(evidence_of(stream.peer(newest), &this_process()), evidence);
         }
@@ -133,7 +135,7 @@ fn both_ends_of_a_connection_within_this_process_are_this_process() {
 
 #[test]
 fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let mut puppet =
@@ -159,7 +161,7 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
 
 #[test]
 fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
@@ -176,7 +178,7 @@ fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
 
 #[test]
 fn one_read_never_has_bytes_of_two_writers() {
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         let (reader, mut writer) = named_pair(newest, evidence);
         writer.write_all(b"before ").unwrap();
         writer.write_all(b"it").unwrap();
@@ -198,7 +200,7 @@ fn one_read_never_has_bytes_of_two_writers() {
 
 #[test]
 fn a_writer_that_is_gone_is_not_another_process() {
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         let (reader, writer) = named_pair(newest, evidence);
         let puppet = Puppet::start("puppet_that_writes", OwnedFd::from(writer), &[]).ready();
         let process = puppet.handle();
@@ -217,7 +219,7 @@ fn a_writer_that_is_gone_is_not_another_process() {
 
 #[test]
 fn bytes_from_before_writers_are_named_have_no_name() {
-    for (newest, _) in BOTH {
+    for (newest, _) in both() {
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let reader = LocalStream::from(reader);
         writer.write_all(b"early").unwrap();
@@ -234,7 +236,7 @@ fn bytes_from_before_writers_are_named_have_no_name() {
 
 #[test]
 fn named_reads_keep_their_deadline_and_see_the_end() {
-    let (reader, mut writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    let (reader, mut writer) = named_pair(Newest::Use, strongest());
     let mut buf = [0; 8];
     for millis in [1, 60, 20] {
         let start = Instant::now();
@@ -251,7 +253,7 @@ fn named_reads_keep_their_deadline_and_see_the_end() {
 
 #[test]
 fn a_stopped_reader_waits_for_a_name_no_longer() {
-    let (reader, _writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    let (reader, _writer) = named_pair(Newest::Use, strongest());
     let interrupting = reader.try_clone().unwrap();
     let reading = std::thread::spawn(move || {
         reader.read_named_before(&mut [0; 8], None, Newest::Use).map(|(received, _)| received)
@@ -274,7 +276,7 @@ fn send_descriptors(writer: &UnixStream, count: usize) {
 #[ignore = "started by the next test in a process of its own"]
 fn descriptors_counted() {
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
-    for (newest, evidence) in BOTH {
+    for (newest, evidence) in both() {
         let (reader, mut writer) = named_pair(newest, evidence);
         let before = open();
         for _ in 0..1000 {
@@ -314,7 +316,7 @@ fn names_leave_no_descriptor_behind() {
 
 #[test]
 fn received_handles_are_not_inherited() {
-    let (reader, mut writer) = named_pair(Newest::Use, PeerEvidence::PidFd);
+    let (reader, mut writer) = named_pair(Newest::Use, strongest());
     writer.write_all(b"x").unwrap();
     let _writer = read_named(&reader, Newest::Use).1.unwrap().unwrap();
     let _peer = reader.peer(Newest::Use).unwrap();
@@ -334,7 +336,7 @@ fn received_handles_are_not_inherited() {
 #[ignore = "started by the next test in a pid namespace of its own"]
 fn puppet_in_a_pid_namespace() {
     let path = std::env::var("PUPPET_PATH").unwrap();
-    for (newest, _) in BOTH {
+    for (newest, _) in both() {
         let client = LocalStream::connect(&path).unwrap();
         assert!(matches!(client.peer(newest), Err(PeerError::OtherNamespace)));
         client.name_writers(newest).unwrap();
@@ -353,7 +355,7 @@ fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
         let serving = std::thread::spawn({
             let listener = listener.try_clone().unwrap();
             move || {
-                for _ in BOTH {
+                for _ in both() {
                     answer(&listener);
                 }
             }

@@ -16,6 +16,7 @@ use super::super::timed_out;
 use super::{is, name};
 use crate::sys::windows_pipe::{self, Transfer};
 use crate::sys::windows_wait::Event;
+use crate::sys::{Newest, Peer, PeerError, PeerEvidence};
 
 /// A connected local byte stream: a named pipe, or a Unix-domain socket on Unix.
 ///
@@ -161,6 +162,46 @@ impl LocalStream {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The process that made this pipe. Of either end it is the server, also when another process inherited the pipe.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux and FreeBSD name the process that called `listen`, macOS the one that last used the other end.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] says why the process cannot be named.
+    pub(crate) fn peer(&self, _newest: Newest) -> Result<Peer, PeerError> {
+        windows_pipe::server(self.0.pipe.as_handle())
+    }
+
+    /// On Linux: from now on the system notes who writes what arrives on this connection.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Unsupported`] on Windows.
+    // The portable shape has a receiver here.
+    #[allow(dead_code, clippy::unused_self)] // TEMPORARY: dead_code
+    pub(crate) fn name_writers(&self, _newest: Newest) -> io::Result<PeerEvidence> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "Windows does not name the writers of bytes"))
+    }
+
+    /// Reads like [`read_before`](Self::read_before), and says that the writer of the bytes, if there are any, is not
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_before`](Self::read_before).
+    pub(crate) fn read_named_before(
+        &self,
+        buf: &mut [u8],
+        deadline: Option<Instant>,
+        _newest: Newest,
+    ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
+        let received = self.read_before(buf, deadline)?;
+        Ok((received, (received > 0).then_some(Err(PeerError::Unsupported))))
     }
 
     /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and

@@ -1,0 +1,91 @@
+//! macOS and FreeBSD: who is at the other end of a Unix-domain socket.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+#[cfg(target_os = "macos")]
+use super::ProcessHandle;
+use super::peer::hold;
+use super::{Newest, Peer, PeerError, PeerEvidence};
+
+/// The process at the other end of `socket`.
+///
+/// On FreeBSD that is the one that called `listen`, or `connect` if `socket` was accepted. On macOS it is the one that
+/// last used the other end; the token carries the version of its number, so the second look of `hold` finds out a number
+/// that was given to another process.
+pub(crate) fn peer_of(socket: BorrowedFd<'_>, _newest: Newest) -> Result<Peer, PeerError> {
+    let ask = || named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)));
+    let (process, name) = hold(ask, |name| name.pid)?;
+    Ok(Peer { process, evidence: EVIDENCE, uid: Some(name.uid) })
+}
+
+/// There is no token of a process that is gone, but still its number.
+#[cfg(target_os = "macos")]
+fn gone(socket: BorrowedFd<'_>) -> Option<PeerError> {
+    // SAFETY: the value of this option is the number of a process, an integer.
+    let pid = unsafe { socket_option::<u32>(socket, libc::LOCAL_PEERPID) }.ok()?;
+    matches!(ProcessHandle::open(pid), Ok(None)).then_some(PeerError::Gone { pid })
+}
+
+#[cfg(target_os = "freebsd")]
+fn gone(_socket: BorrowedFd<'_>) -> Option<PeerError> {
+    None
+}
+
+#[cfg(target_os = "macos")]
+const EVIDENCE: PeerEvidence = PeerEvidence::AuditToken;
+#[cfg(target_os = "freebsd")]
+const EVIDENCE: PeerEvidence = PeerEvidence::Credentials;
+
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    pid: u32,
+    uid: u32,
+    /// Tells processes apart that had the same number, where the system counts them.
+    version: u32,
+}
+
+#[cfg(target_os = "macos")]
+fn named(socket: BorrowedFd<'_>) -> io::Result<Name> {
+    // `audit_token_t` in `mach/message.h` is eight integers; `audit_token_to_pid(3)` and its kin say what they are.
+    // SAFETY: the value of this option is such a token.
+    let token = unsafe { socket_option::<[u32; 8]>(socket, libc::LOCAL_PEERTOKEN) }?;
+    Ok(Name { pid: token[5], uid: token[1], version: token[7] })
+}
+
+#[cfg(target_os = "freebsd")]
+fn named(socket: BorrowedFd<'_>) -> io::Result<Name> {
+    // SAFETY: the value of this option is an `xucred`, a C struct of integers.
+    let found = unsafe { socket_option::<libc::xucred>(socket, libc::LOCAL_PEERCRED) }?;
+    // SAFETY: the kernel has filled the union through this field since FreeBSD 13, and before it left zeros there; every
+    // bit pattern is a number.
+    let pid = unsafe { found.cr_pid__c_anonymous_union.cr_pid };
+    if found.cr_version != libc::XUCRED_VERSION || pid <= 0 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the credentials of the peer have no number"));
+    }
+    Ok(Name { pid: pid.cast_unsigned(), uid: found.cr_uid, version: 0 })
+}
+
+/// # Safety
+///
+/// The value of the option `name` of the level `SOL_LOCAL` is a `T`, for which every bit pattern is valid.
+unsafe fn socket_option<T>(socket: BorrowedFd<'_>, name: c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut size = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: `value` is exclusively borrowed and `size` bytes long, and both live longer than the call.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_LOCAL, name, value.as_mut_ptr().cast(), &raw mut size)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if usize::try_from(size) != Ok(size_of::<T>()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the option has another size"));
+    }
+    // SAFETY: the kernel has filled it, and the caller vouches for every bit pattern.
+    Ok(unsafe { value.assume_init() })
+}
