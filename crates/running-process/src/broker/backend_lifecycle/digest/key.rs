@@ -108,6 +108,7 @@ impl FileKey {
     /// Whether the key is worth keeping, at the time `now` before the file was read.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         /// Between the epochs of Windows and Unix.
+        #[allow(clippy::duration_suboptimal_units, reason = "the number is known in seconds")]
         const TO_UNIX_EPOCH: Duration = Duration::from_secs(11_644_473_600);
         // In 100 nanoseconds since 1601.
         let latest = Duration::from_nanos_u128(u128::from(self.written.max(self.changed)) * 100);

@@ -1,5 +1,7 @@
 //! What is digested, what is refused, and what is not read twice. Real files; the time is given.
 
+#![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
+
 use super::*;
 use std::path::PathBuf;
 use std::time::Duration;
