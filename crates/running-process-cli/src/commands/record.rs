@@ -18,7 +18,10 @@ pub(super) fn read(path: &Path) -> Result<DaemonProcess, Failure> {
 fn unreadable(path: &Path, error: io::Error) -> Failure {
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(IdentityFileError::NotARegularFile) => "name the file itself, not a link to it or a directory",
-        Some(IdentityFileError::ForeignOwner { .. }) => {
+        Some(IdentityFileError::DirectoryWritableByOthers { .. }) => {
+            "if you trust what is in it now: chmod 700 the directory"
+        }
+        Some(IdentityFileError::ForeignOwner { .. } | IdentityFileError::ForeignDirectory { .. }) => {
             "whoever owns the file chooses whom you talk to: run as that user, or restart the daemon as yours"
         }
         Some(IdentityFileError::WritableByOthers { .. }) => {

@@ -332,6 +332,39 @@ mod unix {
     }
 
     #[test]
+    fn a_directory_in_which_others_can_replace_the_file_is_refused() {
+        let (directory, path) = place();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        for mode in [0o770, 0o707, 0o777] {
+            std::fs::set_permissions(&directory, PermissionsExt::from_mode(mode)).unwrap();
+            let (kind, error) = refused(&path);
+            assert_eq!(kind, io::ErrorKind::PermissionDenied);
+            assert!(
+                matches!(error, IdentityFileError::DirectoryWritableByOthers { mode: got } if got == mode),
+                "{error:?}"
+            );
+        }
+        // As in /tmp, only who owns a file there replaces it.
+        for mode in [0o1777, 0o755, 0o711] {
+            std::fs::set_permissions(&directory, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(daemon()), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused() {
+        const NOBODY: u32 = 65534;
+        let (directory, path) = place();
+        write_daemon_identity_file(&path, &daemon()).unwrap();
+        if let Err(error) = std::os::unix::fs::chown(&directory, Some(NOBODY), None) {
+            eprintln!("skipped: only root can give a directory away ({error})");
+            return;
+        }
+        let (_, error) = refused(&path);
+        assert!(matches!(error, IdentityFileError::ForeignDirectory { owner: NOBODY }), "{error:?}");
+    }
+
+    #[test]
     fn a_file_of_another_user_is_refused() {
         const NOBODY: u32 = 65534;
         let (_directory, path) = place();

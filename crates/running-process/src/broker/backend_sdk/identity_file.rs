@@ -2,7 +2,7 @@
 //!
 //! The file is the [`DaemonProcess`] as JSON, which every generation of published peers reads. Whoever can write it
 //! decides which process a client talks to, so a reader takes it only from its own user (or root), from a regular file
-//! that nobody else can write, and in bounded size.
+//! that nobody else can write, in a directory in which nobody else can replace it, and in bounded size.
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use std::fs::File;
@@ -32,6 +32,18 @@ pub enum IdentityFileError {
         /// The permission bits.
         mode: u32,
     },
+    /// Neither this user nor root owns the directory of the file.
+    #[error("in a directory of user {owner}, not of this user or root")]
+    ForeignDirectory {
+        /// The user id of the owner.
+        owner: u32,
+    },
+    /// Users other than the owner can put another file in the place of this one.
+    #[error("in a directory of mode {mode:03o}, which lets other users replace it; make it 700")]
+    DirectoryWritableByOthers {
+        /// The permission bits.
+        mode: u32,
+    },
     /// The file is larger than an identity can be.
     #[error("larger than {MAX_IDENTITY_FILE_BYTES} bytes")]
     TooLarge,
@@ -43,9 +55,10 @@ pub enum IdentityFileError {
 impl From<IdentityFileError> for io::Error {
     fn from(error: IdentityFileError) -> Self {
         let kind = match error {
-            IdentityFileError::ForeignOwner { .. } | IdentityFileError::WritableByOthers { .. } => {
-                io::ErrorKind::PermissionDenied
-            }
+            IdentityFileError::ForeignOwner { .. }
+            | IdentityFileError::WritableByOthers { .. }
+            | IdentityFileError::ForeignDirectory { .. }
+            | IdentityFileError::DirectoryWritableByOthers { .. } => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
@@ -119,19 +132,45 @@ pub fn try_remove_daemon_identity_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens whatever stands at `path` itself; never waits for the writer of a FIFO.
+/// Opens whatever stands at `path` itself, in a directory in which nobody else can put another file in its place; never
+/// waits for the writer of a FIFO.
 #[cfg(unix)]
 fn open_without_following(path: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::io::Errno;
+    // To look at, not to list: whoever may pass through the directory may read a file in it.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    const LOOK: OFlags = OFlags::PATH;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    const LOOK: OFlags = OFlags::RDONLY;
+
+    let Some(name) = path.file_name() else { return Err(IdentityFileError::NotARegularFile.into()) };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = openat(CWD, parent, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    check_directory(&rustix::fs::fstat(&directory)?)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    match openat(&directory, name, flags, Mode::empty()) {
         Ok(file) => Ok(File::from(file)),
         // What a symbolic link gives (FreeBSD: EMLINK), and a socket.
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::MLINK | rustix::io::Errno::NXIO) => {
-            Err(IdentityFileError::NotARegularFile.into())
-        }
+        Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => Err(IdentityFileError::NotARegularFile.into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// In a directory with the sticky bit, such as `/tmp`, only its owner replaces a file.
+#[cfg(unix)]
+fn check_directory(directory: &rustix::fs::Stat) -> Result<(), IdentityFileError> {
+    const STICKY: u32 = 0o1000;
+    let owner = directory.st_uid;
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(IdentityFileError::ForeignDirectory { owner });
+    }
+    #[allow(clippy::useless_conversion, reason = "the type differs between systems")]
+    let mode = u32::from(directory.st_mode) & 0o7777;
+    if mode & 0o022 != 0 && mode & STICKY == 0 {
+        return Err(IdentityFileError::DirectoryWritableByOthers { mode });
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
