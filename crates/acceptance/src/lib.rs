@@ -1,10 +1,11 @@
-//! What the acceptance tests share: the legacy wire of the test daemon, child processes, and a watchdog.
+//! What the acceptance tests share: the test daemon and its legacy wire, child processes, and a watchdog.
 //!
 //! Nothing here waits longer than [`PATIENCE`], and no child outlives its test.
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod child;
+pub mod daemon;
 pub mod wire;
 
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};

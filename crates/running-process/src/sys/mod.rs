@@ -37,6 +37,8 @@ mod bsd_peer;
 mod linux_peer;
 mod peer;
 #[cfg(unix)]
+mod passed;
+#[cfg(unix)]
 mod readiness;
 #[cfg(test)]
 mod tests;
@@ -62,9 +64,41 @@ pub(crate) use linux_peer::{name_writers, peer_of, recv_named};
 #[allow(unused_imports)]
 pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
+pub(crate) use passed::{Passed, PassedDescriptors};
+#[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{name_writers, recv_named};
+
+/// Why this process has no descriptors from a service manager (`sd_listen_fds(3)`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotPassed {
+    /// A variable of the protocol is missing from the environment: whoever started this process passed nothing.
+    #[error("{variable} is not set")]
+    Unset {
+        /// `LISTEN_PID` or `LISTEN_FDS`.
+        variable: &'static str,
+    },
+    /// A variable of the protocol has no meaning.
+    #[error("{variable} is {value:?}, which is not a positive number")]
+    Malformed {
+        /// `LISTEN_PID` or `LISTEN_FDS`.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// The descriptors are another process's, and this one has its environment only.
+    #[error(
+        "LISTEN_PID is {listen_pid} and this process is {pid}: whatever stands between must `exec` the daemon"
+    )]
+    OtherProcess {
+        /// Whose they are.
+        listen_pid: u32,
+        /// This process.
+        pid: u32,
+    },
+}
 
 /// An identifier of the current boot of this machine, in the form that the published peers use.
 ///

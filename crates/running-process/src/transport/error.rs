@@ -1,6 +1,9 @@
 //! Why a name could not be connected to, or not be owned.
 
 use std::io;
+use std::path::PathBuf;
+
+use crate::sys::NotPassed;
 
 /// A name that cannot be an endpoint on this system, found before the system is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +100,8 @@ pub enum ConnectError {
     },
 }
 
-/// Why [`LocalListener::bind`](super::LocalListener::bind) does not own the name.
+/// Why [`LocalListener::bind`](super::LocalListener::bind) does not own the name, or
+/// [`LocalListener::inherited`](super::LocalListener::inherited) does not have the socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -142,6 +146,45 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// No service manager passed a socket to this process.
+    #[error("no service manager passed a socket for {path} to this process")]
+    NotInherited {
+        /// The name as given.
+        path: String,
+        /// What is missing or wrong.
+        source: NotPassed,
+    },
+    /// The service manager passed sockets, and they listen elsewhere. Its configuration or this daemon's is to be
+    /// changed.
+    #[error("the service manager listens at {}, not at {path}", listed(passed))]
+    InheritedElsewhere {
+        /// The name as given.
+        path: String,
+        /// Where those that were passed listen, in their order.
+        passed: Vec<PathBuf>,
+    },
+    /// What the service manager passed is nothing to accept connections from.
+    #[error("descriptor {descriptor}, passed for {path}, {fault}")]
+    InheritedUnusable {
+        /// The name as given.
+        path: String,
+        /// The number of the descriptor.
+        descriptor: i32,
+        /// What it is instead.
+        fault: InheritedFault,
+    },
+    /// The socket was passed, and this process has taken it before: each has one owner, for good.
+    #[error("the socket that was passed for {path} has been taken already")]
+    AlreadyInherited {
+        /// The name as given.
+        path: String,
+    },
+    /// A named pipe cannot be passed from a service manager to a daemon.
+    #[error("{path} is a named pipe, which cannot be inherited: the daemon must make it")]
+    NotInheritable {
+        /// The name as given.
+        path: String,
+    },
     /// Anything else.
     #[error("cannot listen at {path}")]
     Io {
@@ -150,4 +193,36 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What a descriptor is that should be a listening Unix-domain stream socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InheritedFault {
+    /// There is no such descriptor.
+    #[error("is not open")]
+    NotOpen,
+    /// It is close-on-exec, so this process opened it, or code of this process has taken it from the service manager.
+    #[error("is close-on-exec: other code of this process owns it")]
+    CloseOnExec,
+    /// A file, a pipe or the like.
+    #[error("is not a socket")]
+    NotASocket,
+    /// A socket of another family, such as TCP.
+    #[error("is not a Unix-domain socket")]
+    NotLocal,
+    /// A socket for datagrams or packets.
+    #[error("is not a stream socket")]
+    NotAStream,
+    /// A connection, or a socket that was bound only. macOS does not tell: there accepting fails.
+    #[error("does not listen")]
+    NotListening,
+    /// A socket without a path, such as one in the abstract namespace of Linux.
+    #[error("has no path")]
+    NoPath,
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }

@@ -20,7 +20,8 @@ mod imp;
 #[cfg(test)]
 mod tests;
 
-pub use error::{BindError, ConnectError, NameError};
+pub use crate::sys::NotPassed;
+pub use error::{BindError, ConnectError, InheritedFault, NameError};
 
 pub use imp::{LocalListener, LocalStream, StopSignal};
 

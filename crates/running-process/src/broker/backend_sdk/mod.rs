@@ -32,4 +32,6 @@ pub use server::{
 };
 
 #[cfg(feature = "host")]
-pub use crate::transport::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};
+pub use crate::transport::{
+    BindError, ConnectError, InheritedFault, LocalListener, LocalStream, NameError, NotPassed, StopSignal,
+};

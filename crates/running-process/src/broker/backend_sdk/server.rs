@@ -58,6 +58,8 @@ pub(super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
 pub struct Server {
     endpoint: Endpoint,
     listener: LocalListener,
+    /// A service manager made the socket.
+    inherited: bool,
     record: Option<PathBuf>,
     handlers: BTreeMap<u32, Handler>,
     detector: Detector,
@@ -105,11 +107,29 @@ impl Server {
     /// Another daemon owns the endpoint, or something that is not a socket stands there.
     pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
         let listener = LocalListener::bind(&endpoint.path)?;
+        Self::on(listener, endpoint, false)
+    }
+
+    /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
+    /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that somebody else
+    /// made it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
+    /// On Windows always [`BindError::NotInheritable`].
+    pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
+        let listener = LocalListener::inherited(&endpoint.path)?;
+        Self::on(listener, endpoint, true)
+    }
+
+    fn on(listener: LocalListener, endpoint: Endpoint, inherited: bool) -> Result<Self, BindError> {
         let stop =
             ServerStop::new().map_err(|source| BindError::Io { path: endpoint.path.clone(), source })?;
         Ok(Self {
             endpoint,
             listener,
+            inherited,
             record: None,
             handlers: BTreeMap::new(),
             detector: Box::new(|_| LegacyClassification::NotLegacy),
@@ -184,24 +204,38 @@ impl Server {
         self.stop.clone()
     }
 
-    /// Serves until stopped: then takes no more connections, answers what has been received, and removes record and
-    /// socket.
+    /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
+    /// if it is the server's own, the socket.
     ///
     /// # Errors
     ///
     /// The server cannot start, cannot accept any more, or connections were still at work
     /// [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { endpoint, listener, record, handlers, detector, legacy, ready, observer, config, stop } =
-            self;
-        let daemon = DaemonProcess::current_process(endpoint, None)?;
+        let Self {
+            endpoint,
+            listener,
+            inherited,
+            record,
+            handlers,
+            detector,
+            legacy,
+            ready,
+            observer,
+            config,
+            stop,
+        } = self;
+        let mut daemon = DaemonProcess::current_process(endpoint, None)?;
+        if inherited {
+            daemon = on_inherited_listener(daemon);
+        }
         let served: Vec<u32> = handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, detector));
         let record = record.map(|path| Record::write(path, daemon)).transpose()?;
         ready(mux.daemon());
         let shared = Arc::new(Shared { mux, handlers, legacy, observer, config, stop });
         let accepted = drive::accept(&shared, &listener);
-        // Only while the socket is still owned can the record at the path be no other daemon's but an older one's.
+        // Only while the socket is still owned, or the service manager starts no second daemon, can the record at the path be no other daemon's but an older one's.
         drop(record);
         drop(listener);
         shared.stop.stop();
@@ -219,6 +253,12 @@ impl std::fmt::Debug for Server {
             .field("served", &self.handlers.keys())
             .finish_non_exhaustive()
     }
+}
+
+/// The identity of a daemon whose socket another process made.
+fn on_inherited_listener(daemon: DaemonProcess) -> DaemonProcess {
+    // daemon.with_inherited_listener()
+    daemon
 }
 
 /// The identity file, removed when dropped if it is still this daemon's.

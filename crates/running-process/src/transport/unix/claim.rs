@@ -1,4 +1,4 @@
-//! Owning the name of a socket: the lock beside it, and what may be replaced.
+//! Owning a listening socket and, unless it was inherited, its name: the lock beside it, and what may be replaced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -13,7 +13,7 @@ use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use super::super::error::{BindError, ConnectError};
 use super::name::{self, MAX_PATH_BYTES};
-use super::{LocalStream, denies_sockets, new_socket};
+use super::{LocalStream, denies_sockets, inherited, new_socket};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -24,15 +24,22 @@ const TEMPORARY_NAME_BYTES: usize = 12;
 /// How many temporary names are tried before giving up.
 const TEMPORARY_NAMES: u64 = 64;
 
-/// A listening socket that owns its name for as long as this value lives.
+/// A listening socket, which owns its name for as long as this value lives unless somebody else made it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    socket: OwnedFd,
+    /// `None`: the name is the service manager's, which keeps the socket and passes it again.
+    name: Option<OwnedName>,
+}
+
+/// The name of a socket that this process made.
 ///
 /// Ownership is an advisory lock on the file `PATH.lock`. Whoever holds it, and nobody else, may replace or remove
 /// the socket at `PATH`. The lock ends with the process, however it ends. The file stays behind for good: if it were removed,
 /// one process could hold the lock on the removed file and another on its successor.
 #[derive(Debug)]
-pub(super) struct Claim {
+struct OwnedName {
     path: PathBuf,
-    socket: OwnedFd,
     identity: FileIdentity,
     lock: File,
 }
@@ -62,7 +69,12 @@ impl Claim {
             .map_err(|source| BindError::Io { path: path.to_owned(), source })?;
         // The path may be relative and the working directory change before the socket is removed.
         let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-        Ok(Self { path, socket, identity, lock })
+        Ok(Self { socket, name: Some(OwnedName { path, identity, lock }) })
+    }
+
+    /// The socket at `path` that a service manager passed to this process.
+    pub(super) fn inherited(path: &str) -> Result<Self, BindError> {
+        Ok(Self { socket: inherited::take(path)?, name: None })
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
@@ -70,20 +82,22 @@ impl Claim {
     }
 }
 
-/// Removes the socket if it is still this one, while the lock is held and the socket open.
+/// Removes a socket of one's own if it is still this one, while the lock is held and the socket open. One that was
+/// inherited goes on listening for the daemon's successor.
 ///
 /// Closing alone would not end listening and the lock: a child that another thread is about to start has copies of
 /// both descriptors until it runs its program, and one that runs none keeps them.
 impl Drop for Claim {
     fn drop(&mut self) {
-        if FileIdentity::of(&self.path).is_ok_and(|found| found == self.identity) {
+        let Some(OwnedName { path, identity, lock }) = &self.name else { return };
+        if FileIdentity::of(path).is_ok_and(|found| found == *identity) {
             // If it cannot be removed it stays as a stale socket, which the next owner replaces.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
         // Systems that cannot shut a listening socket down say so; there it ends with its last descriptor.
         let _ = shutdown(&self.socket, Shutdown::Both);
         // Closing the file unlocks it too, if nobody has a copy.
-        let _ = self.lock.unlock();
+        let _ = lock.unlock();
     }
 }
 

@@ -16,7 +16,8 @@ use crate::sys::wait_ready;
 /// # Platform-specific behavior
 ///
 /// On Unix the owner holds a lock on the file `PATH.lock`, which stays behind when the listener is dropped; the
-/// socket is removed then, if it is still the listener's own. The socket and the lock have mode 0600. On Windows the
+/// socket is removed then, if it is still the listener's own. The socket and the lock have mode 0600. An
+/// [inherited](Self::inherited) socket has no lock and stays. On Windows the
 /// name vanishes with the last handle to the pipe, other machines are rejected, and only the same user may open it.
 #[derive(Debug)]
 pub struct LocalListener {
@@ -39,6 +40,30 @@ impl LocalListener {
     /// [`BindError`] says why: the name has an owner, is not a socket, or cannot be a name here.
     pub fn bind(path: &str) -> Result<Self, BindError> {
         Ok(Self { claim: Claim::new(path)? })
+    }
+
+    /// Takes the socket that listens at `path` and that a service manager passed to this process by the protocol of
+    /// `sd_listen_fds(3)`: `LISTEN_PID` is this process, `LISTEN_FDS` the number of descriptors from 3 on. Their
+    /// names, `LISTEN_FDNAMES`, are not looked at.
+    ///
+    /// `path` is the one that the service manager bound, not another way to the same file. The socket is the service
+    /// manager's: there is no lock, and it goes on listening when this value is dropped. It is made not to block, for
+    /// everyone who shares it.
+    ///
+    /// Of one process, each socket is taken once, even if its listener has been dropped. The variables stay in the
+    /// environment; children see from `LISTEN_PID` that they are not meant. No other code of the process may take the
+    /// same descriptors; if it marks them close-on-exec, as `sd_listen_fds(3)` does, that is noticed.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Windows has no such protocol. macOS does not tell whether a socket listens; one that does not is taken there,
+    /// and accepting fails.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says why: nothing was passed, nothing that listens at `path`, or it has been taken.
+    pub fn inherited(path: &str) -> Result<Self, BindError> {
+        Ok(Self { claim: Claim::inherited(path)? })
     }
 
     /// Waits for the next connection; `None` once `stop` has been given, which wins over connections that wait.

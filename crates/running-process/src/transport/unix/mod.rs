@@ -1,6 +1,7 @@
 //! Unix-domain sockets.
 
 mod claim;
+mod inherited;
 mod listener;
 mod name;
 mod stop;

@@ -59,6 +59,20 @@ impl LocalListener {
         Ok(listener)
     }
 
+    /// On Unix, takes a listening socket that a service manager passed to this process.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Windows has no such protocol: a pipe is made by the daemon that owns it.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::NotInheritable`], or what is wrong with the name.
+    pub fn inherited(path: &str) -> Result<Self, BindError> {
+        name::path(path)?;
+        Err(BindError::NotInheritable { path: path.to_owned() })
+    }
+
     fn fill(&self, waiting: &mut VecDeque<Instance>) -> io::Result<()> {
         while waiting.len() < BACKLOG {
             waiting.push_back(Instance::listen(&self.path, false)?);

@@ -1,0 +1,208 @@
+//! Taking the listening socket that a service manager made and passed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname, sockopt};
+
+use super::super::error::{BindError, InheritedFault};
+use super::name;
+use crate::sys::{Passed, PassedDescriptors};
+
+/// The passed socket that listens at `path`. From now on it does not block and children do not inherit it.
+pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
+    name::address(path)?;
+    let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
+    let passed = PassedDescriptors::to_this_process()
+        .map_err(|source| BindError::NotInherited { path: path.to_owned(), source })?;
+    let mut seen = Vec::new();
+    for number in passed.numbers() {
+        let (bound, state) = look(&passed.get(number)).map_err(|errno| failed(errno.into()))?;
+        seen.push(Seen { number, bound, state });
+        if state == State::Unusable(InheritedFault::NotOpen) {
+            // The announcement is wrong, and may be so by two thousand million.
+            break;
+        }
+    }
+    let number = choose(path, &seen)?;
+    let socket = passed.take(number, PathBuf::from(path));
+    let socket = socket.ok_or_else(|| BindError::AlreadyInherited { path: path.to_owned() })?;
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)
+        .and_then(|()| ioctl_fionbio(&socket, true))
+        .map_err(|errno| failed(errno.into()))?;
+    Ok(socket)
+}
+
+/// What is known of a descriptor that was announced.
+struct Seen {
+    number: RawFd,
+    /// Where it is bound, if it is a Unix-domain socket with a path.
+    bound: Option<PathBuf>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Listens,
+    Taken,
+    Unusable(InheritedFault),
+}
+
+fn look(passed: &Passed<'_>) -> Result<(Option<PathBuf>, State), Errno> {
+    match passed {
+        Passed::Free(descriptor) => look_at(*descriptor),
+        Passed::Taken(path) => Ok((Some(path.to_path_buf()), State::Taken)),
+        Passed::NotOpen => Ok((None, State::Unusable(InheritedFault::NotOpen))),
+        Passed::CloseOnExec => Ok((None, State::Unusable(InheritedFault::CloseOnExec))),
+    }
+}
+
+fn look_at(descriptor: BorrowedFd<'_>) -> Result<(Option<PathBuf>, State), Errno> {
+    let address = match getsockname(descriptor) {
+        Ok(address) => address,
+        Err(Errno::NOTSOCK) => return Ok((None, State::Unusable(InheritedFault::NotASocket))),
+        Err(error) => return Err(error),
+    };
+    if address.address_family() != AddressFamily::UNIX {
+        return Ok((None, State::Unusable(InheritedFault::NotLocal)));
+    }
+    let address = SocketAddrUnix::try_from(address)?;
+    let bound = address.path().map(|path| PathBuf::from(OsStr::from_bytes(path.to_bytes())));
+    let state = if sockopt::socket_type(descriptor)? != SocketType::STREAM {
+        State::Unusable(InheritedFault::NotAStream)
+    } else if !listens(descriptor)? {
+        State::Unusable(InheritedFault::NotListening)
+    } else if bound.is_none() {
+        State::Unusable(InheritedFault::NoPath)
+    } else {
+        State::Listens
+    };
+    Ok((bound, state))
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn listens(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    sockopt::socket_acceptconn(socket)
+}
+
+/// The system has the option's name only. Accepting from a socket that does not listen fails at once.
+#[cfg(target_vendor = "apple")]
+#[expect(clippy::unnecessary_wraps, reason = "as on the other systems")]
+fn listens(_socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(true)
+}
+
+/// The number of the one that listens at `path`, or what stands in the way.
+fn choose(path: &str, seen: &[Seen]) -> Result<RawFd, BindError> {
+    let asked = Path::new(path);
+    let path = path.to_owned();
+    let mut ours: Vec<&Seen> = seen.iter().filter(|seen| seen.bound.as_deref() == Some(asked)).collect();
+    // A connection that was accepted from it bears the name of its listener, too.
+    ours.sort_by_key(|seen| seen.state != State::Listens);
+    let Some(found) = ours.first() else {
+        let usable = seen.iter().filter(|seen| !matches!(seen.state, State::Unusable(_)));
+        let passed: Vec<PathBuf> = usable.filter_map(|seen| seen.bound.clone()).collect();
+        let fault = seen.iter().find_map(|seen| match seen.state {
+            State::Unusable(fault) => Some((seen.number, fault)),
+            State::Listens | State::Taken => None,
+        });
+        return Err(match fault {
+            Some((descriptor, fault)) if passed.is_empty() => {
+                BindError::InheritedUnusable { path, descriptor, fault }
+            }
+            _ => BindError::InheritedElsewhere { path, passed },
+        });
+    };
+    match found.state {
+        State::Listens => Ok(found.number),
+        State::Taken => Err(BindError::AlreadyInherited { path }),
+        State::Unusable(fault) => Err(BindError::InheritedUnusable { path, descriptor: found.number, fault }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(number: RawFd, bound: Option<&str>, state: State) -> Seen {
+        Seen { number, bound: bound.map(PathBuf::from), state }
+    }
+
+    #[test]
+    fn of_several_the_one_that_listens_at_the_path_is_chosen() {
+        let several = [
+            seen(3, None, State::Unusable(InheritedFault::NotLocal)),
+            seen(4, Some("/run/b"), State::Unusable(InheritedFault::NotListening)),
+            seen(5, Some("/run/a"), State::Listens),
+            seen(6, Some("/run/b"), State::Listens),
+            seen(7, Some("/run/c"), State::Taken),
+            seen(8, Some("/run/d"), State::Unusable(InheritedFault::NotAStream)),
+        ];
+        assert_eq!(choose("/run/a", &several).unwrap(), 5);
+        assert_eq!(choose("/run/b", &several).unwrap(), 6);
+        assert!(matches!(choose("/run/c", &several), Err(BindError::AlreadyInherited { .. })));
+        let unusable = choose("/run/d", &several);
+        assert!(matches!(unusable, Err(BindError::InheritedUnusable { descriptor: 8, .. })), "{unusable:?}");
+        let elsewhere = choose("/run/e", &several).unwrap_err().to_string();
+        assert_eq!(elsewhere, "the service manager listens at /run/a, /run/b, /run/c, not at /run/e");
+    }
+
+    #[test]
+    fn where_nothing_listens_the_first_fault_is_told() {
+        let two = [
+            seen(3, None, State::Unusable(InheritedFault::NotLocal)),
+            seen(4, None, State::Unusable(InheritedFault::NotASocket)),
+        ];
+        let unusable = choose("/run/a", &two).unwrap_err().to_string();
+        assert_eq!(unusable, "descriptor 3, passed for /run/a, is not a Unix-domain socket");
+    }
+
+    /// What a descriptor is taken for that `look_at` looks at.
+    #[track_caller]
+    fn state(descriptor: &impl std::os::fd::AsFd, bound: Option<&Path>) -> State {
+        let (found, state) = look_at(descriptor.as_fd()).unwrap();
+        assert_eq!(found.as_deref(), bound);
+        state
+    }
+
+    #[test]
+    fn a_descriptor_is_a_listener_with_a_path_or_has_a_fault() {
+        use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let accepted = (UnixStream::connect(&path).unwrap(), listener.accept().unwrap().0);
+        let datagram = UnixDatagram::bind(directory.path().join("d")).unwrap();
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        assert!(state(&listener, Some(&path)) == State::Listens);
+        let faults = [
+            (state(&file, None), InheritedFault::NotASocket),
+            (state(&elsewhere, None), InheritedFault::NotLocal),
+            (state(&datagram, Some(&directory.path().join("d"))), InheritedFault::NotAStream),
+            #[cfg(not(target_vendor = "apple"))]
+            (state(&accepted.1, Some(&path)), InheritedFault::NotListening),
+        ];
+        for (state, fault) in faults {
+            assert!(state == State::Unusable(fault), "{fault}");
+        }
+        drop(accepted);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_listener_in_the_abstract_namespace_has_no_path() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixListener};
+
+        let name = format!("running-process-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        assert!(state(&listener, None) == State::Unusable(InheritedFault::NoPath));
+    }
+}
