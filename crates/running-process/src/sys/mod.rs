@@ -35,9 +35,9 @@ mod imp;
 mod bsd_peer;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
-mod peer;
 #[cfg(unix)]
 mod passed;
+mod peer;
 #[cfg(unix)]
 mod readiness;
 #[cfg(test)]
@@ -61,10 +61,10 @@ pub(crate) use imp::peer_of;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{name_writers, peer_of, recv_named};
 // TEMPORARY: nobody asks yet.
-#[allow(unused_imports)]
-pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
+#[allow(unused_imports)]
+pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[cfg(unix)]
+mod connecting;
 mod frame_client;
 mod identity_file;
 mod legacy;

@@ -227,7 +227,7 @@ impl Server {
         } = self;
         let mut daemon = DaemonProcess::current_process(endpoint, None)?;
         if inherited {
-            daemon = on_inherited_listener(daemon);
+            daemon = daemon.with_inherited_listener();
         }
         let served: Vec<u32> = handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, detector));
@@ -253,12 +253,6 @@ impl std::fmt::Debug for Server {
             .field("served", &self.handlers.keys())
             .finish_non_exhaustive()
     }
-}
-
-/// The identity of a daemon whose socket another process made.
-fn on_inherited_listener(daemon: DaemonProcess) -> DaemonProcess {
-    // daemon.with_inherited_listener()
-    daemon
 }
 
 /// The identity file, removed when dropped if it is still this daemon's.

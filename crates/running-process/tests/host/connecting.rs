@@ -1,0 +1,87 @@
+//! Reaching a daemon at all.
+
+use crate::support::{Place, in_child_process, watched};
+use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
+use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
+use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_lifecycle::probe::ProbeError;
+use running_process::broker::backend_sdk::{ConnectError, FrameClient, FrameClientError, NameError};
+use running_process::broker::protocol::Endpoint;
+use std::os::unix::net::UnixListener;
+
+fn connect_error(endpoint: &Endpoint) -> ConnectError {
+    match FrameClient::connect(endpoint) {
+        Err(FrameClientError::Connect(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn connecting_says_what_is_wrong_with_the_endpoint() {
+    let place = Place::new();
+    let path = &place.endpoint.path;
+    assert!(matches!(connect_error(&place.endpoint), ConnectError::NotFound { .. }));
+
+    std::fs::write(path, "not a socket").unwrap();
+    assert!(matches!(connect_error(&place.endpoint), ConnectError::NotASocket { .. }));
+    std::fs::remove_file(path).unwrap();
+
+    drop(UnixListener::bind(path).unwrap());
+    assert!(matches!(connect_error(&place.endpoint), ConnectError::Refused { .. }));
+
+    let long = Endpoint::unix_socket("test", format!("/{}", "x".repeat(200))).unwrap();
+    assert!(matches!(connect_error(&long), ConnectError::Name(NameError::TooLong { length: 201, .. })));
+}
+
+/// The other systems say that such a connection was refused.
+#[cfg(target_os = "linux")]
+#[test]
+fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let place = Place::new();
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&place.endpoint.path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    let endpoint = place.endpoint.clone();
+    let (waiting, error) = watched(move || {
+        let mut waiting = Vec::new();
+        loop {
+            match FrameClient::connect(&endpoint) {
+                Ok(client) => waiting.push(client),
+                Err(error) => break (waiting, error),
+            }
+            assert!(waiting.len() < 16, "the backlog never fills");
+        }
+    });
+    assert!(!waiting.is_empty());
+    assert!(matches!(error, FrameClientError::Connect(ConnectError::BacklogFull { .. })), "{error:?}");
+}
+
+#[test]
+fn the_environment_can_switch_frames_and_probes_off() {
+    in_child_process("connecting::disabled_by_the_environment", |command| {
+        command.env(DISABLE_VARIABLE, "1");
+    });
+    in_child_process("connecting::not_disabled_by_the_environment", |command| {
+        command.env(DISABLE_VARIABLE, "0");
+    });
+}
+
+#[test]
+#[ignore = "needs an environment of its own"]
+fn disabled_by_the_environment() {
+    let place = Place::new();
+    let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
+    assert!(matches!(FrameClient::connect(&place.endpoint), Err(FrameClientError::Disabled)));
+    let daemon = DaemonProcess::current_process(place.endpoint.clone(), None).unwrap();
+    let probed = BackendHandle::probe_with_service("test", "1", &place.endpoint, &daemon);
+    assert!(matches!(probed, Err(BackendHandleError::Probe(ProbeError::Disabled))));
+}
+
+#[test]
+#[ignore = "needs an environment of its own"]
+fn not_disabled_by_the_environment() {
+    let place = Place::new();
+    let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
+    assert!(FrameClient::connect(&place.endpoint).is_ok());
+}
