@@ -114,8 +114,13 @@ impl Steps {
         );
         let (listener, named) = self.listener(&stream, expected, &process, policy)?;
         let written = self.answer(&stream, expected, &process, policy, listener, deadline)?;
-        // Behind an inherited listener only the writer tells how well the kernel names the daemon.
-        let level = if matches!(listener, Listener::Own) { named } else { written };
+        let level = match listener {
+            // Behind an inherited listener only the writer tells how well the kernel names the daemon.
+            Listener::Inherited { .. } | Listener::Unknown => written,
+            // A system that names no writers has said all that it can.
+            Listener::Own if written == ProofLevel::Claimed => named,
+            Listener::Own => named.min(written),
+        };
         if level < policy.weakest {
             let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
             return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));

@@ -98,13 +98,16 @@ pub(super) fn who_listens(
             not_the_daemon(None, ended_impostor(PeerRole::Listener, pid, expected))
         }
         Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
-        Err(PeerError::Unsupported | PeerError::NotNoted) => Ok((
+        Err(PeerError::Unsupported) => Ok((
             Listener::Unknown,
             ProofLevel::Claimed,
             StepVerdict::Unchecked,
             "this system does not name the listener".to_owned(),
         )),
         Err(PeerError::Io(error)) => Err(ProbeError::Stream(error)),
+        Err(error @ PeerError::NotNoted) => {
+            Err(ProbeError::Stream(io::Error::new(io::ErrorKind::InvalidData, error)))
+        }
     }
 }
 
@@ -122,7 +125,11 @@ pub(super) fn judge_writer(
             Err(ended_impostor(PeerRole::Writer, pid, expected))
         }
         Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
-        Err(PeerError::Unsupported | PeerError::NotNoted) => Ok(ProofLevel::Claimed),
+        Err(PeerError::Unsupported) => Ok(ProofLevel::Claimed),
+        // Nothing that was written before the kernel was asked to note its writer can answer the challenge.
+        Err(error @ PeerError::NotNoted) => {
+            Err(ProbeError::Stream(io::Error::new(io::ErrorKind::InvalidData, error)))
+        }
         Err(PeerError::Io(error)) => Err(ProbeError::Stream(error)),
     }
 }
