@@ -17,7 +17,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// What it claims: *the process at the other end of the connection is the recorded process, it runs the image that was
 /// recorded, it was alive after everything was read, and it is this connection that you now use.* The kernel says so, not
 /// the answer; [`proof`](Self::proof) has each step with its evidence, and tells where a platform or a record could prove
-/// less. Root, and code that runs inside the daemon or as the same user with ptrace, are outside the claim.
+/// less. Root, and code that runs inside the daemon or as the same user with ptrace or `LD_PRELOAD`, are outside the claim.
 #[derive(Debug)]
 pub struct BackendHandle {
     /// The name that the caller gave to the service.
@@ -36,7 +36,7 @@ pub struct BackendHandle {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendHandleError {
-    /// The daemon could not be probed or is another one.
+    /// The daemon did not prove itself.
     #[error("daemon is not usable")]
     Probe(#[from] ProbeError),
     /// The operating system refused to signal the process or to wait for it.
@@ -141,7 +141,10 @@ impl BackendHandle {
 
     /// Another connection to the daemon, verified as well: where the kernel names who listens, that is one question to it
     /// and the daemon is not asked. Nothing has been said on it but, at most, a probe, so that either wire of the daemon
-    /// may follow.
+    /// may follow. It takes at most [`DEFAULT_PROBE_TIMEOUT`].
+    ///
+    /// Who listens is not who accepts: a process to which the daemon left its listening socket may answer there. Who does
+    /// not accept that calls [`verify`](Self::verify) again, which also judges the writer of the answer and the image.
     ///
     /// # Errors
     ///
@@ -152,6 +155,11 @@ impl BackendHandle {
     }
 
     /// The connection that was verified.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Linux the kernel goes on noting who writes on it (`SO_PASSCRED`, and `SO_PASSPIDFD` from 6.5): whoever takes the
+    /// descriptor and receives control messages finds those notes among them.
     #[must_use]
     pub fn into_stream(self) -> LocalStream {
         self.stream

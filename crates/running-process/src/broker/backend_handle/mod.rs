@@ -1,4 +1,4 @@
-//! A probed connection to a live daemon.
+//! A verified connection to a live daemon.
 
 #[cfg(feature = "host")]
 mod handle;

@@ -26,7 +26,7 @@ pub type ExeDigest = [u8; EXE_DIGEST_BYTES];
 
 /// Which process a daemon is: paths and fixed-size digests.
 ///
-/// Everything in it is public data that any process can repeat; what makes it a proof is who repeats it.
+/// Everything in it is public data that any process can repeat. A proof is what the kernel says of the process that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "host", serde(try_from = "json::IdentityDocument", into = "json::IdentityDocument"))]

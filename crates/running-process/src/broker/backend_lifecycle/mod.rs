@@ -1,4 +1,4 @@
-//! Which process a daemon is: its identity, the probe that asks for it, and what the operating system says.
+//! Which process a daemon is: its identity, the probe that asks for it, and the proof that the operating system gives.
 
 #[cfg(feature = "host")]
 pub(crate) mod digest;

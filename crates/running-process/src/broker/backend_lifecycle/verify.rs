@@ -44,7 +44,7 @@ pub struct Unverified {
 /// Proves that the daemon `expected` answers at its endpoint, for as long as `deadline` allows.
 ///
 /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) does the same and keeps the connection; this is for
-/// who wants to know how far a verification came.
+/// who wants to know how far a verification came, and tells nothing of any later connection.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub(crate) fn verify_connection(
 
 /// Verifies a further connection to a daemon whose process is already held.
 ///
-/// Where the kernel names the listener, that is one question to it; where it does not, the daemon is asked again.
+/// Where the kernel names the daemon as the listener, that is one question to it; otherwise the daemon is asked again.
 pub(crate) fn verify_again(
     expected: &DaemonProcess,
     process: &ProcessHandle,

@@ -75,7 +75,7 @@ pub enum FrameClientError {
 
 impl FrameClient {
     /// Connects to `endpoint`, whoever answers there. [`BackendHandle`](crate::broker::backend_handle::BackendHandle)
-    /// gives a client of a daemon that was probed.
+    /// gives a client of a daemon that proved itself.
     ///
     /// # Errors
     ///

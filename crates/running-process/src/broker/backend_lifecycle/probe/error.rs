@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a daemon could not be probed, or is not the one that was expected. Nothing of the caller's was sent.
+/// Why a daemon did not prove itself. Nothing of the caller's was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {

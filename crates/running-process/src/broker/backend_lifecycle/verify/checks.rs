@@ -150,7 +150,8 @@ pub(super) fn writer_evidence(
     }
 }
 
-/// Judges the image that runs, opened through the process and never by its path.
+/// Judges the image that runs: on Linux opened through the process, elsewhere by the path that the system names; never by
+/// the path in the record.
 pub(super) fn running_image(
     expected: &DaemonProcess,
     process: &ProcessHandle,

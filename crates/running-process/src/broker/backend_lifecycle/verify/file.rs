@@ -13,7 +13,7 @@ pub(super) fn stands_at(image: &ProcessImage, path: &Path) -> bool {
     (standing.dev(), standing.ino()) == (running.dev(), running.ino())
 }
 
-/// Whether the image is what stands at `path` now: the system opens an image by its path, and keeps it from being replaced.
+/// Whether the image is what stands at `path` now: the image was opened by its path, so it is if that is the same.
 #[cfg(not(unix))]
 pub(super) fn stands_at(image: &ProcessImage, path: &Path) -> bool {
     image.path == path

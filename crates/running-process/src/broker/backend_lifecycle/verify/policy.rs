@@ -7,7 +7,8 @@ pub enum ProofLevel {
     Claimed,
     /// By a number that was looked up twice (Linux before 6.5, FreeBSD), or by a number and its version (macOS).
     Named,
-    /// By a handle to the process itself (Linux from 6.5, Windows).
+    /// By a handle to the process itself (Linux from 6.5), or by a number that is kept from being used again while the
+    /// process is held (Windows).
     Held,
 }
 
@@ -28,8 +29,8 @@ pub enum InheritedListener {
     Refuse,
     /// If the record says so. The kernel must then name the recorded process as the one that wrote the answer.
     IfRecorded,
-    /// Whatever the record says, under the same condition: for daemons of published peers behind a service manager,
-    /// and for those that fork after they listen.
+    /// Whatever the record says, under the same condition, which only Linux can meet: for daemons of published peers
+    /// behind a service manager, and for those that fork after they listen.
     Accept,
 }
 
@@ -41,7 +42,7 @@ pub enum ImageCheck {
     /// As [`Required`](Self::Required), but an image that this user may not read is passed over, visibly.
     IfReadable,
     /// The image must be the very file that the caller runs, by device and inode; nothing is digested. For a client that
-    /// is its daemon's own executable.
+    /// is its daemon's own executable. Only on Unix.
     SameAsCaller,
 }
 
@@ -55,7 +56,8 @@ pub enum ImageCheck {
 /// | record without start time and instance id | accepted | refused | accepted |
 /// | inherited listener | if recorded | if recorded | accepted |
 ///
-/// On every preset the process that is named must be the recorded one: no policy accepts an impostor.
+/// No policy accepts a process that the kernel names as another one. Where it names none, which is the level claimed, an
+/// impostor that repeats the record is not seen.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Policy {
@@ -93,7 +95,8 @@ impl Policy {
         Self { weakest: ProofLevel::Held, replaced_on_disk: false, without_origin: false, ..Self::default() }
     }
 
-    /// What every platform, every published record and every service manager can give.
+    /// What every platform that can hold a process, every published record and, on Linux, every service manager can give.
+    /// Where the kernel names nobody that is no proof: see [`ProofLevel::Claimed`].
     #[must_use]
     pub fn lenient() -> Self {
         Self {

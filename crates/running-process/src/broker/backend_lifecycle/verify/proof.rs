@@ -44,13 +44,13 @@ impl fmt::Display for StepKind {
 /// What a step is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepVerdict {
-    /// The kernel says so.
+    /// The kernel says so; of a step with a digest, together with the file that was read or its cached digest.
     Proven,
     /// The peer says so.
     Claimed,
     /// It could not be checked, and the policy accepts that.
     Unchecked,
-    /// It is not so, and that is why there is no handle.
+    /// It is not so, or could not be found out, and that is why there is no handle.
     Refused,
 }
 
@@ -96,7 +96,7 @@ pub enum ImageState {
     /// The image that runs is the recorded one and stands at the recorded path.
     AsRecorded,
     /// The image that runs is the recorded one; another file, or none, stands at the path by now. The daemon wants to be
-    /// upgraded.
+    /// upgraded. Only Linux tells: elsewhere a running image is found by its path.
     ReplacedOnDisk,
     /// The image could not be read.
     Unchecked,
@@ -108,12 +108,13 @@ pub enum ImageState {
 pub struct Proof {
     /// In the order in which they were taken.
     pub steps: Vec<Step>,
-    /// How the kernel named the peer.
+    /// How the kernel named the peer: the listener, or behind an inherited listener the writer of the answer.
     pub level: ProofLevel,
     /// Who made the listening socket.
     pub listener: Listener,
     /// The executable's file.
     pub image: ImageState,
-    /// Whether the record had a start time and an instance id, so that a restarted daemon cannot pass for this one.
+    /// Whether the record had a start time and an instance id, so that a restarted daemon with the same pid cannot pass for
+    /// this one.
     pub with_origin: bool,
 }
