@@ -17,10 +17,6 @@ pub enum CheckKind {
     BootId,
     /// Where it listens.
     Endpoint,
-    /// Whether the operating system knows a live process of that pid.
-    Alive,
-    /// Whether the record is from the boot that this machine is in.
-    CurrentBoot,
     /// When the kernel started the process.
     StartTime,
     /// Which run of the daemon it is.
@@ -35,8 +31,6 @@ impl fmt::Display for CheckKind {
             Self::ExeDigest => "executable digest",
             Self::BootId => "boot id",
             Self::Endpoint => "endpoint",
-            Self::Alive => "process",
-            Self::CurrentBoot => "current boot",
             Self::StartTime => "start time",
             Self::Instance => "instance",
         })
@@ -77,7 +71,8 @@ impl fmt::Display for Check {
 /// Every comparison of an identity that answered with the one that was expected, in a fixed order.
 ///
 /// Digests are compared where both sides carry the same algorithm; two identities without a common one do not agree.
-/// Start time and instance are compared where both sides tell their origin; otherwise these two checks are absent.
+/// Start time and instance are compared where the expected identity tells its origin; one that then tells none does not
+/// agree.
 /// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
 #[must_use]
 pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
@@ -98,26 +93,16 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
             agrees: expected.ipc_endpoint == found.ipc_endpoint,
         },
     ];
-    if let (Some(expected), Some(found)) = (&expected.origin, &found.origin) {
+    if let Some(expected) = &expected.origin {
+        let found = found.origin.as_ref();
         let start_time = |origin: &Origin| origin.start_time.to_string();
-        checks.push(Check::of(CheckKind::StartTime, start_time(expected), start_time(found)));
-        checks.push(Check::of(CheckKind::Instance, expected.instance_digits(), found.instance_digits()));
+        let untold = || "not told".to_owned();
+        let found_start = found.map_or_else(untold, start_time);
+        let found_instance = found.map_or_else(untold, Origin::instance_digits);
+        checks.push(Check::of(CheckKind::StartTime, start_time(expected), found_start));
+        checks.push(Check::of(CheckKind::Instance, expected.instance_digits(), found_instance));
     }
     checks
-}
-
-/// Compares the record of a daemon with what the operating system says of its pid.
-#[cfg(feature = "host")]
-#[must_use]
-pub fn compare_observed(
-    expected: &DaemonProcess,
-    observed: &super::observe::ProcessObservation,
-) -> Vec<Check> {
-    let state = if observed.alive { "alive" } else { "gone" };
-    vec![
-        Check::of(CheckKind::Alive, "alive".to_owned(), state.to_owned()),
-        Check::of(CheckKind::CurrentBoot, expected.boot_id.clone(), observed.boot_id.clone()),
-    ]
 }
 
 pub(super) fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {

@@ -4,8 +4,6 @@
 pub(crate) mod digest;
 pub mod identity;
 pub mod judge;
-#[cfg(feature = "host")]
-pub mod observe;
 pub mod probe;
 #[cfg(feature = "host")]
 pub mod verify;

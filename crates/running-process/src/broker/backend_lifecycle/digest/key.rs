@@ -108,8 +108,7 @@ impl FileKey {
     /// Whether the key is worth keeping, at the time `now` before the file was read.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         /// Between the epochs of Windows and Unix.
-        #[allow(clippy::duration_suboptimal_units, reason = "the number is known in seconds")]
-        const TO_UNIX_EPOCH: Duration = Duration::from_secs(11_644_473_600);
+        const TO_UNIX_EPOCH: Duration = Duration::from_hours(134_774 * 24);
         // In 100 nanoseconds since 1601.
         let latest = Duration::from_nanos_u128(u128::from(self.written.max(self.changed)) * 100);
         let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };

@@ -24,6 +24,7 @@ pub(super) fn digests_of_bytes(content: &[u8]) -> ExeDigests {
 }
 
 pub(super) struct Place {
+    #[cfg_attr(windows, allow(dead_code, reason = "it removes itself"))]
     pub directory: tempfile::TempDir,
     pub path: PathBuf,
 }
@@ -42,6 +43,7 @@ impl Place {
 }
 
 /// Fails instead of hanging.
+#[cfg(unix)]
 pub(super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(work()));
@@ -186,10 +188,13 @@ fn a_file_that_is_cut_or_extended_meanwhile_is_refused() {
     assert_eq!(cache.remembered(), 0);
 }
 
-#[test]
-fn what_is_not_a_regular_file_is_not_read() {
-    #[cfg(unix)]
-    {
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn what_is_not_a_regular_file_is_not_read() {
         let place = Place::with(b"");
         let fifo = place.directory.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -200,12 +205,6 @@ fn what_is_not_a_regular_file_is_not_read() {
             assert!(matches!(digested, Err(DigestError::NotARegularFile)), "{digested:?}");
         }
     }
-}
-
-#[cfg(unix)]
-mod unix {
-    use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     /// Repeats `change` until the file system's clock has moved on and the file shows it.
     fn until_it_shows(path: &PathBuf, change: impl Fn()) {

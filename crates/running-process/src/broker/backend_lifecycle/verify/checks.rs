@@ -189,7 +189,7 @@ pub(super) fn running_image(
         };
     }
     let digests =
-        digests_of(&image.file, Some(deadline), DigestCache::of_process()).map_err(|error| match error {
+        digests_of(&image.file, Some(deadline), digest_cache()).map_err(|error| match error {
             DigestError::TimedOut => ProbeError::TimedOut,
             error => ProbeError::NotInspectable { pid, source: error.into() },
         })?;

@@ -9,8 +9,6 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-const NOBODY: u32 = 65534;
-
 /// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
 fn read_below(base: &Path, file: &Place) -> u64 {
     let (base, file) = (base.to_owned(), file.open());
@@ -47,9 +45,14 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// The id of a user that this process does not run as.
+fn stranger() -> u32 {
+    rustix::process::geteuid().as_raw() ^ 1
+}
+
 /// Whether the file could be given to another user; only root can.
 fn gave_away(path: &Path) -> bool {
-    let given = std::os::unix::fs::lchown(path, Some(NOBODY), None);
+    let given = std::os::unix::fs::lchown(path, Some(stranger()), None);
     if let Err(error) = &given {
         eprintln!("skipped: only root can give a file away ({error})");
     }
@@ -122,7 +125,7 @@ fn a_directory_of_another_user_is_not_used() {
         }
         let content = std::fs::read(&entry).unwrap();
         assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3), "{name}");
-        assert_eq!(std::fs::metadata(base.join(name)).unwrap().uid(), NOBODY);
+        assert_eq!(std::fs::metadata(base.join(name)).unwrap().uid(), stranger());
         assert_eq!(std::fs::read(&entry).unwrap(), content);
     }
 }
