@@ -150,8 +150,16 @@ impl BackendHandle {
     ///
     /// There is no connection, or it does not lead to the daemon of this handle any more.
     pub fn connect(&self) -> Result<LocalStream, BackendHandleError> {
-        let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-        Ok(verify_again(&self.daemon_process, &self.process, &self.proof, &self.policy, deadline)?)
+        self.connect_before(Instant::now() + DEFAULT_PROBE_TIMEOUT)
+    }
+
+    /// [`connect`](Self::connect) with a deadline of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_before(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+        Ok(verify_again(&self.daemon_process, &self.process, &self.policy, deadline)?)
     }
 
     /// The connection that was verified.

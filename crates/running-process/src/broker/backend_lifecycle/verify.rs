@@ -67,22 +67,32 @@ pub(crate) fn verify_connection(
 
 /// Verifies a further connection to a daemon whose process is already held.
 ///
-/// Where the kernel names the daemon as the listener, that is one question to it; otherwise the daemon is asked again.
+/// Where the kernel hands out the listener itself, that is one question to it; otherwise the daemon is asked again.
 pub(crate) fn verify_again(
     expected: &DaemonProcess,
     process: &ProcessHandle,
-    proof: &Proof,
     policy: &Policy,
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut steps = Steps { taken: Vec::new() };
-    let stream = LocalStream::connect(&expected.ipc_endpoint.path)?;
-    let (listener, _) = steps.listener(&stream, expected, process, policy)?;
-    if listener != Listener::Own || proof.listener != Listener::Own {
-        steps.answer(&stream, expected, process, policy, listener, deadline)?;
-    }
+    let connected = steps.connect(expected, process, policy, Challenge::UnlessHeld, deadline)?;
     steps.alive(process)?;
-    Ok(stream)
+    Ok(connected.stream)
+}
+
+/// When the peer is challenged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Challenge {
+    Always,
+    /// Not if the kernel has handed out the recorded process as the listener.
+    UnlessHeld,
+}
+
+/// A connection whose other end is named.
+struct Connected {
+    stream: LocalStream,
+    listener: Listener,
+    level: ProofLevel,
 }
 
 struct Steps {
@@ -104,27 +114,9 @@ impl Steps {
         }
         self.step(StepKind::Boot, boot(expected))?;
         self.step(StepKind::Namespace, namespace(expected))?;
-        let process = self.process(expected)?;
-        let stream = LocalStream::connect(&expected.ipc_endpoint.path).map_err(ProbeError::from);
-        let stream = self.refuse(StepKind::Connection, stream)?;
-        self.take(
-            StepKind::Connection,
-            StepVerdict::Proven,
-            format!("connected to {}", expected.ipc_endpoint.path),
-        );
-        let (listener, named) = self.listener(&stream, expected, &process, policy)?;
-        let written = self.answer(&stream, expected, &process, policy, listener, deadline)?;
-        let level = match listener {
-            // Behind an inherited listener only the writer tells how well the kernel names the daemon.
-            Listener::Inherited { .. } | Listener::Unknown => written,
-            // A system that names no writers has said all that it can.
-            Listener::Own if written == ProofLevel::Claimed => named,
-            Listener::Own => named.min(written),
-        };
-        if level < policy.weakest {
-            let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
-            return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
-        }
+        let process = self.process(expected, policy)?;
+        let connected = self.connect(expected, &process, policy, Challenge::Always, deadline)?;
+        let Connected { stream, listener, level } = connected;
         let image = self.image(expected, &process, policy, deadline)?;
         self.alive(&process)?;
         let proof = Proof {
@@ -137,8 +129,40 @@ impl Steps {
         Ok(Verified { proof, process, stream })
     }
 
-    fn process(&mut self, expected: &DaemonProcess) -> Result<ProcessHandle, ProbeError> {
-        let found = recorded_process(expected);
+    /// A connection to the recorded process, as well named as the policy asks for.
+    fn connect(
+        &mut self,
+        expected: &DaemonProcess,
+        process: &ProcessHandle,
+        policy: &Policy,
+        challenge: Challenge,
+        deadline: Instant,
+    ) -> Result<Connected, ProbeError> {
+        let path = &expected.ipc_endpoint.path;
+        let stream =
+            self.refuse(StepKind::Connection, LocalStream::connect(path).map_err(ProbeError::from))?;
+        self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path}"));
+        let (listener, named) = self.listener(&stream, expected, process, policy)?;
+        if challenge == Challenge::UnlessHeld && named == ProofLevel::Held {
+            return Ok(Connected { stream, listener, level: named });
+        }
+        let written = self.answer(&stream, expected, process, policy, listener, deadline)?;
+        let level = match listener {
+            // Behind an inherited listener only the writer tells how well the kernel names the daemon.
+            Listener::Inherited { .. } | Listener::Unknown => written,
+            // A system that names no writers has said all that it can.
+            Listener::Own if written == ProofLevel::Claimed => named,
+            Listener::Own => named.min(written),
+        };
+        if level < policy.weakest {
+            let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
+            return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
+        }
+        Ok(Connected { stream, listener, level })
+    }
+
+    fn process(&mut self, expected: &DaemonProcess, policy: &Policy) -> Result<ProcessHandle, ProbeError> {
+        let found = recorded_process(expected, policy);
         let (process, verdict, evidence) = self.refuse(StepKind::Process, found)?;
         self.take(StepKind::Process, verdict, evidence);
         Ok(process)

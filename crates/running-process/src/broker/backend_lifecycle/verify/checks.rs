@@ -12,6 +12,12 @@ use crate::transport::LocalStream;
 use std::io;
 use std::time::Instant;
 
+/// What is known of an image that was read: Linux opens the one that runs, other systems the file that bears its name now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
+
 /// What a step is worth, and what people are told of it.
 pub(super) type Verdict = (StepVerdict, String);
 
@@ -44,6 +50,7 @@ pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError>
 /// The process of the recorded pid, if it is as old as the record says.
 pub(super) fn recorded_process(
     expected: &DaemonProcess,
+    policy: &Policy,
 ) -> Result<(ProcessHandle, StepVerdict, String), ProbeError> {
     let pid = expected.pid;
     let not_inspectable = |source| ProbeError::NotInspectable { pid, source };
@@ -57,7 +64,14 @@ pub(super) fn recorded_process(
         let evidence = format!("pid {pid} is alive; the record has no start time");
         return Ok((process, StepVerdict::Unchecked, evidence));
     };
-    let found = process.start_time().map_err(not_inspectable)?;
+    let found = match process.start_time() {
+        Ok(found) => found,
+        Err(error) if policy.image == ImageCheck::IfReadable => {
+            let evidence = format!("pid {pid} is alive; its start time cannot be read: {error}");
+            return Ok((process, StepVerdict::Unchecked, evidence));
+        }
+        Err(error) => return Err(not_inspectable(error)),
+    };
     if found != origin.start_time {
         return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
     }
@@ -183,21 +197,20 @@ pub(super) fn running_image(
     if policy.image == ImageCheck::SameAsCaller {
         let own = sys::own_image().map_err(ProbeError::Stream)?;
         return if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {
-            Ok((state, StepVerdict::Proven, format!("the caller's own executable, {place}")))
+            Ok((state, IMAGE_VERDICT, format!("the caller's own executable, {place}")))
         } else {
             Err(ProbeError::Policy(PolicyRule::NotTheCallersImage))
         };
     }
-    let digests =
-        digests_of(&image.file, Some(deadline), digest_cache()).map_err(|error| match error {
-            DigestError::TimedOut => ProbeError::TimedOut,
-            error => ProbeError::NotInspectable { pid, source: error.into() },
-        })?;
+    let digests = digests_of(&image.file, Some(deadline), digest_cache()).map_err(|error| match error {
+        DigestError::TimedOut => ProbeError::TimedOut,
+        error => ProbeError::NotInspectable { pid, source: error.into() },
+    })?;
     let check = compare_digests(&expected.exe_digests, &digests.digests);
     if !check.agrees {
         return Err(ProbeError::WrongImage { path: image.path, check });
     }
-    Ok((state, StepVerdict::Proven, format!("{}, {place}", check.found)))
+    Ok((state, IMAGE_VERDICT, format!("{}, {place}", check.found)))
 }
 
 pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
@@ -235,7 +248,19 @@ fn ended_impostor(role: PeerRole, pid: u32, expected: &DaemonProcess) -> ProbeEr
 
 fn level(evidence: PeerEvidence) -> ProofLevel {
     match evidence {
-        PeerEvidence::PidFd | PeerEvidence::PipeServer => ProofLevel::Held,
-        PeerEvidence::Credentials | PeerEvidence::AuditToken => ProofLevel::Named,
+        PeerEvidence::PidFd => ProofLevel::Held,
+        PeerEvidence::Credentials | PeerEvidence::AuditToken | PeerEvidence::PipeServer => ProofLevel::Named,
+    }
+}
+
+/// What a cache says of another process's image counts only where its owner cannot forge the key: where the key has no
+/// change time, the image is read.
+fn digest_cache() -> &'static DigestCache {
+    #[cfg(unix)]
+    return DigestCache::of_process();
+    #[cfg(not(unix))]
+    {
+        static NONE: std::sync::LazyLock<DigestCache> = std::sync::LazyLock::new(DigestCache::default);
+        &NONE
     }
 }

@@ -5,10 +5,9 @@ use std::fmt;
 pub enum ProofLevel {
     /// It did not: the platform cannot, and what the peer claims agrees with the record.
     Claimed,
-    /// By a number that was looked up twice (Linux before 6.5, FreeBSD), or by a number and its version (macOS).
+    /// By a number that was looked up twice (Linux before 6.5, FreeBSD, Windows), or by a number and its version (macOS).
     Named,
-    /// By a handle to the process itself (Linux from 6.5), or by a number that is kept from being used again while the
-    /// process is held (Windows).
+    /// By a handle to the process itself (Linux from 6.5).
     Held,
 }
 

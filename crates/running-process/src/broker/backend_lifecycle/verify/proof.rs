@@ -46,7 +46,7 @@ impl fmt::Display for StepKind {
 pub enum StepVerdict {
     /// The kernel says so; of a step with a digest, together with the file that was read or its cached digest.
     Proven,
-    /// The peer says so.
+    /// The peer says so, or a file of the right name does.
     Claimed,
     /// It could not be checked, and the policy accepts that.
     Unchecked,
