@@ -72,8 +72,8 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
             0 => return Err(FramingError::UnexpectedEof { context: "the probe response" }.into()),
             length => received.extend_from_slice(&bytes[..length]),
         }
-        writer.map_or(Ok(()), &mut judge)?;
         FrameHeader::parse(&received, MAX_PROBE_RESPONSE_BYTES)?;
+        writer.map_or(Ok(()), &mut judge)?;
         if let Some(response) = try_decode_framed_ref(&received)? {
             return match received.len() - response.consumed {
                 0 => Ok(challenge.identity(&response.frame)?),

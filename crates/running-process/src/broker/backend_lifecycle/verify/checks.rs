@@ -12,6 +12,9 @@ use crate::transport::LocalStream;
 use std::io;
 use std::time::Instant;
 
+/// Whether the system says who wrote what is read from a connection.
+const NAMES_WRITERS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// What is known of an image that was read: Linux opens the one that runs, other systems the file that bears its name now.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
@@ -139,11 +142,7 @@ pub(super) fn judge_writer(
             Err(ended_impostor(PeerRole::Writer, pid, expected))
         }
         Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
-        Err(PeerError::Unsupported) => Ok(ProofLevel::Claimed),
-        // Nothing that was written before the kernel was asked to note its writer can answer the challenge.
-        Err(error @ PeerError::NotNoted) => {
-            Err(ProbeError::Stream(io::Error::new(io::ErrorKind::InvalidData, error)))
-        }
+        Err(PeerError::Unsupported | PeerError::NotNoted) => Ok(ProofLevel::Claimed),
         Err(PeerError::Io(error)) => Err(ProbeError::Stream(error)),
     }
 }
@@ -154,6 +153,11 @@ pub(super) fn writer_evidence(
     expected: &DaemonProcess,
 ) -> Result<Verdict, ProbeError> {
     match (level, listener) {
+        // The kernel notes the writer of every byte from the challenge on.
+        (ProofLevel::Claimed, _) if NAMES_WRITERS => Err(ProbeError::Stream(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a part of the answer came before the challenge was sent",
+        ))),
         (ProofLevel::Claimed, Listener::Inherited { .. }) => {
             Err(ProbeError::Policy(PolicyRule::InheritedListener))
         }
