@@ -69,11 +69,11 @@ pub(super) fn recorded_process(
     };
     let found = match process.start_time() {
         Ok(found) => found,
-        Err(error) if policy.image == ImageCheck::IfReadable => {
+        Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
             let evidence = format!("pid {pid} is alive; its start time cannot be read: {error}");
             return Ok((process, StepVerdict::Unchecked, evidence));
         }
-        Err(error) => return Err(not_inspectable(error)),
+        Err(error) => return Err(unanswered(pid, error)),
     };
     if found != origin.start_time {
         return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
@@ -94,10 +94,7 @@ pub(super) fn who_listens(
         }
         InheritedListener::Accept => true,
     };
-    let not_the_daemon = |by: Option<u32>, impostor: ProbeError| {
-        if !inherited {
-            return Err(impostor);
-        }
+    let made_by = |by: Option<u32>| {
         let who = by.map_or_else(|| "a process that has ended".to_owned(), |pid| format!("process {pid}"));
         let evidence = format!("{who} made the socket; the writer of the answer is to tell");
         Ok((Listener::Inherited { by }, ProofLevel::Claimed, StepVerdict::Unchecked, evidence))
@@ -109,10 +106,12 @@ pub(super) fn who_listens(
             let evidence = format!("process {}{user}, {level}", expected.pid);
             Ok((Listener::Own, level, StepVerdict::Proven, evidence))
         }
-        Ok(peer) => not_the_daemon(Some(peer.process.pid()), impostor(PeerRole::Listener, &peer, expected)),
+        Ok(peer) if inherited => made_by(Some(peer.process.pid())),
+        Ok(peer) => Err(impostor(PeerRole::Listener, &peer, expected)),
+        Err(PeerError::Gone { .. }) if inherited => made_by(None),
         Err(PeerError::Gone { pid }) => {
             still_alive(process)?;
-            not_the_daemon(None, ended_impostor(PeerRole::Listener, pid, expected))
+            Err(ended_impostor(PeerRole::Listener, pid, expected))
         }
         Err(PeerError::OtherNamespace) => Err(ProbeError::OtherNamespace { pid: expected.pid }),
         Err(PeerError::Unsupported) => Ok((
@@ -179,13 +178,10 @@ pub(super) fn running_image(
     let pid = expected.pid;
     let image = match process.open_image() {
         Ok(image) => image,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ProbeError::Gone { pid, how: Absence::DuringProbe });
-        }
-        Err(error) if policy.image == ImageCheck::IfReadable => {
+        Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
             return Ok((ImageState::Unchecked, StepVerdict::Unchecked, format!("cannot be read: {error}")));
         }
-        Err(source) => return Err(ProbeError::NotInspectable { pid, source }),
+        Err(error) => return Err(unanswered(pid, error)),
     };
     let state = if file::stands_at(&image, &expected.exe_path) {
         ImageState::AsRecorded
@@ -226,9 +222,16 @@ pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
     }
 }
 
+/// Why the system did not answer a question about the held process: `NotFound` is that it has exited, and nothing else.
+fn unanswered(pid: u32, source: io::Error) -> ProbeError {
+    match source.kind() {
+        io::ErrorKind::NotFound => ProbeError::Gone { pid, how: Absence::DuringProbe },
+        _ => ProbeError::NotInspectable { pid, source },
+    }
+}
+
 fn is_same(peer: &ProcessHandle, recorded: &ProcessHandle) -> Result<bool, ProbeError> {
-    peer.is_same_process(recorded)
-        .map_err(|source| ProbeError::NotInspectable { pid: recorded.pid(), source })
+    peer.is_same_process(recorded).map_err(|error| unanswered(recorded.pid(), error))
 }
 
 /// A process that is not the recorded one. One of another pid namespace may be the daemon under another number, and
