@@ -70,27 +70,39 @@ pub(crate) fn peer_of(socket: BorrowedFd<'_>, newest: Newest) -> Result<Peer, Pe
 /// Makes the kernel note who writes what `socket` receives, from now on.
 pub(crate) fn name_writers(socket: BorrowedFd<'_>, newest: Newest) -> io::Result<PeerEvidence> {
     set_socket_passcred(socket, true)?;
-    if newest == Newest::Use {
-        let on: c_int = 1;
-        // SAFETY: the option's value is `on`, of the size that is given, and lives longer than the call.
-        let result = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                SO_PASSPIDFD,
-                ptr::from_ref(&on).cast(),
-                size_of_u32::<c_int>(),
-            )
-        };
-        match result {
-            0 => return Ok(PeerEvidence::PidFd),
-            _ => match last_errno() {
-                Errno::NOPROTOOPT => {}
-                error => return Err(error.into()),
-            },
-        }
+    if newest == Newest::Use && pass_pidfd(socket, true)? {
+        return Ok(PeerEvidence::PidFd);
     }
     Ok(PeerEvidence::Credentials)
+}
+
+/// Ends what [`name_writers`] began.
+pub(crate) fn forget_writers(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_socket_passcred(socket, false)?;
+    pass_pidfd(socket, false)?;
+    Ok(())
+}
+
+/// `false`: the kernel does not know the option.
+fn pass_pidfd(socket: BorrowedFd<'_>, on: bool) -> io::Result<bool> {
+    let on = c_int::from(on);
+    // SAFETY: the option's value is `on`, of the size that is given, and lives longer than the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSPIDFD,
+            ptr::from_ref(&on).cast(),
+            size_of_u32::<c_int>(),
+        )
+    };
+    match result {
+        0 => Ok(true),
+        _ => match last_errno() {
+            Errno::NOPROTOOPT => Ok(false),
+            error => Err(error.into()),
+        },
+    }
 }
 
 /// Receives what one process has written, and who that was; `None` with no bytes.

@@ -59,7 +59,7 @@ pub(crate) use bsd_peer::peer_of;
 ))]
 pub(crate) use imp::peer_of;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux_peer::{name_writers, peer_of, recv_named};
+pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named};
 // TEMPORARY: nobody asks yet.
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
@@ -68,7 +68,7 @@ pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub(crate) use unnamed::{name_writers, recv_named};
+pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 
 /// Why this process has no descriptors from a service manager (`sd_listen_fds(3)`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

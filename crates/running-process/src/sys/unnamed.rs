@@ -12,6 +12,12 @@ pub(crate) fn name_writers(_socket: BorrowedFd<'_>, _newest: Newest) -> io::Resu
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not name the writers of bytes"))
 }
 
+// The portable surface has errors here.
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn forget_writers(_socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(())
+}
+
 pub(crate) fn recv_named(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],

@@ -1,6 +1,6 @@
 //! Reaching a daemon at all.
 
-use crate::support::{Place, in_child_process, watched};
+use crate::support::{Place, in_child_process};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
@@ -43,7 +43,7 @@ fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
     bind(&listener, &SocketAddrUnix::new(&place.endpoint.path).unwrap()).unwrap();
     listen(&listener, 0).unwrap();
     let endpoint = place.endpoint.clone();
-    let (waiting, error) = watched(move || {
+    let (waiting, error) = crate::support::watched(move || {
         let mut waiting = Vec::new();
         loop {
             match FrameClient::connect(&endpoint) {

@@ -223,6 +223,15 @@ impl LocalStream {
         sys::name_writers(self.socket.as_fd(), newest)
     }
 
+    /// Ends what [`name_writers`](Self::name_writers) began: whoever gets the connection next finds it as it was made.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn forget_writers(&self) -> io::Result<()> {
+        sys::forget_writers(self.socket.as_fd())
+    }
+
     /// Reads like [`read_before`](Self::read_before), and says who wrote the bytes: all of them were written by that one
     /// process. `None` stands for no bytes, at the end of the stream.
     ///

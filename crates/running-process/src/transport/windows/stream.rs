@@ -188,6 +188,12 @@ impl LocalStream {
         Err(io::Error::new(io::ErrorKind::Unsupported, "Windows does not name the writers of bytes"))
     }
 
+    /// Ends what [`name_writers`](Self::name_writers) did not begin.
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the portable surface has both")]
+    pub(crate) fn forget_writers(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reads like [`read_before`](Self::read_before), and says that the writer of the bytes, if there are any, is not
     /// known.
     ///

@@ -76,7 +76,10 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
         writer.map_or(Ok(()), &mut judge)?;
         if let Some(response) = try_decode_framed_ref(&received)? {
             return match received.len() - response.consumed {
-                0 => Ok(challenge.identity(&response.frame)?),
+                0 => {
+                    stream.forget_writers().map_err(stream_error)?;
+                    Ok(challenge.identity(&response.frame)?)
+                }
                 bytes => Err(ProbeError::Unasked { bytes }),
             };
         }
