@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod connecting;
+#[cfg(unix)]
 mod frame_client;
 mod identity_file;
 mod legacy;
