@@ -1,0 +1,107 @@
+//! What a caller asks for as proof, and what it is told.
+#![cfg(target_os = "linux")]
+
+use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
+use running_process::broker::backend_lifecycle::verify::{
+    ImageCheck, ImageState, Listener, Policy, ProofLevel, StepKind, StepVerdict, verify,
+};
+use running_process::broker::backend_sdk::Server;
+use running_process::broker::protocol::Endpoint;
+use running_process_acceptance::{Daemon, soon, watched};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_length-prefixed-daemon");
+
+fn refusal(expected: &DaemonProcess, policy: Policy) -> PolicyRule {
+    match BackendHandle::verify(expected, policy, soon()).expect_err("the policy refuses") {
+        ProbeError::Policy(rule) => rule,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_proof_lists_every_step_with_its_evidence() {
+    let daemon = Daemon::length_prefixed(PROGRAM);
+    let identity = daemon.identity();
+    let proof = verify(&identity, &Policy::strict(), soon()).unwrap();
+    assert_eq!((proof.level, proof.listener), (ProofLevel::Held, Listener::Own));
+    assert_eq!((proof.image, proof.with_origin), (ImageState::AsRecorded, true));
+    let steps: Vec<_> = proof.steps.iter().map(|step| (step.kind, step.verdict)).collect();
+    assert_eq!(
+        steps,
+        [
+            (StepKind::Boot, StepVerdict::Proven),
+            (StepKind::Namespace, StepVerdict::Proven),
+            (StepKind::Process, StepVerdict::Proven),
+            (StepKind::Connection, StepVerdict::Proven),
+            (StepKind::Listener, StepVerdict::Proven),
+            (StepKind::Answer, StepVerdict::Claimed),
+            (StepKind::Writer, StepVerdict::Proven),
+            (StepKind::Image, StepVerdict::Proven),
+            (StepKind::Alive, StepVerdict::Proven),
+        ]
+    );
+    let listener = &proof.steps[4].evidence;
+    assert!(listener.starts_with(&format!("process {} of user ", identity.pid)), "{listener}");
+}
+
+#[test]
+fn credentials_alone_are_a_lower_level_and_the_strict_policy_says_so() {
+    let daemon = Daemon::length_prefixed(PROGRAM);
+    let identity = daemon.identity();
+    let mut policy = Policy::default();
+    policy.only_credentials = true;
+    assert_eq!(verify(&identity, &policy, soon()).unwrap().level, ProofLevel::Named);
+    let mut strict = Policy::strict();
+    strict.only_credentials = true;
+    let rule = PolicyRule::Level { got: ProofLevel::Named, weakest: ProofLevel::Held };
+    assert_eq!(refusal(&identity, strict), rule);
+}
+
+#[test]
+fn a_record_without_an_origin_is_a_published_peers() {
+    let daemon = Daemon::length_prefixed(PROGRAM);
+    let mut identity = daemon.identity();
+    identity.origin = None;
+    let proof = verify(&identity, &Policy::default(), soon()).unwrap();
+    assert!(!proof.with_origin);
+    assert_eq!(refusal(&identity, Policy::strict()), PolicyRule::WithoutOrigin);
+}
+
+#[test]
+fn a_client_that_is_its_own_daemon_needs_no_digest() {
+    let mut policy = Policy::default();
+    policy.image = ImageCheck::SameAsCaller;
+    let other = Daemon::length_prefixed(PROGRAM);
+    assert_eq!(refusal(&other.identity(), policy.clone()), PolicyRule::NotTheCallersImage);
+
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let endpoint = Endpoint::unix_socket("test", socket.to_str().unwrap()).unwrap();
+    let server = Server::bind(endpoint).unwrap();
+    let stop = server.stop_handle();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let server = server.on_ready(move |daemon| ready.send(daemon.clone()).unwrap());
+    let serving = std::thread::spawn(|| server.run());
+    watched(move || {
+        let identity = is_ready.recv().unwrap();
+        let proof = verify(&identity, &policy, soon()).unwrap();
+        let image = &proof.steps[7];
+        assert_eq!((image.kind, image.verdict), (StepKind::Image, StepVerdict::Proven));
+        assert!(image.evidence.starts_with("the caller's own executable"), "{}", image.evidence);
+        stop.stop();
+        serving.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_refused_verification_tells_how_far_it_came() {
+    let daemon = Daemon::length_prefixed(PROGRAM);
+    let mut identity = daemon.identity();
+    identity.origin.as_mut().unwrap().start_time += 1;
+    let refused = verify(&identity, &Policy::default(), soon()).unwrap_err();
+    assert!(matches!(refused.error, ProbeError::ReusedPid { .. }), "{:?}", refused.error);
+    let last = refused.steps.last().unwrap();
+    assert_eq!((last.kind, last.verdict), (StepKind::Process, StepVerdict::Refused));
+    assert_eq!(last.evidence, refused.error.to_string());
+}
