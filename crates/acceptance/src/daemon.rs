@@ -1,4 +1,4 @@
-//! The test daemon: the legacy wire and the framed lane of [`wire`](crate::wire) on one socket.
+//! The test daemon: the legacy wire and the framed lane of [`crate::wire`] on one socket.
 
 use crate::wire::{self, SHOUT};
 use running_process::broker::backend_sdk::Server;
