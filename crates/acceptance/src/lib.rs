@@ -6,9 +6,13 @@
 
 mod child;
 pub mod daemon;
+#[cfg(target_os = "linux")]
+mod peer;
 pub mod wire;
 
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};
+#[cfg(target_os = "linux")]
+pub use peer::{Peer, Place, SECRET, TOKEN, only_a_probe};
 
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::ProbeError;

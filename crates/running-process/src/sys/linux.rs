@@ -1,13 +1,13 @@
 //! Linux: pidfd and `/proc`.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -17,10 +17,14 @@ use super::{ProcessImage, wait_ready};
 
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
 const PID_FS_MAGIC: u64 = 0x5049_4446;
+/// The flag of a process that is about to exit (`PF_EXITING` in `linux/sched.h`).
+const EXITING: u64 = 4;
+/// How long such a process is waited for: a multiple of what freeing a large memory takes.
+const LAST_STEPS: Duration = Duration::from_millis(100);
 
 pub(super) fn boot_id() -> io::Result<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(id.trim().to_owned())
+    let id = read("/proc/sys/kernel/random/boot_id")?;
+    Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }
 
 pub(super) fn own_image() -> io::Result<ProcessImage> {
@@ -28,11 +32,18 @@ pub(super) fn own_image() -> io::Result<ProcessImage> {
 }
 
 pub(super) fn own_start_time() -> io::Result<u64> {
-    start_time(&fs::read("/proc/self/stat")?)
+    start_time(&read("/proc/self/stat")?)
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     fs::metadata("/proc/self/ns/pid").map(|namespace| Some(namespace.ino()))
+}
+
+/// The content of a small file in `/proc`, which does not tell how long it is, in as few reads as possible.
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(4096);
+    File::open(path)?.take(1 << 20).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Opened rather than resolved: the link leads to the running image whatever stands at its path by now.
@@ -45,11 +56,20 @@ fn open_image(link: &str) -> io::Result<ProcessImage> {
 /// The start time in the content of `/proc/PID/stat`: field 22 in `proc_pid_stat(5)`. The second field is the name
 /// of the program in parentheses, which may contain anything, parentheses and spaces included; no later one does.
 fn start_time(stat: &[u8]) -> io::Result<u64> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start time");
+    number_in_stat(stat, 22)
+}
+
+/// The kernel's flags of the process (`PF_*` in `linux/sched.h`) in the content of `/proc/PID/stat`: field 9.
+fn flags(stat: &[u8]) -> io::Result<u64> {
+    number_in_stat(stat, 9)
+}
+
+fn number_in_stat(stat: &[u8], field: usize) -> io::Result<u64> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat lacks a field");
     let name_end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(malformed)?;
     let fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     // The first field here is the third.
-    let field = fields.skip(22 - 3).map(str::from_utf8).next();
+    let field = fields.skip(field - 3).map(str::from_utf8).next();
     field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
 }
 
@@ -131,7 +151,7 @@ impl ProcessHandle {
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
-        self.look(|number| start_time(&fs::read(format!("/proc/{number}/stat"))?))
+        self.look(|number| start_time(&read(&format!("/proc/{number}/stat"))?))
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
@@ -149,12 +169,30 @@ impl ProcessHandle {
             return Err(gone());
         }
         match found {
-            // A missing entry of a living process is a hidden one (`hidepid` in proc(5)), or it runs no image.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "/proc does not show what was asked about this process",
-            )),
+            // A process drops its image shortly before it has exited. A missing entry of any other one is hidden
+            // (`hidepid` in proc(5)), or it never had an image.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.is_ending()? {
+                    return Err(gone());
+                }
+                let hidden = "/proc does not show what was asked about this process";
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, hidden))
+            }
             found => found,
+        }
+    }
+
+    /// Whether the process has exited, or is on its way; then this waits for its last steps.
+    pub(super) fn is_ending(&self) -> io::Result<bool> {
+        if self.has_exited()? {
+            return Ok(true);
+        }
+        let number = self.number_in_proc();
+        let stat = number.and_then(|number| read(&format!("/proc/{number}/stat")));
+        // Where only the first thread of several has ended, the wait is in vain.
+        match stat.and_then(|stat| flags(&stat)) {
+            Ok(flags) if flags & EXITING != 0 => self.wait_exit(Some(Instant::now() + LAST_STEPS)),
+            _ => self.has_exited(),
         }
     }
 
@@ -178,7 +216,8 @@ impl ProcessHandle {
     /// another pid namespace than this process; a number of one must not be looked up in the other.
     fn number_in_proc(&self) -> io::Result<u32> {
         // "Pid:" in the information about a pidfd, pidfd_open(2): not positive if there is no such number.
-        let information = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
+        let information = read(&format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
+        let information = String::from_utf8_lossy(&information);
         let number = information.lines().find_map(|line| line.strip_prefix("Pid:"));
         number
             .and_then(|number| number.trim().parse().ok())

@@ -205,6 +205,23 @@ impl ProcessHandle {
         self.0.has_exited()
     }
 
+    /// Whether the process has exited or is about to, so that its connections may be closed already.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux tells of a process that is about to exit, and this waits a moment for its exit. Elsewhere this is
+    /// [`has_exited`](Self::has_exited).
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn is_ending(&self) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.0.is_ending();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        self.0.has_exited()
+    }
+
     /// Whether both handles mean one process: not two that had the same id, one after the other.
     ///
     /// # Platform-specific behavior

@@ -15,7 +15,8 @@ pub use proof::{ImageState, Listener, Proof, Step, StepKind, StepVerdict};
 use super::identity::DaemonProcess;
 use super::is_disabled;
 use super::judge::compare;
-use super::probe::{EndpointProbeChallenge, IdentityMismatch, PolicyRule, ProbeError, exchange};
+use super::probe::{Absence, EndpointProbeChallenge, IdentityMismatch, PolicyRule, ProbeError, exchange};
+use crate::broker::protocol::FramingError;
 use crate::sys::ProcessHandle;
 use crate::transport::LocalStream;
 use checks::{
@@ -203,6 +204,14 @@ impl Steps {
             })
         });
         self.refuse(StepKind::Writer, wrote)?;
+        let answered = answered.map_err(|error| match error {
+            ProbeError::Closed | ProbeError::Framing(FramingError::UnexpectedEof { .. })
+                if matches!(process.is_ending(), Ok(true)) =>
+            {
+                ProbeError::Gone { pid: expected.pid, how: Absence::DuringProbe }
+            }
+            error => error,
+        });
         let identity = self.refuse(StepKind::Answer, answered)?;
         let checks = compare(expected, &identity);
         if checks.iter().any(|check| !check.agrees) {

@@ -129,3 +129,17 @@ fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
         assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     }
 }
+
+#[test]
+fn a_process_is_ending_once_it_was_killed_and_not_before() {
+    let mut child = idle();
+    let process = handle(&child);
+    assert!(!process.is_ending().unwrap());
+    child.kill().unwrap();
+    assert!(process.wait_exit(None).unwrap());
+    assert!(process.is_ending().unwrap(), "a zombie");
+    child.wait().unwrap();
+    assert!(process.is_ending().unwrap(), "nobody");
+    let gone = process.open_image().unwrap_err();
+    assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
+}

@@ -1,0 +1,54 @@
+//! The daemon that everybody else pretends to be.
+
+use crate::impostor::{Answers, converse, listener_from_stdin};
+use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_sdk::{Server, write_daemon_identity_file};
+use running_process::broker::protocol::Endpoint;
+use running_process_acceptance::TOKEN;
+use running_process_acceptance::wire::SHOUT;
+use std::io::Read;
+use std::path::Path;
+
+/// Answers every request with its token and the request.
+pub(crate) fn serve(socket: &str, record: &Path, token: Option<&str>) {
+    let server = Server::bind(Endpoint::unix_socket("adversary", socket).unwrap()).unwrap();
+    let server = answering(server, record, token);
+    let stop = server.stop_handle();
+    std::thread::spawn(move || {
+        // Nothing is expected but the end.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        stop.stop();
+    });
+    server.run().unwrap();
+}
+
+/// The same daemon on the socket that a service manager passed.
+pub(crate) fn serve_passed(socket: &str, record: &Path) {
+    let server = Server::bind_inherited(Endpoint::unix_socket("adversary", socket).unwrap()).unwrap();
+    answering(server, record, None).run().unwrap();
+}
+
+fn answering(server: Server, record: &Path, token: Option<&str>) -> Server {
+    let token = token.unwrap_or(TOKEN).to_owned();
+    server
+        .record(record)
+        .serve(SHOUT, move |request| Ok([token.as_bytes(), b" ", request.payload()].concat()))
+        .on_ready(|_| println!("ready"))
+}
+
+/// The identity of this process, written to `record`.
+pub(crate) fn record_this_process(socket: &str, record: &Path) -> DaemonProcess {
+    let endpoint = Endpoint::unix_socket("adversary", socket).unwrap();
+    let identity = DaemonProcess::current_process(endpoint, None).unwrap();
+    write_daemon_identity_file(record, &identity).unwrap();
+    identity
+}
+
+/// A daemon on the socket that is its standard input, whose record does not tell of that.
+pub(crate) fn serve_inherited(socket: &str, record: &Path) {
+    let listener = listener_from_stdin();
+    let identity = record_this_process(socket, record);
+    println!("ready");
+    let answers = Answers { identity: Box::new(move || identity.clone()), token: TOKEN };
+    converse(&listener, &answers);
+}

@@ -1,0 +1,164 @@
+//! Daemons that are who they say, and do not behave.
+
+use crate::genuine::record_this_process;
+use crate::impostor::{listener_from_stdin, replay_in_a_child, replay_on_stdin};
+use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_lifecycle::probe::{
+    endpoint_probe_request_from_frame, endpoint_probe_response_frame,
+};
+use running_process::broker::backend_sdk::{ConnectError, LocalStream};
+use running_process::broker::protocol::{FrameRef, encode_framed, read_frame};
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, bind, listen, sendmsg, socket_with,
+};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How many descriptors one message may carry (`SCM_MAX_FD` in unix(7)).
+const MOST_DESCRIPTORS: usize = 253;
+
+/// Records itself, and treats every connection as `mode` says.
+pub(crate) fn misbehave(mode: &str, socket: &str, record: &Path, argument: Option<&str>) {
+    let listener = if mode.ends_with("-inherited") {
+        listener_from_stdin()
+    } else {
+        end_with_stdin();
+        UnixListener::bind(socket).unwrap()
+    };
+    let identity = record_this_process(socket, record);
+    println!("ready");
+    let mut kept = Vec::new();
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        match mode {
+            "silent" => {}
+            "hang-up" => continue,
+            "greet" => (&stream).write_all(b"220 welcome\r\n").unwrap(),
+            "flood" => {
+                challenge(&stream, &identity);
+                while (&stream).write_all(&[1; 4096]).is_ok() {}
+            }
+            "drip" => drip(&stream, &identity, argument.map(|pace| pace.parse().unwrap())),
+            "generous" => give_descriptors(&stream, &identity),
+            "die" => {
+                challenge(&stream, &identity);
+                die();
+            }
+            "answer-and-die" => {
+                let answer = challenge(&stream, &identity);
+                // The prober reads on when it is told to, and finds the last words of a dead process.
+                let prober = socket_peercred(&stream).unwrap().pid;
+                kill_process(prober, Signal::STOP).unwrap();
+                (&stream).write_all(&answer).unwrap();
+                die();
+            }
+            unknown => panic!("{unknown} is no mode"),
+        }
+        kept.push(stream);
+    }
+}
+
+/// The answer to the challenge that comes, with a trace that makes it long.
+fn challenge(mut stream: &UnixStream, identity: &DaemonProcess) -> Vec<u8> {
+    let body = read_frame(&mut stream).unwrap();
+    let frame = FrameRef::decode(&body).unwrap().to_frame();
+    let probe = endpoint_probe_request_from_frame(&frame).unwrap();
+    let mut response = endpoint_probe_response_frame(&probe, identity);
+    response.tracestate = "x".repeat(4000);
+    encode_framed(&response).unwrap()
+}
+
+fn drip(mut stream: &UnixStream, identity: &DaemonProcess, pace: Option<u64>) {
+    let (_held, never) = mpsc::channel::<()>();
+    for byte in challenge(stream, identity) {
+        if stream.write_all(&[byte]).is_err() {
+            return;
+        }
+        if let Some(milliseconds) = pace {
+            // The pace of the drip, not a wait for anything.
+            let _ = never.recv_timeout(Duration::from_millis(milliseconds));
+        }
+    }
+}
+
+/// Sends as many descriptors as it may with each piece of its answer.
+fn give_descriptors(stream: &UnixStream, identity: &DaemonProcess) {
+    let stdout = std::io::stdout();
+    let descriptors = [stdout.as_fd(); MOST_DESCRIPTORS];
+    for piece in challenge(stream, identity).chunks(100) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        if sendmsg(stream, &[IoSlice::new(piece)], &mut ancillary, SendFlags::NOSIGNAL).is_err() {
+            return;
+        }
+    }
+}
+
+fn die() -> ! {
+    kill_process(getpid(), Signal::KILL).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Records itself, and then runs `program` instead, which replays the record on the same socket as the same process.
+pub(crate) fn become_another(socket: &str, record: &Path, program: &str) {
+    let listener = UnixListener::bind(socket).unwrap();
+    record_this_process(socket, record);
+    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
+}
+
+/// Records itself, and leaves it to a child to accept and to answer.
+pub(crate) fn delegate(socket: &str, record: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    record_this_process(socket, record);
+    let program = std::env::current_exe().unwrap();
+    let mut child = Command::new(program);
+    child.arg("replay-delegated").arg(socket).arg(record);
+    child.stdin(Stdio::from(listener.as_fd().try_clone_to_owned().unwrap()));
+    child.spawn().unwrap().wait().unwrap();
+}
+
+/// Replays, for as long as the process lives that recorded itself.
+pub(crate) fn answer_for_the_parent(record: &Path) {
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    replay_on_stdin(record);
+}
+
+/// Listens, never accepts, and lets its backlog fill up.
+pub(crate) fn deaf(socket: &str, record: &Path) {
+    let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    record_this_process(socket, record);
+    let mut waiting = Vec::new();
+    loop {
+        match LocalStream::connect(socket) {
+            Ok(stream) => waiting.push(stream),
+            Err(ConnectError::BacklogFull { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("ready");
+    // Nothing is expected but the end.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn end_with_stdin() {
+    std::thread::spawn(|| {
+        // Nothing is expected but the end.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+}

@@ -1,0 +1,127 @@
+//! A caller in a process of its own, whose system calls, memory and descriptors can be counted:
+//! `prober RECORD [POLICY] [WORD=NUMBER]...`.
+//!
+//! POLICY is `default`, `strict` or `lenient`. It prints every outcome with how often it was seen, and what that cost.
+
+#![allow(clippy::unwrap_used, reason = "part of a test: a failure is to be seen")]
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
+
+#[cfg(target_os = "linux")]
+fn main() {
+    linux::main();
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+    use running_process::broker::backend_lifecycle::probe::ProbeError;
+    use running_process::broker::backend_lifecycle::verify::{Policy, Proof};
+    use running_process::broker::backend_sdk::try_read_daemon_identity_file;
+    use running_process_acceptance::wire::SHOUT;
+    use running_process_acceptance::{SECRET, TOKEN};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::collections::{BTreeMap, HashMap};
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    pub(super) fn main() {
+        let mut arguments = std::env::args().skip(1);
+        let record = arguments.next().expect("usage: prober RECORD [POLICY] [WORD=NUMBER]...");
+        let identity = try_read_daemon_identity_file(Path::new(&record)).unwrap().unwrap();
+        let mut policy = Policy::default();
+        let mut numbers: HashMap<String, u64> = HashMap::new();
+        for word in arguments {
+            match word.split_once('=') {
+                Some((word, number)) => drop(numbers.insert(word.to_owned(), number.parse().unwrap())),
+                None if word == "default" => {}
+                None if word == "strict" => policy = Policy::strict(),
+                None if word == "lenient" => policy = Policy::lenient(),
+                None => panic!("{word} is no policy"),
+            }
+        }
+        let number = |word: &str, otherwise| numbers.get(word).copied().unwrap_or(otherwise);
+        policy.only_credentials = number("credentials", 0) == 1;
+        let deadline = Duration::from_millis(number("deadline", 10_000));
+        let times = number("times", 1);
+        let marks = number("marks", 0) == 1;
+        let before = Cost::now();
+        if let Some(most) = numbers.get("descriptors") {
+            let hard = getrlimit(Resource::Nofile).maximum;
+            setrlimit(Resource::Nofile, Rlimit { current: Some(*most), maximum: hard }).unwrap();
+        }
+        if marks {
+            // For who watches the system calls.
+            eprintln!("<begin>");
+        }
+        let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+        for _ in 0..times {
+            let deadline = Instant::now() + deadline;
+            let verified = BackendHandle::verify(&identity, policy.clone(), deadline);
+            if marks {
+                eprintln!("<end>");
+            }
+            *outcomes.entry(outcome(verified, &identity)).or_default() += 1;
+        }
+        if numbers.contains_key("descriptors") {
+            // To be counted, they must be opened.
+            let hard = getrlimit(Resource::Nofile).maximum;
+            setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
+        }
+        let after = Cost::now();
+        for (outcome, times) in outcomes {
+            println!("{times} times {outcome}");
+        }
+        println!("descriptors {} {}", before.descriptors, after.descriptors);
+        println!("threads {} {}", before.threads, after.threads);
+        println!("peak KiB {}", after.peak);
+        println!("bytes {}", after.read - before.read);
+    }
+
+    fn outcome(verified: Result<BackendHandle, ProbeError>, identity: &DaemonProcess) -> String {
+        let handle = match verified {
+            Ok(handle) => handle,
+            Err(error) => return format!("refused {error:?}"),
+        };
+        let Proof { level, listener, image, with_origin, .. } = handle.proof().clone();
+        let proof = format!("{level:?} {listener:?} {image:?} origin={with_origin}");
+        // Some of the daemons do not serve, but nobody may serve in their place.
+        let mut client = handle.into_client();
+        client.set_timeout(Some(Duration::from_millis(100)));
+        match client.request(SHOUT, SECRET.to_vec()) {
+            Ok(reply) if !reply.payload.starts_with(TOKEN.as_bytes()) => {
+                format!("fooled by another than {}: {:?}", identity.pid, reply.payload)
+            }
+            Ok(_) => format!("served {proof}"),
+            Err(_) => format!("accepted {proof}"),
+        }
+    }
+
+    struct Cost {
+        descriptors: usize,
+        threads: usize,
+        /// The most memory that was ever in use, in KiB.
+        peak: u64,
+        /// Read from files and sockets, in bytes.
+        read: u64,
+    }
+
+    impl Cost {
+        fn now() -> Self {
+            let entries = |directory| std::fs::read_dir(directory).unwrap().count();
+            Self {
+                descriptors: entries("/proc/self/fd"),
+                threads: entries("/proc/self/task"),
+                peak: number_in("/proc/self/status", "VmHWM:"),
+                read: number_in("/proc/self/io", "rchar:"),
+            }
+        }
+    }
+
+    fn number_in(file: &str, name: &str) -> u64 {
+        let text = std::fs::read_to_string(file).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}

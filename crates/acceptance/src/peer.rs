@@ -1,0 +1,229 @@
+//! Processes of the program `peer`, genuine and hostile, and where they meet.
+
+use crate::{PATIENCE, soon, watched};
+use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_sdk::try_read_daemon_identity_file;
+use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
+use running_process::broker::protocol::try_decode_framed;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use tempfile::TempDir;
+
+/// What a caller asks a daemon that it trusts. Nobody else may ever see it.
+pub const SECRET: &[u8] = b"the caller's secret";
+/// What the genuine daemon puts before every answer, unless it is told another one.
+pub const TOKEN: &str = "genuine";
+
+/// A process that says on its standard output what it sees, line by line, and ends when its standard input does.
+#[derive(Debug)]
+pub struct Peer {
+    /// The process.
+    pub child: Child,
+    lines: Receiver<String>,
+    /// One that has come already.
+    first: Option<String>,
+}
+
+impl Peer {
+    /// Starts `command` and waits until it is `ready`.
+    pub fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// Starts `command` with the listening socket `listener` as its standard input.
+    pub fn start_on(command: &mut Command, listener: impl Into<OwnedFd>) -> Self {
+        Self::start_with(command, Stdio::from(listener.into()))
+    }
+
+    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        let mut peer = Self::spawn(command, stdin);
+        let line = peer.line();
+        assert_eq!(line.as_deref(), Some("ready"), "{command:?}");
+        peer
+    }
+
+    /// Starts `command` and waits for nothing.
+    pub fn spawn(command: &mut Command, stdin: Stdio) -> Self {
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                // The peer goes on when nobody listens any more.
+                let _ = send.send(line.unwrap());
+            }
+        });
+        Self { child, lines, first: None }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it says; none if it has ended.
+    #[must_use]
+    pub fn line(&mut self) -> Option<String> {
+        if let Some(line) = self.first.take() {
+            return Some(line);
+        }
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line from {:?}", self.child),
+        }
+    }
+
+    /// Waits `times` as long as for anything else until it says something or has ended.
+    pub fn wait_patiently(&mut self, times: u32) {
+        match self.lines.recv_timeout(PATIENCE * times) {
+            Ok(line) => self.first = Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line from {:?}", self.child),
+        }
+    }
+
+    /// All the lines that it says until it has ended.
+    pub fn lines(&mut self) -> Vec<String> {
+        drop(self.child.stdin.take());
+        let lines = std::iter::from_fn(|| self.line()).collect();
+        self.reap();
+        lines
+    }
+
+    /// Lets an impostor end. Gives what it received, connection by connection.
+    pub fn received(&mut self) -> Vec<Vec<u8>> {
+        let bytes = |line: String| {
+            let digits = line.strip_prefix("connection ").unwrap_or_else(|| panic!("{line:?}")).as_bytes();
+            let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+            pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+        };
+        self.lines().into_iter().map(bytes).collect()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    /// Stops it, and waits until it has stopped.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        self.wait_stopped();
+    }
+
+    /// Waits until it has been stopped.
+    pub fn wait_stopped(&self) {
+        self.wait_for(WaitIdOptions::STOPPED);
+    }
+
+    /// Waits until it has ended, and leaves it a zombie.
+    pub fn wait_zombie(&self) {
+        self.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    }
+
+    fn wait_for(&self, what: WaitIdOptions) {
+        let id = self.id();
+        watched(move || waitid(WaitId::Pid(id), what).unwrap());
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Kills it; it stays a zombie.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait_zombie();
+    }
+
+    /// Waits until it has ended, and until the kernel has forgotten it.
+    pub fn reap(&mut self) {
+        self.wait_zombie();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Either fails if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory with a socket's path and an identity file, and the program that stands there.
+#[derive(Debug)]
+pub struct Place {
+    /// Removed at the end.
+    pub directory: TempDir,
+    /// The program `peer`, or a copy of it.
+    pub program: PathBuf,
+    /// Where the genuine daemon listens, or is believed to.
+    pub socket: PathBuf,
+    /// Its identity file.
+    pub record: PathBuf,
+}
+
+impl Place {
+    /// A place for processes of `program`.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let [socket, record] = ["s", "record.json"].map(|name| directory.path().join(name));
+        Self { program: program.into(), socket, record, directory }
+    }
+
+    /// The same, but of a copy of `program`, which may be changed.
+    #[must_use]
+    pub fn with_copy(program: impl AsRef<Path>) -> Self {
+        let mut place = Self::new("");
+        place.program = place.path("daemon");
+        std::fs::copy(program, &place.program).unwrap();
+        place
+    }
+
+    /// A path of its own.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The program in the role `mode`.
+    #[must_use]
+    pub fn command(&self, mode: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(mode).args([&self.socket, &self.record]);
+        command
+    }
+
+    /// Starts the program in the role `mode`.
+    #[must_use]
+    pub fn start(&self, mode: &str) -> Peer {
+        Peer::start(&mut self.command(mode))
+    }
+
+    /// The identity in the record.
+    #[must_use]
+    pub fn identity(&self) -> DaemonProcess {
+        let deadline = soon();
+        let identity = try_read_daemon_identity_file(&self.record).unwrap();
+        assert!(std::time::Instant::now() < deadline, "an identity file is read at once");
+        identity.expect("the daemon writes its record before it is ready")
+    }
+}
+
+/// Whether `bytes` are nothing, or one whole challenge and nothing else.
+#[must_use]
+pub fn only_a_probe(bytes: &[u8]) -> bool {
+    bytes.is_empty()
+        || try_decode_framed(bytes).unwrap().is_some_and(|decoded| {
+            decoded.frame.payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL
+                && decoded.consumed == bytes.len()
+        })
+}

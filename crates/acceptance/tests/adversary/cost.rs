@@ -1,0 +1,97 @@
+//! What one verification costs, in system calls and in bytes.
+
+use crate::harness::{PEER, PROBER, Probed, place, prober};
+use running_process_acceptance::{Place, installed, soon};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The most system calls of one verification whose image is remembered.
+const MOST_CALLS: usize = 70;
+/// The same by credentials, which are asked for twice, and whose numbers are looked up.
+const MOST_CALLS_WITH_CREDENTIALS: usize = 106;
+/// Signals, the allocator's calls, and a check of the standard library's that only debug builds make.
+const BESIDE_THE_POINT: [&str; 6] = ["---", "brk(", "mmap(", "munmap(", "mremap(", "fcntl("];
+
+/// The system calls of one verification, in order.
+fn calls(place: &Place, words: &[&str]) -> Option<Vec<String>> {
+    let log = place.path("strace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-s", "64", "-o"]).arg(&log).arg(PROBER).arg(&place.record).args(words);
+    command.env("XDG_CACHE_HOME", place.path("cache")).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    if !output.status.success() {
+        eprintln!("skipped: {command:?} gives {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    let calls = log.lines().map(|line| line.split_once(' ').map_or(line, |(_, call)| call.trim()).to_owned());
+    let during = calls.skip_while(|call| !call.contains("<begin>")).skip(1);
+    let during = during.take_while(|call| !call.contains("<end>"));
+    Some(during.filter(|call| !BESIDE_THE_POINT.iter().any(|start| call.starts_with(start))).collect())
+}
+
+#[test]
+fn the_system_calls_of_one_verification_are_bounded() {
+    if !installed("strace", &["-V"]) {
+        return;
+    }
+    let place = place();
+    let _daemon = place.start("genuine");
+    for (words, most) in [
+        (["marks=1", "credentials=0"], MOST_CALLS),
+        (["marks=1", "credentials=1"], MOST_CALLS_WITH_CREDENTIALS),
+    ] {
+        let deadline = soon();
+        let calls = loop {
+            let Some(calls) = calls(&place, &words) else { return };
+            // The image is read until it is remembered, which one that has just been written is not yet.
+            if !calls.iter().any(|call| call.starts_with("pread64")) {
+                break calls;
+            }
+            assert!(Instant::now() < deadline, "the image is read each time");
+        };
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for call in &calls {
+            *kinds.entry(call.split('(').next().unwrap()).or_default() += 1;
+        }
+        println!("{} calls with {words:?}: {kinds:?}\n{}", calls.len(), calls.join("\n"));
+        assert!(calls.len() <= most, "{} calls:\n{}", calls.len(), calls.join("\n"));
+        for forbidden in ["fork", "vfork", "clone", "clone3", "execve", "kill", "ptrace"] {
+            assert!(!kinds.contains_key(forbidden), "{forbidden}");
+        }
+    }
+}
+
+/// What a verification reads once the image is remembered. Then whatever was written before it may be remembered, too.
+pub(crate) fn warm_bytes(place: &Place) -> u64 {
+    let deadline = soon();
+    loop {
+        let mut command = prober(place, &["deadline=20000"]);
+        command.env("XDG_CACHE_HOME", place.path("cache"));
+        let probed = Probed::by(&mut command);
+        assert!(probed.outcome(1).starts_with("served"), "{:?}", probed.lines);
+        let [bytes] = probed.numbers("bytes ")[..] else { panic!() };
+        // A file that has just been written is not remembered yet.
+        if bytes < 1 << 20 {
+            return bytes;
+        }
+        assert!(Instant::now() < deadline, "{bytes} bytes are read each time");
+    }
+}
+
+#[test]
+fn a_warm_verification_reads_as_much_of_a_large_daemon_as_of_a_small_one() {
+    let bytes = [0_u64, 100 << 20].map(|size| {
+        let place = Place::with_copy(PEER);
+        let file = OpenOptions::new().write(true).open(&place.program).unwrap();
+        file.set_len(size.max(file.metadata().unwrap().len())).unwrap();
+        drop(file);
+        let _daemon = place.start("genuine");
+        warm_bytes(&place)
+    });
+    println!("bytes read: {bytes:?}");
+    // Paths, pids and times are numbers of different lengths.
+    assert!(bytes[0].abs_diff(bytes[1]) < 64, "{bytes:?}");
+}

@@ -1,0 +1,104 @@
+//! Daemons that end: before, during and long before the probe.
+
+use crate::harness::{both, every_policy, place, prober, refused};
+use running_process::broker::backend_lifecycle::probe::{Absence, ProbeError};
+use running_process::broker::backend_lifecycle::verify::Policy;
+use running_process_acceptance::Peer;
+use rustix::process::Signal;
+use std::process::Stdio;
+
+#[test]
+fn a_zombie_is_told_from_a_pid_that_nobody_has() {
+    let place = place();
+    let mut daemon = place.start("genuine");
+    let identity = place.identity();
+    daemon.kill();
+    for how in [Absence::Exited, Absence::NoSuchProcess] {
+        for policy in every_policy() {
+            let error = refused(&identity, &policy);
+            assert!(matches!(error, ProbeError::Gone { how: found, .. } if found == how), "{error:?}");
+        }
+        if how == Absence::Exited {
+            daemon.reap();
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_by_the_challenge_is_gone_during_the_probe() {
+    for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
+        let place = place();
+        let daemon = place.start("die");
+        let error = refused(&place.identity(), policy);
+        let ProbeError::Gone { pid, how: Absence::DuringProbe } = error else { panic!("{error:?}") };
+        assert_eq!(pid, daemon.pid());
+    }
+}
+
+#[test]
+fn the_last_words_of_a_daemon_that_has_ended_are_not_a_proof() {
+    for reaped in [false, true] {
+        for credentials in ["credentials=0", "credentials=1"] {
+            for policy in ["default", "lenient"] {
+                let place = place();
+                let mut daemon = place.start("answer-and-die");
+                let mut command = prober(&place, &[policy, credentials]);
+                let mut prober = Peer::spawn(&mut command, Stdio::null());
+                // The daemon stops it, answers and ends.
+                prober.wait_stopped();
+                daemon.wait_zombie();
+                if reaped {
+                    daemon.reap();
+                }
+                prober.signal(Signal::CONT);
+                let lines = prober.lines();
+                let gone = format!("1 times refused Gone {{ pid: {}, how: DuringProbe }}", daemon.pid());
+                assert_eq!(lines.first(), Some(&gone), "{policy} {credentials}, reaped: {reaped}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_record_of_another_boot_is_told_as_such() {
+    let place = place();
+    let _daemon = place.start("genuine");
+    let mut identity = place.identity();
+    let current = std::mem::replace(&mut identity.boot_id, "another".to_owned());
+    for policy in every_policy() {
+        match refused(&identity, &policy) {
+            ProbeError::OtherBoot { recorded, current: told } => {
+                assert_eq!((&recorded[..], &told), ("another", &current));
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_start_time_that_is_not_the_kernels_is_told_as_such() {
+    let place = place();
+    let daemon = place.start("genuine");
+    for offset in [-1_i64, 1] {
+        let mut identity = place.identity();
+        let origin = identity.origin.as_mut().unwrap();
+        let true_one = origin.start_time;
+        origin.start_time = true_one.checked_add_signed(offset).unwrap();
+        let expected = origin.start_time;
+        for policy in every_policy() {
+            match refused(&identity, &policy) {
+                ProbeError::ReusedPid { pid, recorded, found } => {
+                    assert_eq!((pid, recorded, found), (daemon.pid(), expected, true_one));
+                }
+                error => panic!("{error:?}"),
+            }
+        }
+    }
+    // Another run within the same tick of the clock has another instance id.
+    let mut identity = place.identity();
+    identity.origin.as_mut().unwrap().instance_id[0] ^= 1;
+    for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
+        let error = refused(&identity, policy);
+        assert!(matches!(error, ProbeError::Mismatch(_)), "{error:?}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Callers, policies, and other users.
+
+use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+use running_process::broker::backend_lifecycle::probe::{PeerRole, ProbeError};
+use running_process::broker::backend_lifecycle::verify::{InheritedListener, Policy, ProofLevel};
+use running_process::broker::backend_sdk::FrameClient;
+use running_process_acceptance::wire::SHOUT;
+use running_process_acceptance::{PATIENCE, Peer, Place, SECRET, TOKEN, only_a_probe, soon, watched};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_peer");
+pub(crate) const PROBER: &str = env!("CARGO_BIN_EXE_prober");
+pub(crate) const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
+
+pub(crate) fn place() -> Place {
+    Place::new(PEER)
+}
+
+/// A policy with the newest calls, and without them.
+pub(crate) fn both(policy: &Policy) -> [Policy; 2] {
+    [false, true].map(|only_credentials| {
+        let mut policy = policy.clone();
+        policy.only_credentials = only_credentials;
+        policy
+    })
+}
+
+/// Everything that a caller may ask for.
+pub(crate) fn every_policy() -> Vec<Policy> {
+    [Policy::default(), Policy::strict(), Policy::lenient()].iter().flat_map(both).collect()
+}
+
+/// Whether `policy` asks for a pidfd and forbids it.
+pub(crate) fn is_impossible(policy: &Policy) -> bool {
+    policy.only_credentials && policy.weakest == ProofLevel::Held
+}
+
+pub(crate) fn verify(expected: &DaemonProcess, policy: &Policy) -> Result<BackendHandle, ProbeError> {
+    verify_before(expected, policy, soon())
+}
+
+pub(crate) fn verify_before(
+    expected: &DaemonProcess,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<BackendHandle, ProbeError> {
+    let (expected, policy) = (expected.clone(), policy.clone());
+    watched(move || BackendHandle::verify(&expected, policy, deadline))
+}
+
+/// Who answers a request on `client`.
+pub(crate) fn ask(mut client: FrameClient) -> String {
+    client.set_timeout(Some(PATIENCE));
+    let answer = client.request(SHOUT, SECRET.to_vec()).unwrap().payload;
+    let answer = String::from_utf8(answer).unwrap();
+    answer.split(' ').next().unwrap().to_owned()
+}
+
+/// The genuine daemon is accepted, and it is the one who answers.
+#[track_caller]
+pub(crate) fn assert_genuine(expected: &DaemonProcess, policy: &Policy) {
+    let handle = verify(expected, policy).unwrap_or_else(|error| panic!("{error:?}, {policy:?}"));
+    assert_eq!(ask(handle.into_client()), TOKEN);
+}
+
+/// The reason why there is no handle, of a caller who would talk to whoever is accepted.
+#[track_caller]
+pub(crate) fn refused(expected: &DaemonProcess, policy: &Policy) -> ProbeError {
+    match verify(expected, policy) {
+        Err(error) => error,
+        Ok(handle) => {
+            let proof = format!("{:#?}", handle.proof());
+            panic!("accepted by {policy:?}, and {} answers: {proof}", ask(handle.into_client()))
+        }
+    }
+}
+
+/// Under every policy `impostor` is refused by name.
+#[track_caller]
+pub(crate) fn assert_impostor(expected: &DaemonProcess, pid: u32, image: &Path) {
+    for policy in every_policy() {
+        assert_refused_as(refused(expected, &policy), &policy, expected, pid, image);
+    }
+}
+
+/// A caller that accepts an inherited listener asks who wrote the answer; all others need not.
+#[track_caller]
+pub(crate) fn assert_refused_as(
+    error: ProbeError,
+    policy: &Policy,
+    expected: &DaemonProcess,
+    pid: u32,
+    image: &Path,
+) {
+    let inherited = match policy.inherited_listener {
+        InheritedListener::Refuse => false,
+        InheritedListener::IfRecorded => {
+            expected.origin.as_ref().is_some_and(|origin| origin.inherited_listener)
+        }
+        InheritedListener::Accept => true,
+    };
+    let as_whom = if inherited { PeerRole::Writer } else { PeerRole::Listener };
+    let message = error.to_string();
+    match error {
+        ProbeError::Impostor { role, pid: found, image: runs, expected: recorded } => {
+            assert_eq!((role, found, recorded), (as_whom, pid, expected.pid), "{policy:?}");
+            assert_eq!(runs.as_deref(), Some(image), "{policy:?}");
+            assert!(message.contains(&format!("process {pid} ({})", image.display())), "{message}");
+        }
+        other => panic!("{other:?} by {policy:?}"),
+    }
+}
+
+/// `impostor` has seen challenges at most, on exactly `connections` connections.
+#[track_caller]
+pub(crate) fn assert_learned_nothing(impostor: &mut Peer, connections: usize) {
+    let received = impostor.received();
+    assert_eq!(received.len(), connections);
+    for bytes in received {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(only_a_probe(&bytes), "the impostor was told {text:?}");
+    }
+}
+
+/// What a prober in a process of its own says, by the first word of each line.
+pub(crate) struct Probed {
+    pub(crate) lines: Vec<String>,
+}
+
+impl Probed {
+    /// Runs `command`, which is to be the program [`PROBER`] in the end.
+    pub(crate) fn by(command: &mut Command) -> Self {
+        let mut prober = Peer::spawn(command, Stdio::null());
+        let lines = prober.lines();
+        assert!(!lines.is_empty(), "{command:?}");
+        Self { lines }
+    }
+
+    /// The only outcome of `times` verifications.
+    #[track_caller]
+    pub(crate) fn outcome(&self, times: u64) -> &str {
+        let outcomes: Vec<_> = self.lines.iter().filter(|line| line.contains(" times ")).collect();
+        assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
+        outcomes[0].strip_prefix(&format!("{times} times ")).unwrap()
+    }
+
+    /// The numbers behind `name`.
+    #[track_caller]
+    pub(crate) fn numbers(&self, name: &str) -> Vec<u64> {
+        let line = self.lines.iter().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} in {:?}", self.lines))
+            .split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect()
+    }
+}
+
+pub(crate) fn prober(place: &Place, words: &[&str]) -> Command {
+    let mut command = Command::new(PROBER);
+    command.arg(&place.record).args(words);
+    command
+}
+
+/// Whether this test may become other users; if not, says that it is skipped.
+pub(crate) fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: only root can run processes of other users");
+    }
+    root
+}
+
+/// A command that runs another in a pid namespace of its own, if this system lets it.
+pub(crate) fn unshared() -> Option<Command> {
+    let flags: &[&str] = if rustix::process::geteuid().is_root() {
+        &["--pid", "--fork", "--kill-child", "--mount-proc"]
+    } else {
+        &["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    };
+    let mut tried = Command::new("unshare");
+    let output = tried.args(flags).arg("true").output();
+    if !output.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: {tried:?} gives {output:?}");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(flags);
+    Some(command)
+}
