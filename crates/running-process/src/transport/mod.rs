@@ -19,6 +19,7 @@ mod imp;
 mod imp;
 #[cfg(test)]
 mod tests;
+mod traits;
 
 pub use crate::sys::NotPassed;
 pub use error::{BindError, ConnectError, InheritedFault, NameError};

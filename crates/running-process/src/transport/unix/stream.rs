@@ -1,6 +1,6 @@
 //! A connected Unix-domain socket.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -155,7 +155,11 @@ impl LocalStream {
         Ok(())
     }
 
-    fn write_some(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
+    pub(in crate::transport) fn write_some(
+        &self,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -277,38 +281,6 @@ impl LocalStream {
     /// What the system said, such as that the connection has ended.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(shutdown(&self.socket, Shutdown::Write)?)
-    }
-}
-
-impl Read for &LocalStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_before(buf, None)
-    }
-}
-
-impl Write for &LocalStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_some(bytes, None)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for LocalStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-}
-
-impl Write for LocalStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A connected named pipe.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,7 +143,11 @@ impl LocalStream {
         Ok(())
     }
 
-    fn write_some(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<usize> {
+    pub(in crate::transport) fn write_some(
+        &self,
+        bytes: &[u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -239,38 +243,6 @@ impl LocalStream {
 
 fn check(deadline: Option<Instant>) -> io::Result<()> {
     if deadline.is_some_and(|at| at <= Instant::now()) { Err(timed_out()) } else { Ok(()) }
-}
-
-impl Read for &LocalStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_before(buf, None)
-    }
-}
-
-impl Write for &LocalStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_some(bytes, None)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for LocalStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-}
-
-impl Write for LocalStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A stream on a pipe from elsewhere. Deadlines are kept only if the pipe was opened for overlapped operation.
