@@ -122,7 +122,7 @@ impl Daemon {
             .args(arguments)
             .arg("serve")
             .arg("--socket")
-            .arg(directory.path().join("cache.sock"))
+            .arg(endpoint_in(directory.path()))
             .arg("--identity")
             .arg(directory.path().join("cache.json"))
             .stdout(Stdio::piped())
@@ -142,11 +142,20 @@ impl Daemon {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("cache.sock")
+        endpoint_in(self.directory.path())
     }
 
     pub fn identity(&self) -> PathBuf {
         self.directory.path().join("cache.json")
+    }
+}
+
+/// A socket in `directory`, or on Windows a pipe named after it, which no other test uses.
+fn endpoint_in(directory: &Path) -> PathBuf {
+    if cfg!(windows) {
+        directory.file_name().expect("a temporary directory has a name").into()
+    } else {
+        directory.join("cache.sock")
     }
 }
 
