@@ -1,4 +1,16 @@
 //! One local endpoint for a backend daemon: its legacy wire, identity probes and framed requests.
+//!
+//! A daemon binds a `Server` or asks a
+//! [`BackendEndpointMux`](broker::backend_sdk::BackendEndpointMux) in its own loop. A client reads the daemon's identity
+//! file, gets a `BackendHandle` once the kernel has named the recorded process at
+//! the other end of the connection, and talks on that very connection.
+//!
+//! - [`broker::protocol`]: frames, their codec, payload-protocol ids, endpoint names;
+//! - [`broker::backend_lifecycle`]: which process a daemon is, the probe, and the proof;
+//! - [`broker::backend_sdk`]: the mux, connections as state machines, blocking clients and servers;
+//! - [`broker::backend_handle`]: a proven connection to a live daemon.
+//!
+//! Without the feature `host` only what is pure is left: it takes bytes and a time, and asks nobody.
 
 pub mod broker;
 #[cfg(feature = "host")]

@@ -1,4 +1,5 @@
-//! The broker's parts, in the order in which they build on each other.
+//! The broker's parts. [`protocol`] stands alone, [`backend_lifecycle`] builds on it, [`backend_sdk`] on both, and
+//! [`backend_handle`] on all of them.
 
 pub mod backend_handle;
 pub mod backend_lifecycle;
