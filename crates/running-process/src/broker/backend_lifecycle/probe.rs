@@ -1,7 +1,7 @@
 //! The identity probe: 32 random bytes ask "are you the process I was told about?", the identity answers.
 //!
 //! Both sides are values that take frames and give frames; [`handle_endpoint_probe`] and
-//! [`BackendHandle`](crate::broker::backend_handle::BackendHandle) drive them over a connection. An answer alone proves
+//! `BackendHandle` drive them over a connection. An answer alone proves
 //! nothing: whoever has read the identity can give it.
 
 mod client;

@@ -1,6 +1,6 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
-//! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. [`Server`] and [`FrameClient`] move bytes
+//! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. `Server` and `FrameClient` move bytes
 //! around them, blocking.
 
 mod buffer;
