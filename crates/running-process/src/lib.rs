@@ -25,4 +25,7 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../../docs/integrate.md")]
     mod integrate {}
+    #[cfg(feature = "tokio")]
+    #[doc = include_str!("../../../docs/tokio.md")]
+    mod on_tokio {}
 }

@@ -7,6 +7,10 @@ use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle,
 use std::ptr;
 use std::time::Instant;
 
+#[cfg(feature = "tokio")]
+use std::os::windows::io::IntoRawHandle;
+#[cfg(feature = "tokio")]
+use tokio::net::windows::named_pipe::NamedPipeClient;
 use windows_sys::Win32::Foundation::{
     ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_NO_DATA, ERROR_PIPE_CONNECTED, GENERIC_READ, GENERIC_WRITE,
     GetLastError, HANDLE, INVALID_HANDLE_VALUE,
@@ -68,6 +72,13 @@ pub(crate) fn open(path: &PipePath) -> io::Result<OwnedHandle> {
         )
     };
     own(handle)
+}
+
+/// Hands a pipe that was opened for overlapped operation to tokio.
+#[cfg(feature = "tokio")]
+pub(crate) fn asynchronous(pipe: OwnedHandle) -> io::Result<NamedPipeClient> {
+    // SAFETY: the handle is open, is a pipe's, was opened for overlapped operation, and its owner gives it away.
+    unsafe { NamedPipeClient::from_raw_handle(pipe.into_raw_handle()) }
 }
 
 /// The process that made this instance of the pipe.

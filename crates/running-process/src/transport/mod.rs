@@ -24,6 +24,8 @@ mod traits;
 pub use crate::sys::NotPassed;
 pub use error::{BindError, ConnectError, InheritedFault, NameError};
 
+#[cfg(feature = "tokio")]
+pub(crate) use imp::{AsyncStream, connect_async, into_async};
 pub use imp::{LocalListener, LocalStream, StopSignal};
 
 use std::io;

@@ -1,5 +1,8 @@
 //! Reaching a daemon at all.
 
+use crate::frame_client::peer::Client;
+#[cfg(feature = "tokio")]
+use crate::frame_client::peer::OnTokio;
 use crate::support::{Place, in_child_process};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
@@ -9,34 +12,48 @@ use running_process::broker::backend_sdk::{ConnectError, FrameClient, FrameClien
 use running_process::broker::protocol::Endpoint;
 use std::os::unix::net::UnixListener;
 
-fn connect_error(endpoint: &Endpoint) -> ConnectError {
-    match FrameClient::connect(endpoint) {
+fn connect_error<C: Client>(endpoint: &Endpoint) -> ConnectError {
+    match C::connect(endpoint) {
         Err(FrameClientError::Connect(error)) => error,
-        other => panic!("{other:?}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("connected"),
     }
 }
 
 #[test]
 fn connecting_says_what_is_wrong_with_the_endpoint() {
+    what_is_wrong_with_the_endpoint::<FrameClient>();
+    #[cfg(feature = "tokio")]
+    what_is_wrong_with_the_endpoint::<OnTokio>();
+}
+
+fn what_is_wrong_with_the_endpoint<C: Client>() {
     let place = Place::new();
     let path = &place.endpoint.path;
-    assert!(matches!(connect_error(&place.endpoint), ConnectError::NotFound { .. }));
+    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::NotFound { .. }));
 
     std::fs::write(path, "not a socket").unwrap();
-    assert!(matches!(connect_error(&place.endpoint), ConnectError::NotASocket { .. }));
+    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::NotASocket { .. }));
     std::fs::remove_file(path).unwrap();
 
     drop(UnixListener::bind(path).unwrap());
-    assert!(matches!(connect_error(&place.endpoint), ConnectError::Refused { .. }));
+    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::Refused { .. }));
 
     let long = Endpoint::unix_socket("test", format!("/{}", "x".repeat(200))).unwrap();
-    assert!(matches!(connect_error(&long), ConnectError::Name(NameError::TooLong { length: 201, .. })));
+    assert!(matches!(connect_error::<C>(&long), ConnectError::Name(NameError::TooLong { length: 201, .. })));
 }
 
 /// The other systems say that such a connection was refused.
 #[cfg(target_os = "linux")]
 #[test]
 fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
+    a_full_backlog::<FrameClient>();
+    #[cfg(feature = "tokio")]
+    a_full_backlog::<OnTokio>();
+}
+
+#[cfg(target_os = "linux")]
+fn a_full_backlog<C: Client>() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let place = Place::new();
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -46,7 +63,7 @@ fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
     let (waiting, error) = crate::support::watched(move || {
         let mut waiting = Vec::new();
         loop {
-            match FrameClient::connect(&endpoint) {
+            match C::connect(&endpoint) {
                 Ok(client) => waiting.push(client),
                 Err(error) => break (waiting, error),
             }
@@ -73,6 +90,8 @@ fn disabled_by_the_environment() {
     let place = Place::new();
     let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
     assert!(matches!(FrameClient::connect(&place.endpoint), Err(FrameClientError::Disabled)));
+    #[cfg(feature = "tokio")]
+    assert!(matches!(OnTokio::connect(&place.endpoint), Err(FrameClientError::Disabled)));
     let daemon = DaemonProcess::current_process(place.endpoint.clone(), None).unwrap();
     let probed = BackendHandle::probe_with_service("test", "1", &place.endpoint, &daemon);
     assert!(matches!(probed, Err(BackendHandleError::Probe(ProbeError::Disabled))));

@@ -53,6 +53,22 @@ pub enum ClientConnectionError {
     },
 }
 
+#[cfg(feature = "tokio")]
+impl ClientConnectionError {
+    /// The same error once more.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Framing(error) => Self::Framing(error.again()),
+            Self::Violation(violation) => Self::Violation(*violation),
+            Self::UnknownRequest { got } => Self::UnknownRequest { got: *got },
+            Self::PayloadProtocolMismatch { got, expected } => {
+                Self::PayloadProtocolMismatch { got: *got, expected: *expected }
+            }
+            Self::Truncated { buffered } => Self::Truncated { buffered: *buffered },
+        }
+    }
+}
+
 /// One client connection, without the connection. Requests may be in flight in any number and be answered in any order.
 ///
 /// After an error the connection is dead, and there are no more events: what follows in the stream cannot be trusted.
@@ -94,8 +110,24 @@ impl ClientConnection {
     ///
     /// [`FramingError::FrameTooLarge`]; nothing was appended and nothing is in flight then.
     pub fn send_request(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<RequestId, FramingError> {
+        self.send_request_before(payload_protocol, payload, 0)
+    }
+
+    /// [`send_request`](Self::send_request) that tells the daemon until when the answer is wanted, in milliseconds since
+    /// the Unix epoch; 0 is no deadline. Whoever drives the connection keeps it, with [`cancel`](Self::cancel).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_request`](Self::send_request).
+    pub fn send_request_before(
+        &mut self,
+        payload_protocol: u32,
+        payload: &[u8],
+        deadline_unix_ms: u64,
+    ) -> Result<RequestId, FramingError> {
         let id = self.next_id;
-        FrameRef::request(payload_protocol, id, payload).encode_framed(self.output.tail())?;
+        let request = FrameRef::request(payload_protocol, id, payload);
+        FrameRef { deadline_unix_ms, ..request }.encode_framed(self.output.tail())?;
         self.next_id += 1;
         self.pending.insert(id, payload_protocol);
         Ok(RequestId(id))

@@ -9,9 +9,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// How much is read at once, in bytes.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 
-/// How many frames that nobody asked for are kept for [`FrameClient::next_event`].
+/// How many frames that nobody asked for a client keeps until they are taken, by [`FrameClient::next_event`] or its
+/// asynchronous twin.
 pub const MAX_WAITING_EVENTS: usize = 4096;
 
 /// A client of a daemon's framed lane, blocking.
@@ -66,11 +67,26 @@ pub enum FrameClientError {
     #[error("the request is not in flight")]
     NotInFlight,
     /// The daemon sent more frames that nobody asked for than a client keeps.
-    #[error("more than {MAX_WAITING_EVENTS} events wait for next_event")]
+    #[error("more than {MAX_WAITING_EVENTS} events wait to be taken")]
     TooManyEvents,
     /// An earlier error ended the connection.
     #[error("the connection was ended by an earlier error")]
     Dead,
+}
+
+#[cfg(feature = "tokio")]
+impl FrameClientError {
+    /// The error that ended a connection, once more: all who wait on it are told.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Stream(error) => Self::Stream(io::Error::new(error.kind(), error.to_string())),
+            Self::Connection(error) => Self::Connection(error.again()),
+            Self::Closed => Self::Closed,
+            Self::TooManyEvents => Self::TooManyEvents,
+            // No other error ends a connection that exists.
+            _ => Self::Dead,
+        }
+    }
 }
 
 impl FrameClient {
@@ -243,7 +259,7 @@ impl FrameClient {
 
 /// A daemon that is gone is one condition, whether it had read everything (the end of the stream), had not (a reset),
 /// or was written to (a broken pipe).
-fn stream_error(error: io::Error) -> FrameClientError {
+pub(super) fn stream_error(error: io::Error) -> FrameClientError {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => FrameClientError::Closed,
         _ => FrameClientError::Stream(error),

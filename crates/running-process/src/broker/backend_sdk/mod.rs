@@ -1,8 +1,10 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
 //! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. `Server` and `FrameClient` move bytes
-//! around them, blocking.
+//! around them, blocking; with the feature `tokio`, `AsyncFrameClient` does without.
 
+#[cfg(feature = "tokio")]
+mod async_frame_client;
 mod buffer;
 mod client_connection;
 mod connection;
@@ -14,6 +16,8 @@ mod mux;
 #[cfg(feature = "host")]
 mod server;
 
+#[cfg(feature = "tokio")]
+pub use async_frame_client::{AsyncFrameClient, FrameEvents};
 pub use client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 pub use connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Reclassify, Request, WaitingFor,

@@ -1,5 +1,7 @@
 //! Unix-domain sockets.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod claim;
 mod inherited;
 mod listener;
@@ -8,6 +10,8 @@ mod stop;
 mod stream;
 mod timeouts;
 
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::{AsyncStream, connect_async, into_async};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

@@ -59,20 +59,8 @@ impl LocalStream {
     ///
     /// [`ConnectError`] says why: nobody there, nobody listening, a full backlog, or a name that cannot be one.
     pub fn connect(path: &str) -> Result<Self, ConnectError> {
-        let address = name::address(path)?;
-        // The socket does not block while it connects: a full backlog is an answer, not a wait.
-        let socket = new_socket().map_err(|error| match error {
-            error if denies_sockets(error) => ConnectError::Unavailable { source: error.into() },
-            error => ConnectError::Io { path: path.to_owned(), source: error.into() },
-        })?;
-        let connected = loop {
-            match connect(&socket, &address) {
-                Err(Errno::INTR) => {}
-                done => break done,
-            }
-        };
-        connected.map_err(|error| connect_error(path, error))?;
-        Self::new(socket).map_err(|error| ConnectError::Io { path: path.to_owned(), source: error.into() })
+        Self::new(connected(path)?)
+            .map_err(|error| ConnectError::Io { path: path.to_owned(), source: error.into() })
     }
 
     /// A stream on a connected socket that was made here. It is put into blocking mode.
@@ -307,6 +295,23 @@ impl From<LocalStream> for UnixStream {
 impl AsFd for LocalStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// A new socket that does not block, connected to `path`.
+pub(super) fn connected(path: &str) -> Result<OwnedFd, ConnectError> {
+    let address = name::address(path)?;
+    // The socket does not block while it connects: a full backlog is an answer, not a wait.
+    let socket = new_socket().map_err(|error| match error {
+        error if denies_sockets(error) => ConnectError::Unavailable { source: error.into() },
+        error => ConnectError::Io { path: path.to_owned(), source: error.into() },
+    })?;
+    loop {
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(connect_error(path, error)),
+        }
     }
 }
 

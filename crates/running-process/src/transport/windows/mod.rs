@@ -1,10 +1,14 @@
 //! Named pipes.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod listener;
 mod name;
 mod stop;
 mod stream;
 
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::{AsyncStream, connect_async, into_async};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

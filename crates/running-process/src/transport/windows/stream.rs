@@ -60,17 +60,7 @@ impl LocalStream {
     ///
     /// [`ConnectError`] says why: nobody there, a full backlog, or a name that cannot be one.
     pub fn connect(path: &str) -> Result<Self, ConnectError> {
-        let full = name::path(path)?;
-        let path = path.to_owned();
-        match windows_pipe::open(&full).and_then(Self::try_from) {
-            Ok(stream) => Ok(stream),
-            Err(error) if is(&error, ERROR_FILE_NOT_FOUND) => Err(ConnectError::NotFound { path }),
-            Err(error) if is(&error, ERROR_PIPE_BUSY) => Err(ConnectError::BacklogFull { path }),
-            Err(source) if is(&source, ERROR_ACCESS_DENIED) => {
-                Err(ConnectError::PermissionDenied { path, source })
-            }
-            Err(source) => Err(ConnectError::Io { path, source }),
-        }
+        Self::try_from(connected(path)?).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
     }
 
     /// A second owner of the same connection.
@@ -225,6 +215,15 @@ impl LocalStream {
         self.0.interrupted.set();
     }
 
+    /// The pipe alone; a second handle to it if the connection has other owners.
+    #[cfg(feature = "tokio")]
+    pub(super) fn into_pipe(self) -> io::Result<OwnedHandle> {
+        match Arc::try_unwrap(self.0) {
+            Ok(shared) => Ok(shared.pipe),
+            Err(shared) => shared.pipe.try_clone(),
+        }
+    }
+
     /// Tells the other side that nothing more will be written, where that is possible.
     ///
     /// # Platform-specific behavior
@@ -239,6 +238,18 @@ impl LocalStream {
     pub fn shutdown_write(&self) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a named pipe cannot be closed in one direction"))
     }
+}
+
+/// The client's end of the pipe `path`, opened at identification level for overlapped operation.
+pub(super) fn connected(path: &str) -> Result<OwnedHandle, ConnectError> {
+    let full = name::path(path)?;
+    let path = path.to_owned();
+    windows_pipe::open(&full).map_err(|error| match error {
+        error if is(&error, ERROR_FILE_NOT_FOUND) => ConnectError::NotFound { path },
+        error if is(&error, ERROR_PIPE_BUSY) => ConnectError::BacklogFull { path },
+        source if is(&source, ERROR_ACCESS_DENIED) => ConnectError::PermissionDenied { path, source },
+        source => ConnectError::Io { path, source },
+    })
 }
 
 fn check(deadline: Option<Instant>) -> io::Result<()> {

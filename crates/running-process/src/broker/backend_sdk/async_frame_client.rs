@@ -1,0 +1,244 @@
+//! The asynchronous client, on tokio.
+
+mod driver;
+
+use super::frame_client::{FrameClientError, MAX_WAITING_EVENTS};
+use crate::broker::backend_lifecycle::is_disabled;
+use crate::broker::protocol::{Endpoint, Frame};
+use crate::transport::{AsyncStream, LocalStream, connect_async, into_async};
+use driver::Driver;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many requests wait for the task to take them; further callers wait for a place.
+const WAITING_REQUESTS: usize = 32;
+
+/// A client of a daemon's framed lane, on tokio. Clones share one connection, which ends with the last of them.
+///
+/// Any number of requests may be in flight, from any number of tasks; responses come in any order. A request whose
+/// future is dropped is given up, and the daemon is told so. Events of the daemon go to [`events`](Self::events).
+///
+/// One task owns the socket and never blocks. It takes requests only as fast as the daemon takes their bytes: a caller
+/// waits for its place until then.
+///
+/// After [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection goes on. Every other error of the
+/// connection ends it. Whoever waits then is told the reason, or if nobody waits, who asks first; each further call
+/// returns [`FrameClientError::Dead`].
+#[derive(Clone, Debug)]
+pub struct AsyncFrameClient {
+    requests: mpsc::Sender<Waiting>,
+    /// Unbounded, and yet short: a request is given up once, and only after the task was given it.
+    given_up: mpsc::UnboundedSender<Ticket>,
+    shared: Arc<Shared>,
+}
+
+/// Frames that the daemon sent unasked, of one connection.
+#[derive(Debug)]
+pub struct FrameEvents {
+    frames: mpsc::Receiver<Frame>,
+    shared: Arc<Shared>,
+    /// The end was told.
+    over: bool,
+}
+
+/// Names a request between its caller and the task, which alone knows its id on the wire.
+type Ticket = u64;
+
+/// A request that the task has not taken yet.
+#[derive(Debug)]
+struct Waiting {
+    payload_protocol: u32,
+    payload: Vec<u8>,
+    deadline_unix_ms: u64,
+    ticket: Ticket,
+    answer: oneshot::Sender<Result<Frame, FrameClientError>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    next_ticket: AtomicU64,
+    /// Why the connection ended, once it has; set before anyone can notice.
+    end: OnceLock<FrameClientError>,
+    /// A request was told of the end.
+    told: AtomicBool,
+    /// Until somebody asks for the events.
+    events: Mutex<Option<mpsc::Receiver<Frame>>>,
+}
+
+impl Shared {
+    fn end(&self) -> FrameClientError {
+        self.end.get().map_or(FrameClientError::Dead, FrameClientError::again)
+    }
+}
+
+impl AsyncFrameClient {
+    /// Connects to `endpoint`, whoever answers there. A daemon is proven with a
+    /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle), whose connection
+    /// [`from_stream`](Self::from_stream) takes.
+    ///
+    /// # Errors
+    ///
+    /// There is no connection, or the environment asks for the legacy path. A daemon that does not accept is an error at
+    /// once, as for the blocking client.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O.
+    #[allow(
+        clippy::unused_async,
+        reason = "it runs inside the runtime, and its callers await it like everything else"
+    )]
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
+        if is_disabled() {
+            return Err(FrameClientError::Disabled);
+        }
+        Ok(Self::spawn(connect_async(&endpoint.path)?))
+    }
+
+    /// A client on a connection that speaks frames, or nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameClientError::Stream`]: the system does not hand the connection to the runtime.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows no clone of the connection may be in another runtime.
+    pub fn from_stream(stream: impl Into<LocalStream>) -> Result<Self, FrameClientError> {
+        into_async(stream.into()).map(Self::spawn).map_err(FrameClientError::Stream)
+    }
+
+    fn spawn(stream: AsyncStream) -> Self {
+        let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
+        let (given_up, cancels) = mpsc::unbounded_channel();
+        let (events, frames) = mpsc::channel(MAX_WAITING_EVENTS);
+        let shared = Arc::new(Shared {
+            next_ticket: AtomicU64::new(0),
+            end: OnceLock::new(),
+            told: AtomicBool::new(false),
+            events: Mutex::new(Some(frames)),
+        });
+        tokio::spawn(Driver::new(stream, waiting, cancels, events, Arc::clone(&shared)).run());
+        Self { requests, given_up, shared }
+    }
+
+    /// Whether requests can still be sent.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
+    /// What the daemon sends unasked: events, and requests of its own. `None` if they were taken before, by any clone.
+    ///
+    /// At most [`MAX_WAITING_EVENTS`] wait, whether they were taken or not; one more ends the connection with
+    /// [`FrameClientError::TooManyEvents`]. Once the receiver is dropped they are dropped as well.
+    #[must_use]
+    pub fn events(&self) -> Option<FrameEvents> {
+        let frames = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(FrameEvents { frames, shared: Arc::clone(&self.shared), over: false })
+    }
+
+    /// Sends a request and waits for its response, for as long as the daemon keeps the connection.
+    ///
+    /// # Errors
+    ///
+    /// The request is too large, or the connection has ended.
+    pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
+        self.exchange(payload_protocol, payload, 0).await
+    }
+
+    /// [`request`](Self::request) with a deadline, which the daemon is told as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request); [`FrameClientError::TimedOut`] gives the request up and tells the daemon so. Nothing
+    /// is sent if the deadline has passed already.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without timers.
+    pub async fn request_before(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Frame, FrameClientError> {
+        // The runtime's clock, which a test may have stopped.
+        let now = tokio::time::Instant::now().into_std();
+        let timeout = deadline.saturating_duration_since(now);
+        if timeout.is_zero() {
+            return Err(FrameClientError::TimedOut { timeout });
+        }
+        let exchange = self.exchange(payload_protocol, payload, unix_ms_after(timeout));
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FrameClientError::TimedOut { timeout }))
+    }
+
+    async fn exchange(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        deadline_unix_ms: u64,
+    ) -> Result<Frame, FrameClientError> {
+        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (answer, response) = oneshot::channel();
+        let waiting = Waiting { payload_protocol, payload, deadline_unix_ms, ticket, answer };
+        if self.requests.send(waiting).await.is_err() {
+            let told = self.shared.told.swap(true, Ordering::Relaxed);
+            return Err(if told { FrameClientError::Dead } else { self.shared.end() });
+        }
+        let mut in_flight = InFlight { response, ticket: Some(ticket), given_up: &self.given_up };
+        let answer = (&mut in_flight.response).await;
+        in_flight.ticket = None;
+        answer.unwrap_or_else(|_| {
+            self.shared.told.store(true, Ordering::Relaxed);
+            Err(self.shared.end())
+        })
+    }
+}
+
+/// A request that the task was given. Dropped before its answer has come, it is given up.
+struct InFlight<'a> {
+    response: oneshot::Receiver<Result<Frame, FrameClientError>>,
+    /// `None` once there is an answer.
+    ticket: Option<Ticket>,
+    given_up: &'a mpsc::UnboundedSender<Ticket>,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            // First, so that the task either sees it closed and sends nothing, or knows the ticket by the time it comes.
+            self.response.close();
+            // A task that has ended has nobody to tell.
+            let _ = self.given_up.send(ticket);
+        }
+    }
+}
+
+impl FrameEvents {
+    /// The next frame. Nothing is lost if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection ended, after the last frame; then [`FrameClientError::Dead`], also if the last client was
+    /// dropped.
+    pub async fn next(&mut self) -> Result<Frame, FrameClientError> {
+        match self.frames.recv().await {
+            Some(frame) => Ok(frame),
+            None if std::mem::replace(&mut self.over, true) => Err(FrameClientError::Dead),
+            None => Err(self.shared.end()),
+        }
+    }
+}
+
+/// The wall clock's time after `left`, in milliseconds since the Unix epoch.
+fn unix_ms_after(left: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
+}

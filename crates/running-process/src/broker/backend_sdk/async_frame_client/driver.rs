@@ -1,0 +1,169 @@
+//! The task that owns the socket and the state machine.
+
+use super::super::client_connection::{ClientConnection, ClientEvent, RequestId};
+use super::super::frame_client::{FrameClientError, READ_BYTES, stream_error};
+use super::{Shared, Ticket, Waiting};
+use crate::broker::protocol::Frame;
+use crate::transport::AsyncStream;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+/// No request is taken while this many bytes or more wait to be written.
+const ENOUGH_OUTPUT: usize = 64 * 1024;
+
+/// A request that the daemon was sent.
+struct Sent {
+    ticket: Ticket,
+    answer: oneshot::Sender<Result<Frame, FrameClientError>>,
+}
+
+pub(super) struct Driver {
+    stream: AsyncStream,
+    connection: ClientConnection,
+    // Before what callers wait on, so that who is told of the end finds the client unusable.
+    requests: mpsc::Receiver<Waiting>,
+    given_up: mpsc::UnboundedReceiver<Ticket>,
+    in_flight: HashMap<RequestId, Sent>,
+    ids: HashMap<Ticket, RequestId>,
+    events: mpsc::Sender<Frame>,
+    read_buffer: Box<[u8]>,
+    /// The daemon takes nothing more; what it said before is still to be read.
+    write_closed: bool,
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        stream: AsyncStream,
+        requests: mpsc::Receiver<Waiting>,
+        given_up: mpsc::UnboundedReceiver<Ticket>,
+        events: mpsc::Sender<Frame>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            stream,
+            connection: ClientConnection::new(),
+            requests,
+            given_up,
+            in_flight: HashMap::new(),
+            ids: HashMap::new(),
+            events,
+            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            write_closed: false,
+            shared,
+        }
+    }
+
+    /// Ends with the connection, or when the last client is gone. Whoever still waits then finds the reason in `shared`.
+    pub(super) async fn run(mut self) {
+        if let Err(error) = poll_fn(|context| self.turn(context)).await {
+            let _ = self.shared.end.set(error);
+        }
+    }
+
+    /// Does what can be done now. Where nothing can, the task will be woken.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
+        loop {
+            while let Poll::Ready(ticket) = self.given_up.poll_recv(context) {
+                // Every client holds the other end, so this also tells of the last one while no requests are taken.
+                let Some(ticket) = ticket else { return Poll::Ready(Ok(())) };
+                if let Some(request) = self.ids.remove(&ticket) {
+                    self.in_flight.remove(&request);
+                    self.connection.cancel(request);
+                }
+            }
+            let enough = self.take_requests(context);
+            self.write(context)?;
+            if enough && self.connection.output().len() < ENOUGH_OUTPUT {
+                continue;
+            }
+            ready!(self.read(context))?;
+        }
+    }
+
+    /// Takes requests until there are none or the output is enough, which is `true`.
+    fn take_requests(&mut self, context: &mut Context<'_>) -> bool {
+        while self.connection.output().len() < ENOUGH_OUTPUT {
+            let Poll::Ready(Some(waiting)) = self.requests.poll_recv(context) else { return false };
+            self.send(waiting);
+        }
+        true
+    }
+
+    fn send(&mut self, Waiting { payload_protocol, payload, deadline_unix_ms, ticket, answer }: Waiting) {
+        if answer.is_closed() {
+            return;
+        }
+        match self.connection.send_request_before(payload_protocol, &payload, deadline_unix_ms) {
+            Ok(request) => {
+                self.ids.insert(ticket, request);
+                self.in_flight.insert(request, Sent { ticket, answer });
+            }
+            // A caller that is gone does not want to know.
+            Err(error) => drop(answer.send(Err(FrameClientError::Request(error)))),
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
+        while !self.write_closed && !self.connection.output().is_empty() {
+            let Poll::Ready(ready) = self.stream.poll_write_ready(context) else { return Ok(()) };
+            match ready.and_then(|()| self.stream.try_write(self.connection.output())) {
+                Ok(written) => self.connection.output_written(written),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => match stream_error(error) {
+                    FrameClientError::Closed => self.write_closed = true,
+                    error => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once and sorts what came.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
+        let ready = ready!(self.stream.poll_read_ready(context));
+        let length = match ready.and_then(|()| self.stream.try_read(&mut self.read_buffer)) {
+            Ok(length) => length,
+            Err(error) if is_passing(&error) => return Poll::Ready(Ok(())),
+            // The end of a Windows pipe; no other read says so.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Err(error) => return Poll::Ready(Err(stream_error(error))),
+        };
+        if length == 0 {
+            self.connection.receive_eof()?;
+            return Poll::Ready(Err(FrameClientError::Closed));
+        }
+        self.connection.receive(&self.read_buffer[..length]);
+        Poll::Ready(self.sort_events())
+    }
+
+    fn sort_events(&mut self) -> Result<(), FrameClientError> {
+        while let Some(event) = self.connection.next_event()? {
+            match event {
+                ClientEvent::Response(request, frame) => {
+                    if let Some(Sent { ticket, answer }) = self.in_flight.remove(&request) {
+                        self.ids.remove(&ticket);
+                        // A caller that has just given up does not want it.
+                        let _ = answer.send(Ok(frame.to_frame()));
+                    }
+                }
+                ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
+                    if let Err(TrySendError::Full(_)) = self.events.try_send(frame.to_frame()) {
+                        return Err(FrameClientError::TooManyEvents);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether to try again once the system says that it is ready.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,268 @@
+//! What only the asynchronous client has: many callers at once, and futures that are dropped.
+
+use super::peer::{event, shouted};
+use crate::support::{Running, SHOUT};
+use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+use running_process::broker::protocol::{Frame, FrameKind, encode_framed, try_decode_framed};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// The daemon's end of a connection.
+struct Daemon {
+    socket: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Daemon {
+    /// The next frame, or `None` at the end.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(decoded) = try_decode_framed(&self.received).unwrap() {
+                self.received.drain(..decoded.consumed);
+                return Some(decoded.frame);
+            }
+            if self.socket.read_buf(&mut self.received).await.unwrap() == 0 {
+                assert!(self.received.is_empty(), "the client hung up inside a frame");
+                return None;
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Frame {
+        self.next().await.expect("a frame before the end")
+    }
+
+    async fn send(&mut self, frame: &Frame) {
+        self.socket.write_all(&encode_framed(frame).unwrap()).await.unwrap();
+    }
+
+    async fn answer(&mut self, request: &Frame) {
+        self.send(&shouted(request)).await;
+    }
+}
+
+fn pair() -> (AsyncFrameClient, Daemon) {
+    let (client, socket) = UnixStream::pair().unwrap();
+    let client = AsyncFrameClient::from_stream(client.into_std().unwrap()).unwrap();
+    (client, Daemon { socket, received: Vec::new() })
+}
+
+/// Lets every other task go as far as it can without time passing: stopped time moves only when all of them wait.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn assert_cancels(cancel: &Frame, request: &Frame) {
+    assert_eq!(cancel.kind, i32::from(FrameKind::Cancel));
+    assert_eq!((cancel.request_id, cancel.payload_protocol), (request.request_id, SHOUT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_four_requests_of_many_clones_are_in_flight_and_answered_backwards() {
+    let (client, mut daemon) = pair();
+    let mut requests = JoinSet::new();
+    for number in 0..64 {
+        let client = client.clone();
+        requests.spawn(async move {
+            let payload = format!("request {number}").into_bytes();
+            let expected = payload.to_ascii_uppercase();
+            assert_eq!(client.request(SHOUT, payload).await.unwrap().payload, expected);
+        });
+    }
+    let mut received = Vec::new();
+    while received.len() < 64 {
+        received.push(daemon.receive().await);
+    }
+    for request in received.iter().rev() {
+        daemon.answer(request).await;
+    }
+    assert_eq!(requests.join_all().await.len(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_future_is_dropped_is_cancelled_and_its_late_response_dropped() {
+    let (client, mut daemon) = pair();
+    let given_up = {
+        let mut request = pin!(client.request(SHOUT, b"given up".to_vec()));
+        tokio::select! {
+            response = &mut request => panic!("{response:?}"),
+            received = daemon.receive() => received,
+        }
+    };
+    assert_cancels(&daemon.receive().await, &given_up);
+    daemon.answer(&given_up).await;
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"next".to_vec()), async {
+        let next = daemon.receive().await;
+        daemon.answer(&next).await;
+    });
+    assert_eq!(response.unwrap().payload, b"NEXT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_dropped_before_the_task_takes_it_is_never_sent() {
+    let (client, mut daemon) = pair();
+    {
+        let mut request = pin!(client.request(SHOUT, b"never".to_vec()));
+        // The task has no turn before this one waits.
+        assert!(poll_fn(|context| Poll::Ready(request.as_mut().poll(context).is_pending())).await);
+    }
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"first".to_vec()), async {
+        let first = daemon.receive().await;
+        assert_eq!(first.payload, b"first");
+        daemon.answer(&first).await;
+    });
+    assert_eq!(response.unwrap().payload, b"FIRST");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
+    let (client, mut daemon) = pair();
+    let timeout = Duration::from_mins(1);
+    let began = Instant::now();
+    let wall = |time: SystemTime| {
+        u64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    };
+    let earliest = wall(SystemTime::now() + timeout);
+    let (error, request) = tokio::join!(
+        client.request_before(SHOUT, b"slow".to_vec(), (began + timeout).into_std()),
+        daemon.receive()
+    );
+    assert!(matches!(error, Err(FrameClientError::TimedOut { timeout: told }) if told == timeout));
+    assert!(began.elapsed() >= timeout);
+    assert!((earliest..=wall(SystemTime::now() + timeout)).contains(&request.deadline_unix_ms));
+    assert_cancels(&daemon.receive().await, &request);
+    assert!(client.is_usable());
+
+    // A deadline that has passed is not sent; no deadline is 0.
+    let late = client.request_before(SHOUT, b"late".to_vec(), began.into_std()).await;
+    assert!(matches!(late, Err(FrameClientError::TimedOut { timeout: Duration::ZERO })));
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"no hurry".to_vec()), async {
+        let request = daemon.receive().await;
+        assert_eq!((&request.payload[..], request.deadline_unix_ms), (&b"no hurry"[..], 0));
+        daemon.answer(&request).await;
+    });
+    assert_eq!(response.unwrap().payload, b"NO HURRY");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_ends_with_the_last_clone() {
+    let (client, mut daemon) = pair();
+    let mut events = client.events().unwrap();
+    let clone = client.clone();
+    drop(client);
+    settle().await;
+    assert!(clone.is_usable());
+    drop(clone);
+    assert!(daemon.next().await.is_none());
+    assert!(matches!(events.next().await, Err(FrameClientError::Dead)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_ends_with_the_last_clone_though_the_daemon_reads_nothing() {
+    let (client, mut daemon) = pair();
+    tokio::select! {
+        response = client.request(SHOUT, vec![0; 8 << 20]) => panic!("{response:?}"),
+        () = settle() => drop(client),
+    }
+    settle().await;
+    // What the system holds can still be read, and then comes the end, inside the frame.
+    let length = daemon.socket.read_to_end(&mut daemon.received).await.unwrap();
+    assert!(0 < length && length < 8 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_daemon_does_not_read_no_more_requests_are_taken() {
+    let (client, mut daemon) = pair();
+    let mut requests = JoinSet::new();
+    for number in 0..200 {
+        let client = client.clone();
+        requests.spawn(async move { client.request(SHOUT, vec![number; 1 << 20]).await });
+    }
+    settle().await;
+    requests.shutdown().await;
+
+    // One fills the socket and all the output that the task keeps, so nobody ever hears of the others.
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"small".to_vec()), async {
+        let taken = daemon.receive().await;
+        assert_eq!(taken.payload.len(), 1 << 20);
+        assert_cancels(&daemon.receive().await, &taken);
+        let small = daemon.receive().await;
+        daemon.answer(&small).await;
+    });
+    assert_eq!(response.unwrap().payload, b"SMALL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_holds_though_the_daemon_does_not_read_and_the_connection_goes_on() {
+    let (client, mut daemon) = pair();
+    let deadline = (Instant::now() + Duration::from_secs(5)).into_std();
+    let error = client.request_before(SHOUT, vec![7; 4 << 20], deadline).await;
+    assert!(matches!(error, Err(FrameClientError::TimedOut { .. })));
+    assert!(client.is_usable());
+    let large = daemon.receive().await;
+    assert_cancels(&daemon.receive().await, &large);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everyone_who_waits_is_told_why_the_connection_ended() {
+    let (client, mut daemon) = pair();
+    let mut events = client.events().unwrap();
+    assert!(client.events().is_none());
+    let mut requests = JoinSet::new();
+    for _ in 0..3 {
+        let client = client.clone();
+        requests.spawn(async move { client.request(SHOUT, b"x".to_vec()).await });
+    }
+    for _ in 0..3 {
+        daemon.receive().await;
+    }
+    daemon.send(&event(0)).await;
+    daemon.socket.write_all(b"-ERR\r\n").await.unwrap();
+    for error in requests.join_all().await {
+        assert!(matches!(error, Err(FrameClientError::Connection(_))), "{error:?}");
+    }
+    assert!(matches!(client.request(SHOUT, b"x".to_vec()).await, Err(FrameClientError::Dead)));
+    assert_eq!(events.next().await.unwrap().payload, b"0");
+    assert!(matches!(events.next().await, Err(FrameClientError::Connection(_))));
+    assert!(matches!(events.next().await, Err(FrameClientError::Dead)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_nobody_wants_are_dropped() {
+    let (client, mut daemon) = pair();
+    drop(client.events());
+    for number in 0..5000 {
+        daemon.send(&event(number)).await;
+    }
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"still".to_vec()), async {
+        let request = daemon.receive().await;
+        daemon.answer(&request).await;
+    });
+    assert_eq!(response.unwrap().payload, b"STILL");
+}
+
+#[test]
+fn a_client_that_outlives_its_runtime_is_dead() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let (client, _daemon) = first.block_on(async { pair() });
+    drop(first);
+    assert!(!client.is_usable());
+    let error = runtime().block_on(client.request(SHOUT, b"x".to_vec()));
+    assert!(matches!(error, Err(FrameClientError::Dead)));
+}
+
+#[tokio::test]
+async fn a_server_answers_on_a_new_connection_and_on_one_that_was_proven() {
+    let server = Running::start(|server| server);
+    let connected = AsyncFrameClient::connect(&server.place.endpoint).await.unwrap();
+    assert_eq!(connected.request(SHOUT, b"new".to_vec()).await.unwrap().payload, b"NEW");
+    let proven = AsyncFrameClient::from_stream(server.handle().into_stream()).unwrap();
+    assert_eq!(proven.request(SHOUT, b"proven".to_vec()).await.unwrap().payload, b"PROVEN");
+}

@@ -1,0 +1,173 @@
+//! A daemon that follows a script, and what every client must be able to do with it.
+
+use crate::support::{PATIENCE, SHOUT, join, watched};
+use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
+use running_process::broker::protocol::{Endpoint, Frame, FrameKind, encode_framed, read_frame};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// The daemon's end of a connection.
+pub(crate) struct Peer(pub(crate) UnixStream);
+
+impl Peer {
+    /// The next frame from the client.
+    pub(crate) fn receive(&mut self) -> Frame {
+        prost::Message::decode(&read_frame(&mut self.0).unwrap()[..]).unwrap()
+    }
+
+    pub(crate) fn send(&mut self, frame: &Frame) {
+        self.0.write_all(&encode_framed(frame).unwrap()).unwrap();
+    }
+
+    pub(crate) fn answer(&mut self, request: &Frame) {
+        self.send(&shouted(request));
+    }
+
+    /// The client has hung up, and sent nothing more before.
+    pub(crate) fn expect_end(&mut self) {
+        assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+pub(crate) fn shouted(request: &Frame) -> Frame {
+    Frame::response_to(request, request.payload.to_ascii_uppercase())
+}
+
+pub(crate) fn event(number: usize) -> Frame {
+    let frame = Frame::request(SHOUT, number.to_string().into_bytes());
+    Frame { kind: FrameKind::Event.into(), ..frame }
+}
+
+/// What the blocking and the asynchronous client have in common.
+pub(crate) trait Client: Sized + Send + 'static {
+    fn over(socket: UnixStream) -> Self;
+    fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError>;
+    fn is_usable(&self) -> bool;
+    fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError>;
+    fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
+    /// All of them in flight before any is answered.
+    fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>>;
+    fn next_event(&mut self) -> Result<Frame, FrameClientError>;
+}
+
+impl Client for FrameClient {
+    fn over(socket: UnixStream) -> Self {
+        Self::from_stream(socket)
+    }
+
+    fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
+        Self::connect(endpoint)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.is_usable()
+    }
+
+    fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError> {
+        self.request(SHOUT, payload.to_vec())
+    }
+
+    fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {
+        self.set_timeout(Some(timeout));
+        let response = self.request(SHOUT, payload.to_vec());
+        self.set_timeout(None);
+        response
+    }
+
+    fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>> {
+        let requests: Vec<_> =
+            payloads.iter().map(|payload| self.send(SHOUT, payload.as_bytes()).unwrap()).collect();
+        requests.into_iter().map(|request| self.wait(request)).collect()
+    }
+
+    fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+        self.next_event()
+    }
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) use on_tokio::OnTokio;
+
+#[cfg(feature = "tokio")]
+mod on_tokio {
+    use super::{Client, Duration, Endpoint, Frame, FrameClientError, SHOUT, UnixStream};
+    use running_process::broker::backend_sdk::{AsyncFrameClient, FrameEvents};
+    use std::time::Instant;
+    use tokio::runtime::{Builder, Runtime};
+
+    /// The asynchronous client in a runtime of its own.
+    pub(crate) struct OnTokio {
+        client: AsyncFrameClient,
+        events: FrameEvents,
+        runtime: Runtime,
+    }
+
+    impl OnTokio {
+        fn start(
+            client: impl AsyncFnOnce() -> Result<AsyncFrameClient, FrameClientError>,
+        ) -> Result<Self, FrameClientError> {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            let client = runtime.block_on(client())?;
+            let events = client.events().unwrap();
+            Ok(Self { client, events, runtime })
+        }
+    }
+
+    impl Client for OnTokio {
+        fn over(socket: UnixStream) -> Self {
+            Self::start(async || AsyncFrameClient::from_stream(socket)).unwrap()
+        }
+
+        fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
+            Self::start(async || AsyncFrameClient::connect(endpoint).await)
+        }
+
+        fn is_usable(&self) -> bool {
+            self.client.is_usable()
+        }
+
+        fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError> {
+            self.runtime.block_on(self.client.request(SHOUT, payload.to_vec()))
+        }
+
+        fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {
+            let deadline = Instant::now() + timeout;
+            self.runtime.block_on(self.client.request_before(SHOUT, payload.to_vec(), deadline))
+        }
+
+        fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>> {
+            let started: Vec<_> = payloads
+                .iter()
+                .map(|payload| {
+                    let (client, payload) = (self.client.clone(), payload.as_bytes().to_vec());
+                    self.runtime.spawn(async move { client.request(SHOUT, payload).await })
+                })
+                .collect();
+            started.into_iter().map(|request| self.runtime.block_on(request).unwrap()).collect()
+        }
+
+        fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+            self.runtime.block_on(self.events.next())
+        }
+    }
+}
+
+/// A client whose daemon does what `script` says.
+pub(crate) fn scripted<C: Client>(script: impl FnOnce(Peer) + Send + 'static) -> (C, JoinHandle<()>) {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    daemon.set_read_timeout(Some(PATIENCE)).unwrap();
+    daemon.set_write_timeout(Some(PATIENCE)).unwrap();
+    (C::over(client), thread::spawn(move || script(Peer(daemon))))
+}
+
+/// Runs `client` against `script`, and both within the time that anyone has.
+pub(crate) fn run<C: Client>(
+    script: impl FnOnce(Peer) + Send + 'static,
+    client: impl FnOnce(C) + Send + 'static,
+) {
+    let (frame_client, peer) = scripted(script);
+    watched(move || client(frame_client));
+    join(peer);
+}

@@ -1,0 +1,332 @@
+//! What holds for every client, whatever drives it.
+
+#[cfg(feature = "tokio")]
+use super::peer::OnTokio;
+use super::peer::{Client, Peer, event, run, scripted};
+use crate::support::{PATIENCE, SHOUT, join, next, watched};
+use running_process::broker::backend_sdk::{
+    ClientConnectionError, FrameClient, FrameClientError, MAX_WAITING_EVENTS,
+};
+use running_process::broker::protocol::{
+    Frame, FrameKind, FrameViolation, FramingError, MAX_FRAME_BYTES, PayloadEncoding, encode_framed,
+};
+use std::io::Write;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Each case once for each client.
+macro_rules! cases {
+    ($($case:ident)*) => {
+        mod blocking {
+            $(#[test] fn $case() { super::$case::<super::FrameClient>(); })*
+        }
+        #[cfg(feature = "tokio")]
+        mod on_tokio {
+            $(#[test] fn $case() { super::$case::<super::OnTokio>(); })*
+        }
+    };
+}
+
+cases! {
+    a_request_gets_its_response
+    responses_in_any_order_reach_the_requests_they_answer
+    a_response_that_arrives_byte_by_byte_is_one_response
+    the_largest_response_arrives_whole
+    after_a_timeout_the_connection_goes_on_and_the_late_response_is_dropped
+    a_peer_that_drips_bytes_does_not_stretch_the_timeout
+    events_come_in_the_order_in_which_they_were_sent
+    as_many_events_wait_as_promised_and_one_more_ends_the_connection
+    a_response_in_another_payload_protocol_is_fatal
+    a_response_to_a_request_that_was_never_sent_is_fatal
+    a_frame_that_breaks_the_strict_rules_is_fatal
+    bytes_that_are_no_frame_are_fatal
+    a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated
+    a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection
+    responses_that_came_before_the_end_are_still_given_out
+    a_request_above_the_cap_sends_nothing_and_the_connection_goes_on
+}
+
+/// What the client says when the daemon answers its first request with `answer` and hangs up. It is dead afterwards.
+fn fatal<C: Client>(answer: impl FnOnce(&Frame) -> Vec<u8> + Send + 'static) -> FrameClientError {
+    let (mut client, peer) = scripted::<C>(move |mut peer| {
+        let request = peer.receive();
+        peer.0.write_all(&answer(&request)).unwrap();
+    });
+    let error = watched(move || {
+        let error = client.request(b"ping").unwrap_err();
+        assert!(!client.is_usable());
+        assert!(matches!(client.request(b"again"), Err(FrameClientError::Dead)));
+        assert!(matches!(client.request(b"again"), Err(FrameClientError::Dead)));
+        error
+    });
+    join(peer);
+    error
+}
+
+fn a_request_gets_its_response<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let request = peer.receive();
+            assert_eq!(request.kind, i32::from(FrameKind::Request));
+            assert_eq!((request.payload_protocol, &request.payload[..]), (SHOUT, &b"ping"[..]));
+            peer.answer(&request);
+            peer.expect_end();
+        },
+        |mut client| {
+            let response = client.request(b"ping").unwrap();
+            assert_eq!(response.kind, i32::from(FrameKind::Response));
+            assert_eq!(response.payload, b"PING");
+            assert!(client.is_usable());
+        },
+    );
+}
+
+fn responses_in_any_order_reach_the_requests_they_answer<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let requests: Vec<Frame> = (0..4).map(|_| peer.receive()).collect();
+            for index in [2, 0, 3, 1] {
+                peer.answer(&requests[index]);
+            }
+        },
+        |mut client| {
+            let names = ["zero", "one", "two", "three"];
+            for (response, name) in client.request_all(&names).into_iter().zip(names) {
+                assert_eq!(response.unwrap().payload, name.to_ascii_uppercase().as_bytes());
+            }
+        },
+    );
+}
+
+fn a_response_that_arrives_byte_by_byte_is_one_response<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let request = peer.receive();
+            let response = Frame::response_to(&request, b"slow".to_vec());
+            for byte in encode_framed(&response).unwrap() {
+                peer.0.write_all(&[byte]).unwrap();
+            }
+        },
+        |mut client| assert_eq!(client.request(b"x").unwrap().payload, b"slow"),
+    );
+}
+
+fn the_largest_response_arrives_whole<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let request = peer.receive();
+            peer.send(&Frame::response_to(&request, vec![7; MAX_FRAME_BYTES - 64]));
+        },
+        |mut client| {
+            let response = client.request(b"big").unwrap();
+            assert_eq!(response.payload.len(), MAX_FRAME_BYTES - 64);
+            assert!(response.payload.iter().all(|byte| *byte == 7));
+        },
+    );
+}
+
+fn after_a_timeout_the_connection_goes_on_and_the_late_response_is_dropped<C: Client>() {
+    let (too_late, wait_for_it) = mpsc::channel();
+    run::<C>(
+        move |mut peer| {
+            let given_up = peer.receive();
+            next::<()>(&wait_for_it);
+            let cancel = peer.receive();
+            assert_eq!(cancel.kind, i32::from(FrameKind::Cancel));
+            assert_eq!(cancel.request_id, given_up.request_id);
+            let second = peer.receive();
+            peer.answer(&given_up);
+            peer.answer(&second);
+        },
+        move |mut client| {
+            let timeout = Duration::from_millis(30);
+            let began = Instant::now();
+            let error = client.request_within(b"first", timeout).unwrap_err();
+            assert!(matches!(error, FrameClientError::TimedOut { timeout: told } if told <= timeout));
+            assert!(began.elapsed() >= timeout);
+            assert!(client.is_usable());
+
+            too_late.send(()).unwrap();
+            assert_eq!(client.request_within(b"second", PATIENCE).unwrap().payload, b"SECOND");
+        },
+    );
+}
+
+fn a_peer_that_drips_bytes_does_not_stretch_the_timeout<C: Client>() {
+    let (finished, end) = mpsc::channel();
+    run::<C>(
+        move |mut peer| {
+            let request = peer.receive();
+            let response = encode_framed(&Frame::response_to(&request, vec![0; 1 << 20])).unwrap();
+            for byte in response {
+                // Whether the client has finished is also what paces the bytes.
+                if end.recv_timeout(Duration::from_millis(5)) == Ok(()) {
+                    return;
+                }
+                peer.0.write_all(&[byte]).unwrap();
+            }
+        },
+        move |mut client| {
+            let began = Instant::now();
+            let error = client.request_within(b"x", Duration::from_millis(100)).unwrap_err();
+            assert!(matches!(error, FrameClientError::TimedOut { .. }));
+            assert!(began.elapsed() < PATIENCE / 4);
+            finished.send(()).unwrap();
+        },
+    );
+}
+
+fn events_come_in_the_order_in_which_they_were_sent<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            peer.send(&event(0));
+            let request = peer.receive();
+            peer.send(&event(1));
+            peer.send(&Frame::request(SHOUT, b"2".to_vec()));
+            peer.answer(&request);
+            peer.send(&event(3));
+        },
+        |mut client| {
+            assert_eq!(client.request(b"x").unwrap().payload, b"X");
+            for number in 0..4 {
+                assert_eq!(client.next_event().unwrap().payload, number.to_string().as_bytes());
+            }
+            assert!(matches!(client.next_event(), Err(FrameClientError::Closed)));
+        },
+    );
+}
+
+fn as_many_events_wait_as_promised_and_one_more_ends_the_connection<C: Client>() {
+    let flood = |count: usize| {
+        move |mut peer: Peer| {
+            let request = peer.receive();
+            let mut wire = Vec::new();
+            for number in 0..count {
+                wire.extend(encode_framed(&event(number)).unwrap());
+            }
+            wire.extend(encode_framed(&Frame::response_to(&request, b"done".to_vec())).unwrap());
+            // The client may have hung up by then.
+            let _ = peer.0.write_all(&wire);
+        }
+    };
+    run::<C>(flood(MAX_WAITING_EVENTS), |mut client| {
+        assert_eq!(client.request(b"x").unwrap().payload, b"done");
+        for number in 0..MAX_WAITING_EVENTS {
+            assert_eq!(client.next_event().unwrap().payload, number.to_string().as_bytes());
+        }
+    });
+    run::<C>(flood(MAX_WAITING_EVENTS + 1), |mut client| {
+        let error = client.request(b"x").unwrap_err();
+        assert!(matches!(error, FrameClientError::TooManyEvents));
+        assert!(matches!(client.request(b"again"), Err(FrameClientError::Dead)));
+    });
+}
+
+fn a_response_in_another_payload_protocol_is_fatal<C: Client>() {
+    let error = fatal::<C>(|request| {
+        let response = Frame { payload_protocol: 0xF00E, ..Frame::response_to(request, Vec::new()) };
+        encode_framed(&response).unwrap()
+    });
+    let FrameClientError::Connection(ClientConnectionError::PayloadProtocolMismatch { got, expected }) =
+        error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!((got, expected), (0xF00E, SHOUT));
+}
+
+fn a_response_to_a_request_that_was_never_sent_is_fatal<C: Client>() {
+    let error = fatal::<C>(|request| {
+        let response = Frame::response_to(request, Vec::new()).with_request_id(request.request_id + 1);
+        encode_framed(&response).unwrap()
+    });
+    assert!(matches!(error, FrameClientError::Connection(ClientConnectionError::UnknownRequest { got: 2 })));
+}
+
+fn a_frame_that_breaks_the_strict_rules_is_fatal<C: Client>() {
+    let error = fatal::<C>(|request| {
+        let response = Frame { envelope_version: 2, ..Frame::response_to(request, Vec::new()) };
+        encode_framed(&response).unwrap()
+    });
+    let violation = FrameViolation::EnvelopeVersion { got: 2 };
+    assert!(
+        matches!(error, FrameClientError::Connection(ClientConnectionError::Violation(got)) if got == violation)
+    );
+    let error = fatal::<C>(|request| {
+        let encoding = PayloadEncoding::Zstd.into();
+        let response = Frame { payload_encoding: encoding, ..Frame::response_to(request, Vec::new()) };
+        encode_framed(&response).unwrap()
+    });
+    let violation = FrameViolation::UnsupportedEncoding { encoding: PayloadEncoding::Zstd };
+    assert!(
+        matches!(error, FrameClientError::Connection(ClientConnectionError::Violation(got)) if got == violation)
+    );
+}
+
+fn bytes_that_are_no_frame_are_fatal<C: Client>() {
+    let error = fatal::<C>(|_| b"-ERR unknown command\r\n".to_vec());
+    let FrameClientError::Connection(ClientConnectionError::Framing(framing)) = error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(framing, FramingError::UnsupportedFramingVersion { got: b'-', expected: 1 }));
+    let error = fatal::<C>(|_| vec![1, 0xff, 0xff, 0xff, 0xff]);
+    let FrameClientError::Connection(ClientConnectionError::Framing(framing)) = error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(framing, FramingError::FrameTooLarge { body_length: 0xffff_ffff, .. }));
+}
+
+fn a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated<C: Client>() {
+    assert!(matches!(fatal::<C>(|_| Vec::new()), FrameClientError::Closed));
+    let error = fatal::<C>(|request| {
+        let mut wire = encode_framed(&Frame::response_to(request, vec![0; 100])).unwrap();
+        wire.truncate(50);
+        wire
+    });
+    assert!(matches!(error, FrameClientError::Connection(ClientConnectionError::Truncated { buffered: 50 })));
+}
+
+fn a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection<C: Client>() {
+    let (mut client, peer) = scripted::<C>(drop);
+    join(peer);
+    let error = watched(move || client.request(b"to nobody").unwrap_err());
+    assert!(matches!(error, FrameClientError::Closed), "{error:?}");
+}
+
+fn responses_that_came_before_the_end_are_still_given_out<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let requests = [peer.receive(), peer.receive(), peer.receive()];
+            peer.answer(&requests[1]);
+            peer.answer(&requests[0]);
+        },
+        |mut client| {
+            let responses = client.request_all(&["a", "b", "c"]);
+            let [Ok(first), Ok(second), Err(FrameClientError::Closed)] = &responses[..] else {
+                panic!("{responses:?}")
+            };
+            assert_eq!((&first.payload[..], &second.payload[..]), (&b"A"[..], &b"B"[..]));
+            assert!(matches!(client.request(b"d"), Err(FrameClientError::Dead)));
+        },
+    );
+}
+
+fn a_request_above_the_cap_sends_nothing_and_the_connection_goes_on<C: Client>() {
+    run::<C>(
+        |mut peer| {
+            let first = peer.receive();
+            assert_eq!(first.payload, b"small");
+            peer.answer(&first);
+            peer.expect_end();
+        },
+        |mut client| {
+            let error = client.request(&vec![0; MAX_FRAME_BYTES + 1]).unwrap_err();
+            let FrameClientError::Request(FramingError::FrameTooLarge { body_length, cap }) = error else {
+                panic!("{error:?}")
+            };
+            assert!(body_length > MAX_FRAME_BYTES && cap == MAX_FRAME_BYTES);
+            assert!(client.is_usable());
+            assert_eq!(client.request(b"small").unwrap().payload, b"SMALL");
+        },
+    );
+}
