@@ -6,6 +6,7 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `daemon SOCKET IDENTITY_FILE` | serves `pong:` at SOCKET, until standard input ends |
+//! | `replay SOCKET IDENTITY_FILE` | the same, but claims the identity found in the file: an impostor |
 //! | `client IDENTITY_FILE` | reads the file, proves the daemon, sends requests |
 //! | `rewrite FROM TO` | reads one identity file and writes what it understood to another |
 //! | `mux IDENTITY_FILE` | answers each line of hexadecimal bytes on standard input with what the mux makes of it |
@@ -42,10 +43,12 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args[..] {
         ["daemon", socket, file] => daemon(socket, Path::new(file)),
+        ["replay", socket, file] => replay(socket, Path::new(file)),
         ["client", file] => client(Path::new(file)),
         ["rewrite", from, to] => rewrite(Path::new(from), Path::new(to)),
         ["mux", file] => mux(Path::new(file)),
-        _ => Err("usage: daemon SOCKET FILE | client FILE | rewrite FROM TO | mux FILE".into()),
+        _ => Err("usage: daemon SOCKET FILE | replay SOCKET FILE | client FILE | rewrite FROM TO | mux FILE"
+            .into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +75,13 @@ fn daemon(socket: &str, file: &Path) -> Outcome {
     step("write", write_daemon_identity_file(file, &identity))?;
     serve_until_stdin_ends(listener, identity);
     remove_daemon_identity_file(file);
+    Ok(())
+}
+
+fn replay(socket: &str, file: &Path) -> Outcome {
+    let identity = step("read", read_daemon_identity_file(file).ok_or("no usable identity file"))?;
+    let listener = step("bind", UnixListener::bind(socket))?;
+    serve_until_stdin_ends(listener, identity);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use support::{Daemon, Program};
 
 const OURS: Program = Program::Ours;
+const TOKIO: Program = Program::OursOnTokio;
 /// Its identity carries the SHA-256 of the executable, and nothing else is understood.
 const SHA256: Program = Program::Published("4.5.7");
 /// Its identity carries the BLAKE3 of the executable, and nothing else is understood.
@@ -36,6 +37,11 @@ macro_rules! pairs {
             fn client_uses_a_record_that_ours_read_and_wrote_again() {
                 uses_rewritten_record($client, $daemon);
             }
+
+            #[test]
+            fn impostor_is_refused_if_the_client_is_ours() {
+                meets_impostor($client, $daemon);
+            }
         }
     )*};
 }
@@ -44,6 +50,9 @@ pairs! {
     ours_with_ours: OURS => OURS;
     ours_with_sha256_daemon: OURS => SHA256;
     ours_with_blake3_daemon: OURS => BLAKE3;
+    ours_on_tokio_with_ours: TOKIO => OURS;
+    ours_on_tokio_with_sha256_daemon: TOKIO => SHA256;
+    ours_on_tokio_with_blake3_daemon: TOKIO => BLAKE3;
     sha256_client_with_ours: SHA256 => OURS;
     blake3_client_with_ours: BLAKE3 => OURS;
     sha256_client_with_sha256_daemon: SHA256 => SHA256;
@@ -98,6 +107,17 @@ fn uses_rewritten_record(client: Program, daemon: Program) {
     client.client(&rewritten).assert_served();
 }
 
+/// The published versions are the control: they take the impostor for the daemon, so it is a good one.
+fn meets_impostor(client: Program, program: Program) {
+    let daemon = Daemon::start(program);
+    let _impostor = daemon.replaced_by_impostor(program);
+    let report = client.client(&daemon.record());
+    match client {
+        Program::Ours | Program::OursOnTokio => report.assert_failed_at("probe"),
+        Program::Published(_) => report.assert_served(),
+    }
+}
+
 #[test]
 fn published_generations_cannot_read_the_records_of_one_another() {
     for (client, daemon) in [(SHA256, BLAKE3), (BLAKE3, SHA256)] {
@@ -109,7 +129,7 @@ fn published_generations_cannot_read_the_records_of_one_another() {
 #[test]
 fn one_daemon_of_ours_serves_clients_of_every_version() {
     let daemon = Daemon::start(OURS);
-    for client in [SHA256, BLAKE3, OURS] {
+    for client in [SHA256, BLAKE3, OURS, TOKIO] {
         client.client(&daemon.record()).assert_served();
     }
 }

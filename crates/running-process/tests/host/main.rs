@@ -8,6 +8,8 @@ mod connecting;
 mod frame_client;
 mod identity_file;
 mod legacy;
+#[cfg(feature = "tokio")]
+mod on_tokio;
 mod server;
 mod stopping;
 mod support;

@@ -16,6 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
     Ours,
+    /// Knows the command `client` only.
+    OursOnTokio,
     Published(&'static str),
 }
 
@@ -23,6 +25,7 @@ impl Program {
     fn path(self) -> PathBuf {
         let name = match self {
             Program::Ours => "ours".to_owned(),
+            Program::OursOnTokio => "ours-tokio".to_owned(),
             Program::Published(version) => format!("peer-{}", version.replace('.', "-")),
         };
         // `run.sh` builds every package into one directory.
@@ -93,6 +96,12 @@ impl Daemon {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (socket, record) = (directory.path().join("socket"), directory.path().join("record"));
         Daemon { running: Running::ready(program, &[Path::new("daemon"), &socket, &record]), directory }
+    }
+
+    /// Another process of the same program takes over the socket's path while this daemon lives, and claims to be it.
+    pub fn replaced_by_impostor(&self, program: Program) -> Running {
+        std::fs::remove_file(self.socket()).expect("the socket exists");
+        Running::ready(program, &[Path::new("replay"), &self.socket(), &self.record()])
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What only the asynchronous client has: many callers at once, and futures that are dropped.
 
 use super::peer::{event, shouted};
-use crate::support::{Running, SHOUT};
+use crate::support::SHOUT;
 use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
 use running_process::broker::protocol::{Frame, FrameKind, encode_framed, try_decode_framed};
 use std::future::poll_fn;
@@ -256,13 +256,4 @@ fn a_client_that_outlives_its_runtime_is_dead() {
     assert!(!client.is_usable());
     let error = runtime().block_on(client.request(SHOUT, b"x".to_vec()));
     assert!(matches!(error, Err(FrameClientError::Dead)));
-}
-
-#[tokio::test]
-async fn a_server_answers_on_a_new_connection_and_on_one_that_was_proven() {
-    let server = Running::start(|server| server);
-    let connected = AsyncFrameClient::connect(&server.place.endpoint).await.unwrap();
-    assert_eq!(connected.request(SHOUT, b"new".to_vec()).await.unwrap().payload, b"NEW");
-    let proven = AsyncFrameClient::from_stream(server.handle().into_stream()).unwrap();
-    assert_eq!(proven.request(SHOUT, b"proven".to_vec()).await.unwrap().payload, b"PROVEN");
 }
