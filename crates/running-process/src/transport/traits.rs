@@ -1,7 +1,26 @@
-//! The standard traits of a stream: its own calls, without a deadline.
+//! What streams of every system do alike: writing all, and the standard traits, which have no deadline.
 
 use super::LocalStream;
 use std::io::{self, Read, Write};
+use std::time::Instant;
+
+impl LocalStream {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call;
+    /// [`io::ErrorKind::BrokenPipe`] if the other side is gone; otherwise what the system said. After an error it is
+    /// unknown how many bytes were written: the connection is of no further use for writing.
+    pub fn write_all_before(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = self.write_some(rest, deadline)?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+}
 
 impl Read for &LocalStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

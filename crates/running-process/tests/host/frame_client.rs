@@ -76,6 +76,26 @@ fn a_request_that_finds_the_connection_closed_loses_no_earlier_response() {
 }
 
 #[test]
+fn a_daemon_that_reads_no_more_and_does_not_hang_up_has_closed_the_connection() {
+    let (finished, end) = mpsc::channel();
+    let (deaf, is_deaf) = mpsc::channel();
+    run::<FrameClient>(
+        move |peer| {
+            peer.0.shutdown(std::net::Shutdown::Read).unwrap();
+            deaf.send(()).unwrap();
+            next::<()>(&end);
+        },
+        move |mut client| {
+            next(&is_deaf);
+            client.set_timeout(Some(Duration::from_millis(50)));
+            assert!(matches!(client.send(SHOUT, b"a"), Err(FrameClientError::Closed)));
+            assert!(!client.is_usable());
+            finished.send(()).unwrap();
+        },
+    );
+}
+
+#[test]
 fn a_response_is_waited_for_once() {
     let (finished, end) = mpsc::channel();
     run::<FrameClient>(

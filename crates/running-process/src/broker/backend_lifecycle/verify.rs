@@ -59,10 +59,10 @@ pub(crate) fn verify_connection(
     policy: &Policy,
     deadline: Instant,
 ) -> Result<Verified, Unverified> {
-    let mut steps = Steps { taken: Vec::new() };
-    match steps.run(expected, policy, deadline) {
+    let mut verification = Verification { expected, policy, deadline, taken: Vec::new() };
+    match verification.run() {
         Ok(verified) => Ok(verified),
-        Err(error) => Err(Unverified { error, steps: steps.taken }),
+        Err(error) => Err(Unverified { error, steps: verification.taken }),
     }
 }
 
@@ -75,9 +75,9 @@ pub(crate) fn verify_again(
     policy: &Policy,
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
-    let mut steps = Steps { taken: Vec::new() };
-    let connected = steps.connect(expected, process, policy, Challenge::UnlessHeld, deadline)?;
-    steps.alive(process)?;
+    let mut verification = Verification { expected, policy, deadline, taken: Vec::new() };
+    let connected = verification.connect(process, Challenge::UnlessHeld)?;
+    verification.alive(process)?;
     Ok(connected.stream)
 }
 
@@ -96,17 +96,17 @@ struct Connected {
     level: ProofLevel,
 }
 
-struct Steps {
+/// What is asked for, and the steps that were taken.
+struct Verification<'a> {
+    expected: &'a DaemonProcess,
+    policy: &'a Policy,
+    deadline: Instant,
     taken: Vec<Step>,
 }
 
-impl Steps {
-    fn run(
-        &mut self,
-        expected: &DaemonProcess,
-        policy: &Policy,
-        deadline: Instant,
-    ) -> Result<Verified, ProbeError> {
+impl Verification<'_> {
+    fn run(&mut self) -> Result<Verified, ProbeError> {
+        let Self { expected, policy, .. } = *self;
         if is_disabled() {
             return Err(ProbeError::Disabled);
         }
@@ -115,10 +115,10 @@ impl Steps {
         }
         self.step(StepKind::Boot, boot(expected))?;
         self.step(StepKind::Namespace, namespace(expected))?;
-        let process = self.process(expected, policy)?;
-        let connected = self.connect(expected, &process, policy, Challenge::Always, deadline)?;
+        let process = self.process()?;
+        let connected = self.connect(&process, Challenge::Always)?;
         let Connected { stream, listener, level } = connected;
-        let image = self.image(expected, &process, policy, deadline)?;
+        let image = self.image(&process)?;
         self.alive(&process)?;
         let proof = Proof {
             steps: std::mem::take(&mut self.taken),
@@ -131,23 +131,17 @@ impl Steps {
     }
 
     /// A connection to the recorded process, as well named as the policy asks for.
-    fn connect(
-        &mut self,
-        expected: &DaemonProcess,
-        process: &ProcessHandle,
-        policy: &Policy,
-        challenge: Challenge,
-        deadline: Instant,
-    ) -> Result<Connected, ProbeError> {
+    fn connect(&mut self, process: &ProcessHandle, challenge: Challenge) -> Result<Connected, ProbeError> {
+        let Self { expected, policy, .. } = *self;
         let path = &expected.ipc_endpoint.path;
         let stream =
             self.refuse(StepKind::Connection, LocalStream::connect(path).map_err(ProbeError::from))?;
         self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path}"));
-        let (listener, named) = self.listener(&stream, expected, process, policy)?;
+        let (listener, named) = self.listener(&stream, process)?;
         if challenge == Challenge::UnlessHeld && named == ProofLevel::Held {
             return Ok(Connected { stream, listener, level: named });
         }
-        let written = self.answer(&stream, expected, process, policy, listener, deadline)?;
+        let written = self.answer(&stream, process, listener)?;
         let level = match listener {
             // Behind an inherited listener only the writer tells how well the kernel names the daemon.
             Listener::Inherited { .. } | Listener::Unknown => written,
@@ -162,8 +156,8 @@ impl Steps {
         Ok(Connected { stream, listener, level })
     }
 
-    fn process(&mut self, expected: &DaemonProcess, policy: &Policy) -> Result<ProcessHandle, ProbeError> {
-        let found = recorded_process(expected, policy);
+    fn process(&mut self) -> Result<ProcessHandle, ProbeError> {
+        let found = recorded_process(self.expected, self.policy);
         let (process, verdict, evidence) = self.refuse(StepKind::Process, found)?;
         self.take(StepKind::Process, verdict, evidence);
         Ok(process)
@@ -173,11 +167,9 @@ impl Steps {
     fn listener(
         &mut self,
         stream: &LocalStream,
-        expected: &DaemonProcess,
         process: &ProcessHandle,
-        policy: &Policy,
     ) -> Result<(Listener, ProofLevel), ProbeError> {
-        let found = who_listens(stream, expected, process, policy);
+        let found = who_listens(stream, self.expected, process, self.policy);
         let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
         self.take(StepKind::Listener, verdict, evidence);
         Ok((listener, level))
@@ -187,12 +179,10 @@ impl Steps {
     fn answer(
         &mut self,
         stream: &LocalStream,
-        expected: &DaemonProcess,
         process: &ProcessHandle,
-        policy: &Policy,
         listener: Listener,
-        deadline: Instant,
     ) -> Result<ProofLevel, ProbeError> {
+        let Self { expected, policy, deadline, .. } = *self;
         let mut level = ProofLevel::Held;
         let mut wrote = Ok(());
         let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream);
@@ -226,14 +216,8 @@ impl Steps {
         Ok(level)
     }
 
-    fn image(
-        &mut self,
-        expected: &DaemonProcess,
-        process: &ProcessHandle,
-        policy: &Policy,
-        deadline: Instant,
-    ) -> Result<ImageState, ProbeError> {
-        let judged = running_image(expected, process, policy, deadline);
+    fn image(&mut self, process: &ProcessHandle) -> Result<ImageState, ProbeError> {
+        let judged = running_image(self.expected, process, self.policy, self.deadline);
         let (state, verdict, evidence) = self.refuse(StepKind::Image, judged)?;
         self.take(StepKind::Image, verdict, evidence);
         Ok(state)

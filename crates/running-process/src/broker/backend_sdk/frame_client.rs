@@ -160,8 +160,12 @@ impl FrameClient {
             }
             // What the daemon answered before it closed is still to be read, up to the end that tells so.
             Err(FrameClientError::Closed) => loop {
-                if let Err(error) = self.read_more(deadline) {
-                    return Err(self.end(error));
+                match self.read_more(deadline) {
+                    Ok(()) => {}
+                    Err(FrameClientError::TimedOut { .. }) => {
+                        return Err(self.end(FrameClientError::Closed));
+                    }
+                    Err(error) => return Err(self.end(error)),
                 }
             },
             Err(error) => Err(self.end(error)),

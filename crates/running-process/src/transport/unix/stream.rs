@@ -127,22 +127,6 @@ impl LocalStream {
         }
     }
 
-    /// Writes all of `bytes`.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call;
-    /// [`io::ErrorKind::BrokenPipe`] if the other side is gone; otherwise what the system said. After an error it is
-    /// unknown how many bytes were written: the connection is of no further use for writing.
-    pub fn write_all_before(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = self.write_some(rest, deadline)?;
-            rest = &rest[written..];
-        }
-        Ok(())
-    }
-
     pub(in crate::transport) fn write_some(
         &self,
         bytes: &[u8],
