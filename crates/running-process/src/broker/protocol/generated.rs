@@ -91,6 +91,19 @@ pub struct DaemonProcessExtension {
     #[prost(bool, tag = "1004")]
     pub inherited_listener: bool,
 }
+/// Why a request was not served: the payload of a response under the control protocol (0x0000).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// What kind of reason.
+    #[prost(enumeration = "RefusalReason", tag = "1000")]
+    pub reason: i32,
+    /// The reason in words, for people.
+    #[prost(string, tag = "1001")]
+    pub message: ::prost::alloc::string::String,
+    /// Milliseconds after which the same request may be served; absent if nobody can tell.
+    #[prost(uint32, optional, tag = "1002")]
+    pub retry_after_ms: ::core::option::Option<u32>,
+}
 /// What a frame is to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -161,6 +174,67 @@ impl PayloadEncoding {
             "PAYLOAD_ENCODING_ZSTD" => Some(Self::Zstd),
             "PAYLOAD_ENCODING_SNAPPY" => Some(Self::Snappy),
             "PAYLOAD_ENCODING_LZ4" => Some(Self::Lz4),
+            _ => None,
+        }
+    }
+}
+/// What kind of reason a refusal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusalReason {
+    /// None that this side knows.
+    Unspecified = 0,
+    /// The daemon has no room for the request now. It has not run.
+    Overloaded = 1,
+    /// The request's own deadline passed before it was answered. It may have run.
+    DeadlinePassed = 2,
+    /// The request was given up by its sender. It may have run.
+    Cancelled = 3,
+    /// The daemon does not serve the payload protocol. The request has not run.
+    UnservedProtocol = 4,
+    /// The payload's encoding is not one that the daemon can decode, or decoding failed. The request has not run.
+    BadEncoding = 5,
+    /// The daemon does not serve this user or process. The request has not run.
+    NotAuthorized = 6,
+    /// The daemon's handler failed. The request has run, as far as it came.
+    HandlerFailed = 7,
+    /// The daemon is ending. The request has not run.
+    ShuttingDown = 8,
+    /// The answer does not fit a frame. The request has run.
+    AnswerTooLarge = 9,
+}
+impl RefusalReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REFUSAL_REASON_UNSPECIFIED",
+            Self::Overloaded => "REFUSAL_REASON_OVERLOADED",
+            Self::DeadlinePassed => "REFUSAL_REASON_DEADLINE_PASSED",
+            Self::Cancelled => "REFUSAL_REASON_CANCELLED",
+            Self::UnservedProtocol => "REFUSAL_REASON_UNSERVED_PROTOCOL",
+            Self::BadEncoding => "REFUSAL_REASON_BAD_ENCODING",
+            Self::NotAuthorized => "REFUSAL_REASON_NOT_AUTHORIZED",
+            Self::HandlerFailed => "REFUSAL_REASON_HANDLER_FAILED",
+            Self::ShuttingDown => "REFUSAL_REASON_SHUTTING_DOWN",
+            Self::AnswerTooLarge => "REFUSAL_REASON_ANSWER_TOO_LARGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSAL_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REFUSAL_REASON_OVERLOADED" => Some(Self::Overloaded),
+            "REFUSAL_REASON_DEADLINE_PASSED" => Some(Self::DeadlinePassed),
+            "REFUSAL_REASON_CANCELLED" => Some(Self::Cancelled),
+            "REFUSAL_REASON_UNSERVED_PROTOCOL" => Some(Self::UnservedProtocol),
+            "REFUSAL_REASON_BAD_ENCODING" => Some(Self::BadEncoding),
+            "REFUSAL_REASON_NOT_AUTHORIZED" => Some(Self::NotAuthorized),
+            "REFUSAL_REASON_HANDLER_FAILED" => Some(Self::HandlerFailed),
+            "REFUSAL_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
+            "REFUSAL_REASON_ANSWER_TOO_LARGE" => Some(Self::AnswerTooLarge),
             _ => None,
         }
     }

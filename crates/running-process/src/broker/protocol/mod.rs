@@ -11,6 +11,7 @@ mod frame;
 #[rustfmt::skip]
 mod generated;
 pub(crate) mod header;
+mod refusal;
 pub mod registry;
 mod strict;
 
@@ -21,7 +22,10 @@ pub use codec::{
 pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;
 pub use frame::FrameRef;
-pub use generated::{DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, PayloadEncoding};
+pub use generated::{
+    DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, PayloadEncoding, Refusal,
+    RefusalReason,
+};
 pub use strict::FrameViolation;
 
 /// The framing byte: the first byte of every frame header.

@@ -1,0 +1,111 @@
+//! How a daemon says that it does not serve a request, and why.
+//!
+//! A refusal answers the request's id under the control protocol instead of the request's own. So nobody takes it for an
+//! answer: a peer that does not know refusals sees a response of the wrong protocol, which is an error to it.
+
+use super::registry::CONTROL_PAYLOAD_PROTOCOL;
+use super::{FrameKind, FrameRef, Refusal, RefusalReason};
+use prost::Message;
+use std::fmt;
+use std::time::Duration;
+
+impl Refusal {
+    /// A refusal that says why: `message` is for people, one line.
+    pub fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), retry_after_ms: None }
+    }
+
+    /// The same refusal with the hint that the request may be served after `delay`, in whole milliseconds.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after_ms = Some(u32::try_from(delay.as_millis()).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// Whether the request may have run, as far as the reason tells.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        match self.reason() {
+            RefusalReason::Overloaded
+            | RefusalReason::UnservedProtocol
+            | RefusalReason::BadEncoding
+            | RefusalReason::NotAuthorized
+            | RefusalReason::ShuttingDown => false,
+            RefusalReason::Unspecified
+            | RefusalReason::DeadlinePassed
+            | RefusalReason::Cancelled
+            | RefusalReason::HandlerFailed
+            | RefusalReason::AnswerTooLarge => true,
+        }
+    }
+
+    /// The refusal that `frame` carries; `None` if it is not a refusal at all.
+    #[must_use]
+    pub fn from_frame(frame: &FrameRef<'_>) -> Option<Self> {
+        if frame.kind != i32::from(FrameKind::Response) || frame.payload_protocol != CONTROL_PAYLOAD_PROTOCOL
+        {
+            return None;
+        }
+        Self::decode(frame.payload).ok()
+    }
+}
+
+impl<'a> FrameRef<'a> {
+    /// The frame that refuses `request`; `payload` is an encoded [`Refusal`].
+    #[must_use]
+    pub fn refusal_of(request: &FrameRef<'a>, payload: &'a [u8]) -> Self {
+        Self { payload_protocol: CONTROL_PAYLOAD_PROTOCOL, ..Self::response_to(request, payload) }
+    }
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Unspecified => "refused for a reason that this side does not know",
+            Self::Overloaded => "overloaded",
+            Self::DeadlinePassed => "the deadline has passed",
+            Self::Cancelled => "cancelled",
+            Self::UnservedProtocol => "the payload protocol is not served",
+            Self::BadEncoding => "the payload's encoding cannot be decoded",
+            Self::NotAuthorized => "not authorized",
+            Self::HandlerFailed => "the handler failed",
+            Self::ShuttingDown => "shutting down",
+            Self::AnswerTooLarge => "the answer does not fit a frame",
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.reason())?;
+        if !self.message.is_empty() {
+            write!(formatter, " ({})", self.message)?;
+        }
+        match self.retry_after_ms {
+            Some(delay) => write!(formatter, "; may be served after {delay} ms"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_read_from_its_own_frame_only() {
+        let refusal = Refusal::new(RefusalReason::Overloaded, "64 requests are in flight")
+            .retry_after(Duration::from_millis(20));
+        let payload = refusal.encode_to_vec();
+        let request = FrameRef::request(0xF00D, 7, b"work");
+        let frame = FrameRef::refusal_of(&request, &payload);
+        assert_eq!(Refusal::from_frame(&frame), Some(refusal.clone()));
+        assert_eq!(frame.request_id, 7);
+        assert_eq!(Refusal::from_frame(&FrameRef::response_to(&request, &payload)), None);
+        let request = FrameRef { kind: FrameKind::Request.into(), ..frame };
+        assert_eq!(Refusal::from_frame(&request), None);
+        assert_eq!(refusal.to_string(), "overloaded (64 requests are in flight); may be served after 20 ms");
+    }
+}
