@@ -13,6 +13,9 @@ fuzz_target!(|body: &[u8]| {
             assert_eq!(borrowed, owned.borrowed());
             let wire = encode_framed(&owned).expect("it came in a body that was small enough");
             assert_eq!(wire[5..], owned.encode_to_vec());
+            let mut around = Vec::new();
+            let at = borrowed.encode_around_payload(&mut around).expect("it was small enough a moment ago");
+            assert_eq!([&around[..at], borrowed.payload, &around[at..]].concat(), wire);
         }
         (Err(borrowed), Err(owned)) => assert_eq!(borrowed.to_string(), owned.to_string()),
         (borrowed, owned) => panic!("borrowed {borrowed:?}, prost {owned:?}"),

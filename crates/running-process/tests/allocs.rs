@@ -7,9 +7,11 @@ mod common;
 use common::{Detector, SERVED, UNSERVED, detectors, frame, framed, mux, probe, wire};
 use running_process::broker::backend_sdk::{
     BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
-    LegacyClassification, MuxPollRef, Reclassify,
+    LegacyClassification, MuxPoll, MuxPollRef, Reclassify,
 };
-use running_process::broker::protocol::{Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, read_frame};
+use running_process::broker::protocol::{
+    Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, encode_framed, read_frame, write_framed,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -118,6 +120,26 @@ fn polling_allocates_nothing_whatever_the_answer() {
 }
 
 #[test]
+fn a_frame_is_polled_out_of_its_buffer_in_one_allocation_of_the_payloads_size() {
+    let mux = mux(detectors::never);
+    for length in [0, 1, 64, 1 << 20] {
+        let wire = wire(&frame(FrameKind::Request, 1, &vec![7; length]));
+        let (answer, spent) = tally(|| mux.poll(&wire));
+        assert!(matches!(answer, Ok(MuxPoll::Payload { .. })), "{answer:?}");
+        assert_eq!((spent.calls, spent.bytes), (usize::from(length > 0), length));
+    }
+}
+
+#[test]
+fn a_probe_is_answered_in_one_allocation_of_the_replys_size() {
+    let mux = mux(detectors::never);
+    let wire = wire(&probe(1));
+    let (answer, spent) = tally(|| mux.poll(&wire));
+    let Ok(MuxPoll::ProbeAnswered { reply, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!((spent.calls, spent.bytes), (1, reply.len()));
+}
+
+#[test]
 fn a_probe_is_answered_into_a_warm_buffer_without_allocating() {
     let mux = mux(detectors::never);
     let wire = wire(&probe(1));
@@ -137,6 +159,26 @@ fn a_frame_is_encoded_in_one_allocation_of_its_size() {
     out.clear();
     let ((), spent) = tally(|| frame.borrowed().encode_framed(&mut out).unwrap());
     assert_eq!(spent.calls, 0);
+}
+
+#[test]
+fn an_owned_frame_is_encoded_in_one_allocation_of_its_size() {
+    for length in [0, 64, 1 << 20] {
+        let frame = Frame { tracestate: "state".into(), ..frame(FrameKind::Request, 1, &vec![7; length]) };
+        let (out, spent) = tally(|| encode_framed(&frame).unwrap());
+        assert_eq!((spent.calls, spent.bytes), (1, out.len()));
+        assert_eq!(out.capacity(), out.len());
+    }
+}
+
+#[test]
+fn a_frame_is_written_with_little_memory_whatever_its_payload() {
+    for length in [0, 64, 1 << 20] {
+        let frame = frame(FrameKind::Request, 1, &vec![7; length]);
+        let (result, spent) = tally(|| write_framed(&mut std::io::sink(), &frame.borrowed()));
+        assert_eq!(result.unwrap(), wire(&frame).len());
+        assert!(spent.calls == 1 && spent.bytes < 64, "{spent:?}");
+    }
 }
 
 #[test]
@@ -258,6 +300,24 @@ const PIPELINED: usize = 200_000;
 
 fn pipelined() -> Vec<u8> {
     wire(&frame(FrameKind::Event, 1, b"payload")).repeat(PIPELINED)
+}
+
+#[test]
+fn many_pipelined_frames_are_polled_where_they_lie() {
+    let stream = pipelined();
+    let mux = mux(detectors::never);
+    let (frames, spent) = tally(|| {
+        let (mut at, mut frames) = (0, 0);
+        while at < stream.len() {
+            let answer = mux.poll_ref(&stream[at..]);
+            let Ok(MuxPollRef::Payload { frame, consumed }) = answer else { panic!("{answer:?}") };
+            assert!(stream[at..at + consumed].as_ptr_range().contains(&frame.payload.as_ptr()));
+            at += consumed;
+            frames += 1;
+        }
+        frames
+    });
+    assert_eq!((frames, spent.calls), (PIPELINED, 0));
 }
 
 #[test]

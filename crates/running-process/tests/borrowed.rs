@@ -68,7 +68,13 @@ proptest! {
         prop_assert_eq!(&encode_framed(&frame).unwrap(), &expected);
         let mut out = before.clone();
         frame.borrowed().encode_framed(&mut out).unwrap();
-        prop_assert_eq!(out, [before, expected].concat());
+        prop_assert_eq!(out, [&before[..], &expected].concat());
+        let mut around = before.clone();
+        let at = frame.borrowed().encode_around_payload(&mut around).unwrap();
+        prop_assert_eq!(
+            [&around[..at], &frame.payload, &around[at..]].concat(),
+            [&before[..], &expected].concat()
+        );
     }
 }
 
@@ -111,6 +117,40 @@ fn each_kind_of_field_is_taken_or_refused_as_prost_does() {
 }
 
 #[test]
+fn varints_of_every_length_are_read_as_prost_reads_them() {
+    let values = (0..64).flat_map(|bit| [1 << bit, u64::MAX >> bit, (1 << bit) - 1]);
+    for value in values {
+        for length in 1..12 {
+            let value = varint(value, length);
+            for tag in 1..10 {
+                let body = [&key(tag, 0)[..], &value].concat();
+                let followed = [&body[..], &delimited(4, b"payload")].concat();
+                assert_eq!(taken_by_both(&body), taken_by_both(&followed));
+                for cut in 0..body.len() {
+                    taken_by_both(&body[..cut]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_known_field_is_known_by_a_longer_key_and_among_unknown_ones() {
+    for tag in 1..10 {
+        for wire_type in 0..8 {
+            let value = [&[4][..], b"text----"].concat();
+            for length in 1..12 {
+                let field = [varint(tag << 3 | wire_type, length), value.clone()].concat();
+                taken_by_both(&field);
+                taken_by_both(&[delimited(20, b"unknown"), field, varint(5 << 3, 1), vec![9]].concat());
+            }
+        }
+    }
+    let body = [varint(4 << 3 | 2, 3), vec![4], b"ping".to_vec()].concat();
+    assert_eq!(FrameRef::decode(&body).unwrap().payload, b"ping");
+}
+
+#[test]
 fn groups_are_skipped_as_deep_as_prost_skips_them() {
     let deepest = (0..200).take_while(|depth| taken_by_both(&nested_groups(20, *depth, &[]))).count();
     assert!((50..150).contains(&deepest), "{deepest}");
@@ -147,5 +187,6 @@ fn the_largest_body_is_written_and_a_larger_one_leaves_the_output_as_it_was() {
     let mut out = b"before".to_vec();
     let error = frame.borrowed().encode_framed(&mut out).unwrap_err();
     assert!(matches!(error, FramingError::FrameTooLarge { body_length: 16_777_217, cap: 16_777_216 }));
+    assert!(frame.borrowed().encode_around_payload(&mut out).is_err());
     assert_eq!(out, b"before");
 }

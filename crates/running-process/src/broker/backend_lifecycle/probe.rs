@@ -20,11 +20,11 @@ pub(super) use driver::{Writer, exchange};
 pub use envelope::ProbeEnvelopeError;
 #[cfg(feature = "host")]
 pub use error::{Absence, IdentityMismatch, PeerRole, PolicyRule, ProbeError};
-pub(crate) use server::encode_probe_reply;
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
     endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,
 };
+pub(crate) use server::{encode_probe_reply, probe_reply};
 
 /// Length of a probe's nonce, in bytes.
 pub const PROBE_NONCE_BYTES: usize = 32;

@@ -2,7 +2,7 @@
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{
-    EndpointProbeRequestRef, EndpointProbeServerError, encode_probe_reply,
+    EndpointProbeRequestRef, EndpointProbeServerError, encode_probe_reply, probe_reply,
 };
 use crate::broker::protocol::header::complete_body;
 use crate::broker::protocol::registry::{BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, is_first_party};
@@ -181,9 +181,7 @@ where
             MuxPollRef::NeedMoreBytes => MuxPoll::NeedMoreBytes,
             MuxPollRef::Legacy => MuxPoll::Legacy,
             MuxPollRef::Probe { probe, consumed } => {
-                let mut reply = Vec::new();
-                self.answer(&probe, &mut reply)?;
-                MuxPoll::ProbeAnswered { reply, consumed }
+                MuxPoll::ProbeAnswered { reply: probe_reply(&probe, &self.identity)?, consumed }
             }
             MuxPollRef::Payload { frame, consumed } => MuxPoll::Payload { frame: frame.to_frame(), consumed },
         })

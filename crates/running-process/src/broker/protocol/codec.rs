@@ -28,9 +28,7 @@ pub struct DecodedFramedRef<'a> {
 ///
 /// [`FramingError::FrameTooLarge`] if the body is above [`MAX_FRAME_BYTES`].
 pub fn encode_framed(frame: &Frame) -> Result<Vec<u8>, FramingError> {
-    let mut out = Vec::new();
-    frame.borrowed().encode_framed(&mut out)?;
-    Ok(out)
+    frame.borrowed().framed_with_payload([&frame.payload])
 }
 
 /// The frame at the start of `bytes`, or `None` while it is incomplete.
@@ -95,22 +93,41 @@ pub fn read_frame_with_cap<R: Read>(reader: &mut R, cap: usize) -> Result<Vec<u8
 /// The body is above [`MAX_FRAME_BYTES`], in which case nothing was written, or the stream fails.
 pub fn write_frame<W: Write>(writer: &mut W, body: &[u8]) -> Result<usize, FramingError> {
     let header = FrameHeader::for_body(body.len(), MAX_FRAME_BYTES)?;
-    let header_bytes = header.to_bytes();
-    let written = loop {
-        match writer.write_vectored(&[IoSlice::new(&header_bytes), IoSlice::new(body)]) {
+    write_pieces(writer, [&header.to_bytes(), body])
+}
+
+/// Writes `frame` behind its header, flushes, and returns how many bytes that made.
+///
+/// One vectored write where the writer takes it all; the payload is written from where it lies. For a small payload,
+/// [`FrameRef::encode_framed`] into a buffer that is used again is cheaper.
+///
+/// # Errors
+///
+/// The body is above [`MAX_FRAME_BYTES`], in which case nothing was written, or the stream fails.
+pub fn write_framed<W: Write>(writer: &mut W, frame: &FrameRef<'_>) -> Result<usize, FramingError> {
+    let mut around = Vec::new();
+    let at = frame.encode_around_payload(&mut around)?;
+    let (before, behind) = around.split_at(at);
+    write_pieces(writer, [before, frame.payload, behind])
+}
+
+/// Writes all `pieces`, of which the first is not empty, and flushes.
+fn write_pieces<const PIECES: usize>(
+    writer: &mut impl Write,
+    pieces: [&[u8]; PIECES],
+) -> Result<usize, FramingError> {
+    let mut slices = pieces.map(IoSlice::new);
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        match writer.write_vectored(rest) {
+            Ok(0) => return Err(FramingError::Io(io::ErrorKind::WriteZero.into())),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            written => break written?,
+            Err(error) => return Err(FramingError::Io(error)),
         }
-    };
-    if written == 0 {
-        return Err(FramingError::Io(io::ErrorKind::WriteZero.into()));
     }
-    if let Some(rest) = header_bytes.get(written..) {
-        writer.write_all(rest)?;
-    }
-    writer.write_all(&body[written.saturating_sub(FRAME_HEADER_BYTES)..])?;
     writer.flush()?;
-    Ok(header.frame_length())
+    Ok(pieces.iter().map(|piece| piece.len()).sum())
 }
 
 fn read_exact(reader: &mut impl Read, buffer: &mut [u8], context: &'static str) -> Result<(), FramingError> {
@@ -152,6 +169,58 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_survives_a_writer_that_takes_little_at_a_time() {
+        let with_payload = FrameRef { tracestate: "state", ..FrameRef::request(0xF00D, 1, b"payload") };
+        for frame in [with_payload, FrameRef { payload: b"", ..with_payload }, FrameRef::default()] {
+            let mut expected = Vec::new();
+            frame.encode_framed(&mut expected).unwrap();
+            for limit in 1..=expected.len() {
+                let mut writer = Dripping { taken: Vec::new(), limit };
+                assert_eq!(write_framed(&mut writer, &frame).unwrap(), expected.len());
+                assert_eq!(writer.taken, expected);
+            }
+        }
+    }
+
+    /// Takes everything, and keeps where each piece lay and how long it was.
+    #[derive(Default)]
+    struct Vectored {
+        writes: Vec<Vec<(*const u8, usize)>>,
+    }
+
+    impl Write for Vectored {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.writes.push(pieces.iter().map(|piece| (piece.as_ptr(), piece.len())).collect());
+            Ok(pieces.iter().map(|piece| piece.len()).sum())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_payload_is_written_from_where_it_lies_in_a_single_write() {
+        let payload = vec![7; 1 << 20];
+        let mut writer = Vectored::default();
+        write_framed(&mut writer, &FrameRef::request(0xF00D, 1, &payload)).unwrap();
+        write_frame(&mut writer, &payload).unwrap();
+        let [framed, body] = &writer.writes[..] else { panic!("{:?}", writer.writes) };
+        assert_eq!(framed[1], (payload.as_ptr(), payload.len()));
+        assert_eq!(body[1], (payload.as_ptr(), payload.len()));
+    }
+
+    #[test]
+    fn a_writer_that_takes_nothing_is_an_error() {
+        let error = write_framed(&mut &mut [][..], &FrameRef::default()).unwrap_err();
+        assert!(matches!(error, FramingError::Io(error) if error.kind() == io::ErrorKind::WriteZero));
+    }
+
+    #[test]
     fn a_stream_that_ends_says_where() {
         let wire = [1, 3, 0, 0, 0, b'a', b'b', b'c'];
         for (length, place) in [(0, "framing byte"), (3, "body length header"), (7, "frame body")] {
@@ -171,7 +240,9 @@ mod tests {
     #[test]
     fn a_body_above_the_cap_is_not_written() {
         let mut writer = Dripping { taken: Vec::new(), limit: usize::MAX };
-        assert!(write_frame(&mut writer, &vec![0; MAX_FRAME_BYTES + 1]).is_err());
+        let large = vec![0; MAX_FRAME_BYTES + 1];
+        assert!(write_frame(&mut writer, &large).is_err());
+        assert!(write_framed(&mut writer, &FrameRef { payload: &large, ..FrameRef::default() }).is_err());
         assert!(writer.taken.is_empty());
     }
 }

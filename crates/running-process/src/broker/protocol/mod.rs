@@ -1,7 +1,8 @@
 //! The v1 wire: frames, their codec, the registry of payload protocols and endpoint names.
 //!
 //! A frame travels as `[u8 framing version][u32 little-endian body length][protobuf Frame]`. Everything here is pure;
-//! [`read_frame`] and [`write_frame`] move frames over any [`Read`](std::io::Read) and [`Write`](std::io::Write).
+//! [`read_frame`], [`write_frame`] and [`write_framed`] move frames over any [`Read`](std::io::Read) and
+//! [`Write`](std::io::Write).
 
 mod codec;
 mod endpoint;
@@ -17,7 +18,7 @@ mod strict;
 
 pub use codec::{
     DecodedFramed, DecodedFramedRef, encode_framed, read_frame, read_frame_with_cap, try_decode_framed,
-    try_decode_framed_ref, write_frame,
+    try_decode_framed_ref, write_frame, write_framed,
 };
 pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;

@@ -82,6 +82,15 @@ pub(crate) fn encode_probe_reply(
     FrameRef::response_to(request, &[]).encode_framed_with_payload([request.payload, identity], out)
 }
 
+/// [`encode_probe_reply`] into a vector of its size.
+pub(crate) fn probe_reply(
+    probe: &EndpointProbeRequestRef<'_>,
+    identity: &[u8],
+) -> Result<Vec<u8>, FramingError> {
+    let request = probe.frame();
+    FrameRef::response_to(request, &[]).framed_with_payload([request.payload, identity])
+}
+
 /// Validates a frame as a probe.
 ///
 /// # Errors
@@ -130,8 +139,7 @@ pub fn handle_endpoint_probe<S: Read + Write>(
     let body = read_frame_with_cap(stream, MAX_PROBE_REQUEST_BYTES)?;
     let frame = FrameRef::decode(&body).map_err(FramingError::Decode)?;
     let probe = EndpointProbeRequestRef::validate(frame, body.len())?;
-    let mut reply = Vec::new();
-    encode_probe_reply(&probe, &daemon.encode(), &mut reply)?;
+    let reply = probe_reply(&probe, &daemon.encode())?;
     stream.write_all(&reply).and_then(|()| stream.flush()).map_err(FramingError::Io)?;
     Ok(())
 }

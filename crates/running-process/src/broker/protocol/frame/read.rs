@@ -1,0 +1,100 @@
+//! The decoder: one pass over the body, with prost's help where a field is not as everyone writes it.
+
+#![allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
+
+use super::{Frame, FrameRef, key};
+use prost::encoding::{DecodeContext, decode_key};
+use prost::{DecodeError, Message};
+
+impl<'a> FrameRef<'a> {
+    /// Decodes a frame body, which is what follows the five header bytes.
+    ///
+    /// # Errors
+    ///
+    /// The body is not a protobuf `Frame`; the error is prost's own.
+    #[inline(always)]
+    pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut frame = Self::default();
+        let mut rest = body;
+        while let [key, value @ ..] = rest {
+            match frame.take_field(*key, value) {
+                Some(after) => rest = after,
+                None => (frame, rest) = frame.take_unusual_field(rest)?,
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Takes the field behind `key` from the start of `rest`, and returns what follows it.
+    ///
+    /// `None` if the key is none of a frame's, or not followed by a value of the field's type.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "protobuf truncates a varint to the field's width")]
+    fn take_field(&mut self, key: u8, mut rest: &'a [u8]) -> Option<&'a [u8]> {
+        // The value, or its length.
+        let varint = take_varint(&mut rest)?;
+        match key {
+            key::ENVELOPE_VERSION => self.envelope_version = varint as u32,
+            key::KIND => self.kind = varint as i32,
+            key::PAYLOAD_PROTOCOL => self.payload_protocol = varint as u32,
+            key::PAYLOAD => self.payload = take_bytes(&mut rest, varint)?,
+            key::REQUEST_ID => self.request_id = varint,
+            key::PAYLOAD_ENCODING => self.payload_encoding = varint as i32,
+            key::DEADLINE_UNIX_MS => self.deadline_unix_ms = varint,
+            key::TRACEPARENT => self.traceparent = str::from_utf8(take_bytes(&mut rest, varint)?).ok()?,
+            key::TRACESTATE => self.tracestate = str::from_utf8(take_bytes(&mut rest, varint)?).ok()?,
+            _ => return None,
+        }
+        Some(rest)
+    }
+
+    /// Takes a field that is unknown, has a key that is longer than it has to be, or is refused.
+    ///
+    /// By value, so that the decoder can keep the frame in registers.
+    #[cold]
+    #[inline(never)]
+    fn take_unusual_field(mut self, field: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
+        let mut rest = field;
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        let key = u8::try_from(tag << 3 | wire_type as u32).ok();
+        if let Some(rest) = key.and_then(|key| self.take_field(key, rest)) {
+            return Ok((self, rest));
+        }
+        // Prost skips what is unknown, and has the words for what is wrong.
+        Frame::default().merge_field(tag, wire_type, &mut rest, DecodeContext::default())?;
+        Ok((self, rest))
+    }
+}
+
+#[inline(always)]
+fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
+    rest.split_off(..usize::try_from(length).ok()?)
+}
+
+/// Takes a varint of at most 64 bits.
+#[inline(always)]
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let (value, after) = match *rest {
+        [a @ 0..0x80, after @ ..] => (u64::from(*a), after),
+        [a, b @ 0..0x80, after @ ..] => (u64::from(a & 0x7f) | u64::from(*b) << 7, after),
+        [a, b, c @ 0..0x80, after @ ..] => {
+            (u64::from(a & 0x7f) | u64::from(b & 0x7f) << 7 | u64::from(*c) << 14, after)
+        }
+        _ => return take_long_varint(rest),
+    };
+    *rest = after;
+    Some(value)
+}
+
+fn take_long_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *rest.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            // Of the tenth byte, one bit is left for the value.
+            return (shift < 63 || byte < 2).then_some(value);
+        }
+    }
+    None
+}

@@ -1,0 +1,173 @@
+//! The encoder: the length first, then every field once, into a buffer that has grown at most once.
+
+use super::super::header::FrameHeader;
+use super::super::{FramingError, MAX_FRAME_BYTES};
+use super::{FrameRef, key};
+use prost::encoding::encoded_len_varint;
+
+impl FrameRef<'_> {
+    /// Appends header and body to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`] if the body is above [`MAX_FRAME_BYTES`]; `out` is then as it was.
+    #[inline]
+    pub fn encode_framed(&self, out: &mut Vec<u8>) -> Result<(), FramingError> {
+        self.encode_framed_with_payload([self.payload], out)
+    }
+
+    /// [`encode_framed`](Self::encode_framed) with a payload that lies in several pieces; `self.payload` is ignored.
+    #[inline]
+    pub(crate) fn encode_framed_with_payload<const PIECES: usize>(
+        &self,
+        payload: [&[u8]; PIECES],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FramingError> {
+        let header = self.header(lengths(&payload))?;
+        out.reserve(header.frame_length());
+        self.put(header, payload, out);
+        Ok(())
+    }
+
+    /// Header and body in a vector of their size; the payload as in `encode_framed_with_payload`.
+    #[inline]
+    pub(crate) fn framed_with_payload<const PIECES: usize>(
+        &self,
+        payload: [&[u8]; PIECES],
+    ) -> Result<Vec<u8>, FramingError> {
+        let header = self.header(lengths(&payload))?;
+        let mut out = Vec::with_capacity(header.frame_length());
+        self.put(header, payload, &mut out);
+        Ok(out)
+    }
+
+    /// [`encode_framed`](Self::encode_framed) without the payload, for whoever writes that one from where it lies.
+    ///
+    /// Returns where in `out` the payload belongs: what is appended before goes out before it, the rest behind it.
+    ///
+    /// ```
+    /// use running_process::broker::protocol::FrameRef;
+    ///
+    /// let frame = FrameRef::request(0xF00D, 1, b"ping");
+    /// let (mut whole, mut around) = (Vec::new(), Vec::new());
+    /// frame.encode_framed(&mut whole)?;
+    /// let at = frame.encode_around_payload(&mut around)?;
+    /// assert_eq!([&around[..at], b"ping", &around[at..]].concat(), whole);
+    /// # Ok::<(), running_process::broker::protocol::FramingError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_framed`](Self::encode_framed).
+    pub fn encode_around_payload(&self, out: &mut Vec<u8>) -> Result<usize, FramingError> {
+        let header = self.header(self.payload.len())?;
+        out.reserve(header.frame_length() - self.payload.len());
+        self.put_before_payload(header, self.payload.len(), out);
+        let at = out.len();
+        self.put_behind_payload(out);
+        Ok(at)
+    }
+
+    /// The header of this frame with a payload of `payload_length` bytes.
+    #[inline]
+    fn header(&self, payload_length: usize) -> Result<FrameHeader, FramingError> {
+        let body_length = varint_length(u64::from(self.envelope_version))
+            + varint_length(enum_varint(self.kind))
+            + varint_length(u64::from(self.payload_protocol))
+            + bytes_length(payload_length)
+            + varint_length(self.request_id)
+            + varint_length(enum_varint(self.payload_encoding))
+            + varint_length(self.deadline_unix_ms)
+            + bytes_length(self.traceparent.len())
+            + bytes_length(self.tracestate.len());
+        FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
+    }
+
+    #[inline]
+    fn put<const PIECES: usize>(&self, header: FrameHeader, payload: [&[u8]; PIECES], out: &mut Vec<u8>) {
+        self.put_before_payload(header, lengths(&payload), out);
+        for piece in payload {
+            out.extend_from_slice(piece);
+        }
+        self.put_behind_payload(out);
+    }
+
+    /// The header, the fields before the payload, and the payload's key and length.
+    #[inline]
+    fn put_before_payload(&self, header: FrameHeader, payload_length: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&header.to_bytes());
+        put_varint(key::ENVELOPE_VERSION, u64::from(self.envelope_version), out);
+        put_varint(key::KIND, enum_varint(self.kind), out);
+        put_varint(key::PAYLOAD_PROTOCOL, u64::from(self.payload_protocol), out);
+        put_varint(key::PAYLOAD, payload_length as u64, out);
+    }
+
+    #[inline]
+    fn put_behind_payload(&self, out: &mut Vec<u8>) {
+        put_varint(key::REQUEST_ID, self.request_id, out);
+        put_varint(key::PAYLOAD_ENCODING, enum_varint(self.payload_encoding), out);
+        put_varint(key::DEADLINE_UNIX_MS, self.deadline_unix_ms, out);
+        put_str(key::TRACEPARENT, self.traceparent, out);
+        put_str(key::TRACESTATE, self.tracestate, out);
+    }
+}
+
+/// The length of all pieces together.
+fn lengths(pieces: &[&[u8]]) -> usize {
+    pieces.iter().map(|piece| piece.len()).sum()
+}
+
+/// Protobuf writes a negative enum value sign-extended to 64 bits.
+#[allow(clippy::cast_sign_loss, reason = "two's complement is what the wire carries")]
+fn enum_varint(value: i32) -> u64 {
+    i64::from(value) as u64
+}
+
+/// The length of a field, which is left out if it has its default.
+#[inline]
+fn varint_length(value: u64) -> usize {
+    match value {
+        0 => 0,
+        1..0x80 => 2,
+        0x80.. => 1 + encoded_len_varint(value),
+    }
+}
+
+#[inline]
+fn bytes_length(length: usize) -> usize {
+    varint_length(length as u64) + length
+}
+
+/// Key and value of a field, or key and length.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "most fields are left out or two bytes, which is less than a call")]
+fn put_varint(key: u8, value: u64, out: &mut Vec<u8>) {
+    match value {
+        0 => {}
+        1..0x80 => out.extend_from_slice(&[key, low(value)]),
+        0x80.. => put_long_varint(key, value, out),
+    }
+}
+
+fn put_long_varint(key: u8, mut value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[key, low(value) | 0x80]);
+    value >>= 7;
+    while value >= 0x80 {
+        out.push(low(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low(value));
+}
+
+#[inline]
+fn put_str(key: u8, value: &str, out: &mut Vec<u8>) {
+    if !value.is_empty() {
+        put_varint(key, value.len() as u64, out);
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// The lowest byte.
+fn low(value: u64) -> u8 {
+    value.to_le_bytes()[0]
+}
