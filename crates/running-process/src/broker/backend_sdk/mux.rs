@@ -1,5 +1,7 @@
 //! The mux: tells a daemon's three kinds of traffic apart, as a pure function of the read buffer.
 
+#![allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
+
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{
     EndpointProbeRequestRef, EndpointProbeServerError, encode_probe_reply, probe_reply,
@@ -177,14 +179,11 @@ where
     ///
     /// The connection cannot go on; see [`MuxError`].
     pub fn poll(&self, buffer: &[u8]) -> Result<MuxPoll, MuxError> {
-        Ok(match self.poll_ref(buffer)? {
-            MuxPollRef::NeedMoreBytes => MuxPoll::NeedMoreBytes,
-            MuxPollRef::Legacy => MuxPoll::Legacy,
-            MuxPollRef::Probe { probe, consumed } => {
-                MuxPoll::ProbeAnswered { reply: probe_reply(&probe, &self.identity)?, consumed }
-            }
-            MuxPollRef::Payload { frame, consumed } => MuxPoll::Payload { frame: frame.to_frame(), consumed },
-        })
+        match self.classify(buffer) {
+            LegacyClassification::Legacy => Ok(MuxPoll::Legacy),
+            LegacyClassification::NeedMoreBytes => Ok(MuxPoll::NeedMoreBytes),
+            LegacyClassification::NotLegacy => self.take(buffer),
+        }
     }
 
     /// [`poll`](Self::poll) without copying or allocating.
@@ -219,21 +218,27 @@ where
     /// As [`poll`](Self::poll).
     #[inline]
     pub fn poll_framed<'a>(&self, buffer: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
+        self.take(buffer)
+    }
+
+    /// What the frame at the start of `buffer` is, borrowed or copied at once.
+    #[inline(always)]
+    fn take<'a, A: Answer<'a>>(&self, buffer: &'a [u8]) -> Result<A, MuxError> {
         let Some(body) = complete_body(buffer, MAX_FRAME_BYTES)? else {
-            return Ok(MuxPollRef::NeedMoreBytes);
+            return Ok(A::NEED_MORE_BYTES);
         };
         let frame = FrameRef::decode(body).map_err(FramingError::Decode)?;
         let consumed = FRAME_HEADER_BYTES + body.len();
         let payload_protocol = frame.payload_protocol;
         if payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
             let probe = EndpointProbeRequestRef::validate(frame, body.len())?;
-            Ok(MuxPollRef::Probe { probe, consumed })
+            A::probe(probe, &self.identity, consumed)
         } else if is_first_party(payload_protocol) {
             Err(MuxError::UnexpectedFirstPartyFrame { payload_protocol })
         } else if !self.served.contains(&payload_protocol) {
             Err(MuxError::UnservedPayloadProtocol { payload_protocol })
         } else {
-            Ok(MuxPollRef::Payload { frame, consumed })
+            Ok(A::payload(frame, consumed))
         }
     }
 
@@ -244,6 +249,42 @@ where
     /// [`FramingError::FrameTooLarge`] if this daemon's identity does not fit a frame.
     pub fn answer(&self, probe: &EndpointProbeRequestRef<'_>, out: &mut Vec<u8>) -> Result<(), FramingError> {
         encode_probe_reply(probe, &self.identity, out)
+    }
+}
+
+/// The answers that a complete or incomplete frame can get.
+trait Answer<'a>: Sized {
+    const NEED_MORE_BYTES: Self;
+
+    fn probe(probe: EndpointProbeRequestRef<'a>, identity: &[u8], consumed: usize) -> Result<Self, MuxError>;
+
+    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self;
+}
+
+impl<'a> Answer<'a> for MuxPollRef<'a> {
+    const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
+
+    #[inline(always)]
+    fn probe(probe: EndpointProbeRequestRef<'a>, _: &[u8], consumed: usize) -> Result<Self, MuxError> {
+        Ok(Self::Probe { probe, consumed })
+    }
+
+    #[inline(always)]
+    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self {
+        Self::Payload { frame, consumed }
+    }
+}
+
+impl<'a> Answer<'a> for MuxPoll {
+    const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
+
+    fn probe(probe: EndpointProbeRequestRef<'a>, identity: &[u8], consumed: usize) -> Result<Self, MuxError> {
+        Ok(Self::ProbeAnswered { reply: probe_reply(&probe, identity)?, consumed })
+    }
+
+    #[inline(always)]
+    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self {
+        Self::Payload { frame: frame.to_frame(), consumed }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum ProbeEnvelopeError {
 }
 
 /// Checks what a probe and its answer have in common, in this order: envelope version, kind, protocol, encoding.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
 pub(super) fn check(frame: &FrameRef<'_>, expected: FrameKind) -> Result<(), ProbeEnvelopeError> {
     if frame.envelope_version != PROTOCOL_VERSION {
         return Err(ProbeEnvelopeError::EnvelopeVersion { got: frame.envelope_version });

@@ -54,6 +54,8 @@ impl<'a> EndpointProbeRequestRef<'a> {
     /// # Errors
     ///
     /// The first rule that the frame breaks, as in [`endpoint_probe_request_from_frame`].
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     pub fn validate(frame: FrameRef<'a>, body_length: usize) -> Result<Self, EndpointProbeServerError> {
         envelope::check(&frame, FrameKind::Request)?;
         if frame.payload.len() != PROBE_NONCE_BYTES {
