@@ -26,6 +26,18 @@ impl FrontBuffer {
         self.len() == 0
     }
 
+    /// How much memory it has, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives its memory back if it holds nothing.
+    pub(super) fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// The vector whose end is this buffer's end, to append to.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         self.reclaim();
@@ -35,6 +47,12 @@ impl FrontBuffer {
     /// What is held, and the count to raise by what the caller consumes of it while still looking at it.
     pub(super) fn front(&mut self) -> (&[u8], Consumed<'_>) {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
+    }
+
+    /// Drops everything, but keeps the memory for what comes.
+    pub(super) fn clear(&mut self) {
+        self.start = self.bytes.len();
+        self.reclaim();
     }
 
     /// Drops `length` bytes from the front.

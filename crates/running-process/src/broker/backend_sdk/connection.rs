@@ -8,8 +8,12 @@ pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
 use super::buffer::FrontBuffer;
 use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
-use crate::broker::protocol::header::complete_body;
-use crate::broker::protocol::{FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, try_decode_framed_ref};
+use crate::broker::protocol::header::{FrameHeader, complete_body};
+use crate::broker::protocol::{
+    FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, Refusal, RefusalReason, try_decode_framed_ref,
+};
+use prost::Message;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,6 +28,13 @@ enum Lane {
     Framed,
     /// Handed over, ended or failed: there are no more events.
     Over,
+}
+
+impl Lane {
+    fn fail(&mut self, error: impl Into<ConnectionError>) -> ConnectionError {
+        *self = Self::Over;
+        error.into()
+    }
 }
 
 /// One connection of a daemon, without the connection: any runtime, or none, drives it.
@@ -73,6 +84,10 @@ pub struct Connection<F> {
     expired: bool,
     /// `input` starts with a complete frame that the detector wants more bytes for.
     held_back: bool,
+    /// `input` starts with a request that this side does not take yet: the peer is not to blame for the wait.
+    postponed: bool,
+    /// The peer waits for this side, not this side for the peer.
+    busy: bool,
     opened: Instant,
     last_received: Instant,
     /// When the last byte came or went.
@@ -96,6 +111,8 @@ where
             eof: false,
             expired: false,
             held_back: false,
+            postponed: false,
+            busy: false,
             opened: now,
             last_received: now,
             last_activity: now,
@@ -132,6 +149,7 @@ where
         let message = match self.waiting_for()? {
             WaitingFor::FirstMessage => self.opened.checked_add(self.config.first_message),
             WaitingFor::RestOfMessage => self.message_began.checked_add(self.config.message),
+            WaitingFor::MessageAfterProbe => self.last_activity.checked_add(self.config.probed),
             WaitingFor::NextMessage => self.last_activity.checked_add(self.config.idle?),
         };
         // A peer that keeps on sending while a frame is held back gains no time beyond the message's own.
@@ -142,11 +160,19 @@ where
 
     fn waiting_for(&self) -> Option<WaitingFor> {
         match self.lane {
-            Lane::Undecided => Some(WaitingFor::FirstMessage),
-            Lane::Probed | Lane::Framed if self.input.is_empty() => Some(WaitingFor::NextMessage),
-            Lane::Probed | Lane::Framed => Some(WaitingFor::RestOfMessage),
             Lane::Over => None,
+            Lane::Undecided | Lane::Probed | Lane::Framed if self.postponed => None,
+            Lane::Undecided => Some(WaitingFor::FirstMessage),
+            Lane::Probed | Lane::Framed if !self.input.is_empty() => Some(WaitingFor::RestOfMessage),
+            Lane::Probed | Lane::Framed if self.busy => None,
+            Lane::Probed => Some(WaitingFor::MessageAfterProbe),
+            Lane::Framed => Some(WaitingFor::NextMessage),
         }
+    }
+
+    /// Whether the peer waits for answers: then it is not idle.
+    pub(super) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     /// What comes next, or `None` until more arrives.
@@ -155,23 +181,42 @@ where
     ///
     /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
     pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.next_event_unless(|_, _| false)
+    }
+
+    /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is told the
+    /// length of the output as well; everything behind the request waits with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub(super) fn next_event_unless(
+        &mut self,
+        postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
+    ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.input.reclaim();
+        self.postponed = false;
         if self.lane == Lane::Over {
             return Ok(None);
         }
-        let frame = match self.next_wire() {
+        match self.next_wire() {
             LegacyClassification::Legacy => {
                 self.lane = Lane::Over;
-                return Ok(Some(ConnectionEvent::Legacy(self.input.take())));
+                Ok(Some(ConnectionEvent::Legacy(self.input.take())))
             }
-            LegacyClassification::NeedMoreBytes => false,
+            LegacyClassification::NeedMoreBytes => self.wait(self.input.len()),
             LegacyClassification::NotLegacy => {
-                let complete =
-                    complete_body(self.input.as_slice(), MAX_FRAME_BYTES).map(|body| body.is_some());
-                complete.map_err(|error| self.fail(MuxError::Framing(error)))?
+                let buffer = self.input.as_slice();
+                let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES);
+                match header.map_err(|error| self.lane.fail(MuxError::Framing(error)))? {
+                    Some(header) if header.frame_length() <= buffer.len() => {
+                        self.next_frame(header.frame_length(), postpone)
+                    }
+                    Some(header) => self.wait(header.frame_length()),
+                    None => self.wait(buffer.len()),
+                }
             }
-        };
-        if frame { self.next_frame() } else { self.wait() }
+        }
     }
 
     /// The wire of the message at the front of the input. Settles what the detector leaves open once no more bytes
@@ -201,71 +246,93 @@ where
         }
     }
 
-    /// Takes the complete frame at the front of the input.
-    fn next_frame(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+    /// Takes the complete frame of `length` bytes at the front of the input.
+    fn next_frame(
+        &mut self,
+        length: usize,
+        postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
+    ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.check_first(length)?;
         self.expired = false;
         self.message_began = self.last_received;
-        let strict = self.config.strict;
         let (buffer, mut front) = self.input.front();
-        let judged =
-            self.mux.poll_framed(buffer).map_err(ConnectionError::from).and_then(|poll| match poll {
-                MuxPollRef::Payload { frame, .. } if strict => {
-                    frame.check_strict().map(|_| poll).map_err(ConnectionError::from)
+        let (frame, consumed) = match self.mux.poll_framed(buffer) {
+            Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
+            Ok(MuxPollRef::Probe { probe, consumed }) => {
+                if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
+                    return Err(self.lane.fail(MuxError::Framing(error)));
                 }
-                MuxPollRef::Probe { probe, .. } => {
-                    let answered = self.mux.answer(&probe, self.output.tail());
-                    answered.map(|()| poll).map_err(|error| MuxError::Framing(error).into())
-                }
-                _ => Ok(poll),
-            });
-        match judged {
-            Ok(MuxPollRef::Payload { frame, consumed }) => {
-                front.consume(consumed);
-                self.lane = Lane::Framed;
-                Ok(Some(match FrameKind::try_from(frame.kind) {
-                    Ok(FrameKind::Request) => {
-                        ConnectionEvent::Request(Request { frame, output: &mut self.output })
-                    }
-                    Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
-                    Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
-                    Ok(FrameKind::Cancel) => ConnectionEvent::Cancel(frame),
-                    Err(_) => ConnectionEvent::UnknownKind(frame),
-                }))
-            }
-            Ok(MuxPollRef::Probe { consumed, .. }) => {
                 front.consume(consumed);
                 if self.lane == Lane::Undecided {
                     self.lane = Lane::Probed;
                 }
-                Ok(Some(ConnectionEvent::ProbeAnswered))
+                return Ok(Some(ConnectionEvent::ProbeAnswered));
             }
-            Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => Ok(None),
+            Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => return Ok(None),
             Err(error) => {
-                self.lane = Lane::Over;
-                Err(error)
+                if let MuxError::UnservedPayloadProtocol { .. } = error
+                    && let Ok(Some(first)) = try_decode_framed_ref(buffer)
+                {
+                    refuse(&first.frame, RefusalReason::UnservedProtocol, &error, &mut self.output);
+                }
+                return Err(self.lane.fail(error));
             }
+        };
+        let kind = FrameKind::try_from(frame.kind);
+        if self.config.strict
+            && let Err(violation) = frame.check_strict()
+        {
+            // The envelope holds, so the peer can be told, and the frames behind this one be understood.
+            if kind == Ok(FrameKind::Request) && violation.is_of_encoding() {
+                refuse(&frame, RefusalReason::BadEncoding, &violation, &mut self.output);
+                front.consume(consumed);
+                self.lane = Lane::Framed;
+                return Ok(Some(ConnectionEvent::Refused(violation)));
+            }
+            return Err(self.lane.fail(violation));
         }
+        if kind == Ok(FrameKind::Request) && postpone(&frame, self.output.len()) {
+            self.postponed = true;
+            return Ok(None);
+        }
+        front.consume(consumed);
+        self.lane = Lane::Framed;
+        Ok(Some(match kind {
+            Ok(FrameKind::Request) => ConnectionEvent::Request(Request { frame, output: &mut self.output }),
+            Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
+            Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
+            Ok(FrameKind::Cancel) => ConnectionEvent::Cancel(frame),
+            Err(_) => ConnectionEvent::UnknownKind(frame),
+        }))
     }
 
-    /// Nothing is complete: waits, unless there is nothing to wait for any more.
-    fn wait(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+    /// Nothing is complete: waits for a message of at least `length` bytes, unless there is nothing to wait for any more.
+    fn wait(&mut self, length: usize) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         let buffered = self.input.len();
+        self.check_first(length)?;
         if self.eof && buffered == 0 {
             self.lane = Lane::Over;
             return Ok(Some(ConnectionEvent::Closed));
         }
         if self.eof {
-            return Err(self.fail(ConnectionError::Truncated { buffered }));
+            return Err(self.lane.fail(ConnectionError::Truncated { buffered }));
         }
         match self.waiting_for() {
-            Some(waiting_for) if self.expired => Err(self.fail(ConnectionError::TimedOut { waiting_for })),
+            Some(waiting_for) if self.expired => {
+                Err(self.lane.fail(ConnectionError::TimedOut { waiting_for }))
+            }
             _ => Ok(None),
         }
     }
 
-    fn fail(&mut self, error: impl Into<ConnectionError>) -> ConnectionError {
-        self.lane = Lane::Over;
-        error.into()
+    /// A first message may have `length` bytes.
+    fn check_first(&mut self, length: usize) -> Result<(), ConnectionError> {
+        match self.config.first_message_bytes {
+            limit if self.lane == Lane::Undecided && length > limit => {
+                Err(self.lane.fail(ConnectionError::FirstMessageTooLarge { limit }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Appends a frame to the output: a response that took longer, an event, or a request of the daemon's own.
@@ -305,5 +372,62 @@ where
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.input.len()
+    }
+
+    /// The memory of both buffers, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Whether the next message waits for this side to take it.
+    pub(super) fn is_postponed(&self) -> bool {
+        self.postponed
+    }
+
+    /// Whether the peer has sent anything that is valid: a probe or a frame for the daemon.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.lane != Lane::Undecided
+    }
+
+    /// When a byte last came or went.
+    pub(super) fn last_activity(&self) -> Instant {
+        self.last_activity
+    }
+
+    /// The end of the output, to append to.
+    pub(super) fn output_buffer(&mut self) -> &mut FrontBuffer {
+        &mut self.output
+    }
+
+    /// Nothing more is received or written.
+    pub(super) fn abandon(&mut self) {
+        self.lane = Lane::Over;
+        self.input = FrontBuffer::default();
+        self.output = FrontBuffer::default();
+    }
+
+    /// Gives the memory of empty buffers back.
+    pub(super) fn release(&mut self) {
+        self.input.release();
+        self.output.release();
+    }
+}
+
+/// Appends the refusal of `request` to `output`.
+fn refuse(request: &FrameRef<'_>, reason: RefusalReason, why: &dyn Error, output: &mut FrontBuffer) {
+    if request.kind == i32::from(FrameKind::Request) {
+        append_refusal(request, &Refusal::new(reason, why.to_string()), output);
+    }
+}
+
+/// Appends the frame that refuses `request` to `output`.
+pub(super) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut FrontBuffer) {
+    let payload = refusal.encode_to_vec();
+    // It is too large only if the request's trace context fills a frame by itself; a refusal does without.
+    let frame = FrameRef::refusal_of(request, &payload);
+    if frame.encode_framed(output.tail()).is_err() {
+        let bare = FrameRef { traceparent: "", tracestate: "", ..frame };
+        let encoded = bare.encode_framed(output.tail());
+        debug_assert!(encoded.is_ok(), "a refusal is a few bytes");
     }
 }

@@ -15,6 +15,7 @@ mod identity_file;
 mod mux;
 #[cfg(feature = "host")]
 mod server;
+mod server_connection;
 
 #[cfg(feature = "tokio")]
 pub use async_frame_client::{AsyncFrameClient, FrameEvents};
@@ -34,6 +35,7 @@ pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPo
 pub use server::{
     HandlerError, LegacyConnection, Server, ServerConfig, ServerError, ServerStop, ServerTrouble,
 };
+pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent};
 
 #[cfg(feature = "host")]
 pub use crate::transport::{

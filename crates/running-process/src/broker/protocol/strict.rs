@@ -32,6 +32,14 @@ pub enum FrameViolation {
     },
 }
 
+impl FrameViolation {
+    /// Whether it is the payload's encoding that is refused, and nothing else.
+    #[must_use]
+    pub fn is_of_encoding(&self) -> bool {
+        matches!(self, Self::UnknownEncoding { .. } | Self::UnsupportedEncoding { .. })
+    }
+}
+
 impl FrameRef<'_> {
     /// The frame's kind, if its envelope is one that this library speaks and its payload is not encoded.
     ///

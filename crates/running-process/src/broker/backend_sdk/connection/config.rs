@@ -17,15 +17,25 @@ pub enum Reclassify {
 pub struct ConnectionConfig {
     /// From accepting the connection until its first message is complete. Default: 10 s.
     pub first_message: Duration,
+    /// How large the first message may be, header included, while the peer has sent nothing valid: neither a probe nor a
+    /// frame for the daemon. A client that wants to begin with more sends a probe first, as every verified handle does.
+    /// In bytes. Default: 1 MiB.
+    pub first_message_bytes: usize,
+    /// From the answer to a probe until something else arrives, since a probe says nothing of what its sender is up to.
+    /// Default: 5 min.
+    pub probed: Duration,
     /// From the first byte of a later message until it is complete. Default: 30 s.
     pub message: Duration,
     /// Without a byte in either direction, between messages. Default: none; a client may keep a connection for later.
     pub idle: Option<Duration>,
+    /// Requests of one connection that are served at once; the next ones wait, unread once they fill a buffer. A
+    /// [`Connection`](super::Connection) alone does not count them. Default: 64.
+    pub max_in_flight: usize,
     /// How long a complete frame waits for a detector that wants more bytes before it is taken as a frame.
     /// Default: 50 ms, which no sender of a header in pieces comes near on a local socket.
     pub undecided_frame: Duration,
-    /// Whether frames of another envelope version, an unknown kind or an encoding that this side cannot decode end the
-    /// connection. Default: yes.
+    /// Whether frames of another envelope version or an unknown kind end the connection, and requests in an encoding that
+    /// this side cannot decode are refused. Default: yes.
     pub strict: bool,
     /// When the legacy detector is asked again. Default: never.
     pub reclassify: Reclassify,
@@ -35,8 +45,11 @@ impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             first_message: Duration::from_secs(10),
+            first_message_bytes: 1024 * 1024,
+            probed: Duration::from_mins(5),
             message: Duration::from_secs(30),
             idle: None,
+            max_in_flight: 64,
             undecided_frame: Duration::from_millis(50),
             strict: true,
             reclassify: Reclassify::Never,

@@ -17,6 +17,8 @@ pub enum ConnectionEvent<'a> {
     /// A frame of a kind that this library does not know; only without
     /// [`strict`](super::ConnectionConfig::strict).
     UnknownKind(FrameRef<'a>),
+    /// A request came whose payload cannot be decoded; a refusal that says so is in the output.
+    Refused(FrameViolation),
     /// An identity probe came and its answer is in the output.
     ProbeAnswered,
     /// The connection speaks the legacy wire: every byte that came and belongs to it. After it, bytes go to the old
@@ -31,7 +33,7 @@ pub enum ConnectionEvent<'a> {
 pub struct Request<'a> {
     /// The request.
     pub frame: FrameRef<'a>,
-    pub(super) output: &'a mut FrontBuffer,
+    pub(in super::super) output: &'a mut FrontBuffer,
 }
 
 impl<'a> Request<'a> {
@@ -60,6 +62,8 @@ pub enum WaitingFor {
     FirstMessage,
     /// The rest of a message that has begun to arrive.
     RestOfMessage,
+    /// Anything at all after a probe, while the wire is undecided.
+    MessageAfterProbe,
     /// Anything at all, between messages.
     NextMessage,
 }
@@ -69,6 +73,7 @@ impl fmt::Display for WaitingFor {
         formatter.write_str(match self {
             Self::FirstMessage => "the first message",
             Self::RestOfMessage => "the rest of a message",
+            Self::MessageAfterProbe => "a message after a probe",
             Self::NextMessage => "the next message",
         })
     }
@@ -83,6 +88,14 @@ pub enum ConnectionError {
     /// A frame breaks the strict rules.
     #[error("the peer sent a frame that this daemon refuses")]
     Refused(#[from] FrameViolation),
+    /// The first message is too large for a peer that has sent nothing valid yet.
+    #[error(
+        "the first message is larger than {limit} bytes, which is the limit for a peer that has sent nothing valid"
+    )]
+    FirstMessageTooLarge {
+        /// [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes).
+        limit: usize,
+    },
     /// The peer was too slow.
     #[error("the peer was too slow: waited for {waiting_for}")]
     TimedOut {

@@ -1,0 +1,237 @@
+//! The daemon's side of one connection with its calls: admission, answers in any order, deadlines and cancellation.
+
+mod call;
+mod calls;
+
+pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
+
+use super::buffer::FrontBuffer;
+use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
+use super::mux::{BackendEndpointMux, LegacyClassification};
+use crate::broker::protocol::{FramingError, Refusal};
+use calls::Calls;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many bytes are taken ahead of what can be served: enough to see a peer that hangs up, and to go on at once.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// How long buffers without content keep their memory for the next message.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// A [`Connection`] that knows which requests are being served.
+///
+/// A request is [admitted](Call::admit) and answered later, in any order, or answered while its event is looked at. At
+/// most [`ConnectionConfig::max_in_flight`] are admitted; the next request then waits in the buffer, with all that is
+/// behind it, and so does one whose id is that of an admitted one, so a peer that does not number its requests is
+/// answered in order. None is taken while the peer leaves [enough output](Self::new) unread.
+///
+/// A call that was cancelled keeps its place until it [ends](Self::end), because its handler may still run.
+///
+/// **The guarantee:** every admitted request gets exactly one final frame, a response or a refusal, unless its peer is
+/// gone; and one whose deadline passes, or that is cancelled, is told to the driver once.
+#[derive(Debug)]
+pub struct ServerConnection<F> {
+    connection: Connection<F>,
+    calls: Calls,
+    max_in_flight: usize,
+    enough_output: usize,
+    /// How much output the driver has taken and not written yet.
+    being_written: usize,
+    /// When the driver was last told the time.
+    now: Instant,
+}
+
+impl<F> ServerConnection<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// A connection that was accepted at `now`. While `enough_output` bytes or more wait to be written, no request is
+    /// taken.
+    pub fn new(
+        mux: Arc<BackendEndpointMux<F>>,
+        config: ConnectionConfig,
+        enough_output: usize,
+        now: Instant,
+    ) -> Self {
+        let max_in_flight = config.max_in_flight;
+        let connection = Connection::new(mux, config, now);
+        Self { connection, calls: Calls::default(), max_in_flight, enough_output, being_written: 0, now }
+    }
+
+    /// Takes what arrived at `now`.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        self.now = now;
+        self.connection.receive(bytes, now);
+    }
+
+    /// The peer will send nothing more; it may still wait for its answers.
+    pub fn receive_eof(&mut self) {
+        self.connection.receive_eof();
+    }
+
+    /// Takes the time: what has passed its deadline comes out of [`next_event`](Self::next_event).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.connection.handle_timeout(now);
+        self.calls.expire(now);
+        if self.release_at().is_some_and(|at| at <= now) {
+            self.connection.release();
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.
+    ///
+    /// Holds once [`next_event`](Self::next_event) has returned `None`, until anything is received, written, admitted or
+    /// ended.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.connection.deadline(), self.calls.deadline(), self.release_at()].into_iter().flatten().min()
+    }
+
+    /// When empty buffers give their memory back.
+    fn release_at(&self) -> Option<Instant> {
+        let connection = &self.connection;
+        let empty = connection.buffered() == 0 && connection.output().is_empty();
+        (empty && connection.memory() > 0).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+    }
+
+    /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        !self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD
+    }
+
+    /// Whether the next request waits for output to be written or a call to end, and not for the peer.
+    #[must_use]
+    pub fn is_postponed(&self) -> bool {
+        self.connection.is_postponed()
+    }
+
+    /// What comes next, or `None` until something else happens.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the rules or was too slow. Output may wait that says why, and admitted calls may still be answered;
+    /// nothing more is received.
+    pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
+        let Self { connection, calls, max_in_flight, enough_output, being_written, now } = self;
+        calls.write_refusals(connection.output_buffer());
+        if let Some((call, reason)) = calls.next_cancelled() {
+            return Ok(Some(ServerEvent::Cancelled(call, reason)));
+        }
+        connection.set_busy(!calls.is_empty());
+        let event = connection.next_event_unless(|request, output| {
+            calls.len() >= *max_in_flight
+                || output + *being_written >= *enough_output
+                || calls.contains(request.request_id)
+        })?;
+        Ok(event.map(|event| match event {
+            ConnectionEvent::Request(Request { frame, output }) => {
+                ServerEvent::Request(Call { frame, output, calls, now: *now })
+            }
+            ConnectionEvent::Cancel(frame) => match calls.cancel(frame.request_id, CancelReason::Requested) {
+                Some(call) => ServerEvent::Cancelled(call, CancelReason::Requested),
+                None => ServerEvent::Unasked(frame),
+            },
+            ConnectionEvent::Response(frame)
+            | ConnectionEvent::Event(frame)
+            | ConnectionEvent::UnknownKind(frame) => ServerEvent::Unasked(frame),
+            ConnectionEvent::Refused(violation) => ServerEvent::Refused(violation),
+            ConnectionEvent::ProbeAnswered => ServerEvent::ProbeAnswered,
+            ConnectionEvent::Legacy(buffered) => ServerEvent::Legacy(buffered),
+            ConnectionEvent::Closed => ServerEvent::Closed,
+        }))
+    }
+
+    /// Answers `call` and ends it. The answer to a cancelled call is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
+    pub fn respond(&mut self, call: CallId, payload: &[u8]) -> Result<(), FramingError> {
+        self.calls.respond(call, payload, self.connection.output_buffer())
+    }
+
+    /// Refuses `call` and ends it. For a cancelled call it only gives its place free.
+    pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
+        self.calls.refuse(call, refusal, self.connection.output_buffer());
+    }
+
+    /// Appends an event under the request id of `call`, ahead of its answer.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was appended: the payload is too large, or nobody waits for the call any more.
+    pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
+        self.calls.send_event(call, payload, self.connection.output_buffer())
+    }
+
+    /// Cancels every call, as the next events tell.
+    pub fn cancel_all(&mut self, reason: CancelReason) {
+        self.calls.cancel_all(reason);
+    }
+
+    /// The peer is gone: nothing more is received or written, and every call is cancelled.
+    pub fn hang_up(&mut self) {
+        self.connection.abandon();
+        self.calls.cancel_all(CancelReason::PeerGone);
+    }
+
+    /// What waits to be written to the peer.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.connection.output()
+    }
+
+    /// `length` bytes of the output were written at `now`.
+    ///
+    /// # Panics
+    ///
+    /// `length` is more than the output holds.
+    pub fn output_written(&mut self, length: usize, now: Instant) {
+        self.now = now;
+        self.connection.output_written(length, now);
+    }
+
+    /// Exchanges the output for `written`, whose bytes were written at `now`, to be written while calls go on to add to
+    /// the output. What was taken counts as output until it comes back.
+    pub(super) fn exchange_output(&mut self, mut written: FrontBuffer, now: Instant) -> FrontBuffer {
+        self.now = now;
+        self.connection.output_written(0, now);
+        written.clear();
+        let output = std::mem::replace(self.connection.output_buffer(), written);
+        self.being_written = output.len();
+        output
+    }
+
+    /// How many bytes wait to be written, or were taken and are being written.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.connection.output().len() + self.being_written
+    }
+
+    /// How many calls are admitted and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether nothing more will be received.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connection.is_over()
+    }
+
+    /// Whether the peer has sent anything valid: a probe or a frame for the daemon.
+    #[must_use]
+    pub fn has_spoken(&self) -> bool {
+        self.connection.has_spoken()
+    }
+
+    /// The memory of the buffers, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.connection.memory()
+    }
+}

@@ -1,0 +1,175 @@
+//! The admitted calls of one connection.
+
+use super::super::buffer::FrontBuffer;
+use super::super::connection::append_refusal;
+use super::call::{CallId, CancelReason, SendEventError};
+use crate::broker::protocol::{FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// By request id, which no two of them share.
+    admitted: HashMap<u64, Admitted>,
+    /// Every deadline of a call that has not been cancelled.
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Cancelled, and the driver not yet told.
+    untold: VecDeque<(CallId, CancelReason)>,
+    /// Cancelled, and the refusal not yet in the output.
+    unrefused: Vec<(CallId, Refusal)>,
+    next_sequence: u64,
+}
+
+/// What an answer needs of its request.
+#[derive(Debug)]
+struct Admitted {
+    sequence: u64,
+    payload_protocol: u32,
+    traceparent: Box<str>,
+    tracestate: Box<str>,
+    deadline: Option<Instant>,
+    cancelled: bool,
+}
+
+impl Admitted {
+    /// The request again, without its payload.
+    fn request(&self, request_id: u64) -> FrameRef<'_> {
+        FrameRef {
+            traceparent: &self.traceparent,
+            tracestate: &self.tracestate,
+            ..FrameRef::request(self.payload_protocol, request_id, &[])
+        }
+    }
+}
+
+impl Calls {
+    pub(super) fn len(&self) -> usize {
+        self.admitted.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.admitted.is_empty()
+    }
+
+    pub(super) fn contains(&self, request_id: u64) -> bool {
+        self.admitted.contains_key(&request_id)
+    }
+
+    pub(super) fn admit(&mut self, request: &FrameRef<'_>, deadline: Option<Instant>) -> CallId {
+        let (request_id, sequence) = (request.request_id, self.next_sequence);
+        self.next_sequence += 1;
+        self.deadlines.extend(deadline.map(|deadline| (deadline, request_id)));
+        let admitted = Admitted {
+            sequence,
+            payload_protocol: request.payload_protocol,
+            traceparent: request.traceparent.into(),
+            tracestate: request.tracestate.into(),
+            deadline,
+            cancelled: false,
+        };
+        let before = self.admitted.insert(request_id, admitted);
+        debug_assert!(before.is_none(), "a request whose id is in flight is postponed");
+        CallId { request_id, sequence }
+    }
+
+    /// Answers `call`, unless it is cancelled, and ends it.
+    pub(super) fn respond(
+        &mut self,
+        call: CallId,
+        payload: &[u8],
+        output: &mut FrontBuffer,
+    ) -> Result<(), FramingError> {
+        let Some(admitted) = self.end(call, output) else { return Ok(()) };
+        let request = admitted.request(call.request_id);
+        let answered =
+            FrameRef::response_to(&request, &[]).encode_framed_with_payload([payload], output.tail());
+        answered.inspect_err(|error| {
+            append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
+        })
+    }
+
+    /// Refuses `call`, unless it is cancelled, and ends it.
+    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut FrontBuffer) {
+        if let Some(admitted) = self.end(call, output) {
+            append_refusal(&admitted.request(call.request_id), refusal, output);
+        }
+    }
+
+    pub(super) fn send_event(
+        &mut self,
+        call: CallId,
+        payload: &[u8],
+        output: &mut FrontBuffer,
+    ) -> Result<(), SendEventError> {
+        let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
+        let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
+        let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, &[]) };
+        Ok(event.encode_framed_with_payload([payload], output.tail())?)
+    }
+
+    /// Ends `call`; gives what an answer needs, unless it is cancelled.
+    fn end(&mut self, call: CallId, output: &mut FrontBuffer) -> Option<Admitted> {
+        self.write_refusals(output);
+        self.named(call)?;
+        let admitted = self.admitted.remove(&call.request_id)?;
+        if let Some(deadline) = admitted.deadline {
+            self.deadlines.remove(&(deadline, call.request_id));
+        }
+        Some(admitted).filter(|admitted| !admitted.cancelled)
+    }
+
+    /// An answer that comes too late must not be taken for that of the next call with the same request id.
+    fn named(&self, call: CallId) -> Option<&Admitted> {
+        self.admitted.get(&call.request_id).filter(|admitted| admitted.sequence == call.sequence)
+    }
+
+    /// Cancels the call of `request_id`, if there is one that was not cancelled before; its refusal is still to be written.
+    pub(super) fn cancel(&mut self, request_id: u64, reason: CancelReason) -> Option<CallId> {
+        let admitted = self.admitted.get_mut(&request_id).filter(|admitted| !admitted.cancelled)?;
+        admitted.cancelled = true;
+        if let Some(deadline) = admitted.deadline {
+            self.deadlines.remove(&(deadline, request_id));
+        }
+        let call = CallId { request_id, sequence: admitted.sequence };
+        self.unrefused.extend(reason.refusal().map(|refusal| (call, refusal)));
+        Some(call)
+    }
+
+    fn cancel_untold(&mut self, request_id: u64, reason: CancelReason) {
+        let cancelled = self.cancel(request_id, reason);
+        self.untold.extend(cancelled.map(|call| (call, reason)));
+    }
+
+    pub(super) fn cancel_all(&mut self, reason: CancelReason) {
+        let mut all: Vec<_> = self.admitted.keys().copied().collect();
+        all.sort_unstable();
+        all.into_iter().for_each(|request_id| self.cancel_untold(request_id, reason));
+    }
+
+    /// Cancels every call whose deadline is not after `now`.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(&(deadline, request_id)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.cancel_untold(request_id, CancelReason::DeadlinePassed);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// A call whose driver is to be told that it is cancelled.
+    pub(super) fn next_cancelled(&mut self) -> Option<(CallId, CancelReason)> {
+        self.untold.pop_front()
+    }
+
+    /// Tells the peer of every call that was cancelled since.
+    pub(super) fn write_refusals(&mut self, output: &mut FrontBuffer) {
+        for (call, refusal) in std::mem::take(&mut self.unrefused) {
+            if let Some(admitted) = self.named(call) {
+                append_refusal(&admitted.request(call.request_id), &refusal, output);
+            }
+        }
+    }
+}
