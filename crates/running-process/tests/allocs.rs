@@ -87,6 +87,13 @@ fn tally<T>(work: impl FnOnce() -> T) -> (T, Tally) {
     (result, spent)
 }
 
+/// The first message may be as large as any.
+fn with_large_first() -> ConnectionConfig {
+    let mut config = ConnectionConfig::default();
+    config.first_message_bytes = usize::MAX;
+    config
+}
+
 fn connection(detector: Detector, config: ConnectionConfig) -> Connection<Detector> {
     Connection::new(Arc::new(mux(detector)), config, Instant::now())
 }
@@ -239,7 +246,7 @@ fn a_warm_client_sends_and_correlates_without_allocating() {
 #[test]
 fn a_length_that_a_peer_claims_allocates_nothing() {
     let header = [1, 0, 0, 0, 1];
-    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let mut connection = connection(detectors::never, with_large_first());
     let mut client = ClientConnection::new();
     let ((), spent) = tally(|| {
         connection.receive(&header, Instant::now());
@@ -253,7 +260,7 @@ fn a_length_that_a_peer_claims_allocates_nothing() {
 
 #[test]
 fn memory_follows_what_was_received() {
-    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let mut connection = connection(detectors::never, with_large_first());
     let mut received = vec![1, 0, 0, 0, 1];
     received.resize(1 << 20, 0);
     let mut total = 0;
@@ -282,7 +289,7 @@ fn a_truncated_frame_on_a_reader_takes_memory_for_what_came() {
 
 #[test]
 fn a_large_message_leaves_no_memory_behind_even_with_the_next_one_begun() {
-    let mut connection = connection(detectors::never, ConnectionConfig::default());
+    let mut connection = connection(detectors::never, with_large_first());
     let large = wire(&frame(FrameKind::Event, 1, &vec![7; MAX_FRAME_BYTES - 100]));
     let ((), spent) = tally(|| {
         for read in large.chunks(64 * 1024).chain([&[1_u8][..]]) {

@@ -14,6 +14,7 @@ fn any_config() -> impl Strategy<Value = ConnectionConfig> {
     (any::<bool>(), any::<bool>()).prop_map(|(strict, every_message)| {
         let mut config = ConnectionConfig::default();
         config.strict = strict;
+        config.first_message_bytes = usize::MAX;
         config.reclassify = if every_message { Reclassify::EveryMessage } else { Reclassify::Never };
         config
     })

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(10);
 const MESSAGE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_mins(1);
+const PROBED: Duration = Duration::from_mins(2);
 const UNDECIDED: Duration = Duration::from_millis(50);
 const ALMOST_UNDECIDED: Duration = Duration::from_millis(49);
 const TICK: Duration = Duration::from_millis(1);
@@ -24,6 +25,7 @@ fn config() -> ConnectionConfig {
     config.first_message = FIRST;
     config.message = MESSAGE;
     config.idle = Some(IDLE);
+    config.probed = PROBED;
     config.undecided_frame = UNDECIDED;
     config
 }
@@ -167,10 +169,10 @@ fn a_message_that_begins_just_before_idleness_is_taken_in_has_its_own_time() {
 }
 
 #[test]
-fn a_probe_is_a_message_like_any_other() {
+fn after_a_probe_something_else_is_due() {
     let (mut watched, start) = start(detectors::never);
     watched.receive(&wire(&common::probe(1)), start);
-    assert_eq!(watched.connection.deadline(), Some(start + IDLE));
+    assert_eq!(watched.connection.deadline(), Some(start + PROBED));
     watched.receive(&[1], start + TICK);
     ends_at(watched, start + TICK + MESSAGE, failed(TOO_LATE_REST));
 }

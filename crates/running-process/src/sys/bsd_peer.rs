@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[cfg(target_os = "macos")]
 use super::ProcessHandle;
 use super::peer::hold;
-use super::{Newest, Peer, PeerError, PeerEvidence};
+use super::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
 
 /// The process at the other end of `socket`.
 ///
@@ -21,6 +21,12 @@ pub(crate) fn peer_of(socket: BorrowedFd<'_>, _newest: Newest) -> Result<Peer, P
     let ask = || named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)));
     let (process, name) = hold(ask, |name| name.pid)?;
     Ok(Peer { process, evidence: EVIDENCE, uid: Some(name.uid) })
+}
+
+/// Who made the connection that was accepted as `socket`.
+pub(crate) fn user_of(socket: BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
+    let name = named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)))?;
+    Ok(PeerUser { pid: Some(name.pid), uid: Some(name.uid) })
 }
 
 /// There is no token of a process that is gone, but still its number.

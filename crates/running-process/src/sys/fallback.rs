@@ -36,6 +36,11 @@ pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _newest: Newest) -> 
     Err(PeerError::Unsupported)
 }
 
+#[cfg(unix)]
+pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<super::PeerUser, PeerError> {
+    Err(PeerError::Unsupported)
+}
+
 /// No value of this type exists: opening one fails.
 #[derive(Debug)]
 pub(super) enum ProcessHandle {}

@@ -19,7 +19,7 @@ use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_passcred;
 
 use super::peer::hold;
-use super::{Newest, Peer, PeerError, PeerEvidence, ProcessHandle, imp};
+use super::{Newest, Peer, PeerError, PeerEvidence, PeerUser, ProcessHandle, imp};
 
 #[cfg(target_os = "linux")]
 use libc::{SO_PASSPIDFD, SO_PEERPIDFD};
@@ -162,6 +162,12 @@ impl From<libc::ucred> for Credentials {
     fn from(found: libc::ucred) -> Self {
         Self { pid: found.pid.cast_unsigned(), uid: found.uid }
     }
+}
+
+/// Who made the connection that was accepted as `socket`.
+pub(crate) fn user_of(socket: BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
+    let Credentials { pid, uid } = peer_credentials(socket)?;
+    Ok(PeerUser { pid: Some(pid).filter(|pid| *pid != 0), uid: Some(uid) })
 }
 
 fn peer_credentials(socket: BorrowedFd<'_>) -> Result<Credentials, PeerError> {

@@ -52,19 +52,19 @@ pub(crate) mod windows_security;
 pub(crate) mod windows_wait;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
-pub(crate) use bsd_peer::peer_of;
+pub(crate) use bsd_peer::{peer_of, user_of};
 #[cfg(all(
     unix,
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
 ))]
-pub(crate) use imp::peer_of;
+pub(crate) use imp::{peer_of, user_of};
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named};
+pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
 // TEMPORARY: nobody asks yet.
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
-pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence};
+pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]

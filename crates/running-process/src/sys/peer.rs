@@ -29,6 +29,15 @@ pub(crate) struct Peer {
     pub uid: Option<u32>,
 }
 
+/// Who made a connection, by the numbers that the system kept for it. The process may have exited since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PeerUser {
+    /// Its number here, if it has one.
+    pub pid: Option<u32>,
+    /// Its effective user; `None` where users have no numbers.
+    pub uid: Option<u32>,
+}
+
 /// Why the process at the other end of a connection cannot be named.
 #[derive(Debug, thiserror::Error)]
 #[allow(dead_code)] // Each system has some of them.

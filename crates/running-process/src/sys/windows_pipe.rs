@@ -21,14 +21,15 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
-    ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeServerProcessId, PIPE_READMODE_BYTE,
-    PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, PeekNamedPipe,
+    ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId,
+    PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+    PeekNamedPipe,
 };
 
 use super::peer::hold;
 use super::windows_security::CurrentUserOnly;
 use super::windows_wait::{Event, wait_any};
-use super::{Peer, PeerError, PeerEvidence};
+use super::{Peer, PeerError, PeerEvidence, PeerUser};
 
 /// Size hint for a pipe's buffers in bytes, each way.
 const PIPE_BUFFER_BYTES: u32 = 64 * 1024;
@@ -93,6 +94,16 @@ pub(crate) fn server(pipe: BorrowedHandle<'_>) -> Result<Peer, PeerError> {
     };
     let (process, _) = hold(ask, |pid| *pid)?;
     Ok(Peer { process, evidence: PeerEvidence::PipeServer, uid: None })
+}
+
+/// Who opened this instance of the pipe. Users have no numbers; only this one may open it.
+pub(crate) fn client(pipe: BorrowedHandle<'_>) -> Result<PeerUser, PeerError> {
+    let mut pid = 0;
+    // SAFETY: the handle is open and `pid` is writable.
+    match unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &raw mut pid) } {
+        0 => Err(PeerError::Io(io::Error::last_os_error())),
+        _ => Ok(PeerUser { pid: Some(pid), uid: None }),
+    }
 }
 
 /// Reads into the start of `buf`, which is not empty. `event` serves this operation alone.

@@ -5,7 +5,7 @@ use prost::Message;
 use running_process::broker::backend_sdk::{
     Connection, ConnectionConfig, ConnectionEvent, LegacyClassification, Reclassify,
 };
-use running_process::broker::protocol::Frame;
+use running_process::broker::protocol::{Frame, Refusal, RefusalReason};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ pub(crate) enum Seen {
     Event(Frame),
     Cancel(Frame),
     UnknownKind(Frame),
+    Refused(String),
     ProbeAnswered,
     Legacy(Vec<u8>),
     Closed,
@@ -100,6 +101,7 @@ impl Watched {
             Ok(Some(ConnectionEvent::Event(frame))) => Seen::Event(frame.to_frame()),
             Ok(Some(ConnectionEvent::Cancel(frame))) => Seen::Cancel(frame.to_frame()),
             Ok(Some(ConnectionEvent::UnknownKind(frame))) => Seen::UnknownKind(frame.to_frame()),
+            Ok(Some(ConnectionEvent::Refused(violation))) => Seen::Refused(violation.to_string()),
             Ok(Some(ConnectionEvent::ProbeAnswered)) => Seen::ProbeAnswered,
             Ok(Some(ConnectionEvent::Legacy(bytes))) => Seen::Legacy(bytes),
             Ok(Some(ConnectionEvent::Closed)) => Seen::Closed,
@@ -217,7 +219,14 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
         let message = format!("payload protocol 0x{id:04X} is first-party and not served by a daemon");
         Seen::Failed(refused(&message))
     } else if id != SERVED {
-        Seen::Failed(refused(&format!("payload protocol 0x{id:04X} is not served by this daemon")))
+        let message = format!("payload protocol 0x{id:04X} is not served by this daemon");
+        if frame.kind == 0 {
+            outcome.output.extend(refusal_of(&frame, RefusalReason::UnservedProtocol, &message));
+        }
+        Seen::Failed(refused(&message))
+    } else if let Some(message) = violation(&frame).filter(|_| strict && is_of_encoding_alone(&frame)) {
+        outcome.output.extend(refusal_of(&frame, RefusalReason::BadEncoding, &message));
+        Seen::Refused(message)
     } else if let Some(message) = violation(&frame).filter(|_| strict) {
         Seen::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))
     } else {
@@ -234,6 +243,16 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
         }
     };
     outcome.seen.push(seen);
+}
+
+/// A request of whose frame nothing but the encoding is refused.
+fn is_of_encoding_alone(frame: &Frame) -> bool {
+    frame.envelope_version == 1 && frame.kind == 0
+}
+
+fn refusal_of(request: &Frame, reason: RefusalReason, message: &str) -> Vec<u8> {
+    let payload = Refusal::new(reason, message).encode_to_vec();
+    wire(&Frame { payload_protocol: 0, ..Frame::response_to(request, payload) })
 }
 
 fn malformed(probe: &Frame, body_length: usize) -> Option<String> {

@@ -6,9 +6,9 @@ use crate::support::{
 };
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    BindError, FrameClientError, LegacyClassification, Server, ServerError,
+    BindError, FrameClientError, LegacyClassification, LocalStream, Server, ServerError,
 };
-use running_process::broker::protocol::{Frame, FrameKind, encode_framed, registry};
+use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason, encode_framed, registry};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,22 @@ fn ended(server: &Running, sent: &[u8]) -> (Vec<Frame>, String) {
     let trouble = server.trouble();
     server.assert_serves();
     (received, trouble)
+}
+
+/// What the refusal `frame` says.
+fn refusal(frame: &Frame) -> String {
+    Refusal::from_frame(&frame.borrowed()).expect("a refusal").to_string()
+}
+
+/// Sends numbered requests, and gives those that were refused, with what the refusals say, in the order of the requests.
+fn refusals(connection: &LocalStream, protocol: u32, payloads: &[&[u8]]) -> Vec<(u64, String)> {
+    let wire: Vec<u8> =
+        (1..).zip(payloads).flat_map(|(id, payload)| request(protocol, id, payload)).collect();
+    write(connection, &wire);
+    let mut answers = read_frames(connection, payloads.len());
+    answers.sort_by_key(|answer| answer.request_id);
+    let refused = answers.iter().filter(|answer| answer.payload_protocol != protocol);
+    refused.map(|answer| (answer.request_id, refusal(answer))).collect()
 }
 
 #[test]
@@ -61,19 +77,36 @@ fn each_protocol_has_its_own_handler() {
     assert_eq!(client.wait(shout).unwrap().payload, b"ABC");
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order() {
-    let server = Running::start(|server| server);
+/// Two thousand numbered requests on one connection, and the ids of the answers as they come.
+fn pipeline(server: &Running, protocol: u32) -> Vec<u64> {
     let connection = server.connect();
-    let wire: Vec<u8> = (1..=2000).flat_map(|id| request(SHOUT, id, format!("r{id}").as_bytes())).collect();
+    let wire: Vec<u8> =
+        (1..=2000).flat_map(|id| request(protocol, id, format!("r{id}").as_bytes())).collect();
     let writer = connection.try_clone().unwrap();
     let writing = std::thread::spawn(move || write(&writer, &wire));
-    for (frame, id) in read_frames(&connection, 2000).iter().zip(1..) {
-        assert_eq!(frame.kind, i32::from(FrameKind::Response));
-        assert_eq!(frame.request_id, id);
-        assert_eq!(frame.payload, format!("R{id}").as_bytes());
-    }
+    let answers = read_frames(&connection, 2000);
     join(writing);
+    for frame in &answers {
+        assert_eq!(frame.kind, i32::from(FrameKind::Response));
+        assert_eq!(frame.payload, format!("R{}", frame.request_id).as_bytes());
+    }
+    answers.iter().map(|frame| frame.request_id).collect()
+}
+
+#[test]
+fn pipelined_requests_are_each_answered() {
+    let server = Running::start(|server| server);
+    let mut ids = pipeline(&server, SHOUT);
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(1..=2000));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_inline() {
+    let server = Running::start(|server| {
+        server.serve_inline(0xF00F, |request| Ok(request.payload.to_ascii_uppercase()))
+    });
+    assert!(pipeline(&server, 0xF00F).into_iter().eq(1..=2000));
 }
 
 #[test]
@@ -109,46 +142,62 @@ fn responses_echo_the_request_and_other_kinds_are_not_answered() {
 }
 
 #[test]
-fn a_handler_that_fails_ends_its_connection_after_what_was_answered_before() {
+fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
+    let fail = |payload: &[u8]| match payload {
+        b"fail" => Err("out of disk".into()),
+        b"busy" => Err(Refusal::new(RefusalReason::Overloaded, "three builds wait").into()),
+        _ => Ok(b"fine".to_vec()),
+    };
     let server = Running::start(|server| {
-        server.serve(0xF00F, |request| match request.payload() {
-            b"fail" => Err("out of disk".into()),
-            _ => Ok(b"fine".to_vec()),
-        })
+        server
+            .serve(0xF00F, move |request| fail(request.payload()))
+            .serve_inline(0xF010, move |request| fail(request.payload))
     });
-    let mut neighbour = server.client();
-    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
-    let wire = [request(0xF00F, 1, b""), request(0xF00F, 2, b"fail"), request(0xF00F, 3, b"")].concat();
-    let (answers, trouble) = ended(&server, &wire);
-    assert_eq!(answers.iter().map(|answer| answer.request_id).collect::<Vec<_>>(), [1]);
-    assert_eq!(trouble, "the handler of payload protocol 0xF00F failed: out of disk");
-    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+    for protocol in [0xF00F, 0xF010] {
+        let connection = server.connect();
+        let refusals = refusals(&connection, protocol, &[b"", b"fail", b"busy", b""]);
+        let expected = [(2, "the handler failed (out of disk)"), (3, "overloaded (three builds wait)")];
+        assert_eq!(refusals, expected.map(|(id, refusal)| (id, refusal.to_owned())));
+        let trouble = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
+        assert_eq!(server.trouble(), trouble);
+        assert!(!server.has_more_trouble(), "a refusal on purpose is no trouble");
+    }
 }
 
 #[test]
-fn a_handler_that_panics_ends_its_connection_after_what_was_answered_before() {
+fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
+    let fail = |payload: &[u8]| {
+        assert!(payload != b"panic", "this panic is part of the test");
+        Ok(b"fine".to_vec())
+    };
     let server = Running::start(|server| {
-        server.serve(0xF00F, |request| {
-            assert!(request.payload() != b"panic", "this panic is part of the test");
-            Ok(b"fine".to_vec())
-        })
+        server
+            .serve(0xF00F, move |request| fail(request.payload()))
+            .serve_inline(0xF010, move |request| fail(request.payload))
     });
-    let mut neighbour = server.client();
-    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
-    let wire = [request(0xF00F, 1, b""), request(0xF00F, 2, b"panic"), request(0xF00F, 3, b"")].concat();
-    let (answers, trouble) = ended(&server, &wire);
-    assert_eq!(answers.iter().map(|answer| answer.request_id).collect::<Vec<_>>(), [1]);
-    assert_eq!(trouble, "a handler panicked");
-    assert_eq!(neighbour.request(0xF00F, b"".to_vec()).unwrap().payload, b"fine");
+    for protocol in [0xF00F, 0xF010] {
+        let connection = server.connect();
+        let refusals = refusals(&connection, protocol, &[b"", b"panic", b""]);
+        assert_eq!(refusals, [(2, "the handler failed (the handler panicked)".to_owned())]);
+        assert_eq!(server.trouble(), "a handler panicked");
+    }
 }
 
 #[test]
-fn a_response_above_the_cap_ends_the_connection() {
-    let server = Running::start(|server| server.serve(0xF00F, |_| Ok(vec![0; 17 << 20])));
-    let (answers, trouble) = ended(&server, &request(0xF00F, 1, b""));
-    assert_eq!(answers, []);
-    let expected = "the handler of payload protocol 0xF00F failed: frame body is ";
-    assert!(trouble.starts_with(expected) && trouble.ends_with("the cap is 16777216"), "{trouble}");
+fn a_response_above_the_cap_is_refused() {
+    let server = Running::start(|server| {
+        server
+            .serve(0xF00F, |request| Ok(vec![0; request.payload().len() << 20]))
+            .serve_inline(0xF010, |request| Ok(vec![0; request.payload.len() << 20]))
+    });
+    for protocol in [0xF00F, 0xF010] {
+        let connection = server.connect();
+        let [(2, refusal)] = &refusals(&connection, protocol, &[b"", &[0; 17], b""])[..] else { panic!() };
+        assert!(refusal.starts_with("the answer does not fit a frame (frame body is "), "{refusal}");
+        let trouble = server.trouble();
+        let expected = format!("the handler of payload protocol 0x{protocol:04X} failed: frame body is ");
+        assert!(trouble.starts_with(&expected) && trouble.ends_with("the cap is 16777216"), "{trouble}");
+    }
 }
 
 #[test]
@@ -171,7 +220,15 @@ fn frames_that_are_not_served_end_their_connection() {
         let served_before = [request(SHOUT, 7, b"before"), wire].concat();
         let (answers, trouble) = ended(&server, &served_before);
         assert_eq!(trouble, format!("{prefix}{reason}"));
-        assert_eq!(answers.len(), 1, "what came before is answered");
+        let (served, refused): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|answer| answer.payload_protocol == SHOUT);
+        assert_eq!(served[0].payload, b"BEFORE", "what came before is answered");
+        let refusals: Vec<_> = refused.into_iter().map(refusal).collect();
+        if reason.ends_with("is not served by this daemon") {
+            assert_eq!(refusals, [format!("the payload protocol is not served ({reason})")]);
+        } else {
+            assert!(refusals.is_empty(), "{refusals:?}");
+        }
     }
 }
 
@@ -179,17 +236,20 @@ fn frames_that_are_not_served_end_their_connection() {
 fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     let odd = Frame { envelope_version: 2, ..Frame::request(SHOUT, b"x".to_vec()) };
     let unknown_kind = Frame { kind: 9, ..Frame::request(SHOUT, b"x".to_vec()) };
-    let encoded = Frame { payload_encoding: 1, ..Frame::request(SHOUT, b"x".to_vec()) };
+    let encoded = Frame { payload_encoding: 9, ..Frame::request(SHOUT, b"x".to_vec()) };
     let strict = Running::start(|server| server);
     let prefix = "a connection was ended: the peer sent a frame that this daemon refuses: ";
-    for (frame, reason) in [
-        (&odd, "envelope version is 2, this side speaks 1"),
-        (&unknown_kind, "frame kind 9 is unknown"),
-        (&encoded, "payload encoding Zstd is not supported"),
-    ] {
+    for (frame, reason) in
+        [(&odd, "envelope version is 2, this side speaks 1"), (&unknown_kind, "frame kind 9 is unknown")]
+    {
         let (answers, trouble) = ended(&strict, &encode_framed(frame).unwrap());
         assert_eq!((answers, trouble), (vec![], format!("{prefix}{reason}")));
     }
+    let connection = strict.connect();
+    write(&connection, &[encode_framed(&encoded).unwrap(), request(SHOUT, 2, b"x")].concat());
+    let answers = read_frames(&connection, 2);
+    let expected = "the payload's encoding cannot be decoded (payload encoding 9 is unknown)";
+    assert_eq!((refusal(&answers[0]), &answers[1].payload[..]), (expected.to_owned(), &b"X"[..]));
 
     let lenient = Running::with_config(|config| config.connection.strict = false);
     let connection = lenient.connect();

@@ -73,6 +73,10 @@ impl Lane {
 /// hand-over, or is still held when an error ends the connection. Work is linear in the bytes received, memory follows
 /// the bytes held.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, each with a sentence of its own"
+)]
 pub struct Connection<F> {
     mux: Arc<BackendEndpointMux<F>>,
     config: ConnectionConfig,
@@ -358,8 +362,13 @@ where
     pub fn output_written(&mut self, length: usize, now: Instant) {
         self.output.consume(length);
         if length > 0 {
-            self.last_activity = now;
+            self.touch(now);
         }
+    }
+
+    /// Bytes came or went at `now`.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.last_activity = now;
     }
 
     /// Whether there will be no more events: the connection was handed over, or has ended or failed.

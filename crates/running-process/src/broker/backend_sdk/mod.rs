@@ -33,7 +33,8 @@ pub use identity_file::{
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
 #[cfg(feature = "host")]
 pub use server::{
-    HandlerError, LegacyConnection, Server, ServerConfig, ServerError, ServerStop, ServerTrouble,
+    Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized, PeerCredentials, Server,
+    ServerConfig, ServerError, ServerRequest, ServerStop, ServerTrouble,
 };
 pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent};
 

@@ -1,37 +1,49 @@
-//! The blocking server driver: a thread for each connection, bounded.
+//! The blocking server: a few threads for each connection, bounded.
 
+mod budget;
+mod cancellation;
 mod config;
 mod drive;
 mod legacy;
+mod link;
+mod peer;
+mod pool;
+mod request;
+pub(super) mod service;
+pub(super) mod setup;
 mod shared;
+mod stop;
 
+pub use cancellation::Cancellation;
 pub use config::{ServerConfig, ServerTrouble};
 pub use legacy::LegacyConnection;
-pub use shared::ServerStop;
+pub use peer::{NotAuthorized, PeerCredentials};
+pub use request::{IncomingRequest, ServerRequest};
+pub use stop::ServerStop;
 
-use super::connection::Request;
-use super::identity_file::{
-    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
-};
-use super::mux::{BackendEndpointMux, LegacyClassification};
+use super::mux::LegacyClassification;
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
-use crate::broker::protocol::Endpoint;
-use crate::transport::{BindError, LocalListener};
+use crate::broker::protocol::{Endpoint, FrameRef};
+use crate::transport::{BindError, LocalListener, StopSignal};
+use setup::Setup;
 use shared::Shared;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a handler has no response; the request's connection is ended.
+/// Why a handler has no response. A [`Refusal`](crate::broker::protocol::Refusal) is sent as it is; any other error as
+/// one with the reason `HandlerFailed` and its text.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-pub(super) type Handler = Box<dyn Fn(&Request<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync>;
-pub(super) type Detector = Box<dyn Fn(&[u8]) -> LegacyClassification + Send + Sync>;
-pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
-type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
-pub(super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
+type ConcurrentHandler = dyn Fn(&ServerRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync;
+type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync;
+type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
+
+enum Handler {
+    Concurrent(Arc<ConcurrentHandler>),
+    Inline(Box<InlineHandler>),
+}
 
 /// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, cleans up behind itself.
 ///
@@ -56,17 +68,9 @@ pub(super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server {
-    endpoint: Endpoint,
     listener: LocalListener,
-    /// A service manager made the socket.
-    inherited: bool,
-    record: Option<PathBuf>,
-    handlers: BTreeMap<u32, Handler>,
-    detector: Detector,
+    setup: Setup<Handler>,
     legacy: Option<LegacyHandler>,
-    ready: ReadyHook,
-    observer: Observer,
-    config: ServerConfig,
     stop: ServerStop,
 }
 
@@ -107,7 +111,7 @@ impl Server {
     /// Another daemon owns the endpoint, or something that is not a socket stands there.
     pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
         let listener = LocalListener::bind(&endpoint.path)?;
-        Self::on(listener, endpoint, false)
+        Ok(Self::on(listener, endpoint, false))
     }
 
     /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
@@ -120,45 +124,55 @@ impl Server {
     /// On Windows always [`BindError::NotInheritable`].
     pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
         let listener = LocalListener::inherited(&endpoint.path)?;
-        Self::on(listener, endpoint, true)
+        Ok(Self::on(listener, endpoint, true))
     }
 
-    fn on(listener: LocalListener, endpoint: Endpoint, inherited: bool) -> Result<Self, BindError> {
-        let stop =
-            ServerStop::new().map_err(|source| BindError::Io { path: endpoint.path.clone(), source })?;
-        Ok(Self {
-            endpoint,
-            listener,
-            inherited,
-            record: None,
-            handlers: BTreeMap::new(),
-            detector: Box::new(|_| LegacyClassification::NotLegacy),
-            legacy: None,
-            ready: Box::new(|_| {}),
-            observer: Box::new(|_| {}),
-            config: ServerConfig::default(),
-            stop,
-        })
+    fn on(listener: LocalListener, endpoint: Endpoint, inherited: bool) -> Self {
+        Self { listener, setup: Setup::new(endpoint, inherited), legacy: None, stop: ServerStop::default() }
     }
 
     /// Writes the identity file at `path` once the server runs, and removes it when it ends.
     #[must_use]
     pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
-        self.record = Some(path.into());
+        self.setup.record = Some(path.into());
         self
     }
 
     /// Serves requests of `payload_protocol`; what `handler` returns is the payload of the response.
     ///
-    /// A connection's requests are handled one after the other. An error or a panic of the handler ends that
-    /// connection and no other.
+    /// Each request has a thread for as long as its handler takes, so a slow one holds up no other, and answers go out in
+    /// the order in which they are ready. An error or a panic is the answer to that request and nothing else.
     #[must_use]
     pub fn serve(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(&Request<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&ServerRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.insert(payload_protocol, Box::new(handler));
+        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(Arc::new(handler)));
+        self
+    }
+
+    /// Serves requests of `payload_protocol` on the thread that reads the connection, without copying them: for handlers
+    /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
+    /// connection.
+    #[must_use]
+    pub fn serve_inline(
+        mut self,
+        payload_protocol: u32,
+        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        self.setup.handlers.insert(payload_protocol, Handler::Inline(Box::new(handler)));
+        self
+    }
+
+    /// Asks `rule` of every connection before its first request, or before its legacy wire is served. Probes are always
+    /// answered. Default: the daemon's own user is served and nobody else.
+    #[must_use]
+    pub fn authorize(
+        mut self,
+        rule: impl Fn(&PeerCredentials) -> Result<(), NotAuthorized> + Send + Sync + 'static,
+    ) -> Self {
+        self.setup.authorize = Box::new(rule);
         self
     }
 
@@ -172,7 +186,7 @@ impl Server {
         detector: impl Fn(&[u8]) -> LegacyClassification + Send + Sync + 'static,
         handler: impl Fn(LegacyConnection) + Send + Sync + 'static,
     ) -> Self {
-        self.detector = Box::new(detector);
+        self.setup.detector = Box::new(detector);
         self.legacy = Some(Box::new(handler));
         self
     }
@@ -180,21 +194,21 @@ impl Server {
     /// Limits and deadlines.
     #[must_use]
     pub fn config(mut self, config: ServerConfig) -> Self {
-        self.config = config;
+        self.setup.config = config;
         self
     }
 
     /// Calls `ready` once clients can find this daemon: it listens and its record is written.
     #[must_use]
     pub fn on_ready(mut self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
-        self.ready = Box::new(ready);
+        self.setup.ready = Box::new(ready);
         self
     }
 
     /// Tells `observer` of every connection that did not end well. Default: nobody is told.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
-        self.observer = Box::new(observer);
+        self.setup.observer = Box::new(observer);
         self
     }
 
@@ -212,34 +226,19 @@ impl Server {
     /// The server cannot start, cannot accept any more, or connections were still at work
     /// [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self {
-            endpoint,
-            listener,
-            inherited,
-            record,
-            handlers,
-            detector,
-            legacy,
-            ready,
-            observer,
-            config,
-            stop,
-        } = self;
-        let mut daemon = DaemonProcess::current_process(endpoint, None)?;
-        if inherited {
-            daemon = daemon.with_inherited_listener();
-        }
-        let served: Vec<u32> = handlers.keys().copied().collect();
-        let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, detector));
-        let record = record.map(|path| Record::write(path, daemon)).transpose()?;
-        ready(mux.daemon());
-        let shared = Arc::new(Shared { mux, handlers, legacy, observer, config, stop });
+        let Self { listener, setup, legacy, stop } = self;
+        let signal = StopSignal::new().map_err(ServerError::Accept)?;
+        let (service, record) = setup.start()?;
+        let shared = Arc::new(Shared::new(service, legacy, signal));
+        let stopping = Arc::clone(&shared);
+        stop.when_stopped(move || stopping.stop());
         let accepted = drive::accept(&shared, &listener);
-        // Only while the socket is still owned, or the service manager starts no second daemon, can the record at the path be no other daemon's but an older one's.
         drop(record);
         drop(listener);
-        shared.stop.stop();
-        shared.drain()?;
+        stop.stop();
+        let drained = shared.drain();
+        shared.pool.close();
+        drained?;
         accepted.map_err(ServerError::Accept)
     }
 }
@@ -248,33 +247,9 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Server")
-            .field("endpoint", &self.endpoint)
-            .field("record", &self.record)
-            .field("served", &self.handlers.keys())
+            .field("endpoint", &self.setup.endpoint)
+            .field("record", &self.setup.record)
+            .field("served", &self.setup.handlers.keys())
             .finish_non_exhaustive()
-    }
-}
-
-/// The identity file, removed when dropped if it is still this daemon's.
-struct Record {
-    path: PathBuf,
-    daemon: DaemonProcess,
-}
-
-impl Record {
-    fn write(path: PathBuf, daemon: DaemonProcess) -> Result<Self, ServerError> {
-        match write_daemon_identity_file(&path, &daemon) {
-            Ok(()) => Ok(Self { path, daemon }),
-            Err(source) => Err(ServerError::Record { path, source }),
-        }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        if matches!(try_read_daemon_identity_file(&self.path), Ok(Some(daemon)) if daemon == self.daemon) {
-            // A file that stays behind names a dead process, which every client notices.
-            let _best_effort = try_remove_daemon_identity_file(&self.path);
-        }
     }
 }

@@ -36,8 +36,10 @@ pub struct ServerConnection<F> {
     calls: Calls,
     max_in_flight: usize,
     enough_output: usize,
-    /// How much output the driver has taken and not written yet.
+    /// How much output the driver has taken and not written yet, in bytes.
     being_written: usize,
+    /// Memory for the next output, while the driver writes the last.
+    spare: FrontBuffer,
     /// When the driver was last told the time.
     now: Instant,
 }
@@ -56,7 +58,15 @@ where
     ) -> Self {
         let max_in_flight = config.max_in_flight;
         let connection = Connection::new(mux, config, now);
-        Self { connection, calls: Calls::default(), max_in_flight, enough_output, being_written: 0, now }
+        Self {
+            connection,
+            calls: Calls::default(),
+            max_in_flight,
+            enough_output,
+            being_written: 0,
+            spare: FrontBuffer::default(),
+            now,
+        }
     }
 
     /// Takes what arrived at `now`.
@@ -77,6 +87,7 @@ where
         self.calls.expire(now);
         if self.release_at().is_some_and(|at| at <= now) {
             self.connection.release();
+            self.spare.release();
         }
     }
 
@@ -92,8 +103,8 @@ where
     /// When empty buffers give their memory back.
     fn release_at(&self) -> Option<Instant> {
         let connection = &self.connection;
-        let empty = connection.buffered() == 0 && connection.output().is_empty();
-        (empty && connection.memory() > 0).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+        let empty = connection.buffered() == 0 && self.unwritten() == 0;
+        (empty && self.memory() > 0).then(|| connection.last_activity().checked_add(KEPT)).flatten()
     }
 
     /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
@@ -115,7 +126,7 @@ where
     /// The peer broke the rules or was too slow. Output may wait that says why, and admitted calls may still be answered;
     /// nothing more is received.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
-        let Self { connection, calls, max_in_flight, enough_output, being_written, now } = self;
+        let Self { connection, calls, max_in_flight, enough_output, being_written, now, .. } = self;
         calls.write_refusals(connection.output_buffer());
         if let Some((call, reason)) = calls.next_cancelled() {
             return Ok(Some(ServerEvent::Cancelled(call, reason)));
@@ -194,15 +205,22 @@ where
         self.connection.output_written(length, now);
     }
 
-    /// Exchanges the output for `written`, whose bytes were written at `now`, to be written while calls go on to add to
-    /// the output. What was taken counts as output until it comes back.
-    pub(super) fn exchange_output(&mut self, mut written: FrontBuffer, now: Instant) -> FrontBuffer {
-        self.now = now;
-        self.connection.output_written(0, now);
-        written.clear();
-        let output = std::mem::replace(self.connection.output_buffer(), written);
+    /// Takes the output away, to be written while calls go on to add to it. It counts until it was
+    /// [given back](Self::give_back_output).
+    pub(super) fn take_output(&mut self) -> FrontBuffer {
+        let spare = std::mem::take(&mut self.spare);
+        let output = std::mem::replace(self.connection.output_buffer(), spare);
         self.being_written = output.len();
         output
+    }
+
+    /// Everything of `output`, which was taken, was written at `now`; its memory is used again.
+    pub(super) fn give_back_output(&mut self, mut output: FrontBuffer, now: Instant) {
+        self.now = now;
+        self.being_written = 0;
+        self.connection.touch(now);
+        output.clear();
+        self.spare = output;
     }
 
     /// How many bytes wait to be written, or were taken and are being written.
@@ -232,6 +250,6 @@ where
     /// The memory of the buffers, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.connection.memory()
+        self.connection.memory() + self.being_written + self.spare.capacity()
     }
 }

@@ -16,7 +16,7 @@ use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::timeouts::SocketTimeout;
 use super::{denies_sockets, name, new_socket};
-use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, wait_ready};
+use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, PeerUser, wait_ready};
 
 /// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
 /// carries an option that says the same.
@@ -227,6 +227,38 @@ impl LocalStream {
             return Ok((0, None));
         }
         self.receive_before(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, newest))
+    }
+
+    /// Who made this connection, which was accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] says why the system does not tell.
+    pub(crate) fn user(&self) -> Result<PeerUser, PeerError> {
+        sys::user_of(self.socket.as_fd())
+    }
+
+    /// Waits until the other side is gone for good, which is `true`, or until `deadline`. A side that has only ended
+    /// writing is not gone.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// macOS does not tell the two apart, so there nobody is seen to go: the next write tells.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn wait_hang_up(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        let events = PollFlags::empty();
+        let mut ready = [PollFd::new(&self.socket, events)];
+        Ok(wait_ready(&mut ready, deadline)? && !cfg!(target_vendor = "apple"))
+    }
+
+    /// Ends the connection in both directions, from any thread: whoever reads, writes or
+    /// [waits](Self::wait_hang_up) returns.
+    pub(crate) fn disconnect(&self) {
+        // It fails only if the connection has ended by itself.
+        let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and

@@ -15,8 +15,8 @@ use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::{is, name};
 use crate::sys::windows_pipe::{self, Transfer};
-use crate::sys::windows_wait::Event;
-use crate::sys::{Newest, Peer, PeerError, PeerEvidence};
+use crate::sys::windows_wait::{Event, wait_any};
+use crate::sys::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
 
 /// A connected local byte stream: a named pipe, or a Unix-domain socket on Unix.
 ///
@@ -39,6 +39,7 @@ struct Shared {
     // Once both are set, the event last, reads give what has arrived and no longer wait.
     stopped: AtomicBool,
     interrupted: Event,
+    disconnected: Event,
 }
 
 #[derive(Debug)]
@@ -188,6 +189,39 @@ impl LocalStream {
         Ok((received, (received > 0).then_some(Err(PeerError::Unsupported))))
     }
 
+    /// Who made this connection, which was accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] says why the system does not tell.
+    pub(crate) fn user(&self) -> Result<PeerUser, PeerError> {
+        windows_pipe::client(self.0.pipe.as_handle())
+    }
+
+    /// Waits until the other side is gone, which is `true`, or until `deadline`.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// A pipe that nobody reads does not tell: on Windows this waits for [`disconnect`](Self::disconnect) alone.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn wait_hang_up(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        // A client's end cannot be half open: whoever reads to its end while nobody stopped the reading has seen it go.
+        if !self.0.stopped.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        Ok(wait_any(&[self.0.disconnected.as_handle()], deadline)?.is_some())
+    }
+
+    /// Ends reading, and the [wait](Self::wait_hang_up) for the other side to go; the pipe itself ends with its last
+    /// owner.
+    pub(crate) fn disconnect(&self) {
+        self.interrupt_reads();
+        self.0.disconnected.set();
+    }
+
     /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and
     /// so does every later one. What was received before can still be read, then comes `Ok(0)`.
     ///
@@ -247,8 +281,8 @@ impl TryFrom<OwnedHandle> for LocalStream {
     fn try_from(pipe: OwnedHandle) -> io::Result<Self> {
         let reading = Mutex::new(Reading { event: Event::new()?, left: None });
         let writing = Mutex::new(Event::new()?);
-        let (stopped, interrupted) = (AtomicBool::new(false), Event::new()?);
-        Ok(Self(Arc::new(Shared { pipe, reading, writing, stopped, interrupted })))
+        let (stopped, interrupted, disconnected) = (AtomicBool::new(false), Event::new()?, Event::new()?);
+        Ok(Self(Arc::new(Shared { pipe, reading, writing, stopped, interrupted, disconnected })))
     }
 }
 

@@ -1,5 +1,5 @@
 use super::super::connection::{ConnectionConfig, ConnectionError};
-use super::HandlerError;
+use super::{HandlerError, NotAuthorized, PeerCredentials};
 use std::io;
 use std::time::Duration;
 
@@ -7,13 +7,26 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// Connections at once; one more is closed as soon as it is accepted. Default: 1024, each with a thread.
+    /// Connections at once; one more is closed as soon as it is accepted. On threads, each has one. Default: 1024.
     pub max_connections: usize,
     /// What each connection demands of its peer.
     pub connection: ConnectionConfig,
+    /// Requests that are served at once, over all connections; one more is refused as overloaded. Requests that are
+    /// answered inline do not count. Default: 1024.
+    pub max_in_flight: usize,
+    /// What an overloaded server tells clients to wait before they ask again. Default: 50 ms.
+    pub retry_after: Duration,
+    /// The memory of all buffers and requests being served together, in bytes; a connection that needs more when it is
+    /// used up is ended. Each connection has up to 16 KiB of it to itself, and half of the rest is kept for peers that
+    /// have sent a valid message. Default: 256 MiB.
+    pub memory: usize,
+    /// While so many bytes wait for a peer to read them, its next requests wait, and handlers that send it events do.
+    /// Default: 256 KiB.
+    pub enough_output: usize,
     /// How long a peer may take to read what is written to it at once. Default: 30 s.
     pub write: Duration,
-    /// How long connections at work are waited for once the server is stopped. Default: 5 s.
+    /// How long connections at work are waited for once the server is stopped. Then what they work on is cancelled.
+    /// Default: 5 s.
     pub drain: Duration,
 }
 
@@ -22,6 +35,10 @@ impl Default for ServerConfig {
         Self {
             max_connections: 1024,
             connection: ConnectionConfig::default(),
+            max_in_flight: 1024,
+            retry_after: Duration::from_millis(50),
+            memory: 256 * 1024 * 1024,
+            enough_output: 256 * 1024,
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
         }
@@ -38,6 +55,28 @@ pub enum ServerTrouble {
         /// [`ServerConfig::max_connections`].
         max_connections: usize,
     },
+    /// As many requests as allowed were being served, so this one was refused.
+    #[error("{max_in_flight} requests are being served, one more was refused")]
+    TooManyRequests {
+        /// [`ServerConfig::max_in_flight`].
+        max_in_flight: usize,
+    },
+    /// All connections together use as much memory as they may, so one that needs more was ended.
+    #[error("a connection needs {wanted} bytes, which the budget of {budget} bytes does not leave")]
+    OutOfMemory {
+        /// What the connection would have used, in bytes.
+        wanted: usize,
+        /// [`ServerConfig::memory`].
+        budget: usize,
+    },
+    /// The daemon does not serve this peer, whose requests are refused and whose legacy wire is closed.
+    #[error("a peer is not served: {peer:?}")]
+    NotAuthorized {
+        /// Who it is.
+        peer: PeerCredentials,
+        /// What it is told.
+        source: NotAuthorized,
+    },
     /// A connection could not be accepted, or not be given a thread.
     #[error("a connection could not be accepted")]
     Accept(#[source] io::Error),
@@ -50,7 +89,7 @@ pub enum ServerTrouble {
     /// The peer speaks the legacy wire and there is no handler for it.
     #[error("a connection speaks the legacy wire, which this server does not")]
     LegacyNotServed,
-    /// A handler returned an error instead of a response.
+    /// A handler returned an error instead of a response, or a response that does not fit a frame; the client was told.
     #[error("the handler of payload protocol 0x{payload_protocol:04X} failed")]
     Handler {
         /// The protocol of the request.
@@ -58,7 +97,7 @@ pub enum ServerTrouble {
         /// What the handler returned.
         source: HandlerError,
     },
-    /// A handler panicked; its message went to the panic hook.
+    /// A handler panicked; its message went to the panic hook, and the client was told that much.
     #[error("a handler panicked")]
     HandlerPanicked,
 }

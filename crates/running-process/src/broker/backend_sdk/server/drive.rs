@@ -1,9 +1,8 @@
-//! The threads: one accepts, one drives each connection.
+//! What the threads do: one accepts, one reads each connection, and more serve its requests.
 
-use super::super::connection::{Connection, ConnectionEvent, Request};
-use super::super::mux::LegacyClassification;
+use super::link::{Concurrent, Input, Link, Step};
 use super::shared::Shared;
-use super::{LegacyConnection, ServerTrouble};
+use super::{LegacyConnection, ServerRequest, ServerTrouble};
 use crate::transport::{LocalListener, LocalStream};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,28 +10,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How much is read from a connection at once, in bytes.
-const READ_BYTES: usize = 16 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 
-/// Output is written once it is this large, in bytes, or nothing more can be served without reading.
-const WRITE_BYTES: usize = 64 * 1024;
-
-/// How long accepting pauses, unless a connection ends, when the process is out of descriptors or threads.
+/// How long accepting pauses, unless a connection ends, when the process is out of descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the server is stopped.
 pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Result<()> {
     let mut next_id = 0_u64;
     loop {
-        match listener.accept(shared.stop.signal()) {
+        match listener.accept(&shared.signal) {
             Ok(None) => return Ok(()),
             Ok(Some(stream)) => {
-                start(shared, next_id, stream);
+                if let Err(trouble) = start(shared, next_id, stream) {
+                    (shared.service.observer)(&trouble);
+                }
                 next_id += 1;
             }
             Err(error) if is_exhausted(&error) => {
-                (shared.observer)(&ServerTrouble::Accept(error));
-                let open = shared.stop.open_connections();
-                shared.stop.wait_for(EXHAUSTED_PAUSE, |now_open| now_open < open);
+                (shared.service.observer)(&ServerTrouble::Accept(error));
+                let open = shared.open_connections();
+                shared.wait_for(EXHAUSTED_PAUSE, |now_open| now_open < open);
             }
             Err(error) => return Err(error),
         }
@@ -40,115 +38,87 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Resu
 }
 
 /// Gives the connection a thread, unless there are too many.
-fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) {
-    let max_connections = shared.config.max_connections;
-    if shared.stop.open_connections() >= max_connections {
-        return (shared.observer)(&ServerTrouble::TooManyConnections { max_connections });
+fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
+    let max_connections = shared.service.config.max_connections;
+    if shared.open_connections() >= max_connections {
+        return Err(ServerTrouble::TooManyConnections { max_connections });
     }
-    let stream = Arc::new(stream);
-    let place = shared.stop.register(id, &stream);
-    let thread = std::thread::Builder::new().name(format!("connection-{id}"));
-    let on_thread = Arc::clone(shared);
-    let started = thread.spawn(move || {
-        let _place = place;
-        let shared = on_thread;
-        if let Err(trouble) = drive(&shared, stream) {
-            (shared.observer)(&trouble);
-        }
-    });
-    if let Err(error) = started {
-        (shared.observer)(&ServerTrouble::Accept(error));
-    }
-}
-
-/// Drives one connection from its first byte to its last.
-fn drive(shared: &Shared, stream: Arc<LocalStream>) -> Result<(), ServerTrouble> {
-    let mux = Arc::clone(&shared.mux);
-    let mut connection = Connection::new(mux, shared.config.connection.clone(), Instant::now());
-    let spoken = catch_panic(|| converse(shared, &stream, &mut connection)).inspect_err(|trouble| {
-        // What was answered before is the peer's, whatever it or a handler did afterwards.
-        if !matches!(trouble, ServerTrouble::Stream(_)) {
-            let _peer_gone = flush(shared, &stream, &mut connection);
-        }
-    })?;
-    drop(connection);
-    let Some(buffered) = spoken else { return Ok(()) };
-    let handler = shared.legacy.as_ref().ok_or(ServerTrouble::LegacyNotServed)?;
-    catch_panic(|| {
-        handler(LegacyConnection::new(buffered, stream));
-        Ok(())
-    })
-}
-
-/// A panic of the daemon's own code ends the connection as an error does.
-fn catch_panic<T>(work: impl FnOnce() -> Result<T, ServerTrouble>) -> Result<T, ServerTrouble> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ServerTrouble::HandlerPanicked))
-}
-
-/// Moves bytes between the socket and the state machine until either ends. If the connection is to be handed over,
-/// gives the bytes that were received for the legacy wire.
-fn converse<F>(
-    shared: &Shared,
-    stream: &LocalStream,
-    connection: &mut Connection<F>,
-) -> Result<Option<Vec<u8>>, ServerTrouble>
-where
-    F: Fn(&[u8]) -> LegacyClassification,
-{
-    let mut bytes = vec![0; READ_BYTES];
-    loop {
-        while let Some(event) = connection.next_event()? {
-            match event {
-                ConnectionEvent::Request(request) => serve(shared, request)?,
-                ConnectionEvent::Legacy(buffered) => {
-                    flush(shared, stream, connection)?;
-                    return Ok(Some(buffered));
-                }
-                ConnectionEvent::Closed => break,
-                ConnectionEvent::ProbeAnswered
-                | ConnectionEvent::Response(_)
-                | ConnectionEvent::Event(_)
-                | ConnectionEvent::Cancel(_)
-                | ConnectionEvent::UnknownKind(_) => {}
-            }
-            if connection.output().len() >= WRITE_BYTES {
-                flush(shared, stream, connection)?;
-            }
-        }
-        flush(shared, stream, connection)?;
-        if connection.is_over() {
-            return Ok(None);
-        }
-        match stream.read_before(&mut bytes, connection.deadline()) {
-            Ok(0) => connection.receive_eof(),
-            Ok(length) => connection.receive(&bytes[..length], Instant::now()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                connection.handle_timeout(Instant::now());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn serve(shared: &Shared, mut request: Request<'_>) -> Result<(), ServerTrouble> {
-    let payload_protocol = request.frame.payload_protocol;
-    let failed = |source| ServerTrouble::Handler { payload_protocol, source };
-    // The mux lets only served protocols through, and these are the ones with a handler.
-    let Some(handler) = shared.handlers.get(&payload_protocol) else { return Ok(()) };
-    let payload = handler(&request).map_err(failed)?;
-    request.respond(&payload).map_err(|error| failed(error.into()))
-}
-
-fn flush<F>(shared: &Shared, stream: &LocalStream, connection: &mut Connection<F>) -> io::Result<()>
-where
-    F: Fn(&[u8]) -> LegacyClassification,
-{
-    if !connection.output().is_empty() {
-        let deadline = Instant::now().checked_add(shared.config.write);
-        stream.write_all_before(connection.output(), deadline)?;
-        connection.output_written(connection.output().len(), Instant::now());
-    }
+    let link = Arc::new(Link::new(Arc::clone(shared), id, stream)?);
+    shared.opened(&link);
+    shared.run(Box::new(move |scratch| read(&link, scratch)));
     Ok(())
+}
+
+/// Reads the connection until it is over, or until there is a request for this very thread: then another reads on.
+fn read(link: &Arc<Link>, scratch: &mut [u8]) {
+    loop {
+        let input = match link.next_step() {
+            Step::Read(deadline) => match link.stream.read_before(scratch, deadline) {
+                Ok(0) => match link.stream.wait_hang_up(Some(Instant::now())) {
+                    Ok(gone) => Input::Eof { gone },
+                    Err(error) => Input::Failed(error),
+                },
+                Ok(length) => Input::Bytes(&scratch[..length]),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => Input::Time,
+                Err(error) => Input::Failed(error),
+            },
+            Step::Watch(deadline) => match link.stream.wait_hang_up(deadline) {
+                Ok(true) => Input::Gone,
+                Ok(false) => Input::Time,
+                Err(error) => Input::Failed(error),
+            },
+            Step::Time => Input::Time,
+            Step::Legacy(buffered) => {
+                hand_over(link, buffered);
+                return link.shared.closed(link);
+            }
+            Step::End => return link.shared.closed(link),
+        };
+        let mut calls = link.take(input).into_iter();
+        let Some(first) = calls.next() else {
+            link.flush();
+            continue;
+        };
+        // Somebody reads on before anything here can block.
+        let shared = &link.shared;
+        let reading = Arc::clone(link);
+        shared.run(Box::new(move |scratch| read(&reading, scratch)));
+        shared.submit(link, calls);
+        link.flush();
+        return serve(link, first);
+    }
+}
+
+/// Has the handler of `call` serve it.
+pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
+    let Concurrent { call, handler, request, cancellation, place } = call;
+    let service = &link.shared.service;
+    let payload_protocol = request.frame().payload_protocol;
+    let answer = match cancellation.get() {
+        // Nobody waits for it any more, so it need not begin.
+        Some(_) => Ok(Vec::new()),
+        None => {
+            let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
+            match catch_unwind(AssertUnwindSafe(|| handler(&request))) {
+                Ok(answer) => answer.map_err(|error| service.failed(payload_protocol, error)),
+                Err(_panic) => Err(service.panicked()),
+            }
+        }
+    };
+    drop(place);
+    link.finish(call, payload_protocol, answer);
+}
+
+/// The connection speaks the legacy wire from now on.
+fn hand_over(link: &Arc<Link>, buffered: Vec<u8>) {
+    let service = &link.shared.service;
+    let Some(handler) = &link.shared.legacy else {
+        return (service.observer)(&ServerTrouble::LegacyNotServed);
+    };
+    let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
+    if catch_unwind(AssertUnwindSafe(|| handler(connection))).is_err() {
+        (service.observer)(&ServerTrouble::HandlerPanicked);
+    }
 }
 
 /// Whether accepting may work again once something else ends.

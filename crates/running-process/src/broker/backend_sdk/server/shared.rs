@@ -1,106 +1,100 @@
-use super::super::mux::BackendEndpointMux;
-use super::{Detector, Handler, LegacyHandler, Observer, ServerConfig, ServerError};
-use crate::transport::{LocalStream, StopSignal};
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use super::link::{Concurrent, Link};
+use super::pool::{Job, Pool};
+use super::service::Service;
+use super::{Handler, LegacyHandler, ServerError, ServerTrouble, drive};
+use crate::transport::StopSignal;
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How long cancelled calls have to tell their clients so, once the server's patience has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// What every thread of one server sees.
 pub(super) struct Shared {
-    pub(super) mux: Arc<BackendEndpointMux<Detector>>,
-    pub(super) handlers: BTreeMap<u32, Handler>,
+    pub(super) service: Service<Handler>,
     pub(super) legacy: Option<LegacyHandler>,
-    pub(super) observer: Observer,
-    pub(super) config: ServerConfig,
-    pub(super) stop: ServerStop,
-}
-
-impl Shared {
-    /// Waits for the connections at work, for as long as the configuration allows.
-    pub(super) fn drain(&self) -> Result<(), ServerError> {
-        let waited = self.config.drain;
-        match self.stop.wait_for(waited, |open| open == 0) {
-            0 => Ok(()),
-            connections => Err(ServerError::DrainTimedOut { connections, waited }),
-        }
-    }
-}
-
-/// Stops a [`Server`](super::Server) from anywhere; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ServerStop(Arc<Registry>);
-
-#[derive(Debug)]
-struct Registry {
-    signal: StopSignal,
-    /// Every open connection, so that stopping can end the wait for its next message.
-    open: Mutex<HashMap<u64, Arc<LocalStream>>>,
+    pub(super) signal: StopSignal,
+    pub(super) pool: Arc<Pool>,
+    /// Every open connection.
+    open: Mutex<HashMap<u64, Arc<Link>>>,
     /// Notified when a connection ends.
     ended: Condvar,
 }
 
-impl Registry {
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<LocalStream>>> {
+impl Shared {
+    pub(super) fn new(service: Service<Handler>, legacy: Option<LegacyHandler>, signal: StopSignal) -> Self {
+        let pool = Pool::new(drive::READ_BYTES);
+        Self { service, legacy, signal, pool, open: Mutex::default(), ended: Condvar::new() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
         // Nothing that holds the lock can leave the map half changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl ServerStop {
-    pub(super) fn new() -> io::Result<Self> {
-        let signal = StopSignal::new()?;
-        Ok(Self(Arc::new(Registry { signal, open: Mutex::default(), ended: Condvar::new() })))
+    /// Ends the wait for the next message of every connection, and of every later one.
+    pub(super) fn stop(&self) {
+        self.signal.stop();
+        self.open().values().for_each(|link| link.stream.interrupt_reads());
     }
 
-    /// Stops the server: no more connections, and every open one ends once what it has received is answered. Returns
-    /// at once; may be called any number of times.
-    pub fn stop(&self) {
-        self.0.signal.stop();
-        self.0.open().values().for_each(|stream| stream.interrupt_reads());
-    }
-
-    /// Whether the server was stopped.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.0.signal.is_stopped()
-    }
-
-    pub(super) fn signal(&self) -> &StopSignal {
-        &self.0.signal
-    }
-
-    /// Counts a connection as open until the result is dropped.
-    pub(super) fn register(&self, id: u64, stream: &Arc<LocalStream>) -> OpenConnection {
-        self.0.open().insert(id, Arc::clone(stream));
+    /// Counts a connection as open until it is [closed](Self::closed).
+    pub(super) fn opened(&self, link: &Arc<Link>) {
+        self.open().insert(link.id, Arc::clone(link));
         // A stop that came before the insertion has not seen this connection.
-        if self.is_stopped() {
-            stream.interrupt_reads();
+        if self.signal.is_stopped() {
+            link.stream.interrupt_reads();
         }
-        OpenConnection { id, registry: Arc::clone(&self.0) }
+    }
+
+    pub(super) fn closed(&self, link: &Link) {
+        self.open().remove(&link.id);
+        self.ended.notify_all();
     }
 
     pub(super) fn open_connections(&self) -> usize {
-        self.0.open().len()
+        self.open().len()
     }
 
     /// Waits until the number of open connections is `enough`, but no longer than `timeout`; gives the number.
     pub(super) fn wait_for(&self, timeout: Duration, enough: impl Fn(usize) -> bool) -> usize {
-        let ended = &self.0.ended;
-        let waited = ended.wait_timeout_while(self.0.open(), timeout, |open| !enough(open.len()));
+        let waited = self.ended.wait_timeout_while(self.open(), timeout, |open| !enough(open.len()));
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
-}
 
-/// A place among the open connections.
-pub(super) struct OpenConnection {
-    id: u64,
-    registry: Arc<Registry>,
-}
+    /// Waits for the connections at work, for as long as the configuration allows. Then cancels what they work on, and
+    /// tells the clients.
+    pub(super) fn drain(&self) -> Result<(), ServerError> {
+        let waited = self.service.config.drain;
+        let connections = self.wait_for(waited, |open| open == 0);
+        if connections == 0 {
+            return Ok(());
+        }
+        let late: Vec<_> = self.open().values().cloned().collect();
+        for link in &late {
+            link.cancel_all();
+            let link = Arc::clone(link);
+            self.run(Box::new(move |_| link.flush()));
+        }
+        self.wait_for(LAST_WORDS, |open| open == 0);
+        for link in &late {
+            link.stream.disconnect();
+        }
+        Err(ServerError::DrainTimedOut { connections, waited })
+    }
 
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.registry.open().remove(&self.id);
-        self.registry.ended.notify_all();
+    /// Has the calls of `link` served by other threads.
+    pub(super) fn submit(&self, link: &Arc<Link>, calls: impl IntoIterator<Item = Concurrent>) {
+        for call in calls {
+            let link = Arc::clone(link);
+            self.run(Box::new(move |_| drive::serve(&link, call)));
+        }
+    }
+
+    pub(super) fn run(&self, job: Job) {
+        if let Err(error) = self.pool.submit(job) {
+            (self.service.observer)(&ServerTrouble::Accept(error));
+        }
     }
 }

@@ -143,7 +143,9 @@ impl Calls {
     pub(super) fn cancel_all(&mut self, reason: CancelReason) {
         let mut all: Vec<_> = self.admitted.keys().copied().collect();
         all.sort_unstable();
-        all.into_iter().for_each(|request_id| self.cancel_untold(request_id, reason));
+        for request_id in all {
+            self.cancel_untold(request_id, reason);
+        }
     }
 
     /// Cancels every call whose deadline is not after `now`.

@@ -1,0 +1,90 @@
+//! Threads that do whatever is next: made when none is idle, ended when idle for long.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long an idle thread waits for something to do before it ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something to do, once, on a thread of the pool. It gets the thread's scratch memory.
+pub(super) type Job = Box<dyn FnOnce(&mut [u8]) + Send>;
+
+/// As many threads as there are jobs at once: a job may block for as long as it likes, and no other waits for it. Whoever
+/// submits bounds the number of jobs.
+pub(super) struct Pool {
+    queue: Mutex<Queue>,
+    submitted: Condvar,
+    /// How much scratch memory each thread has, in bytes.
+    scratch: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Threads that wait for a job, also those that were woken for one of the queue and do not run yet.
+    waiting: usize,
+    closed: bool,
+}
+
+impl Pool {
+    pub(super) fn new(scratch: usize) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), submitted: Condvar::new(), scratch })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // No job runs while the lock is held.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `job` done by an idle thread, or by a new one.
+    ///
+    /// # Errors
+    ///
+    /// There is no idle thread and none can be made. The job stays in the queue, for the next thread that is done.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let mut queue = self.queue();
+        queue.jobs.push_back(job);
+        let enough = queue.waiting >= queue.jobs.len();
+        drop(queue);
+        if enough {
+            self.submitted.notify_one();
+            return Ok(());
+        }
+        let pool = Arc::clone(self);
+        std::thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work())?;
+        Ok(())
+    }
+
+    /// Has every thread end when it is done with what it does and what is queued.
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.submitted.notify_all();
+    }
+
+    fn work(&self) {
+        let mut scratch = vec![0; self.scratch];
+        while let Some(job) = self.next() {
+            job(&mut scratch);
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        if !queue.jobs.is_empty() || queue.closed {
+            return queue.jobs.pop_front();
+        }
+        queue.waiting += 1;
+        loop {
+            let (guard, waited) =
+                self.submitted.wait_timeout(queue, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            queue = guard;
+            let job = queue.jobs.pop_front();
+            if job.is_some() || waited.timed_out() || queue.closed {
+                queue.waiting -= 1;
+                return job;
+            }
+        }
+    }
+}

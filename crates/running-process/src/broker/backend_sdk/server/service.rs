@@ -1,0 +1,170 @@
+//! What a server decides the same way on threads and on tokio: whom and what it serves, and what failures become.
+
+use super::super::connection::ConnectionConfig;
+use super::super::mux::BackendEndpointMux;
+use super::super::server_connection::ServerConnection;
+use super::budget::{Account, Budget};
+use super::setup::{Authorize, Detector, Observer};
+use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
+use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How much of an error's text goes to the peer, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// A server's daemon, its handlers `H`, and what all of its connections share.
+pub(in super::super) struct Service<H> {
+    pub(in super::super) mux: Arc<BackendEndpointMux<Detector>>,
+    pub(in super::super) handlers: BTreeMap<u32, H>,
+    pub(in super::super) authorize: Authorize,
+    pub(in super::super) observer: Observer,
+    pub(in super::super) config: ServerConfig,
+    pub(in super::super) budget: Budget,
+    pub(in super::super) in_flight: Arc<AtomicUsize>,
+}
+
+/// A request's place among those that the server serves at once, until it is dropped.
+#[derive(Debug)]
+pub(in super::super) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is known of a connection's peer besides its bytes.
+#[derive(Debug)]
+pub(in super::super) struct Peer {
+    pub(in super::super) credentials: PeerCredentials,
+    /// What the daemon's rule said of it; asked once, when first needed.
+    verdict: Option<Result<(), Refusal>>,
+    account: Account,
+}
+
+impl Peer {
+    pub(in super::super) fn new(credentials: PeerCredentials) -> Self {
+        Self { credentials, verdict: None, account: Account::default() }
+    }
+}
+
+/// What becomes of a request that may be served.
+pub(in super::super) struct Admission<'a, H> {
+    pub(in super::super) handler: &'a H,
+    /// When nobody waits for the answer any more.
+    pub(in super::super) deadline: Option<Instant>,
+}
+
+impl<H> Service<H> {
+    pub(in super::super) fn connection(&self, now: Instant) -> ServerConnection<Detector> {
+        let config: ConnectionConfig = self.config.connection.clone();
+        ServerConnection::new(Arc::clone(&self.mux), config, self.config.enough_output, now)
+    }
+
+    /// Whether `peer` is served at all, beyond probes.
+    pub(in super::super) fn authorize(&self, peer: &mut Peer) -> Result<(), Refusal> {
+        let credentials = peer.credentials;
+        let verdict = peer.verdict.get_or_insert_with(|| {
+            (self.authorize)(&credentials).map_err(|denied| {
+                (self.observer)(&ServerTrouble::NotAuthorized { peer: credentials, source: denied.clone() });
+                Refusal::new(RefusalReason::NotAuthorized, clipped(denied.to_string()))
+            })
+        });
+        verdict.clone()
+    }
+
+    /// Whether and how `request`, which came at `now`, is served.
+    pub(in super::super) fn admit(
+        &self,
+        request: &FrameRef<'_>,
+        now: Instant,
+        peer: &mut Peer,
+    ) -> Result<Admission<'_, H>, Refusal> {
+        self.authorize(peer)?;
+        // The mux lets only served protocols through, and these are the ones with a handler.
+        let handler = self.handlers.get(&request.payload_protocol);
+        let handler = handler.ok_or_else(|| Refusal::new(RefusalReason::UnservedProtocol, ""))?;
+        let deadline = match request.deadline_unix_ms {
+            0 => None,
+            unix_ms => match left_until(unix_ms) {
+                Duration::ZERO => {
+                    return Err(Refusal::new(
+                        RefusalReason::DeadlinePassed,
+                        "it had passed when the request came",
+                    ));
+                }
+                left => now.checked_add(left),
+            },
+        };
+        Ok(Admission { handler, deadline })
+    }
+
+    /// A place among the requests that are served at once.
+    pub(in super::super) fn enter(&self) -> Result<InFlight, Refusal> {
+        let ServerConfig { max_in_flight, retry_after, .. } = self.config;
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < max_in_flight {
+            return Ok(InFlight(Arc::clone(&self.in_flight)));
+        }
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        (self.observer)(&ServerTrouble::TooManyRequests { max_in_flight });
+        let message = format!("{max_in_flight} requests are being served");
+        Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
+    }
+
+    /// The connection of `peer` uses `memory` bytes now; an error if the server has no more for it.
+    pub(in super::super) fn settle(
+        &self,
+        peer: &mut Peer,
+        memory: usize,
+        proven: bool,
+    ) -> Result<(), ServerTrouble> {
+        if self.budget.settle(&mut peer.account, memory, proven) {
+            return Ok(());
+        }
+        Err(ServerTrouble::OutOfMemory { wanted: memory, budget: self.config.memory })
+    }
+
+    /// The connection of `peer` is gone.
+    pub(in super::super) fn settle_all(&self, peer: &mut Peer) {
+        let settled = self.budget.settle(&mut peer.account, 0, true);
+        debug_assert!(settled, "nothing is always there");
+    }
+
+    /// What the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on purpose.
+    pub(in super::super) fn failed(&self, payload_protocol: u32, error: HandlerError) -> Refusal {
+        match error.downcast::<Refusal>() {
+            Ok(refusal) => *refusal,
+            Err(source) => {
+                let refusal = Refusal::new(RefusalReason::HandlerFailed, clipped(source.to_string()));
+                (self.observer)(&ServerTrouble::Handler { payload_protocol, source });
+                refusal
+            }
+        }
+    }
+
+    /// What the peer is told of a handler that panicked.
+    pub(in super::super) fn panicked(&self) -> Refusal {
+        (self.observer)(&ServerTrouble::HandlerPanicked);
+        Refusal::new(RefusalReason::HandlerFailed, "the handler panicked")
+    }
+
+    /// An answer did not fit a frame, which the peer was told.
+    pub(in super::super) fn unanswerable(&self, payload_protocol: u32, error: FramingError) {
+        (self.observer)(&ServerTrouble::Handler { payload_protocol, source: error.into() });
+    }
+}
+
+/// The time from now until `unix_ms`, in milliseconds since the Unix epoch.
+fn left_until(unix_ms: u64) -> Duration {
+    let deadline = Duration::from_millis(unix_ms);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    deadline.saturating_sub(now)
+}
+
+fn clipped(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+    message
+}

@@ -1,0 +1,55 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Stops a server from anywhere; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ServerStop(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    /// What the running server does about it.
+    effect: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl ServerStop {
+    /// Stops the server: no more connections, and every open one ends once what it has received is answered. Returns
+    /// at once; may be called any number of times, also before the server runs.
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        let effect = state.effect.take();
+        drop(state);
+        if let Some(effect) = effect {
+            effect();
+        }
+    }
+
+    /// Whether the server was stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    /// Has `effect` happen when the server is stopped, at once if it was.
+    pub(in super::super) fn when_stopped(&self, effect: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        if state.stopped {
+            drop(state);
+            effect();
+        } else {
+            state.effect = Some(Box::new(effect));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing else runs while the lock is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("State").field("stopped", &self.stopped).finish_non_exhaustive()
+    }
+}
