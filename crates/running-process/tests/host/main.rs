@@ -8,6 +8,7 @@ mod connecting;
 mod frame_client;
 mod identity_file;
 mod legacy;
+mod limits;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod server;

@@ -1,8 +1,8 @@
 //! A server and its clients on a real endpoint, while it runs.
 
 use crate::support::{
-    Place, REVERSE, Running, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, request,
-    soon, watched, write,
+    Place, REVERSE, Running, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, refusal,
+    request, soon, watched, write,
 };
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
 use running_process::broker::backend_sdk::{
@@ -25,11 +25,6 @@ fn ended(server: &Running, sent: &[u8]) -> (Vec<Frame>, String) {
     let trouble = server.trouble();
     server.assert_serves();
     (received, trouble)
-}
-
-/// What the refusal `frame` says.
-fn refusal(frame: &Frame) -> String {
-    Refusal::from_frame(&frame.borrowed()).expect("a refusal").to_string()
 }
 
 /// Sends numbered requests, and gives those that were refused, with what the refusals say, in the order of the requests.
@@ -220,9 +215,9 @@ fn frames_that_are_not_served_end_their_connection() {
         let served_before = [request(SHOUT, 7, b"before"), wire].concat();
         let (answers, trouble) = ended(&server, &served_before);
         assert_eq!(trouble, format!("{prefix}{reason}"));
-        let (served, refused): (Vec<_>, Vec<_>) =
+        let (answered, refused): (Vec<_>, Vec<_>) =
             answers.iter().partition(|answer| answer.payload_protocol == SHOUT);
-        assert_eq!(served[0].payload, b"BEFORE", "what came before is answered");
+        assert_eq!(answered[0].payload, b"BEFORE", "what came before is answered");
         let refusals: Vec<_> = refused.into_iter().map(refusal).collect();
         if reason.ends_with("is not served by this daemon") {
             assert_eq!(refusals, [format!("the payload protocol is not served ({reason})")]);

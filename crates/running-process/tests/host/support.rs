@@ -7,7 +7,7 @@ use running_process::broker::backend_sdk::{
     ConnectError, FrameClient, LegacyConnection, LocalStream, Server, ServerConfig, ServerError, ServerStop,
     ServerTrouble, read_daemon_identity_file,
 };
-use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
+use running_process::broker::protocol::{Endpoint, Frame, Refusal, encode_framed, try_decode_framed};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -293,4 +293,10 @@ pub(crate) fn next<T>(receiver: &Receiver<T>) -> T {
         Err(RecvTimeoutError::Timeout) => panic!("nothing came within {PATIENCE:?}"),
         Err(RecvTimeoutError::Disconnected) => panic!("nobody is left to send"),
     }
+}
+
+/// What the refusal `frame` says.
+#[track_caller]
+pub(crate) fn refusal(frame: &Frame) -> String {
+    Refusal::from_frame(&frame.borrowed()).expect("a refusal").to_string()
 }

@@ -49,12 +49,6 @@ impl FrontBuffer {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
     }
 
-    /// Drops everything, but keeps the memory for what comes.
-    pub(super) fn clear(&mut self) {
-        self.start = self.bytes.len();
-        self.reclaim();
-    }
-
     /// Drops `length` bytes from the front.
     ///
     /// # Panics
@@ -63,6 +57,12 @@ impl FrontBuffer {
     pub(super) fn consume(&mut self, length: usize) {
         self.front().1.consume(length);
         self.reclaim();
+    }
+
+    /// An empty buffer in the memory of `bytes`.
+    pub(super) fn reusing(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { bytes, start: 0 }
     }
 
     /// Everything that is held, which is then held no more.

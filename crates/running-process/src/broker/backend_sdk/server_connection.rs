@@ -39,7 +39,7 @@ pub struct ServerConnection<F> {
     /// How much output the driver has taken and not written yet, in bytes.
     being_written: usize,
     /// Memory for the next output, while the driver writes the last.
-    spare: FrontBuffer,
+    spare: Vec<u8>,
     /// When the driver was last told the time.
     now: Instant,
 }
@@ -64,7 +64,7 @@ where
             max_in_flight,
             enough_output,
             being_written: 0,
-            spare: FrontBuffer::default(),
+            spare: Vec::new(),
             now,
         }
     }
@@ -87,7 +87,7 @@ where
         self.calls.expire(now);
         if self.release_at().is_some_and(|at| at <= now) {
             self.connection.release();
-            self.spare.release();
+            self.spare = Vec::new();
         }
     }
 
@@ -207,19 +207,20 @@ where
 
     /// Takes the output away, to be written while calls go on to add to it. It counts until it was
     /// [given back](Self::give_back_output).
-    pub(super) fn take_output(&mut self) -> FrontBuffer {
-        let spare = std::mem::take(&mut self.spare);
-        let output = std::mem::replace(self.connection.output_buffer(), spare);
+    ///
+    /// For drivers that write on one thread while others go on to answer; the rest looks at [`output`](Self::output).
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let spare = FrontBuffer::reusing(std::mem::take(&mut self.spare));
+        let output = std::mem::replace(self.connection.output_buffer(), spare).take();
         self.being_written = output.len();
         output
     }
 
     /// Everything of `output`, which was taken, was written at `now`; its memory is used again.
-    pub(super) fn give_back_output(&mut self, mut output: FrontBuffer, now: Instant) {
+    pub fn give_back_output(&mut self, output: Vec<u8>, now: Instant) {
         self.now = now;
         self.being_written = 0;
         self.connection.touch(now);
-        output.clear();
         self.spare = output;
     }
 

@@ -320,7 +320,7 @@ impl Link {
             }
             drop(state);
             let deadline = Instant::now().checked_add(self.shared.service.config.write);
-            let written = self.stream.write_all_before(output.as_slice(), deadline);
+            let written = self.stream.write_all_before(&output, deadline);
             state = self.state();
             state.connection.give_back_output(output, Instant::now());
             if let Err(error) = written {

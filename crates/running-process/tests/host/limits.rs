@@ -1,0 +1,367 @@
+//! What a server allows one client, and all of them together.
+
+use crate::support::{
+    PATIENCE, Running, SHOUT, echo, eventually, frames, next, read_frames, read_to_end, refusal, request,
+    write,
+};
+use running_process::broker::backend_sdk::{
+    CancelReason, LegacyClassification, LocalStream, NotAuthorized, PeerCredentials, ServerConfig,
+};
+use running_process::broker::protocol::{Frame, FrameKind, FrameRef, encode_framed};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Short enough to wait for, long enough not to pass by chance while a test prepares.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Works until it is told to end, or nobody waits for it.
+const WORK: u32 = 0xF00F;
+
+/// A server whose protocol [`WORK`] tells when it begins, with its payload, and answers with it once it is told to.
+struct Works {
+    server: Running,
+    begun: Receiver<Vec<u8>>,
+    ended: Receiver<Option<CancelReason>>,
+    go_on: Sender<()>,
+}
+
+impl Works {
+    fn start(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut config = ServerConfig::default();
+        change(&mut config);
+        let (entered, begun) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let (go_on, gate) = mpsc::channel();
+        let gate = Mutex::new(gate);
+        let server = Running::start(move |server| {
+            server.config(config).serve(WORK, move |request| {
+                entered.send(request.payload().to_vec())?;
+                // Whoever is told first goes on; a cancelled one does not wait for its turn.
+                let reason = eventually(|| match request.cancelled() {
+                    Some(reason) => Some(Some(reason)),
+                    None => gate.lock().unwrap().try_recv().ok().map(|()| None),
+                });
+                end.send(reason)?;
+                Ok(request.payload().to_vec())
+            })
+        });
+        Self { server, begun, ended, go_on }
+    }
+}
+
+fn work(id: u64) -> Vec<u8> {
+    request(WORK, id, &[u8::try_from(id).unwrap()])
+}
+
+/// Numbers of the answers, which are refusals of the kind that `refused` begins with, or echoes.
+fn ids(answers: &[Frame]) -> Vec<u64> {
+    answers.iter().map(|answer| answer.request_id).collect()
+}
+
+#[test]
+fn a_connection_has_a_limit_of_its_own_and_its_next_request_waits() {
+    let works = Works::start(|config| config.connection.max_in_flight = 2);
+    let connection = works.server.connect();
+    write(&connection, &[work(1), work(2), work(3), request(SHOUT, 4, b"behind")].concat());
+    let mut begun = [next(&works.begun), next(&works.begun)];
+    begun.sort_unstable();
+    assert_eq!(begun, [[1], [2]]);
+    works.server.assert_serves();
+    assert!(works.begun.try_recv().is_err(), "two are at work");
+    works.go_on.send(()).unwrap();
+    assert_eq!(next(&works.begun), [3]);
+    assert!(ids(&read_frames(&connection, 1))[0] <= 2);
+    works.go_on.send(()).unwrap();
+    works.go_on.send(()).unwrap();
+    let mut rest = ids(&read_frames(&connection, 3));
+    rest.sort_unstable();
+    assert_eq!(rest[1..], [3, 4]);
+}
+
+#[test]
+fn all_connections_together_have_a_limit_and_one_request_more_is_refused() {
+    let works = Works::start(|config| {
+        config.max_in_flight = 2;
+        config.retry_after = Duration::from_millis(70);
+    });
+    let connections = [(); 3].map(|()| works.server.connect());
+    for (id, connection) in (1..).zip(&connections[..2]) {
+        write(connection, &work(id));
+        assert_eq!(next(&works.begun), [u8::try_from(id).unwrap()]);
+    }
+    write(&connections[2], &work(3));
+    let expected = "overloaded (2 requests are being served); may be served after 70 ms";
+    assert_eq!(refusal(&read_frames(&connections[2], 1)[0]), expected);
+    assert_eq!(works.server.trouble(), "2 requests are being served, one more was refused");
+    works.go_on.send(()).unwrap();
+    works.go_on.send(()).unwrap();
+    for connection in &connections[..2] {
+        assert_eq!(read_frames(connection, 1)[0].payload_protocol, WORK);
+    }
+    write(&connections[2], &work(3));
+    works.go_on.send(()).unwrap();
+    assert_eq!(read_frames(&connections[2], 1)[0].payload, [3]);
+}
+
+#[test]
+fn a_peer_that_does_not_number_its_requests_is_answered_in_order() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &[request(WORK, 0, b"first"), request(WORK, 0, b"second")].concat());
+    assert_eq!(next(&works.begun), b"first");
+    works.server.assert_serves();
+    assert!(works.begun.try_recv().is_err());
+    works.go_on.send(()).unwrap();
+    assert_eq!(next(&works.begun), b"second");
+    works.go_on.send(()).unwrap();
+    let answers = read_frames(&connection, 2);
+    assert_eq!([&answers[0].payload[..], &answers[1].payload[..]], [&b"first"[..], b"second"]);
+}
+
+#[test]
+fn a_slow_request_holds_up_no_other_of_its_connection() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &[work(1), request(SHOUT, 2, b"quick")].concat());
+    assert_eq!(read_frames(&connection, 1)[0].payload, b"QUICK");
+    works.go_on.send(()).unwrap();
+    assert_eq!(ids(&read_frames(&connection, 1)), [1]);
+}
+
+#[test]
+fn a_cancel_reaches_the_handler_and_is_confirmed() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &[work(1), work(2)].concat());
+    next(&works.begun);
+    next(&works.begun);
+    let cancel = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(WORK, 1, b"") };
+    write(&connection, &encode_framed(&cancel.to_frame()).unwrap());
+    assert_eq!(next(&works.ended), Some(CancelReason::Requested));
+    let answer = &read_frames(&connection, 1)[0];
+    assert_eq!((answer.request_id, refusal(answer)), (1, "cancelled".to_owned()));
+    works.go_on.send(()).unwrap();
+    assert_eq!(ids(&read_frames(&connection, 1)), [2], "the other one goes on");
+}
+
+#[test]
+fn a_client_that_goes_cancels_what_it_asked_for() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &work(1));
+    next(&works.begun);
+    drop(connection);
+    assert_eq!(next(&works.ended), Some(CancelReason::PeerGone));
+    works.server.assert_serves();
+    assert!(!works.server.has_more_trouble());
+}
+
+/// Windows pipes have no half-closed state.
+#[cfg(unix)]
+#[test]
+fn a_client_that_only_ends_writing_is_answered() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &[work(1), work(2)].concat());
+    connection.shutdown_write().unwrap();
+    next(&works.begun);
+    next(&works.begun);
+    works.go_on.send(()).unwrap();
+    assert_eq!(next(&works.ended), None);
+    works.go_on.send(()).unwrap();
+    let mut ids = ids(&frames(&read_to_end(&connection)));
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2]);
+    // And if it goes after that, it is noticed all the same.
+    let connection = works.server.connect();
+    write(&connection, &work(3));
+    connection.shutdown_write().unwrap();
+    next(&works.begun);
+    assert_eq!(next(&works.ended), None);
+    drop(connection);
+    assert_eq!(next(&works.ended), Some(CancelReason::PeerGone));
+}
+
+fn due(id: u64, left: Duration) -> Vec<u8> {
+    let deadline = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + left;
+    let deadline_unix_ms = u64::try_from(deadline.as_millis()).unwrap();
+    let frame = Frame { deadline_unix_ms, ..Frame::request(WORK, b"due".to_vec()).with_request_id(id) };
+    encode_framed(&frame).unwrap()
+}
+
+#[test]
+fn a_deadline_reaches_the_handler_and_the_client_is_told() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    let start = Instant::now();
+    write(&connection, &due(1, SHORT));
+    next(&works.begun);
+    assert_eq!(next(&works.ended), Some(CancelReason::DeadlinePassed));
+    let answer = &read_frames(&connection, 1)[0];
+    assert_eq!((answer.request_id, refusal(answer)), (1, "the deadline has passed".to_owned()));
+    // The wall clock counts whole milliseconds.
+    assert!(start.elapsed() + Duration::from_millis(1) >= SHORT, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_request_that_comes_after_its_deadline_is_not_begun() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    write(&connection, &due(1, Duration::ZERO));
+    let expected = "the deadline has passed (it had passed when the request came)";
+    assert_eq!(refusal(&read_frames(&connection, 1)[0]), expected);
+    assert!(works.begun.try_recv().is_err());
+}
+
+#[test]
+fn events_come_before_their_answer_and_wait_for_a_client_that_does_not_read() {
+    const EVENTS: usize = 400;
+    let (report, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&sent);
+    drop(report);
+    let mut config = ServerConfig::default();
+    config.enough_output = 64 * 1024;
+    let server = Running::start(move |server| {
+        server.config(config).serve(WORK, move |request| {
+            for number in 0..EVENTS {
+                request.send_event(&[u8::try_from(number % 256)?; 16 * 1024])?;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(b"the end".to_vec())
+        })
+    });
+    let connection = server.connect();
+    write(&connection, &request(WORK, 7, b""));
+    // It sends what the socket and the server's buffer hold, and no more.
+    let before = eventually(|| Some(sent.load(Ordering::SeqCst)).filter(|sent| *sent > 0));
+    server.assert_serves();
+    assert!(before < EVENTS && sent.load(Ordering::SeqCst) < EVENTS, "6 MiB are in no buffer");
+    let answers = read_frames(&connection, EVENTS + 1);
+    for (number, event) in answers[..EVENTS].iter().enumerate() {
+        assert_eq!((event.kind, event.request_id), (FrameKind::Event.into(), 7));
+        assert_eq!(event.payload[0], u8::try_from(number % 256).unwrap());
+    }
+    assert_eq!(answers[EVENTS].payload, b"the end");
+    assert_eq!(sent.load(Ordering::SeqCst), EVENTS);
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_served_on_and_disturbs_nobody() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let mut config = ServerConfig::default();
+    config.enough_output = 64 * 1024;
+    config.write = SHORT;
+    let server = Running::start(move |server| {
+        server.config(config).serve_inline(WORK, move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(vec![0; 64 * 1024])
+        })
+    });
+    let connection = server.connect();
+    let flood: Vec<u8> = (1..=1000).flat_map(|id| request(WORK, id, b"")).collect();
+    write(&connection, &flood);
+    assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+    assert!(begun.load(Ordering::SeqCst) < 100, "{begun:?} of 1000");
+    server.assert_serves();
+}
+
+#[test]
+fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
+    let server = Running::with_config(|config| {
+        config.memory = 1 << 20;
+        config.max_connections = 16;
+    });
+    // Proven, so that all of the pool is in reach; a message that never ends.
+    let connection = server.connect();
+    write(&connection, &request(SHOUT, 1, b"x"));
+    read_frames(&connection, 1);
+    let mut sent = vec![1, 0, 0, 0, 1];
+    sent.resize(2 << 20, 0);
+    // It is ended in the middle of it.
+    let written = connection.write_all_before(&sent, Some(Instant::now() + PATIENCE));
+    assert!(written.is_err(), "the server took all of it");
+    let trouble = server.trouble();
+    assert!(trouble.starts_with("a connection needs ") && trouble.contains("1048576 bytes"), "{trouble}");
+    server.assert_serves();
+}
+
+#[test]
+fn a_first_message_may_be_so_large_and_no_larger() {
+    let server = Running::with_config(|config| config.connection.first_message_bytes = 1000);
+    let connection = server.connect();
+    write(&connection, &[1, 0xE4, 3, 0, 0]);
+    assert_eq!(read_to_end(&connection), b"");
+    let trouble = server.trouble();
+    assert!(trouble.contains("the first message is larger than 1000 bytes"), "{trouble}");
+    // Once something valid has come, the limit is the wire's own.
+    let connection = server.connect();
+    write(&connection, &[request(SHOUT, 1, b"small"), request(SHOUT, 2, &[b'x'; 5000])].concat());
+    let mut lengths: Vec<_> = read_frames(&connection, 2).iter().map(|frame| frame.payload.len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [5, 5000]);
+}
+
+#[test]
+fn after_a_probe_something_is_due() {
+    let server = Running::with_config(|config| config.connection.probed = SHORT);
+    let connection = server.handle().into_stream();
+    assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(
+        server.trouble(),
+        "a connection was ended: the peer was too slow: waited for a message after a probe"
+    );
+}
+
+fn asked(connection: &LocalStream) -> Vec<Frame> {
+    write(connection, &[request(SHOUT, 1, b"a"), request(SHOUT, 2, b"b")].concat());
+    read_frames(connection, 2)
+}
+
+#[test]
+fn the_daemons_rule_is_asked_before_the_first_request_and_probes_are_answered_all_the_same() {
+    let (seen, asked_for) = mpsc::channel();
+    let server = Running::start(|server| {
+        server
+            .authorize(move |peer: &PeerCredentials| {
+                seen.send(*peer).unwrap();
+                Err(NotAuthorized::new("nobody is served today"))
+            })
+            .legacy(|_| LegacyClassification::NotLegacy, echo)
+    });
+    let connection = server.handle().into_stream();
+    assert!(asked_for.try_recv().is_err(), "a probe needs no permission");
+    for answer in asked(&connection) {
+        assert_eq!(refusal(&answer), "not authorized (nobody is served today)");
+    }
+    let peer = next(&asked_for);
+    assert_eq!(peer.pid, Some(std::process::id()));
+    assert!(peer.is_same_user());
+    assert!(asked_for.try_recv().is_err(), "the rule is asked once for a connection");
+    assert!(server.trouble().starts_with("a peer is not served: "));
+    // The legacy wire has no way to be told.
+    let legacy = server.connect();
+    write(&legacy, b"hello");
+    assert_eq!(read_to_end(&legacy), b"");
+}
+
+#[test]
+fn a_handler_knows_its_peer_and_its_deadline() {
+    let (report, seen) = mpsc::channel();
+    let server = Running::start(|server| {
+        server.serve(WORK, move |request| {
+            report.send((request.peer(), request.deadline(), request.frame().clone()))?;
+            Ok(Vec::new())
+        })
+    });
+    let connection = server.connect();
+    write(&connection, &due(9, PATIENCE));
+    read_frames(&connection, 1);
+    let (peer, deadline, frame) = next(&seen);
+    assert_eq!(peer.pid, Some(std::process::id()));
+    let left = deadline.unwrap().saturating_duration_since(Instant::now());
+    assert!(left > Duration::ZERO && left <= PATIENCE, "{left:?}");
+    assert_eq!((frame.request_id, &frame.payload[..]), (9, &b"due"[..]));
+}
