@@ -3,7 +3,9 @@
 
 use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
 use running_process::broker::backend_sdk::{FrameClient, LocalStream};
-use running_process::broker::protocol::{Frame, FrameRef, encode_framed, try_decode_framed_ref};
+use running_process::broker::protocol::{
+    Frame, FrameRef, Refusal, RefusalReason, encode_framed, try_decode_framed, try_decode_framed_ref,
+};
 use running_process_acceptance::wire::{self, SHOUT};
 use running_process_acceptance::{Daemon, PATIENCE, StreamExt, connect, watched};
 use std::time::{Duration, Instant};
@@ -206,11 +208,16 @@ fn one_misbehaving_client_costs_its_own_connection() {
     let mut wrong_version = wire::message(b"x");
     wrong_version[7] = 0x08;
     let too_large = [1, 0, 0, 0, 2, 9, 9, 9];
-    for bytes in [&unserved[..], &wrong_version, &too_large, b"\x02\0\0\0not the version"] {
+    for bytes in [&wrong_version[..], &too_large, b"\x02\0\0\0not the version"] {
         let connection = daemon.connect();
         connection.send(bytes);
         assert_eq!(connection.receive_all(), b"");
     }
+    let connection = daemon.connect();
+    connection.send(&unserved);
+    let refused = try_decode_framed(&connection.receive_all()).unwrap().unwrap().frame;
+    let refusal = Refusal::from_frame(&refused.borrowed()).unwrap();
+    assert_eq!(refusal.reason(), RefusalReason::UnservedProtocol);
     // Half a message, and the client goes away.
     daemon.connect().send(&wire::message(b"half")[..10]);
     speak_legacy(&neighbour, 257);
