@@ -1,8 +1,9 @@
 //! What a server allows one client, and all of them together.
 
+#[cfg(unix)]
+use crate::support::frames;
 use crate::support::{
-    PATIENCE, Running, SHOUT, echo, eventually, frames, next, read_frames, read_to_end, refusal, request,
-    write,
+    PATIENCE, Running, SHOUT, echo, eventually, next, read_frames, read_to_end, refusal, request, write,
 };
 use running_process::broker::backend_sdk::{
     CancelReason, LegacyClassification, LocalStream, NotAuthorized, PeerCredentials, ServerConfig,
