@@ -8,6 +8,7 @@
 //! | `daemon SOCKET IDENTITY_FILE` | serves `pong:` at SOCKET, until standard input ends |
 //! | `replay SOCKET IDENTITY_FILE` | the same, but claims the identity found in the file: an impostor |
 //! | `client IDENTITY_FILE` | reads the file, proves the daemon, sends requests |
+//! | `refused IDENTITY_FILE` | sends a request that the daemon refuses, and goes on: on that connection, and on a new one |
 //! | `rewrite FROM TO` | reads one identity file and writes what it understood to another |
 //! | `mux IDENTITY_FILE` | answers each line of hexadecimal bytes on standard input with what the mux makes of it |
 
@@ -24,6 +25,7 @@ use running_process::broker::backend_sdk::{
     BackendEndpointMux, FrameClient, LegacyClassification, MuxError, MuxPoll, read_daemon_identity_file,
     remove_daemon_identity_file, try_read_daemon_identity_file, write_daemon_identity_file,
 };
+use running_process::broker::protocol::registry::CONTROL_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
 
 running_process::register_payload_protocol! {
@@ -36,6 +38,11 @@ const LEGACY: &[u8] = b"\x01old";
 /// Longer than any socket buffer, so that both sides see it in many reads.
 const LARGE: usize = 3 << 20;
 
+/// The request that the daemon refuses.
+const REFUSED: &[u8] = b"refuse";
+/// A refusal's payload: the reason, overloaded, at tag 1000.
+const REFUSAL: &[u8] = b"\xc0\x3e\x01";
+
 type Mux = BackendEndpointMux<fn(&[u8]) -> LegacyClassification>;
 
 fn main() -> ExitCode {
@@ -45,9 +52,10 @@ fn main() -> ExitCode {
         ["daemon", socket, file] => daemon(socket, Path::new(file)),
         ["replay", socket, file] => replay(socket, Path::new(file)),
         ["client", file] => client(Path::new(file)),
+        ["refused", file] => refused(Path::new(file)),
         ["rewrite", from, to] => rewrite(Path::new(from), Path::new(to)),
         ["mux", file] => mux(Path::new(file)),
-        _ => Err("usage: daemon SOCKET FILE | replay SOCKET FILE | client FILE | rewrite FROM TO | mux FILE"
+        _ => Err("usage: daemon SOCKET FILE | replay SOCKET FILE | client FILE | refused FILE | rewrite FROM TO | mux FILE"
             .into()),
     };
     match outcome {
@@ -103,6 +111,23 @@ fn client(file: &Path) -> Outcome {
         Some(echo) if echo == large => Ok(()),
         _ => Err(format!("large: the reply of {} bytes is not the echo", reply.payload.len())),
     }
+}
+
+fn refused(file: &Path) -> Outcome {
+    let daemon = step("read", read_daemon_identity_file(file).ok_or("no usable identity file"))?;
+    #[allow(unused_mut)]
+    let mut frames = step("connect", FrameClient::connect(&daemon.ipc_endpoint))?;
+    for (connection, payload) in [("first", REFUSED), ("same", b"ping")] {
+        match frames.request(PING, payload.to_vec()) {
+            Ok(reply) => println!("{connection}: {}", String::from_utf8_lossy(&reply.payload)),
+            Err(error) => println!("{connection}: {error}"),
+        }
+    }
+    #[allow(unused_mut)]
+    let mut frames = step("connect", FrameClient::connect(&daemon.ipc_endpoint))?;
+    let reply = step("request", frames.request(PING, b"ping".to_vec()))?;
+    println!("new: {}", String::from_utf8_lossy(&reply.payload));
+    Ok(())
 }
 
 fn rewrite(from: &Path, to: &Path) -> Outcome {
@@ -163,6 +188,12 @@ fn serve(mux: &Mux, mut stream: UnixStream) -> Result<(), Box<dyn std::error::Er
             },
             MuxPoll::ProbeAnswered { reply, consumed } => {
                 stream.write_all(&reply)?;
+                buffer.drain(..consumed);
+            }
+            MuxPoll::Payload { frame, consumed } if frame.payload == REFUSED => {
+                let refusal = Frame::response_to(&frame, REFUSAL.to_vec());
+                let refusal = Frame { payload_protocol: CONTROL_PAYLOAD_PROTOCOL, ..refusal };
+                stream.write_all(&encode_framed(&refusal)?)?;
                 buffer.drain(..consumed);
             }
             MuxPoll::Payload { frame, consumed } => {

@@ -11,15 +11,18 @@ use running_process::broker::backend_sdk::{
     ClientConnection, ClientConnectionError, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
     RequestId,
 };
-use running_process::broker::protocol::{Frame, FrameKind, FrameRef, MAX_FRAME_BYTES};
+use running_process::broker::protocol::{
+    Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, Refusal, RefusalReason,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An event of a client, or the error that ended it, owned.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Response(RequestId, Vec<u8>),
+    Refused(RequestId, Refusal),
     Event(Frame),
     Other(Frame),
     Failed(String),
@@ -31,6 +34,7 @@ fn take_events(client: &mut ClientConnection) -> Vec<Seen> {
         seen.push(match client.next_event() {
             Ok(None) => return seen,
             Ok(Some(ClientEvent::Response(id, frame))) => Seen::Response(id, frame.payload.to_vec()),
+            Ok(Some(ClientEvent::Refused(id, refusal))) => Seen::Refused(id, refusal),
             Ok(Some(ClientEvent::Event(frame))) => Seen::Event(frame.to_frame()),
             Ok(Some(ClientEvent::Other(frame))) => Seen::Other(frame.to_frame()),
             Err(error) => Seen::Failed(chain(&error)),
@@ -62,6 +66,11 @@ fn client_with(count: usize) -> (ClientConnection, Vec<(RequestId, Frame)>) {
 
 fn response(request: &Frame, payload: &[u8]) -> Frame {
     Frame { kind: 1, payload: payload.to_vec(), ..request.clone() }
+}
+
+/// What a refusal is on the wire: a response under the control protocol.
+fn refusal(request: &Frame, payload: &[u8]) -> Frame {
+    Frame { payload_protocol: 0, ..response(request, payload) }
 }
 
 #[test]
@@ -153,6 +162,50 @@ fn a_response_in_another_protocol_ends_the_connection() {
     );
     client.receive(&wire(&frame(FrameKind::Event, 1, b"")));
     assert_eq!(take_events(&mut client), [], "nothing that follows can be trusted");
+}
+
+#[test]
+fn a_refusal_answers_its_request_and_the_connection_goes_on() {
+    let (mut client, requests) = client_with(2);
+    let (refused, request) = &requests[0];
+    // reason (tag 1000) = 1, message (1001) = "full", retry_after_ms (1002) = 20
+    let overloaded = b"\xc0\x3e\x01\xca\x3e\x04full\xd0\x3e\x14";
+    client.receive(&wire(&refusal(request, overloaded)));
+    client.receive(&wire(&response(&requests[1].1, b"pong")));
+    let why = Refusal::new(RefusalReason::Overloaded, "full").retry_after(Duration::from_millis(20));
+    let seen = [Seen::Refused(*refused, why), Seen::Response(requests[1].0, b"pong".to_vec())];
+    assert_eq!(take_events(&mut client), seen);
+    assert!(!client.is_pending(*refused));
+
+    client.receive(&wire(&response(request, b"after all")));
+    assert_eq!(take_events(&mut client), [], "what answers a refused request is late");
+}
+
+#[test]
+fn a_refusal_of_a_request_that_was_given_up_is_dropped() {
+    let (mut client, requests) = client_with(2);
+    client.cancel(requests[0].0);
+    client.receive(&wire(&refusal(&requests[0].1, b"\xc0\x3e\x03")));
+    client.receive(&wire(&response(&requests[1].1, b"pong")));
+    assert_eq!(take_events(&mut client), [Seen::Response(requests[1].0, b"pong".to_vec())]);
+}
+
+#[test]
+fn a_refusal_of_what_was_never_sent_ends_the_connection() {
+    for got in [0, 2] {
+        let (mut client, requests) = client_with(1);
+        client.receive(&wire(&Frame { request_id: got, ..refusal(&requests[0].1, b"\xc0\x3e\x03") }));
+        let message = format!("the daemon answered request {got}, which was never sent");
+        assert_eq!(take_events(&mut client), [Seen::Failed(message)]);
+    }
+}
+
+#[test]
+fn a_response_under_the_control_protocol_that_is_no_refusal_ends_the_connection() {
+    let (mut client, requests) = client_with(1);
+    client.receive(&wire(&refusal(&requests[0].1, b"\xff")));
+    let message = "the daemon answered in payload protocol 0x0000, asked was 0x7001";
+    assert_eq!(take_events(&mut client), [Seen::Failed(message.into())]);
 }
 
 #[test]

@@ -134,6 +134,30 @@ fn one_daemon_of_ours_serves_clients_of_every_version() {
     }
 }
 
+/// A published version does not know refusals: it sees a response of another protocol, which is an error to it.
+#[test]
+fn a_refusal_costs_a_client_of_any_version_the_request_and_no_more() {
+    let daemon = Daemon::start(OURS);
+    for client in [SHA256, BLAKE3, OURS] {
+        let error = match client {
+            Program::Published(_) => "response payload_protocol 0x0000 does not match request 0x7A63",
+            Program::Ours | Program::OursOnTokio => "the daemon refused the request",
+        };
+        let report = client.run(&[Path::new("refused"), &daemon.record()], String::new());
+        let error = format!("first: {error}");
+        let expected = [
+            "ok read",
+            "ok connect",
+            &error,
+            "same: pong:ping",
+            "ok connect",
+            "ok request",
+            "new: pong:ping",
+        ];
+        assert!(report.success && report.lines == expected, "{client:?}: {report:#?}");
+    }
+}
+
 /// The session stream is first-party to us and unknown to the published versions; they agree on all else.
 #[test]
 fn every_mux_answers_every_buffer_alike() {

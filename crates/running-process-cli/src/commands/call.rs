@@ -58,6 +58,14 @@ fn request_failure(protocol: u32, error: FrameClientError) -> Failure {
     match error {
         FrameClientError::Closed => Failure::negative(error)
             .hint(format!("a daemon closes the connection on a payload protocol that it does not serve: is 0x{protocol:04X} right?")),
+        FrameClientError::Refused(_) => {
+            let hint = if error.may_have_run() {
+                "the daemon may have run the request, in whole or in part"
+            } else {
+                "the daemon has not run the request: it does no harm to send it again"
+            };
+            Failure::negative(error).hint(hint)
+        }
         FrameClientError::TimedOut { .. } => {
             Failure::undecided(error).hint("the daemon may still run the request: wait longer with --deadline")
         }

@@ -23,8 +23,8 @@ const WAITING_REQUESTS: usize = 32;
 /// One task owns the socket and never blocks. It takes requests only as fast as the daemon takes their bytes: a caller
 /// waits for its place until then.
 ///
-/// After [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection goes on. Every other error of the
-/// connection ends it. Whoever waits then is told the reason, or if nobody waits, who asks first; each further call
+/// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection
+/// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who asks first; each further call
 /// returns [`FrameClientError::Dead`].
 #[derive(Clone, Debug)]
 pub struct AsyncFrameClient {
@@ -148,7 +148,7 @@ impl AsyncFrameClient {
     ///
     /// # Errors
     ///
-    /// The request is too large, or the connection has ended.
+    /// The request is too large or refused, or the connection has ended.
     pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
         self.exchange(payload_protocol, payload, 0).await
     }

@@ -2,7 +2,7 @@
 
 use super::buffer::FrontBuffer;
 use crate::broker::protocol::{
-    DecodedFramedRef, FrameKind, FrameRef, FrameViolation, FramingError, try_decode_framed_ref,
+    DecodedFramedRef, FrameKind, FrameRef, FrameViolation, FramingError, Refusal, try_decode_framed_ref,
 };
 use std::collections::HashMap;
 
@@ -11,10 +11,12 @@ use std::collections::HashMap;
 pub struct RequestId(pub(super) u64);
 
 /// What a daemon's bytes mean to its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent<'a> {
     /// The response to the request; no other will come.
     Response(RequestId, FrameRef<'a>),
+    /// The daemon does not serve the request, and says why; no response will come. The connection goes on.
+    Refused(RequestId, Refusal),
     /// An event of the daemon's; its request id may name a request in flight.
     Event(FrameRef<'a>),
     /// A request or cancel of the daemon's own.
@@ -37,7 +39,7 @@ pub enum ClientConnectionError {
         /// The request id in the response.
         got: u64,
     },
-    /// The response is of another payload protocol than its request.
+    /// The response is of another payload protocol than its request, and no refusal.
     #[error("the daemon answered in payload protocol 0x{got:04X}, asked was 0x{expected:04X}")]
     PayloadProtocolMismatch {
         /// The id in the response.
@@ -211,7 +213,7 @@ impl ClientConnection {
     }
 }
 
-/// What `frame` means to the client; `None` for a late response, whose request was given up.
+/// What `frame` means to the client; `None` for a late response or refusal, whose request was given up.
 fn correlate<'a>(
     frame: FrameRef<'a>,
     pending: &mut HashMap<u64, u32>,
@@ -223,10 +225,13 @@ fn correlate<'a>(
             Some(expected) if expected == frame.payload_protocol => {
                 ClientEvent::Response(RequestId(id), frame)
             }
-            Some(expected) => {
-                let got = frame.payload_protocol;
-                return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
-            }
+            Some(expected) => match Refusal::from_frame(&frame) {
+                Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
+                None => {
+                    let got = frame.payload_protocol;
+                    return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
+                }
+            },
             None if (1..next_id).contains(&id) => return Ok(None),
             None => return Err(ClientConnectionError::UnknownRequest { got: id }),
         },

@@ -2,7 +2,7 @@
 
 use super::client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
-use crate::broker::protocol::{Endpoint, Frame, FramingError};
+use crate::broker::protocol::{Endpoint, Frame, FramingError, Refusal};
 use crate::transport::{ConnectError, LocalStream};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,15 +21,15 @@ pub const MAX_WAITING_EVENTS: usize = 4096;
 /// flight, whose responses may come in any order. Events of the daemon wait in order for
 /// [`next_event`](Self::next_event).
 ///
-/// After [`FrameClientError::TimedOut`] the connection goes on, and a response that comes late is dropped. After every
-/// other error of the connection it is dead, [`is_usable`](Self::is_usable) says so, and each further call returns
-/// [`FrameClientError::Dead`].
+/// After [`FrameClientError::Refused`] the connection goes on; after [`FrameClientError::TimedOut`], too, and a response
+/// that comes late is dropped. After every other error of the connection it is dead, [`is_usable`](Self::is_usable) says
+/// so, and each further call returns [`FrameClientError::Dead`].
 #[derive(Debug)]
 pub struct FrameClient {
     stream: LocalStream,
     connection: ClientConnection,
     timeout: Option<Duration>,
-    responses: HashMap<RequestId, Frame>,
+    answers: HashMap<RequestId, Result<Frame, Refusal>>,
     events: VecDeque<Frame>,
     read_buffer: Box<[u8]>,
     usable: bool,
@@ -48,6 +48,9 @@ pub enum FrameClientError {
     /// The request cannot be a frame; nothing was sent and the connection goes on.
     #[error("the request cannot be sent")]
     Request(#[source] FramingError),
+    /// The daemon says that it does not serve the request, and why; the connection goes on.
+    #[error("the daemon refused the request")]
+    Refused(#[source] Refusal),
     /// The connection failed.
     #[error("the connection failed")]
     Stream(#[source] io::Error),
@@ -72,6 +75,25 @@ pub enum FrameClientError {
     /// An earlier error ended the connection.
     #[error("the connection was ended by an earlier error")]
     Dead,
+}
+
+impl FrameClientError {
+    /// Whether the daemon may have run the request, as far as this side can tell. What has certainly not run can be sent
+    /// again, whatever it does.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::Disabled | Self::Connect(_) | Self::Request(_) => false,
+            Self::Refused(refusal) => refusal.may_have_run(),
+            Self::Stream(_)
+            | Self::Connection(_)
+            | Self::Closed
+            | Self::TimedOut { .. }
+            | Self::NotInFlight
+            | Self::TooManyEvents
+            | Self::Dead => true,
+        }
+    }
 }
 
 #[cfg(feature = "tokio")]
@@ -110,7 +132,7 @@ impl FrameClient {
             stream: stream.into(),
             connection: ClientConnection::new(),
             timeout: None,
-            responses: HashMap::new(),
+            answers: HashMap::new(),
             events: VecDeque::new(),
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             usable: true,
@@ -177,11 +199,12 @@ impl FrameClient {
     /// # Errors
     ///
     /// [`FrameClientError::TimedOut`] gives the request up: the daemon is told with the next request that is sent.
+    /// [`FrameClientError::Refused`] is the daemon's answer.
     pub fn wait(&mut self, request: RequestId) -> Result<Frame, FrameClientError> {
         let deadline = self.deadline();
         loop {
-            if let Some(response) = self.responses.remove(&request) {
-                return Ok(response);
+            if let Some(answer) = self.answers.remove(&request) {
+                return answer.map_err(FrameClientError::Refused);
             }
             self.check_usable()?;
             if !self.connection.is_pending(request) {
@@ -247,7 +270,10 @@ impl FrameClient {
         while let Some(event) = self.connection.next_event()? {
             match event {
                 ClientEvent::Response(request, frame) => {
-                    self.responses.insert(request, frame.to_frame());
+                    self.answers.insert(request, Ok(frame.to_frame()));
+                }
+                ClientEvent::Refused(request, refusal) => {
+                    self.answers.insert(request, Err(refusal));
                 }
                 ClientEvent::Event(_) | ClientEvent::Other(_) if self.events.len() == MAX_WAITING_EVENTS => {
                     return Err(FrameClientError::TooManyEvents);

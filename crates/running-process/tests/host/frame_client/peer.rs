@@ -1,8 +1,11 @@
 //! A daemon that follows a script, and what every client must be able to do with it.
 
 use crate::support::{PATIENCE, SHOUT, join, watched};
+use prost::Message;
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
-use running_process::broker::protocol::{Endpoint, Frame, FrameKind, encode_framed, read_frame};
+use running_process::broker::protocol::{
+    Endpoint, Frame, FrameKind, Refusal, encode_framed, read_frame, registry,
+};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
@@ -14,7 +17,7 @@ pub(crate) struct Peer(pub(crate) UnixStream);
 impl Peer {
     /// The next frame from the client.
     pub(crate) fn receive(&mut self) -> Frame {
-        prost::Message::decode(&read_frame(&mut self.0).unwrap()[..]).unwrap()
+        Frame::decode(&read_frame(&mut self.0).unwrap()[..]).unwrap()
     }
 
     pub(crate) fn send(&mut self, frame: &Frame) {
@@ -23,6 +26,11 @@ impl Peer {
 
     pub(crate) fn answer(&mut self, request: &Frame) {
         self.send(&shouted(request));
+    }
+
+    pub(crate) fn refuse(&mut self, request: &Frame, refusal: &Refusal) {
+        let response = Frame::response_to(request, refusal.encode_to_vec());
+        self.send(&Frame { payload_protocol: registry::CONTROL_PAYLOAD_PROTOCOL, ..response });
     }
 
     /// The client has hung up, and sent nothing more before.

@@ -8,7 +8,8 @@ use running_process::broker::backend_sdk::{
     ClientConnectionError, FrameClient, FrameClientError, MAX_WAITING_EVENTS,
 };
 use running_process::broker::protocol::{
-    Frame, FrameKind, FrameViolation, FramingError, MAX_FRAME_BYTES, PayloadEncoding, encode_framed,
+    Frame, FrameKind, FrameViolation, FramingError, MAX_FRAME_BYTES, PayloadEncoding, Refusal, RefusalReason,
+    encode_framed,
 };
 use std::io::Write;
 use std::sync::mpsc;
@@ -36,6 +37,8 @@ cases! {
     a_peer_that_drips_bytes_does_not_stretch_the_timeout
     events_come_in_the_order_in_which_they_were_sent
     as_many_events_wait_as_promised_and_one_more_ends_the_connection
+    a_refused_request_says_why_and_the_connection_goes_on
+    a_refusal_that_comes_too_late_is_dropped
     a_response_in_another_payload_protocol_is_fatal
     a_response_to_a_request_that_was_never_sent_is_fatal
     a_frame_that_breaks_the_strict_rules_is_fatal
@@ -222,6 +225,54 @@ fn as_many_events_wait_as_promised_and_one_more_ends_the_connection<C: Client>()
     });
 }
 
+fn a_refused_request_says_why_and_the_connection_goes_on<C: Client>() {
+    let overloaded =
+        Refusal::new(RefusalReason::Overloaded, "no room").retry_after(Duration::from_millis(20));
+    let failed = Refusal::new(RefusalReason::HandlerFailed, "no such file");
+    let expected = [overloaded.clone(), failed.clone()];
+    run::<C>(
+        move |mut peer| {
+            let requests = [peer.receive(), peer.receive(), peer.receive()];
+            peer.refuse(&requests[0], &overloaded);
+            peer.answer(&requests[1]);
+            peer.refuse(&requests[2], &failed);
+            let next = peer.receive();
+            peer.answer(&next);
+        },
+        move |mut client| {
+            let responses = client.request_all(&["a", "b", "c"]);
+            let [Err(first), Ok(second), Err(third)] = &responses[..] else { panic!("{responses:?}") };
+            assert_eq!(second.payload, b"B");
+            for ((error, refusal), ran) in [first, third].into_iter().zip(&expected).zip([false, true]) {
+                assert!(matches!(error, FrameClientError::Refused(got) if got == refusal), "{error:?}");
+                assert_eq!(error.may_have_run(), ran);
+            }
+            assert!(client.is_usable());
+            assert_eq!(client.request(b"next").unwrap().payload, b"NEXT");
+        },
+    );
+}
+
+fn a_refusal_that_comes_too_late_is_dropped<C: Client>() {
+    let (too_late, wait_for_it) = mpsc::channel();
+    run::<C>(
+        move |mut peer| {
+            let given_up = peer.receive();
+            next::<()>(&wait_for_it);
+            assert_eq!(peer.receive().kind, i32::from(FrameKind::Cancel));
+            peer.refuse(&given_up, &Refusal::new(RefusalReason::Cancelled, ""));
+            let second = peer.receive();
+            peer.answer(&second);
+        },
+        move |mut client| {
+            let error = client.request_within(b"first", Duration::from_millis(30)).unwrap_err();
+            assert!(matches!(error, FrameClientError::TimedOut { .. }) && error.may_have_run());
+            too_late.send(()).unwrap();
+            assert_eq!(client.request_within(b"second", PATIENCE).unwrap().payload, b"SECOND");
+        },
+    );
+}
+
 fn a_response_in_another_payload_protocol_is_fatal<C: Client>() {
     let error = fatal::<C>(|request| {
         let response = Frame { payload_protocol: 0xF00E, ..Frame::response_to(request, Vec::new()) };
@@ -321,10 +372,11 @@ fn a_request_above_the_cap_sends_nothing_and_the_connection_goes_on<C: Client>()
         },
         |mut client| {
             let error = client.request(&vec![0; MAX_FRAME_BYTES + 1]).unwrap_err();
-            let FrameClientError::Request(FramingError::FrameTooLarge { body_length, cap }) = error else {
+            let FrameClientError::Request(FramingError::FrameTooLarge { body_length, cap }) = &error else {
                 panic!("{error:?}")
             };
-            assert!(body_length > MAX_FRAME_BYTES && cap == MAX_FRAME_BYTES);
+            assert!(*body_length > MAX_FRAME_BYTES && *cap == MAX_FRAME_BYTES);
+            assert!(!error.may_have_run());
             assert!(client.is_usable());
             assert_eq!(client.request(b"small").unwrap().payload, b"SMALL");
         },

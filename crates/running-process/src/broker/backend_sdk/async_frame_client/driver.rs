@@ -146,11 +146,11 @@ impl Driver {
         while let Some(event) = self.connection.next_event()? {
             match event {
                 ClientEvent::Response(request, frame) => {
-                    if let Some(Sent { ticket, answer }) = self.in_flight.remove(&request) {
-                        self.ids.remove(&ticket);
-                        // A caller that has just given up does not want it.
-                        let _ = answer.send(Ok(frame.to_frame()));
-                    }
+                    let response = Ok(frame.to_frame());
+                    self.answer(request, response);
+                }
+                ClientEvent::Refused(request, refusal) => {
+                    self.answer(request, Err(FrameClientError::Refused(refusal)));
                 }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
                     if let Err(TrySendError::Full(_)) = self.events.try_send(frame.to_frame()) {
@@ -160,6 +160,14 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn answer(&mut self, request: RequestId, response: Result<Frame, FrameClientError>) {
+        if let Some(Sent { ticket, answer }) = self.in_flight.remove(&request) {
+            self.ids.remove(&ticket);
+            // A caller that has just given up does not want it.
+            let _ = answer.send(response);
+        }
     }
 }
 
