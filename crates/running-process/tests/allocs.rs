@@ -9,6 +9,10 @@ use running_process::broker::backend_sdk::{
     BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
     LegacyClassification, MuxPoll, MuxPollRef, Reclassify,
 };
+#[cfg(feature = "lz4")]
+use running_process::broker::protocol::encode_payload;
+#[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
+use running_process::broker::protocol::{DecodePayloadError, PayloadEncoding, decode_payload};
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, encode_framed, read_frame, write_framed,
 };
@@ -408,4 +412,66 @@ fn an_error_allocates_little_whatever_the_size_of_the_frame() {
     let (answer, spent) = tally(|| mux.poll_ref(&wire));
     assert!(answer.is_err());
     assert!(spent.bytes < 1000, "{spent:?}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_zstandard_bomb_costs_the_cap_and_a_claim_nothing() {
+    // No content size and a window of 1 GiB, then blocks that each repeat one byte 128 KiB times: 2 GiB of 64 KiB.
+    let frame = |descriptor: &[u8], blocks: usize| {
+        let mut frame = [b"\x28\xb5\x2f\xfd", descriptor].concat();
+        for block in 1..=blocks {
+            let header = 0x20_000_u32 << 3 | 1 << 1 | u32::from(block == blocks);
+            frame.extend_from_slice(&header.to_le_bytes()[..3]);
+            frame.push(0);
+        }
+        frame
+    };
+    let cap = 1 << 20;
+    let bomb = frame(b"\x00\xa0", 16_384);
+    let error = refused_within(2 * cap, PayloadEncoding::Zstd, &bomb, cap);
+    assert!(matches!(error, DecodePayloadError::TooLarge { .. }), "{error:?}");
+    // The size is there as well: 2 GiB.
+    let stated = frame(b"\xa0\x00\x00\x00\x80", 16_384);
+    let error = refused_within(0, PayloadEncoding::Zstd, &stated, cap);
+    assert!(matches!(error, DecodePayloadError::TooLarge { .. }), "{error:?}");
+    // A size within the cap, and nothing that makes it.
+    let claimed = frame(b"\xa0\x00\x00\x00\x01", 1);
+    let error = refused_within(512 << 10, PayloadEncoding::Zstd, &claimed, MAX_FRAME_BYTES);
+    assert!(matches!(error, DecodePayloadError::Damaged { .. }), "{error:?}");
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn an_lz4_bomb_costs_the_cap_and_a_claim_nothing() {
+    let mut bomb = Vec::new();
+    encode_payload(PayloadEncoding::Lz4, &vec![0; 64 << 20], &mut bomb).unwrap();
+    let cap = 1 << 20;
+    let error = refused_within(0, PayloadEncoding::Lz4, &bomb, cap);
+    assert!(matches!(error, DecodePayloadError::TooLarge { .. }), "{error:?}");
+    // The same without the size: its flag, its eight bytes and the checksum of what is left.
+    let unstated = [&bomb[..4], b"\x40\x40\xc0", &bomb[15..]].concat();
+    let error = refused_within(3 * cap, PayloadEncoding::Lz4, &unstated, cap);
+    assert!(matches!(error, DecodePayloadError::TooLarge { .. }), "{error:?}");
+    // A size within the cap, and nothing that makes it.
+    let error = refused_within(512 << 10, PayloadEncoding::Lz4, &bomb[..15], 64 << 20);
+    assert!(matches!(error, DecodePayloadError::Damaged { .. }), "{error:?}");
+}
+
+#[cfg(feature = "snappy")]
+#[test]
+fn a_snappy_bomb_costs_nothing() {
+    // Lengths of 4 GiB and 16 MiB, and a literal of one byte.
+    let error = refused_within(0, PayloadEncoding::Snappy, b"\xff\xff\xff\xff\x0f\x00a", MAX_FRAME_BYTES);
+    assert!(matches!(error, DecodePayloadError::TooLarge { .. }), "{error:?}");
+    let error = refused_within(512, PayloadEncoding::Snappy, b"\x80\x80\x80\x08\x00a", MAX_FRAME_BYTES);
+    assert!(matches!(error, DecodePayloadError::Damaged { .. }), "{error:?}");
+}
+
+#[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
+fn refused_within(peak: usize, encoding: PayloadEncoding, payload: &[u8], cap: usize) -> DecodePayloadError {
+    let mut out = Vec::new();
+    let (refused, spent) = tally(|| decode_payload(encoding, payload, cap, &mut out));
+    assert!(spent.peak <= isize::try_from(peak).unwrap(), "{spent:?}, where at most {peak} bytes are due");
+    refused.unwrap_err()
 }

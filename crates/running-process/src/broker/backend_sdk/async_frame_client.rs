@@ -4,7 +4,7 @@ mod driver;
 
 use super::frame_client::{FrameClientError, MAX_WAITING_EVENTS};
 use crate::broker::backend_lifecycle::is_disabled;
-use crate::broker::protocol::{Endpoint, Frame};
+use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::transport::{AsyncStream, LocalStream, connect_async, into_async};
 use driver::Driver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,11 +65,16 @@ struct Shared {
     told: AtomicBool,
     /// Until somebody asks for the events.
     events: Mutex<Option<mpsc::Receiver<Frame>>>,
+    encodings: Mutex<EncodingPolicy>,
 }
 
 impl Shared {
     fn end(&self) -> FrameClientError {
         self.end.get().map_or(FrameClientError::Dead, FrameClientError::again)
+    }
+
+    fn encodings(&self) -> EncodingPolicy {
+        *self.encodings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,9 +128,15 @@ impl AsyncFrameClient {
             end: OnceLock::new(),
             told: AtomicBool::new(false),
             events: Mutex::new(Some(frames)),
+            encodings: Mutex::new(EncodingPolicy::default()),
         });
         tokio::spawn(Driver::new(stream, waiting, cancels, events, Arc::clone(&shared)).run());
         Self { requests, given_up, shared }
+    }
+
+    /// As [`FrameClient::set_encoding_policy`](super::FrameClient::set_encoding_policy), for every clone.
+    pub fn set_encoding_policy(&self, policy: EncodingPolicy) {
+        *self.shared.encodings.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Whether requests can still be sent.

@@ -2,7 +2,8 @@
 
 use super::buffer::FrontBuffer;
 use crate::broker::protocol::{
-    DecodedFramedRef, FrameKind, FrameRef, FrameViolation, FramingError, Refusal, try_decode_framed_ref,
+    DecodePayloadError, DecodedFramedRef, EncodingPolicy, Encodings, FrameKind, FrameRef, FrameViolation,
+    FramingError, Refusal, try_decode_framed_ref,
 };
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
-/// What a daemon's bytes mean to its client.
+/// What a daemon's bytes mean to its client. A payload that came encoded is decoded, and its frame says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent<'a> {
     /// The response to the request; no other will come.
@@ -23,6 +24,17 @@ pub enum ClientEvent<'a> {
     Other(FrameRef<'a>),
 }
 
+impl<'a> ClientEvent<'a> {
+    fn decode(self, policy: &EncodingPolicy, buffer: &'a mut Vec<u8>) -> Result<Self, ClientConnectionError> {
+        Ok(match self {
+            Self::Response(request, frame) => Self::Response(request, policy.decode(frame, buffer)?),
+            Self::Event(frame) => Self::Event(policy.decode(frame, buffer)?),
+            Self::Other(frame) => Self::Other(policy.decode(frame, buffer)?),
+            Self::Refused(..) => self,
+        })
+    }
+}
+
 /// Why a connection to a daemon cannot go on: each is the daemon's fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +45,9 @@ pub enum ClientConnectionError {
     /// The frame breaks the strict rules.
     #[error("the daemon sent a frame that cannot be used")]
     Violation(#[from] FrameViolation),
+    /// The payload is of an accepted encoding, and cannot be decoded.
+    #[error("the daemon sent a payload that cannot be decoded")]
+    Payload(#[from] DecodePayloadError),
     /// A response to a request that was never sent.
     #[error("the daemon answered request {got}, which was never sent")]
     UnknownRequest {
@@ -62,6 +77,7 @@ impl ClientConnectionError {
         match self {
             Self::Framing(error) => Self::Framing(error.again()),
             Self::Violation(violation) => Self::Violation(*violation),
+            Self::Payload(error) => Self::Payload(error.again()),
             Self::UnknownRequest { got } => Self::UnknownRequest { got: *got },
             Self::PayloadProtocolMismatch { got, expected } => {
                 Self::PayloadProtocolMismatch { got: *got, expected: *expected }
@@ -82,6 +98,11 @@ pub struct ClientConnection {
     next_id: u64,
     /// The payload protocol of each request in flight.
     pending: HashMap<u64, u32>,
+    encodings: EncodingPolicy,
+    /// What the daemon has said that it decodes.
+    daemon_accepts: Encodings,
+    /// The payload of the last event, if it came encoded.
+    decoded: Vec<u8>,
     /// The daemon broke the rules.
     dead: bool,
 }
@@ -94,6 +115,9 @@ impl Default for ClientConnection {
             output: FrontBuffer::default(),
             next_id: 1,
             pending: HashMap::new(),
+            encodings: EncodingPolicy::default(),
+            daemon_accepts: Encodings::NONE,
+            decoded: Vec::new(),
             dead: false,
         }
     }
@@ -104,6 +128,11 @@ impl ClientConnection {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Which encodings the daemon is told to be accepted, and requests are encoded in once it has told the same.
+    pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
+        self.encodings = policy;
     }
 
     /// Appends a request to the output.
@@ -128,8 +157,12 @@ impl ClientConnection {
         deadline_unix_ms: u64,
     ) -> Result<RequestId, FramingError> {
         let id = self.next_id;
+        let accepted_encodings = self.encodings.accepted().bits();
         let request = FrameRef::request(payload_protocol, id, payload);
-        FrameRef { deadline_unix_ms, ..request }.encode_framed(self.output.tail())?;
+        let request = FrameRef { deadline_unix_ms, accepted_encodings, ..request };
+        let mut encoded = Vec::new();
+        let request = self.encodings.encode(request, self.daemon_accepts, &mut encoded);
+        request.encode_framed(self.output.tail())?;
         self.next_id += 1;
         self.pending.insert(id, payload_protocol);
         Ok(RequestId(id))
@@ -176,9 +209,11 @@ impl ClientConnection {
     /// The daemon broke the rules; the connection is dead. There are no events after an error.
     pub fn next_event(&mut self) -> Result<Option<ClientEvent<'_>>, ClientConnectionError> {
         self.input.reclaim();
+        self.decoded = Vec::new();
         if self.dead {
             return Ok(None);
         }
+        let accepted = self.encodings.accepted();
         let (mut rest, mut front) = self.input.front();
         let event = loop {
             let DecodedFramedRef { frame, consumed } = match try_decode_framed_ref(rest) {
@@ -188,9 +223,17 @@ impl ClientConnection {
             };
             rest = &rest[consumed..];
             front.consume(consumed);
-            match correlate(frame, &mut self.pending, self.next_id) {
+            let kind = match frame.check_strict_accepting(accepted) {
+                Ok(kind) => kind,
+                Err(violation) => break Err(violation.into()),
+            };
+            if frame.accepted_encodings != 0 {
+                self.daemon_accepts = Encodings::from_bits(frame.accepted_encodings);
+            }
+            match correlate(kind, frame, &mut self.pending, self.next_id) {
                 Ok(None) => {}
-                event => break event,
+                Ok(Some(event)) => break event.decode(&self.encodings, &mut self.decoded).map(Some),
+                Err(error) => break Err(error),
             }
         };
         self.dead = event.is_err();
@@ -215,12 +258,13 @@ impl ClientConnection {
 
 /// What `frame` means to the client; `None` for a late response or refusal, whose request was given up.
 fn correlate<'a>(
+    kind: FrameKind,
     frame: FrameRef<'a>,
     pending: &mut HashMap<u64, u32>,
     next_id: u64,
 ) -> Result<Option<ClientEvent<'a>>, ClientConnectionError> {
     let id = frame.request_id;
-    Ok(Some(match frame.check_strict()? {
+    Ok(Some(match kind {
         FrameKind::Response => match pending.remove(&id) {
             Some(expected) if expected == frame.payload_protocol => {
                 ClientEvent::Response(RequestId(id), frame)

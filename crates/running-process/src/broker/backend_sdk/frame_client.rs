@@ -2,7 +2,7 @@
 
 use super::client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
-use crate::broker::protocol::{Endpoint, Frame, FramingError, Refusal};
+use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame, FramingError, Refusal};
 use crate::transport::{ConnectError, LocalStream};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -143,6 +143,12 @@ impl FrameClient {
     /// may take minutes.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
+    }
+
+    /// Which encodings of payloads the daemon may use, and requests are sent in once the daemon has said that it decodes
+    /// them. Default: those compiled in. What comes encoded is decoded before it is handed over.
+    pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
+        self.connection.set_encoding_policy(policy);
     }
 
     /// Whether requests can still be sent.

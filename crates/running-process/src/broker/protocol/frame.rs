@@ -7,6 +7,9 @@ use super::{Frame, FrameKind, PROTOCOL_VERSION};
 
 /// What stands before each field on the wire: its tag and its wire type, in one byte.
 mod key {
+    /// The one field whose key takes two bytes.
+    pub(super) const ACCEPTED_ENCODINGS_TAG: u32 = 1000;
+    pub(super) const ACCEPTED_ENCODINGS: [u8; 2] = [0xc0, 0x3e];
     pub(super) const ENVELOPE_VERSION: u8 = varint(1);
     pub(super) const KIND: u8 = varint(2);
     pub(super) const PAYLOAD_PROTOCOL: u8 = varint(3);
@@ -66,6 +69,7 @@ impl Frame {
             deadline_unix_ms: self.deadline_unix_ms,
             traceparent: &self.traceparent,
             tracestate: &self.tracestate,
+            accepted_encodings: 0,
         }
     }
 }
@@ -73,7 +77,7 @@ impl Frame {
 /// A [`Frame`] whose payload and trace context still lie in the buffer that they arrived in.
 ///
 /// Decoding neither copies nor allocates, and accepts, rejects and yields exactly what prost's decoder of the owned
-/// frame does. The fields are those of [`Frame`].
+/// frame does. The fields are those of [`Frame`], and one that only this library writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "field by field the same as `Frame`, which documents them")]
 pub struct FrameRef<'a> {
@@ -86,6 +90,9 @@ pub struct FrameRef<'a> {
     pub deadline_unix_ms: u64,
     pub traceparent: &'a str,
     pub tracestate: &'a str,
+    /// What the sender decodes, as [`Encodings`](super::Encodings) says it; 0 if it decodes nothing. Ours: [`Frame`] has
+    /// no such field.
+    pub accepted_encodings: u32,
 }
 
 impl<'a> FrameRef<'a> {

@@ -5,6 +5,7 @@
 //! [`Write`](std::io::Write).
 
 mod codec;
+mod encoding;
 mod endpoint;
 mod error;
 mod frame;
@@ -19,6 +20,9 @@ mod strict;
 pub use codec::{
     DecodedFramed, DecodedFramedRef, encode_framed, read_frame, read_frame_with_cap, try_decode_framed,
     try_decode_framed_ref, write_frame, write_framed,
+};
+pub use encoding::{
+    DecodePayloadError, EncodePayloadError, EncodingPolicy, Encodings, decode_payload, encode_payload,
 };
 pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;

@@ -4,7 +4,7 @@
 //! answer: a peer that does not know refusals sees a response of the wrong protocol, which is an error to it.
 
 use super::registry::CONTROL_PAYLOAD_PROTOCOL;
-use super::{FrameKind, FrameRef, Refusal, RefusalReason};
+use super::{FrameKind, FrameRef, PayloadEncoding, Refusal, RefusalReason};
 use prost::Message;
 use std::fmt;
 use std::time::Duration;
@@ -39,14 +39,13 @@ impl Refusal {
         }
     }
 
-    /// The refusal that `frame` carries; `None` if it is not a refusal at all.
+    /// The refusal that `frame` carries; `None` if it is not a refusal at all. A refusal is never encoded.
     #[must_use]
     pub fn from_frame(frame: &FrameRef<'_>) -> Option<Self> {
-        if frame.kind != i32::from(FrameKind::Response) || frame.payload_protocol != CONTROL_PAYLOAD_PROTOCOL
-        {
-            return None;
-        }
-        Self::decode(frame.payload).ok()
+        let is_refusal = frame.kind == i32::from(FrameKind::Response)
+            && frame.payload_protocol == CONTROL_PAYLOAD_PROTOCOL
+            && frame.payload_encoding == i32::from(PayloadEncoding::None);
+        if is_refusal { Self::decode(frame.payload).ok() } else { None }
     }
 }
 

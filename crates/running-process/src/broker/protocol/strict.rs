@@ -1,6 +1,6 @@
 //! What a receiver that takes nothing on trust demands of a frame beyond its being protobuf.
 
-use super::{FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
+use super::{Encodings, FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
 
 /// Why a well-formed frame is refused by a strict receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,12 +50,22 @@ impl FrameRef<'_> {
     ///
     /// The first of: envelope version, kind, encoding.
     pub fn check_strict(&self) -> Result<FrameKind, FrameViolation> {
+        self.check_strict_accepting(Encodings::NONE)
+    }
+
+    /// [`check_strict`](Self::check_strict) for a receiver that decodes the encodings in `accepted`.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_strict`](Self::check_strict).
+    pub fn check_strict_accepting(&self, accepted: Encodings) -> Result<FrameKind, FrameViolation> {
         if self.envelope_version != PROTOCOL_VERSION {
             return Err(FrameViolation::EnvelopeVersion { got: self.envelope_version });
         }
         let kind = FrameKind::try_from(self.kind).map_err(|_| FrameViolation::Kind { got: self.kind })?;
         match PayloadEncoding::try_from(self.payload_encoding) {
             Ok(PayloadEncoding::None) => Ok(kind),
+            Ok(encoding) if accepted.contains(encoding) => Ok(kind),
             Ok(encoding) => Err(FrameViolation::UnsupportedEncoding { encoding }),
             Err(_) => Err(FrameViolation::UnknownEncoding { got: self.payload_encoding }),
         }
@@ -81,6 +91,11 @@ mod tests {
             assert_eq!(frame.check_strict().unwrap_err().to_string(), message);
         }
         assert_eq!(good.check_strict(), Ok(FrameKind::Request));
+        let lz4 = FrameRef { payload_encoding: 3, ..good };
+        let accepting = |encoding| lz4.check_strict_accepting(Encodings::NONE.with(encoding));
+        assert_eq!(accepting(PayloadEncoding::Lz4), Ok(FrameKind::Request));
+        let encoding = PayloadEncoding::Lz4;
+        assert_eq!(accepting(PayloadEncoding::Zstd), Err(FrameViolation::UnsupportedEncoding { encoding }));
         assert_eq!(FrameRef { kind: 3, ..good }.check_strict(), Ok(FrameKind::Cancel));
     }
 }

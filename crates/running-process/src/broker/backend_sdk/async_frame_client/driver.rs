@@ -99,6 +99,7 @@ impl Driver {
         if answer.is_closed() {
             return;
         }
+        self.connection.set_encoding_policy(self.shared.encodings());
         match self.connection.send_request_before(payload_protocol, &payload, deadline_unix_ms) {
             Ok(request) => {
                 self.ids.insert(ticket, request);
@@ -143,6 +144,7 @@ impl Driver {
     }
 
     fn sort_events(&mut self) -> Result<(), FrameClientError> {
+        self.connection.set_encoding_policy(self.shared.encodings());
         while let Some(event) = self.connection.next_event()? {
             match event {
                 ClientEvent::Response(request, frame) => {

@@ -3,7 +3,7 @@
 #![allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
 
 use super::{Frame, FrameRef, key};
-use prost::encoding::{DecodeContext, decode_key};
+use prost::encoding::{DecodeContext, WireType, decode_key};
 use prost::{DecodeError, Message};
 
 impl<'a> FrameRef<'a> {
@@ -48,17 +48,26 @@ impl<'a> FrameRef<'a> {
         Some(rest)
     }
 
-    /// Takes a field that is unknown, has a key that is longer than it has to be, or is refused.
+    /// Takes a field that is unknown, has a key of more than one byte, or is refused.
     ///
     /// By value, so that the decoder can keep the frame in registers.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::cast_possible_truncation, reason = "protobuf truncates a varint to the field's width")]
     fn take_unusual_field(mut self, field: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut rest = field;
         let (tag, wire_type) = decode_key(&mut rest)?;
         let key = u8::try_from(tag << 3 | wire_type as u32).ok();
         if let Some(rest) = key.and_then(|key| self.take_field(key, rest)) {
             return Ok((self, rest));
+        }
+        let mut after = rest;
+        if tag == key::ACCEPTED_ENCODINGS_TAG
+            && wire_type == WireType::Varint
+            && let Some(varint) = take_varint(&mut after)
+        {
+            self.accepted_encodings = varint as u32;
+            return Ok((self, after));
         }
         // Prost skips what is unknown, and has the words for what is wrong.
         Frame::default().merge_field(tag, wire_type, &mut rest, DecodeContext::default())?;

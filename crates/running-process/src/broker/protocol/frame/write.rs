@@ -79,7 +79,8 @@ impl FrameRef<'_> {
             + varint_length(enum_varint(self.payload_encoding))
             + varint_length(self.deadline_unix_ms)
             + bytes_length(self.traceparent.len())
-            + bytes_length(self.tracestate.len());
+            + bytes_length(self.tracestate.len())
+            + accepted_length(self.accepted_encodings);
         FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
     }
 
@@ -109,6 +110,11 @@ impl FrameRef<'_> {
         put_varint(key::DEADLINE_UNIX_MS, self.deadline_unix_ms, out);
         put_str(key::TRACEPARENT, self.traceparent, out);
         put_str(key::TRACESTATE, self.tracestate, out);
+        if self.accepted_encodings != 0 {
+            let [first, second] = key::ACCEPTED_ENCODINGS;
+            out.push(first);
+            put_varint(second, u64::from(self.accepted_encodings), out);
+        }
     }
 }
 
@@ -131,6 +137,12 @@ fn varint_length(value: u64) -> usize {
         1..0x80 => 2,
         0x80.. => 1 + encoded_len_varint(value),
     }
+}
+
+/// As [`varint_length`], with a key of two bytes.
+#[inline]
+fn accepted_length(value: u32) -> usize {
+    if value == 0 { 0 } else { 1 + varint_length(u64::from(value)) }
 }
 
 #[inline]

@@ -1,0 +1,29 @@
+//! Snappy's raw format (`format_description.txt`): the length, then the elements.
+
+use super::payload::Undecoded;
+use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
+use std::io;
+
+/// No element makes more of its bytes: a copy of three makes 64.
+const MAX_RATIO: usize = 22;
+
+pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    out.resize(max_compress_len(payload.len()), 0);
+    let length = Encoder::new().compress(payload, out)?;
+    out.truncate(length);
+    Ok(())
+}
+
+pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Undecoded> {
+    let length = decompress_len(payload)?;
+    if length > cap {
+        return Err(Undecoded::TooLarge);
+    }
+    if length / MAX_RATIO > payload.len() {
+        let message = "the length is more than so few bytes can make";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
+    }
+    out.resize(length, 0);
+    Decoder::new().decompress(payload, out)?;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Zstandard (RFC 8878): one frame.
+
+use super::payload::Undecoded;
+use std::io;
+use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall;
+
+/// The fastest of the ordinary levels: what is saved is a copy on one machine.
+const LEVEL: i32 = 1;
+
+/// What is decoded into at first, in bytes beyond a multiple of what came.
+const FIRST_OUTPUT: usize = 64 * 1024;
+
+pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    out.reserve(zstd_safe::compress_bound(payload.len()));
+    zstd_safe::compress(out, payload, LEVEL).map(drop).map_err(reason)
+}
+
+/// Decodes in one go, so that the output is its own window, and again with twice the room while that is too little:
+/// no memory is taken for a size or a window that is only claimed.
+pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Undecoded> {
+    if zstd_safe::find_frame_compressed_size(payload).map_err(reason)? < payload.len() {
+        return Err(Undecoded::Trailing);
+    }
+    let stated = zstd_safe::get_frame_content_size(payload).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, "the frame states no size that is possible")
+    })?;
+    if stated.is_some_and(|stated| stated > cap as u64) {
+        return Err(Undecoded::TooLarge);
+    }
+    let mut room = (FIRST_OUTPUT + 16 * payload.len()).min(cap);
+    loop {
+        out.clear();
+        out.reserve_exact(room.max(1));
+        match zstd_safe::decompress(out, payload) {
+            Ok(_) if out.len() > cap => return Err(Undecoded::TooLarge),
+            Ok(_) => return Ok(()),
+            Err(code) if !zstd_safe::is_error_kind(code, ZSTD_error_dstSize_tooSmall) => {
+                return Err(reason(code).into());
+            }
+            Err(_) if room >= cap => return Err(Undecoded::TooLarge),
+            Err(_) => room = (2 * room).min(cap),
+        }
+    }
+}
+
+fn reason(code: zstd_safe::ErrorCode) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, zstd_safe::get_error_name(code))
+}
