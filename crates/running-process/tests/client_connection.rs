@@ -12,7 +12,7 @@ use running_process::broker::backend_sdk::{
     RequestId,
 };
 use running_process::broker::protocol::{
-    Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, Refusal, RefusalReason,
+    EncodingPolicy, Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, Refusal, RefusalReason,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -239,6 +239,7 @@ fn bytes_that_are_no_strict_frame_end_the_connection() {
     ];
     for (bytes, message) in cases {
         let (mut client, _) = client_with(1);
+        client.set_encoding_policy(EncodingPolicy::OFF);
         client.receive(&[bytes, wire(&event)].concat());
         assert_eq!(take_events(&mut client), [Seen::Failed(message)]);
     }

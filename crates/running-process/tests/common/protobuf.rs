@@ -92,6 +92,7 @@ fn any_field() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![
         3 => 1..16_u64,
         2 => 16..3000_u64,
+        1 => Just(1000),
         1 => Just((1 << 29) - 1),
         1 => prop_oneof![Just(0_u64), Just(1 << 29), any::<u32>().prop_map(u64::from)],
     ];

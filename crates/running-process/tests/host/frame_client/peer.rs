@@ -4,7 +4,7 @@ use crate::support::{PATIENCE, SHOUT, join, watched};
 use prost::Message;
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
 use running_process::broker::protocol::{
-    Endpoint, Frame, FrameKind, Refusal, encode_framed, read_frame, registry,
+    EncodingPolicy, Endpoint, Frame, FrameKind, FrameRef, Refusal, read_frame, registry,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -21,7 +21,13 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, frame: &Frame) {
-        self.0.write_all(&encode_framed(frame).unwrap()).unwrap();
+        self.send_borrowed(&frame.borrowed());
+    }
+
+    pub(crate) fn send_borrowed(&mut self, frame: &FrameRef<'_>) {
+        let mut wire = Vec::new();
+        frame.encode_framed(&mut wire).unwrap();
+        self.0.write_all(&wire).unwrap();
     }
 
     pub(crate) fn answer(&mut self, request: &Frame) {
@@ -52,6 +58,7 @@ pub(crate) fn event(number: usize) -> Frame {
 pub(crate) trait Client: Sized + Send + 'static {
     fn over(socket: UnixStream) -> Self;
     fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError>;
+    fn set_encoding_policy(&mut self, policy: EncodingPolicy);
     fn is_usable(&self) -> bool;
     fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError>;
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
@@ -67,6 +74,10 @@ impl Client for FrameClient {
 
     fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
         Self::connect(endpoint)
+    }
+
+    fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
+        self.set_encoding_policy(policy);
     }
 
     fn is_usable(&self) -> bool {
@@ -100,7 +111,7 @@ pub(crate) use on_tokio::OnTokio;
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
-    use super::{Client, Duration, Endpoint, Frame, FrameClientError, SHOUT, UnixStream};
+    use super::{Client, Duration, EncodingPolicy, Endpoint, Frame, FrameClientError, SHOUT, UnixStream};
     use running_process::broker::backend_sdk::{AsyncFrameClient, FrameEvents};
     use std::time::Instant;
     use tokio::runtime::{Builder, Runtime};
@@ -130,6 +141,10 @@ mod on_tokio {
 
         fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
             Self::start(async || AsyncFrameClient::connect(endpoint).await)
+        }
+
+        fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
+            self.client.set_encoding_policy(policy);
         }
 
         fn is_usable(&self) -> bool {

@@ -8,8 +8,8 @@ use running_process::broker::backend_sdk::{
     ClientConnectionError, FrameClient, FrameClientError, MAX_WAITING_EVENTS,
 };
 use running_process::broker::protocol::{
-    Frame, FrameKind, FrameViolation, FramingError, MAX_FRAME_BYTES, PayloadEncoding, Refusal, RefusalReason,
-    encode_framed,
+    EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError, MAX_FRAME_BYTES,
+    Refusal, RefusalReason, encode_framed,
 };
 use std::io::Write;
 use std::sync::mpsc;
@@ -39,6 +39,7 @@ cases! {
     as_many_events_wait_as_promised_and_one_more_ends_the_connection
     a_refused_request_says_why_and_the_connection_goes_on
     a_refusal_that_comes_too_late_is_dropped
+    a_payload_is_encoded_once_the_daemon_says_that_it_decodes_and_not_where_the_policy_is_off
     a_response_in_another_payload_protocol_is_fatal
     a_response_to_a_request_that_was_never_sent_is_fatal
     a_frame_that_breaks_the_strict_rules_is_fatal
@@ -273,6 +274,35 @@ fn a_refusal_that_comes_too_late_is_dropped<C: Client>() {
     );
 }
 
+fn a_payload_is_encoded_once_the_daemon_says_that_it_decodes_and_not_where_the_policy_is_off<C: Client>() {
+    const PAYLOAD: [u8; 8192] = [b'p'; 8192];
+    run::<C>(
+        |mut peer| {
+            let policy = EncodingPolicy::default();
+            for encoded in [false, true, false] {
+                let request = peer.receive();
+                let expected = if encoded { Encodings::SUPPORTED.iter().next() } else { None };
+                assert_eq!(request.payload_encoding, i32::from(expected.unwrap_or_default()));
+                let (mut decoded, mut buffer) = (Vec::new(), Vec::new());
+                let request = policy.decode(request.borrowed(), &mut decoded).unwrap();
+                assert_eq!(request.payload, PAYLOAD);
+                // The client is taken to accept what this library does, until its policy is off.
+                let accepted = if expected.is_some() { Encodings::SUPPORTED } else { Encodings::NONE };
+                let response = FrameRef::response_to(&request, request.payload);
+                let told = FrameRef { accepted_encodings: Encodings::SUPPORTED.bits(), ..response };
+                peer.send_borrowed(&policy.encode(told, accepted, &mut buffer));
+            }
+        },
+        |mut client| {
+            assert_eq!(client.request(&PAYLOAD).unwrap().payload, PAYLOAD);
+            let response = client.request(&PAYLOAD).unwrap();
+            assert_eq!((&response.payload[..], response.payload_encoding), (&PAYLOAD[..], 0));
+            client.set_encoding_policy(EncodingPolicy::OFF);
+            assert_eq!(client.request(&PAYLOAD).unwrap().payload, PAYLOAD);
+        },
+    );
+}
+
 fn a_response_in_another_payload_protocol_is_fatal<C: Client>() {
     let error = fatal::<C>(|request| {
         let response = Frame { payload_protocol: 0xF00E, ..Frame::response_to(request, Vec::new()) };
@@ -304,11 +334,10 @@ fn a_frame_that_breaks_the_strict_rules_is_fatal<C: Client>() {
         matches!(error, FrameClientError::Connection(ClientConnectionError::Violation(got)) if got == violation)
     );
     let error = fatal::<C>(|request| {
-        let encoding = PayloadEncoding::Zstd.into();
-        let response = Frame { payload_encoding: encoding, ..Frame::response_to(request, Vec::new()) };
+        let response = Frame { payload_encoding: 9, ..Frame::response_to(request, Vec::new()) };
         encode_framed(&response).unwrap()
     });
-    let violation = FrameViolation::UnsupportedEncoding { encoding: PayloadEncoding::Zstd };
+    let violation = FrameViolation::UnknownEncoding { got: 9 };
     assert!(
         matches!(error, FrameClientError::Connection(ClientConnectionError::Violation(got)) if got == violation)
     );
