@@ -4,13 +4,13 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use running_process::broker::protocol::{Frame, FrameRef, encode_framed};
 
-// The borrowed frame and prost's take and refuse the same bodies, with the same fields and in the same words; what was
-// taken is written as prost writes it.
+// The borrowed frame and prost's take and refuse the same bodies, with the same fields (but for tag 1000, which prost skips)
+// and in the same words; what was taken is written as prost writes it.
 fuzz_target!(|body: &[u8]| {
     match (FrameRef::decode(body), Frame::decode(body)) {
         (Ok(borrowed), Ok(owned)) => {
             assert_eq!(borrowed.to_frame(), owned);
-            assert_eq!(borrowed, owned.borrowed());
+            assert_eq!(FrameRef { accepted_encodings: 0, ..borrowed }, owned.borrowed());
             let wire = encode_framed(&owned).expect("it came in a body that was small enough");
             assert_eq!(wire[5..], owned.encode_to_vec());
             let mut around = Vec::new();
