@@ -472,6 +472,9 @@ fn a_snappy_bomb_costs_nothing() {
 fn refused_within(peak: usize, encoding: PayloadEncoding, payload: &[u8], cap: usize) -> DecodePayloadError {
     let mut out = Vec::new();
     let (refused, spent) = tally(|| decode_payload(encoding, payload, cap, &mut out));
-    assert!(spent.peak <= isize::try_from(peak).unwrap(), "{spent:?}, where at most {peak} bytes are due");
-    refused.unwrap_err()
+    assert!(
+        spent.peak <= isize::try_from(peak).expect("a few mebibytes"),
+        "{spent:?}, where at most {peak} bytes are due"
+    );
+    refused.expect_err("it is a bomb, or damaged")
 }

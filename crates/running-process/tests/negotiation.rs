@@ -15,21 +15,22 @@ const PAYLOAD: [u8; 10_000] = [b'x'; 10_000];
 
 /// Sends `PAYLOAD`, and gives the request as it is on the wire.
 fn sent(client: &mut ClientConnection) -> Vec<u8> {
-    client.send_request(SERVED, &PAYLOAD).unwrap();
+    client.send_request(SERVED, &PAYLOAD).expect("it fits a frame");
     let wire = client.output().to_vec();
     client.output_written(wire.len());
     wire
 }
 
 fn read(wire: &[u8]) -> FrameRef<'_> {
-    let DecodedFramedRef { frame, consumed } = try_decode_framed_ref(wire).unwrap().unwrap();
+    let decoded = try_decode_framed_ref(wire).expect("the client writes frames");
+    let DecodedFramedRef { frame, consumed } = decoded.expect("all of it is there");
     assert_eq!(consumed, wire.len());
     frame
 }
 
 fn receive(client: &mut ClientConnection, frame: &FrameRef<'_>) {
     let mut wire = Vec::new();
-    frame.encode_framed(&mut wire).unwrap();
+    frame.encode_framed(&mut wire).expect("it fits a frame");
     client.receive(&wire);
 }
 

@@ -140,6 +140,7 @@ pub fn decode_payload(
 }
 
 /// What one decoder has to say.
+#[allow(dead_code, reason = "which of these can happen depends on the encodings that are compiled in")]
 pub(super) enum Undecoded {
     TooLarge,
     Trailing,
