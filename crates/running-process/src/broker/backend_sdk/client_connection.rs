@@ -130,7 +130,10 @@ impl ClientConnection {
         Self::default()
     }
 
-    /// Which encodings the daemon is told to be accepted, and requests are encoded in once it has told the same.
+    /// Which encodings the daemon may use, and requests are sent in once it has said that it decodes them. Default: those
+    /// compiled in.
+    ///
+    /// Each request says what is accepted, so a daemon goes by what the last one said.
     pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
         self.encodings = policy;
     }

@@ -145,8 +145,10 @@ impl FrameClient {
         self.timeout = timeout;
     }
 
-    /// Which encodings of payloads the daemon may use, and requests are sent in once the daemon has said that it decodes
-    /// them. Default: those compiled in. What comes encoded is decoded before it is handed over.
+    /// Which encodings of payloads the daemon may use, and requests are sent in once it has said that it decodes them.
+    /// Default: those compiled in. What comes encoded is decoded before it is handed over.
+    ///
+    /// Each request says what is accepted, so accept no less while one is in flight.
     pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
         self.connection.set_encoding_policy(policy);
     }

@@ -97,7 +97,23 @@ impl fmt::Debug for Encodings {
 
 /// Which encodings a side takes and uses, and within which bounds.
 ///
-/// The default accepts and uses whatever is compiled in.
+/// The default accepts and uses whatever is compiled in. A daemon that answers by itself decodes a request and encodes the
+/// response to it:
+///
+/// ```
+/// use running_process::broker::protocol::{EncodingPolicy, Encodings, FrameRef};
+///
+/// let policy = EncodingPolicy::default();
+/// let (mut decoded, mut encoded) = (Vec::new(), Vec::new());
+/// # let received = FrameRef::request(0xF00D, 1, b"ping");
+/// let accepted = Encodings::from_bits(received.accepted_encodings);
+/// received.check_strict_accepting(policy.accepted())?;
+/// let request = policy.decode(received, &mut decoded)?;
+/// let answer = request.payload.to_ascii_uppercase();
+/// let response = policy.encode(FrameRef::response_to(&request, &answer), accepted, &mut encoded);
+/// # assert_eq!(response.payload, b"PING");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodingPolicy {
@@ -138,8 +154,8 @@ impl EncodingPolicy {
         self.accept.and(Encodings::SUPPORTED)
     }
 
-    /// The frame with its payload as its sender had it; decoded into `buffer` if it was encoded, whose content is
-    /// replaced.
+    /// The frame with its payload as its sender had it: decoded into `buffer`, whose content is replaced, if it came
+    /// encoded; still in its own bytes if not.
     ///
     /// # Errors
     ///
