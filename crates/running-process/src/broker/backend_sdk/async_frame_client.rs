@@ -24,8 +24,8 @@ const WAITING_REQUESTS: usize = 32;
 /// waits for its place until then.
 ///
 /// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection
-/// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who asks first; each further call
-/// returns [`FrameClientError::Dead`].
+/// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who
+/// asks first; each further call returns [`FrameClientError::Dead`].
 #[derive(Clone, Debug)]
 pub struct AsyncFrameClient {
     requests: mpsc::Sender<Waiting>,
