@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use running_process::broker::protocol::MAX_FRAME_BYTES;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,13 @@ Exit status:
   1  no: another process answers, nobody does, the capture is malformed
   2  could not tell: bad arguments, an unreadable file, no answer in time";
 
-/// Try, serve, probe, call and decode a local daemon's endpoint.
+const LOAD_EXIT_STATUS: &str = "\
+Exit status:
+  0  every request was answered, and there was at least one
+  1  a request failed, or none was answered
+  2  nothing was sent: bad arguments, no proof in time, too few file descriptors";
+
+/// Try, serve, probe, call, load and decode a local daemon's endpoint.
 ///
 /// One Unix socket or named pipe carries a daemon's own wire, identity probes and framed requests. Start with
 /// `running-process demo`.
@@ -36,6 +43,8 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Send one request to the daemon in an identity file and print the response's payload.
     Call(CallArgs),
+    /// Send many requests to the daemon in an identity file and print throughput and latencies.
+    Load(LoadArgs),
     /// Explain a captured stream of frames byte by byte.
     Decode(DecodeArgs),
     /// Print a completion script for a shell.
@@ -79,21 +88,28 @@ pub(crate) struct ProbeArgs {
     pub(crate) policy: PolicyName,
 }
 
+/// The daemon that is asked, and the payload protocol that it is asked in.
 #[derive(Debug, Args)]
-pub(crate) struct CallArgs {
+pub(crate) struct TargetArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
     pub(crate) identity: PathBuf,
     /// The payload protocol's id, decimal or hexadecimal, for example 0xF0CA.
     #[arg(long, value_name = "ID", value_parser = payload_protocol)]
     pub(crate) protocol: u32,
+    /// What is accepted as proof.
+    #[arg(long, value_enum, default_value_t = PolicyName::Default)]
+    pub(crate) policy: PolicyName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
     /// The request's payload; without it, standard input is.
     pub(crate) payload: Option<String>,
     #[command(flatten)]
     pub(crate) deadline: DeadlineArg,
-    /// What is accepted as proof.
-    #[arg(long, value_enum, default_value_t = PolicyName::Default)]
-    pub(crate) policy: PolicyName,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +140,46 @@ impl fmt::Display for PolicyName {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = LOAD_EXIT_STATUS)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Every request's payload, or `-` for standard input; without it, `--size` bytes of filler.
+    #[arg(conflicts_with = "size")]
+    pub(crate) payload: Option<String>,
+    /// How large every request's payload is, for example 64, 16KiB or 1MiB.
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = payload_size)]
+    pub(crate) size: usize,
+    /// How many connections to open.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// How many requests each connection has in flight at most.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) in_flight: u32,
+    /// Send this many requests; with `--duration`, whichever ends first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: Option<u64>,
+    /// For how long to send requests; without it and without `--requests`, 5s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// For how long to send requests that are not measured, before those that are; 0s for none.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration_or_none)]
+    pub(crate) warm_up: Duration,
+    /// Send this many requests a second, answered or not; latencies count from when each was due.
+    ///
+    /// A daemon that stalls then shows in the latency of every request that was due meanwhile. No more than
+    /// connections times in-flight wait for their answers at once; without a rate, exactly as many do.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: Option<u32>,
+    /// How long each request may take, from when it is sent.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How long the proof and the connections may take.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     /// The captured bytes; without it, or with `-`, standard input.
     pub(crate) file: Option<PathBuf>,
@@ -138,10 +194,35 @@ fn payload_protocol(text: &str) -> Result<u32, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_none(text)? {
+        Duration::ZERO => Err("a duration here is longer than nothing".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn duration_or_none(text: &str) -> Result<Duration, String> {
+    /// A clock can be that far ahead on every system.
+    const LONGEST: Duration = Duration::from_hours(365 * 24);
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a deadline is longer than nothing".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("a year is the longest".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write for example 300ms or 10s")),
+    }
+}
+
+fn payload_size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return Err("a size is a number of bytes such as 64, 16KiB or 1MiB".to_owned()),
+    };
+    let number: usize =
+        digits.parse().map_err(|_| "a size is a number of bytes such as 64, 16KiB or 1MiB".to_owned())?;
+    match number.checked_mul(unit) {
+        Some(size) if size <= MAX_FRAME_BYTES => Ok(size),
+        _ => Err(format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included")),
     }
 }
 
@@ -169,5 +250,20 @@ mod tests {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(duration("0s").is_err());
         assert!(duration("fast").is_err());
+        assert!(duration("366days").is_err());
+        assert_eq!(duration_or_none("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_size_is_in_bytes_or_in_powers_of_two_and_fits_a_frame() {
+        assert_eq!(payload_size("0"), Ok(0));
+        assert_eq!(payload_size("64B"), Ok(64));
+        assert_eq!(payload_size("3KiB"), Ok(3072));
+        assert_eq!(payload_size("16MiB"), Ok(MAX_FRAME_BYTES));
+        for wrong in
+            ["", "KiB", "1 KiB", "1KB", "1k", "-1", "1.5MiB", "17MiB", "1GiB", "18446744073709551615MiB"]
+        {
+            assert!(payload_size(wrong).is_err(), "{wrong}");
+        }
     }
 }

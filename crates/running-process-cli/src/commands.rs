@@ -4,9 +4,11 @@ mod call;
 mod decode;
 mod demo;
 mod generate;
+mod load;
 mod probe;
 mod record;
 mod serve;
+mod target;
 
 use crate::cli::Command;
 use crate::failure::{Failure, Verdict};
@@ -23,6 +25,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Fail
         Command::Serve(arguments) => serve::run(&arguments, output),
         Command::Probe(arguments) => probe::run(&arguments, output),
         Command::Call(arguments) => call::run(arguments, output),
+        Command::Load(arguments) => load::run(&arguments, output),
         Command::Decode(arguments) => decode::run(&arguments, output),
         Command::Completions { shell } => generate::completions(shell, output),
         Command::Man { directory } => generate::manual(&directory, output),

@@ -111,6 +111,17 @@ impl Failure {
     }
 }
 
+/// The error and its causes, on one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _infallible = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::undecided(error)

@@ -5,13 +5,12 @@ use crate::cache::is_resp;
 use crate::cache::session::{Next, Session, execute_payload};
 use crate::cache::store::Store;
 use crate::cli::ServeArgs;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, Verdict, with_causes};
 use crate::output::Output;
 use running_process::broker::backend_sdk::{
     BindError, LegacyClassification, LegacyConnection, NameError, Server, ServerError, ServerTrouble,
 };
 use running_process::broker::protocol::{Endpoint, MAX_FRAME_BYTES};
-use std::error::Error;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,15 +132,8 @@ fn lock(cache: &Cache) -> MutexGuard<'_, Store> {
 }
 
 fn report(trouble: &ServerTrouble) {
-    let mut text = trouble.to_string();
-    let mut cause = trouble.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
     // Where nobody reads standard error, nobody is to be told.
-    let _unsaid = writeln!(io::stderr(), "{text}");
+    let _unsaid = writeln!(io::stderr(), "{}", with_causes(trouble));
 }
 
 fn bind_failure(error: BindError) -> Failure {

@@ -19,7 +19,7 @@ mod walk;
 pub(crate) use problem::{Problem, Severity};
 pub(crate) use render::{Look, Palette};
 pub(crate) use summary::summarize;
-pub(crate) use value::Value;
+pub(crate) use value::{Value, grouped};
 
 use protobuf::WireType;
 use running_process::broker::protocol::FrameRef;

@@ -253,7 +253,7 @@ fn with_cause(formatter: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Res
 
 fn bytes(count: u64) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{} byte{plural}", usize::try_from(count).map_or_else(|_| count.to_string(), grouped))
+    format!("{} byte{plural}", grouped(count))
 }
 
 fn bytes_are(count: usize) -> String {

@@ -124,7 +124,7 @@ fn utc(unix_ms: u64) -> Option<String> {
 }
 
 /// With a comma between thousands.
-pub(super) fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: impl fmt::Display) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {

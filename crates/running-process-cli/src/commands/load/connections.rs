@@ -1,0 +1,88 @@
+//! Opening as many verified connections as were asked for.
+
+use crate::commands::probe;
+use crate::failure::Failure;
+use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
+use running_process::broker::backend_lifecycle::probe::ProbeError;
+use running_process::broker::backend_sdk::{ConnectError, LocalStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a daemon is left alone that has not yet accepted those who wait.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
+
+/// The one that was proven, and further ones, each verified.
+pub(super) fn open(
+    handle: BackendHandle,
+    connections: u32,
+    deadline: Instant,
+) -> Result<Vec<LocalStream>, Failure> {
+    let mut streams = Vec::new();
+    for number in 2..=connections {
+        let stream = further(&handle, deadline).map_err(|error| {
+            let failure = match error {
+                BackendHandleError::Probe(error) => probe::probe_failure(error),
+                error => Failure::undecided(error),
+            };
+            failure.context(format!("connection {number} of {connections} could not be opened"))
+        })?;
+        streams.push(stream);
+    }
+    streams.push(handle.into_stream());
+    Ok(streams)
+}
+
+fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+    loop {
+        match handle.connect_before(deadline) {
+            Err(BackendHandleError::Probe(ProbeError::Connect(ConnectError::BacklogFull { .. })))
+                if Instant::now() < deadline =>
+            {
+                thread::sleep(BACKLOG_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Lets this process have so many connections, where the system limits that.
+#[cfg(unix)]
+pub(super) fn allow(connections: u32) -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    /// More than the standard streams, the runtime, the record and the proof need.
+    const OTHERS: u64 = 32;
+
+    let needed = u64::from(connections) + OTHERS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let too_few = |limit: u64| {
+        Failure::undecided(format!(
+            "{connections} connections need {needed} file descriptors, and this process may have {limit}"
+        ))
+    };
+    match maximum {
+        Some(maximum) if maximum < needed => {
+            let hint = format!(
+                "ask for at most {} --connections, or have the hard limit raised (ulimit -Hn)",
+                maximum.saturating_sub(OTHERS)
+            );
+            Err(too_few(maximum).hint(hint))
+        }
+        _ => setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).map_err(|errno| {
+            Failure::undecided(std::io::Error::from(errno))
+                .context("the limit of file descriptors cannot be raised")
+                .hint(format!("raise it yourself: ulimit -n {needed}"))
+        }),
+    }
+}
+
+/// Pipes are limited by memory alone.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(super) fn allow(_connections: u32) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! One stretch of load: lanes, each with one request in flight, and for an open loop the thread that paces them.
+
+use super::schedule::Schedule;
+use super::tally::{Answers, Failures};
+use crate::cli::LoadArgs;
+use crate::commands::target::Target;
+use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+
+/// What every request is, and how many there may be at once.
+pub(super) struct Plan {
+    pub(super) target: Target,
+    pub(super) payload: Vec<u8>,
+    pub(super) timeout: Duration,
+    pub(super) in_flight: u32,
+    pub(super) schedule: Option<Schedule>,
+}
+
+impl Plan {
+    pub(super) fn new(arguments: &LoadArgs, target: Target, payload: Vec<u8>) -> Self {
+        Self {
+            target,
+            payload,
+            timeout: arguments.timeout,
+            in_flight: arguments.in_flight,
+            schedule: arguments.rate.map(|per_second| Schedule { per_second }),
+        }
+    }
+}
+
+/// When a phase is over: whichever comes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) duration: Option<Duration>,
+    pub(super) requests: Option<u64>,
+}
+
+/// What a phase came to.
+pub(super) struct Outcome {
+    pub(super) elapsed: Duration,
+    pub(super) sent: u64,
+    /// Requests that an open loop owed by its end; at least `sent`.
+    pub(super) due: u64,
+    pub(super) answers: Answers,
+    pub(super) failures: Failures,
+    pub(super) interrupted: bool,
+}
+
+/// How far a phase is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub(super) elapsed: Duration,
+    pub(super) answered: u64,
+    pub(super) failed: u64,
+}
+
+struct Phase {
+    plan: Arc<Plan>,
+    begin: Instant,
+    end: Option<Instant>,
+    limit: u64,
+    /// The next request's number.
+    next: AtomicU64,
+    sent: AtomicU64,
+    /// How many requests of an open loop are due and not sent; closed when it ends before they all were.
+    due: Semaphore,
+    /// Several, so that the runtime's threads seldom wait for each other.
+    answers: Vec<Mutex<Answers>>,
+    failures: Mutex<Failures>,
+}
+
+/// Runs a phase to its end, or until `interrupt`. What is in flight at its end is waited for; interrupted it is given up.
+pub(super) async fn run(
+    plan: &Arc<Plan>,
+    clients: &[AsyncFrameClient],
+    extent: Extent,
+    interrupt: &Notify,
+    mut show: impl FnMut(Progress),
+) -> Outcome {
+    let begin = Instant::now();
+    let shards = clients.len().min(tokio::runtime::Handle::current().metrics().num_workers());
+    let phase = Arc::new(Phase {
+        plan: Arc::clone(plan),
+        begin,
+        end: extent.duration.map(|duration| begin + duration),
+        limit: extent.requests.unwrap_or(u64::MAX),
+        next: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+        due: Semaphore::new(0),
+        answers: (0..shards).map(|_| Mutex::new(Answers::none())).collect(),
+        failures: Mutex::default(),
+    });
+    let mut lanes = JoinSet::new();
+    for (number, client) in clients.iter().enumerate() {
+        for _ in 0..plan.in_flight {
+            lanes.spawn(Arc::clone(&phase).lane(client.clone(), number % shards));
+        }
+    }
+    let pacer = plan.schedule.map(|schedule| Pacer::start(&phase, schedule, lanes.len()));
+
+    let mut interrupted = false;
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            lane = lanes.join_next() => match lane {
+                None => break,
+                Some(ended) => if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
+                    resume_unwind(panic);
+                },
+            },
+            () = interrupt.notified() => {
+                interrupted = true;
+                lanes.abort_all();
+            }
+            _ = tick.tick() => show(phase.progress()),
+        }
+    }
+    let elapsed = begin.elapsed();
+    drop(pacer);
+    phase.outcome(elapsed, interrupted)
+}
+
+impl Phase {
+    /// Sends one request after the other, until the phase or the connection is over.
+    async fn lane(self: Arc<Self>, client: AsyncFrameClient, shard: usize) {
+        let Plan { target, timeout, .. } = &*self.plan;
+        while let Some(intended) = self.next_start(&client).await {
+            let payload = self.plan.payload.clone();
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let answer = client.request_before(target.protocol, payload, Instant::now() + *timeout).await;
+            let latency = intended.elapsed();
+            match answer {
+                Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),
+                Err(error) => {
+                    let error = match error {
+                        // It counts from a moment later than what was asked for.
+                        FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: *timeout },
+                        error => error,
+                    };
+                    lock(&self.failures).add(&error, || target.hint(&error, "--timeout"));
+                }
+            }
+        }
+    }
+
+    /// When the next request is or was to be sent, once that time has come. `None`: there is no other.
+    async fn next_start(&self, client: &AsyncFrameClient) -> Option<Instant> {
+        let Some(schedule) = self.plan.schedule else {
+            let now = Instant::now();
+            let goes_on = client.is_usable()
+                && self.end.is_none_or(|end| now < end)
+                && self.next.fetch_add(1, Ordering::Relaxed) < self.limit;
+            return goes_on.then_some(now);
+        };
+        let permit = self.due.acquire().await.ok()?;
+        if !client.is_usable() {
+            // The permit goes back, for a lane of another connection.
+            return None;
+        }
+        permit.forget();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.limit).then(|| self.begin + schedule.due_at(number))
+    }
+
+    fn progress(&self) -> Progress {
+        let answered = self.answers.iter().map(|answers| lock(answers).count()).sum();
+        Progress { elapsed: self.begin.elapsed(), answered, failed: lock(&self.failures).count() }
+    }
+
+    fn outcome(&self, elapsed: Duration, interrupted: bool) -> Outcome {
+        let mut answers = Answers::none();
+        for shard in &self.answers {
+            answers.merge(&lock(shard));
+        }
+        let sent = self.sent.load(Ordering::Relaxed);
+        let due = self.plan.schedule.map_or(sent, |schedule| {
+            let length = self.end.map_or(elapsed, |end| elapsed.min(end - self.begin));
+            schedule.due_by(length).min(self.limit)
+        });
+        let failures = std::mem::take(&mut *lock(&self.failures));
+        Outcome { elapsed, sent, due: due.max(sent), answers, failures, interrupted }
+    }
+}
+
+/// Lets lanes go when their requests are due. A thread, since the runtime's timers are as coarse as a millisecond.
+struct Pacer {
+    /// Dropped to end it.
+    _stop: mpsc::Sender<()>,
+}
+
+impl Pacer {
+    fn start(phase: &Arc<Phase>, schedule: Schedule, lanes: usize) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let phase = Arc::clone(phase);
+        std::thread::spawn(move || pace(&phase, schedule, lanes, &stopped));
+        Self { _stop: stop }
+    }
+}
+
+fn pace(phase: &Phase, schedule: Schedule, lanes: usize, stopped: &mpsc::Receiver<()>) {
+    let mut released = 0;
+    loop {
+        let elapsed = phase.begin.elapsed();
+        let end = phase.end.map(|end| end - phase.begin);
+        if end.is_some_and(|end| elapsed >= end) {
+            phase.due.close();
+            return;
+        }
+        let due = schedule.due_by(elapsed).min(phase.limit);
+        release(&phase.due, due - released);
+        released = due;
+        let wake = if released < phase.limit {
+            let next = schedule.due_at(released);
+            end.map_or(next, |end| end.min(next))
+        } else {
+            // One more for each lane, to find that there is no other request.
+            phase.due.add_permits(lanes);
+            match end {
+                Some(end) => end,
+                None => return,
+            }
+        };
+        let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(wake.saturating_sub(elapsed)) else {
+            return;
+        };
+    }
+}
+
+fn release(due: &Semaphore, requests: u64) {
+    due.add_permits(usize::try_from(requests).unwrap_or(Semaphore::MAX_PERMITS));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever panicked ends the run.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,205 @@
+//! The figures, for people and for programs.
+
+use super::histogram::{buckets, render};
+use super::phase::{Outcome, Plan};
+use super::{Measured, extent};
+use crate::cli::LoadArgs;
+use crate::failure::{Failure, Verdict};
+use crate::output::Output;
+use crate::wire::grouped;
+use anstyle::{AnsiColor, Style};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Where there is no terminal that says otherwise.
+const DEFAULT_COLUMNS: usize = 80;
+
+const PERCENTILES: [(&str, &str, f64); 4] =
+    [("p50", "p50", 0.5), ("p90", "p90", 0.9), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999)];
+
+const BOLD: Style = Style::new().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+
+pub(super) struct Report<'a> {
+    pub(super) arguments: &'a LoadArgs,
+    pub(super) plan: &'a Plan,
+}
+
+impl Report<'_> {
+    /// What runs.
+    pub(super) fn begin(&self, output: &mut Output) -> Result<(), Failure> {
+        let Self { arguments, plan } = self;
+        let LoadArgs { connections, in_flight, warm_up, .. } = arguments;
+        let daemon = &plan.target.daemon;
+        let plural = if *connections == 1 { "" } else { "s" };
+        let pace = match arguments.rate {
+            Some(rate) => format!("{} requests/s", grouped(rate)),
+            None => "as fast as they are answered".to_owned(),
+        };
+        let extent = extent(arguments);
+        let requests = extent.requests.map(|requests| format!("{} requests", grouped(requests)));
+        let duration = extent.duration.map(|duration| format!("{duration:?}"));
+        let length: Vec<_> = requests.into_iter().chain(duration).collect();
+        output.line(format_args!(
+            "process {} in protocol 0x{:04X}: {connections} connection{plural} x {in_flight} in flight, {} bytes each, \
+             {pace}, {} after {warm_up:?} of warm-up\n",
+            daemon.pid,
+            plan.target.protocol,
+            grouped(plan.payload.len()),
+            length.join(" or "),
+        ))
+    }
+
+    /// What came of it.
+    pub(super) fn end(&self, measured: &Measured, output: &mut Output) -> Result<Verdict, Failure> {
+        let Measured { outcome, only_warm_up, .. } = measured;
+        if output.is_json() {
+            output.object(self.to_json(measured))?;
+        } else {
+            self.counts(measured, output)?;
+            if !only_warm_up && outcome.answers.count() > 0 {
+                self.throughput(outcome, output)?;
+                latencies(&outcome.answers.latencies, output)?;
+            }
+            errors(outcome, output)?;
+        }
+        let good = !only_warm_up && outcome.answers.count() > 0 && outcome.failures.count() == 0;
+        Ok(if good { Verdict::Yes } else { Verdict::No })
+    }
+
+    fn counts(&self, measured: &Measured, output: &mut Output) -> Result<(), Failure> {
+        let Measured { outcome, only_warm_up, lost_connections } = measured;
+        let failed = outcome.failures.count();
+        let style = if failed > 0 { RED } else { Style::new() };
+        output.line(format_args!(
+            "{BOLD}requests{BOLD:#}    {} sent in {:.2?}: {} answered, {style}{} failed{style:#}",
+            grouped(outcome.sent),
+            outcome.elapsed,
+            grouped(outcome.answers.count()),
+            grouped(failed),
+        ))?;
+        let mut note = |text: String| output.line(format_args!("            {YELLOW}{text}{YELLOW:#}"));
+        if *only_warm_up && failed > 0 {
+            note("the warm-up failed: nothing was measured".to_owned())?;
+        }
+        if outcome.interrupted {
+            let unfinished = grouped(unfinished(outcome));
+            note(format!("interrupted: {unfinished} that were in flight were given up"))?;
+        }
+        let unsent = outcome.due - outcome.sent;
+        if unsent > 0 {
+            let rate = grouped(self.arguments.rate.unwrap_or_default());
+            note(format!(
+                "{} were due and not sent: {rate} requests/s are more than was answered",
+                grouped(unsent)
+            ))?;
+        }
+        if *lost_connections > 0 {
+            note(format!("{lost_connections} of {} connections were lost", self.arguments.connections))?;
+        }
+        Ok(())
+    }
+
+    fn throughput(&self, outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
+        let Rates { requests, sent_bytes, received_bytes } = self.rates(outcome);
+        let (sent, received) = (sent_bytes / 1e6, received_bytes / 1e6);
+        output.line(format_args!(
+            "{BOLD}throughput{BOLD:#}  {requests:.0} requests/s, payloads {sent:.2} MB/s out, {received:.2} MB/s back"
+        ))
+    }
+
+    fn rates(&self, outcome: &Outcome) -> Rates {
+        let seconds = outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        #[expect(clippy::cast_precision_loss, reason = "a rate is not exact")]
+        let rate = |count: u64| count as f64 / seconds;
+        let answered = outcome.answers.count();
+        Rates {
+            requests: rate(answered),
+            sent_bytes: rate(answered.saturating_mul(self.plan.payload.len() as u64)),
+            received_bytes: rate(outcome.answers.received_bytes),
+        }
+    }
+
+    fn to_json(&self, measured: &Measured) -> Value {
+        let Self { arguments, plan } = self;
+        let Measured { outcome, only_warm_up, lost_connections } = measured;
+        let Rates { requests, sent_bytes, received_bytes } = self.rates(outcome);
+        let latencies = &outcome.answers.latencies;
+        let mut latency = json!({ "min": latencies.min(), "max": latencies.max() });
+        for (_, key, quantile) in PERCENTILES {
+            latency[key] = latencies.value_at_quantile(quantile).into();
+        }
+        let has_latencies = !only_warm_up && !latencies.is_empty();
+        let errors: Vec<_> = (outcome.failures.0.iter())
+            .map(|(name, kind)| json!({ "kind": name, "count": kind.count, "first": kind.first, "hint": kind.hint }))
+            .collect();
+        json!({
+            "pid": plan.target.daemon.pid,
+            "payload_protocol": plan.target.protocol,
+            "payload_bytes": plan.payload.len(),
+            "connections": arguments.connections,
+            "in_flight": arguments.in_flight,
+            "rate": arguments.rate,
+            "phase": if *only_warm_up { "warm-up" } else { "measured" },
+            "interrupted": outcome.interrupted,
+            "elapsed_us": u64::try_from(outcome.elapsed.as_micros()).unwrap_or(u64::MAX),
+            "requests": {
+                "sent": outcome.sent,
+                "answered": outcome.answers.count(),
+                "failed": outcome.failures.count(),
+                "unfinished": unfinished(outcome),
+                "unsent": outcome.due - outcome.sent,
+            },
+            "lost_connections": lost_connections,
+            "requests_per_second": requests,
+            "sent_bytes_per_second": sent_bytes,
+            "received_bytes_per_second": received_bytes,
+            "latency_ns": has_latencies.then_some(latency),
+            "histogram": if has_latencies { buckets(&recorded(latencies)) } else { Vec::new() },
+            "errors": errors,
+        })
+    }
+}
+
+/// For each second.
+struct Rates {
+    requests: f64,
+    sent_bytes: f64,
+    received_bytes: f64,
+}
+
+/// Neither answered nor failed.
+fn unfinished(outcome: &Outcome) -> u64 {
+    outcome.sent - outcome.answers.count() - outcome.failures.count()
+}
+
+fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Failure> {
+    let shown = |nanos| format!("{:.1?}", Duration::from_nanos(nanos));
+    let mut text = format!("min {}", shown(latencies.min()));
+    for (name, _, quantile) in PERCENTILES {
+        text += &format!(", {name} {}", shown(latencies.value_at_quantile(quantile)));
+    }
+    output.line(format_args!("{BOLD}latency{BOLD:#}     {text}, max {}\n", shown(latencies.max())))?;
+    let columns = terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0));
+    output.line(render(&buckets(&recorded(latencies)), columns).trim_end_matches('\n'))
+}
+
+fn recorded(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let recorded = latencies.iter_recorded();
+    recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+}
+
+fn errors(outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
+    for (name, kind) in &outcome.failures.0 {
+        output.line(format_args!(
+            "\n{RED}{name}{RED:#} x {}: {}\n  {CYAN}hint{CYAN:#}: {}",
+            grouped(kind.count),
+            kind.first,
+            kind.hint
+        ))?;
+    }
+    Ok(())
+}

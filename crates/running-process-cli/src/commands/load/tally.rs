@@ -1,0 +1,109 @@
+//! What became of the requests.
+
+use hdrhistogram::Histogram;
+use running_process::broker::backend_sdk::FrameClientError;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::Duration;
+
+/// How exact latencies are kept, in significant digits.
+const DIGITS: u8 = 3;
+
+/// Requests that were answered.
+#[derive(Debug)]
+pub(super) struct Answers {
+    /// In nanoseconds.
+    pub(super) latencies: Histogram<u64>,
+    /// Of the responses' payloads.
+    pub(super) received_bytes: u64,
+}
+
+impl Answers {
+    pub(super) fn none() -> Self {
+        let latencies = Histogram::new(DIGITS).expect("three digits are within its range");
+        Self { latencies, received_bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, latency: Duration, received_bytes: usize) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.latencies.saturating_record(nanos);
+        self.received_bytes += received_bytes as u64;
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies).expect("both grow as they must");
+        self.received_bytes += other.received_bytes;
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.latencies.len()
+    }
+}
+
+/// Requests that were not, by the name of their error.
+#[derive(Debug, Default)]
+pub(super) struct Failures(pub(super) BTreeMap<String, FailureKind>);
+
+#[derive(Debug)]
+pub(super) struct FailureKind {
+    pub(super) count: u64,
+    /// The first one, with its causes.
+    pub(super) first: String,
+    pub(super) hint: String,
+}
+
+impl Failures {
+    /// `hint` is asked for the first error of its kind.
+    pub(super) fn add(&mut self, error: &FrameClientError, hint: impl FnOnce() -> String) {
+        let kind = self.0.entry(kind_name(error)).or_insert_with(|| FailureKind {
+            count: 0,
+            first: crate::failure::with_causes(error),
+            hint: hint(),
+        });
+        kind.count += 1;
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.values().map(|kind| kind.count).sum()
+    }
+}
+
+/// The variant's name, which the library may give to kinds that are not known here.
+fn kind_name(error: &impl Error) -> String {
+    let debug = format!("{error:?}");
+    debug.chars().take_while(char::is_ascii_alphanumeric).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn errors_are_counted_by_the_name_of_their_variant_and_the_first_is_kept() {
+        let mut failures = Failures::default();
+        let timed_out = |ms| FrameClientError::TimedOut { timeout: Duration::from_millis(ms) };
+        failures.add(&timed_out(1), || "first hint".to_owned());
+        failures.add(&timed_out(2), || unreachable!());
+        failures.add(&FrameClientError::Closed, String::new);
+        failures.add(&FrameClientError::Stream(io::ErrorKind::BrokenPipe.into()), String::new);
+        assert_eq!(failures.count(), 4);
+        let kinds: Vec<_> = failures.0.iter().map(|(name, kind)| (name.as_str(), kind.count)).collect();
+        assert_eq!(kinds, [("Closed", 1), ("Stream", 1), ("TimedOut", 2)]);
+        let first = &failures.0["TimedOut"];
+        assert_eq!((first.first.as_str(), first.hint.as_str()), ("no answer within 1 ms", "first hint"));
+        assert_eq!(failures.0["Stream"].first, "the connection failed: broken pipe");
+    }
+
+    #[test]
+    fn merged_answers_are_all_there() {
+        let mut one = Answers::none();
+        one.add(Duration::from_micros(10), 3);
+        let mut other = Answers::none();
+        other.add(Duration::from_hours(1), 4);
+        other.add(Duration::ZERO, 0);
+        one.merge(&other);
+        assert_eq!((one.count(), one.received_bytes), (3, 7));
+        assert_eq!(one.latencies.min(), 0);
+    }
+}
