@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+/// How much later than its end an open loop may send what was due before.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
 /// What every request is, and how many there may be at once.
 pub(super) struct Plan {
     pub(super) target: Target,
@@ -40,11 +43,22 @@ pub(super) struct Extent {
     pub(super) requests: Option<u64>,
 }
 
+impl Extent {
+    /// How many requests there are at most. An open loop owes those that are due before its end.
+    fn limit(self, schedule: Option<Schedule>) -> u64 {
+        let requests = self.requests.unwrap_or(u64::MAX);
+        match (schedule, self.duration) {
+            (Some(schedule), Some(duration)) => requests.min(schedule.due_before(duration)),
+            _ => requests,
+        }
+    }
+}
+
 /// What a phase came to.
 pub(super) struct Outcome {
     pub(super) elapsed: Duration,
     pub(super) sent: u64,
-    /// Requests that an open loop owed by its end; at least `sent`.
+    /// How many of them an open loop had to send; at least `sent`.
     pub(super) due: u64,
     pub(super) answers: Answers,
     pub(super) failures: Failures,
@@ -88,7 +102,7 @@ pub(super) async fn run(
         plan: Arc::clone(plan),
         begin,
         end: extent.duration.map(|duration| begin + duration),
-        limit: extent.requests.unwrap_or(u64::MAX),
+        limit: extent.limit(plan.schedule),
         next: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         due: Semaphore::new(0),
@@ -129,21 +143,19 @@ impl Phase {
     /// Sends one request after the other, until the phase or the connection is over.
     async fn lane(self: Arc<Self>, client: AsyncFrameClient, shard: usize) {
         let Plan { target, timeout, .. } = &*self.plan;
-        while let Some(intended) = self.next_start(&client).await {
+        loop {
             let payload = self.plan.payload.clone();
+            let Some(intended) = self.next_start(&client).await else { return };
             self.sent.fetch_add(1, Ordering::Relaxed);
             let answer = client.request_before(target.protocol, payload, Instant::now() + *timeout).await;
             let latency = intended.elapsed();
             match answer {
                 Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),
-                Err(error) => {
-                    let error = match error {
-                        // It counts from a moment later than what was asked for.
-                        FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: *timeout },
-                        error => error,
-                    };
-                    lock(&self.failures).add(&error, || target.hint(&error, "--timeout"));
+                // The client was asked a moment later, for a moment less.
+                Err(FrameClientError::TimedOut { .. }) => {
+                    lock(&self.failures).add(FrameClientError::TimedOut { timeout: *timeout });
                 }
+                Err(error) => lock(&self.failures).add(error),
             }
         }
     }
@@ -178,10 +190,7 @@ impl Phase {
             answers.merge(&lock(shard));
         }
         let sent = self.sent.load(Ordering::Relaxed);
-        let due = self.plan.schedule.map_or(sent, |schedule| {
-            let length = self.end.map_or(elapsed, |end| elapsed.min(end - self.begin));
-            schedule.due_by(length).min(self.limit)
-        });
+        let due = self.plan.schedule.map_or(sent, |schedule| schedule.due_by(elapsed).min(self.limit));
         let failures = std::mem::take(&mut *lock(&self.failures));
         Outcome { elapsed, sent, due: due.max(sent), answers, failures, interrupted }
     }
@@ -204,35 +213,21 @@ impl Pacer {
 
 fn pace(phase: &Phase, schedule: Schedule, lanes: usize, stopped: &mpsc::Receiver<()>) {
     let mut released = 0;
-    loop {
-        let elapsed = phase.begin.elapsed();
-        let end = phase.end.map(|end| end - phase.begin);
-        if end.is_some_and(|end| elapsed >= end) {
-            phase.due.close();
-            return;
-        }
-        let due = schedule.due_by(elapsed).min(phase.limit);
-        release(&phase.due, due - released);
+    while released < phase.limit {
+        let due = schedule.due_by(phase.begin.elapsed()).min(phase.limit);
+        phase.due.add_permits(usize::try_from(due - released).unwrap_or(Semaphore::MAX_PERMITS));
         released = due;
-        let wake = if released < phase.limit {
-            let next = schedule.due_at(released);
-            end.map_or(next, |end| end.min(next))
-        } else {
-            // One more for each lane, to find that there is no other request.
-            phase.due.add_permits(lanes);
-            match end {
-                Some(end) => end,
-                None => return,
-            }
-        };
-        let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(wake.saturating_sub(elapsed)) else {
-            return;
-        };
+        let wait = schedule.due_at(released).saturating_sub(phase.begin.elapsed());
+        let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) else { return };
     }
-}
-
-fn release(due: &Semaphore, requests: u64) {
-    due.add_permits(usize::try_from(requests).unwrap_or(Semaphore::MAX_PERMITS));
+    // One more for each lane, to find that there is no other request.
+    phase.due.add_permits(lanes);
+    if let Some(end) = phase.end {
+        let wait = (end + CATCH_UP).saturating_duration_since(Instant::now());
+        // Ended or too late: what was not sent until now never is.
+        let _ended = stopped.recv_timeout(wait);
+        phase.due.close();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

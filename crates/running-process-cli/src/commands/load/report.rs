@@ -2,13 +2,15 @@
 
 use super::histogram::{buckets, render};
 use super::phase::{Outcome, Plan};
+use super::tally::FailureKind;
 use super::{Measured, extent};
 use crate::cli::LoadArgs;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, Verdict, with_causes};
 use crate::output::Output;
 use crate::wire::grouped;
 use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
+use running_process::broker::backend_sdk::FrameClientError;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -43,9 +45,11 @@ impl Report<'_> {
         let requests = extent.requests.map(|requests| format!("{} requests", grouped(requests)));
         let duration = extent.duration.map(|duration| format!("{duration:?}"));
         let length: Vec<_> = requests.into_iter().chain(duration).collect();
+        let warm_up =
+            if warm_up.is_zero() { String::new() } else { format!(" after {warm_up:?} of warm-up") };
         output.line(format_args!(
             "process {} in protocol 0x{:04X}: {connections} connection{plural} x {in_flight} in flight, {} bytes each, \
-             {pace}, {} after {warm_up:?} of warm-up\n",
+             {pace}, {}{warm_up}\n",
             daemon.pid,
             plan.target.protocol,
             grouped(plan.payload.len()),
@@ -64,7 +68,7 @@ impl Report<'_> {
                 self.throughput(outcome, output)?;
                 latencies(&outcome.answers.latencies, output)?;
             }
-            errors(outcome, output)?;
+            self.errors(outcome, output)?;
         }
         let good = !only_warm_up && outcome.answers.count() > 0 && outcome.failures.count() == 0;
         Ok(if good { Verdict::Yes } else { Verdict::No })
@@ -82,23 +86,18 @@ impl Report<'_> {
             grouped(failed),
         ))?;
         let mut note = |text: String| output.line(format_args!("            {YELLOW}{text}{YELLOW:#}"));
-        if *only_warm_up && failed > 0 {
-            note("the warm-up failed: nothing was measured".to_owned())?;
+        if *only_warm_up {
+            note("this was the warm-up: nothing was measured".to_owned())?;
         }
         if outcome.interrupted {
-            let unfinished = grouped(unfinished(outcome));
-            note(format!("interrupted: {unfinished} that were in flight were given up"))?;
+            note(format!("interrupted, {} in flight given up", grouped(unfinished(outcome))))?;
         }
-        let unsent = outcome.due - outcome.sent;
-        if unsent > 0 {
-            let rate = grouped(self.arguments.rate.unwrap_or_default());
-            note(format!(
-                "{} were due and not sent: {rate} requests/s are more than was answered",
-                grouped(unsent)
-            ))?;
+        if unsent(outcome) > 0 {
+            let unsent = grouped(unsent(outcome));
+            note(format!("{unsent} due and not sent: the rate is more than was answered"))?;
         }
         if *lost_connections > 0 {
-            note(format!("{lost_connections} of {} connections were lost", self.arguments.connections))?;
+            note(format!("{lost_connections} of {} connections lost", self.arguments.connections))?;
         }
         Ok(())
     }
@@ -123,6 +122,28 @@ impl Report<'_> {
         }
     }
 
+    fn errors(&self, outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
+        for (name, kind) in &outcome.failures.0 {
+            output.line(format_args!(
+                "\n{RED}{name}{RED:#} x {}: {}\n  {CYAN}hint{CYAN:#}: {}",
+                grouped(kind.count),
+                with_causes(&kind.first),
+                self.hint(&kind.first, outcome),
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn hint(&self, error: &FrameClientError, outcome: &Outcome) -> String {
+        match error {
+            FrameClientError::Closed if outcome.answers.count() > 0 => {
+                "the daemon ended, or it serves fewer connections at once: it answered other requests"
+                    .to_owned()
+            }
+            _ => self.plan.target.hint(error, "--timeout"),
+        }
+    }
+
     fn to_json(&self, measured: &Measured) -> Value {
         let Self { arguments, plan } = self;
         let Measured { outcome, only_warm_up, lost_connections } = measured;
@@ -134,7 +155,10 @@ impl Report<'_> {
         }
         let has_latencies = !only_warm_up && !latencies.is_empty();
         let errors: Vec<_> = (outcome.failures.0.iter())
-            .map(|(name, kind)| json!({ "kind": name, "count": kind.count, "first": kind.first, "hint": kind.hint }))
+            .map(|(name, kind)| {
+                let FailureKind { count, first } = kind;
+                json!({ "kind": name, "count": count, "first": with_causes(first), "hint": self.hint(first, outcome) })
+            })
             .collect();
         json!({
             "pid": plan.target.daemon.pid,
@@ -151,7 +175,7 @@ impl Report<'_> {
                 "answered": outcome.answers.count(),
                 "failed": outcome.failures.count(),
                 "unfinished": unfinished(outcome),
-                "unsent": outcome.due - outcome.sent,
+                "unsent": unsent(outcome),
             },
             "lost_connections": lost_connections,
             "requests_per_second": requests,
@@ -176,13 +200,22 @@ fn unfinished(outcome: &Outcome) -> u64 {
     outcome.sent - outcome.answers.count() - outcome.failures.count()
 }
 
+/// Due, and never sent.
+fn unsent(outcome: &Outcome) -> u64 {
+    outcome.due.saturating_sub(outcome.sent)
+}
+
 fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Failure> {
-    let shown = |nanos| format!("{:.1?}", Duration::from_nanos(nanos));
-    let mut text = format!("min {}", shown(latencies.min()));
-    for (name, _, quantile) in PERCENTILES {
-        text += &format!(", {name} {}", shown(latencies.value_at_quantile(quantile)));
-    }
-    output.line(format_args!("{BOLD}latency{BOLD:#}     {text}, max {}\n", shown(latencies.max())))?;
+    let quantile = |quantile| latencies.value_at_quantile(quantile);
+    let figures = [("min", latencies.min())]
+        .into_iter()
+        .chain(PERCENTILES.map(|(name, _, at)| (name, quantile(at))))
+        .chain([("max", latencies.max())]);
+    let (names, values): (String, String) = figures
+        .map(|(name, nanos)| (format!("{name:<11}"), format!("{:<11.1?}", Duration::from_nanos(nanos))))
+        .unzip();
+    output.line(format_args!("{BOLD}latency{BOLD:#}     {}", names.trim_end()))?;
+    output.line(format_args!("            {}\n", values.trim_end()))?;
     let columns = terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0));
     output.line(render(&buckets(&recorded(latencies)), columns).trim_end_matches('\n'))
 }
@@ -190,16 +223,4 @@ fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Fail
 fn recorded(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
     let recorded = latencies.iter_recorded();
     recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
-}
-
-fn errors(outcome: &Outcome, output: &mut Output) -> Result<(), Failure> {
-    for (name, kind) in &outcome.failures.0 {
-        output.line(format_args!(
-            "\n{RED}{name}{RED:#} x {}: {}\n  {CYAN}hint{CYAN:#}: {}",
-            grouped(kind.count),
-            kind.first,
-            kind.hint
-        ))?;
-    }
-    Ok(())
 }

@@ -23,6 +23,11 @@ impl Schedule {
         let due = ((elapsed.as_nanos() + 1) * u128::from(self.per_second)).div_ceil(NANOS_PER_SECOND);
         u64::try_from(due).unwrap_or(u64::MAX)
     }
+
+    /// How many requests are due before `end`, and not at it.
+    pub(super) fn due_before(self, end: Duration) -> u64 {
+        end.checked_sub(Duration::from_nanos(1)).map_or(0, |last| self.due_by(last))
+    }
 }
 
 #[cfg(test)]
@@ -38,6 +43,8 @@ mod tests {
         assert_eq!(schedule.due_by(Duration::ZERO), 1);
         assert_eq!(schedule.due_by(Duration::from_millis(249)), 1);
         assert_eq!(schedule.due_by(Duration::from_millis(250)), 2);
+        assert_eq!(schedule.due_before(Duration::from_secs(1)), 4);
+        assert_eq!(schedule.due_before(Duration::ZERO), 0);
     }
 
     #[test]
