@@ -78,7 +78,7 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
-fn collect(mut child: Child) -> Finished {
+pub fn collect(mut child: Child) -> Finished {
     let stdout = read_aside(child.stdout.take().unwrap());
     let stderr = read_aside(child.stderr.take().unwrap());
     let end = |output: mpsc::Receiver<Vec<u8>>, child: &mut Child| {

@@ -93,8 +93,8 @@ impl Report<'_> {
             note(format!("interrupted, {} in flight given up", grouped(unfinished(outcome))))?;
         }
         if unsent(outcome) > 0 {
-            let unsent = grouped(unsent(outcome));
-            note(format!("{unsent} due and not sent: the rate is more than was answered"))?;
+            let reason = if *lost_connections == 0 { ": the rate is more than was answered" } else { "" };
+            note(format!("{} due and not sent{reason}", grouped(unsent(outcome))))?;
         }
         if *lost_connections > 0 {
             note(format!("{lost_connections} of {} connections lost", self.arguments.connections))?;
