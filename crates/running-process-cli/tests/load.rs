@@ -1,5 +1,6 @@
 //! `load` against a real daemon, one that ends, one that never answers, and with everything that can be wrong.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 
@@ -139,7 +140,8 @@ fn a_daemon_that_is_killed_in_the_middle_ends_the_load_with_figures_and_status_o
     assert_eq!(ended.status, 1, "{ended:?}");
     let report = ended.objects().remove(0);
     let count = |name: &str| report["requests"][name].as_u64().unwrap();
-    assert!(count("answered") > 0 && count("failed") > 0, "{report}");
+    assert!(count("answered") > 0, "{report}");
+    assert_eq!(count("failed"), 8, "each of those in flight at once: {report}");
     assert_eq!(count("answered") + count("failed"), count("sent"), "{report}");
     assert_eq!(histogram_total(&report), count("answered"));
     assert_eq!(report["lost_connections"], 2);
@@ -211,7 +213,7 @@ fn a_protocol_that_the_daemon_does_not_serve_ends_the_load_in_its_warm_up() {
     let identity = daemon.identity();
     let load = run(&["load", text(&identity), "--protocol", "0xF0CB", "--connections", "3"]);
     assert_eq!(load.status, 1, "{load:?}");
-    for words in ["3 failed", "nothing was measured", "3 of 3 connections lost", " x 3: ", "hint"] {
+    for words in ["0 answered, 3 failed", "nothing was measured", " x 3: ", "hint"] {
         assert!(load.text().contains(words), "{words}: {load:?}");
     }
     let json = run(&["load", text(&identity), "--protocol", "0xF0CB", "--json"]);

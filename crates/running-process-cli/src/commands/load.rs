@@ -90,7 +90,7 @@ async fn phases(
 ) -> Measured {
     let lost = || clients.iter().filter(|client| !client.is_usable()).count();
     if !arguments.warm_up.is_zero() {
-        let extent = Extent { duration: Some(arguments.warm_up), requests: None };
+        let extent = Extent { duration: Some(arguments.warm_up), requests: None, ends_at_failure: true };
         let outcome = phase::run(plan, clients, extent, interrupt, |at| progress.show("warm-up", at)).await;
         if outcome.interrupted || outcome.failures.count() > 0 {
             return Measured { outcome, only_warm_up: true, lost_connections: lost() };
@@ -103,7 +103,11 @@ async fn phases(
 
 fn extent(arguments: &LoadArgs) -> Extent {
     let LoadArgs { duration, requests, .. } = *arguments;
-    Extent { duration: duration.or(requests.is_none().then_some(DEFAULT_DURATION)), requests }
+    Extent {
+        duration: duration.or(requests.is_none().then_some(DEFAULT_DURATION)),
+        requests,
+        ends_at_failure: false,
+    }
 }
 
 /// Whether a frame carries the payload, whichever request it is.

@@ -41,6 +41,8 @@ impl Plan {
 pub(super) struct Extent {
     pub(super) duration: Option<Duration>,
     pub(super) requests: Option<u64>,
+    /// A lane whose request fails sends no other.
+    pub(super) ends_at_failure: bool,
 }
 
 impl Extent {
@@ -78,6 +80,7 @@ struct Phase {
     begin: Instant,
     end: Option<Instant>,
     limit: u64,
+    ends_at_failure: bool,
     /// The next request's number.
     next: AtomicU64,
     sent: AtomicU64,
@@ -103,6 +106,7 @@ pub(super) async fn run(
         begin,
         end: extent.duration.map(|duration| begin + duration),
         limit: extent.limit(plan.schedule),
+        ends_at_failure: extent.ends_at_failure,
         next: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         due: Semaphore::new(0),
@@ -140,43 +144,48 @@ pub(super) async fn run(
 }
 
 impl Phase {
-    /// Sends one request after the other, until the phase or the connection is over.
+    /// Sends one request after the other, until the phase is over, or the connection, which a failed request tells.
     async fn lane(self: Arc<Self>, client: AsyncFrameClient, shard: usize) {
         let Plan { target, timeout, .. } = &*self.plan;
         loop {
             let payload = self.plan.payload.clone();
-            let Some(intended) = self.next_start(&client).await else { return };
+            let Some(intended) = self.next_start().await else { return };
             self.sent.fetch_add(1, Ordering::Relaxed);
             let answer = client.request_before(target.protocol, payload, Instant::now() + *timeout).await;
             let latency = intended.elapsed();
             match answer {
                 Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),
-                // The client was asked a moment later, for a moment less.
-                Err(FrameClientError::TimedOut { .. }) => {
-                    lock(&self.failures).add(FrameClientError::TimedOut { timeout: *timeout });
+                Err(error) => {
+                    let error = match error {
+                        // The client was asked a moment later, for a moment less.
+                        FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: *timeout },
+                        error => error,
+                    };
+                    lock(&self.failures).add(error);
+                    if self.ends_at_failure || !client.is_usable() {
+                        return;
+                    }
                 }
-                Err(error) => lock(&self.failures).add(error),
             }
         }
     }
 
     /// When the next request is or was to be sent, once that time has come. `None`: there is no other.
-    async fn next_start(&self, client: &AsyncFrameClient) -> Option<Instant> {
-        let Some(schedule) = self.plan.schedule else {
-            let now = Instant::now();
-            let goes_on = client.is_usable()
-                && self.end.is_none_or(|end| now < end)
-                && self.next.fetch_add(1, Ordering::Relaxed) < self.limit;
-            return goes_on.then_some(now);
-        };
-        let permit = self.due.acquire().await.ok()?;
-        if !client.is_usable() {
-            // The permit goes back, for a lane of another connection.
-            return None;
+    async fn next_start(&self) -> Option<Instant> {
+        let number = || Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < self.limit);
+        match self.plan.schedule {
+            None => {
+                let now = Instant::now();
+                if self.end.is_some_and(|end| now >= end) {
+                    return None;
+                }
+                number().map(|_| now)
+            }
+            Some(schedule) => {
+                self.due.acquire().await.ok()?.forget();
+                number().map(|number| self.begin + schedule.due_at(number))
+            }
         }
-        permit.forget();
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.limit).then(|| self.begin + schedule.due_at(number))
     }
 
     fn progress(&self) -> Progress {

@@ -136,7 +136,8 @@ impl Report<'_> {
 
     fn hint(&self, error: &FrameClientError, outcome: &Outcome) -> String {
         match error {
-            FrameClientError::Closed if outcome.answers.count() > 0 => {
+            FrameClientError::Dead => "nothing was sent: the connection ended before".to_owned(),
+            FrameClientError::Closed | FrameClientError::Stream(_) if outcome.answers.count() > 0 => {
                 "the daemon ended, or it serves fewer connections at once: it answered other requests"
                     .to_owned()
             }
