@@ -16,7 +16,7 @@ Exit status:
 const LOAD_EXIT_STATUS: &str = "\
 Exit status:
   0  every request was answered, and there was at least one
-  1  a request failed, or none was answered
+  1  a request failed, none was answered, or the daemon is not the recorded one
   2  nothing was sent: bad arguments, no proof in time, too few file descriptors";
 
 /// Try, serve, probe, call, load and decode a local daemon's endpoint.
