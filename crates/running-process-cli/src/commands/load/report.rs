@@ -106,7 +106,8 @@ impl Report<'_> {
         let Rates { requests, sent_bytes, received_bytes } = self.rates(outcome);
         let (sent, received) = (sent_bytes / 1e6, received_bytes / 1e6);
         output.line(format_args!(
-            "{BOLD}throughput{BOLD:#}  {requests:.0} requests/s, payloads {sent:.2} MB/s out, {received:.2} MB/s back"
+            "{BOLD}throughput{BOLD:#}  {} requests/s, payloads {sent:.2} MB/s out, {received:.2} MB/s back",
+            grouped(format_args!("{requests:.0}")),
         ))
     }
 
@@ -203,7 +204,7 @@ fn unfinished(outcome: &Outcome) -> u64 {
 
 /// Due, and never sent.
 fn unsent(outcome: &Outcome) -> u64 {
-    outcome.due.saturating_sub(outcome.sent)
+    outcome.due - outcome.sent
 }
 
 fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Failure> {
