@@ -133,7 +133,8 @@ fn calls_that_cannot_work_say_why() {
     let daemon = Daemon::start();
     let identity = daemon.identity();
     let call = |protocol: &str| run(&["call", text(&identity), "--protocol", protocol, "PING"]);
-    call("0xF0CB").fails_with(1, &["closed the connection", "is 0xF0CB right?"]);
+    call("0xF0CB")
+        .fails_with(1, &["the payload protocol is not served", "is 0xF0CB the right payload protocol?"]);
     call("0xB232").fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
     call("cache").fails_with(2, &["a payload protocol is a number"]);
     let too_large = run_with_input(&["call", text(&identity), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClientError;
-use running_process::broker::protocol::{MAX_FRAME_BYTES, registry};
+use running_process::broker::protocol::{MAX_FRAME_BYTES, RefusalReason, registry};
 use std::io::Read;
 use std::time::Instant;
 
@@ -43,6 +43,12 @@ impl Target {
                 "a daemon closes the connection on a payload protocol that it does not serve: is 0x{:04X} right?",
                 self.protocol
             ),
+            FrameClientError::Refused(refusal) if refusal.reason() == RefusalReason::UnservedProtocol => {
+                format!(
+                    "is 0x{:04X} the right payload protocol? the daemon has not run the request",
+                    self.protocol
+                )
+            }
             FrameClientError::Refused(_) if error.may_have_run() => {
                 "the daemon may have run the request, in whole or in part".to_owned()
             }
