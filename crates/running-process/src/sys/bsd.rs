@@ -6,6 +6,8 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+#[cfg(feature = "tokio")]
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::ptr;
@@ -16,6 +18,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 
+#[cfg(feature = "tokio")]
+use super::readable;
 use super::{ProcessImage, wait_ready};
 
 pub(super) fn boot_id() -> io::Result<String> {
@@ -226,6 +230,12 @@ impl ProcessHandle {
 
     pub(super) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
         wait_ready(&mut [PollFd::new(&self.queue, PollFlags::IN)], deadline)
+    }
+
+    /// A queue of events is itself something to wait for.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn exited(&self) -> io::Result<()> {
+        readable(self.queue.as_fd()).await
     }
 
     pub(super) fn terminate(&self) -> io::Result<()> {

@@ -82,6 +82,12 @@ impl ProcessHandle {
         match *self {}
     }
 
+    #[cfg(feature = "tokio")]
+    #[allow(clippy::unused_async, reason = "the portable surface waits here")]
+    pub(super) async fn exited(&self) -> io::Result<()> {
+        match *self {}
+    }
+
     pub(super) fn terminate(&self) -> io::Result<()> {
         match *self {}
     }

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+#[cfg(feature = "tokio")]
+use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +15,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+#[cfg(feature = "tokio")]
+use super::readable;
 use super::{ProcessImage, wait_ready};
 
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
@@ -20,7 +24,7 @@ const PID_FS_MAGIC: u64 = 0x5049_4446;
 /// The flag of a process that is about to exit (`PF_EXITING` in `linux/sched.h`).
 const EXITING: u64 = 4;
 /// How long such a process is waited for: a multiple of what freeing a large memory takes.
-const LAST_STEPS: Duration = Duration::from_millis(100);
+pub(super) const LAST_STEPS: Duration = Duration::from_millis(100);
 
 pub(super) fn boot_id() -> io::Result<String> {
     let id = read("/proc/sys/kernel/random/boot_id")?;
@@ -184,16 +188,17 @@ impl ProcessHandle {
 
     /// Whether the process has exited, or is on its way; then this waits for its last steps.
     pub(super) fn is_ending(&self) -> io::Result<bool> {
+        if self.is_exiting()? { self.wait_exit(Some(Instant::now() + LAST_STEPS)) } else { self.has_exited() }
+    }
+
+    /// Whether the process is on its way. Where only the first thread of several has ended it is, too.
+    pub(super) fn is_exiting(&self) -> io::Result<bool> {
         if self.has_exited()? {
-            return Ok(true);
+            return Ok(false);
         }
         let number = self.number_in_proc();
         let stat = number.and_then(|number| read(&format!("/proc/{number}/stat")));
-        // Where only the first thread of several has ended, the wait is in vain.
-        match stat.and_then(|stat| flags(&stat)) {
-            Ok(flags) if flags & EXITING != 0 => self.wait_exit(Some(Instant::now() + LAST_STEPS)),
-            _ => self.has_exited(),
-        }
+        Ok(stat.and_then(|stat| flags(&stat)).is_ok_and(|flags| flags & EXITING != 0))
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {
@@ -202,6 +207,11 @@ impl ProcessHandle {
 
     pub(super) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
         wait_ready(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], deadline)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) async fn exited(&self) -> io::Result<()> {
+        readable(self.pidfd.as_fd()).await
     }
 
     pub(super) fn terminate(&self) -> io::Result<()> {

@@ -44,6 +44,8 @@ mod readiness;
 mod tests;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod unnamed;
+#[cfg(all(windows, feature = "tokio"))]
+pub(crate) mod windows_async;
 #[cfg(windows)]
 pub(crate) mod windows_pipe;
 #[cfg(windows)]
@@ -65,8 +67,15 @@ pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, u
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
 pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
+#[cfg(all(
+    feature = "tokio",
+    any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")
+))]
+use readiness::readable;
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
+#[cfg(all(unix, feature = "tokio"))]
+pub(crate) use readiness::watch;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 
@@ -222,6 +231,29 @@ impl ProcessHandle {
         self.0.has_exited()
     }
 
+    /// [`is_ending`](Self::is_ending) for a task, which waits without blocking.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O and timers.
+    #[cfg(feature = "tokio")]
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(clippy::unused_async, reason = "only Linux tells of a process that is about to exit")
+    )]
+    pub(crate) async fn is_ending_async(&self) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.0.is_exiting()? {
+            let last_steps = tokio::time::timeout(imp::LAST_STEPS, self.exited());
+            return last_steps.await.unwrap_or(Ok(())).and_then(|()| self.has_exited());
+        }
+        self.has_exited()
+    }
+
     /// Whether both handles mean one process: not two that had the same id, one after the other.
     ///
     /// # Platform-specific behavior
@@ -301,6 +333,20 @@ impl ProcessHandle {
     /// What the system said.
     pub(crate) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
         self.0.wait_exit(deadline)
+    }
+
+    /// Waits until the process has exited.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn exited(&self) -> io::Result<()> {
+        self.0.exited().await
     }
 
     /// Asks the process to end: SIGTERM. For a process that is already gone this does nothing.

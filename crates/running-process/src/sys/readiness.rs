@@ -1,10 +1,18 @@
-//! Waiting for descriptors, up to a deadline.
+//! Waiting for descriptors, up to a deadline, or as a task.
+
+#![cfg_attr(feature = "tokio", allow(unsafe_code))]
 
 use std::io;
+#[cfg(feature = "tokio")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use rustix::event::PollFlags;
 use rustix::event::{PollFd, Timespec, poll};
 use rustix::io::Errno;
+#[cfg(feature = "tokio")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Longest single wait handed to the system: some of them take milliseconds in an `i32`, about 24 days.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -27,5 +35,35 @@ pub(crate) fn wait_ready(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> i
             Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Has the runtime watch `fd`, until the result is dropped. It takes each number once at a time.
+///
+/// # Panics
+///
+/// Outside a tokio runtime that drives I/O.
+#[cfg(feature = "tokio")]
+pub(crate) fn watch(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: a borrowed descriptor is open and the same for as long as the result can live.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// Waits until `fd` can be read from. It has to stay so.
+///
+/// # Panics
+///
+/// Outside a tokio runtime that drives I/O.
+#[cfg(feature = "tokio")]
+pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // A number of its own: other tasks may wait for the same.
+    let fd = fd.try_clone_to_owned()?;
+    let watched = watch(fd.as_fd(), Interest::READABLE)?;
+    loop {
+        let mut ready = watched.readable().await?;
+        if wait_ready(&mut [PollFd::new(&fd, PollFlags::IN)], Some(Instant::now()))? {
+            return Ok(());
+        }
+        ready.clear_ready();
     }
 }

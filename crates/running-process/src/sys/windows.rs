@@ -18,6 +18,8 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::ProcessImage;
+#[cfg(feature = "tokio")]
+use super::windows_async::signaled;
 use super::windows_wait::wait_any;
 
 /// Where every process finds `KUSER_SHARED_DATA`, and in it the member `BootId` (`ntddk.h`).
@@ -160,6 +162,11 @@ impl ProcessHandle {
 
     // The portable surface has a receiver here.
     #[allow(clippy::unused_self)]
+    #[cfg(feature = "tokio")]
+    pub(super) async fn exited(&self) -> io::Result<()> {
+        signaled(self.handle.as_handle()).await
+    }
+
     pub(super) fn terminate(&self) -> io::Result<()> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,

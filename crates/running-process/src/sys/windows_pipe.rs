@@ -162,7 +162,7 @@ pub(crate) fn write(
     unsafe { transfer(pipe, event, None, deadline, start) }
 }
 
-fn clip(length: usize) -> u32 {
+pub(super) fn clip(length: usize) -> u32 {
     u32::try_from(length.min(LONGEST_TRANSFER)).unwrap_or(u32::MAX)
 }
 
@@ -219,7 +219,7 @@ unsafe fn transfer(
 
 /// The event's handle with the low bit set, which keeps the operation out of a completion port that somebody may
 /// have bound the pipe to (`GetQueuedCompletionStatus`). For everything else the system ignores the bit.
-fn unqueued(event: &Event) -> HANDLE {
+pub(super) fn unqueued(event: &Event) -> HANDLE {
     event.as_handle().as_raw_handle().map_addr(|address| address | 1)
 }
 

@@ -1,3 +1,6 @@
+#[cfg(feature = "tokio")]
+mod asynchronous;
+
 use super::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, ProbeError};
 use crate::broker::backend_lifecycle::verify::{Policy, Proof, Verified, verify_again, verify_connection};
@@ -88,17 +91,9 @@ impl BackendHandle {
         expected: &DaemonProcess,
         deadline: Instant,
     ) -> Result<Self, BackendHandleError> {
-        if *endpoint != expected.ipc_endpoint {
-            return Err(ProbeError::EndpointMismatch {
-                asked: endpoint.path.clone(),
-                recorded: expected.ipc_endpoint.path.clone(),
-            }
-            .into());
-        }
-        let mut handle = Self::verify(expected, Policy::default(), deadline)?;
-        handle.service_name = service_name.into();
-        handle.service_version = service_version.into();
-        Ok(handle)
+        check_endpoint(endpoint, expected)?;
+        let handle = Self::verify(expected, Policy::default(), deadline)?;
+        Ok(handle.labelled(service_name.into(), service_version.into()))
     }
 
     /// Verifies the daemon `expected` by a policy of the caller's.
@@ -109,8 +104,11 @@ impl BackendHandle {
     pub fn verify(expected: &DaemonProcess, policy: Policy, deadline: Instant) -> Result<Self, ProbeError> {
         let verified =
             verify_connection(expected, &policy, deadline).map_err(|unverified| unverified.error)?;
-        let Verified { proof, process, stream } = verified;
-        Ok(Self {
+        Ok(Self::of(verified, expected, policy))
+    }
+
+    fn of(Verified { proof, process, stream }: Verified, expected: &DaemonProcess, policy: Policy) -> Self {
+        Self {
             service_name: String::new(),
             service_version: String::new(),
             daemon_process: expected.clone(),
@@ -118,7 +116,11 @@ impl BackendHandle {
             policy,
             process,
             stream,
-        })
+        }
+    }
+
+    fn labelled(self, service_name: String, service_version: String) -> Self {
+        Self { service_name, service_version, ..self }
     }
 
     /// What was proven, step by step.
@@ -189,7 +191,7 @@ impl BackendHandle {
     ///
     /// Windows has no such signal for a process without a console: the error is [`io::ErrorKind::Unsupported`].
     pub fn shutdown(&self, timeout: Duration) -> Result<(), BackendHandleError> {
-        self.process.terminate().map_err(self.process_error("asked to end"))?;
+        self.terminate()?;
         self.wait_exit(timeout)
     }
 
@@ -199,22 +201,39 @@ impl BackendHandle {
     ///
     /// The operating system refuses, or the process does not end although it was killed.
     pub fn force_kill(&self) -> Result<(), BackendHandleError> {
-        self.process.kill().map_err(self.process_error("killed"))?;
+        self.kill()?;
         self.wait_exit(KILL_TIMEOUT)
+    }
+
+    fn terminate(&self) -> Result<(), BackendHandleError> {
+        self.process.terminate().map_err(self.process_error("asked to end"))
+    }
+
+    fn kill(&self) -> Result<(), BackendHandleError> {
+        self.process.kill().map_err(self.process_error("killed"))
     }
 
     fn wait_exit(&self, timeout: Duration) -> Result<(), BackendHandleError> {
         let deadline = Instant::now().checked_add(timeout);
         let ended = self.process.wait_exit(deadline).map_err(self.process_error("waited for"))?;
-        if ended {
-            Ok(())
-        } else {
-            Err(BackendHandleError::ShutdownTimeout { pid: self.process.pid(), waited: timeout })
-        }
+        if ended { Ok(()) } else { Err(self.still_runs(timeout)) }
+    }
+
+    fn still_runs(&self, waited: Duration) -> BackendHandleError {
+        BackendHandleError::ShutdownTimeout { pid: self.process.pid(), waited }
     }
 
     fn process_error(&self, operation: &'static str) -> impl FnOnce(io::Error) -> BackendHandleError {
         let pid = self.process.pid();
         move |source| BackendHandleError::Process { pid, operation, source }
+    }
+}
+
+fn check_endpoint(asked: &Endpoint, expected: &DaemonProcess) -> Result<(), ProbeError> {
+    let recorded = &expected.ipc_endpoint;
+    if asked == recorded {
+        Ok(())
+    } else {
+        Err(ProbeError::EndpointMismatch { asked: asked.path.clone(), recorded: recorded.path.clone() })
     }
 }

@@ -83,6 +83,31 @@ pub(crate) fn digests_of(
     digests_at(SystemTime::now(), file, deadline, cache, &mut || {})
 }
 
+/// [`digests_of`] on tokio: what is not in `cache` is read on a thread of the runtime's for blocking work. That ends
+/// with a whole file or at `deadline`, also when nobody waits for it any more.
+///
+/// # Errors
+///
+/// As [`digests_of`]. A file system that hangs does not hold the caller beyond `deadline`.
+#[cfg(feature = "tokio")]
+pub(crate) async fn digests_of_async(
+    file: &File,
+    deadline: Instant,
+    cache: &'static DigestCache,
+) -> Result<Digested, DigestError> {
+    if let Some(digests) = cache.get(&key_of(file)?) {
+        return Ok(Digested { digests, bytes_read: 0 });
+    }
+    let file = file.try_clone()?;
+    let reading = tokio::task::spawn_blocking(move || digests_of(&file, Some(deadline), cache));
+    match super::before(deadline, reading).await {
+        Some(Ok(digests)) => digests,
+        // The runtime is being shut down.
+        Some(Err(error)) => Err(DigestError::Io(io::Error::other(error))),
+        None => Err(DigestError::TimedOut),
+    }
+}
+
 /// [`digests_of`] at the wall-clock time `now`; calls `between_chunks` after each chunk that was read.
 fn digests_at(
     now: SystemTime,

@@ -21,9 +21,9 @@ use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, PeerUser, wait_rea
 /// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
 /// carries an option that says the same.
 #[cfg(not(target_vendor = "apple"))]
-const SEND: SendFlags = SendFlags::NOSIGNAL;
+pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
-const SEND: SendFlags = SendFlags::empty();
+pub(super) const SEND: SendFlags = SendFlags::empty();
 
 /// A connected local byte stream: a Unix-domain socket, or a named pipe on Windows.
 ///

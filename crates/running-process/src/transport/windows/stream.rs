@@ -110,9 +110,7 @@ impl LocalStream {
                 }
                 Ok(Transfer::Interrupted) => return Ok(0),
                 Ok(Transfer::TimedOut) => return Err(timed_out()),
-                Err(error) if is(&error, ERROR_BROKEN_PIPE) || is(&error, ERROR_PIPE_NOT_CONNECTED) => {
-                    return Ok(0);
-                }
+                Err(error) if is_end(&error) => return Ok(0),
                 Err(error) => return Err(error),
             }
         }
@@ -132,14 +130,7 @@ impl LocalStream {
         match windows_pipe::write(shared.pipe.as_handle(), bytes, &mut event, deadline) {
             Ok(Transfer::Done(written)) => Ok(written),
             Ok(Transfer::Interrupted | Transfer::TimedOut) => Err(timed_out()),
-            Err(error)
-                if is(&error, ERROR_NO_DATA)
-                    || is(&error, ERROR_BROKEN_PIPE)
-                    || is(&error, ERROR_PIPE_NOT_CONNECTED) =>
-            {
-                Err(io::Error::new(io::ErrorKind::BrokenPipe, error))
-            }
-            Err(error) => Err(error),
+            Err(error) => Err(write_error(error)),
         }
     }
 
@@ -268,6 +259,20 @@ pub(super) fn connected(path: &str) -> Result<OwnedHandle, ConnectError> {
         source if is(&source, ERROR_ACCESS_DENIED) => ConnectError::PermissionDenied { path, source },
         source => ConnectError::Io { path, source },
     })
+}
+
+/// Whether a read failed because the other side has closed.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    is(error, ERROR_BROKEN_PIPE) || is(error, ERROR_PIPE_NOT_CONNECTED)
+}
+
+/// The other side having closed is one error of every write.
+pub(super) fn write_error(error: io::Error) -> io::Error {
+    if is(&error, ERROR_NO_DATA) || is_end(&error) {
+        io::Error::new(io::ErrorKind::BrokenPipe, error)
+    } else {
+        error
+    }
 }
 
 fn check(deadline: Option<Instant>) -> io::Result<()> {

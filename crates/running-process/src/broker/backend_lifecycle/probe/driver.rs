@@ -1,21 +1,21 @@
 //! The probe over a connection, blocking, with one deadline over everything.
 
+use super::exchange::{Exchange, Writer};
 use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
-use crate::broker::protocol::header::FrameHeader;
-use crate::broker::protocol::{Endpoint, FramingError, try_decode_framed_ref};
-use crate::sys::{Newest, Peer, PeerError};
+use crate::broker::protocol::Endpoint;
+use crate::sys::Newest;
 use crate::transport::LocalStream;
 use std::io;
 use std::time::{Duration, Instant};
 
+/// How much of an answer is read at once, in bytes: more than most have.
+pub(super) const READ_BYTES: usize = 4096;
+
 /// How long a probe takes at most unless the caller says otherwise: far above what a loaded machine needs for two small
 /// messages, far below what a person waits for.
 pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The largest body of a probe response that is read, in bytes: a path of 4096 bytes twice, and room for the rest.
-const MAX_PROBE_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// An endpoint that answered a probe, and the connection on which it did.
 #[derive(Debug)]
@@ -37,52 +37,40 @@ pub fn probe_endpoint(endpoint: &Endpoint, deadline: Instant) -> Result<ProbedEn
         return Err(ProbeError::Disabled);
     }
     let stream = LocalStream::connect(&endpoint.path)?;
-    let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream)?;
-    let identity = exchange(&stream, &challenge, Newest::Use, deadline, |_| Ok(()))?;
+    let identity = exchange(&stream, Exchange::new(Newest::Use, believe)?, deadline)?;
     Ok(ProbedEndpoint { identity, stream })
 }
 
-/// Who wrote a piece of an answer, as the kernel names it.
-pub(in crate::broker::backend_lifecycle) type Writer = Result<Peer, PeerError>;
+/// For who does not ask who wrote the answer.
+#[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "what an exchange calls")]
+pub(super) fn believe(_writer: Writer) -> Result<(), ProbeError> {
+    Ok(())
+}
 
-/// Sends the challenge and reads the answer; `judge` sees who wrote each piece of it.
+/// Sends the challenge and reads the answer.
 pub(in crate::broker::backend_lifecycle) fn exchange(
     stream: &LocalStream,
-    challenge: &EndpointProbeChallenge,
-    newest: Newest,
+    mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
     deadline: Instant,
-    mut judge: impl FnMut(Writer) -> Result<(), ProbeError>,
 ) -> Result<DaemonProcess, ProbeError> {
-    let mut request = Vec::new();
-    challenge.request().encode_framed(&mut request)?;
-    // Before the daemon can write: the kernel names the writer when it writes.
-    match stream.name_writers(newest) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-        named => drop(named.map_err(stream_error)?),
-    }
-    stream.write_all_before(&request, Some(deadline)).map_err(stream_error)?;
-
-    let mut received = Vec::new();
-    let mut bytes = [0; 4096];
+    name_writers(stream, exchange.newest)?;
+    stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
+    let mut bytes = [0; READ_BYTES];
     loop {
         let (length, writer) =
-            stream.read_named_before(&mut bytes, Some(deadline), newest).map_err(stream_error)?;
-        match length {
-            0 if received.is_empty() => return Err(ProbeError::Closed),
-            0 => return Err(FramingError::UnexpectedEof { context: "the probe response" }.into()),
-            length => received.extend_from_slice(&bytes[..length]),
+            stream.read_named_before(&mut bytes, Some(deadline), exchange.newest).map_err(stream_error)?;
+        if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
+            stream.forget_writers().map_err(stream_error)?;
+            return Ok(identity);
         }
-        FrameHeader::parse(&received, MAX_PROBE_RESPONSE_BYTES)?;
-        writer.map_or(Ok(()), &mut judge)?;
-        if let Some(response) = try_decode_framed_ref(&received)? {
-            return match received.len() - response.consumed {
-                0 => {
-                    stream.forget_writers().map_err(stream_error)?;
-                    Ok(challenge.identity(&response.frame)?)
-                }
-                bytes => Err(ProbeError::Unasked { bytes }),
-            };
-        }
+    }
+}
+
+/// Before the daemon can write: the kernel names the writer when it writes.
+pub(super) fn name_writers(stream: &LocalStream, newest: Newest) -> Result<(), ProbeError> {
+    match stream.name_writers(newest) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        named => named.map(drop).map_err(stream_error),
     }
 }
 
@@ -102,7 +90,7 @@ impl EndpointProbeChallenge {
     }
 }
 
-fn stream_error(error: io::Error) -> ProbeError {
+pub(super) fn stream_error(error: io::Error) -> ProbeError {
     match error.kind() {
         io::ErrorKind::TimedOut => ProbeError::TimedOut,
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ProbeError::Closed,

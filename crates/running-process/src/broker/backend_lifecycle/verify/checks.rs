@@ -3,14 +3,14 @@
 use super::file;
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, digests_of};
+use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, Digested};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::judge::compare_digests;
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
-use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle};
+use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
 use crate::transport::LocalStream;
+use std::fs::File;
 use std::io;
-use std::time::Instant;
 
 /// Whether the system says who wrote what is read from a connection.
 const NAMES_WRITERS: bool = cfg!(any(target_os = "linux", target_os = "android"));
@@ -23,6 +23,28 @@ const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
 
 /// What a step is worth, and what people are told of it.
 pub(super) type Verdict = (StepVerdict, String);
+
+/// An image that was looked at, what that is worth, and what people are told of it.
+pub(super) type Seen = (ImageState, StepVerdict, String);
+
+/// What a process runs: `T` of it is known, or it is to be digested first.
+pub(super) enum Image<T> {
+    Judged(T),
+    Unread(Unread),
+}
+
+/// An image that its digests are to tell.
+pub(super) struct Unread {
+    image: ProcessImage,
+    state: ImageState,
+    place: &'static str,
+}
+
+impl Unread {
+    pub(super) fn file(&self) -> &File {
+        &self.image.file
+    }
+}
 
 pub(super) fn newest(policy: &Policy) -> Newest {
     if policy.only_credentials { Newest::Avoid } else { Newest::Use }
@@ -167,44 +189,48 @@ pub(super) fn writer_evidence(
     }
 }
 
-/// Judges the image that runs: on Linux opened through the process, elsewhere by the path that the system names; never by
+/// Looks at the image that runs: on Linux opened through the process, elsewhere by the path that the system names; never by
 /// the path in the record.
 pub(super) fn running_image(
     expected: &DaemonProcess,
     process: &ProcessHandle,
     policy: &Policy,
-    deadline: Instant,
-) -> Result<(ImageState, StepVerdict, String), ProbeError> {
-    let pid = expected.pid;
+) -> Result<Image<Seen>, ProbeError> {
     let image = match process.open_image() {
         Ok(image) => image,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
-            return Ok((ImageState::Unchecked, StepVerdict::Unchecked, format!("cannot be read: {error}")));
+            let evidence = format!("cannot be read: {error}");
+            return Ok(Image::Judged((ImageState::Unchecked, StepVerdict::Unchecked, evidence)));
         }
-        Err(error) => return Err(unanswered(pid, error)),
+        Err(error) => return Err(unanswered(expected.pid, error)),
     };
-    let state = if file::stands_at(&image, &expected.exe_path) {
-        ImageState::AsRecorded
+    let (state, place) = if file::stands_at(&image, &expected.exe_path) {
+        (ImageState::AsRecorded, "stands at the recorded path")
     } else if policy.replaced_on_disk {
-        ImageState::ReplacedOnDisk
+        (ImageState::ReplacedOnDisk, "replaced on disk since it started")
     } else {
         return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
     };
-    let place = match state {
-        ImageState::AsRecorded => "stands at the recorded path",
-        _ => "replaced on disk since it started",
-    };
-    if policy.image == ImageCheck::SameAsCaller {
-        let own = sys::own_image().map_err(ProbeError::Stream)?;
-        return if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {
-            Ok((state, IMAGE_VERDICT, format!("the caller's own executable, {place}")))
-        } else {
-            Err(ProbeError::Policy(PolicyRule::NotTheCallersImage))
-        };
+    if policy.image != ImageCheck::SameAsCaller {
+        return Ok(Image::Unread(Unread { image, state, place }));
     }
-    let digests = digests_of(&image.file, Some(deadline), digest_cache()).map_err(|error| match error {
+    let own = sys::own_image().map_err(ProbeError::Stream)?;
+    if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {
+        Ok(Image::Judged((state, IMAGE_VERDICT, format!("the caller's own executable, {place}"))))
+    } else {
+        Err(ProbeError::Policy(PolicyRule::NotTheCallersImage))
+    }
+}
+
+/// Compares the digests of an image with the record.
+pub(super) fn judge_digests(
+    expected: &DaemonProcess,
+    Unread { image, state, place }: Unread,
+    digests: Result<Digested, DigestError>,
+) -> Result<Seen, ProbeError> {
+    let digests = digests.map_err(|error| match error {
         DigestError::TimedOut => ProbeError::TimedOut,
-        error => ProbeError::NotInspectable { pid, source: error.into() },
+        error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
     let check = compare_digests(&expected.exe_digests, &digests.digests);
     if !check.agrees {
@@ -262,7 +288,7 @@ fn level(evidence: PeerEvidence) -> ProofLevel {
 
 /// What a cache says of another process's image counts only where its owner cannot forge the key: where the key has no
 /// change time, the image is read.
-fn digest_cache() -> &'static DigestCache {
+pub(super) fn digest_cache() -> &'static DigestCache {
     #[cfg(unix)]
     return DigestCache::of_process();
     #[cfg(not(unix))]

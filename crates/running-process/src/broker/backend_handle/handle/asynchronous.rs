@@ -1,0 +1,133 @@
+//! The handle on tokio: the same steps, errors and deadlines, and no call that blocks.
+
+use super::{BackendHandle, BackendHandleError, DEFAULT_PROBE_TIMEOUT, KILL_TIMEOUT, check_endpoint};
+use crate::broker::backend_handle::DaemonProcess;
+use crate::broker::backend_lifecycle::before;
+use crate::broker::backend_lifecycle::probe::ProbeError;
+use crate::broker::backend_lifecycle::verify::{Policy, verify_again_async, verify_connection_async};
+use crate::broker::backend_sdk::{AsyncFrameClient, FrameClientError, LocalStream};
+use crate::broker::protocol::Endpoint;
+use std::time::{Duration, Instant};
+
+/// With the feature `tokio`. All of these panic outside a tokio runtime that drives I/O and timers.
+impl BackendHandle {
+    /// [`probe_with_service`](Self::probe_with_service) on tokio.
+    ///
+    /// An executable that was not digested before is read on a thread of the runtime's for blocking work, for at most as
+    /// long as the deadline allows. Nothing else leaves the task, and the handle is one like any other.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe_with_service`](Self::probe_with_service).
+    pub async fn probe_with_service_async(
+        service_name: impl Into<String>,
+        service_version: impl Into<String>,
+        endpoint: &Endpoint,
+        expected: &DaemonProcess,
+    ) -> Result<Self, BackendHandleError> {
+        let deadline = now() + DEFAULT_PROBE_TIMEOUT;
+        Self::probe_before_async(service_name, service_version, endpoint, expected, deadline).await
+    }
+
+    /// [`probe_before`](Self::probe_before) on tokio.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe_before`](Self::probe_before).
+    pub async fn probe_before_async(
+        service_name: impl Into<String>,
+        service_version: impl Into<String>,
+        endpoint: &Endpoint,
+        expected: &DaemonProcess,
+        deadline: Instant,
+    ) -> Result<Self, BackendHandleError> {
+        check_endpoint(endpoint, expected)?;
+        let (service_name, service_version) = (service_name.into(), service_version.into());
+        let handle = Self::verify_async(expected, Policy::default(), deadline).await?;
+        Ok(handle.labelled(service_name, service_version))
+    }
+
+    /// [`verify`](Self::verify) on tokio.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub async fn verify_async(
+        expected: &DaemonProcess,
+        policy: Policy,
+        deadline: Instant,
+    ) -> Result<Self, ProbeError> {
+        let verified = verify_connection_async(expected, &policy, deadline).await;
+        Ok(Self::of(verified.map_err(|unverified| unverified.error)?, expected, policy))
+    }
+
+    /// [`probe_with_service_async`](Self::probe_with_service_async) without labels and without the reason.
+    pub async fn probe_async(endpoint: &Endpoint, expected: &DaemonProcess) -> Option<Self> {
+        Self::probe_with_service_async("", "", endpoint, expected).await.ok()
+    }
+
+    /// [`connect`](Self::connect) on tokio. [`AsyncFrameClient::from_stream`] takes the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_async(&self) -> Result<LocalStream, BackendHandleError> {
+        self.connect_before_async(now() + DEFAULT_PROBE_TIMEOUT).await
+    }
+
+    /// [`connect_before`](Self::connect_before) on tokio.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_before_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+        Ok(verify_again_async(&self.daemon_process, &self.process, &self.policy, deadline).await?)
+    }
+
+    /// An asynchronous client on the connection that was verified, whichever constructor made the handle.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameClientError::Stream`]: the system does not hand the connection to the runtime.
+    pub fn into_async_client(self) -> Result<AsyncFrameClient, FrameClientError> {
+        AsyncFrameClient::from_stream(self.stream)
+    }
+
+    /// [`shutdown`](Self::shutdown) on tokio. The daemon has been asked to end even if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn shutdown_async(&self, timeout: Duration) -> Result<(), BackendHandleError> {
+        self.terminate()?;
+        self.exited(timeout).await
+    }
+
+    /// [`force_kill`](Self::force_kill) on tokio. The daemon has been killed even if this future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`force_kill`](Self::force_kill).
+    pub async fn force_kill_async(&self) -> Result<(), BackendHandleError> {
+        self.kill()?;
+        self.exited(KILL_TIMEOUT).await
+    }
+
+    async fn exited(&self, timeout: Duration) -> Result<(), BackendHandleError> {
+        let ended = match now().checked_add(timeout) {
+            // Having ended wins, also at a deadline that has passed.
+            _ if !self.is_alive() => Ok(()),
+            Some(deadline) => match before(deadline, self.process.exited()).await {
+                Some(ended) => ended,
+                None => return Err(self.still_runs(timeout)),
+            },
+            None => self.process.exited().await,
+        };
+        ended.map_err(self.process_error("waited for"))
+    }
+}
+
+/// The time by the runtime's clock, which a test may have stopped.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

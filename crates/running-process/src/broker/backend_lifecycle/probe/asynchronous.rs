@@ -1,0 +1,55 @@
+//! The probe over a connection, on tokio, with one deadline over everything.
+
+use super::driver::{READ_BYTES, believe, name_writers, stream_error};
+use super::{Exchange, ProbeError, ProbedEndpoint, Writer};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::{before, is_disabled};
+use crate::broker::protocol::Endpoint;
+use crate::sys::Newest;
+use crate::transport::LocalStream;
+use std::time::Instant;
+
+/// [`probe_endpoint`](super::probe_endpoint) on tokio.
+///
+/// # Errors
+///
+/// As [`probe_endpoint`](super::probe_endpoint).
+///
+/// # Panics
+///
+/// Outside a tokio runtime that drives I/O and timers.
+pub async fn probe_endpoint_async(
+    endpoint: &Endpoint,
+    deadline: Instant,
+) -> Result<ProbedEndpoint, ProbeError> {
+    if is_disabled() {
+        return Err(ProbeError::Disabled);
+    }
+    let stream = LocalStream::connect(&endpoint.path)?;
+    let identity = exchange_async(&stream, Exchange::new(Newest::Use, believe)?, deadline).await?;
+    Ok(ProbedEndpoint { identity, stream })
+}
+
+/// Sends the challenge and reads the answer.
+pub(in crate::broker::backend_lifecycle) async fn exchange_async(
+    stream: &LocalStream,
+    mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
+    deadline: Instant,
+) -> Result<DaemonProcess, ProbeError> {
+    name_writers(stream, exchange.newest)?;
+    let carry = async {
+        let lent = stream.lend().map_err(stream_error)?;
+        lent.write_all(exchange.request()).await.map_err(stream_error)?;
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            let (length, writer) =
+                lent.read_named(&mut bytes, exchange.newest).await.map_err(stream_error)?;
+            if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
+                return Ok(identity);
+            }
+        }
+    };
+    let identity = before(deadline, carry).await.unwrap_or(Err(ProbeError::TimedOut))?;
+    stream.forget_writers().map_err(stream_error)?;
+    Ok(identity)
+}

@@ -1,0 +1,80 @@
+//! The same steps on tokio.
+
+use super::checks::{Image, digest_cache};
+use super::steps::{Connected, Verification, is_hang_up};
+use super::{Policy, Proof, Unverified, Verified};
+use crate::broker::backend_lifecycle::digest::digests_of_async;
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::probe::{ProbeError, exchange_async};
+use crate::sys::ProcessHandle;
+use crate::transport::LocalStream;
+use std::time::Instant;
+
+/// [`verify`](super::verify) on tokio. An executable that was not digested before is read on a thread of the runtime's
+/// for blocking work.
+///
+/// # Errors
+///
+/// As [`verify`](super::verify).
+///
+/// # Panics
+///
+/// Outside a tokio runtime that drives I/O and timers.
+pub async fn verify_async(
+    expected: &DaemonProcess,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<Proof, Unverified> {
+    verify_connection_async(expected, policy, deadline).await.map(|verified| verified.proof)
+}
+
+pub(crate) async fn verify_connection_async(
+    expected: &DaemonProcess,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<Verified, Unverified> {
+    let mut verification = Verification::new(expected, policy);
+    run(&mut verification, deadline).await.map_err(|error| verification.unverified(error))
+}
+
+/// [`verify_again`](super::verify_again) on tokio.
+pub(crate) async fn verify_again_async(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<LocalStream, ProbeError> {
+    let mut verification = Verification::new(expected, policy);
+    let mut connected = verification.connect(process)?;
+    if !connected.is_held() {
+        connected = ask(&mut verification, process, connected, deadline).await?;
+    }
+    verification.alive(process)?;
+    Ok(connected.stream)
+}
+
+async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
+    let process = verification.process()?;
+    let connected = verification.connect(&process)?;
+    let connected = ask(verification, &process, connected, deadline).await?;
+    let image = match verification.image(&process)? {
+        Image::Judged(image) => image,
+        Image::Unread(unread) => {
+            let digests = digests_of_async(unread.file(), deadline, digest_cache()).await;
+            verification.digested(unread, digests)?
+        }
+    };
+    verification.finish(process, connected, image)
+}
+
+async fn ask(
+    verification: &mut Verification<'_>,
+    process: &ProcessHandle,
+    connected: Connected,
+    deadline: Instant,
+) -> Result<Connected, ProbeError> {
+    let mut witness = verification.witness(process);
+    let answer = exchange_async(&connected.stream, verification.challenge(&mut witness)?, deadline).await;
+    let ended = is_hang_up(&answer) && matches!(process.is_ending_async().await, Ok(true));
+    verification.answered(connected, witness, answer, ended)
+}

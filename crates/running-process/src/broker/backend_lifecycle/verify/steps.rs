@@ -1,0 +1,220 @@
+//! The steps of a verification. Each takes what an earlier one gave, so their order is one for every driver; between them a
+//! driver carries the exchange and has an image digested.
+
+use super::checks::{
+    Image, Seen, Unread, Verdict, boot, judge_digests, judge_writer, namespace, newest, recorded_process,
+    running_image, still_alive, who_listens, writer_evidence,
+};
+use super::{
+    ImageState, Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified,
+};
+use crate::broker::backend_lifecycle::digest::{DigestError, Digested};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::is_disabled;
+use crate::broker::backend_lifecycle::judge::compare;
+use crate::broker::backend_lifecycle::probe::{
+    Absence, Exchange, IdentityMismatch, PolicyRule, ProbeError, Writer,
+};
+use crate::broker::protocol::FramingError;
+use crate::sys::ProcessHandle;
+use crate::transport::LocalStream;
+
+/// What is asked for, and the steps that were taken.
+pub(super) struct Verification<'a> {
+    expected: &'a DaemonProcess,
+    policy: &'a Policy,
+    taken: Vec<Step>,
+}
+
+/// A connection whose other end is named.
+pub(super) struct Connected {
+    pub(super) stream: LocalStream,
+    listener: Listener,
+    level: ProofLevel,
+}
+
+impl Connected {
+    /// Whether the kernel has handed out the recorded process as the listener.
+    pub(super) fn is_held(&self) -> bool {
+        self.level == ProofLevel::Held
+    }
+}
+
+/// Sees who writes the answer.
+pub(super) struct Witness<'a> {
+    expected: &'a DaemonProcess,
+    process: &'a ProcessHandle,
+    level: ProofLevel,
+    wrote: Result<(), ProbeError>,
+}
+
+impl Witness<'_> {
+    fn see(&mut self, writer: Writer) -> Result<(), ProbeError> {
+        self.wrote =
+            judge_writer(writer, self.expected, self.process).map(|named| self.level = self.level.min(named));
+        // The reason is given later, with the step that it belongs to.
+        if self.wrote.is_ok() { Ok(()) } else { Err(ProbeError::Closed) }
+    }
+}
+
+/// Whether an exchange ended as it does when the process ends.
+pub(super) fn is_hang_up(answer: &Result<DaemonProcess, ProbeError>) -> bool {
+    matches!(answer, Err(ProbeError::Closed | ProbeError::Framing(FramingError::UnexpectedEof { .. })))
+}
+
+impl<'a> Verification<'a> {
+    pub(super) fn new(expected: &'a DaemonProcess, policy: &'a Policy) -> Self {
+        Self { expected, policy, taken: Vec::new() }
+    }
+
+    /// The recorded process, which is held from here on.
+    pub(super) fn process(&mut self) -> Result<ProcessHandle, ProbeError> {
+        let Self { expected, policy, .. } = *self;
+        if is_disabled() {
+            return Err(ProbeError::Disabled);
+        }
+        if expected.origin.is_none() && !policy.without_origin {
+            return Err(ProbeError::Policy(PolicyRule::WithoutOrigin));
+        }
+        self.step(StepKind::Boot, boot(expected))?;
+        self.step(StepKind::Namespace, namespace(expected))?;
+        let found = recorded_process(expected, policy);
+        let (process, verdict, evidence) = self.refuse(StepKind::Process, found)?;
+        self.take(StepKind::Process, verdict, evidence);
+        Ok(process)
+    }
+
+    /// A connection to the endpoint, and who listens at its other end.
+    pub(super) fn connect(&mut self, process: &ProcessHandle) -> Result<Connected, ProbeError> {
+        let path = &self.expected.ipc_endpoint.path;
+        let stream =
+            self.refuse(StepKind::Connection, LocalStream::connect(path).map_err(ProbeError::from))?;
+        self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path}"));
+        let found = who_listens(&stream, self.expected, process, self.policy);
+        let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
+        self.take(StepKind::Listener, verdict, evidence);
+        Ok(Connected { stream, listener, level })
+    }
+
+    pub(super) fn witness<'w>(&self, process: &'w ProcessHandle) -> Witness<'w>
+    where
+        'a: 'w,
+    {
+        Witness { expected: self.expected, process, level: ProofLevel::Held, wrote: Ok(()) }
+    }
+
+    /// A fresh challenge, whose answer `witness` watches.
+    pub(super) fn challenge<'w, 'p>(
+        &mut self,
+        witness: &'w mut Witness<'p>,
+    ) -> Result<Exchange<impl FnMut(Writer) -> Result<(), ProbeError> + use<'w, 'p>>, ProbeError> {
+        let exchange = Exchange::new(newest(self.policy), |writer| witness.see(writer));
+        self.refuse(StepKind::Answer, exchange)
+    }
+
+    /// Judges the answer: it must be the recorded identity, written by the recorded process, and both named as well as the
+    /// policy asks for. `ended` says that the process has, as far as that was asked.
+    pub(super) fn answered(
+        &mut self,
+        connected: Connected,
+        witness: Witness<'_>,
+        answer: Result<DaemonProcess, ProbeError>,
+        ended: bool,
+    ) -> Result<Connected, ProbeError> {
+        let Self { expected, policy, .. } = *self;
+        let Connected { stream, listener, level: named } = connected;
+        let Witness { level: written, wrote, .. } = witness;
+        self.refuse(StepKind::Writer, wrote)?;
+        let answer = match answer {
+            Err(_) if ended => Err(ProbeError::Gone { pid: expected.pid, how: Absence::DuringProbe }),
+            answer => answer,
+        };
+        let identity = self.refuse(StepKind::Answer, answer)?;
+        let checks = compare(expected, &identity);
+        if checks.iter().any(|check| !check.agrees) {
+            return self.refuse(StepKind::Answer, Err(IdentityMismatch { checks }.into()));
+        }
+        let evidence = "the recorded identity, with the challenge of this moment".to_owned();
+        self.take(StepKind::Answer, StepVerdict::Claimed, evidence);
+        self.step(StepKind::Writer, writer_evidence(written, listener, expected))?;
+
+        let level = match listener {
+            // Behind an inherited listener only the writer tells how well the kernel names the daemon.
+            Listener::Inherited { .. } | Listener::Unknown => written,
+            // A system that names no writers has said all that it can.
+            Listener::Own if written == ProofLevel::Claimed => named,
+            Listener::Own => named.min(written),
+        };
+        if level < policy.weakest {
+            let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
+            return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
+        }
+        Ok(Connected { stream, listener, level })
+    }
+
+    /// What the process runs: judged, or to be digested first.
+    pub(super) fn image(&mut self, process: &ProcessHandle) -> Result<Image<ImageState>, ProbeError> {
+        let found = running_image(self.expected, process, self.policy);
+        match self.refuse(StepKind::Image, found)? {
+            Image::Judged(seen) => Ok(Image::Judged(self.take_image(seen))),
+            Image::Unread(unread) => Ok(Image::Unread(unread)),
+        }
+    }
+
+    /// Judges an image by its digests.
+    pub(super) fn digested(
+        &mut self,
+        image: Unread,
+        digests: Result<Digested, DigestError>,
+    ) -> Result<ImageState, ProbeError> {
+        let judged = judge_digests(self.expected, image, digests);
+        let seen = self.refuse(StepKind::Image, judged)?;
+        Ok(self.take_image(seen))
+    }
+
+    /// That all of this was of a process that is alive.
+    pub(super) fn alive(&mut self, process: &ProcessHandle) -> Result<(), ProbeError> {
+        let alive =
+            still_alive(process).map(|()| (StepVerdict::Proven, "still alive after all this".to_owned()));
+        self.step(StepKind::Alive, alive)
+    }
+
+    /// The last step, and what all of them prove.
+    pub(super) fn finish(
+        &mut self,
+        process: ProcessHandle,
+        connected: Connected,
+        image: ImageState,
+    ) -> Result<Verified, ProbeError> {
+        self.alive(&process)?;
+        let Connected { stream, listener, level } = connected;
+        let steps = std::mem::take(&mut self.taken);
+        let with_origin = self.expected.origin.is_some();
+        Ok(Verified { proof: Proof { steps, level, listener, image, with_origin }, process, stream })
+    }
+
+    /// How far a verification came that `error` ended.
+    pub(super) fn unverified(self, error: ProbeError) -> Unverified {
+        Unverified { error, steps: self.taken }
+    }
+
+    fn take_image(&mut self, (state, verdict, evidence): Seen) -> ImageState {
+        self.take(StepKind::Image, verdict, evidence);
+        state
+    }
+
+    fn step(&mut self, kind: StepKind, result: Result<Verdict, ProbeError>) -> Result<(), ProbeError> {
+        let (verdict, evidence) = self.refuse(kind, result)?;
+        self.take(kind, verdict, evidence);
+        Ok(())
+    }
+
+    fn take(&mut self, kind: StepKind, verdict: StepVerdict, evidence: String) {
+        self.taken.push(Step { kind, verdict, evidence });
+    }
+
+    /// Notes a step that failed.
+    fn refuse<T>(&mut self, kind: StepKind, result: Result<T, ProbeError>) -> Result<T, ProbeError> {
+        result.inspect_err(|error| self.take(kind, StepVerdict::Refused, error.to_string()))
+    }
+}
