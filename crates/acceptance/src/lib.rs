@@ -6,16 +6,16 @@
 
 mod child;
 pub mod daemon;
+mod driver;
 #[cfg(target_os = "linux")]
 mod peer;
 pub mod wire;
 
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};
+pub use driver::Driver;
 #[cfg(target_os = "linux")]
 pub use peer::{Peer, Place, SECRET, TOKEN, only_a_probe};
 
-use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
-use running_process::broker::backend_lifecycle::probe::ProbeError;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,22 +43,5 @@ pub fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
         Err(RecvTimeoutError::Disconnected) => unreachable!("the result is sent whatever it is"),
-    }
-}
-
-/// A handle to the daemon `expected`, or the reason why the probe gave none.
-///
-/// # Errors
-///
-/// As the probe's own.
-///
-/// # Panics
-///
-/// Something other than the probe failed.
-pub fn probe(expected: &DaemonProcess, deadline: Instant) -> Result<BackendHandle, ProbeError> {
-    match BackendHandle::probe_before("test", "1", &expected.ipc_endpoint, expected, deadline) {
-        Ok(handle) => Ok(handle),
-        Err(BackendHandleError::Probe(error)) => Err(error),
-        Err(other) => panic!("{other:?}"),
     }
 }

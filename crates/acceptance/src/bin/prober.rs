@@ -20,7 +20,7 @@ mod linux {
     use running_process::broker::backend_lifecycle::verify::{Policy, Proof};
     use running_process::broker::backend_sdk::try_read_daemon_identity_file;
     use running_process_acceptance::wire::SHOUT;
-    use running_process_acceptance::{SECRET, TOKEN};
+    use running_process_acceptance::{Driver, SECRET, TOKEN};
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::collections::{BTreeMap, HashMap};
     use std::path::Path;
@@ -46,6 +46,8 @@ mod linux {
         let deadline = Duration::from_millis(number("deadline", 10_000));
         let times = number("times", 1);
         let marks = number("marks", 0) == 1;
+        let driver = if number("tokio", 0) == 1 { Driver::Tokio } else { Driver::Blocking };
+        driver.prepare();
         let before = Cost::now();
         if let Some(most) = numbers.get("descriptors") {
             let hard = getrlimit(Resource::Nofile).maximum;
@@ -58,7 +60,7 @@ mod linux {
         let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
         for _ in 0..times {
             let deadline = Instant::now() + deadline;
-            let verified = BackendHandle::verify(&identity, policy.clone(), deadline);
+            let verified = driver.verify(&identity, policy.clone(), deadline);
             if marks {
                 eprintln!("<end>");
             }

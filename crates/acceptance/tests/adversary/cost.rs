@@ -1,6 +1,6 @@
 //! What one verification costs, in system calls and in bytes.
 
-use crate::harness::{PEER, PROBER, Probed, place, prober};
+use crate::harness::{PEER, PROBER, Probed, TOKIO, place, prober};
 use running_process_acceptance::{Place, installed, soon};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -18,7 +18,7 @@ const BESIDE_THE_POINT: [&str; 6] = ["---", "brk(", "mmap(", "munmap(", "mremap(
 fn calls(place: &Place, words: &[&str]) -> Option<Vec<String>> {
     let log = place.path("strace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-s", "64", "-o"]).arg(&log).arg(PROBER).arg(&place.record).args(words);
+    command.args(["-f", "-s", "64", "-o"]).arg(&log).arg(PROBER).arg(&place.record).args(words).arg(TOKIO);
     command.env("XDG_CACHE_HOME", place.path("cache")).stdin(Stdio::null());
     let output = command.output().unwrap();
     if !output.status.success() {

@@ -1,11 +1,12 @@
 //! Callers, policies, and other users.
 
+use crate::DRIVER;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::{PeerRole, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{InheritedListener, Policy, ProofLevel};
 use running_process::broker::backend_sdk::FrameClient;
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{PATIENCE, Peer, Place, SECRET, TOKEN, only_a_probe, soon, watched};
+use running_process_acceptance::{Driver, PATIENCE, Peer, Place, SECRET, TOKEN, only_a_probe, soon, watched};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -47,7 +48,7 @@ pub(crate) fn verify_before(
     deadline: Instant,
 ) -> Result<BackendHandle, ProbeError> {
     let (expected, policy) = (expected.clone(), policy.clone());
-    watched(move || BackendHandle::verify(&expected, policy, deadline))
+    watched(move || DRIVER.verify(&expected, policy, deadline))
 }
 
 /// Who answers a request on `client`.
@@ -157,9 +158,12 @@ impl Probed {
     }
 }
 
+/// Tells a prober how to prove.
+pub(crate) const TOKIO: &str = if matches!(DRIVER, Driver::Tokio) { "tokio=1" } else { "tokio=0" };
+
 pub(crate) fn prober(place: &Place, words: &[&str]) -> Command {
     let mut command = Command::new(PROBER);
-    command.arg(&place.record).args(words);
+    command.arg(&place.record).args(words).arg(TOKIO);
     command
 }
 

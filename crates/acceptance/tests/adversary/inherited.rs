@@ -1,5 +1,6 @@
 //! A daemon on a socket that another process made, as service managers make it.
 
+use crate::DRIVER;
 use crate::harness::{PEER, ask, assert_genuine, assert_refused_as, both, is_root, place, refused, verify};
 use running_process::broker::backend_handle::{BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
@@ -52,7 +53,7 @@ fn a_daemon_on_an_inherited_listener_is_accepted_if_the_record_says_so() {
     for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
         let handle = verify(&identity, policy).unwrap();
         assert_eq!(handle.proof().listener, made_here());
-        let further = FrameClient::from_stream(handle.connect().unwrap());
+        let further = FrameClient::from_stream(DRIVER.connect(&handle).unwrap());
         assert_eq!(ask(further), TOKEN);
         assert_genuine(&identity, policy);
     }
@@ -111,7 +112,7 @@ fn further_connections_of_an_inherited_listener_are_verified_as_well() {
         std::fs::remove_file(&place.socket).unwrap();
         let listener = UnixListener::bind(&place.socket).unwrap();
         let impostor = Peer::start_on(&mut place.command("replay-inherited"), listener);
-        match handle.connect() {
+        match DRIVER.connect(&handle) {
             Err(BackendHandleError::Probe(error)) => {
                 assert_refused_as(error, policy, &identity, impostor.pid(), Path::new(PEER));
             }

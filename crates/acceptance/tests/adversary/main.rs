@@ -14,3 +14,5 @@ mod inherited;
 mod manners;
 mod namespaces;
 mod replacement;
+
+const DRIVER: running_process_acceptance::Driver = running_process_acceptance::Driver::Blocking;

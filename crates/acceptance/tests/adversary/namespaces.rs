@@ -1,7 +1,7 @@
 //! Other pid namespaces, and other users.
 
 use crate::harness::{
-    PEER, PROBER, Probed, assert_genuine, both, every_policy, is_root, place, refused, unshared,
+    PEER, PROBER, Probed, TOKIO, assert_genuine, both, every_policy, is_root, place, refused, unshared,
 };
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
@@ -72,7 +72,7 @@ fn a_caller_in_a_pid_namespace_of_its_own_does_not_mistake_a_neighbour_for_the_d
             let Some(mut unshare) = unshared() else { return };
             let path = place.path("record for the caller");
             std::fs::write(&path, serde_json::to_vec(record).unwrap()).unwrap();
-            let probed = Probed::by(unshare.arg(PROBER).arg(&path).args(words));
+            let probed = Probed::by(unshare.arg(PROBER).arg(&path).args(words).arg(TOKIO));
             let outcome = probed.outcome(1);
             let told = reasons.iter().any(|reason| outcome.starts_with(&format!("refused {reason}")));
             assert!(told, "{outcome} for {words:?}");
@@ -117,7 +117,7 @@ fn a_daemon_whose_image_another_user_may_not_read_is_not_inspectable_and_never_g
     let prober = for_everyone(&place, PROBER);
     let probe = |policy: &str, credentials: &str| {
         let mut command = as_user(CALLERS_USER);
-        command.arg(&prober).arg(place.path("record of root")).args([policy, credentials]);
+        command.arg(&prober).arg(place.path("record of root")).args([policy, credentials, TOKIO]);
         Probed::by(&mut command).outcome(1).to_owned()
     };
     for credentials in ["credentials=0", "credentials=1"] {
@@ -146,7 +146,7 @@ fn a_daemon_that_proc_hides_is_not_inspectable_and_never_gone() {
         let hide = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
         command.args(["--mount", "sh", "-c", hide, "sh", "setpriv", "--reuid", CALLERS_USER]);
         command.args(["--regid", CALLERS_USER, "--clear-groups"]);
-        command.arg(&prober).arg(place.path("record of root")).arg(policy);
+        command.arg(&prober).arg(place.path("record of root")).args([policy, TOKIO]);
         Probed::by(&mut command).outcome(1).to_owned()
     };
     for policy in ["default", "strict"] {

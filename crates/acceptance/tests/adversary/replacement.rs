@@ -1,5 +1,6 @@
 //! What changes after a handle was given.
 
+use crate::DRIVER;
 use crate::harness::{
     PEER, SCENARIO, ask, assert_learned_nothing, assert_refused_as, both, every_policy, is_impossible, place,
     refused, unshared, verify,
@@ -20,12 +21,12 @@ fn a_socket_that_is_replaced_after_the_verification_is_noticed_by_connect_and_do
         let _daemon = place.start("genuine");
         let identity = place.identity();
         let handle = verify(&identity, &policy).unwrap();
-        assert_eq!(ask(FrameClient::from_stream(handle.connect().unwrap())), TOKEN);
+        assert_eq!(ask(FrameClient::from_stream(DRIVER.connect(&handle).unwrap())), TOKEN);
         let genuine = place.path("elsewhere");
         std::fs::hard_link(&place.socket, &genuine).unwrap();
 
         let mut replay = place.start("replay");
-        let again = |impostor: &Peer| match handle.connect() {
+        let again = |impostor: &Peer| match DRIVER.connect(&handle) {
             Err(BackendHandleError::Probe(error)) => {
                 assert_refused_as(error, &policy, &identity, impostor.pid(), Path::new(PEER));
             }
@@ -38,7 +39,7 @@ fn a_socket_that_is_replaced_after_the_verification_is_noticed_by_connect_and_do
         assert_learned_nothing(&mut proxy, 1);
 
         std::fs::rename(&genuine, &place.socket).unwrap();
-        assert_eq!(ask(FrameClient::from_stream(handle.connect().unwrap())), TOKEN);
+        assert_eq!(ask(FrameClient::from_stream(DRIVER.connect(&handle).unwrap())), TOKEN);
         assert_eq!(ask(handle.into_client()), TOKEN);
     }
 }
@@ -108,7 +109,7 @@ fn a_handle_whose_daemon_was_restarted_does_not_connect_to_the_next_one() {
         first.kill();
         first.reap();
         let _second = place.start("genuine");
-        let refused = handle.connect().unwrap_err();
+        let refused = DRIVER.connect(&handle).unwrap_err();
         assert!(
             matches!(
                 refused,

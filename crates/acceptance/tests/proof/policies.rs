@@ -1,10 +1,10 @@
 //! What a caller asks for as proof, and what it is told.
-#![cfg(target_os = "linux")]
 
-use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+use crate::DRIVER;
+use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{
-    ImageCheck, ImageState, Listener, Policy, ProofLevel, StepKind, StepVerdict, verify,
+    ImageCheck, ImageState, Listener, Policy, ProofLevel, StepKind, StepVerdict,
 };
 use running_process::broker::backend_sdk::Server;
 use running_process::broker::protocol::Endpoint;
@@ -13,7 +13,7 @@ use running_process_acceptance::{Daemon, soon, watched};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_length-prefixed-daemon");
 
 fn refusal(expected: &DaemonProcess, policy: Policy) -> PolicyRule {
-    match BackendHandle::verify(expected, policy, soon()).expect_err("the policy refuses") {
+    match DRIVER.verify(expected, policy, soon()).expect_err("the policy refuses") {
         ProbeError::Policy(rule) => rule,
         other => panic!("{other:?}"),
     }
@@ -23,7 +23,7 @@ fn refusal(expected: &DaemonProcess, policy: Policy) -> PolicyRule {
 fn a_proof_lists_every_step_with_its_evidence() {
     let daemon = Daemon::length_prefixed(PROGRAM);
     let identity = daemon.identity();
-    let proof = verify(&identity, &Policy::strict(), soon()).unwrap();
+    let proof = DRIVER.prove(&identity, &Policy::strict()).unwrap();
     assert_eq!((proof.level, proof.listener), (ProofLevel::Held, Listener::Own));
     assert_eq!((proof.image, proof.with_origin), (ImageState::AsRecorded, true));
     let steps: Vec<_> = proof.steps.iter().map(|step| (step.kind, step.verdict)).collect();
@@ -51,7 +51,7 @@ fn credentials_alone_are_a_lower_level_and_the_strict_policy_says_so() {
     let identity = daemon.identity();
     let mut policy = Policy::default();
     policy.only_credentials = true;
-    assert_eq!(verify(&identity, &policy, soon()).unwrap().level, ProofLevel::Named);
+    assert_eq!(DRIVER.prove(&identity, &policy).unwrap().level, ProofLevel::Named);
     let mut strict = Policy::strict();
     strict.only_credentials = true;
     let rule = PolicyRule::Level { got: ProofLevel::Named, weakest: ProofLevel::Held };
@@ -63,7 +63,7 @@ fn a_record_without_an_origin_is_a_published_peers() {
     let daemon = Daemon::length_prefixed(PROGRAM);
     let mut identity = daemon.identity();
     identity.origin = None;
-    let proof = verify(&identity, &Policy::default(), soon()).unwrap();
+    let proof = DRIVER.prove(&identity, &Policy::default()).unwrap();
     assert!(!proof.with_origin);
     assert_eq!(refusal(&identity, Policy::strict()), PolicyRule::WithoutOrigin);
 }
@@ -85,7 +85,7 @@ fn a_client_that_is_its_own_daemon_needs_no_digest() {
     let serving = std::thread::spawn(|| server.run());
     watched(move || {
         let identity = is_ready.recv().unwrap();
-        let proof = verify(&identity, &policy, soon()).unwrap();
+        let proof = DRIVER.prove(&identity, &policy).unwrap();
         let image = &proof.steps[7];
         assert_eq!((image.kind, image.verdict), (StepKind::Image, StepVerdict::Proven));
         assert!(image.evidence.starts_with("the caller's own executable"), "{}", image.evidence);
@@ -99,7 +99,7 @@ fn a_refused_verification_tells_how_far_it_came() {
     let daemon = Daemon::length_prefixed(PROGRAM);
     let mut identity = daemon.identity();
     identity.origin.as_mut().unwrap().start_time += 1;
-    let refused = verify(&identity, &Policy::default(), soon()).unwrap_err();
+    let refused = DRIVER.prove(&identity, &Policy::default()).unwrap_err();
     assert!(matches!(refused.error, ProbeError::ReusedPid { .. }), "{:?}", refused.error);
     let last = refused.steps.last().unwrap();
     assert_eq!((last.kind, last.verdict), (StepKind::Process, StepVerdict::Refused));

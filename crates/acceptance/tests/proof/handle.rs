@@ -1,13 +1,12 @@
 //! A handle to a real daemon process, for as long as that lives.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use crate::DRIVER;
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
-use running_process::broker::backend_lifecycle::probe::{ProbeError, probe_endpoint};
+use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::LocalStream;
 use running_process::broker::protocol::{Frame, encode_framed};
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, probe, soon, watched};
+use running_process_acceptance::{Daemon, PATIENCE, StreamExt, soon, watched};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,33 +18,34 @@ fn daemon() -> Daemon {
     Daemon::length_prefixed(PROGRAM)
 }
 
+fn handle_to(daemon: &Daemon) -> BackendHandle {
+    DRIVER.probe_before(&daemon.identity(), soon()).unwrap()
+}
+
 #[test]
 fn the_recorded_daemon_is_proven_and_serves_on_the_proven_connection() {
     let daemon = daemon();
     let identity = daemon.identity();
     assert_eq!(identity.pid, daemon.child.id());
     assert_eq!(identity.exe_path, PathBuf::from(PROGRAM).canonicalize().unwrap());
-    let handle =
-        BackendHandle::probe_with_service("cache", "1.2.0", &identity.ipc_endpoint, &identity).unwrap();
+    let handle = DRIVER.probe_with_service("cache", "1.2.0", &identity.ipc_endpoint, &identity).unwrap();
     assert_eq!((&handle.service_name[..], &handle.service_version[..]), ("cache", "1.2.0"));
     assert_eq!(handle.daemon_process, identity);
     assert!(handle.is_alive());
-    let mut client = handle.into_client();
-    client.set_timeout(Some(PATIENCE));
-    assert_eq!(client.request(SHOUT, b"ping".to_vec()).unwrap().payload, b"PING");
+    assert_eq!(DRIVER.request(handle, SHOUT, b"ping").payload, b"PING");
 
-    let probed = BackendHandle::probe(&identity.ipc_endpoint, &identity).unwrap();
+    let probed = DRIVER.probe(&identity.ipc_endpoint, &identity).unwrap();
     assert_eq!((&probed.service_name[..], &probed.service_version[..]), ("", ""));
-    let probed = probe_endpoint(&identity.ipc_endpoint, soon()).unwrap();
+    let probed = DRIVER.probe_endpoint(&identity.ipc_endpoint).unwrap();
     assert_eq!(probed.identity, identity);
 }
 
 #[test]
 fn further_connections_and_the_proven_one_speak_either_wire() {
     let daemon = daemon();
-    let handle = daemon.handle();
-    let legacy = handle.connect().unwrap();
-    let framed = handle.connect().unwrap();
+    let handle = handle_to(&daemon);
+    let legacy = DRIVER.connect(&handle).unwrap();
+    let framed = DRIVER.connect(&handle).unwrap();
     let proven = handle.into_stream();
     for connection in [legacy, proven] {
         connection.send(&wire::message(b"old"));
@@ -60,11 +60,11 @@ fn further_connections_and_the_proven_one_speak_either_wire() {
 #[test]
 fn a_handle_knows_that_its_daemon_died_even_when_another_one_serves_the_endpoint() {
     let mut daemon = daemon();
-    let handle = daemon.handle();
+    let handle = handle_to(&daemon);
     assert!(handle.is_alive());
     assert!(daemon.stop().success());
     assert!(!handle.is_alive());
-    let refused = handle.connect().unwrap_err();
+    let refused = DRIVER.connect(&handle).unwrap_err();
     assert!(matches!(refused, BackendHandleError::Probe(_)), "{refused:?}");
 
     let mut successor = Command::new(PROGRAM);
@@ -73,9 +73,9 @@ fn a_handle_knows_that_its_daemon_died_even_when_another_one_serves_the_endpoint
     let mut stdout = successor.stdout.take().unwrap();
     watched(move || stdout.read_exact(&mut [0; 6]).unwrap());
     assert!(!handle.is_alive());
-    let refused = handle.connect().unwrap_err();
+    let refused = DRIVER.connect(&handle).unwrap_err();
     assert!(matches!(refused, BackendHandleError::Probe(_)), "{refused:?}");
-    assert_eq!(daemon.handle().daemon_process.pid, successor.id());
+    assert_eq!(handle_to(&daemon).daemon_process.pid, successor.id());
     drop(successor.stdin.take());
     assert!(watched(move || successor.wait().unwrap()).success());
 }
@@ -83,14 +83,14 @@ fn a_handle_knows_that_its_daemon_died_even_when_another_one_serves_the_endpoint
 #[test]
 fn shutdown_ends_the_daemon_and_may_be_asked_again() {
     let mut daemon = daemon();
-    let handle = daemon.handle();
-    handle.shutdown(PATIENCE).unwrap();
+    let handle = handle_to(&daemon);
+    DRIVER.shutdown(&handle, PATIENCE).unwrap();
     assert!(!handle.is_alive());
     // It is a zombie until its parent has waited for it, and gone afterwards.
-    handle.shutdown(Duration::ZERO).unwrap();
+    DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
     daemon.wait();
-    handle.shutdown(Duration::ZERO).unwrap();
-    handle.force_kill().unwrap();
+    DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
+    DRIVER.force_kill(&handle).unwrap();
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
         shell.args(["-c", "trap '' TERM; exec \"$0\" \"$@\"", PROGRAM]).args([socket, record]);
         shell
     });
-    let handle = daemon.handle();
+    let handle = handle_to(&daemon);
     let waited = Duration::from_millis(50);
     let began = Instant::now();
-    match handle.shutdown(waited) {
+    match DRIVER.shutdown(&handle, waited) {
         Err(BackendHandleError::ShutdownTimeout { pid, waited: told }) => {
             assert_eq!((pid, told), (daemon.child.id(), waited));
         }
@@ -111,12 +111,12 @@ fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
     }
     assert!(began.elapsed() >= waited);
     assert!(handle.is_alive());
-    handle.force_kill().unwrap();
+    DRIVER.force_kill(&handle).unwrap();
     assert!(!handle.is_alive());
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&daemon.wait()), Some(9));
     // A daemon that was killed leaves its files, and what they say is not believed.
     let identity = daemon.identity();
-    let refused = probe(&identity, soon()).unwrap_err();
+    let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
     assert!(matches!(refused, ProbeError::Gone { pid, .. } if pid == identity.pid), "{refused:?}");
 }
 
@@ -127,7 +127,7 @@ fn a_handle_does_not_mean_a_stranger_that_was_given_the_pid() {
     const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
     let mut daemon = daemon();
     let identity = daemon.identity();
-    let handle = daemon.handle();
+    let handle = handle_to(&daemon);
     assert!(daemon.stop().success());
     let mut stranger = None;
     for _ in 0..1000 {
@@ -149,9 +149,9 @@ fn a_handle_does_not_mean_a_stranger_that_was_given_the_pid() {
         return;
     };
     assert!(!handle.is_alive());
-    handle.shutdown(Duration::ZERO).unwrap();
-    handle.force_kill().unwrap();
-    assert!(probe(&identity, soon()).is_err());
+    DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
+    DRIVER.force_kill(&handle).unwrap();
+    assert!(DRIVER.probe_before(&identity, soon()).is_err());
     // Had it been signalled, it would not end by itself.
     drop(stranger.stdin.take());
     assert!(watched(move || stranger.wait().unwrap()).success());
@@ -166,10 +166,10 @@ fn a_stopped_daemon_is_silent_and_usable_again_when_it_goes_on() {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     };
     signal("-STOP");
-    let refused = probe(&identity, Instant::now() + Duration::from_millis(100)).unwrap_err();
+    let refused = DRIVER.probe_before(&identity, Instant::now() + Duration::from_millis(100)).unwrap_err();
     assert!(matches!(refused, ProbeError::TimedOut), "{refused:?}");
     signal("-CONT");
-    probe(&identity, soon()).unwrap();
+    DRIVER.probe_before(&identity, soon()).unwrap();
 }
 
 /// The error beneath the handle's.
@@ -190,12 +190,12 @@ fn a_daemon_whose_executable_has_a_name_that_is_not_utf_8_is_served_like_any_oth
         command
     });
     assert_eq!(daemon.identity().exe_path, program);
-    let handle = daemon.handle();
+    let handle = handle_to(&daemon);
     assert_eq!(handle.daemon_process.exe_path, program);
-    let legacy: LocalStream = handle.connect().unwrap();
+    let legacy: LocalStream = DRIVER.connect(&handle).unwrap();
     legacy.send(&wire::message(b"old"));
     assert_eq!(legacy.receive(wire::HEADER_BYTES + 3), wire::message(b"OLD"));
-    assert_eq!(handle.into_client().request(SHOUT, b"new".to_vec()).unwrap().payload, b"NEW");
+    assert_eq!(DRIVER.request(handle, SHOUT, b"new").payload, b"NEW");
     assert!(daemon.stop().success());
     assert!(!daemon.record.exists());
 }

@@ -1,8 +1,7 @@
 //! Every reason not to give a handle, each with a peer that has it.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
+use crate::DRIVER;
+use running_process::broker::backend_handle::{BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::identity::ExeDigests;
 use running_process::broker::backend_lifecycle::judge::{Check, CheckKind};
 use running_process::broker::backend_lifecycle::probe::{
@@ -12,7 +11,7 @@ use running_process::broker::backend_lifecycle::probe::{
 use running_process::broker::backend_sdk::ConnectError;
 use running_process::broker::protocol::{Endpoint, Frame, FrameRef, FramingError, encode_framed, read_frame};
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{Daemon, PATIENCE, probe, soon, watched};
+use running_process_acceptance::{Daemon, PATIENCE, soon, watched};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
@@ -33,7 +32,7 @@ fn the_endpoint_must_be_the_recorded_one() {
     let elsewhere = Endpoint::unix_socket("acceptance", "/elsewhere").unwrap();
     let other_namespace = Endpoint::unix_socket("other", &identity.ipc_endpoint.path).unwrap();
     for endpoint in [elsewhere, other_namespace] {
-        let refused = BackendHandle::probe_with_service("test", "1", &endpoint, &identity).unwrap_err();
+        let refused = DRIVER.probe_with_service("test", "1", &endpoint, &identity).unwrap_err();
         let BackendHandleError::Probe(ProbeError::EndpointMismatch { asked, recorded }) = refused else {
             panic!("{refused:?}")
         };
@@ -49,7 +48,7 @@ fn a_pid_that_no_process_has_is_gone() {
     for pid in [child.id(), u32::MAX] {
         let mut identity = daemon.identity();
         identity.pid = pid;
-        let refused = probe(&identity, soon()).unwrap_err();
+        let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
         assert!(matches!(refused, ProbeError::Gone { pid: gone, .. } if gone == pid), "{refused:?}");
     }
 }
@@ -58,8 +57,8 @@ fn a_pid_that_no_process_has_is_gone() {
 fn a_daemon_that_was_killed_is_not_usable_before_its_parent_has_noticed() {
     let mut daemon = daemon();
     let identity = daemon.identity();
-    daemon.handle().force_kill().unwrap();
-    let refused = probe(&identity, soon()).unwrap_err();
+    DRIVER.force_kill(&daemon.handle()).unwrap();
+    let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
     let unusable =
         matches!(refused, ProbeError::Gone { .. } | ProbeError::Connect(ConnectError::Refused { .. }));
     assert!(unusable, "{refused:?}");
@@ -122,7 +121,7 @@ impl Impostor {
         let began = Instant::now();
         let deadline = began + within;
         let expected = self.expected.clone();
-        let error = watched(move || probe(&expected, deadline).unwrap_err());
+        let error = watched(move || DRIVER.probe_before(&expected, deadline).unwrap_err());
         assert!(began.elapsed() < within + PATIENCE / 2, "the deadline is over everything");
         error
     }
@@ -136,12 +135,12 @@ impl Impostor {
 #[test]
 fn the_impostor_without_a_fault_is_accepted() {
     let impostor = Impostor::answering(|response, _| encode_framed(&response).unwrap());
-    assert!(probe(&impostor.expected, soon()).unwrap().is_alive());
+    assert!(DRIVER.probe_before(&impostor.expected, soon()).unwrap().is_alive());
     let impostor = Impostor::with_identity(|identity| {
         identity.started_at_unix_ms += 1;
         identity.idle_timeout_secs = Some(7);
     });
-    probe(&impostor.expected, soon()).unwrap();
+    DRIVER.probe_before(&impostor.expected, soon()).unwrap();
 }
 
 #[test]
@@ -150,7 +149,7 @@ fn nobody_at_the_endpoint_is_told_with_the_reason() {
     let path = directory.path().join("s");
     let endpoint = Endpoint::unix_socket("test", path.to_str().unwrap()).unwrap();
     let expected = DaemonProcess::current_process(endpoint, None).unwrap();
-    let refused = || match probe(&expected, soon()) {
+    let refused = || match DRIVER.probe_before(&expected, soon()) {
         Err(ProbeError::Connect(error)) => error,
         other => panic!("{other:?}"),
     };
@@ -177,7 +176,9 @@ fn a_peer_that_never_accepts_costs_the_deadline() {
     let endpoint = Endpoint::unix_socket("test", directory.path().join("s").to_str().unwrap()).unwrap();
     let expected = DaemonProcess::current_process(endpoint, None).unwrap();
     let _listener = UnixListener::bind(&expected.ipc_endpoint.path).unwrap();
-    let error = watched(move || probe(&expected, Instant::now() + Duration::from_millis(80)).unwrap_err());
+    let error = watched(move || {
+        DRIVER.probe_before(&expected, Instant::now() + Duration::from_millis(80)).unwrap_err()
+    });
     assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
 }
 
@@ -185,7 +186,7 @@ fn a_peer_that_never_accepts_costs_the_deadline() {
 fn a_deadline_that_has_passed_is_kept() {
     let daemon = daemon();
     let identity = daemon.identity();
-    let error = watched(move || probe(&identity, Instant::now()).unwrap_err());
+    let error = watched(move || DRIVER.probe_before(&identity, Instant::now()).unwrap_err());
     assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
 }
 
@@ -230,7 +231,7 @@ fn a_peer_that_says_more_than_the_answer_is_refused() {
         bytes.extend_from_slice(b"and more");
         bytes
     });
-    let refused = probe(&talkative.expected, soon()).unwrap_err();
+    let refused = DRIVER.probe_before(&talkative.expected, soon()).unwrap_err();
     assert!(matches!(refused, ProbeError::Unasked { bytes: 8 }), "{refused:?}");
 }
 

@@ -1,0 +1,10 @@
+//! Handles to real processes, blocking: what they are good for, and every reason not to give one.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod handle;
+#[cfg(target_os = "linux")]
+mod policies;
+mod refusals;
+
+const DRIVER: running_process_acceptance::Driver = running_process_acceptance::Driver::Blocking;
