@@ -10,6 +10,7 @@ use driver::Driver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many requests wait for the task to take them; further callers wait for a place.
@@ -53,7 +54,18 @@ struct Waiting {
     payload: Vec<u8>,
     deadline_unix_ms: u64,
     ticket: Ticket,
-    answer: oneshot::Sender<Result<Frame, FrameClientError>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What became of a request: the inner error is one of a request that may have been sent.
+pub(super) type Answer = Result<Result<Frame, FrameClientError>, NotSent>;
+
+/// A request of which nothing was sent, because the connection ended before.
+#[derive(Debug)]
+pub(super) struct NotSent {
+    pub(super) payload: Vec<u8>,
+    /// Why the connection ended.
+    error: FrameClientError,
 }
 
 #[derive(Debug)]
@@ -161,7 +173,7 @@ impl AsyncFrameClient {
     ///
     /// The request is too large or refused, or the connection has ended.
     pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
-        self.exchange(payload_protocol, payload, 0).await
+        self.exchange(payload_protocol, payload, 0).await.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
     /// [`request`](Self::request) with a deadline, which the daemon is told as well.
@@ -180,42 +192,56 @@ impl AsyncFrameClient {
         payload: Vec<u8>,
         deadline: Instant,
     ) -> Result<Frame, FrameClientError> {
+        self.exchange_before(payload_protocol, payload, deadline)
+            .await
+            .unwrap_or_else(|unsent| Err(unsent.error))
+    }
+
+    pub(super) async fn exchange_before(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        deadline: Instant,
+    ) -> Answer {
         // The runtime's clock, which a test may have stopped.
         let now = tokio::time::Instant::now().into_std();
         let timeout = deadline.saturating_duration_since(now);
         if timeout.is_zero() {
-            return Err(FrameClientError::TimedOut { timeout });
+            return Ok(Err(FrameClientError::TimedOut { timeout }));
         }
         let exchange = self.exchange(payload_protocol, payload, unix_ms_after(timeout));
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(FrameClientError::TimedOut { timeout }))
+        let timed_out = |_| Ok(Err(FrameClientError::TimedOut { timeout }));
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(timed_out)
     }
 
-    async fn exchange(
+    /// `deadline_unix_ms` is 0 for none.
+    pub(super) async fn exchange(
         &self,
         payload_protocol: u32,
         payload: Vec<u8>,
         deadline_unix_ms: u64,
-    ) -> Result<Frame, FrameClientError> {
+    ) -> Answer {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (answer, response) = oneshot::channel();
         let waiting = Waiting { payload_protocol, payload, deadline_unix_ms, ticket, answer };
-        if self.requests.send(waiting).await.is_err() {
+        if let Err(SendError(Waiting { payload, .. })) = self.requests.send(waiting).await {
             let told = self.shared.told.swap(true, Ordering::Relaxed);
-            return Err(if told { FrameClientError::Dead } else { self.shared.end() });
+            let error = if told { FrameClientError::Dead } else { self.shared.end() };
+            return Err(NotSent { payload, error });
         }
         let mut in_flight = InFlight { response, ticket: Some(ticket), given_up: &self.given_up };
         let answer = (&mut in_flight.response).await;
         in_flight.ticket = None;
         answer.unwrap_or_else(|_| {
             self.shared.told.store(true, Ordering::Relaxed);
-            Err(self.shared.end())
+            Ok(Err(self.shared.end()))
         })
     }
 }
 
 /// A request that the task was given. Dropped before its answer has come, it is given up.
 struct InFlight<'a> {
-    response: oneshot::Receiver<Result<Frame, FrameClientError>>,
+    response: oneshot::Receiver<Answer>,
     /// `None` once there is an answer.
     ticket: Option<Ticket>,
     given_up: &'a mpsc::UnboundedSender<Ticket>,

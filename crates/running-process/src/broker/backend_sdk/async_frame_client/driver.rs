@@ -2,13 +2,14 @@
 
 use super::super::client_connection::{ClientConnection, ClientEvent, RequestId};
 use super::super::frame_client::{FrameClientError, READ_BYTES, stream_error};
-use super::{Shared, Ticket, Waiting};
+use super::{Answer, NotSent, Shared, Ticket, Waiting};
 use crate::broker::protocol::Frame;
 use crate::transport::AsyncStream;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,7 @@ const ENOUGH_OUTPUT: usize = 64 * 1024;
 /// A request that the daemon was sent.
 struct Sent {
     ticket: Ticket,
-    answer: oneshot::Sender<Result<Frame, FrameClientError>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 pub(super) struct Driver {
@@ -63,6 +64,17 @@ impl Driver {
     pub(super) async fn run(mut self) {
         if let Err(error) = poll_fn(|context| self.turn(context)).await {
             let _ = self.shared.end.set(error);
+            self.give_back();
+        }
+    }
+
+    /// Nothing was sent of what was not taken yet.
+    fn give_back(&mut self) {
+        self.requests.close();
+        while let Ok(Waiting { payload, answer, .. }) = self.requests.try_recv() {
+            self.shared.told.store(true, Ordering::Relaxed);
+            // A caller that is gone does not want to know.
+            let _ = answer.send(Err(NotSent { payload, error: self.shared.end() }));
         }
     }
 
@@ -106,7 +118,7 @@ impl Driver {
                 self.in_flight.insert(request, Sent { ticket, answer });
             }
             // A caller that is gone does not want to know.
-            Err(error) => drop(answer.send(Err(FrameClientError::Request(error)))),
+            Err(error) => drop(answer.send(Ok(Err(FrameClientError::Request(error))))),
         }
     }
 
@@ -168,7 +180,7 @@ impl Driver {
         if let Some(Sent { ticket, answer }) = self.in_flight.remove(&request) {
             self.ids.remove(&ticket);
             // A caller that has just given up does not want it.
-            let _ = answer.send(response);
+            let _ = answer.send(Ok(response));
         }
     }
 }
