@@ -1,7 +1,8 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
 //! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. `Server` and `FrameClient` move bytes
-//! around them, blocking; with the feature `tokio`, `AsyncFrameClient` does without.
+//! around them, blocking; with the feature `tokio`, `AsyncFrameClient` does without, and `ReconnectingClient` outlives its
+//! daemons.
 
 #[cfg(feature = "tokio")]
 mod async_frame_client;
@@ -13,6 +14,8 @@ mod frame_client;
 #[cfg(feature = "host")]
 mod identity_file;
 mod mux;
+#[cfg(feature = "tokio")]
+mod reconnecting_client;
 #[cfg(feature = "host")]
 mod server;
 mod server_connection;
@@ -31,6 +34,8 @@ pub use identity_file::{
     try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
+#[cfg(feature = "tokio")]
+pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
 #[cfg(feature = "host")]
 pub use server::{
     Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized, PeerCredentials, Server,
