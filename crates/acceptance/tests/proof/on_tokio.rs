@@ -6,5 +6,7 @@ mod handle;
 #[cfg(target_os = "linux")]
 mod policies;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod tasks;
 
 const DRIVER: running_process_acceptance::Driver = running_process_acceptance::Driver::Tokio;

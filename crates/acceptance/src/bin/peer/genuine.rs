@@ -22,7 +22,25 @@ pub(crate) fn serve(socket: &str, record: &Path, token: Option<&str>) {
     server.run().unwrap();
 }
 
-/// The same daemon on the socket that a service manager passed.
+/// A daemon that says what it is asked, and never answers `stall`.
+pub(crate) fn serve_aloud(socket: &str, record: &Path) {
+    let server = Server::bind(Endpoint::unix_socket("adversary", socket).unwrap()).unwrap();
+    server
+        .record(record)
+        .serve(SHOUT, |request| {
+            let asked = String::from_utf8_lossy(request.payload()).into_owned();
+            println!("{asked}");
+            while asked == "stall" {
+                std::thread::park();
+            }
+            Ok(asked.to_uppercase().into_bytes())
+        })
+        .on_ready(|_| println!("ready"))
+        .run()
+        .unwrap();
+}
+
+/// The daemon that everybody pretends to be, on the socket that a service manager passed.
 pub(crate) fn serve_passed(socket: &str, record: &Path) {
     let server = Server::bind_inherited(Endpoint::unix_socket("adversary", socket).unwrap()).unwrap();
     answering(server, record, None).run().unwrap();

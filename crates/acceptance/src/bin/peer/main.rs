@@ -27,6 +27,7 @@ fn main() {
     let argument = argument.first().map(String::as_str);
     match &mode[..] {
         "genuine" => genuine::serve(socket, record, argument),
+        "aloud" => genuine::serve_aloud(socket, record),
         "inherited" => genuine::serve_passed(socket, record),
         "inherited-unrecorded" => genuine::serve_inherited(socket, record),
         "replay" => impostor::replay(&impostor::take_over(path), record),

@@ -1,0 +1,51 @@
+//! Futures of the proof that are dropped, in a process of its own: what is counted is everybody's.
+#![cfg(target_os = "linux")]
+
+use running_process::broker::backend_handle::BackendHandle;
+use running_process::broker::backend_lifecycle::verify::{Policy, verify_async};
+use running_process_acceptance::{PATIENCE, Place, soon};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+/// Polls `work` at most `turns` times, each once there is something to do, then drops it.
+async fn cancel_after(turns: u32, work: impl Future) -> bool {
+    let mut work = pin!(work);
+    let mut left = turns;
+    poll_fn(|context| {
+        if work.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        left -= 1;
+        if left == 0 { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_leaves_no_descriptor_and_the_handle_usable() {
+    let place = Place::new(env!("CARGO_BIN_EXE_peer"));
+    let _daemon = place.start("genuine");
+    let silent = Place::new(env!("CARGO_BIN_EXE_peer"));
+    let _silent_daemon = silent.start("silent");
+    let (genuine, silent) = (place.identity(), silent.identity());
+    let handle = BackendHandle::verify_async(&genuine, Policy::default(), soon()).await.unwrap();
+    let daemon = _daemon;
+    daemon.stop();
+    let before = descriptors();
+    for turns in 1..=2 {
+        for _ in 0..50 {
+            assert!(!cancel_after(1, verify_async(&silent, &Policy::default(), soon())).await);
+            cancel_after(turns, verify_async(&genuine, &Policy::default(), soon())).await;
+            assert!(!cancel_after(1, handle.shutdown_async(PATIENCE)).await);
+        }
+    }
+    assert_eq!(descriptors(), before);
+    assert!(handle.is_alive());
+    handle.force_kill_async().await.unwrap();
+    assert_eq!(descriptors(), before);
+}

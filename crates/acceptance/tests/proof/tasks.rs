@@ -1,0 +1,86 @@
+//! What only a runtime can suffer: tasks that do not get their turn while a daemon is proven.
+
+use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
+use running_process::broker::backend_lifecycle::probe::ProbeError;
+use running_process::broker::backend_lifecycle::verify::Policy;
+use running_process::broker::protocol::Endpoint;
+use running_process_acceptance::{Place, soon};
+use std::fs::OpenOptions;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+const PEER: &str = env!("CARGO_BIN_EXE_peer");
+/// Far fewer than there are turns to have, also on a machine that is busy.
+const FEW: u32 = 3;
+
+/// What `work` gives, and how often another task of the same thread had its turn meanwhile.
+async fn counting_turns<T>(work: impl Future<Output = T>) -> (T, u32) {
+    let (count, mut counted) = tokio::sync::watch::channel(0);
+    let ticker: JoinHandle<()> = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    let done = work.await;
+    let turns = *counted.borrow_and_update();
+    ticker.abort();
+    (done, turns)
+}
+
+#[tokio::test]
+async fn a_silent_daemon_costs_the_deadline_and_no_other_task_its_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::unix_socket("test", directory.path().join("s").to_str().unwrap()).unwrap();
+    let expected = DaemonProcess::current_process(endpoint, None).unwrap();
+    let _silent = UnixListener::bind(&expected.ipc_endpoint.path).unwrap();
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(200);
+    let verify = BackendHandle::verify_async(&expected, Policy::default(), deadline);
+    let (verified, turns) = counting_turns(verify).await;
+    assert!(matches!(verified, Err(ProbeError::TimedOut)), "{verified:?}");
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert!(turns > FEW, "{turns}");
+}
+
+#[tokio::test]
+async fn an_executable_that_has_to_be_read_costs_no_other_task_its_turn() {
+    let place = Place::with_copy(PEER);
+    OpenOptions::new().write(true).open(&place.program).unwrap().set_len(100 << 20).unwrap();
+    let _daemon = place.start("genuine");
+    let identity = place.identity();
+    let verify = BackendHandle::verify_async(&identity, Policy::default(), soon());
+    let (verified, turns) = counting_turns(verify).await;
+    verified.unwrap();
+    assert!(turns > FEW, "{turns}");
+
+    // A file that has just been written is read again each time, here for longer than the deadline.
+    std::fs::File::open(&place.program).unwrap();
+    let place = Place::with_copy(PEER);
+    OpenOptions::new().write(true).open(&place.program).unwrap().set_len(100 << 20).unwrap();
+    let _daemon = place.start("genuine");
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let verified = BackendHandle::verify_async(&place.identity(), Policy::default(), deadline).await;
+    assert!(matches!(verified, Err(ProbeError::TimedOut)), "{verified:?}");
+}
+
+#[tokio::test]
+async fn waiting_for_the_end_of_a_process_costs_no_other_task_its_turn() {
+    let place = Place::new(PEER);
+    let daemon = place.start("genuine");
+    let identity = place.identity();
+    let handle = BackendHandle::verify_async(&identity, Policy::default(), soon()).await.unwrap();
+    daemon.stop();
+    let shutdown = handle.shutdown_async(Duration::from_millis(100));
+    let (ended, turns) = counting_turns(shutdown).await;
+    assert!(matches!(ended, Err(BackendHandleError::ShutdownTimeout { .. })), "{ended:?}");
+    assert!(turns > FEW, "{turns}");
+    // Two tasks may wait for one process.
+    let patience = Duration::from_secs(20);
+    let waiting = async { tokio::join!(handle.shutdown_async(patience), handle.force_kill_async()) };
+    let (waited, killed) = waiting.await;
+    waited.unwrap();
+    killed.unwrap();
+    assert!(!handle.is_alive());
+}
