@@ -28,24 +28,20 @@ fn descriptors() -> usize {
 
 #[tokio::test]
 async fn a_future_that_is_dropped_leaves_no_descriptor_and_the_handle_usable() {
-    let place = Place::new(env!("CARGO_BIN_EXE_peer"));
-    let _daemon = place.start("genuine");
-    let silent = Place::new(env!("CARGO_BIN_EXE_peer"));
-    let _silent_daemon = silent.start("silent");
-    let (genuine, silent) = (place.identity(), silent.identity());
+    let [place, elsewhere] = [(); 2].map(|()| Place::new(env!("CARGO_BIN_EXE_peer")));
+    let (daemon, _silent) = (place.start("genuine"), elsewhere.start("silent"));
+    let (genuine, silent) = (place.identity(), elsewhere.identity());
     let handle = BackendHandle::verify_async(&genuine, Policy::default(), soon()).await.unwrap();
-    let daemon = _daemon;
+    // It never answers again, nor ends when it is asked to.
     daemon.stop();
     let before = descriptors();
-    for turns in 1..=2 {
-        for _ in 0..50 {
-            assert!(!cancel_after(1, verify_async(&silent, &Policy::default(), soon())).await);
-            cancel_after(turns, verify_async(&genuine, &Policy::default(), soon())).await;
-            assert!(!cancel_after(1, handle.shutdown_async(PATIENCE)).await);
-        }
+    for _ in 0..50 {
+        assert!(!cancel_after(1, verify_async(&silent, &Policy::default(), soon())).await);
+        assert!(!cancel_after(2, verify_async(&genuine, &Policy::default(), soon())).await);
+        assert!(!cancel_after(1, handle.shutdown_async(PATIENCE)).await);
     }
-    assert_eq!(descriptors(), before);
+    // A thread that was started before may have closed one of its own since.
+    assert!(descriptors() <= before, "{before} before, {} after", descriptors());
     assert!(handle.is_alive());
     handle.force_kill_async().await.unwrap();
-    assert_eq!(descriptors(), before);
 }

@@ -160,13 +160,13 @@ impl ProcessHandle {
         Ok(wait_any(&[self.handle.as_handle()], deadline)?.is_some())
     }
 
-    // The portable surface has a receiver here.
-    #[allow(clippy::unused_self)]
     #[cfg(feature = "tokio")]
     pub(super) async fn exited(&self) -> io::Result<()> {
         signaled(self.handle.as_handle()).await
     }
 
+    // The portable surface has a receiver here.
+    #[allow(clippy::unused_self)]
     pub(super) fn terminate(&self) -> io::Result<()> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,

@@ -37,7 +37,7 @@ type Signal = Option<oneshot::Sender<()>>;
 
 /// A wait of the system's thread pool.
 struct Wait {
-    wait: HANDLE,
+    registration: HANDLE,
     signaled: oneshot::Receiver<()>,
     /// From `Box::into_raw`; the system's until the wait has been taken back.
     signal: *mut Signal,
@@ -52,12 +52,12 @@ impl Wait {
     fn register(handle: OwnedHandle) -> io::Result<Self> {
         let (sender, signaled) = oneshot::channel();
         let signal = Box::into_raw(Box::new(Some(sender)));
-        let mut wait = ptr::null_mut();
+        let mut registration = ptr::null_mut();
         // SAFETY: the handle stays open and `signal` valid until the wait has been taken back; `signal` is what the
         // callback expects, which runs once at most.
         let done = unsafe {
             RegisterWaitForSingleObject(
-                &raw mut wait,
+                &raw mut registration,
                 handle.as_raw_handle(),
                 Some(send),
                 signal.cast(),
@@ -71,14 +71,14 @@ impl Wait {
             drop(unsafe { Box::from_raw(signal) });
             return Err(error);
         }
-        Ok(Self { wait, signaled, signal, _handle: handle })
+        Ok(Self { registration, signaled, signal, _handle: handle })
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
         // SAFETY: the wait is taken back once, here. The call returns after a callback that runs by now has ended.
-        unsafe { UnregisterWaitEx(self.wait, INVALID_HANDLE_VALUE) };
+        unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
         // SAFETY: the callback does not run any more, so nobody else has the pointer.
         drop(unsafe { Box::from_raw(self.signal) });
     }

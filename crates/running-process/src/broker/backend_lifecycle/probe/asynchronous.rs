@@ -40,7 +40,8 @@ pub(in crate::broker::backend_lifecycle) async fn exchange_async(
     let carry = async {
         let lent = stream.lend().map_err(stream_error)?;
         lent.write_all(exchange.request()).await.map_err(stream_error)?;
-        let mut bytes = [0; READ_BYTES];
+        // Not part of the future, which callers nest.
+        let mut bytes = vec![0; READ_BYTES];
         loop {
             let (length, writer) =
                 lent.read_named(&mut bytes, exchange.newest).await.map_err(stream_error)?;
