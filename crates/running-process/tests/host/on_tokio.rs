@@ -1,8 +1,13 @@
 //! The asynchronous client against a server, over whatever transport the system has.
 
-use crate::support::{PATIENCE, REVERSE, Running, SHOUT};
-use running_process::broker::backend_sdk::{AsyncFrameClient, ConnectError, FrameClientError};
-use std::time::Instant;
+use crate::support::{PATIENCE, Place, REVERSE, Running, SHOUT, soon, watched};
+use running_process::broker::backend_handle::BackendHandle;
+use running_process::broker::backend_lifecycle::probe::{ProbeError, probe_endpoint_async};
+use running_process::broker::backend_lifecycle::verify::Policy;
+use running_process::broker::backend_sdk::{
+    AsyncFrameClient, ConnectError, FrameClientError, LocalListener, Reconnect, ReconnectingClient,
+};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -44,4 +49,52 @@ async fn a_server_that_stops_has_closed_the_connection() {
     assert!(matches!(error, Err(FrameClientError::Dead)), "{error:?}");
     let error = AsyncFrameClient::connect(&server.place.endpoint).await;
     assert!(matches!(error, Err(FrameClientError::Connect(ConnectError::NotFound { .. }))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_is_proven_by_a_task_and_its_connections_serve_tasks_and_threads() {
+    let server = Running::start(|server| server);
+    let identity = server.daemon();
+    let prove = || BackendHandle::probe_with_service_async("cache", "1", &server.place.endpoint, &identity);
+    let handle = prove().await.unwrap();
+    assert_eq!((&handle.service_name[..], &handle.service_version[..]), ("cache", "1"));
+    assert!(handle.is_alive());
+    let further = AsyncFrameClient::from_stream(handle.connect_async().await.unwrap()).unwrap();
+    assert_eq!(further.request(SHOUT, b"further".to_vec()).await.unwrap().payload, b"FURTHER");
+    let proven = handle.into_async_client().unwrap();
+    assert_eq!(proven.request(REVERSE, b"proven".to_vec()).await.unwrap().payload, b"nevorp");
+
+    let mut blocking = prove().await.unwrap().into_client();
+    let answer = watched(move || blocking.request(SHOUT, b"blocking".to_vec()).unwrap().payload);
+    assert_eq!(answer, b"BLOCKING");
+    let stream = probe_endpoint_async(&server.place.endpoint, soon()).await.unwrap().stream;
+    let probed = AsyncFrameClient::from_stream(stream).unwrap();
+    assert_eq!(probed.request(SHOUT, b"probed".to_vec()).await.unwrap().payload, b"PROBED");
+    let proven_by_a_thread = server.handle().into_async_client().unwrap();
+    assert_eq!(proven_by_a_thread.request(SHOUT, b"x".to_vec()).await.unwrap().payload, b"X");
+}
+
+#[tokio::test]
+async fn a_daemon_that_never_accepts_costs_a_task_the_deadline() {
+    let identity = Running::start(|server| server).daemon();
+    let place = Place::new();
+    let _silent = LocalListener::bind(&place.endpoint.path).unwrap();
+    let mut expected = identity;
+    expected.ipc_endpoint = place.endpoint.clone();
+    let deadline = Instant::now() + Duration::from_millis(80);
+    let refused = BackendHandle::verify_async(&expected, Policy::default(), deadline).await.unwrap_err();
+    assert!(matches!(refused, ProbeError::TimedOut), "{refused:?}");
+    assert!(Instant::now() >= deadline);
+    let refused = BackendHandle::verify_async(&expected, Policy::default(), deadline).await.unwrap_err();
+    assert!(matches!(refused, ProbeError::TimedOut), "a deadline that has passed: {refused:?}");
+}
+
+#[tokio::test]
+async fn a_reconnecting_client_finds_the_server_by_its_record() {
+    let server = Running::start(|server| server);
+    let client = ReconnectingClient::new(server.place.record(), Reconnect::default());
+    assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
+    let deadline = Instant::now() + PATIENCE;
+    let again = client.clone().request_before(REVERSE, b"two".to_vec(), deadline).await;
+    assert_eq!(again.unwrap().payload, b"owt");
 }

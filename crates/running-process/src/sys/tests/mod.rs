@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,7 @@
 //! Behaviour that every system shares.
 
+#[cfg(feature = "tokio")]
+mod lent;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(unix)]

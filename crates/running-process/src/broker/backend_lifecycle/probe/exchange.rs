@@ -58,3 +58,77 @@ impl<J: FnMut(Writer) -> Result<(), ProbeError>> Exchange<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::backend_lifecycle::probe::{
+        endpoint_probe_request_from_frame, endpoint_probe_response_frame,
+    };
+    use crate::broker::protocol::{Endpoint, encode_framed, try_decode_framed};
+
+    type Judge = fn(Writer) -> Result<(), ProbeError>;
+
+    fn exchange() -> Exchange<Judge> {
+        Exchange::new(Newest::Use, (|_| Ok(())) as Judge).unwrap()
+    }
+
+    /// What a daemon answers.
+    fn answer<J: FnMut(Writer) -> Result<(), ProbeError>>(
+        exchange: &Exchange<J>,
+    ) -> (DaemonProcess, Vec<u8>) {
+        let endpoint = Endpoint::unix_socket("test", "/anywhere").unwrap();
+        let identity = DaemonProcess::current_process(endpoint, None).unwrap();
+        let request = try_decode_framed(exchange.request()).unwrap().unwrap();
+        assert_eq!(request.consumed, exchange.request().len());
+        let request = endpoint_probe_request_from_frame(&request.frame).unwrap();
+        let answer = encode_framed(&endpoint_probe_response_frame(&request, &identity)).unwrap();
+        (identity, answer)
+    }
+
+    #[test]
+    fn an_answer_is_understood_however_it_is_cut_and_only_as_a_whole() {
+        let mut by_bytes = exchange();
+        let (identity, answer) = answer(&by_bytes);
+        let (last, most) = answer.split_last().unwrap();
+        for byte in most {
+            assert!(by_bytes.receive(&[*byte], None).unwrap().is_none());
+        }
+        assert_eq!(by_bytes.receive(&[*last], None).unwrap(), Some(identity));
+    }
+
+    #[test]
+    fn the_end_before_and_within_an_answer_are_different() {
+        let mut silent = exchange();
+        assert!(matches!(silent.receive(&[], None), Err(ProbeError::Closed)));
+        let (_, answer) = answer(&silent);
+        assert!(silent.receive(&answer[..40], None).unwrap().is_none());
+        let cut = silent.receive(&[], None);
+        assert!(matches!(cut, Err(ProbeError::Framing(FramingError::UnexpectedEof { .. }))), "{cut:?}");
+    }
+
+    #[test]
+    fn an_answer_to_another_exchange_and_one_with_more_behind_it_are_refused() {
+        let mut one = exchange();
+        let (_, mut answer) = answer(&one);
+        assert!(matches!(exchange().receive(&answer, None), Err(ProbeError::Response(_))));
+        answer.extend_from_slice(b"more");
+        assert!(matches!(one.receive(&answer, None), Err(ProbeError::Unasked { bytes: 4 })));
+    }
+
+    #[test]
+    fn a_writer_who_is_refused_ends_the_exchange_whatever_it_wrote() {
+        let mut seen = 0;
+        let mut exchange = Exchange::new(Newest::Use, |_| {
+            seen += 1;
+            if seen < 3 { Ok(()) } else { Err(ProbeError::Closed) }
+        })
+        .unwrap();
+        let (_, answer) = answer(&exchange);
+        let unknown = || Some(Err(PeerError::Unsupported));
+        assert!(exchange.receive(&answer[..10], unknown()).unwrap().is_none());
+        assert!(exchange.receive(&answer[10..20], unknown()).unwrap().is_none());
+        assert!(matches!(exchange.receive(&answer[20..], unknown()), Err(ProbeError::Closed)));
+        assert_eq!(seen, 3);
+    }
+}
