@@ -182,9 +182,23 @@ impl Place {
     /// The same, but of a copy of `program`, which may be changed.
     #[must_use]
     pub fn with_copy(program: impl AsRef<Path>) -> Self {
+        Self::with_large_copy(program, 0)
+    }
+
+    /// The same, but of a copy of `program` of `bytes` at least.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be copied.
+    #[must_use]
+    pub fn with_large_copy(program: impl AsRef<Path>, bytes: u64) -> Self {
         let mut place = Self::new("");
         place.program = place.path("daemon");
-        std::fs::copy(program, &place.program).unwrap();
+        // By another process: nothing that this one starts meanwhile can hold the copy open for writing.
+        let mut copy = Command::new("sh");
+        copy.args(["-c", r#"cp "$1" "$2" && truncate -s ">$3" "$2""#, "sh"]).arg(program.as_ref());
+        copy.arg(&place.program).arg(bytes.to_string());
+        assert!(copy.status().unwrap().success(), "{copy:?}");
         place
     }
 

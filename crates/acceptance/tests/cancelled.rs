@@ -1,5 +1,6 @@
 //! Futures of the proof that are dropped, in a process of its own: what is counted is everybody's.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::verify::{Policy, verify_async};

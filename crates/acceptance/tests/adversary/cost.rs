@@ -4,7 +4,6 @@ use crate::DRIVER;
 use crate::harness::{PEER, PROBER, Probed, TOKIO, place, prober};
 use running_process_acceptance::{Driver, Place, installed, soon};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -87,10 +86,7 @@ pub(crate) fn warm_bytes(place: &Place) -> u64 {
 #[test]
 fn a_warm_verification_reads_as_much_of_a_large_daemon_as_of_a_small_one() {
     let bytes = [0_u64, 100 << 20].map(|size| {
-        let place = Place::with_copy(PEER);
-        let file = OpenOptions::new().write(true).open(&place.program).unwrap();
-        file.set_len(size.max(file.metadata().unwrap().len())).unwrap();
-        drop(file);
+        let place = Place::with_large_copy(PEER, size);
         let _daemon = place.start("genuine");
         warm_bytes(&place)
     });

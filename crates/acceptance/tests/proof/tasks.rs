@@ -5,13 +5,14 @@ use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{Policy, verify_async};
 use running_process::broker::protocol::Endpoint;
 use running_process_acceptance::{PATIENCE, Place, soon};
-use std::fs::OpenOptions;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
+/// An executable of this size takes longer to read than a task should hold a thread.
+const LARGE: u64 = 100 << 20;
 /// Far fewer than there are turns to have, also on a machine that is busy.
 const FEW: u32 = 3;
 
@@ -45,16 +46,9 @@ async fn a_silent_daemon_costs_the_deadline_and_no_other_task_its_turn() {
     assert!(turns > FEW, "{turns}");
 }
 
-/// A place with an executable of 100 MB that was not digested before.
-fn large() -> Place {
-    let place = Place::with_copy(PEER);
-    OpenOptions::new().write(true).open(&place.program).unwrap().set_len(100 << 20).unwrap();
-    place
-}
-
 #[tokio::test]
 async fn an_executable_that_has_to_be_read_costs_no_other_task_its_turn() {
-    let place = large();
+    let place = Place::with_large_copy(PEER, LARGE);
     let _daemon = place.start("genuine");
     let identity = place.identity();
     let verify = BackendHandle::verify_async(&identity, Policy::default(), soon());
@@ -65,7 +59,7 @@ async fn an_executable_that_has_to_be_read_costs_no_other_task_its_turn() {
 
 #[tokio::test]
 async fn reading_an_executable_costs_no_more_than_the_deadline() {
-    let place = large();
+    let place = Place::with_large_copy(PEER, LARGE);
     let _daemon = place.start("genuine");
     let deadline = Instant::now() + Duration::from_millis(20);
     let refused = verify_async(&place.identity(), &Policy::default(), deadline).await.unwrap_err();

@@ -30,8 +30,10 @@ pub(crate) fn serve_aloud(socket: &str, record: &Path) {
         .serve(SHOUT, |request| {
             let asked = String::from_utf8_lossy(request.payload()).into_owned();
             println!("{asked}");
-            while asked == "stall" {
-                std::thread::park();
+            if asked == "stall" {
+                loop {
+                    std::thread::park();
+                }
             }
             Ok(asked.to_uppercase().into_bytes())
         })
