@@ -5,3 +5,5 @@ pub mod backend_handle;
 pub mod backend_lifecycle;
 pub mod backend_sdk;
 pub mod protocol;
+#[cfg(feature = "tokio")]
+mod runtime_clock;

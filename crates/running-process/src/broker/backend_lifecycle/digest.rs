@@ -15,6 +15,8 @@ mod tests;
 pub(crate) use cache::DigestCache;
 
 use super::identity::ExeDigests;
+#[cfg(feature = "tokio")]
+use crate::broker::runtime_clock::before;
 use key::FileKey;
 use sha2::Digest;
 use std::fs::File;
@@ -100,7 +102,7 @@ pub(crate) async fn digests_of_async(
     }
     let file = file.try_clone()?;
     let reading = tokio::task::spawn_blocking(move || digests_of(&file, Some(deadline), cache));
-    match super::before(deadline, reading).await {
+    match before(deadline, reading).await {
         Some(Ok(digests)) => digests,
         // The runtime is being shut down.
         Some(Err(error)) => Err(DigestError::Io(io::Error::other(error))),

@@ -17,13 +17,3 @@ pub const DISABLE_VARIABLE: &str = "RUNNING_PROCESS_DISABLE";
 pub fn is_disabled() -> bool {
     std::env::var_os(DISABLE_VARIABLE).is_some_and(|value| value == "1")
 }
-
-/// What `work` gives, unless `deadline` passes before, by the runtime's clock.
-#[cfg(feature = "tokio")]
-pub(crate) async fn before<T>(deadline: std::time::Instant, work: impl Future<Output = T>) -> Option<T> {
-    let deadline = tokio::time::Instant::from_std(deadline);
-    if deadline <= tokio::time::Instant::now() {
-        return None;
-    }
-    tokio::time::timeout_at(deadline, work).await.ok()
-}

@@ -5,6 +5,7 @@ mod driver;
 use super::frame_client::{FrameClientError, MAX_WAITING_EVENTS};
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
+use crate::broker::runtime_clock::now;
 use crate::transport::{AsyncStream, LocalStream, connect_async, into_async};
 use driver::Driver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -203,9 +204,7 @@ impl AsyncFrameClient {
         payload: Vec<u8>,
         deadline: Instant,
     ) -> Answer {
-        // The runtime's clock, which a test may have stopped.
-        let now = tokio::time::Instant::now().into_std();
-        let timeout = deadline.saturating_duration_since(now);
+        let timeout = deadline.saturating_duration_since(now());
         if timeout.is_zero() {
             return Ok(Err(FrameClientError::TimedOut { timeout }));
         }

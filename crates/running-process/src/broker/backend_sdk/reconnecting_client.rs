@@ -8,8 +8,8 @@ pub use reconnect::Reconnect;
 
 use super::{AsyncFrameClient, try_read_daemon_identity_file};
 use crate::broker::backend_handle::{BackendHandle, DaemonProcess};
-use crate::broker::backend_lifecycle::before;
 use crate::broker::protocol::Frame;
+use crate::broker::runtime_clock::{before, now};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -51,7 +51,8 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// All of these panic outside a tokio runtime that drives I/O and timers.
+/// All of these panic outside a tokio runtime that drives I/O and timers. A connection belongs to the runtime of the task that
+/// made it.
 impl ReconnectingClient {
     /// A client of the daemon whose identity file is `record`. It connects with its first request.
     ///
@@ -198,9 +199,4 @@ impl Shared {
         let random = getrandom::u32().unwrap_or(u32::MAX);
         tokio::time::sleep(self.reconnect.pause(attempt, random)).await;
     }
-}
-
-/// The time by the runtime's clock, which a test may have stopped.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -2,11 +2,11 @@
 
 use super::{BackendHandle, BackendHandleError, DEFAULT_PROBE_TIMEOUT, KILL_TIMEOUT, check_endpoint};
 use crate::broker::backend_handle::DaemonProcess;
-use crate::broker::backend_lifecycle::before;
 use crate::broker::backend_lifecycle::probe::ProbeError;
 use crate::broker::backend_lifecycle::verify::{Policy, verify_again_async, verify_connection_async};
 use crate::broker::backend_sdk::{AsyncFrameClient, FrameClientError, LocalStream};
 use crate::broker::protocol::Endpoint;
+use crate::broker::runtime_clock::{before, now};
 use std::time::{Duration, Instant};
 
 /// With the feature `tokio`. All of these panic outside a tokio runtime that drives I/O and timers.
@@ -114,20 +114,17 @@ impl BackendHandle {
     }
 
     async fn exited(&self, timeout: Duration) -> Result<(), BackendHandleError> {
+        // Having ended wins, also at a deadline that has passed.
+        if self.process.has_exited().map_err(self.process_error("waited for"))? {
+            return Ok(());
+        }
         let ended = match now().checked_add(timeout) {
-            // Having ended wins, also at a deadline that has passed.
-            _ if !self.is_alive() => Ok(()),
-            Some(deadline) => match before(deadline, self.process.exited()).await {
-                Some(ended) => ended,
-                None => return Err(self.still_runs(timeout)),
-            },
-            None => self.process.exited().await,
+            Some(deadline) => before(deadline, self.process.exited()).await,
+            None => Some(self.process.exited().await),
         };
-        ended.map_err(self.process_error("waited for"))
+        match ended {
+            Some(ended) => ended.map_err(self.process_error("waited for")),
+            None => Err(self.still_runs(timeout)),
+        }
     }
-}
-
-/// The time by the runtime's clock, which a test may have stopped.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

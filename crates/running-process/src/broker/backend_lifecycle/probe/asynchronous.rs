@@ -3,8 +3,9 @@
 use super::driver::{READ_BYTES, believe, name_writers, stream_error};
 use super::{Exchange, ProbeError, ProbedEndpoint, Writer};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::{before, is_disabled};
+use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
+use crate::broker::runtime_clock::before;
 use crate::sys::Newest;
 use crate::transport::LocalStream;
 use std::time::Instant;
