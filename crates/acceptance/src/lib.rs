@@ -14,7 +14,7 @@ pub mod wire;
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};
 pub use driver::Driver;
 #[cfg(target_os = "linux")]
-pub use peer::{Peer, Place, SECRET, TOKEN, only_a_probe};
+pub use peer::{Peer, Place, SECRET, TOKEN, copy_program, only_a_probe};
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;

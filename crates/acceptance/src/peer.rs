@@ -185,20 +185,12 @@ impl Place {
         Self::with_large_copy(program, 0)
     }
 
-    /// The same, but of a copy of `program` of `bytes` at least.
-    ///
-    /// # Panics
-    ///
-    /// It cannot be copied.
+    /// The same, but of a copy of `program` of at least `bytes`.
     #[must_use]
     pub fn with_large_copy(program: impl AsRef<Path>, bytes: u64) -> Self {
         let mut place = Self::new("");
         place.program = place.path("daemon");
-        // By another process: nothing that this one starts meanwhile can hold the copy open for writing.
-        let mut copy = Command::new("sh");
-        copy.args(["-c", r#"cp "$1" "$2" && truncate -s ">$3" "$2""#, "sh"]).arg(program.as_ref());
-        copy.arg(&place.program).arg(bytes.to_string());
-        assert!(copy.status().unwrap().success(), "{copy:?}");
+        copy_program(program.as_ref(), &place.program, bytes);
         place
     }
 
@@ -230,6 +222,21 @@ impl Place {
         assert!(std::time::Instant::now() < deadline, "an identity file is read at once");
         identity.expect("the daemon writes its record before it is ready")
     }
+}
+
+/// Copies a program, and makes it sparsely larger if it has less than `bytes`: it still runs.
+///
+/// Another process does that, so that nothing that this one starts meanwhile can hold the copy open for writing, which would
+/// keep it from being run.
+///
+/// # Panics
+///
+/// It cannot be copied.
+pub fn copy_program(from: &Path, to: &Path, bytes: u64) {
+    let mut copy = Command::new("sh");
+    copy.args(["-c", r#"cp "$1" "$2" && truncate -s ">$3" "$2""#, "sh"]);
+    copy.args([from, to]).arg(bytes.to_string());
+    assert!(copy.status().unwrap().success(), "{copy:?}");
 }
 
 /// Whether `bytes` are nothing, or one whole challenge and nothing else.

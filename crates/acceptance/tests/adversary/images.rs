@@ -6,9 +6,9 @@ use crate::harness::{
 };
 use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
-use running_process_acceptance::{Peer, Place};
+use running_process_acceptance::{Peer, Place, copy_program};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ fn an_executable_that_is_replaced_while_the_daemon_runs_is_judged_by_what_runs()
         },
         |place| {
             // The same content does not make it the same file.
-            fs::copy(&place.program, place.path("new")).unwrap();
+            copy_program(&place.program, &place.path("new"), 0);
             fs::rename(place.path("new"), &place.program).unwrap();
         },
         |place| fs::remove_file(&place.program).unwrap(),
@@ -54,8 +54,7 @@ fn an_executable_that_is_replaced_while_the_daemon_runs_is_judged_by_what_runs()
 fn a_process_that_runs_another_image_by_now_is_refused_although_it_is_the_same_process() {
     let place = place();
     let other = place.path("other");
-    fs::copy(PEER, &other).unwrap();
-    OpenOptions::new().append(true).open(&other).unwrap().write_all(b"!").unwrap();
+    copy_program(PEER.as_ref(), &other, fs::metadata(PEER).unwrap().len() + 1);
     let daemon = Peer::start(place.command("exec").arg(&other));
     let identity = place.identity();
     assert_eq!(identity.pid, daemon.pid());
@@ -71,16 +70,9 @@ fn a_process_that_runs_another_image_by_now_is_refused_although_it_is_the_same_p
     }
 }
 
-/// Makes a file sparsely larger: the program in it still runs.
-fn grow(place: &Place, size: u64) {
-    let file = OpenOptions::new().write(true).open(&place.program).unwrap();
-    file.set_len(size).unwrap();
-}
-
 #[test]
 fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_little_memory() {
-    let place = Place::with_copy(PEER);
-    grow(&place, 3 * GIB);
+    let place = Place::with_large_copy(PEER, 3 * GIB);
     let younger = Place::with_copy(PEER);
     let _small = younger.start("genuine");
     warm_bytes(&younger);

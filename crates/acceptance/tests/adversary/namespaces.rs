@@ -7,7 +7,7 @@ use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::protocol::Endpoint;
-use running_process_acceptance::{Peer, Place};
+use running_process_acceptance::{Peer, Place, copy_program};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn a_caller_in_a_pid_namespace_of_its_own_does_not_mistake_a_neighbour_for_the_d
 /// A copy of `program` that every user can run.
 fn for_everyone(place: &Place, program: &str) -> PathBuf {
     let copy = place.path(Path::new(program).file_name().unwrap().to_str().unwrap());
-    std::fs::copy(program, &copy).unwrap();
+    copy_program(program.as_ref(), &copy, 0);
     std::fs::set_permissions(place.directory.path(), Permissions::from_mode(0o1777)).unwrap();
     copy
 }
