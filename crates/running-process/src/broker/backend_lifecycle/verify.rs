@@ -26,7 +26,7 @@ use crate::sys::ProcessHandle;
 use crate::transport::LocalStream;
 use checks::{Image, digest_cache};
 use std::time::Instant;
-use steps::{Connected, Verification, is_hang_up};
+use steps::{Answered, Connected, Verification, is_hang_up};
 
 /// A daemon that proved itself.
 #[derive(Debug)]
@@ -76,18 +76,18 @@ pub(crate) fn verify_again(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let mut connected = verification.connect(process)?;
-    if !connected.is_held() {
-        connected = ask(&mut verification, process, connected, deadline)?;
-    }
+    let stream = match verification.connect(process)?.held() {
+        Ok(stream) => stream,
+        Err(connected) => ask(&mut verification, process, connected, deadline)?.stream,
+    };
     verification.alive(process)?;
-    Ok(connected.stream)
+    Ok(stream)
 }
 
 fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
     let process = verification.process()?;
     let connected = verification.connect(&process)?;
-    let connected = ask(verification, &process, connected, deadline)?;
+    let answered = ask(verification, &process, connected, deadline)?;
     let image = match verification.image(&process)? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
@@ -95,7 +95,7 @@ fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verifie
             verification.digested(unread, digests)?
         }
     };
-    verification.finish(process, connected, image)
+    verification.finish(process, answered, image)
 }
 
 fn ask(
@@ -103,7 +103,7 @@ fn ask(
     process: &ProcessHandle,
     connected: Connected,
     deadline: Instant,
-) -> Result<Connected, ProbeError> {
+) -> Result<Answered, ProbeError> {
     let mut witness = verification.witness(process);
     let answer = exchange(&connected.stream, verification.challenge(&mut witness)?, deadline);
     let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));

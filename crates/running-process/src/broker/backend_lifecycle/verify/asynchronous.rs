@@ -1,7 +1,7 @@
 //! The same steps on tokio.
 
 use super::checks::{Image, digest_cache};
-use super::steps::{Connected, Verification, is_hang_up};
+use super::steps::{Answered, Connected, Verification, is_hang_up};
 use super::{Policy, Proof, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::digests_of_async;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
@@ -45,18 +45,18 @@ pub(crate) async fn verify_again_async(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let mut connected = verification.connect(process)?;
-    if !connected.is_held() {
-        connected = ask(&mut verification, process, connected, deadline).await?;
-    }
+    let stream = match verification.connect(process)?.held() {
+        Ok(stream) => stream,
+        Err(connected) => ask(&mut verification, process, connected, deadline).await?.stream,
+    };
     verification.alive(process)?;
-    Ok(connected.stream)
+    Ok(stream)
 }
 
 async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
     let process = verification.process()?;
     let connected = verification.connect(&process)?;
-    let connected = ask(verification, &process, connected, deadline).await?;
+    let answered = ask(verification, &process, connected, deadline).await?;
     let image = match verification.image(&process)? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
@@ -64,7 +64,7 @@ async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<V
             verification.digested(unread, digests)?
         }
     };
-    verification.finish(process, connected, image)
+    verification.finish(process, answered, image)
 }
 
 async fn ask(
@@ -72,7 +72,7 @@ async fn ask(
     process: &ProcessHandle,
     connected: Connected,
     deadline: Instant,
-) -> Result<Connected, ProbeError> {
+) -> Result<Answered, ProbeError> {
     let mut witness = verification.witness(process);
     let answer = exchange_async(&connected.stream, verification.challenge(&mut witness)?, deadline).await;
     let ended = is_hang_up(&answer) && matches!(process.is_ending_async().await, Ok(true));

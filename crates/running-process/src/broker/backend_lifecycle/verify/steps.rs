@@ -26,7 +26,7 @@ pub(super) struct Verification<'a> {
     taken: Vec<Step>,
 }
 
-/// A connection whose other end is named.
+/// A connection whose listener is named.
 pub(super) struct Connected {
     pub(super) stream: LocalStream,
     listener: Listener,
@@ -34,10 +34,17 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// Whether the kernel has handed out the recorded process as the listener.
-    pub(super) fn is_held(&self) -> bool {
-        self.level == ProofLevel::Held
+    /// The connection, if the kernel has handed out the recorded process as the listener: nothing more can be told of it.
+    pub(super) fn held(self) -> Result<LocalStream, Self> {
+        if self.level == ProofLevel::Held { Ok(self.stream) } else { Err(self) }
     }
+}
+
+/// A connection on which the recorded process has answered a challenge.
+pub(super) struct Answered {
+    pub(super) stream: LocalStream,
+    listener: Listener,
+    level: ProofLevel,
 }
 
 /// Sees who writes the answer.
@@ -96,6 +103,7 @@ impl<'a> Verification<'a> {
         Ok(Connected { stream, listener, level })
     }
 
+    /// Who will see that `process` alone writes the answer.
     pub(super) fn witness<'w>(&self, process: &'w ProcessHandle) -> Witness<'w>
     where
         'a: 'w,
@@ -120,7 +128,7 @@ impl<'a> Verification<'a> {
         witness: Witness<'_>,
         answer: Result<DaemonProcess, ProbeError>,
         ended: bool,
-    ) -> Result<Connected, ProbeError> {
+    ) -> Result<Answered, ProbeError> {
         let Self { expected, policy, .. } = *self;
         let Connected { stream, listener, level: named } = connected;
         let Witness { level: written, wrote, .. } = witness;
@@ -149,7 +157,7 @@ impl<'a> Verification<'a> {
             let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
             return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
         }
-        Ok(Connected { stream, listener, level })
+        Ok(Answered { stream, listener, level })
     }
 
     /// What the process runs: judged, or to be digested first.
@@ -183,11 +191,11 @@ impl<'a> Verification<'a> {
     pub(super) fn finish(
         &mut self,
         process: ProcessHandle,
-        connected: Connected,
+        answered: Answered,
         image: ImageState,
     ) -> Result<Verified, ProbeError> {
         self.alive(&process)?;
-        let Connected { stream, listener, level } = connected;
+        let Answered { stream, listener, level } = answered;
         let steps = std::mem::take(&mut self.taken);
         let with_origin = self.expected.origin.is_some();
         Ok(Verified { proof: Proof { steps, level, listener, image, with_origin }, process, stream })
