@@ -51,23 +51,30 @@ async fn a_server_that_stops_has_closed_the_connection() {
     assert!(matches!(error, Err(FrameClientError::Connect(ConnectError::NotFound { .. }))), "{error:?}");
 }
 
+/// Any thread of a runtime may go on with it.
+fn spawnable<F: Future + Send>(future: F) -> F {
+    future
+}
+
 #[tokio::test]
 async fn a_daemon_is_proven_by_a_task_and_its_connections_serve_tasks_and_threads() {
     let server = Running::start(|server| server);
     let identity = server.daemon();
-    let prove = || BackendHandle::probe_with_service_async("cache", "1", &server.place.endpoint, &identity);
+    let endpoint = &server.place.endpoint;
+    let prove = || spawnable(BackendHandle::probe_with_service_async("cache", "1", endpoint, &identity));
     let handle = prove().await.unwrap();
     assert_eq!((&handle.service_name[..], &handle.service_version[..]), ("cache", "1"));
     assert!(handle.is_alive());
-    let further = AsyncFrameClient::from_stream(handle.connect_async().await.unwrap()).unwrap();
+    let further = AsyncFrameClient::from_stream(spawnable(handle.connect_async()).await.unwrap()).unwrap();
     assert_eq!(further.request(SHOUT, b"further".to_vec()).await.unwrap().payload, b"FURTHER");
+    drop((spawnable(handle.shutdown_async(PATIENCE)), spawnable(handle.force_kill_async())));
     let proven = handle.into_async_client().unwrap();
     assert_eq!(proven.request(REVERSE, b"proven".to_vec()).await.unwrap().payload, b"nevorp");
 
     let mut blocking = prove().await.unwrap().into_client();
     let answer = watched(move || blocking.request(SHOUT, b"blocking".to_vec()).unwrap().payload);
     assert_eq!(answer, b"BLOCKING");
-    let stream = probe_endpoint_async(&server.place.endpoint, soon()).await.unwrap().stream;
+    let stream = spawnable(probe_endpoint_async(endpoint, soon())).await.unwrap().stream;
     let probed = AsyncFrameClient::from_stream(stream).unwrap();
     assert_eq!(probed.request(SHOUT, b"probed".to_vec()).await.unwrap().payload, b"PROBED");
     let proven_by_a_thread = server.handle().into_async_client().unwrap();

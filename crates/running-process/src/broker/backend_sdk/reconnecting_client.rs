@@ -7,7 +7,8 @@ pub use error::{NoDaemon, ReconnectError};
 pub use reconnect::Reconnect;
 
 use super::{AsyncFrameClient, try_read_daemon_identity_file};
-use crate::broker::backend_handle::{BackendHandle, DaemonProcess};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::verify::verify_connection_async;
 use crate::broker::protocol::Frame;
 use crate::broker::runtime_clock::{before, now};
 use std::fmt;
@@ -190,8 +191,9 @@ impl Shared {
     async fn attempt(&self, record: Option<&DaemonProcess>) -> Result<AsyncFrameClient, NoDaemon> {
         let expected = record.ok_or(NoDaemon::NoRecord)?;
         let deadline = now() + self.reconnect.attempt_timeout.min(LONGEST_ATTEMPT);
-        let verified = BackendHandle::verify_async(expected, self.reconnect.policy.clone(), deadline).await;
-        verified.map_err(NoDaemon::Probe)?.into_async_client().map_err(NoDaemon::Client)
+        let verified = verify_connection_async(expected, &self.reconnect.policy, deadline).await;
+        let stream = verified.map_err(|unverified| NoDaemon::Probe(unverified.error))?.stream;
+        AsyncFrameClient::from_stream(stream).map_err(NoDaemon::Client)
     }
 
     async fn pause(&self, attempt: u32) {
