@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::{AsyncFrameClient, read_daemon_identity_file};
-use running_process::broker::protocol::Endpoint;
 
 const PING: u32 = 0x7A63;
 const LARGE: usize = 3 << 20;
@@ -14,7 +13,7 @@ const LARGE: usize = 3 << 20;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match &args[..] {
-        [command, file] if command == "client" => client(Path::new(file)),
+        [command, file] if command == "client" => run(Path::new(file)),
         _ => Err("usage: client FILE".into()),
     };
     match outcome {
@@ -32,18 +31,17 @@ fn step<T, E: Display>(name: &str, result: Result<T, E>) -> Result<T, String> {
     Ok(value)
 }
 
-fn client(file: &Path) -> Result<(), String> {
-    let daemon = step("read", read_daemon_identity_file(file).ok_or("no usable identity file"))?;
-    // The proof is made before the runtime starts: it is the blocking one.
-    let handle =
-        step("probe", BackendHandle::probe_with_service("interop", "1.0.0", &daemon.ipc_endpoint, &daemon))?;
-    println!("alive {}", handle.is_alive());
+fn run(file: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
-    runtime.block_on(converse(&daemon.ipc_endpoint))
+    runtime.map_err(|error| format!("runtime: {error}"))?.block_on(client(file))
 }
 
-async fn converse(endpoint: &Endpoint) -> Result<(), String> {
+async fn client(file: &Path) -> Result<(), String> {
+    let daemon = step("read", read_daemon_identity_file(file).ok_or("no usable identity file"))?;
+    let endpoint = &daemon.ipc_endpoint;
+    let handle = BackendHandle::probe_with_service_async("interop", "1.0.0", endpoint, &daemon).await;
+    let handle = step("probe", handle)?;
+    println!("alive {}", handle.is_alive());
     let frames = step("connect", AsyncFrameClient::connect(endpoint).await)?;
     // All in flight at once, and answered in the order of the daemon: each reply must find its own request.
     let large = vec![0x5a; LARGE];
