@@ -94,6 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_is_written_as_documented() {
+        let payload = Refusal::new(RefusalReason::Overloaded, "").encode_to_vec();
+        let mut wire = Vec::new();
+        FrameRef::refusal_of(&FrameRef::request(0xF00D, 1, b""), &payload).encode_framed(&mut wire).unwrap();
+        assert_eq!(wire, b"\x01\x0b\0\0\0\x08\x01\x10\x01\x22\x03\xc0\x3e\x01\x28\x01");
+    }
+
+    #[test]
     fn a_refusal_is_read_from_its_own_frame_only() {
         let refusal = Refusal::new(RefusalReason::Overloaded, "64 requests are in flight")
             .retry_after(Duration::from_millis(20));
