@@ -193,7 +193,9 @@ impl Shared {
         let deadline = now() + self.reconnect.attempt_timeout.min(LONGEST_ATTEMPT);
         let verified = verify_connection_async(expected, &self.reconnect.policy, deadline).await;
         let stream = verified.map_err(|unverified| NoDaemon::Probe(unverified.error))?.stream;
-        AsyncFrameClient::from_stream(stream).map_err(NoDaemon::Client)
+        let client = AsyncFrameClient::from_stream(stream).map_err(NoDaemon::Client)?;
+        client.set_encoding_policy(self.reconnect.encodings);
+        Ok(client)
     }
 
     async fn pause(&self, attempt: u32) {

@@ -1,5 +1,6 @@
 use crate::broker::backend_lifecycle::probe::DEFAULT_PROBE_TIMEOUT;
 use crate::broker::backend_lifecycle::verify::Policy;
+use crate::broker::protocol::EncodingPolicy;
 use std::time::Duration;
 
 /// How a [`ReconnectingClient`](super::ReconnectingClient) reconnects.
@@ -8,6 +9,8 @@ use std::time::Duration;
 pub struct Reconnect {
     /// What a daemon has to prove, each time.
     pub policy: Policy,
+    /// The encodings of payloads on each connection, as for [`AsyncFrameClient`](super::AsyncFrameClient).
+    pub encodings: EncodingPolicy,
     /// How often it is tried at most before those who wait are told. Default: 10; 0 is as 1.
     pub attempts: u32,
     /// How long one attempt may take. Default: [`DEFAULT_PROBE_TIMEOUT`].
@@ -27,6 +30,7 @@ impl Default for Reconnect {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
+            encodings: EncodingPolicy::default(),
             attempts: 10,
             attempt_timeout: DEFAULT_PROBE_TIMEOUT,
             first_pause: Duration::from_millis(50),
