@@ -5,7 +5,7 @@ use prost::Message;
 use running_process::broker::backend_sdk::{
     Connection, ConnectionConfig, ConnectionEvent, LegacyClassification, Reclassify,
 };
-use running_process::broker::protocol::{Frame, Refusal, RefusalReason};
+use running_process::broker::protocol::{EncodingPolicy, Frame, Refusal, RefusalReason};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +53,9 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(detector: Detector, config: &ConnectionConfig, now: Instant) -> Self {
-        let connection = Connection::new(Arc::new(mux(detector)), config.clone(), now);
+        let mut config = config.clone();
+        config.encodings = EncodingPolicy::OFF;
+        let connection = Connection::new(Arc::new(mux(detector)), config, now);
         Self { connection, outcome: Outcome::default(), received: Vec::new(), accounted: 0, now }
     }
 
@@ -224,11 +226,14 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
             outcome.output.extend(refusal_of(&frame, RefusalReason::UnservedProtocol, &message));
         }
         Seen::Failed(refused(&message))
-    } else if let Some(message) = violation(&frame).filter(|_| strict && is_of_encoding_alone(&frame)) {
-        outcome.output.extend(refusal_of(&frame, RefusalReason::BadEncoding, &message));
-        Seen::Refused(message)
     } else if let Some(message) = violation(&frame).filter(|_| strict) {
         Seen::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))
+    } else if strict && frame.payload_encoding != 0 {
+        let message = format!("payload encoding {} is not accepted", frame.payload_encoding);
+        if frame.kind == 0 {
+            outcome.output.extend(refusal_of(&frame, RefusalReason::BadEncoding, &message));
+        }
+        Seen::Refused(message)
     } else {
         match frame.kind {
             0 => {
@@ -243,11 +248,6 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
         }
     };
     outcome.seen.push(seen);
-}
-
-/// A request of whose frame nothing but the encoding is refused.
-fn is_of_encoding_alone(frame: &Frame) -> bool {
-    frame.envelope_version == 1 && frame.kind == 0
 }
 
 fn refusal_of(request: &Frame, reason: RefusalReason, message: &str) -> Vec<u8> {
@@ -278,11 +278,6 @@ fn violation(frame: &Frame) -> Option<String> {
             format!("envelope version is {got}, this side speaks 1")
         }
         Frame { kind: got, .. } if !(0..=3).contains(got) => format!("frame kind {got} is unknown"),
-        Frame { payload_encoding: got @ 1..=3, .. } => {
-            let name = ["Zstd", "Snappy", "Lz4"][usize::try_from(*got - 1).expect("1 to 3")];
-            format!("payload encoding {name} is not supported")
-        }
-        Frame { payload_encoding: got, .. } if *got != 0 => format!("payload encoding {got} is unknown"),
         _ => return None,
     })
 }

@@ -243,7 +243,7 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     let connection = strict.connect();
     write(&connection, &[encode_framed(&encoded).unwrap(), request(SHOUT, 2, b"x")].concat());
     let answers = read_frames(&connection, 2);
-    let expected = "the payload's encoding cannot be decoded (payload encoding 9 is unknown)";
+    let expected = "the payload's encoding cannot be decoded (payload encoding 9 is not accepted)";
     assert_eq!((refusal(&answers[0]), &answers[1].payload[..]), (expected.to_owned(), &b"X"[..]));
 
     let lenient = Running::with_config(|config| config.connection.strict = false);

@@ -1,7 +1,7 @@
 //! The buffer of one direction of a connection.
 
 /// Capacity, in bytes, that a buffer keeps for the next message however little it holds.
-const KEPT_CAPACITY: usize = 64 * 1024;
+pub(super) const KEPT_CAPACITY: usize = 64 * 1024;
 
 /// Bytes that came in or wait to go out: appended at the end, consumed from the front in amortized constant time.
 ///

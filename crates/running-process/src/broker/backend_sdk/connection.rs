@@ -1,19 +1,21 @@
 //! The daemon's side of one connection as a state machine: bytes and time in, events, bytes and a deadline out.
 
+mod answer;
 mod config;
 mod event;
 
+pub(super) use answer::{append_encoded, append_refusal, append_response};
 pub use config::{ConnectionConfig, Reclassify};
 pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
-use super::buffer::FrontBuffer;
+use super::buffer::{FrontBuffer, KEPT_CAPACITY};
 use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
-    FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, Refusal, RefusalReason, try_decode_framed_ref,
+    DecodePayloadError, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, RefusalReason,
+    try_decode_framed_ref,
 };
-use prost::Message;
-use std::error::Error;
+use answer::refuse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,6 +84,8 @@ pub struct Connection<F> {
     config: ConnectionConfig,
     input: FrontBuffer,
     output: FrontBuffer,
+    /// The payload of the frame that was taken last, if it came encoded.
+    decoded: Vec<u8>,
     lane: Lane,
     eof: bool,
     /// A deadline has passed: the next event settles what was waited for.
@@ -111,6 +115,7 @@ where
             config,
             input: FrontBuffer::default(),
             output: FrontBuffer::default(),
+            decoded: Vec::new(),
             lane: Lane::Undecided,
             eof: false,
             expired: false,
@@ -200,6 +205,8 @@ where
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.input.reclaim();
         self.postponed = false;
+        self.decoded.clear();
+        self.decoded.shrink_to(KEPT_CAPACITY);
         if self.lane == Lane::Over {
             return Ok(None);
         }
@@ -283,16 +290,11 @@ where
             }
         };
         let kind = FrameKind::try_from(frame.kind);
+        let encodings = &self.config.encodings;
         if self.config.strict
-            && let Err(violation) = frame.check_strict()
+            && let Err(violation) = frame.check_strict_accepting(encodings.accepted())
+            && !violation.is_of_encoding()
         {
-            // The envelope holds, so the peer can be told, and the frames behind this one be understood.
-            if kind == Ok(FrameKind::Request) && violation.is_of_encoding() {
-                refuse(&frame, RefusalReason::BadEncoding, &violation, &mut self.output);
-                front.consume(consumed);
-                self.lane = Lane::Framed;
-                return Ok(Some(ConnectionEvent::Refused(violation)));
-            }
             return Err(self.lane.fail(violation));
         }
         if kind == Ok(FrameKind::Request) && postpone(&frame, self.output.len()) {
@@ -301,8 +303,20 @@ where
         }
         front.consume(consumed);
         self.lane = Lane::Framed;
+        let frame = match encodings.decode(frame, &mut self.decoded) {
+            Ok(decoded) => decoded,
+            // The daemon may know it.
+            Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => frame,
+            // The envelope holds, so the peer can be told, and the frames behind this one be understood.
+            Err(error) => {
+                refuse(&frame, RefusalReason::BadEncoding, &error, &mut self.output);
+                return Ok(Some(ConnectionEvent::Refused(error)));
+            }
+        };
         Ok(Some(match kind {
-            Ok(FrameKind::Request) => ConnectionEvent::Request(Request { frame, output: &mut self.output }),
+            Ok(FrameKind::Request) => {
+                ConnectionEvent::Request(Request { frame, output: &mut self.output, encodings })
+            }
             Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
             Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
             Ok(FrameKind::Cancel) => ConnectionEvent::Cancel(frame),
@@ -385,7 +399,7 @@ where
 
     /// The memory of both buffers, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.output.capacity()
+        self.input.capacity() + self.output.capacity() + self.decoded.capacity()
     }
 
     /// Whether the next message waits for this side to take it.
@@ -419,24 +433,6 @@ where
     pub(super) fn release(&mut self) {
         self.input.release();
         self.output.release();
-    }
-}
-
-/// Appends the refusal of `request` to `output`.
-fn refuse(request: &FrameRef<'_>, reason: RefusalReason, why: &dyn Error, output: &mut FrontBuffer) {
-    if request.kind == i32::from(FrameKind::Request) {
-        append_refusal(request, &Refusal::new(reason, why.to_string()), output);
-    }
-}
-
-/// Appends the frame that refuses `request` to `output`.
-pub(super) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut FrontBuffer) {
-    let payload = refusal.encode_to_vec();
-    // It is too large only if the request's trace context fills a frame by itself; a refusal does without.
-    let frame = FrameRef::refusal_of(request, &payload);
-    if frame.encode_framed(output.tail()).is_err() {
-        let bare = FrameRef { traceparent: "", tracestate: "", ..frame };
-        let encoded = bare.encode_framed(output.tail());
-        debug_assert!(encoded.is_ok(), "a refusal is a few bytes");
+        self.decoded = Vec::new();
     }
 }

@@ -8,7 +8,7 @@ pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
 use super::buffer::FrontBuffer;
 use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
 use super::mux::{BackendEndpointMux, LegacyClassification};
-use crate::broker::protocol::{FramingError, Refusal};
+use crate::broker::protocol::{EncodingPolicy, FramingError, Refusal};
 use calls::Calls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ pub struct ServerConnection<F> {
     connection: Connection<F>,
     calls: Calls,
     max_in_flight: usize,
+    encodings: EncodingPolicy,
     enough_output: usize,
     /// How much output the driver has taken and not written yet, in bytes.
     being_written: usize,
@@ -56,12 +57,13 @@ where
         enough_output: usize,
         now: Instant,
     ) -> Self {
-        let max_in_flight = config.max_in_flight;
+        let (max_in_flight, encodings) = (config.max_in_flight, config.encodings);
         let connection = Connection::new(mux, config, now);
         Self {
             connection,
             calls: Calls::default(),
             max_in_flight,
+            encodings,
             enough_output,
             being_written: 0,
             spare: Vec::new(),
@@ -138,8 +140,8 @@ where
                 || calls.contains(request.request_id)
         })?;
         Ok(event.map(|event| match event {
-            ConnectionEvent::Request(Request { frame, output }) => {
-                ServerEvent::Request(Call { frame, output, calls, now: *now })
+            ConnectionEvent::Request(Request { frame, output, encodings }) => {
+                ServerEvent::Request(Call { frame, output, calls, encodings, now: *now })
             }
             ConnectionEvent::Cancel(frame) => match calls.cancel(frame.request_id, CancelReason::Requested) {
                 Some(call) => ServerEvent::Cancelled(call, CancelReason::Requested),
@@ -161,7 +163,8 @@ where
     ///
     /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
     pub fn respond(&mut self, call: CallId, payload: &[u8]) -> Result<(), FramingError> {
-        self.calls.respond(call, payload, self.connection.output_buffer())
+        let Self { connection, calls, encodings, .. } = self;
+        calls.respond(call, payload, encodings, connection.output_buffer())
     }
 
     /// Refuses `call` and ends it. For a cancelled call it only gives its place free.
@@ -175,7 +178,8 @@ where
     ///
     /// Nothing was appended: the payload is too large, or nobody waits for the call any more.
     pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        self.calls.send_event(call, payload, self.connection.output_buffer())
+        let Self { connection, calls, encodings, .. } = self;
+        calls.send_event(call, payload, encodings, connection.output_buffer())
     }
 
     /// Cancels every call, as the next events tell.

@@ -1,3 +1,4 @@
+use crate::broker::protocol::EncodingPolicy;
 use std::time::Duration;
 
 /// When the legacy detector is asked again.
@@ -34,6 +35,9 @@ pub struct ConnectionConfig {
     /// How long a complete frame waits for a detector that wants more bytes before it is taken as a frame.
     /// Default: 50 ms, which no sender of a header in pieces comes near on a local socket.
     pub undecided_frame: Duration,
+    /// Which payload encodings are taken, and used towards clients that say they take them. What a client sends is decoded
+    /// before the daemon sees it, also without [`strict`](Self::strict). Default: all that are compiled in.
+    pub encodings: EncodingPolicy,
     /// Whether frames of another envelope version or an unknown kind end the connection, and requests in an encoding that
     /// this side cannot decode are refused. Default: yes.
     pub strict: bool,
@@ -51,6 +55,7 @@ impl Default for ConnectionConfig {
             idle: None,
             max_in_flight: 64,
             undecided_frame: Duration::from_millis(50),
+            encodings: EncodingPolicy::default(),
             strict: true,
             reclassify: Reclassify::Never,
         }

@@ -1,6 +1,7 @@
 use super::super::buffer::FrontBuffer;
 use super::super::mux::MuxError;
-use crate::broker::protocol::{FrameRef, FrameViolation, FramingError};
+use super::append_response;
+use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
 use std::fmt;
 
 /// What a peer's bytes mean to the daemon.
@@ -17,8 +18,8 @@ pub enum ConnectionEvent<'a> {
     /// A frame of a kind that this library does not know; only without
     /// [`strict`](super::ConnectionConfig::strict).
     UnknownKind(FrameRef<'a>),
-    /// A request came whose payload cannot be decoded; a refusal that says so is in the output.
-    Refused(FrameViolation),
+    /// A frame came whose payload cannot be decoded; if it was a request, a refusal that says so is in the output.
+    Refused(DecodePayloadError),
     /// An identity probe came and its answer is in the output.
     ProbeAnswered,
     /// The connection speaks the legacy wire: every byte that came and belongs to it. After it, bytes go to the old
@@ -34,6 +35,7 @@ pub struct Request<'a> {
     /// The request.
     pub frame: FrameRef<'a>,
     pub(in super::super) output: &'a mut FrontBuffer,
+    pub(in super::super) encodings: &'a EncodingPolicy,
 }
 
 impl<'a> Request<'a> {
@@ -51,7 +53,7 @@ impl<'a> Request<'a> {
     ///
     /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
     pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
-        FrameRef::response_to(&self.frame, &[]).encode_framed_with_payload([payload], self.output.tail())
+        append_response(&self.frame, payload, self.encodings, self.output)
     }
 }
 

@@ -1,7 +1,9 @@
 use super::super::buffer::FrontBuffer;
-use super::super::connection::append_refusal;
+use super::super::connection::{append_refusal, append_response};
 use super::calls::Calls;
-use crate::broker::protocol::{FrameRef, FrameViolation, FramingError, Refusal, RefusalReason};
+use crate::broker::protocol::{
+    DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
+};
 use std::fmt;
 use std::time::Instant;
 
@@ -16,8 +18,8 @@ pub enum ServerEvent<'a> {
     /// A frame that no call waits for: an event or a response, a cancel of no call of this connection, or a frame of
     /// unknown kind if the connection is not strict.
     Unasked(FrameRef<'a>),
-    /// A request came whose payload cannot be decoded; a refusal that says so is in the output.
-    Refused(FrameViolation),
+    /// A frame came whose payload cannot be decoded; if it was a request, a refusal that says so is in the output.
+    Refused(DecodePayloadError),
     /// An identity probe came and its answer is in the output.
     ProbeAnswered,
     /// The connection speaks the legacy wire: every byte that came and belongs to it.
@@ -93,6 +95,7 @@ pub struct Call<'a> {
     pub frame: FrameRef<'a>,
     pub(super) output: &'a mut FrontBuffer,
     pub(super) calls: &'a mut Calls,
+    pub(super) encodings: &'a EncodingPolicy,
     pub(super) now: Instant,
 }
 
@@ -122,8 +125,7 @@ impl<'a> Call<'a> {
     ///
     /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
     pub fn respond(self, payload: &[u8]) -> Result<(), FramingError> {
-        let response = FrameRef::response_to(&self.frame, &[]);
-        let answered = response.encode_framed_with_payload([payload], self.output.tail());
+        let answered = append_response(&self.frame, payload, self.encodings, self.output);
         answered.inspect_err(|error| {
             let refusal = Refusal::new(RefusalReason::AnswerTooLarge, error.to_string());
             append_refusal(&self.frame, &refusal, self.output);

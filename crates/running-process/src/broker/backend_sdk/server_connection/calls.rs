@@ -1,9 +1,9 @@
 //! The admitted calls of one connection.
 
 use super::super::buffer::FrontBuffer;
-use super::super::connection::append_refusal;
+use super::super::connection::{append_encoded, append_refusal, append_response};
 use super::call::{CallId, CancelReason, SendEventError};
-use crate::broker::protocol::{FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
+use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ pub(super) struct Calls {
 struct Admitted {
     sequence: u64,
     payload_protocol: u32,
+    accepted_encodings: u32,
     traceparent: Box<str>,
     tracestate: Box<str>,
     deadline: Option<Instant>,
@@ -35,6 +36,7 @@ impl Admitted {
     /// The request again, without its payload.
     fn request(&self, request_id: u64) -> FrameRef<'_> {
         FrameRef {
+            accepted_encodings: self.accepted_encodings,
             traceparent: &self.traceparent,
             tracestate: &self.tracestate,
             ..FrameRef::request(self.payload_protocol, request_id, &[])
@@ -62,6 +64,7 @@ impl Calls {
         let admitted = Admitted {
             sequence,
             payload_protocol: request.payload_protocol,
+            accepted_encodings: request.accepted_encodings,
             traceparent: request.traceparent.into(),
             tracestate: request.tracestate.into(),
             deadline,
@@ -77,13 +80,12 @@ impl Calls {
         &mut self,
         call: CallId,
         payload: &[u8],
+        encodings: &EncodingPolicy,
         output: &mut FrontBuffer,
     ) -> Result<(), FramingError> {
         let Some(admitted) = self.end(call, output) else { return Ok(()) };
         let request = admitted.request(call.request_id);
-        let answered =
-            FrameRef::response_to(&request, &[]).encode_framed_with_payload([payload], output.tail());
-        answered.inspect_err(|error| {
+        append_response(&request, payload, encodings, output).inspect_err(|error| {
             append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
         })
     }
@@ -99,12 +101,13 @@ impl Calls {
         &mut self,
         call: CallId,
         payload: &[u8],
+        encodings: &EncodingPolicy,
         output: &mut FrontBuffer,
     ) -> Result<(), SendEventError> {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
-        let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, &[]) };
-        Ok(event.encode_framed_with_payload([payload], output.tail())?)
+        let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, payload) };
+        Ok(append_encoded(&request, event, encodings, output)?)
     }
 
     /// Ends `call`; gives what an answer needs, unless it is cancelled.
