@@ -89,7 +89,7 @@ fn output_is_written_in_pieces_and_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "more is consumed than the buffer holds")]
+#[should_panic(expected = "1 bytes more are written than wait")]
 fn more_cannot_be_written_than_there_is() {
     connection(detectors::never).output_written(1, Instant::now());
 }

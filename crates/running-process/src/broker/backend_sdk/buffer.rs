@@ -59,12 +59,6 @@ impl FrontBuffer {
         self.reclaim();
     }
 
-    /// An empty buffer in the memory of `bytes`.
-    pub(super) fn reusing(mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        Self { bytes, start: 0 }
-    }
-
     /// Everything that is held, which is then held no more.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);

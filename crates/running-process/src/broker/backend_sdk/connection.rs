@@ -10,12 +10,14 @@ pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
 use super::buffer::{FrontBuffer, KEPT_CAPACITY};
 use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
+use super::output::Output;
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
     DecodePayloadError, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, RefusalReason,
     try_decode_framed_ref,
 };
 use answer::refuse;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -83,7 +85,7 @@ pub struct Connection<F> {
     mux: Arc<BackendEndpointMux<F>>,
     config: ConnectionConfig,
     input: FrontBuffer,
-    output: FrontBuffer,
+    output: Output,
     /// The payload of the frame that was taken last, if it came encoded.
     decoded: Vec<u8>,
     lane: Lane,
@@ -114,7 +116,7 @@ where
             mux,
             config,
             input: FrontBuffer::default(),
-            output: FrontBuffer::default(),
+            output: Output::default(),
             decoded: Vec::new(),
             lane: Lane::Undecided,
             eof: false,
@@ -365,7 +367,16 @@ where
     /// What waits to be written to the peer.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        self.output.as_slice()
+        self.output.first()
+    }
+
+    pub(super) fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.output.fill(slices)
+    }
+
+    /// How many bytes wait to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len()
     }
 
     /// `length` bytes of the output were written at `now`.
@@ -418,7 +429,7 @@ where
     }
 
     /// The end of the output, to append to.
-    pub(super) fn output_buffer(&mut self) -> &mut FrontBuffer {
+    pub(super) fn output_buffer(&mut self) -> &mut Output {
         &mut self.output
     }
 
@@ -426,13 +437,15 @@ where
     pub(super) fn abandon(&mut self) {
         self.lane = Lane::Over;
         self.input = FrontBuffer::default();
-        self.output = FrontBuffer::default();
+        self.output = Output::default();
     }
 
     /// Gives the memory of empty buffers back.
     pub(super) fn release(&mut self) {
         self.input.release();
-        self.output.release();
+        if self.output.is_empty() {
+            self.output = Output::default();
+        }
         self.decoded = Vec::new();
     }
 }

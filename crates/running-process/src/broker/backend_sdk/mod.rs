@@ -14,6 +14,7 @@ mod frame_client;
 #[cfg(feature = "host")]
 mod identity_file;
 mod mux;
+mod output;
 #[cfg(feature = "tokio")]
 mod reconnecting_client;
 #[cfg(feature = "host")]
@@ -34,6 +35,7 @@ pub use identity_file::{
     try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
+pub use output::Output;
 #[cfg(feature = "tokio")]
 pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
 #[cfg(feature = "host")]

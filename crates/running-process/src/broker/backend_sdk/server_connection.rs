@@ -5,11 +5,12 @@ mod calls;
 
 pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
 
-use super::buffer::FrontBuffer;
 use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
 use super::mux::{BackendEndpointMux, LegacyClassification};
+use super::output::Output;
 use crate::broker::protocol::{EncodingPolicy, FramingError, Refusal};
 use calls::Calls;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub struct ServerConnection<F> {
     /// How much output the driver has taken and not written yet, in bytes.
     being_written: usize,
     /// Memory for the next output, while the driver writes the last.
-    spare: Vec<u8>,
+    spare: Output,
     /// When the driver was last told the time.
     now: Instant,
 }
@@ -66,7 +67,7 @@ where
             encodings,
             enough_output,
             being_written: 0,
-            spare: Vec::new(),
+            spare: Output::default(),
             now,
         }
     }
@@ -89,7 +90,7 @@ where
         self.calls.expire(now);
         if self.release_at().is_some_and(|at| at <= now) {
             self.connection.release();
-            self.spare = Vec::new();
+            self.spare = Output::default();
         }
     }
 
@@ -157,14 +158,14 @@ where
         }))
     }
 
-    /// Answers `call` and ends it. The answer to a cancelled call is dropped.
+    /// Answers `call` and ends it. The answer to a cancelled call is dropped. A large payload is not copied.
     ///
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
-    pub fn respond(&mut self, call: CallId, payload: &[u8]) -> Result<(), FramingError> {
+    pub fn respond(&mut self, call: CallId, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
         let Self { connection, calls, encodings, .. } = self;
-        calls.respond(call, payload, encodings, connection.output_buffer())
+        calls.respond(call, payload.into(), encodings, connection.output_buffer())
     }
 
     /// Refuses `call` and ends it. For a cancelled call it only gives its place free.
@@ -193,10 +194,15 @@ where
         self.calls.cancel_all(CancelReason::PeerGone);
     }
 
-    /// What waits to be written to the peer.
+    /// What waits to be written to the peer, or as much of it as lies in one piece.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.connection.output()
+    }
+
+    /// Fills `slices` with what waits to be written, for a vectored write; gives how many of them there are.
+    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.connection.output_slices(slices)
     }
 
     /// `length` bytes of the output were written at `now`.
@@ -213,25 +219,25 @@ where
     /// [given back](Self::give_back_output).
     ///
     /// For drivers that write on one thread while others go on to answer; the rest looks at [`output`](Self::output).
-    pub fn take_output(&mut self) -> Vec<u8> {
-        let spare = FrontBuffer::reusing(std::mem::take(&mut self.spare));
-        let output = std::mem::replace(self.connection.output_buffer(), spare).take();
+    pub fn take_output(&mut self) -> Output {
+        let spare = std::mem::take(&mut self.spare);
+        let output = std::mem::replace(self.connection.output_buffer(), spare);
         self.being_written = output.len();
         output
     }
 
     /// Everything of `output`, which was taken, was written at `now`; its memory is used again.
-    pub fn give_back_output(&mut self, output: Vec<u8>, now: Instant) {
+    pub fn give_back_output(&mut self, output: Output, now: Instant) {
         self.now = now;
         self.being_written = 0;
         self.connection.touch(now);
-        self.spare = output;
+        self.spare = output.reused();
     }
 
     /// How many bytes wait to be written, or were taken and are being written.
     #[must_use]
     pub fn unwritten(&self) -> usize {
-        self.connection.output().len() + self.being_written
+        self.connection.unwritten() + self.being_written
     }
 
     /// How many calls are admitted and have not ended.

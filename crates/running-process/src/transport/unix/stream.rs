@@ -1,6 +1,6 @@
 //! A connected Unix-domain socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::Timeout;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, connect, recv, send, shutdown};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, connect, recv, send, sendmsg, shutdown,
+};
 
 use super::super::error::ConnectError;
 use super::super::timed_out;
@@ -135,10 +137,37 @@ impl LocalStream {
         if bytes.is_empty() {
             return Ok(0);
         }
+        self.send_before(deadline, |flags| send(&self.socket, bytes, flags))
+    }
+
+    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_before`](Self::write_all_before).
+    pub(crate) fn write_vectored_before(
+        &self,
+        pieces: &[IoSlice<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.write_some(piece, deadline),
+            pieces => self.send_before(deadline, |flags| {
+                sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags)
+            }),
+        }
+    }
+
+    /// Calls `send` until it has taken something, or fails, or `deadline` has passed.
+    fn send_before(
+        &self,
+        deadline: Option<Instant>,
+        mut send: impl FnMut(SendFlags) -> Result<usize, Errno>,
+    ) -> io::Result<usize> {
         let mut flags = SEND;
         loop {
             self.before(deadline, Timeout::Send, &self.timeouts.write)?;
-            match send(&self.socket, bytes, flags) {
+            match send(flags) {
                 Ok(written) => return Ok(written),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) => {

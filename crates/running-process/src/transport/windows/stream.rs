@@ -1,6 +1,6 @@
 //! A connected named pipe.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,6 +132,19 @@ impl LocalStream {
             Ok(Transfer::Interrupted | Transfer::TimedOut) => Err(timed_out()),
             Err(error) => Err(write_error(error)),
         }
+    }
+
+    /// Writes what the connection takes of the first of `pieces` that is not empty: pipes have no vectored write.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_before`](Self::write_all_before).
+    pub(crate) fn write_vectored_before(
+        &self,
+        pieces: &[IoSlice<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<usize> {
+        self.write_some(pieces.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece), deadline)
     }
 
     /// The process that made this pipe. Of either end it is the server, also when another process inherited the pipe.

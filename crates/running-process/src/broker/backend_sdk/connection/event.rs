@@ -1,6 +1,6 @@
-use super::super::buffer::FrontBuffer;
 use super::super::mux::MuxError;
-use super::append_response;
+use super::super::output::Output;
+use super::append_encoded;
 use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum ConnectionEvent<'a> {
 pub struct Request<'a> {
     /// The request.
     pub frame: FrameRef<'a>,
-    pub(in super::super) output: &'a mut FrontBuffer,
+    pub(in super::super) output: &'a mut Output,
     pub(in super::super) encodings: &'a EncodingPolicy,
 }
 
@@ -53,7 +53,8 @@ impl<'a> Request<'a> {
     ///
     /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
     pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
-        append_response(&self.frame, payload, self.encodings, self.output)
+        let response = FrameRef::response_to(&self.frame, payload);
+        append_encoded(&self.frame, response, self.encodings, self.output)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
+use super::super::output::Output;
 use super::super::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
@@ -11,7 +12,7 @@ use crate::broker::protocol::Refusal;
 use crate::transport::LocalStream;
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -248,7 +249,7 @@ impl Link {
         let payload_protocol = call.frame.payload_protocol;
         match catch_unwind(AssertUnwindSafe(|| handler(&call.frame))) {
             Ok(Ok(payload)) => {
-                if let Err(error) = call.respond(&payload) {
+                if let Err(error) = call.respond(payload) {
                     service.unanswerable(payload_protocol, error);
                 }
             }
@@ -269,7 +270,7 @@ impl Link {
         *requests -= calls.remove(&call).map_or(0, |work| work.memory);
         match answer {
             Ok(payload) => {
-                if let Err(error) = connection.respond(call, &payload) {
+                if let Err(error) = connection.respond(call, payload) {
                     self.shared.service.unanswerable(payload_protocol, error);
                 }
             }
@@ -314,13 +315,13 @@ impl Link {
                 let asked = self.pump(&mut state);
                 self.shared.submit(self, asked);
             }
-            let output = state.connection.take_output();
+            let mut output = state.connection.take_output();
             if output.is_empty() || state.gone {
                 break;
             }
             drop(state);
             let deadline = Instant::now().checked_add(self.shared.service.config.write);
-            let written = self.stream.write_all_before(&output, deadline);
+            let written = write_all(&self.stream, &mut output, deadline);
             state = self.state();
             state.connection.give_back_output(output, Instant::now());
             if let Err(error) = written {
@@ -336,6 +337,19 @@ impl Link {
         }
         self.advanced.notify_all();
     }
+}
+
+/// How many pieces are written in one call.
+const PIECES: usize = 16;
+
+fn write_all(stream: &LocalStream, output: &mut Output, deadline: Option<Instant>) -> io::Result<()> {
+    while !output.is_empty() {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = output.fill(&mut slices);
+        let written = stream.write_vectored_before(&slices[..count], deadline)?;
+        output.consume(written);
+    }
+    Ok(())
 }
 
 impl State {

@@ -1,5 +1,5 @@
-use super::super::buffer::FrontBuffer;
 use super::super::connection::{append_refusal, append_response};
+use super::super::output::Output;
 use super::calls::Calls;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
@@ -93,7 +93,7 @@ pub enum SendEventError {
 pub struct Call<'a> {
     /// The request.
     pub frame: FrameRef<'a>,
-    pub(super) output: &'a mut FrontBuffer,
+    pub(super) output: &'a mut Output,
     pub(super) calls: &'a mut Calls,
     pub(super) encodings: &'a EncodingPolicy,
     pub(super) now: Instant,
@@ -124,8 +124,8 @@ impl<'a> Call<'a> {
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
-    pub fn respond(self, payload: &[u8]) -> Result<(), FramingError> {
-        let answered = append_response(&self.frame, payload, self.encodings, self.output);
+    pub fn respond(self, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
+        let answered = append_response(&self.frame, payload.into(), self.encodings, self.output);
         answered.inspect_err(|error| {
             let refusal = Refusal::new(RefusalReason::AnswerTooLarge, error.to_string());
             append_refusal(&self.frame, &refusal, self.output);

@@ -1,7 +1,7 @@
 //! The admitted calls of one connection.
 
-use super::super::buffer::FrontBuffer;
 use super::super::connection::{append_encoded, append_refusal, append_response};
+use super::super::output::Output;
 use super::call::{CallId, CancelReason, SendEventError};
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -79,9 +79,9 @@ impl Calls {
     pub(super) fn respond(
         &mut self,
         call: CallId,
-        payload: &[u8],
+        payload: Vec<u8>,
         encodings: &EncodingPolicy,
-        output: &mut FrontBuffer,
+        output: &mut Output,
     ) -> Result<(), FramingError> {
         let Some(admitted) = self.end(call, output) else { return Ok(()) };
         let request = admitted.request(call.request_id);
@@ -91,7 +91,7 @@ impl Calls {
     }
 
     /// Refuses `call`, unless it is cancelled, and ends it.
-    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut FrontBuffer) {
+    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut Output) {
         if let Some(admitted) = self.end(call, output) {
             append_refusal(&admitted.request(call.request_id), refusal, output);
         }
@@ -102,7 +102,7 @@ impl Calls {
         call: CallId,
         payload: &[u8],
         encodings: &EncodingPolicy,
-        output: &mut FrontBuffer,
+        output: &mut Output,
     ) -> Result<(), SendEventError> {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
@@ -111,7 +111,7 @@ impl Calls {
     }
 
     /// Ends `call`; gives what an answer needs, unless it is cancelled.
-    fn end(&mut self, call: CallId, output: &mut FrontBuffer) -> Option<Admitted> {
+    fn end(&mut self, call: CallId, output: &mut Output) -> Option<Admitted> {
         self.write_refusals(output);
         self.named(call)?;
         let admitted = self.admitted.remove(&call.request_id)?;
@@ -170,7 +170,7 @@ impl Calls {
     }
 
     /// Tells the peer of every call that was cancelled since.
-    pub(super) fn write_refusals(&mut self, output: &mut FrontBuffer) {
+    pub(super) fn write_refusals(&mut self, output: &mut Output) {
         for (call, refusal) in std::mem::take(&mut self.unrefused) {
             if let Some(admitted) = self.named(call) {
                 append_refusal(&admitted.request(call.request_id), &refusal, output);

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod any_order;
+#[path = "../common/mod.rs"]
 mod common;
+#[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
+mod encoded;
 
-use common::{SERVED, detectors, frame, mux, wire};
-use proptest::prelude::*;
+use common::{detectors, frame, mux, wire};
 use running_process::broker::backend_sdk::{
     CallId, CancelReason, ConnectionConfig, ConnectionError, LegacyClassification, SendEventError,
     ServerConnection, ServerEvent,
@@ -13,7 +16,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{
     Frame, FrameKind, MAX_FRAME_BYTES, Refusal, RefusalReason, try_decode_framed,
 };
-use std::collections::HashMap;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -167,7 +170,7 @@ fn no_request_is_taken_while_enough_output_waits() {
     loop {
         while let Some(event) = server.next_event().unwrap() {
             let ServerEvent::Request(call) = event else { panic!("{event:?}") };
-            call.respond(&[0; 200]).unwrap();
+            call.respond([0; 200]).unwrap();
             answered += 1;
         }
         if server.output().is_empty() {
@@ -235,13 +238,34 @@ fn events_go_ahead_of_their_answer_and_none_behind_a_cancel() {
 }
 
 #[test]
+fn a_large_answer_is_written_from_where_it_lies() {
+    let (mut server, now) = server(|_| {});
+    let large = vec![3; 100_000];
+    let (there, expected) =
+        (large.as_ptr(), Frame::response_to(&frame(FrameKind::Request, 1, b""), large.clone()));
+    let calls = admit(&mut server, &[request(1), request(2)].concat(), now);
+    server.respond(calls[0].1, large).unwrap();
+    server.respond(calls[1].1, b"small").unwrap();
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = server.output_slices(&mut slices);
+    assert_eq!(slices[1].as_ptr(), there, "it is not copied");
+    let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+    assert_eq!(server.unwritten(), all.len());
+    let first = wire(&expected);
+    assert!(all.starts_with(&first));
+    assert_eq!(try_decode_framed(&all[first.len()..]).unwrap().unwrap().frame.payload, b"small");
+    server.output_written(all.len(), now);
+    assert!(server.memory() < 10_000, "what is written is let go");
+}
+
+#[test]
 fn an_answer_that_fits_no_frame_is_a_refusal() {
     let (mut server, now) = server(|_| {});
     let calls = admit(&mut server, &request(1), now);
-    assert!(server.respond(calls[0].1, &vec![0; MAX_FRAME_BYTES]).is_err());
+    assert!(server.respond(calls[0].1, vec![0; MAX_FRAME_BYTES]).is_err());
     server.receive(&request(2), now);
     let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
-    assert!(call.respond(&vec![0; MAX_FRAME_BYTES]).is_err());
+    assert!(call.respond(vec![0; MAX_FRAME_BYTES]).is_err());
     let answers = written(&mut server, now);
     assert_eq!(answers.iter().map(refusal).collect::<Vec<_>>(), [RefusalReason::AnswerTooLarge; 2]);
     assert_eq!(server.in_flight(), 0);
@@ -289,7 +313,7 @@ fn a_client_that_waits_is_not_idle() {
 fn a_connection_without_anything_to_keep_gives_its_memory_back() {
     let (mut server, now) = server(|_| {});
     let calls = admit(&mut server, &request(1), now);
-    server.respond(calls[0].1, &[0; 5000]).unwrap();
+    server.respond(calls[0].1, [0; 5000]).unwrap();
     written(&mut server, now);
     assert!(server.next_event().unwrap().is_none());
     assert!(server.memory() > 0);
@@ -299,160 +323,4 @@ fn a_connection_without_anything_to_keep_gives_its_memory_back() {
     assert_eq!((server.memory(), server.deadline()), (0, None));
     // And goes on.
     assert_eq!(admit(&mut server, &request(2), at).len(), 1);
-}
-
-/// Requests in an encoding that is compiled in, and answers in one.
-#[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
-mod encoded {
-    use super::*;
-    use running_process::broker::protocol::{
-        EncodingPolicy, Encodings, FrameRef, MAX_FRAME_BYTES, decode_payload, encode_payload,
-    };
-
-    /// A request with `payload`, encoded, of a client that takes what it sends.
-    fn request(payload: &[u8], accepted: Encodings) -> Vec<u8> {
-        let encoding = Encodings::SUPPORTED.iter().next().unwrap();
-        let mut encoded = Vec::new();
-        encode_payload(encoding, payload, &mut encoded).unwrap();
-        let request = FrameRef {
-            payload_encoding: encoding.into(),
-            accepted_encodings: accepted.bits(),
-            ..FrameRef::request(SERVED, 1, &encoded)
-        };
-        let mut wire = Vec::new();
-        request.encode_framed(&mut wire).unwrap();
-        wire
-    }
-
-    #[test]
-    fn a_payload_is_decoded_and_its_answer_encoded_inline_and_later() {
-        for later in [false, true] {
-            let (mut server, now) = server(|_| {});
-            server.receive(&request(&[7; 10_000], Encodings::SUPPORTED), now);
-            let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
-            assert!(call.payload() == [7; 10_000]);
-            let answer = call.payload().to_vec();
-            if later {
-                let call = call.admit(None);
-                server.send_event(call, &answer).unwrap();
-                server.respond(call, &answer).unwrap();
-            } else {
-                call.respond(&answer).unwrap();
-            }
-            for frame in written(&mut server, now) {
-                let encoding = frame.payload_encoding.try_into().unwrap();
-                assert!(Encodings::SUPPORTED.contains(encoding) && frame.payload.len() < 1000);
-                let mut decoded = Vec::new();
-                decode_payload(encoding, &frame.payload, MAX_FRAME_BYTES, &mut decoded).unwrap();
-                assert!(decoded == answer);
-            }
-        }
-    }
-
-    #[test]
-    fn a_client_that_takes_no_encoding_sees_none() {
-        let (mut server, now) = server(|_| {});
-        server.receive(&request(&[7; 10_000], Encodings::NONE), now);
-        let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
-        call.respond(&[8; 10_000]).unwrap();
-        assert!(written(&mut server, now)[0].payload == [8; 10_000]);
-    }
-
-    #[test]
-    fn what_decodes_to_too_much_is_refused_and_the_next_request_is_served() {
-        let (mut server, now) = server(|config| config.encodings.max_decoded = 9_999);
-        let bomb = request(&[7; 10_000], Encodings::SUPPORTED);
-        server.receive(&[bomb, super::request(2)].concat(), now);
-        assert!(matches!(server.next_event().unwrap(), Some(ServerEvent::Refused(_))));
-        assert_eq!(admit(&mut server, b"", now).len(), 1);
-        assert_eq!(refusal(&written(&mut server, now)[0]), RefusalReason::BadEncoding);
-        assert!(server.memory() < 100_000);
-    }
-
-    #[test]
-    fn a_daemon_may_take_none() {
-        let (mut server, now) = server(|config| config.encodings = EncodingPolicy::OFF);
-        server.receive(&request(&[7; 10_000], Encodings::SUPPORTED), now);
-        assert!(matches!(server.next_event().unwrap(), Some(ServerEvent::Refused(_))));
-        assert_eq!(refusal(&written(&mut server, now)[0]), RefusalReason::BadEncoding);
-    }
-}
-
-/// What a day of one connection consists of.
-#[derive(Clone, Debug)]
-enum Move {
-    Request { id: u8, patience_ms: Option<u16> },
-    Cancel(u8),
-    Respond(u8),
-    Wait(u16),
-    Write,
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let one = prop_oneof![
-        4 => (0..6_u8, proptest::option::of(1..500_u16))
-            .prop_map(|(id, patience_ms)| Move::Request { id, patience_ms }),
-        1 => (0..6_u8).prop_map(Move::Cancel),
-        3 => any::<u8>().prop_map(Move::Respond),
-        1 => (0..300_u16).prop_map(Move::Wait),
-        1 => Just(Move::Write),
-    ];
-    proptest::collection::vec(one, 0..200)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
-    /// Whatever happens in whatever order: each request gets exactly one last frame, and no call is told of twice.
-    #[test]
-    fn every_request_is_answered_once(moves in moves()) {
-        let (mut server, mut now) = with_output(400, |config| config.max_in_flight = 3);
-        let mut requests = HashMap::<u64, usize>::new();
-        let mut answers = HashMap::<u64, usize>::new();
-        let mut patience = Vec::new();
-        let mut open: Vec<CallId> = Vec::new();
-        let mut told: Vec<CallId> = Vec::new();
-        let settle = |moves: Vec<Move>| moves.into_iter().chain((0..400).flat_map(|_| [Move::Respond(0), Move::Write]));
-        for step in settle(moves) {
-            match step {
-                Move::Request { id, patience_ms } => {
-                    *requests.entry(id.into()).or_default() += 1;
-                    patience.push(patience_ms);
-                    server.receive(&request(id.into()), now);
-                }
-                Move::Cancel(id) => server.receive(&cancel(id.into()), now),
-                Move::Respond(which) if !open.is_empty() => {
-                    let call = open.remove(usize::from(which) % open.len());
-                    server.respond(call, &[which; 50]).unwrap();
-                }
-                Move::Respond(_) => {}
-                Move::Wait(ms) => {
-                    now += Duration::from_millis(ms.into());
-                    server.handle_timeout(now);
-                }
-                Move::Write => {
-                    for answer in written(&mut server, now) {
-                        *answers.entry(answer.request_id).or_default() += 1;
-                    }
-                }
-            }
-            while let Some(event) = server.next_event().unwrap() {
-                match event {
-                    ServerEvent::Request(call) => {
-                        let deadline = patience.remove(0).map(|ms| now + Duration::from_millis(ms.into()));
-                        open.push(call.admit(deadline));
-                    }
-                    ServerEvent::Cancelled(call, _) => {
-                        prop_assert!(!told.contains(&call), "told twice");
-                        prop_assert!(open.contains(&call), "nobody works on it");
-                        told.push(call);
-                    }
-                    ServerEvent::Unasked(frame) => prop_assert_eq!(frame.payload_protocol, SERVED),
-                    other => panic!("{other:?}"),
-                }
-            }
-            prop_assert!(server.in_flight() <= 3);
-        }
-        prop_assert_eq!((server.in_flight(), requests), (0, answers));
-    }
 }
