@@ -10,6 +10,7 @@ mod peer;
 mod pool;
 mod request;
 pub(super) mod service;
+pub(super) mod session;
 pub(super) mod setup;
 mod shared;
 mod stop;
@@ -37,11 +38,12 @@ use std::time::Duration;
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
 type ConcurrentHandler = dyn Fn(&ServerRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync;
-type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync;
+pub(super) type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync;
 type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 
-enum Handler {
-    Concurrent(Arc<ConcurrentHandler>),
+/// Serves one payload protocol; `C` is a handler that may take its time.
+pub(super) enum Handler<C: ?Sized> {
+    Concurrent(Arc<C>),
     Inline(Box<InlineHandler>),
 }
 
@@ -69,7 +71,7 @@ enum Handler {
 /// ```
 pub struct Server {
     listener: LocalListener,
-    setup: Setup<Handler>,
+    setup: Setup<Handler<ConcurrentHandler>>,
     legacy: Option<LegacyHandler>,
     stop: ServerStop,
 }

@@ -1,4 +1,5 @@
 use super::super::server_connection::CancelReason;
+use super::session::Cancel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,11 +16,6 @@ struct Shared {
 impl Cancellation {
     fn reason(&self) -> MutexGuard<'_, Option<CancelReason>> {
         self.0.reason.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn cancel(&self, reason: CancelReason) {
-        self.reason().get_or_insert(reason);
-        self.0.given.notify_all();
     }
 
     /// Why nobody waits any more; `None` while somebody does.
@@ -42,5 +38,16 @@ impl Cancellation {
             };
         }
         *reason
+    }
+}
+
+impl Cancel for Cancellation {
+    fn cancel(&self, reason: CancelReason) {
+        self.reason().get_or_insert(reason);
+        self.0.given.notify_all();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.get().is_some()
     }
 }

@@ -91,7 +91,7 @@ fn read(link: &Arc<Link>, scratch: &mut [u8]) {
 
 /// Has the handler of `call` serve it.
 pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
-    let Concurrent { call, handler, request, cancellation, place } = call;
+    let Concurrent { call, handler, request, cancel: cancellation, place } = call;
     let service = &link.shared.service;
     let payload_protocol = request.frame().payload_protocol;
     let answer = match cancellation.get() {

@@ -1,19 +1,14 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
 use super::super::output::Output;
-use super::super::server_connection::{
-    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
-};
-use super::service::{InFlight, Peer};
-use super::setup::Detector;
+use super::super::server_connection::{CallId, CancelReason, SendEventError};
+use super::session::{self, Session};
 use super::shared::Shared;
-use super::{Cancellation, Handler, IncomingRequest, InlineHandler, PeerCredentials, ServerTrouble};
+use super::{Cancellation, ConcurrentHandler, PeerCredentials, ServerTrouble};
 use crate::broker::protocol::Refusal;
 use crate::transport::LocalStream;
-use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,36 +24,15 @@ pub(super) struct Link {
 }
 
 struct State {
-    connection: ServerConnection<Detector>,
-    peer: Peer,
-    /// The calls that handlers work on.
-    calls: HashMap<CallId, Work>,
-    /// The memory of their requests, in bytes.
-    requests: usize,
-    /// What the legacy handler starts with, until whoever reads takes it.
-    legacy: Option<Vec<u8>>,
+    session: Session<Cancellation>,
     /// A thread is writing the output, and will write whatever is added to it.
     writing: bool,
     /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
     watching: bool,
-    /// Nothing can be written any more.
-    gone: bool,
 }
 
-/// What is kept of a call while its handler works.
-struct Work {
-    cancellation: Cancellation,
-    memory: usize,
-}
-
-/// A call for a concurrent handler.
-pub(super) struct Concurrent {
-    pub(super) call: CallId,
-    pub(super) handler: Arc<super::ConcurrentHandler>,
-    pub(super) request: IncomingRequest,
-    pub(super) cancellation: Cancellation,
-    pub(super) place: InFlight,
-}
+/// A call for a handler on a thread.
+pub(super) type Concurrent = session::Concurrent<ConcurrentHandler, Cancellation>;
 
 /// What whoever reads does next.
 pub(super) enum Step {
@@ -88,16 +62,8 @@ pub(super) enum Input<'a> {
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream) -> io::Result<Self> {
-        let state = State {
-            connection: shared.service.connection(Instant::now()),
-            peer: Peer::new(PeerCredentials::of(&stream)?),
-            calls: HashMap::new(),
-            requests: 0,
-            legacy: None,
-            writing: false,
-            watching: false,
-            gone: false,
-        };
+        let session = Session::new(&shared.service, PeerCredentials::of(&stream)?, Instant::now());
+        let state = State { session, writing: false, watching: false };
         Ok(Self { id, stream: Arc::new(stream), shared, state: Mutex::new(state), advanced: Condvar::new() })
     }
 
@@ -111,12 +77,12 @@ impl Link {
         let mut state = self.state();
         state.watching = false;
         loop {
-            if let Some(buffered) = state.legacy.take() {
+            if let Some(buffered) = state.session.legacy.take() {
                 return Step::Legacy(buffered);
             }
-            let connection = &state.connection;
+            let Session { connection, gone, .. } = &state.session;
             let deadline = connection.deadline();
-            if connection.is_over() && connection.in_flight() > 0 && !state.gone {
+            if connection.is_over() && connection.in_flight() > 0 && !gone {
                 state.watching = true;
                 return Step::Watch(deadline);
             }
@@ -141,37 +107,31 @@ impl Link {
     /// Takes what came, and does what can be done at once; the calls are for other threads.
     pub(super) fn take(&self, input: Input<'_>) -> Vec<Concurrent> {
         let mut state = self.state();
+        let connection = &mut state.session.connection;
         match input {
-            Input::Bytes(bytes) => state.connection.receive(bytes, Instant::now()),
+            Input::Bytes(bytes) => connection.receive(bytes, Instant::now()),
             Input::Eof { gone } => {
-                state.connection.receive_eof();
+                connection.receive_eof();
                 let asked = self.pump(&mut state);
-                if !gone || state.connection.in_flight() == 0 {
-                    return asked;
+                if gone && state.session.connection.in_flight() > 0 {
+                    // They are told before anybody begins.
+                    state.session.hang_up();
+                    self.pump(&mut state);
                 }
-                // They are told before anybody begins.
-                state.hang_up();
-                self.pump(&mut state);
                 return asked;
             }
-            Input::Time => state.connection.handle_timeout(Instant::now()),
-            Input::Gone => state.hang_up(),
+            Input::Time => connection.handle_timeout(Instant::now()),
+            Input::Gone => state.session.hang_up(),
             Input::Failed(error) => self.fail(&mut state, error),
         }
         self.pump(&mut state)
     }
 
     fn fail(&self, state: &mut State, error: io::Error) {
-        if !state.gone {
+        if !state.session.gone {
             self.trouble(&error.into());
-            self.give_up(state);
+            state.session.hang_up();
         }
-    }
-
-    /// Ends the connection at once, also for the thread that reads it.
-    fn give_up(&self, state: &mut State) {
-        state.hang_up();
-        self.stream.disconnect();
     }
 
     fn trouble(&self, trouble: &ServerTrouble) {
@@ -180,82 +140,15 @@ impl Link {
 
     /// Goes through everything that the connection has to tell.
     fn pump(&self, state: &mut State) -> Vec<Concurrent> {
-        let mut asked = Vec::new();
-        loop {
-            self.take_events(state, &mut asked);
-            let State { connection, peer, requests, gone, .. } = state;
-            let memory = connection.memory() + *requests;
-            match self.shared.service.settle(peer, memory, connection.has_spoken()) {
-                Err(trouble) if !*gone => {
-                    self.trouble(&trouble);
-                    self.give_up(state);
-                }
-                _ => return asked,
-            }
+        let asked = state.session.pump(&self.shared.service);
+        if state.session.gone {
+            // Also for the thread that reads it.
+            self.stream.disconnect();
         }
-    }
-
-    fn take_events(&self, state: &mut State, asked: &mut Vec<Concurrent>) {
-        let service = &self.shared.service;
-        loop {
-            let State { connection, peer, calls, requests, .. } = state;
-            match connection.next_event() {
-                Ok(None) => return,
-                Err(error) => self.trouble(&error.into()),
-                Ok(Some(ServerEvent::Request(call))) => match service.admit(&call.frame, call.now(), peer) {
-                    Err(refusal) => call.refuse(&refusal),
-                    Ok(admission) => match admission.handler {
-                        Handler::Inline(handler) => self.answer(handler, call),
-                        Handler::Concurrent(handler) => match service.enter() {
-                            Err(refusal) => call.refuse(&refusal),
-                            Ok(place) => {
-                                let frame = call.frame.to_frame();
-                                let memory = frame.payload.len();
-                                let request =
-                                    IncomingRequest::new(frame, admission.deadline, peer.credentials);
-                                let call = call.admit(admission.deadline);
-                                let cancellation = Cancellation::default();
-                                *requests += memory;
-                                calls.insert(call, Work { cancellation: cancellation.clone(), memory });
-                                let handler = Arc::clone(handler);
-                                asked.push(Concurrent { call, handler, request, cancellation, place });
-                            }
-                        },
-                    },
-                },
-                Ok(Some(ServerEvent::Cancelled(call, reason))) => {
-                    if let Some(work) = calls.get(&call) {
-                        work.cancellation.cancel(reason);
-                    }
-                    self.advanced.notify_all();
-                }
-                Ok(Some(ServerEvent::Legacy(buffered))) => {
-                    if service.authorize(peer).is_ok() {
-                        state.legacy = Some(buffered);
-                    }
-                }
-                Ok(Some(
-                    ServerEvent::ProbeAnswered
-                    | ServerEvent::Unasked(_)
-                    | ServerEvent::Refused(_)
-                    | ServerEvent::Closed,
-                )) => {}
-            }
+        if std::mem::take(&mut state.session.cancelled) {
+            self.advanced.notify_all();
         }
-    }
-
-    fn answer(&self, handler: &InlineHandler, call: Call<'_>) {
-        let service = &self.shared.service;
-        let payload_protocol = call.frame.payload_protocol;
-        match catch_unwind(AssertUnwindSafe(|| handler(&call.frame))) {
-            Ok(Ok(payload)) => {
-                if let Err(error) = call.respond(payload) {
-                    service.unanswerable(payload_protocol, error);
-                }
-            }
-            Ok(Err(error)) => call.refuse(&service.failed(payload_protocol, error)),
-            Err(_panic) => call.refuse(&service.panicked()),
-        }
+        asked
     }
 
     /// `call` has ended with `answer`.
@@ -266,16 +159,7 @@ impl Link {
         answer: Result<Vec<u8>, Refusal>,
     ) {
         let mut state = self.state();
-        let State { connection, calls, requests, .. } = &mut *state;
-        *requests -= calls.remove(&call).map_or(0, |work| work.memory);
-        match answer {
-            Ok(payload) => {
-                if let Err(error) = connection.respond(call, payload) {
-                    self.shared.service.unanswerable(payload_protocol, error);
-                }
-            }
-            Err(refusal) => connection.refuse(call, &refusal),
-        }
+        state.session.finish(&self.shared.service, call, payload_protocol, answer);
         self.write(state);
     }
 
@@ -283,10 +167,10 @@ impl Link {
     pub(super) fn send_event(self: &Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         let enough = self.shared.service.config.enough_output;
         let mut state = self.state();
-        while state.connection.unwritten() >= enough && !state.gone && !state.is_cancelled(call) {
+        while state.session.holds_back(call, enough) {
             state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.connection.send_event(call, payload)?;
+        state.session.connection.send_event(call, payload)?;
         self.write(state);
         Ok(())
     }
@@ -294,7 +178,7 @@ impl Link {
     /// Cancels every call: the daemon's patience has ended.
     pub(super) fn cancel_all(&self) {
         let mut state = self.state();
-        state.connection.cancel_all(CancelReason::ShuttingDown);
+        state.session.connection.cancel_all(CancelReason::ShuttingDown);
         // Nothing new can come of it: the server was stopped long ago, and what had come is admitted.
         drop(self.pump(&mut state));
     }
@@ -311,19 +195,19 @@ impl Link {
         }
         state.writing = true;
         loop {
-            if state.connection.is_postponed() {
+            if state.session.connection.is_postponed() {
                 let asked = self.pump(&mut state);
                 self.shared.submit(self, asked);
             }
-            let mut output = state.connection.take_output();
-            if output.is_empty() || state.gone {
+            let mut output = state.session.connection.take_output();
+            if output.is_empty() || state.session.gone {
                 break;
             }
             drop(state);
             let deadline = Instant::now().checked_add(self.shared.service.config.write);
             let written = write_all(&self.stream, &mut output, deadline);
             state = self.state();
-            state.connection.give_back_output(output, Instant::now());
+            state.session.connection.give_back_output(output, Instant::now());
             if let Err(error) = written {
                 self.fail(&mut state, error);
                 // The calls are told.
@@ -332,7 +216,7 @@ impl Link {
             self.advanced.notify_all();
         }
         state.writing = false;
-        if state.watching && state.connection.in_flight() == 0 {
+        if state.watching && state.session.connection.in_flight() == 0 {
             self.stream.disconnect();
         }
         self.advanced.notify_all();
@@ -352,21 +236,10 @@ fn write_all(stream: &LocalStream, output: &mut Output, deadline: Option<Instant
     Ok(())
 }
 
-impl State {
-    fn hang_up(&mut self) {
-        self.gone = true;
-        self.connection.hang_up();
-    }
-
-    fn is_cancelled(&self, call: CallId) -> bool {
-        self.calls.get(&call).is_none_or(|work| work.cancellation.get().is_some())
-    }
-}
-
 impl Drop for Link {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.shared.service.settle_all(&mut state.peer);
+        state.session.settle_all(&self.shared.service);
     }
 }
 

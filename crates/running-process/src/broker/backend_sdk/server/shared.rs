@@ -1,7 +1,7 @@
 use super::link::{Concurrent, Link};
 use super::pool::{Job, Pool};
 use super::service::Service;
-use super::{Handler, LegacyHandler, ServerError, ServerTrouble, drive};
+use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
 use crate::transport::StopSignal;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What every thread of one server sees.
 pub(super) struct Shared {
-    pub(super) service: Service<Handler>,
+    pub(super) service: Service<Handler<ConcurrentHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
     pub(super) signal: StopSignal,
     pub(super) pool: Arc<Pool>,
@@ -23,7 +23,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(service: Service<Handler>, legacy: Option<LegacyHandler>, signal: StopSignal) -> Self {
+    pub(super) fn new(
+        service: Service<Handler<ConcurrentHandler>>,
+        legacy: Option<LegacyHandler>,
+        signal: StopSignal,
+    ) -> Self {
         let pool = Pool::new(drive::READ_BYTES);
         Self { service, legacy, signal, pool, open: Mutex::default(), ended: Condvar::new() }
     }
