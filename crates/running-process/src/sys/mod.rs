@@ -75,7 +75,7 @@ use readiness::readable;
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, feature = "tokio"))]
-pub(crate) use readiness::watch;
+pub(crate) use readiness::{watch, watch_owned};
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 

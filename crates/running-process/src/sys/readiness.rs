@@ -4,6 +4,8 @@
 
 use std::io;
 #[cfg(feature = "tokio")]
+use std::os::fd::OwnedFd;
+#[cfg(feature = "tokio")]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,17 @@ pub(crate) fn wait_ready(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> i
 #[cfg(feature = "tokio")]
 pub(crate) fn watch(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     // SAFETY: a borrowed descriptor is open and the same for as long as the result can live.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// [`watch`] for a descriptor that the result owns.
+///
+/// # Panics
+///
+/// Outside a tokio runtime that drives I/O.
+#[cfg(feature = "tokio")]
+pub(crate) fn watch_owned(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the result owns the descriptor, which so is open and the same for as long as it lives.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 

@@ -17,6 +17,8 @@ mod imp;
 #[cfg(windows)]
 #[path = "windows/mod.rs"]
 mod imp;
+#[cfg(feature = "tokio")]
+mod served;
 #[cfg(test)]
 mod tests;
 mod traits;
@@ -25,12 +27,14 @@ pub use crate::sys::NotPassed;
 pub use error::{BindError, ConnectError, InheritedFault, NameError};
 
 #[cfg(feature = "tokio")]
-pub(crate) use imp::{AsyncStream, connect_async, into_async};
+pub(crate) use imp::{AsyncListener, AsyncStream, connect_async, into_async};
 pub use imp::{LocalListener, LocalStream, StopSignal};
+#[cfg(feature = "tokio")]
+pub(crate) use served::ServedStream;
 
 use std::io;
 
 /// The one error of every call whose deadline has passed.
-fn timed_out() -> io::Error {
+pub(crate) fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")
 }

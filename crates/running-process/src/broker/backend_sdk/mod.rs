@@ -1,11 +1,13 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
 //! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. `Server` and `FrameClient` move bytes
-//! around them, blocking; with the feature `tokio`, `AsyncFrameClient` does without, and `ReconnectingClient` outlives its
-//! daemons.
+//! around them, blocking; with the feature `tokio`, `AsyncServer` and `AsyncFrameClient` do without, and
+//! `ReconnectingClient` outlives its daemons.
 
 #[cfg(feature = "tokio")]
 mod async_frame_client;
+#[cfg(feature = "tokio")]
+mod async_server;
 mod buffer;
 mod client_connection;
 mod connection;
@@ -23,6 +25,8 @@ mod server_connection;
 
 #[cfg(feature = "tokio")]
 pub use async_frame_client::{AsyncFrameClient, FrameEvents};
+#[cfg(feature = "tokio")]
+pub use async_server::{AsyncLegacyConnection, AsyncRequest, AsyncServer};
 pub use client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 pub use connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Reclassify, Request, WaitingFor,

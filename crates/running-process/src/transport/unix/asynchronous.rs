@@ -1,16 +1,18 @@
-//! A connected Unix-domain socket for tokio.
+//! Unix-domain sockets for tokio.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use rustix::io::retry_on_intr;
-use rustix::net::{RecvFlags, SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, send, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::super::error::ConnectError;
 use super::stream::SEND;
-use super::{LocalStream, stream};
+use super::{LocalListener, LocalStream, stream};
 use crate::sys::{self, Newest, Peer, PeerError};
 
 /// What tokio drives.
@@ -77,5 +79,86 @@ impl Lent<'_> {
             Ok(retry_on_intr(|| sys::recv_named(socket.as_fd(), buf, flags, newest))?)
         };
         self.0.async_io(Interest::READABLE, read).await
+    }
+}
+
+/// How the end of a connection is waited for.
+#[derive(Debug, Default)]
+pub(in crate::transport) struct AsyncWait;
+
+#[allow(clippy::unused_self, reason = "pipes keep something here")]
+impl AsyncWait {
+    /// The system ends the reading.
+    pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
+        // It fails only if the connection has ended by itself.
+        let _ = shutdown(stream, Shutdown::Read);
+    }
+
+    pub(in crate::transport) fn poll_interrupted(
+        &mut self,
+        _: &AsyncStream,
+        _: &mut Context<'_>,
+    ) -> Poll<()> {
+        Poll::Pending
+    }
+
+    pub(in crate::transport) fn has_read(&mut self) {}
+
+    pub(in crate::transport) fn is_gone(&self, stream: &AsyncStream) -> bool {
+        stream::is_hung_up(stream, Some(Instant::now())).unwrap_or(true)
+    }
+
+    pub(in crate::transport) fn poll_gone(
+        &self,
+        stream: &AsyncStream,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        // There it is not seen, and being ready to write would end no wait.
+        if cfg!(target_vendor = "apple") {
+            return Poll::Pending;
+        }
+        loop {
+            // A hang-up makes the socket ready to write, which it is anyway unless that is taken back.
+            let checked = stream.try_io(Interest::WRITABLE, || {
+                if self.is_gone(stream) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            if checked.is_ok() || ready!(stream.poll_write_ready(context)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    pub(in crate::transport) fn shutdown_write(stream: &AsyncStream) -> io::Result<()> {
+        Ok(shutdown(stream, Shutdown::Write)?)
+    }
+}
+
+/// [`LocalListener`] for tokio.
+#[derive(Debug)]
+pub(crate) struct AsyncListener {
+    /// Another descriptor of the same socket.
+    ready: AsyncFd<OwnedFd>,
+    listener: LocalListener,
+}
+
+impl AsyncListener {
+    /// # Panics
+    ///
+    /// Outside a runtime that drives I/O.
+    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
+        let ready = sys::watch_owned(listener.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+        Ok(Self { ready, listener })
+    }
+
+    /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+        loop {
+            let mut ready = ready!(self.ready.poll_read_ready(context))?;
+            match self.listener.accept_now() {
+                Ok(None) => ready.clear_ready(),
+                Ok(Some(stream)) => return Poll::Ready(Ok(stream)),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 }

@@ -278,9 +278,7 @@ impl LocalStream {
     ///
     /// What the system said.
     pub(crate) fn wait_hang_up(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        let events = PollFlags::empty();
-        let mut ready = [PollFd::new(&self.socket, events)];
-        Ok(wait_ready(&mut ready, deadline)? && !cfg!(target_vendor = "apple"))
+        is_hung_up(&self.socket, deadline)
     }
 
     /// Ends the connection in both directions, from any thread: whoever reads, writes or
@@ -341,6 +339,12 @@ impl AsFd for LocalStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Waits until the other side of `socket` is gone for good, which is `true`, or until `deadline`.
+pub(super) fn is_hung_up(socket: &impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
+    let mut ready = [PollFd::new(socket, PollFlags::empty())];
+    Ok(wait_ready(&mut ready, deadline)? && !cfg!(target_vendor = "apple"))
 }
 
 /// A new socket that does not block, connected to `path`.

@@ -1,11 +1,18 @@
-//! A connected named pipe for tokio.
+//! Named pipes for tokio.
 
 use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
 
 use super::super::error::ConnectError;
 use super::stream::{is_end, write_error};
-use super::{LocalStream, stream};
+use super::{LocalListener, LocalStream, StopSignal, stream};
 use crate::sys::{Newest, Peer, PeerError, windows_async, windows_pipe};
 
 /// What tokio drives.
@@ -70,6 +77,98 @@ impl Lent<'_> {
                 Err(error) if is_end(&error) => return Ok((0, None)),
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+/// How long nothing must arrive after reading was interrupted until that counts as the end: what was written before is
+/// on its way through the runtime, which does not tell when the last of it has come.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How the end of a connection is waited for.
+#[derive(Debug, Default)]
+pub(in crate::transport) struct AsyncWait {
+    interrupted: bool,
+    quiet: Option<Pin<Box<Sleep>>>,
+}
+
+impl AsyncWait {
+    pub(in crate::transport) fn interrupt(&mut self, _: &AsyncStream) {
+        self.interrupted = true;
+    }
+
+    /// Whether nothing has come for a while since reading was interrupted.
+    pub(in crate::transport) fn poll_interrupted(
+        &mut self,
+        _: &AsyncStream,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        if !self.interrupted {
+            return Poll::Pending;
+        }
+        self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(QUIET))).as_mut().poll(context)
+    }
+
+    pub(in crate::transport) fn has_read(&mut self) {
+        self.quiet = None;
+    }
+
+    /// A client's end cannot be half open: who reads to its end while nobody interrupted the reading has seen it go.
+    pub(in crate::transport) fn is_gone(&self, _: &AsyncStream) -> bool {
+        !self.interrupted
+    }
+
+    /// A pipe that nobody reads does not tell; the next write does.
+    #[allow(clippy::unused_self, reason = "sockets tell")]
+    pub(in crate::transport) fn poll_gone(&self, _: &AsyncStream, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    pub(in crate::transport) fn shutdown_write(_: &AsyncStream) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "a named pipe cannot be closed in one direction"))
+    }
+}
+
+/// [`LocalListener`] for tokio: a thread accepts, since instances of a pipe are waited for by event, many in one call.
+#[derive(Debug)]
+pub(crate) struct AsyncListener {
+    accepted: mpsc::Receiver<io::Result<LocalStream>>,
+    stop: StopSignal,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl AsyncListener {
+    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
+        let stop = StopSignal::new()?;
+        // One at a time: whatever nobody takes yet waits in the pipe's own backlog.
+        let (sender, accepted) = mpsc::channel(1);
+        let stopped = stop.clone();
+        let accept = move || {
+            while let Some(connection) = listener.accept(&stopped).transpose() {
+                if sender.blocking_send(connection).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("running-process-accept".to_owned()).spawn(accept)?;
+        Ok(Self { accepted, stop, thread: Some(thread) })
+    }
+
+    /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+        let ended = || Err(io::Error::other("the thread that accepts has ended"));
+        self.accepted.poll_recv(context).map(|connection| connection.unwrap_or_else(ended))
+    }
+}
+
+/// The endpoint is free once the listener is gone.
+impl Drop for AsyncListener {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.accepted.close();
+        if let Some(thread) = self.thread.take() {
+            // Whether it panicked makes no difference any more.
+            let _ = thread.join();
         }
     }
 }

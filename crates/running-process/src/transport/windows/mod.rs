@@ -8,7 +8,9 @@ mod stop;
 mod stream;
 
 #[cfg(feature = "tokio")]
-pub(crate) use asynchronous::{AsyncStream, connect_async, into_async};
+pub(super) use asynchronous::AsyncWait;
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::{AsyncListener, AsyncStream, connect_async, into_async};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

@@ -1,19 +1,14 @@
 //! What the threads do: one accepts, one reads each connection, and more serve its requests.
 
 use super::link::{Concurrent, Input, Link, Step};
+use super::service::{EXHAUSTED_PAUSE, is_exhausted};
 use super::shared::Shared;
 use super::{LegacyConnection, ServerRequest, ServerTrouble};
 use crate::transport::{LocalListener, LocalStream};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How much is read from a connection at once, in bytes.
-pub(super) const READ_BYTES: usize = 64 * 1024;
-
-/// How long accepting pauses, unless a connection ends, when the process is out of descriptors.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+use std::time::Instant;
 
 /// Accepts until the server is stopped.
 pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Result<()> {
@@ -118,21 +113,5 @@ fn hand_over(link: &Arc<Link>, buffered: Vec<u8>) {
     let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
     if catch_unwind(AssertUnwindSafe(|| handler(connection))).is_err() {
         (service.observer)(&ServerTrouble::HandlerPanicked);
-    }
-}
-
-/// Whether accepting may work again once something else ends.
-fn is_exhausted(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        matches!(
-            Errno::from_io_error(error),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-        )
-    }
-    #[cfg(not(unix))]
-    {
-        error.kind() == io::ErrorKind::OutOfMemory
     }
 }

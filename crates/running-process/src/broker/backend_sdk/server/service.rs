@@ -8,12 +8,22 @@ use super::setup::{Authorize, Detector, Observer};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How much of an error's text goes to the peer, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
+
+/// How much is read from a connection at once, in bytes.
+pub(in super::super) const READ_BYTES: usize = 64 * 1024;
+
+/// How long accepting pauses, unless a connection ends, when the process is out of descriptors.
+pub(in super::super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long cancelled calls have to tell their clients so, once the server's patience has ended.
+pub(in super::super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A server's daemon, its handlers `H`, and what all of its connections share.
 pub(in super::super) struct Service<H> {
@@ -167,4 +177,20 @@ fn left_until(unix_ms: u64) -> Duration {
 fn clipped(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
     message
+}
+
+/// Whether accepting may work again once something else ends.
+pub(in super::super) fn is_exhausted(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+        )
+    }
+    #[cfg(not(unix))]
+    {
+        error.kind() == io::ErrorKind::OutOfMemory
+    }
 }

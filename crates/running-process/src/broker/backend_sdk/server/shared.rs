@@ -1,14 +1,11 @@
 use super::link::{Concurrent, Link};
 use super::pool::{Job, Pool};
-use super::service::Service;
+use super::service::{LAST_WORDS, READ_BYTES, Service};
 use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
 use crate::transport::StopSignal;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// How long cancelled calls have to tell their clients so, once the server's patience has ended.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What every thread of one server sees.
 pub(super) struct Shared {
@@ -28,7 +25,7 @@ impl Shared {
         legacy: Option<LegacyHandler>,
         signal: StopSignal,
     ) -> Self {
-        let pool = Pool::new(drive::READ_BYTES);
+        let pool = Pool::new(READ_BYTES);
         Self { service, legacy, signal, pool, open: Mutex::default(), ended: Condvar::new() }
     }
 

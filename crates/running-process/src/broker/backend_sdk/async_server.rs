@@ -1,0 +1,146 @@
+//! The asynchronous server: a task for each connection, and one for each request that is served.
+
+mod accept;
+mod bell;
+mod drive;
+mod legacy;
+mod link;
+mod request;
+mod shared;
+
+pub use legacy::AsyncLegacyConnection;
+pub use request::AsyncRequest;
+
+use super::mux::LegacyClassification;
+use super::server::builder::{debug_server, shared_methods};
+use super::server::setup::Setup;
+use super::server::{
+    Handler, HandlerError, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStop,
+    ServerTrouble,
+};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::protocol::{Endpoint, FrameRef};
+use crate::transport::{AsyncListener, BindError, LocalListener};
+use shared::Shared;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+type Handling = Pin<Box<dyn Future<Output = Result<Vec<u8>, HandlerError>> + Send>>;
+type AsyncHandler = dyn Fn(AsyncRequest) -> Handling + Send + Sync;
+type LegacyHandling = Pin<Box<dyn Future<Output = ()> + Send>>;
+type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyHandling + Send + Sync>;
+
+/// A daemon's endpoint on tokio: [`Server`](super::Server) with tasks in the place of threads, and the same limits,
+/// deadlines and answers.
+///
+/// ```no_run
+/// # use running_process::broker::{protocol::Endpoint, backend_sdk::AsyncServer};
+/// running_process::register_payload_protocol! { const SHOUT: u32 = 0xF00D; }
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = AsyncServer::bind(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)?
+///     .record("/run/user/1000/shout.json")
+///     .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) });
+/// let stop = server.stop_handle(); // for whoever is told to end the daemon
+/// server.run().await?;
+/// # Ok(()) }
+/// ```
+pub struct AsyncServer {
+    listener: LocalListener,
+    setup: Setup<Handler<AsyncHandler>>,
+    legacy: Option<LegacyHandler>,
+    stop: ServerStop,
+}
+
+impl AsyncServer {
+    shared_methods!();
+
+    /// Serves requests of `payload_protocol`; what the future of `handler` gives is the payload of the response.
+    ///
+    /// Each request has a task of its own, so a slow one holds up no other, and answers go out in the order in which they
+    /// are ready. An error or a panic is the answer to that request and nothing else.
+    ///
+    /// Once nobody waits for the answer any more, the future is dropped at its next `await`: the client sent a cancel or is
+    /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain`] is over. What
+    /// is to end with it belongs into the future; what it spawned goes on.
+    #[must_use]
+    pub fn serve<F>(
+        mut self,
+        payload_protocol: u32,
+        handler: impl Fn(AsyncRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Vec<u8>, HandlerError>> + Send + 'static,
+    {
+        let handler = Arc::new(move |request| Box::pin(handler(request)) as Handling);
+        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
+        self
+    }
+
+    /// Serves requests of `payload_protocol` in the task that reads the connection, without copying them: for handlers
+    /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
+    /// connection, nor in that thread of the runtime.
+    #[must_use]
+    pub fn serve_inline(
+        mut self,
+        payload_protocol: u32,
+        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        self.setup.handlers.insert(payload_protocol, Handler::Inline(Box::new(handler)));
+        self
+    }
+
+    /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
+    /// what starts with any other byte is legacy if the detector does not need more of it. The future of the handler is
+    /// dropped if it has not ended when [`ServerConfig::drain`] is over.
+    ///
+    /// Without this, legacy connections are closed.
+    #[must_use]
+    pub fn legacy<F>(
+        mut self,
+        detector: impl Fn(&[u8]) -> LegacyClassification + Send + Sync + 'static,
+        handler: impl Fn(AsyncLegacyConnection) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.setup.detector = Box::new(detector);
+        self.legacy = Some(Box::new(move |connection| Box::pin(handler(connection))));
+        self
+    }
+
+    /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
+    /// if it is the server's own, the socket. If the future is dropped instead, all of it ends at once.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot start, cannot accept any more, or connections were still at work
+    /// [`ServerConfig::drain`] after it was stopped.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O and time.
+    pub async fn run(self) -> Result<(), ServerError> {
+        let Self { listener, setup, legacy, stop } = self;
+        let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
+        // Identifying this process reads its whole executable.
+        let started = tokio::task::spawn_blocking(|| setup.start()).await;
+        let (service, record) = started.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(ended) => Err(ServerError::Accept(ended.into())),
+        })?;
+        let shared = Arc::new(Shared::new(service, legacy));
+        let stopping = Arc::clone(&shared);
+        stop.when_stopped(move || stopping.stop());
+        let mut connections = accept::Connections::new(shared);
+        let accepted = connections.accept(&mut listener).await;
+        drop(record);
+        drop(listener);
+        stop.stop();
+        connections.drain().await?;
+        accepted.map_err(ServerError::Accept)
+    }
+}
+
+debug_server!(AsyncServer);

@@ -1,0 +1,270 @@
+//! The task that owns a connection's socket.
+
+use super::legacy::AsyncLegacyConnection;
+use super::link::{Abandon, Concurrent, Link};
+use super::request;
+use super::shared::Phase;
+use crate::broker::backend_sdk::CancelReason;
+use crate::broker::backend_sdk::server::ServerTrouble;
+use crate::broker::backend_sdk::server::service::READ_BYTES;
+use crate::broker::backend_sdk::server::session::Session;
+use crate::transport::{ServedStream, timed_out};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::time::Sleep;
+
+/// How often a task reads or goes on with what waits before it lets others run.
+const ROUNDS: usize = 16;
+
+thread_local! {
+    /// What every connection of a thread reads into.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// Serves the connection until it is over.
+pub(super) async fn serve(mut driver: Driver, open: Open) {
+    let link = &open.link;
+    let Some(buffered) = poll_fn(|context| driver.turn(link, context)).await else { return };
+    match &link.shared.legacy {
+        Some(handler) => {
+            handler(AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link))).await;
+        }
+        None => (link.shared.service.observer)(&ServerTrouble::LegacyNotServed),
+    }
+}
+
+/// A connection that counts as open until this is dropped: it is over, its task panicked, or the server was dropped.
+pub(super) struct Open {
+    link: Arc<Link>,
+    id: u64,
+}
+
+impl Open {
+    pub(super) fn new(link: Arc<Link>, id: u64) -> Self {
+        link.shared.open().insert(id, Arc::clone(&link));
+        Self { link, id }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let shared = &self.link.shared;
+        shared.open().remove(&self.id);
+        if std::thread::panicking() {
+            // Only the handler of the legacy wire can.
+            (shared.service.observer)(&ServerTrouble::HandlerPanicked);
+        }
+        let mut session = self.link.session();
+        if session.connection.in_flight() > 0 {
+            session.hang_up();
+            // Handlers are told; nothing new can come of it.
+            drop(session.pump(&shared.service));
+        }
+        session.settle_all(&shared.service);
+        drop(session);
+        self.link.advanced.notify_waiters();
+    }
+}
+
+pub(super) struct Driver {
+    stream: ServedStream,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What the peer is slow to read.
+    unread: Option<Unread>,
+    phase: Phase,
+}
+
+/// Output that could not be written at once.
+struct Unread {
+    length: usize,
+    deadline: Option<Instant>,
+}
+
+/// What the task waits for, besides the bell and the timer.
+enum Next {
+    Read,
+    /// The peer sends nothing more, and calls are at work.
+    WatchPeer,
+    /// Output to be written, or calls to end.
+    Nothing,
+    Again,
+    Legacy(Vec<u8>),
+    End,
+}
+
+impl Driver {
+    pub(super) fn new(stream: ServedStream) -> Self {
+        Self { stream, timer: None, unread: None, phase: Phase::Serving }
+    }
+
+    /// Does what can be done now; where nothing can, the task will be woken. In the end, what the legacy handler starts
+    /// with, if there is something for it.
+    fn turn(&mut self, link: &Arc<Link>, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        link.bell.listen(context.waker());
+        for _ in 0..ROUNDS {
+            let mut session = link.session();
+            self.heed_phase(link, &mut session);
+            self.heed_time(link, &mut session);
+            let asked = session.pump(&link.shared.service);
+            let was_gone = session.gone;
+            let written = self.write(link, &mut session, context);
+            let again = session.gone != was_gone || written && session.connection.is_postponed();
+            let next = if again { Next::Again } else { next(&mut session) };
+            let deadline = self.deadline(&session);
+            let advanced = std::mem::take(&mut session.cancelled) || written;
+            drop(session);
+            if advanced {
+                link.advanced.notify_waiters();
+            }
+            spawn(link, asked);
+            let went_on = match next {
+                Next::Legacy(buffered) => return Poll::Ready(Some(buffered)),
+                Next::End => return Poll::Ready(None),
+                Next::Again => continue,
+                Next::Read => self.read(link, context).map(|asked| spawn(link, asked)),
+                Next::WatchPeer => self.stream.poll_gone(context).map(|()| link.session().hang_up()),
+                Next::Nothing => Poll::Pending,
+            };
+            if went_on.is_pending() && self.poll_timer(deadline, context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn heed_phase(&mut self, link: &Link, session: &mut Session<Abandon>) {
+        let phase = link.shared.phase();
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        self.stream.interrupt_reads();
+        if phase == Phase::Cancelling {
+            session.connection.cancel_all(CancelReason::ShuttingDown);
+        }
+    }
+
+    fn heed_time(&mut self, link: &Link, session: &mut Session<Abandon>) {
+        let now = now();
+        let unread = self.unread.as_ref().and_then(|unread| unread.deadline);
+        if unread.is_some_and(|deadline| deadline <= now) {
+            self.unread = None;
+            fail(link, session, timed_out());
+        }
+        if session.connection.deadline().is_some_and(|deadline| deadline <= now) {
+            session.connection.handle_timeout(now);
+        }
+    }
+
+    /// Writes what the peer takes, if that is anything.
+    fn write(&mut self, link: &Link, session: &mut Session<Abandon>, context: &mut Context<'_>) -> bool {
+        let mut advanced = false;
+        while !session.connection.output().is_empty() {
+            match self.stream.poll_write(context, session.connection.output()) {
+                Poll::Ready(Ok(written @ 1..)) => {
+                    session.connection.output_written(written, now());
+                    self.unread = self.unread.take().filter(|unread| unread.length > written);
+                    if let Some(unread) = &mut self.unread {
+                        unread.length -= written;
+                    }
+                    advanced = true;
+                }
+                Poll::Ready(Ok(0)) => fail(link, session, io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Err(error)) => fail(link, session, error),
+                Poll::Pending => {
+                    let write = link.shared.service.config.write;
+                    self.unread.get_or_insert_with(|| Unread {
+                        length: session.connection.output().len(),
+                        deadline: now().checked_add(write),
+                    });
+                    return advanced;
+                }
+            }
+        }
+        advanced
+    }
+
+    /// Reads once. What the peer asked for before it went is given, cancelled.
+    fn read(&mut self, link: &Link, context: &mut Context<'_>) -> Poll<Vec<Concurrent>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let read = ready!(self.stream.poll_read(context, scratch));
+            let mut session = link.session();
+            match read {
+                Ok(0) => return Poll::Ready(self.take_end(link, &mut session)),
+                Ok(length) => session.connection.receive(&scratch[..length], now()),
+                Err(error) => fail(link, &mut session, error),
+            }
+            Poll::Ready(Vec::new())
+        })
+    }
+
+    /// The peer sends nothing more, and may be gone altogether.
+    fn take_end(&self, link: &Link, session: &mut Session<Abandon>) -> Vec<Concurrent> {
+        let service = &link.shared.service;
+        session.connection.receive_eof();
+        let asked = session.pump(service);
+        if session.connection.in_flight() > 0 && self.stream.is_gone() {
+            session.hang_up();
+            // They are told before anybody begins.
+            drop(session.pump(service));
+        }
+        asked
+    }
+
+    fn deadline(&self, session: &Session<Abandon>) -> Option<Instant> {
+        let unread = self.unread.as_ref().and_then(|unread| unread.deadline);
+        session.connection.deadline().into_iter().chain(unread).min()
+    }
+
+    /// Ready once `deadline` has passed, or a while before that.
+    fn poll_timer(&mut self, deadline: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        // One that ends too early is set again then, which is cheaper than to set it with every message.
+        if timer.is_elapsed() || timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(context)
+    }
+}
+
+fn next(session: &mut Session<Abandon>) -> Next {
+    let connection = &session.connection;
+    let at_work = connection.in_flight() > 0;
+    if !connection.is_over() {
+        if connection.wants_input() { Next::Read } else { Next::Nothing }
+    } else if at_work && !session.gone {
+        Next::WatchPeer
+    } else if at_work || !connection.output().is_empty() {
+        Next::Nothing
+    } else {
+        session.legacy.take().map_or(Next::End, Next::Legacy)
+    }
+}
+
+fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
+    if !session.gone {
+        (link.shared.service.observer)(&error.into());
+        session.hang_up();
+    }
+}
+
+fn spawn(link: &Arc<Link>, calls: Vec<Concurrent>) {
+    for call in calls {
+        tokio::spawn(request::serve(Arc::clone(link), call));
+    }
+}
+
+/// The runtime's clock, which a test may have stopped.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

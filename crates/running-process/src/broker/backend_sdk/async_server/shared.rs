@@ -1,0 +1,62 @@
+use super::bell::Bell;
+use super::link::Link;
+use super::{AsyncHandler, LegacyHandler};
+use crate::broker::backend_sdk::server::Handler;
+use crate::broker::backend_sdk::server::service::Service;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How far the end of the server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    #[default]
+    Serving,
+    /// What was received is answered, and nothing more is received.
+    Stopping,
+    /// What is still at work is cancelled.
+    Cancelling,
+}
+
+/// What every task of one server sees.
+pub(super) struct Shared {
+    pub(super) service: Service<Handler<AsyncHandler>>,
+    pub(super) legacy: Option<LegacyHandler>,
+    phase: AtomicU8,
+    /// Rings for who accepts.
+    pub(super) acceptor: Bell,
+    /// Every open connection.
+    open: Mutex<HashMap<u64, Arc<Link>>>,
+}
+
+impl Shared {
+    pub(super) fn new(service: Service<Handler<AsyncHandler>>, legacy: Option<LegacyHandler>) -> Self {
+        let phase = AtomicU8::new(Phase::Serving as u8);
+        Self { service, legacy, phase, acceptor: Bell::default(), open: Mutex::default() }
+    }
+
+    pub(super) fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
+        // Nothing that holds the lock can leave the map half changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Stopping,
+            _ => Phase::Cancelling,
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.enter(Phase::Stopping);
+    }
+
+    /// Has every connection, and every later one, look at `phase`.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.acceptor.ring();
+        self.open().values().for_each(|link| link.bell.ring());
+    }
+}

@@ -1,0 +1,100 @@
+//! What both servers are told in the same way. The types are those in scope where the macros are used.
+
+/// For a server with the fields `listener`, `setup`, `legacy` and `stop`.
+macro_rules! shared_methods {
+    () => {
+        /// Takes `endpoint`. Clients can connect from now on and are served once [`run`](Self::run) is called.
+        ///
+        /// # Errors
+        ///
+        /// Another daemon owns the endpoint, or something that is not a socket stands there.
+        pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
+            let listener = LocalListener::bind(&endpoint.path)?;
+            Ok(Self::on(listener, endpoint, false))
+        }
+
+        /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
+        /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that somebody else
+        /// made it.
+        ///
+        /// # Errors
+        ///
+        /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
+        /// On Windows always [`BindError::NotInheritable`].
+        pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
+            let listener = LocalListener::inherited(&endpoint.path)?;
+            Ok(Self::on(listener, endpoint, true))
+        }
+
+        fn on(listener: LocalListener, endpoint: Endpoint, inherited: bool) -> Self {
+            Self {
+                listener,
+                setup: Setup::new(endpoint, inherited),
+                legacy: None,
+                stop: ServerStop::default(),
+            }
+        }
+
+        /// Writes the identity file at `path` once the server runs, and removes it when it ends.
+        #[must_use]
+        pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
+            self.setup.record = Some(path.into());
+            self
+        }
+
+        /// Asks `rule` of every connection before its first request, or before its legacy wire is served. Probes are always
+        /// answered. Default: the daemon's own user is served and nobody else.
+        #[must_use]
+        pub fn authorize(
+            mut self,
+            rule: impl Fn(&PeerCredentials) -> Result<(), NotAuthorized> + Send + Sync + 'static,
+        ) -> Self {
+            self.setup.authorize = Box::new(rule);
+            self
+        }
+
+        /// Limits and deadlines.
+        #[must_use]
+        pub fn config(mut self, config: ServerConfig) -> Self {
+            self.setup.config = config;
+            self
+        }
+
+        /// Calls `ready` once clients can find this daemon: it listens and its record is written.
+        #[must_use]
+        pub fn on_ready(mut self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
+            self.setup.ready = Box::new(ready);
+            self
+        }
+
+        /// Tells `observer` of every connection that did not end well. Default: nobody is told.
+        #[must_use]
+        pub fn observe(mut self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
+            self.setup.observer = Box::new(observer);
+            self
+        }
+
+        /// What ends [`run`](Self::run) from anywhere.
+        #[must_use]
+        pub fn stop_handle(&self) -> ServerStop {
+            self.stop.clone()
+        }
+    };
+}
+
+macro_rules! debug_server {
+    ($server:ident) => {
+        impl std::fmt::Debug for $server {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter
+                    .debug_struct(stringify!($server))
+                    .field("endpoint", &self.setup.endpoint)
+                    .field("record", &self.setup.record)
+                    .field("served", &self.setup.handlers.keys())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(in super::super) use {debug_server, shared_methods};
