@@ -4,9 +4,7 @@
 
 use std::io;
 #[cfg(feature = "tokio")]
-use std::os::fd::OwnedFd;
-#[cfg(feature = "tokio")]
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "tokio")]

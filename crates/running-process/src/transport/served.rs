@@ -40,7 +40,10 @@ impl ServedStream {
     }
 
     /// Writes the start of `bytes`.
-    pub(crate) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.wait.try_write(&self.stream, bytes) {
+            return Poll::Ready(written);
+        }
         loop {
             let ready = ready!(self.stream.poll_write_ready(context));
             match ready.and_then(|()| self.stream.try_write(bytes)) {
@@ -62,7 +65,7 @@ impl ServedStream {
     }
 
     /// Waits until the other side [is gone](Self::is_gone).
-    pub(crate) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.wait.poll_gone(&self.stream, context)
     }
 

@@ -4,13 +4,12 @@
 
 #[cfg(unix)]
 mod connecting;
+mod daemon;
 #[cfg(unix)]
 mod frame_client;
 mod identity_file;
-mod legacy;
-mod limits;
+mod legacy_parts;
 #[cfg(feature = "tokio")]
 mod on_tokio;
-mod server;
-mod stopping;
+mod servers;
 mod support;

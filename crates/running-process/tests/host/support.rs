@@ -1,15 +1,19 @@
-//! A watchdog, an endpoint that nobody else uses, and a server that runs on a thread.
+//! A watchdog, an endpoint that nobody else uses, and a server that runs.
 
+use crate::daemon::{Daemon, Driver, Legacy, Threads};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    ConnectError, FrameClient, LegacyConnection, LocalStream, Server, ServerConfig, ServerError, ServerStop,
-    ServerTrouble, read_daemon_identity_file,
+    BindError, ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
+    ServerStop, ServerTrouble, read_daemon_identity_file,
 };
-use running_process::broker::protocol::{Endpoint, Frame, Refusal, encode_framed, try_decode_framed};
+use running_process::broker::protocol::{
+    ENVELOPE_VERSION, Endpoint, Frame, Refusal, encode_framed, try_decode_framed,
+};
 use std::error::Error;
 use std::io::{Read, Write};
+use std::marker::PhantomData;
 use std::path::PathBuf;
 #[cfg(unix)]
 use std::process::{Command, Output};
@@ -106,23 +110,26 @@ impl Place {
 }
 
 /// A server on a thread, which is stopped when this goes away.
-pub(crate) struct Running {
+pub(crate) struct RunningOn<D> {
     pub(crate) place: Place,
     pub(crate) stop: ServerStop,
     troubles: Receiver<String>,
     thread: Option<JoinHandle<Result<(), ServerError>>>,
+    driver: PhantomData<D>,
 }
 
-impl Running {
+pub(crate) type Running = RunningOn<Threads>;
+
+impl<D: Driver> RunningOn<D> {
     /// A server that shouts and reverses, with what `configure` adds. It runs when this returns.
-    pub(crate) fn start(configure: impl FnOnce(Server) -> Server) -> Self {
+    pub(crate) fn start(configure: impl FnOnce(Daemon) -> Daemon) -> Self {
         let place = Place::new();
         let (report, troubles) = mpsc::channel();
-        let server = Server::bind(place.endpoint.clone())
+        let server = D::bind(place.endpoint.clone())
             .unwrap()
             .record(place.record())
-            .serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
-            .serve(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect()))
+            .serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
+            .serve_quickly(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect()))
             .observe(move |trouble: &ServerTrouble| {
                 // A test that has seen enough is gone.
                 let _ = report.send(chain(trouble));
@@ -130,10 +137,15 @@ impl Running {
         let server = configure(server);
         let stop = server.stop_handle();
         let thread = Some(thread::spawn(move || server.run()));
-        let running = Self { place, stop, troubles, thread };
+        let running = Self { place, stop, troubles, thread, driver: PhantomData };
         let ProbedEndpoint { identity, .. } = probe_endpoint(&running.place.endpoint, soon()).unwrap();
         assert_eq!(identity.pid, std::process::id());
         running
+    }
+
+    /// A server that does not run yet, at an endpoint that may be taken.
+    pub(crate) fn bind(endpoint: Endpoint) -> Result<Daemon, BindError> {
+        D::bind(endpoint)
     }
 
     /// [`start`](Self::start) with changes to the default configuration.
@@ -193,7 +205,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl<D> Drop for RunningOn<D> {
     fn drop(&mut self) {
         self.stop.stop();
     }
@@ -245,12 +257,21 @@ pub(crate) fn request(payload_protocol: u32, request_id: u64, payload: &[u8]) ->
 }
 
 /// A legacy wire: whatever comes goes back.
-pub(crate) fn echo(mut connection: LegacyConnection) {
+pub(crate) fn echo(mut connection: Legacy) {
     let mut bytes = [0; 1024];
     while let Ok(length @ 1..) = connection.read(&mut bytes) {
         if connection.write_all(&bytes[..length]).is_err() {
             break;
         }
+    }
+}
+
+/// Legacy messages start with the framing byte too: eight bytes tell, `01 .. .. .. .. .. .. FF`.
+pub(crate) fn needs_eight_bytes(buffer: &[u8]) -> LegacyClassification {
+    match *buffer {
+        [ENVELOPE_VERSION, _, _, _, _, _, _, 0xff, ..] => LegacyClassification::Legacy,
+        [_, _, _, _, _, _, _, _, ..] => LegacyClassification::NotLegacy,
+        _ => LegacyClassification::NeedMoreBytes,
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, send, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -84,7 +84,10 @@ impl Lent<'_> {
 
 /// How the end of a connection is waited for.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct AsyncWait;
+pub(in crate::transport) struct AsyncWait {
+    /// The runtime was told that the socket is not ready to write, which nobody has tried.
+    denied: bool,
+}
 
 #[allow(clippy::unused_self, reason = "pipes keep something here")]
 impl AsyncWait {
@@ -109,7 +112,7 @@ impl AsyncWait {
     }
 
     pub(in crate::transport) fn poll_gone(
-        &self,
+        &mut self,
         stream: &AsyncStream,
         context: &mut Context<'_>,
     ) -> Poll<()> {
@@ -118,13 +121,36 @@ impl AsyncWait {
             return Poll::Pending;
         }
         loop {
-            // A hang-up makes the socket ready to write, which it is anyway unless that is taken back.
-            let checked = stream.try_io(Interest::WRITABLE, || {
+            // A hang-up makes the socket ready to write, which it is anyway unless that is denied.
+            let gone = stream.try_io(Interest::WRITABLE, || {
                 if self.is_gone(stream) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
             });
-            if checked.is_ok() || ready!(stream.poll_write_ready(context)).is_err() {
+            if gone.is_ok() {
                 return Poll::Ready(());
             }
+            self.denied = true;
+            if ready!(stream.poll_write_ready(context)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Writes without asking the runtime, if it would not know.
+    pub(in crate::transport) fn try_write(
+        &mut self,
+        stream: &AsyncStream,
+        bytes: &[u8],
+    ) -> Option<io::Result<usize>> {
+        if !self.denied {
+            return None;
+        }
+        match send(stream, bytes, SEND) {
+            // Now the runtime learns when that changes.
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                self.denied = false;
+                None
+            }
+            written => Some(written.map_err(Into::into)),
         }
     }
 

@@ -120,8 +120,13 @@ impl AsyncWait {
 
     /// A pipe that nobody reads does not tell; the next write does.
     #[allow(clippy::unused_self, reason = "sockets tell")]
-    pub(in crate::transport) fn poll_gone(&self, _: &AsyncStream, _: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::transport) fn poll_gone(&mut self, _: &AsyncStream, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
+    }
+
+    #[allow(clippy::unused_self, reason = "sockets may know better than the runtime")]
+    pub(in crate::transport) fn try_write(&mut self, _: &AsyncStream, _: &[u8]) -> Option<io::Result<usize>> {
+        None
     }
 
     pub(in crate::transport) fn shutdown_write(_: &AsyncStream) -> io::Result<()> {

@@ -69,7 +69,7 @@ impl AsyncRead for AsyncLegacyConnection {
 
 impl AsyncWrite for AsyncLegacyConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(context, bytes)
+        self.get_mut().stream.poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,12 +1,13 @@
 //! A server and its clients on a real endpoint, while it runs.
 
+use super::Running;
 use crate::support::{
-    Place, REVERSE, Running, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, refusal,
+    Place, REVERSE, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, refusal,
     request, soon, watched, write,
 };
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    BindError, FrameClientError, LegacyClassification, LocalStream, Server, ServerError,
+    BindError, FrameClientError, LegacyClassification, LocalStream, ServerError,
 };
 use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason, encode_framed, registry};
 use std::sync::mpsc;
@@ -378,7 +379,7 @@ fn a_reader_that_is_too_slow_is_cut_off() {
 #[test]
 fn a_name_has_one_server() {
     let server = Running::start(|server| server);
-    assert!(matches!(Server::bind(server.place.endpoint.clone()), Err(BindError::InUse { .. })));
+    assert!(matches!(Running::bind(server.place.endpoint.clone()), Err(BindError::InUse { .. })));
     server.assert_serves();
 }
 
@@ -404,8 +405,8 @@ fn many_clients_at_once_get_their_own_answers() {
 fn a_record_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_again() {
     let place = Place::new();
     let record = place.directory.path().join("nowhere/record.json");
-    let server = Server::bind(place.endpoint.clone()).unwrap().record(&record);
+    let server = Running::bind(place.endpoint.clone()).unwrap().record(&record);
     let error = watched(move || server.run().unwrap_err());
     assert!(matches!(&error, ServerError::Record { path, .. } if *path == record), "{error:?}");
-    drop(Server::bind(place.endpoint.clone()).unwrap());
+    drop(Running::bind(place.endpoint.clone()).unwrap());
 }

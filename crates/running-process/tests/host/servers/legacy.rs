@@ -1,51 +1,16 @@
 //! The hand-over of a connection to the daemon's old wire.
 
-use crate::support::{Running, SHOUT, echo, next, read, read_to_end, write};
-use running_process::broker::backend_sdk::{LegacyClassification, LegacyConnection, Server};
+use super::Running;
+use crate::support::{SHOUT, echo, needs_eight_bytes, read, read_to_end, write};
+use crate::daemon::Legacy;
+use running_process::broker::backend_sdk::LegacyClassification;
 use running_process::broker::protocol::ENVELOPE_VERSION;
 use std::io::{Read, Write};
-use std::sync::mpsc;
 use std::time::Duration;
 
 /// A server whose legacy handler does what `handler` does; legacy messages start with anything but the framing byte.
-fn serve_legacy(handler: impl Fn(LegacyConnection) + Send + Sync + 'static) -> Running {
+fn serve_legacy(handler: impl Fn(Legacy) + Send + Sync + 'static) -> Running {
     Running::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, handler))
-}
-
-/// Legacy messages start with the framing byte too: eight bytes tell, `01 .. .. .. .. .. .. FF`.
-fn needs_eight_bytes(buffer: &[u8]) -> LegacyClassification {
-    match *buffer {
-        [ENVELOPE_VERSION, _, _, _, _, _, _, 0xff, ..] => LegacyClassification::Legacy,
-        [_, _, _, _, _, _, _, _, ..] => LegacyClassification::NotLegacy,
-        _ => LegacyClassification::NeedMoreBytes,
-    }
-}
-
-#[test]
-fn the_parts_are_the_bytes_not_yet_read_and_the_connection_behind_them() {
-    let (report, parts) = mpsc::channel();
-    let server = Running::start(|server| {
-        server.legacy(needs_eight_bytes, move |mut connection| {
-            let mut start = [0; 3];
-            connection.read_exact(&mut start).unwrap();
-            assert_eq!(connection.buffered()[..5], [4, 5, 6, 7, 0xff]);
-            let (rest, mut stream) = connection.into_parts().unwrap();
-            stream.write_all(b"!").unwrap();
-            report.send((start, rest, stream)).unwrap();
-        })
-    });
-    let connection = server.connect();
-    for byte in [ENVELOPE_VERSION, 2, 3, 4, 5, 6, 7, 0xff] {
-        write(&connection, &[byte]);
-    }
-    let (start, rest, stream) = next(&parts);
-    assert_eq!((start, &rest[..]), ([1, 2, 3], &[4, 5, 6, 7, 0xff][..]));
-    // The handler has returned, and the connection belongs to whoever holds its stream.
-    assert_eq!(read(&connection, 1), b"!");
-    write(&connection, b"later");
-    assert_eq!(read(&stream, 5), b"later");
-    drop(stream);
-    assert_eq!(read_to_end(&connection), b"");
 }
 
 #[test]
@@ -90,7 +55,7 @@ fn the_first_deadline_hands_over_what_the_detector_left_open() {
 
 #[test]
 fn without_a_handler_a_legacy_connection_is_closed_and_reported() {
-    let server = Running::start(|server: Server| server);
+    let server = Running::start(|server| server);
     let connection = server.connect();
     write(&connection, b"PING\r\n");
     assert_eq!(read_to_end(&connection), b"");

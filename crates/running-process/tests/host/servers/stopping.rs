@@ -1,7 +1,8 @@
 //! What a server leaves behind, and what it still answers, when it is stopped.
 
+use super::Running;
 use crate::support::{
-    PATIENCE, REVERSE, Running, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched,
+    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched,
     write,
 };
 use running_process::broker::backend_sdk::{
@@ -187,7 +188,7 @@ fn under_load_every_request_that_was_received_is_answered() {
         let enough = 2000;
         let (report, reached) = mpsc::channel();
         let mut server = Running::start(move |server| {
-            server.serve(0xF00F, move |request| {
+            server.serve_quickly(0xF00F, move |request| {
                 if counter.fetch_add(1, Ordering::Relaxed) == enough {
                     report.send(())?;
                 }
@@ -270,7 +271,7 @@ fn stopping_ends_what_a_legacy_handler_reads() {
 #[test]
 fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
     let place = crate::support::Place::new();
-    let server = running_process::broker::backend_sdk::Server::bind(place.endpoint.clone())
+    let server = Running::bind(place.endpoint.clone())
         .unwrap()
         .record(place.record())
         .serve(SHOUT, |_| Ok(Vec::new()));
