@@ -110,6 +110,11 @@ where
         (empty && self.memory() > 0).then(|| connection.last_activity().checked_add(KEPT)).flatten()
     }
 
+    /// From now on at most `max_in_flight` calls are admitted at once; those that are, stay.
+    pub fn set_max_in_flight(&mut self, max_in_flight: usize) {
+        self.max_in_flight = max_in_flight;
+    }
+
     /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
     #[must_use]
     pub fn wants_input(&self) -> bool {

@@ -118,6 +118,32 @@ fn all_connections_together_have_a_limit_and_one_request_more_is_refused() {
 }
 
 #[test]
+fn a_connection_that_floods_leaves_places_to_others() {
+    let works = Works::start(|config| config.max_in_flight = 4);
+    let greedy = works.server.connect();
+    write(&greedy, &(1..=4).flat_map(work).collect::<Vec<_>>());
+    let mut begun = [next(&works.begun), next(&works.begun)];
+    begun.sort_unstable();
+    assert_eq!(begun, [[1], [2]]);
+    let modest = [works.server.connect(), works.server.connect()];
+    for (id, connection) in (5..).zip(&modest) {
+        write(connection, &work(id));
+        assert_eq!(next(&works.begun), [u8::try_from(id).unwrap()]);
+    }
+    // The greedy one's others were not refused: they wait for its own answers.
+    for _ in 0..6 {
+        works.go_on.send(()).unwrap();
+    }
+    let mut ids = ids(&read_frames(&greedy, 4));
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2, 3, 4]);
+    for connection in &modest {
+        assert_eq!(read_frames(connection, 1)[0].payload_protocol, WORK);
+    }
+    assert!(!works.server.has_more_trouble());
+}
+
+#[test]
 fn a_peer_that_does_not_number_its_requests_is_answered_in_order() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();

@@ -11,8 +11,9 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// What each connection demands of its peer.
     pub connection: ConnectionConfig,
-    /// Requests that are served at once, over all connections; one more is refused as overloaded. Requests that are
-    /// answered inline do not count. Default: 1024.
+    /// Requests that are served at once, over all connections; one more is refused as overloaded. While half of them are
+    /// there, no connection gets a second one: its further requests wait. Requests that are answered inline do not
+    /// count. Default: 1024.
     pub max_in_flight: usize,
     /// What an overloaded server tells clients to wait before they ask again. Default: 50 ms.
     pub retry_after: Duration,

@@ -112,6 +112,13 @@ impl<H> Service<H> {
         Ok(Admission { handler, deadline })
     }
 
+    /// How many requests of one connection are served at once. While half of all places are taken, nobody gets a second
+    /// one: a connection that floods waits for its own answers, so that the next one finds a place.
+    pub(in super::super) fn max_in_flight_each(&self) -> usize {
+        let crowded = self.in_flight.load(Ordering::Relaxed) >= self.config.max_in_flight / 2;
+        if crowded { 1 } else { self.config.connection.max_in_flight }
+    }
+
     /// A place among the requests that are served at once.
     pub(in super::super) fn enter(&self) -> Result<InFlight, Refusal> {
         let ServerConfig { max_in_flight, retry_after, .. } = self.config;

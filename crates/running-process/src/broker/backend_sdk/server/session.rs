@@ -88,6 +88,7 @@ impl<C: Cancel> Session<C> {
     fn take_events<H: ?Sized>(&mut self, service: &Service<Handler<H>>, asked: &mut Vec<Concurrent<H, C>>) {
         let Self { connection, peer, calls, requests, legacy, cancelled, .. } = self;
         loop {
+            connection.set_max_in_flight(service.max_in_flight_each());
             match connection.next_event() {
                 Ok(None) => return,
                 Err(error) => (service.observer)(&error.into()),
