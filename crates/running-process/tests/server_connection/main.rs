@@ -132,6 +132,20 @@ fn one_request_more_than_allowed_waits_with_all_behind_it_until_a_call_ends() {
 }
 
 #[test]
+fn after_the_end_nothing_is_read_although_requests_still_wait_to_be_taken() {
+    let (mut server, now) = server(|config| config.max_in_flight = 1);
+    let calls = admit(&mut server, &[request(1), request(2)].concat(), now);
+    assert!(server.wants_input());
+    server.receive_eof();
+    assert!(server.next_event().unwrap().is_none());
+    assert!(server.has_ended() && !server.is_over() && !server.wants_input());
+    server.respond(calls[0].1, b"").unwrap();
+    let Some(ServerEvent::Request(second)) = server.next_event().unwrap() else { panic!() };
+    second.respond(b"").unwrap();
+    assert!(matches!(server.next_event().unwrap(), Some(ServerEvent::Closed)));
+}
+
+#[test]
 fn who_floods_is_not_read_on() {
     let (mut server, now) = server(|config| config.max_in_flight = 1);
     assert_eq!(admit(&mut server, &request(1), now).len(), 1);

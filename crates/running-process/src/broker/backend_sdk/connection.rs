@@ -418,6 +418,11 @@ where
         self.postponed
     }
 
+    /// Whether there is nothing more to read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.eof || self.lane == Lane::Over
+    }
+
     /// Whether the peer has sent anything that is valid: a probe or a frame for the daemon.
     pub(super) fn has_spoken(&self) -> bool {
         self.lane != Lane::Undecided

@@ -118,7 +118,7 @@ where
     /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        !self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD
+        !self.has_ended() && (!self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD)
     }
 
     /// Whether the next request waits for output to be written or a call to end, and not for the peer.
@@ -249,6 +249,13 @@ where
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether there is nothing more to read: the peer sends nothing more, or the connection is over. Requests that came
+    /// may still wait to be taken.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.connection.has_ended()
     }
 
     /// Whether nothing more will be received.

@@ -240,11 +240,11 @@ impl Driver {
 fn next(session: &mut Session<Abandon>) -> Next {
     let connection = &session.connection;
     let at_work = connection.in_flight() > 0;
-    if !connection.is_over() {
-        if connection.wants_input() { Next::Read } else { Next::Nothing }
-    } else if at_work && !session.gone {
+    if connection.wants_input() {
+        Next::Read
+    } else if connection.has_ended() && at_work && !session.gone {
         Next::WatchPeer
-    } else if at_work || !connection.output().is_empty() {
+    } else if !connection.is_over() || at_work || !connection.output().is_empty() {
         Next::Nothing
     } else {
         session.legacy.take().map_or(Next::End, Next::Legacy)

@@ -4,12 +4,12 @@ use super::super::output::Output;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::session::{self, Session};
 use super::shared::Shared;
+use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
 use super::{Cancellation, ConcurrentHandler, PeerCredentials, ServerTrouble};
 use crate::broker::protocol::Refusal;
-use crate::transport::LocalStream;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// A connection that several threads work on. One reads it; whoever has something to write writes for all. Nobody holds
@@ -82,14 +82,14 @@ impl Link {
             }
             let Session { connection, gone, .. } = &state.session;
             let deadline = connection.deadline();
-            if connection.is_over() && connection.in_flight() > 0 && !gone {
+            if connection.has_ended() && connection.in_flight() > 0 && !gone {
                 state.watching = true;
                 return Step::Watch(deadline);
             }
             if connection.is_over() && connection.in_flight() == 0 && !state.writing {
                 return Step::End;
             }
-            if !connection.is_over() && connection.wants_input() {
+            if connection.wants_input() {
                 return Step::Read(deadline);
             }
             let Some(deadline) = deadline else {
