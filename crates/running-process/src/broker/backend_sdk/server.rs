@@ -7,6 +7,8 @@ mod config;
 mod drive;
 mod legacy;
 mod link;
+#[cfg(all(test, shuttle))]
+mod model;
 mod peer;
 mod pool;
 mod request;
@@ -15,6 +17,7 @@ pub(super) mod session;
 pub(super) mod setup;
 mod shared;
 mod stop;
+mod sync;
 
 pub use cancellation::Cancellation;
 pub use config::{ServerConfig, ServerTrouble};

@@ -1,6 +1,6 @@
 //! One byte budget for the buffers of all connections.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::sync::atomic::{AtomicUsize, Ordering};
 
 /// What each connection has to itself, at most, in bytes: a few ordinary messages.
 const LARGEST_SHARE: usize = 16 * 1024;

@@ -1,6 +1,7 @@
 use super::super::server_connection::CancelReason;
 use super::session::Cancel;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// Tells a handler on a thread that nobody waits for its answer any more. Clones are one.

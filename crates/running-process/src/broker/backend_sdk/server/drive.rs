@@ -3,8 +3,9 @@
 use super::link::{Concurrent, Input, Link, Step};
 use super::service::{EXHAUSTED_PAUSE, is_exhausted};
 use super::shared::Shared;
+use super::sync::{self, LocalStream};
 use super::{LegacyConnection, ServerRequest, ServerTrouble};
-use crate::transport::{LocalListener, LocalStream};
+use crate::transport::LocalListener;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Resu
         match listener.accept(&shared.signal) {
             Ok(None) => return Ok(()),
             Ok(Some(stream)) => {
-                if let Err(trouble) = start(shared, next_id, stream) {
+                if let Err(trouble) = start(shared, next_id, sync::shared(stream)) {
                     (shared.service.observer)(&trouble);
                 }
                 next_id += 1;
@@ -33,7 +34,7 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Resu
 }
 
 /// Gives the connection a thread, unless there are too many.
-fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
+pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
     let max_connections = shared.service.config.max_connections;
     if shared.open_connections() >= max_connections {
         return Err(ServerTrouble::TooManyConnections { max_connections });

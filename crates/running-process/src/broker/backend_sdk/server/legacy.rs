@@ -1,4 +1,4 @@
-use crate::transport::LocalStream;
+use super::sync::LocalStream;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 

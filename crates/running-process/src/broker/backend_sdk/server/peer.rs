@@ -1,7 +1,7 @@
 //! Who may be served.
 
+use super::sync::LocalStream;
 use crate::sys::PeerError;
-use crate::transport::LocalStream;
 use std::io;
 
 /// Who made a connection, as the operating system says. The process may have exited since, and its number been given to

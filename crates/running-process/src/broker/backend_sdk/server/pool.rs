@@ -1,8 +1,9 @@
 //! Threads that do whatever is next: made when none is idle, ended when idle for long.
 
+use super::sync::{Condvar, Mutex, MutexGuard, thread};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long an idle thread waits for something to do before it ends.
@@ -53,7 +54,7 @@ impl Pool {
             return Ok(());
         }
         let pool = Arc::clone(self);
-        std::thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work())?;
+        thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work())?;
         Ok(())
     }
 

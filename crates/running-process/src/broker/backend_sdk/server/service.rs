@@ -5,12 +5,12 @@ use super::super::mux::BackendEndpointMux;
 use super::super::server_connection::ServerConnection;
 use super::budget::{Account, Budget};
 use super::setup::{Authorize, Detector, Observer};
+use super::sync::atomic::{AtomicUsize, Ordering};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How much of an error's text goes to the peer, in bytes.

@@ -1,10 +1,11 @@
 use super::link::{Concurrent, Link};
 use super::pool::{Job, Pool};
 use super::service::{LAST_WORDS, READ_BYTES, Service};
+use super::sync::{Condvar, Mutex, MutexGuard};
 use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
 use crate::transport::StopSignal;
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What every thread of one server sees.

@@ -1,5 +1,6 @@
+use super::sync::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Stops a server from anywhere; cheap to clone.
 #[derive(Clone, Debug, Default)]

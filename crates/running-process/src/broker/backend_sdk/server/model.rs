@@ -1,0 +1,219 @@
+//! The blocking server in every interleaving that a model checker tries: the threads' own code, on connections in memory.
+//!
+//! Run by `ci/model.sh`. The model knows no time: nothing times out, and no deadline passes.
+
+mod parts;
+pub(super) mod stream;
+
+use super::budget::Budget;
+use super::service::Service;
+use super::shared::Shared;
+use super::sync::thread;
+use super::{ConcurrentHandler, Handler, ServerConfig, drive};
+use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
+use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
+use crate::transport::StopSignal;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use stream::LocalStream;
+
+/// How many interleavings each test tries with each scheduler.
+const RUNS: usize = 2_000;
+/// How many changes of thread the second scheduler is free to make.
+const CHANGES: usize = 3;
+
+const WORK: u32 = 0xF00D;
+
+/// Tries `model` in random interleavings, and in those with few changes of thread, which random ones seldom are.
+pub(super) fn check(model: impl Fn() + Send + Sync + 'static) {
+    let model = Arc::new(model);
+    let again = Arc::clone(&model);
+    shuttle::check_random(move || model(), RUNS);
+    shuttle::check_pct(move || again(), RUNS, CHANGES);
+}
+
+struct Model {
+    shared: Arc<Shared>,
+    troubles: Arc<Mutex<Vec<String>>>,
+}
+
+impl Model {
+    fn new(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut config = ServerConfig::default();
+        config.drain = Duration::MAX;
+        change(&mut config);
+        let daemon = protocol::DaemonProcess {
+            pid: 7,
+            exe_path: "/bin/d".into(),
+            exe_sha256: vec![0; 32],
+            boot_id: "b".into(),
+            ipc_endpoint: Some(Endpoint { namespace_id: "model".into(), path: "/m".into() }),
+            ..Default::default()
+        };
+        let daemon = daemon.try_into().expect("every field is there");
+        let troubles = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&troubles);
+        let service = Service {
+            mux: Arc::new(BackendEndpointMux::new(
+                daemon,
+                &[WORK],
+                Box::new(|_: &[u8]| LegacyClassification::NotLegacy) as _,
+            )),
+            handlers: BTreeMap::from([(WORK, Handler::Concurrent(handler))]),
+            authorize: Box::new(|_| Ok(())),
+            observer: Box::new(move |trouble| told.lock().expect("no panics").push(trouble.to_string())),
+            budget: Budget::new(config.memory, config.max_connections),
+            config,
+            in_flight: Arc::default(),
+        };
+        let signal = StopSignal::new().expect("a pipe");
+        Self { shared: Arc::new(Shared::new(service, None, signal)), troubles }
+    }
+
+    fn connect(&self, id: u64) -> Arc<Peer> {
+        let (stream, peer) = LocalStream::pair();
+        drive::start(&self.shared, id, stream).expect("there is room");
+        Arc::new(Peer(peer))
+    }
+
+    /// Everything has come to its end, and nothing was held against anybody.
+    fn end(self) {
+        self.shared.drain().expect("every connection ends");
+        self.shared.pool.close();
+        assert_eq!(*self.troubles.lock().expect("no panics"), [""; 0]);
+    }
+}
+
+/// The client's end of a connection.
+struct Peer(stream::Other);
+
+impl Peer {
+    fn send(&self, kind: FrameKind, ids: impl IntoIterator<Item = u64>) {
+        let mut wire = Vec::new();
+        for id in ids {
+            let frame = FrameRef { kind: kind.into(), ..FrameRef::request(WORK, id, b"x") };
+            frame.encode_framed(&mut wire).expect("a small frame");
+        }
+        self.0.send(&wire);
+    }
+
+    /// The next `count` frames: kind, request id and whether it is a refusal.
+    fn receive(&self, count: usize) -> Vec<(i32, u64, bool)> {
+        let frames = self.0.receive(count);
+        frames.iter().map(|frame| (frame.kind, frame.request_id, frame.payload_protocol != WORK)).collect()
+    }
+}
+
+const RESPONSE: i32 = FrameKind::Response as i32;
+
+fn echo() -> Arc<ConcurrentHandler> {
+    Arc::new(|request| Ok(request.payload().to_vec()))
+}
+
+#[test]
+fn every_request_is_answered_once_within_the_limit_and_the_connection_ends() {
+    check(|| {
+        let model = Model::new(echo(), |config| {
+            config.connection.max_in_flight = 2;
+            config.enough_output = 40;
+        });
+        let peer = model.connect(1);
+        let sender = Arc::clone(&peer);
+        let sending = thread::spawn(move || {
+            sender.send(FrameKind::Request, [1, 2]);
+            sender.send(FrameKind::Request, [3, 4]);
+            sender.0.end();
+        });
+        let mut answers = peer.receive(4);
+        answers.sort_unstable();
+        assert_eq!(answers, [1, 2, 3, 4].map(|id| (RESPONSE, id, false)));
+        sending.join().expect("it has sent");
+        model.end();
+        assert!(peer.0.is_over());
+    });
+}
+
+#[test]
+fn a_stop_loses_no_request_that_was_received() {
+    check(|| {
+        let model = Model::new(echo(), |config| config.connection.max_in_flight = 1);
+        let peers = [model.connect(1), model.connect(2)];
+        for peer in &peers {
+            peer.send(FrameKind::Request, [1, 2]);
+        }
+        model.shared.stop();
+        for peer in &peers {
+            assert_eq!(peer.receive(2), [(RESPONSE, 1, false), (RESPONSE, 2, false)]);
+        }
+        model.end();
+        assert!(peers.iter().all(|peer| peer.0.is_over()));
+    });
+}
+
+#[test]
+fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
+    let until_cancelled: Arc<ConcurrentHandler> = Arc::new(|request| {
+        match request.frame().request_id {
+            1 => drop(request.cancellation().wait(None)),
+            _ => assert_eq!(request.cancelled(), None),
+        }
+        Ok(Vec::new())
+    });
+    check(move || {
+        let model = Model::new(Arc::clone(&until_cancelled), |_| {});
+        let (goes, stays) = (model.connect(1), model.connect(2));
+        let going = thread::spawn(move || {
+            goes.send(FrameKind::Request, [1]);
+            goes.0.go();
+        });
+        stays.send(FrameKind::Request, [2]);
+        assert_eq!(stays.receive(1), [(RESPONSE, 2, false)]);
+        stays.0.end();
+        going.join().expect("it is gone");
+        model.end();
+    });
+}
+
+#[test]
+fn a_cancel_meets_its_call_wherever_that_is_and_one_last_frame_tells() {
+    let impatient: Arc<ConcurrentHandler> = Arc::new(|request| {
+        drop(request.cancellation().wait(None));
+        Ok(Vec::new())
+    });
+    check(move || {
+        let model = Model::new(Arc::clone(&impatient), |_| {});
+        let peer = model.connect(1);
+        peer.send(FrameKind::Request, [1, 2]);
+        peer.send(FrameKind::Cancel, [2, 1]);
+        let mut answers = peer.receive(2);
+        answers.sort_unstable();
+        assert_eq!(answers, [(RESPONSE, 1, true), (RESPONSE, 2, true)]);
+        peer.0.end();
+        model.end();
+        assert!(peer.0.is_over());
+    });
+}
+
+#[test]
+fn events_keep_their_order_and_come_before_their_answer_although_the_output_is_full() {
+    let streaming: Arc<ConcurrentHandler> = Arc::new(|request| {
+        for _ in 0..3 {
+            request.send_event(b"event")?;
+        }
+        Ok(b"end".to_vec())
+    });
+    check(move || {
+        let model = Model::new(Arc::clone(&streaming), |config| config.enough_output = 1);
+        let peer = model.connect(1);
+        peer.send(FrameKind::Request, [1, 2]);
+        peer.0.end();
+        let frames = peer.receive(8);
+        for id in [1, 2] {
+            let kinds: Vec<_> = frames.iter().filter(|frame| frame.1 == id).map(|frame| frame.0).collect();
+            assert_eq!(kinds, [2, 2, 2, RESPONSE]);
+        }
+        model.end();
+        assert!(peer.0.is_over());
+    });
+}
