@@ -2,6 +2,8 @@
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[cfg(feature = "tokio")]
+mod async_server;
 #[cfg(unix)]
 mod connecting;
 mod daemon;

@@ -12,14 +12,15 @@ use crate::transport::{ServedStream, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::time::Sleep;
 
-/// How often a task reads or goes on with what waits before it lets others run.
+/// How often a task goes on with what waits, or how much it reads in bytes, before it lets others run.
 const ROUNDS: usize = 16;
+const ENOUGH_READ: usize = READ_BYTES;
 
 thread_local! {
     /// What every connection of a thread reads into.
@@ -106,6 +107,7 @@ impl Driver {
     /// with, if there is something for it.
     fn turn(&mut self, link: &Arc<Link>, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         link.bell.listen(context.waker());
+        let mut read = 0;
         for _ in 0..ROUNDS {
             let mut session = link.session();
             self.heed_phase(link, &mut session);
@@ -126,7 +128,8 @@ impl Driver {
                 Next::Legacy(buffered) => return Poll::Ready(Some(buffered)),
                 Next::End => return Poll::Ready(None),
                 Next::Again => continue,
-                Next::Read => self.read(link, context).map(|asked| spawn(link, asked)),
+                Next::Read if read >= ENOUGH_READ => break,
+                Next::Read => self.read(link, &mut read, context).map(|asked| spawn(link, asked)),
                 Next::WatchPeer => self.stream.poll_gone(context).map(|()| link.session().hang_up()),
                 Next::Nothing => Poll::Pending,
             };
@@ -134,7 +137,10 @@ impl Driver {
                 return Poll::Pending;
             }
         }
-        context.waker().wake_by_ref();
+        // It is woken once the runtime has asked the system what else there is.
+        if pin!(tokio::task::yield_now()).poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -190,14 +196,17 @@ impl Driver {
         advanced
     }
 
-    /// Reads once. What the peer asked for before it went is given, cancelled.
-    fn read(&mut self, link: &Link, context: &mut Context<'_>) -> Poll<Vec<Concurrent>> {
+    /// Reads once and counts how much. What the peer asked for before it went is given, cancelled.
+    fn read(&mut self, link: &Link, count: &mut usize, context: &mut Context<'_>) -> Poll<Vec<Concurrent>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let read = ready!(self.stream.poll_read(context, scratch));
             let mut session = link.session();
             match read {
                 Ok(0) => return Poll::Ready(self.take_end(link, &mut session)),
-                Ok(length) => session.connection.receive(&scratch[..length], now()),
+                Ok(length) => {
+                    *count += length;
+                    session.connection.receive(&scratch[..length], now());
+                }
                 Err(error) => fail(link, &mut session, error),
             }
             Poll::Ready(Vec::new())

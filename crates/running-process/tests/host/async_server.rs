@@ -1,0 +1,279 @@
+//! What only a server on tokio does: futures that are dropped, and a clock that can be stopped.
+
+use crate::support::{PATIENCE, Place, REVERSE, SHOUT, read_frames, refusal, request, write};
+use running_process::broker::backend_lifecycle::probe::probe_endpoint;
+use running_process::broker::backend_sdk::{
+    AsyncFrameClient, AsyncServer, FrameClientError, LocalStream, ServerConfig, ServerError, ServerStop,
+};
+use running_process::broker::protocol::{Frame, encode_framed};
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// Says when it is dropped, by the runtime's clock.
+struct Dropped(mpsc::UnboundedSender<Instant>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        // A test that has seen enough is gone.
+        let _ = self.0.send(now());
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Never answers.
+const NEVER: u32 = 0xF00F;
+
+/// A server in the runtime of the test.
+struct Served {
+    place: Place,
+    stop: ServerStop,
+    /// Of each future of [`NEVER`], its request's deadline once it has begun.
+    begun: mpsc::UnboundedReceiver<Option<Instant>>,
+    /// When it was dropped.
+    dropped: mpsc::UnboundedReceiver<Instant>,
+    run: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Served {
+    /// It runs when this returns. A stopped clock goes on as soon as all tasks wait, whatever is still on its way through
+    /// the system, so no message has a deadline.
+    async fn start(configure: impl FnOnce(AsyncServer) -> AsyncServer) -> Self {
+        let place = Place::new();
+        let mut config = ServerConfig::default();
+        config.connection.first_message = Duration::MAX;
+        config.connection.message = Duration::MAX;
+        let (entered, begun) = mpsc::unbounded_channel();
+        let (drops, dropped) = mpsc::unbounded_channel();
+        let ready = Arc::new(Notify::new());
+        let is_ready = Arc::clone(&ready);
+        let server = AsyncServer::bind(place.endpoint.clone())
+            .unwrap()
+            .config(config)
+            .on_ready(move |_| ready.notify_one())
+            .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) })
+            .serve(NEVER, move |request| {
+                let dropped = Dropped(drops.clone());
+                entered.send(request.deadline()).unwrap();
+                async move {
+                    let _dropped = dropped;
+                    pending().await
+                }
+            });
+        let server = configure(server);
+        let stop = server.stop_handle();
+        let run = tokio::spawn(server.run());
+        is_ready.notified().await;
+        Self { place, stop, begun, dropped, run }
+    }
+
+    fn connect(&self) -> LocalStream {
+        LocalStream::connect(&self.place.endpoint.path).unwrap()
+    }
+
+    async fn client(&self) -> AsyncFrameClient {
+        AsyncFrameClient::connect(&self.place.endpoint).await.unwrap()
+    }
+}
+
+/// A request for [`NEVER`] whose client waits for so long.
+fn never_within(left: Duration) -> Vec<u8> {
+    let deadline = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + left;
+    let deadline_unix_ms = u64::try_from(deadline.as_millis()).unwrap();
+    encode_framed(&Frame { deadline_unix_ms, ..Frame::request(NEVER, Vec::new()) }).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_goes_has_its_future_dropped() {
+    let mut served = Served::start(|server| server).await;
+    let client = served.client().await;
+    let asking = tokio::spawn(async move { client.request(NEVER, Vec::new()).await });
+    served.begun.recv().await.unwrap();
+    asking.abort();
+    timeout(PATIENCE, served.dropped.recv()).await.unwrap().unwrap();
+    assert_eq!(served.client().await.request(SHOUT, b"on".to_vec()).await.unwrap().payload, b"ON");
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_has_its_future_dropped_and_no_other() {
+    let mut served = Served::start(|server| server).await;
+    let client = served.client().await;
+    let kept = client.request(NEVER, Vec::new());
+    let mut kept = std::pin::pin!(kept);
+    let given_up = client.request(NEVER, Vec::new());
+    timeout(PATIENCE, async {
+        tokio::select! {
+            biased;
+            _ = &mut kept => panic!("it is never answered"),
+            _ = given_up => panic!("it is never answered"),
+            () = async { served.begun.recv().await.unwrap(); served.begun.recv().await.unwrap(); } => {}
+        }
+        tokio::select! {
+            biased;
+            _ = &mut kept => panic!("it is never answered"),
+            dropped = served.dropped.recv() => dropped.unwrap(),
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(client.request(SHOUT, b"on".to_vec()).await.unwrap().payload, b"ON");
+    assert!(served.dropped.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_drops_the_future_within_ten_milliseconds() {
+    let mut served = Served::start(|server| server).await;
+    // A client that neither reads nor gives up: only the server's own timer can end it.
+    let connection = served.connect();
+    write(&connection, &never_within(Duration::from_mins(1)));
+    let deadline = served.begun.recv().await.unwrap().expect("the deadline reaches the handler");
+    let dropped = served.dropped.recv().await.unwrap();
+    assert!(
+        dropped >= deadline && dropped - deadline <= Duration::from_millis(10),
+        "{:?}",
+        dropped - deadline
+    );
+    assert_eq!(refusal(&read_frames(&connection, 1)[0]), "the deadline has passed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_wait_for_a_client_that_does_not_read_and_all_arrive_in_order() {
+    const EVENTS: usize = 200;
+    const STREAM: u32 = 0xF010;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let served = Served::start(|server| {
+        server.serve(STREAM, move |request| {
+            let count = Arc::clone(&count);
+            async move {
+                for number in 0..EVENTS {
+                    request.send_event(vec![u8::try_from(number)?; 64 * 1024]).await?;
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(b"the end".to_vec())
+            }
+        })
+    })
+    .await;
+    let connection = served.connect();
+    write(&connection, &request(STREAM, 7, b""));
+    // A stopped clock goes on when no task can: ten times, since the sockets are not asked each time.
+    for _ in 0..10 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    let before = sent.load(Ordering::SeqCst);
+    assert!(before > 0 && before < EVENTS, "12 MiB are in no buffer, and {before} events were sent");
+    let reading = tokio::task::spawn_blocking(move || read_frames(&connection, EVENTS + 1));
+    let frames = reading.await.unwrap();
+    assert!(
+        frames[..EVENTS].iter().enumerate().all(|(number, event)| usize::from(event.payload[0]) == number)
+    );
+    assert_eq!(frames[EVENTS].payload, b"the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_traffic_on_a_stopped_clock_leaves_nothing_behind() {
+    // The clock of timers and of everything that a connection waits for; that of deadlines on the wire is the system's.
+    let mut served = Served::start(|server| server).await;
+    let client = served.client().await;
+    let other = served.connect();
+    let start = now();
+    for minute in 0..24 * 60 {
+        let payload = format!("minute {minute}").into_bytes();
+        let response = client.request(SHOUT, payload.clone()).await.unwrap();
+        assert_eq!(response.payload, payload.to_ascii_uppercase());
+        if minute % 10 == 0 {
+            write(&other, &never_within(Duration::from_secs(5)));
+            served.dropped.recv().await.unwrap();
+            let reading = other.try_clone().unwrap();
+            let refused = tokio::task::spawn_blocking(move || refusal(&read_frames(&reading, 1)[0]));
+            assert_eq!(refused.await.unwrap(), "the deadline has passed");
+        }
+        sleep(Duration::from_mins(1)).await;
+    }
+    assert!(now() - start >= Duration::from_hours(24));
+    served.stop.stop();
+    served.run.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_connections_are_answered_at_once() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
+    let served = Served::start(|server| server).await;
+    let mut clients = Vec::new();
+    while clients.len() < 1000 {
+        match AsyncFrameClient::connect(&served.place.endpoint).await {
+            Ok(client) => clients.push(client),
+            // Where the backlog is short, as on Windows.
+            Err(FrameClientError::Connect(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let mut requests = JoinSet::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        requests.spawn(async move {
+            let payload = format!("client {number}").into_bytes();
+            let deadline = Instant::now() + PATIENCE;
+            let response = client.request_before(SHOUT, payload.clone(), deadline).await.unwrap();
+            assert_eq!(response.payload, payload.to_ascii_uppercase());
+            client
+        });
+    }
+    assert_eq!(requests.join_all().await.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_server_whose_future_is_dropped_ends_with_all_that_it_does() {
+    let mut served = Served::start(|server| server).await;
+    let client = served.client().await;
+    let asking = tokio::spawn(async move { client.request(NEVER, Vec::new()).await });
+    served.begun.recv().await.unwrap();
+    served.run.abort();
+    assert!(timeout(PATIENCE, asking).await.unwrap().unwrap().is_err());
+    timeout(PATIENCE, served.dropped.recv()).await.unwrap().unwrap();
+    assert!(served.run.await.unwrap_err().is_cancelled());
+    drop(AsyncServer::bind(served.place.endpoint.clone()).unwrap());
+}
+
+#[tokio::test]
+async fn one_connection_that_floods_does_not_hold_up_another() {
+    let served = Served::start(|server| {
+        server.serve_inline(REVERSE, |request| Ok(request.payload.iter().rev().copied().collect()))
+    })
+    .await;
+    let flood = served.connect();
+    let reading = flood.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        let wire: Vec<u8> = (1..=1000).flat_map(|id| request(REVERSE, id, b"flood")).collect();
+        while flood.write_all_before(&wire, None).is_ok() {}
+    });
+    let draining = std::thread::spawn(move || {
+        let mut bytes = vec![0; 64 * 1024];
+        while matches!(reading.read_before(&mut bytes, None), Ok(1..)) {}
+    });
+    let client = served.client().await;
+    for _ in 0..20 {
+        let deadline = Instant::now() + PATIENCE;
+        client.request_before(SHOUT, b"me too".to_vec(), deadline).await.unwrap();
+    }
+    let endpoint = served.place.endpoint.clone();
+    let probing = tokio::task::spawn_blocking(move || probe_endpoint(&endpoint, Instant::now() + PATIENCE));
+    probing.await.unwrap().unwrap();
+    served.stop.stop();
+    served.run.await.unwrap().unwrap();
+    writing.join().unwrap();
+    draining.join().unwrap();
+}
