@@ -5,7 +5,6 @@ use crate::support::{SHOUT, echo, needs_eight_bytes, read, read_to_end, write};
 use crate::daemon::Legacy;
 use running_process::broker::backend_sdk::LegacyClassification;
 use running_process::broker::protocol::ENVELOPE_VERSION;
-use std::io::{Read, Write};
 use std::time::Duration;
 
 /// A server whose legacy handler does what `handler` does; legacy messages start with anything but the framing byte.
@@ -78,6 +77,7 @@ fn a_legacy_handler_that_panics_ends_its_connection_alone() {
 mod half_closed {
     use super::*;
     use crate::support::{request, watched};
+    use std::io::{Read, Write};
 
     fn noise(length: usize) -> Vec<u8> {
         (2..=255).cycle().take(length).collect()
