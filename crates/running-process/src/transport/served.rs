@@ -21,18 +21,22 @@ impl ServedStream {
 
     /// Reads what has arrived into the start of `buf`, at least one byte; 0 is the end of the stream.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let room = self.wait.room(buf.len());
+        if room == 0 {
+            return Poll::Ready(Ok(0));
+        }
         loop {
             let Poll::Ready(ready) = self.stream.poll_read_ready(context) else {
                 // Nothing is there. Where the system does not end the reading, it ends here.
                 ready!(self.wait.poll_interrupted(&self.stream, context));
                 return Poll::Ready(Ok(0));
             };
-            match ready.and_then(|()| self.stream.try_read(buf)) {
+            match ready.and_then(|()| self.stream.try_read(&mut buf[..room])) {
                 Err(error) if is_passing(&error) => {}
                 // The end of a Windows pipe; no other read says so.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Ok(0)),
                 read => {
-                    self.wait.has_read();
+                    self.wait.has_read(*read.as_ref().unwrap_or(&0));
                     return Poll::Ready(read);
                 }
             }
@@ -46,7 +50,7 @@ impl ServedStream {
         }
         loop {
             let ready = ready!(self.stream.poll_write_ready(context));
-            match ready.and_then(|()| self.stream.try_write(bytes)) {
+            match ready.and_then(|()| self.stream.try_write(AsyncWait::piece(bytes))) {
                 Err(error) if is_passing(&error) => {}
                 written => return Poll::Ready(written),
             }

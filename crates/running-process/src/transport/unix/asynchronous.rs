@@ -105,7 +105,15 @@ impl AsyncWait {
         Poll::Pending
     }
 
-    pub(in crate::transport) fn has_read(&mut self) {}
+    pub(in crate::transport) fn room(&self, room: usize) -> usize {
+        room
+    }
+
+    pub(in crate::transport) fn has_read(&mut self, _: usize) {}
+
+    pub(in crate::transport) fn piece(bytes: &[u8]) -> &[u8] {
+        bytes
+    }
 
     pub(in crate::transport) fn is_gone(&self, stream: &AsyncStream) -> bool {
         stream::is_hung_up(stream, Some(Instant::now())).unwrap_or(true)

@@ -85,16 +85,32 @@ impl Lent<'_> {
 /// on its way through the runtime, which does not tell when the last of it has come.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// More than the runtime has read ahead of those who read from it, in bytes.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// How much is written at once, in bytes: the runtime takes a copy of all that it is given, however slow the reader is.
+const PIECE: usize = 64 * 1024;
+
 /// How the end of a connection is waited for.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct AsyncWait {
     interrupted: bool,
+    /// How much is still read at most, once reading was interrupted: the other side may go on to write.
+    left: usize,
     quiet: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncWait {
-    pub(in crate::transport) fn interrupt(&mut self, _: &AsyncStream) {
-        self.interrupted = true;
+    pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
+        if !std::mem::replace(&mut self.interrupted, true) {
+            // That it cannot be told means that the connection has ended.
+            self.left = windows_pipe::arrived(stream.as_handle()).unwrap_or(0) + READ_AHEAD;
+        }
+    }
+
+    /// How much of `room` is read at most.
+    pub(in crate::transport) fn room(&self, room: usize) -> usize {
+        if self.interrupted { room.min(self.left) } else { room }
     }
 
     /// Whether nothing has come for a while since reading was interrupted.
@@ -109,8 +125,13 @@ impl AsyncWait {
         self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(QUIET))).as_mut().poll(context)
     }
 
-    pub(in crate::transport) fn has_read(&mut self) {
+    pub(in crate::transport) fn has_read(&mut self, length: usize) {
+        self.left = self.left.saturating_sub(length);
         self.quiet = None;
+    }
+
+    pub(in crate::transport) fn piece(bytes: &[u8]) -> &[u8] {
+        &bytes[..bytes.len().min(PIECE)]
     }
 
     /// A client's end cannot be half open: who reads to its end while nobody interrupted the reading has seen it go.
