@@ -1,8 +1,6 @@
 //! What a server does, whatever drives it.
 #![allow(clippy::duplicate_mod, reason = "that is the point: once for each driver")]
 
-#![allow(clippy::duplicate_mod, reason = "the same tests run on each driver")]
-
 /// The tests of `servers/`, on one driver.
 macro_rules! on {
     ($module:ident, $driver:ty) => {

@@ -5,6 +5,7 @@ use super::link::Link;
 use super::shared::{Phase, Shared};
 use crate::broker::backend_sdk::server::service::{EXHAUSTED_PAUSE, LAST_WORDS, is_exhausted};
 use crate::broker::backend_sdk::server::{PeerCredentials, ServerError, ServerTrouble};
+use crate::broker::runtime_clock::now;
 use crate::transport::{AsyncListener, LocalStream, ServedStream};
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Sleep, timeout};
 
 /// Every connection's task; they end with this.
 pub(super) struct Connections {
@@ -81,8 +82,7 @@ impl Connections {
         }
         let peer = PeerCredentials::of(&stream)?;
         let stream = ServedStream::new(stream)?;
-        let now = Instant::now().into_std();
-        let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, now));
+        let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, now()));
         let open = Open::new(link, self.next_id);
         self.next_id += 1;
         self.tasks.spawn(serve(Driver::new(stream), open));

@@ -8,6 +8,7 @@ use crate::broker::backend_sdk::CancelReason;
 use crate::broker::backend_sdk::server::ServerTrouble;
 use crate::broker::backend_sdk::server::service::READ_BYTES;
 use crate::broker::backend_sdk::server::session::Session;
+use crate::broker::runtime_clock::now;
 use crate::transport::{ServedStream, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -271,9 +272,4 @@ fn spawn(link: &Arc<Link>, calls: Vec<Concurrent>) {
     for call in calls {
         tokio::spawn(request::serve(Arc::clone(link), call));
     }
-}
-
-/// The runtime's clock, which a test may have stopped.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
