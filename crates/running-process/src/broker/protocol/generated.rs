@@ -104,6 +104,97 @@ pub struct Refusal {
     #[prost(uint32, optional, tag = "1002")]
     pub retry_after_ms: ::core::option::Option<u32>,
 }
+/// What a server has counted since it began to run: the payload of the response to a status request. Every counter only
+/// grows; what is "now" goes up and down.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServerStatus {
+    /// How long the server has run, in milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub uptime_ms: u64,
+    /// Connections that are open now.
+    #[prost(uint64, tag = "2")]
+    pub connections_open: u64,
+    /// Connections that were served.
+    #[prost(uint64, tag = "3")]
+    pub connections_accepted: u64,
+    /// Connections that were closed because as many as allowed were open.
+    #[prost(uint64, tag = "4")]
+    pub connections_refused: u64,
+    /// How often a connection was ended or failed because its peer broke the rules, was too slow, went away or needed more
+    /// memory than there was.
+    #[prost(uint64, tag = "5")]
+    pub connection_troubles: u64,
+    /// Identity probes that were answered.
+    #[prost(uint64, tag = "6")]
+    pub probes_answered: u64,
+    /// Requests that came, but for status requests. Each is answered, refused or cancelled in the end, and counted as one
+    /// of these once.
+    #[prost(uint64, tag = "7")]
+    pub requests_received: u64,
+    /// Requests that got a response.
+    #[prost(uint64, tag = "8")]
+    pub requests_answered: u64,
+    /// Requests that got a refusal, by the number of its RefusalReason. What lies beyond the end is 0.
+    #[prost(uint64, repeated, tag = "9")]
+    pub requests_refused: ::prost::alloc::vec::Vec<u64>,
+    /// Requests that nobody waited for any more: their client sent a cancel or went away, their deadline passed, or the
+    /// server ended.
+    #[prost(uint64, tag = "10")]
+    pub requests_cancelled: u64,
+    /// Requests that handlers work on now, cancelled ones included.
+    #[prost(uint64, tag = "11")]
+    pub requests_in_flight: u64,
+    /// Events that were sent ahead of an answer.
+    #[prost(uint64, tag = "12")]
+    pub events_sent: u64,
+    /// Bytes that were read, without those of the legacy wire behind its first message.
+    #[prost(uint64, tag = "13")]
+    pub bytes_received: u64,
+    /// Bytes that were written, without those of the legacy wire.
+    #[prost(uint64, tag = "14")]
+    pub bytes_sent: u64,
+    /// The memory of the buffers and of the requests at work now, in bytes.
+    #[prost(uint64, tag = "15")]
+    pub memory_bytes: u64,
+    /// Requests that were refused because as many as allowed were served.
+    #[prost(uint64, tag = "16")]
+    pub in_flight_limit_hit: u64,
+    /// Connections that were ended because the memory of all was used up.
+    #[prost(uint64, tag = "17")]
+    pub memory_limit_hit: u64,
+    /// Connections that were ended because their first message was too large.
+    #[prost(uint64, tag = "18")]
+    pub first_message_limit_hit: u64,
+    /// Connections that were ended because their first message did not come in time.
+    #[prost(uint64, tag = "19")]
+    pub first_message_deadline_hit: u64,
+    /// Connections that were ended because the rest of a message did not come in time.
+    #[prost(uint64, tag = "20")]
+    pub message_deadline_hit: u64,
+    /// Connections that were ended because nothing followed a probe in time.
+    #[prost(uint64, tag = "21")]
+    pub probed_deadline_hit: u64,
+    /// Connections that were ended because they were idle for too long.
+    #[prost(uint64, tag = "22")]
+    pub idle_deadline_hit: u64,
+    /// Connections that were ended because their peer did not read in time.
+    #[prost(uint64, tag = "23")]
+    pub write_deadline_hit: u64,
+    /// How long requests took that were answered: from when the server took the request until its answer was ready to be
+    /// written.
+    #[prost(message, optional, tag = "24")]
+    pub latency: ::core::option::Option<LatencyHistogram>,
+}
+/// Durations in buckets whose width is an eighth of a power of two, so at most an eighth of what is in them.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LatencyHistogram {
+    /// How many there are in each bucket. With s = max(0, i / 8 - 1), bucket i begins at (i - 8 s) * 2^s nanoseconds and ends
+    /// where the next one begins. What lies beyond the end is 0.
+    #[prost(uint64, repeated, tag = "1")]
+    pub counts: ::prost::alloc::vec::Vec<u64>,
+}
 /// What a frame is to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -15,7 +15,9 @@ mod generated;
 pub(crate) mod header;
 mod refusal;
 pub mod registry;
+pub(crate) mod status;
 mod strict;
+mod trace_parent;
 
 pub use codec::{
     DecodedFramed, DecodedFramedRef, encode_framed, read_frame, read_frame_with_cap, try_decode_framed,
@@ -28,10 +30,12 @@ pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;
 pub use frame::FrameRef;
 pub use generated::{
-    DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, PayloadEncoding, Refusal,
-    RefusalReason,
+    DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, LatencyHistogram, PayloadEncoding,
+    Refusal, RefusalReason, ServerStatus,
 };
+pub use status::STATUS_PAYLOAD_PROTOCOL;
 pub use strict::FrameViolation;
+pub use trace_parent::TraceParent;
 
 /// The framing byte: the first byte of every frame header.
 pub const ENVELOPE_VERSION: u8 = 1;

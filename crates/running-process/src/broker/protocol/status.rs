@@ -1,0 +1,200 @@
+//! What a server tells of itself, and how durations are counted.
+//!
+//! A request under [`STATUS_PAYLOAD_PROTOCOL`] is answered with an encoded [`ServerStatus`]; decode it with
+//! [`prost::Message::decode`].
+
+use super::{LatencyHistogram, RefusalReason, ServerStatus};
+use std::time::Duration;
+
+/// The payload protocol of status requests, unless the daemon serves it itself. Their payload is not looked at.
+///
+/// An id for private use: the published peers know no status requests, so no id is set aside for them.
+pub const STATUS_PAYLOAD_PROTOCOL: u32 = 0xFFFF;
+
+/// How many buckets a histogram has: enough for 2^43 ns, nearly two and a half hours. What takes longer counts as that.
+pub(crate) const BUCKETS: usize = 40 * 8 + 8;
+
+/// The bucket of `duration`.
+pub(crate) fn bucket_of(duration: Duration) -> usize {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    // Four significant bits are kept.
+    let shift = nanos.checked_ilog2().unwrap_or(0).saturating_sub(3);
+    let bucket = usize::try_from(u64::from(shift) * 8 + (nanos >> shift)).unwrap_or(usize::MAX);
+    bucket.min(BUCKETS - 1)
+}
+
+/// Where `bucket` begins.
+fn begin_of(bucket: usize) -> Duration {
+    let shift = (bucket / 8).saturating_sub(1);
+    let begin = u32::try_from(shift).ok().and_then(|shift| 1_u64.checked_shl(shift));
+    Duration::from_nanos(begin.unwrap_or(u64::MAX).saturating_mul((bucket - 8 * shift) as u64))
+}
+
+impl LatencyHistogram {
+    /// How many durations were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        sum(&self.counts)
+    }
+
+    /// The duration that `quantile` of all, from 0 to 1, do not exceed: 0.99 is the 99th percentile. Never less than the
+    /// exact one, and more by at most an eighth. `None` if nothing was counted.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank is not exact above 2^53, and a float that is no number of any use is cut off"
+        )]
+        let rank = ((self.count() as f64 * quantile).ceil() as u64).clamp(1, self.count().max(1));
+        let mut up_to = 0;
+        let bucket = self.counts.iter().position(|count| {
+            up_to = count.saturating_add(up_to);
+            up_to >= rank
+        })?;
+        Some(begin_of(bucket + 1).saturating_sub(Duration::from_nanos(1)))
+    }
+
+    /// The longest duration; never less than the exact one, and more by at most an eighth. `None` if nothing was counted.
+    #[must_use]
+    pub fn max(&self) -> Option<Duration> {
+        self.quantile(1.0)
+    }
+
+    /// What was counted after `earlier`, which was read before from the same server.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let earlier = earlier.counts.iter().copied().chain(std::iter::repeat(0));
+        Self { counts: self.counts.iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect() }
+    }
+}
+
+impl ServerStatus {
+    /// How long the server has run.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        Duration::from_millis(self.uptime_ms)
+    }
+
+    /// Requests that were refused for `reason`.
+    #[must_use]
+    pub fn refused(&self, reason: RefusalReason) -> u64 {
+        self.requests_refused.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Requests that were refused, for whatever reason.
+    #[must_use]
+    pub fn refused_in_all(&self) -> u64 {
+        sum(&self.requests_refused)
+    }
+
+    /// How often any limit or deadline of the server was hit.
+    #[must_use]
+    pub fn limits_hit(&self) -> u64 {
+        sum(&[
+            self.connections_refused,
+            self.in_flight_limit_hit,
+            self.memory_limit_hit,
+            self.first_message_limit_hit,
+            self.first_message_deadline_hit,
+            self.message_deadline_hit,
+            self.probed_deadline_hit,
+            self.idle_deadline_hit,
+            self.write_deadline_hit,
+        ])
+    }
+
+    /// How long requests took; empty if none was answered.
+    #[must_use]
+    pub fn latencies(&self) -> LatencyHistogram {
+        self.latency.clone().unwrap_or_default()
+    }
+}
+
+/// What a peer counts may be anything.
+fn sum(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn histogram(durations: &[u64]) -> LatencyHistogram {
+        let mut counts = vec![0; BUCKETS];
+        for nanos in durations {
+            counts[bucket_of(Duration::from_nanos(*nanos))] += 1;
+        }
+        LatencyHistogram { counts }
+    }
+
+    #[test]
+    fn buckets_are_adjacent_and_an_eighth_wide_at_most() {
+        for bucket in 0..BUCKETS {
+            let (begin, end) = (begin_of(bucket), begin_of(bucket + 1));
+            let last = end - Duration::from_nanos(1);
+            assert_eq!((bucket_of(begin), bucket_of(last)), (bucket, bucket));
+            assert!(last - begin <= begin / 8, "{bucket}: {begin:?} to {last:?}");
+        }
+        assert_eq!(begin_of(BUCKETS), Duration::from_nanos(1 << 43));
+    }
+
+    #[test]
+    fn what_takes_too_long_counts_as_the_longest() {
+        assert_eq!(bucket_of(Duration::MAX), BUCKETS - 1);
+        assert!(begin_of(BUCKETS - 1) > Duration::from_hours(2));
+    }
+
+    #[test]
+    fn nothing_has_no_quantile_and_is_no_reason_to_panic() {
+        assert_eq!(LatencyHistogram::default().quantile(0.5), None);
+        assert_eq!(histogram(&[]).max(), None);
+        for quantile in [f64::NAN, -1.0, f64::INFINITY] {
+            assert!(histogram(&[7]).quantile(quantile).is_some(), "{quantile}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_counts_beyond_the_last_bucket_is_no_reason_to_panic() {
+        let counts = [vec![0; 100_000], vec![u64::MAX, 1]].concat();
+        assert!(
+            LatencyHistogram { counts: counts[..100_001].to_vec() }.max() > Some(Duration::from_hours(2))
+        );
+        assert!(LatencyHistogram { counts }.quantile(0.5).is_some());
+    }
+
+    #[test]
+    fn a_reason_that_was_never_given_is_zero() {
+        let status = ServerStatus { requests_refused: vec![0, 3], ..ServerStatus::default() };
+        assert_eq!(status.refused(RefusalReason::Overloaded), 3);
+        assert_eq!(status.refused(RefusalReason::AnswerTooLarge), 0);
+        assert_eq!(status.refused_in_all(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_is_the_exact_one_or_up_to_an_eighth_more(
+            mut durations in prop::collection::vec((0_u32..43).prop_flat_map(|bits| 0_u64..1 << bits), 1..300),
+            per_mille in 0_usize..=1000,
+        ) {
+            let histogram = histogram(&durations);
+            durations.sort_unstable();
+            let rank = (durations.len() * per_mille).div_ceil(1000).max(1);
+            let exact = Duration::from_nanos(durations[rank - 1]);
+            #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
+            let found = histogram.quantile(per_mille as f64 / 1000.0).unwrap_or_default();
+            prop_assert!(exact <= found && found <= exact + exact / 8, "{exact:?}, found {found:?}");
+        }
+
+        #[test]
+        fn what_came_after_is_told_apart_from_what_came_before(
+            before in prop::collection::vec(any::<u64>(), 0..50),
+            after in prop::collection::vec(any::<u64>(), 0..50),
+        ) {
+            let all = [before.clone(), after.clone()].concat();
+            prop_assert_eq!(histogram(&all).since(&histogram(&before)), histogram(&after));
+        }
+    }
+}

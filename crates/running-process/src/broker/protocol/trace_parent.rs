@@ -1,0 +1,152 @@
+//! Which trace a request belongs to, as W3C Trace Context level 1 writes it.
+
+use std::fmt;
+use std::num::{NonZeroU64, NonZeroU128};
+
+/// The length of a `traceparent` of version 00, in bytes.
+const LENGTH: usize = 55;
+
+/// A `traceparent`: the trace of a request, and the span that sent it.
+///
+/// Who serves the request and asks somebody else on its behalf passes the trace on with a span id of its own:
+///
+/// ```
+/// use running_process::broker::protocol::TraceParent;
+/// use std::num::NonZeroU64;
+///
+/// let parent = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").expect("well-formed");
+/// let own = TraceParent { parent_id: NonZeroU64::MIN, ..parent };
+/// assert_eq!(own.to_string(), "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000001-01");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceParent {
+    /// The whole trace.
+    pub trace_id: NonZeroU128,
+    /// The span of whoever sent the request.
+    pub parent_id: NonZeroU64,
+    /// The caller may have recorded the trace: the only flag that has a meaning. Others are not passed on.
+    pub sampled: bool,
+}
+
+impl TraceParent {
+    /// Reads a `traceparent` by section 3.2 of the recommendation. Of a version above 00 it reads what that has. `None` is
+    /// one that is to be ignored, together with the `tracestate` beside it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (known, further) = text.as_bytes().split_at_checked(LENGTH)?;
+        let [version @ .., b'-'] = &known[..3] else { return None };
+        let [trace_id @ .., b'-'] = &known[3..36] else { return None };
+        let [parent_id @ .., b'-'] = &known[36..53] else { return None };
+        let version = hexadecimal(version)?;
+        let well_formed = match version {
+            0 => further.is_empty(),
+            0xFF => false,
+            // Fields that a later version adds.
+            _ => matches!(further, [] | [b'-', ..]),
+        };
+        if !well_formed {
+            return None;
+        }
+        Some(Self {
+            trace_id: NonZeroU128::new(hexadecimal(trace_id)?)?,
+            parent_id: NonZeroU64::new(u64::try_from(hexadecimal(parent_id)?).ok()?)?,
+            sampled: hexadecimal(&known[53..])? & 1 == 1,
+        })
+    }
+}
+
+/// Version 00, whichever it was read from.
+impl fmt::Display for TraceParent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trace_id, parent_id, sampled } = self;
+        write!(formatter, "00-{trace_id:032x}-{parent_id:016x}-{:02x}", u8::from(*sampled))
+    }
+}
+
+/// At most 32 digits, in lower case only.
+fn hexadecimal(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |value, digit| match digit {
+        b'0'..=b'9' => Some(value << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(value << 4 | u128::from(digit - b'a' + 10)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The examples of the recommendation, section 3.2.
+    #[test]
+    fn the_examples_of_the_recommendation_are_read_and_written() {
+        for (text, sampled) in [
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", false),
+        ] {
+            let parent = TraceParent::parse(text).unwrap();
+            assert_eq!(parent.trace_id.get(), 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+            assert_eq!((parent.parent_id.get(), parent.sampled), (0x00f0_67aa_0ba9_02b7, sampled));
+            assert_eq!(parent.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_the_recommendation_forbids_is_ignored() {
+        for text in [
+            "",
+            "00",
+            // No version may be ff, no id be all zeroes.
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            // Digits are hexadecimal and in lower case.
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00F067AA0BA902B7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0A",
+            "0x-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            // Each field has its length, and version 00 has four of them.
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e47360-0f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-011",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
+            " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0é",
+            // A later version may only append fields.
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.what-the-future-brings",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+        ] {
+            assert_eq!(TraceParent::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_later_version_what_is_known_is_read_and_written_as_version_00() {
+        for text in [
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-09",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings",
+        ] {
+            let parent = TraceParent::parse(text).unwrap();
+            assert_eq!(parent.to_string(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(trace_id in 1_u128.., parent_id in 1_u64.., sampled: bool) {
+            let (trace_id, parent_id) = (NonZeroU128::new(trace_id).unwrap(), NonZeroU64::new(parent_id).unwrap());
+            let parent = TraceParent { trace_id, parent_id, sampled };
+            prop_assert_eq!(TraceParent::parse(&parent.to_string()), Some(parent));
+        }
+
+        #[test]
+        fn no_text_is_a_reason_to_panic(text in ".{0,70}") {
+            let _read_or_ignored = TraceParent::parse(&text);
+        }
+    }
+}
