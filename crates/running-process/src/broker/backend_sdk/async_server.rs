@@ -15,8 +15,8 @@ use super::mux::LegacyClassification;
 use super::server::builder::{debug_server, shared_methods};
 use super::server::setup::Setup;
 use super::server::{
-    Handler, HandlerError, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStop,
-    ServerTrouble,
+    Handler, HandlerError, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats,
+    ServerStop, ServerTrouble,
 };
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::{Endpoint, FrameRef};
@@ -125,7 +125,7 @@ impl AsyncServer {
         let Self { listener, setup, legacy, stop } = self;
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
         // Identifying this process reads its whole executable.
-        let started = tokio::task::spawn_blocking(|| setup.start()).await;
+        let started = tokio::task::spawn_blocking(|| setup.start(crate::broker::runtime_clock::now)).await;
         let (service, record) = started.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(ended) => Err(ServerError::Accept(ended.into())),

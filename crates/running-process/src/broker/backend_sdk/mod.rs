@@ -45,7 +45,7 @@ pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingC
 #[cfg(feature = "host")]
 pub use server::{
     Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized, PeerCredentials, Server,
-    ServerConfig, ServerError, ServerRequest, ServerStop, ServerTrouble,
+    ServerConfig, ServerError, ServerRequest, ServerStats, ServerStop, ServerTrouble,
 };
 pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent};
 

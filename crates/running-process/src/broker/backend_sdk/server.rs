@@ -9,6 +9,7 @@ mod legacy;
 mod link;
 #[cfg(all(test, shuttle))]
 mod model;
+pub(super) mod observe;
 mod peer;
 mod pool;
 mod request;
@@ -16,6 +17,7 @@ pub(super) mod service;
 pub(super) mod session;
 pub(super) mod setup;
 mod shared;
+mod stats;
 mod stop;
 mod sync;
 
@@ -24,6 +26,7 @@ pub use config::{ServerConfig, ServerTrouble};
 pub use legacy::LegacyConnection;
 pub use peer::{NotAuthorized, PeerCredentials};
 pub use request::{IncomingRequest, ServerRequest};
+pub use stats::ServerStats;
 pub use stop::ServerStop;
 
 use super::mux::LegacyClassification;
@@ -36,7 +39,7 @@ use shared::Shared;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why a handler has no response. A [`Refusal`](crate::broker::protocol::Refusal) is sent as it is; any other error as
 /// one with the reason `HandlerFailed` and its text.
@@ -50,6 +53,8 @@ type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 pub(super) enum Handler<C: ?Sized> {
     Concurrent(Arc<C>),
     Inline(Box<InlineHandler>),
+    /// Answers with what the server has counted.
+    Status,
 }
 
 /// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, cleans up behind itself.
@@ -165,7 +170,7 @@ impl Server {
     pub fn run(self) -> Result<(), ServerError> {
         let Self { listener, setup, legacy, stop } = self;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let (service, record) = setup.start()?;
+        let (service, record) = setup.start(Instant::now)?;
         let shared = Arc::new(Shared::new(service, legacy, signal));
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());

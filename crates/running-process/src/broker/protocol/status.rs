@@ -12,9 +12,11 @@ use std::time::Duration;
 pub const STATUS_PAYLOAD_PROTOCOL: u32 = 0xFFFF;
 
 /// How many buckets a histogram has: enough for 2^43 ns, nearly two and a half hours. What takes longer counts as that.
+#[cfg(any(feature = "host", test))]
 pub(crate) const BUCKETS: usize = 40 * 8 + 8;
 
 /// The bucket of `duration`.
+#[cfg(any(feature = "host", test))]
 pub(crate) fn bucket_of(duration: Duration) -> usize {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     // Four significant bits are kept.

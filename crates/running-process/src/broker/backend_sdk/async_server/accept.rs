@@ -47,11 +47,11 @@ impl Connections {
                 match ready!(listener.poll_accept(context)) {
                     Ok(stream) => {
                         if let Err(trouble) = self.start(stream) {
-                            (self.shared.service.observer)(&trouble);
+                            self.shared.service.observation.trouble(&trouble);
                         }
                     }
                     Err(error) if is_exhausted(&error) => {
-                        (self.shared.service.observer)(&ServerTrouble::Accept(error));
+                        self.shared.service.observation.trouble(&ServerTrouble::Accept(error));
                         let pause = Box::pin(tokio::time::sleep(EXHAUSTED_PAUSE));
                         self.exhausted = Some(Exhausted { open: self.tasks.len(), pause });
                     }

@@ -6,6 +6,7 @@ use super::request;
 use super::shared::Phase;
 use crate::broker::backend_sdk::CancelReason;
 use crate::broker::backend_sdk::server::ServerTrouble;
+use crate::broker::backend_sdk::server::observe::Fact;
 use crate::broker::backend_sdk::server::service::READ_BYTES;
 use crate::broker::backend_sdk::server::session::Session;
 use crate::broker::runtime_clock::now;
@@ -36,7 +37,7 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
         Some(handler) => {
             handler(AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link))).await;
         }
-        None => (link.shared.service.observer)(&ServerTrouble::LegacyNotServed),
+        None => link.shared.service.observation.trouble(&ServerTrouble::LegacyNotServed),
     }
 }
 
@@ -49,6 +50,7 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn new(link: Arc<Link>, id: u64) -> Self {
         link.shared.open().insert(id, Arc::clone(&link));
+        link.shared.service.observation.note(Fact::Opened);
         Self { link, id }
     }
 }
@@ -57,9 +59,10 @@ impl Drop for Open {
     fn drop(&mut self) {
         let shared = &self.link.shared;
         shared.open().remove(&self.id);
+        shared.service.observation.note(Fact::Closed);
         if std::thread::panicking() {
             // Only the handler of the legacy wire can.
-            (shared.service.observer)(&ServerTrouble::HandlerPanicked);
+            shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
         }
         let mut session = self.link.session();
         if session.connection.in_flight() > 0 {
@@ -176,6 +179,7 @@ impl Driver {
             match self.stream.poll_write(context, session.connection.output()) {
                 Poll::Ready(Ok(written @ 1..)) => {
                     session.connection.output_written(written, now());
+                    link.shared.service.observation.note(Fact::Sent { bytes: written });
                     self.unread = self.unread.take().filter(|unread| unread.length > written);
                     if let Some(unread) = &mut self.unread {
                         unread.length -= written;
@@ -207,6 +211,7 @@ impl Driver {
                 Ok(length) => {
                     *count += length;
                     session.connection.receive(&scratch[..length], now());
+                    link.shared.service.observation.note(Fact::Received { bytes: length });
                 }
                 Err(error) => fail(link, &mut session, error),
             }
@@ -263,7 +268,7 @@ fn next(session: &mut Session<Abandon>) -> Next {
 
 fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
     if !session.gone {
-        (link.shared.service.observer)(&error.into());
+        link.shared.service.observation.trouble(&error.into());
         session.hang_up();
     }
 }

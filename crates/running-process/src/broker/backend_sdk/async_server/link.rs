@@ -40,8 +40,8 @@ impl Link {
     }
 
     /// `call` has ended with `answer`.
-    pub(super) fn finish(&self, call: CallId, payload_protocol: u32, answer: Result<Vec<u8>, Refusal>) {
-        self.session().finish(&self.shared.service, call, payload_protocol, answer);
+    pub(super) fn finish(&self, call: CallId, answer: Result<Vec<u8>, Refusal>) {
+        self.session().finish(&self.shared.service, call, answer);
         self.bell.ring();
     }
 
@@ -67,7 +67,7 @@ impl Link {
         enough: usize,
     ) -> Option<Result<(), SendEventError>> {
         let mut session = self.session();
-        (!session.holds_back(call, enough)).then(|| session.connection.send_event(call, payload))
+        (!session.holds_back(call, enough)).then(|| session.send_event(&self.shared.service, call, payload))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request in the hands of an asynchronous handler.
 
 use super::link::{Concurrent, Link};
+use crate::broker::backend_sdk::server::observe::RequestSpan;
 use crate::broker::backend_sdk::server::service::InFlight;
 use crate::broker::backend_sdk::server::session::Cancel;
 use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, SendEventError};
@@ -39,21 +40,27 @@ impl Deref for AsyncRequest {
 
 /// Has the handler of `call` serve it, for as long as somebody waits.
 pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
-    let Concurrent { call, handler, request, cancel, place } = call;
+    let Concurrent { call, handler, request, cancel, place, span } = call;
     let payload_protocol = request.frame().payload_protocol;
-    let mut ending =
-        Ending { link: Arc::clone(&link), call, payload_protocol, place: Some(place), answer: None };
+    let mut ending = Ending {
+        link: Arc::clone(&link),
+        call,
+        payload_protocol,
+        place: Some(place),
+        answer: None,
+        span: span.clone(),
+    };
     if cancel.is_cancelled() {
         return;
     }
-    let mut handling = handler(AsyncRequest { incoming: request, link, call });
-    ending.answer = poll_fn(|context| {
+    let mut handling = span.in_scope(|| handler(AsyncRequest { incoming: request, link, call }));
+    let answering = poll_fn(|context| {
         if cancel.is_given(context.waker()) {
             return Poll::Ready(None);
         }
         handling.as_mut().poll(context).map(Some)
-    })
-    .await;
+    });
+    ending.answer = span.instrument(answering).await;
 }
 
 /// Ends the call when it is dropped, after the handler's future: with the answer, with a panic, or, if nobody waits any more
@@ -64,18 +71,20 @@ struct Ending {
     payload_protocol: u32,
     place: Option<InFlight>,
     answer: Option<Result<Vec<u8>, HandlerError>>,
+    span: RequestSpan,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         let service = &self.link.shared.service;
-        let answer = match self.answer.take() {
+        let answer = self.answer.take();
+        let answer = self.span.in_scope(|| match answer {
             Some(answer) => answer.map_err(|error| service.failed(self.payload_protocol, error)),
             None if std::thread::panicking() => Err(service.panicked()),
             // It goes nowhere.
             None => Ok(Vec::new()),
-        };
+        });
         drop(self.place.take());
-        self.link.finish(self.call, self.payload_protocol, answer);
+        self.link.finish(self.call, answer);
     }
 }

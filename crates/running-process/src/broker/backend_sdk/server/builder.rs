@@ -74,6 +74,12 @@ macro_rules! shared_methods {
             self
         }
 
+        /// What the server counts of itself, also while it runs.
+        #[must_use]
+        pub fn stats(&self) -> ServerStats {
+            self.setup.stats.clone()
+        }
+
         /// What ends [`run`](Self::run) from anywhere.
         #[must_use]
         pub fn stop_handle(&self) -> ServerStop {

@@ -1,5 +1,6 @@
 use super::super::connection::{ConnectionConfig, ConnectionError};
 use super::{HandlerError, NotAuthorized, PeerCredentials};
+use crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL;
 use std::io;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub struct ServerConfig {
     /// How long connections at work are waited for once the server is stopped. Then what they work on is cancelled.
     /// Default: 5 s.
     pub drain: Duration,
+    /// The payload protocol under which the server tells what it has counted, to whom it serves and inline, unless the
+    /// daemon serves that protocol itself; `None`: it tells nobody. Default:
+    /// [`STATUS_PAYLOAD_PROTOCOL`](crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL).
+    pub status: Option<u32>,
 }
 
 impl Default for ServerConfig {
@@ -42,6 +47,7 @@ impl Default for ServerConfig {
             enough_output: 256 * 1024,
             write: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            status: Some(STATUS_PAYLOAD_PROTOCOL),
         }
     }
 }

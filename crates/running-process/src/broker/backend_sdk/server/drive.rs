@@ -19,12 +19,12 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Resu
             Ok(None) => return Ok(()),
             Ok(Some(stream)) => {
                 if let Err(trouble) = start(shared, next_id, sync::shared(stream)) {
-                    (shared.service.observer)(&trouble);
+                    shared.service.observation.trouble(&trouble);
                 }
                 next_id += 1;
             }
             Err(error) if is_exhausted(&error) => {
-                (shared.service.observer)(&ServerTrouble::Accept(error));
+                shared.service.observation.trouble(&ServerTrouble::Accept(error));
                 let open = shared.open_connections();
                 shared.wait_for(EXHAUSTED_PAUSE, |now_open| now_open < open);
             }
@@ -87,7 +87,7 @@ fn read(link: &Arc<Link>, scratch: &mut [u8]) {
 
 /// Has the handler of `call` serve it.
 pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
-    let Concurrent { call, handler, request, cancel: cancellation, place } = call;
+    let Concurrent { call, handler, request, cancel: cancellation, place, span } = call;
     let service = &link.shared.service;
     let payload_protocol = request.frame().payload_protocol;
     let answer = match cancellation.get() {
@@ -95,24 +95,24 @@ pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
         Some(_) => Ok(Vec::new()),
         None => {
             let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
-            match catch_unwind(AssertUnwindSafe(|| handler(&request))) {
-                Ok(answer) => answer.map_err(|error| service.failed(payload_protocol, error)),
-                Err(_panic) => Err(service.panicked()),
-            }
+            span.in_scope(|| {
+                let answer = catch_unwind(AssertUnwindSafe(|| handler(&request)));
+                service.judge(payload_protocol, answer)
+            })
         }
     };
     drop(place);
-    link.finish(call, payload_protocol, answer);
+    link.finish(call, answer);
 }
 
 /// The connection speaks the legacy wire from now on.
 fn hand_over(link: &Arc<Link>, buffered: Vec<u8>) {
     let service = &link.shared.service;
     let Some(handler) = &link.shared.legacy else {
-        return (service.observer)(&ServerTrouble::LegacyNotServed);
+        return service.observation.trouble(&ServerTrouble::LegacyNotServed);
     };
     let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
     if catch_unwind(AssertUnwindSafe(|| handler(connection))).is_err() {
-        (service.observer)(&ServerTrouble::HandlerPanicked);
+        service.observation.trouble(&ServerTrouble::HandlerPanicked);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::super::output::Output;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
+use super::observe::Fact;
 use super::session::{self, Session};
 use super::shared::Shared;
 use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
-use super::{Cancellation, ConcurrentHandler, PeerCredentials, ServerTrouble};
+use super::{Cancellation, ConcurrentHandler, PeerCredentials};
 use crate::broker::protocol::Refusal;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -109,7 +110,10 @@ impl Link {
         let mut state = self.state();
         let connection = &mut state.session.connection;
         match input {
-            Input::Bytes(bytes) => connection.receive(bytes, Instant::now()),
+            Input::Bytes(bytes) => {
+                connection.receive(bytes, Instant::now());
+                self.note(Fact::Received { bytes: bytes.len() });
+            }
             Input::Eof { gone } => {
                 connection.receive_eof();
                 let asked = self.pump(&mut state);
@@ -129,13 +133,13 @@ impl Link {
 
     fn fail(&self, state: &mut State, error: io::Error) {
         if !state.session.gone {
-            self.trouble(&error.into());
+            self.note(Fact::Trouble(&error.into()));
             state.session.hang_up();
         }
     }
 
-    fn trouble(&self, trouble: &ServerTrouble) {
-        (self.shared.service.observer)(trouble);
+    fn note(&self, fact: Fact<'_>) {
+        self.shared.service.observation.note(fact);
     }
 
     /// Goes through everything that the connection has to tell.
@@ -152,14 +156,9 @@ impl Link {
     }
 
     /// `call` has ended with `answer`.
-    pub(super) fn finish(
-        self: &Arc<Self>,
-        call: CallId,
-        payload_protocol: u32,
-        answer: Result<Vec<u8>, Refusal>,
-    ) {
+    pub(super) fn finish(self: &Arc<Self>, call: CallId, answer: Result<Vec<u8>, Refusal>) {
         let mut state = self.state();
-        state.session.finish(&self.shared.service, call, payload_protocol, answer);
+        state.session.finish(&self.shared.service, call, answer);
         self.write(state);
     }
 
@@ -170,7 +169,7 @@ impl Link {
         while state.session.holds_back(call, enough) {
             state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.session.connection.send_event(call, payload)?;
+        state.session.send_event(&self.shared.service, call, payload)?;
         self.write(state);
         Ok(())
     }
@@ -204,14 +203,18 @@ impl Link {
                 break;
             }
             drop(state);
+            let bytes = output.len();
             let deadline = Instant::now().checked_add(self.shared.service.config.write);
             let written = write_all(&self.stream, &mut output, deadline);
             state = self.state();
             state.session.connection.give_back_output(output, Instant::now());
-            if let Err(error) = written {
-                self.fail(&mut state, error);
-                // The calls are told.
-                drop(self.pump(&mut state));
+            match written {
+                Ok(()) => self.note(Fact::Sent { bytes }),
+                Err(error) => {
+                    self.fail(&mut state, error);
+                    // The calls are told.
+                    drop(self.pump(&mut state));
+                }
             }
             self.advanced.notify_all();
         }

@@ -2,15 +2,18 @@
 
 use super::super::connection::ConnectionConfig;
 use super::super::mux::BackendEndpointMux;
-use super::super::server_connection::ServerConnection;
+use super::super::server_connection::{Call, ServerConnection};
 use super::budget::{Account, Budget};
-use super::setup::{Authorize, Detector, Observer};
+use super::observe::{Fact, Observation};
+use super::setup::{Authorize, Detector};
 use super::sync::atomic::{AtomicUsize, Ordering};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
+use prost::Message;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How much of an error's text goes to the peer, in bytes.
@@ -30,7 +33,7 @@ pub(in super::super) struct Service<H> {
     pub(in super::super) mux: Arc<BackendEndpointMux<Detector>>,
     pub(in super::super) handlers: BTreeMap<u32, H>,
     pub(in super::super) authorize: Authorize,
-    pub(in super::super) observer: Observer,
+    pub(in super::super) observation: Observation,
     pub(in super::super) config: ServerConfig,
     pub(in super::super) budget: Budget,
     pub(in super::super) in_flight: Arc<AtomicUsize>,
@@ -53,11 +56,13 @@ pub(in super::super) struct Peer {
     /// What the daemon's rule said of it; asked once, when first needed.
     verdict: Option<Result<(), Refusal>>,
     account: Account,
+    /// What the account was last settled for, in bytes.
+    memory: usize,
 }
 
 impl Peer {
     pub(in super::super) fn new(credentials: PeerCredentials) -> Self {
-        Self { credentials, verdict: None, account: Account::default() }
+        Self { credentials, verdict: None, account: Account::default(), memory: 0 }
     }
 }
 
@@ -79,7 +84,8 @@ impl<H> Service<H> {
         let credentials = peer.credentials;
         let verdict = peer.verdict.get_or_insert_with(|| {
             (self.authorize)(&credentials).map_err(|denied| {
-                (self.observer)(&ServerTrouble::NotAuthorized { peer: credentials, source: denied.clone() });
+                self.observation
+                    .trouble(&ServerTrouble::NotAuthorized { peer: credentials, source: denied.clone() });
                 Refusal::new(RefusalReason::NotAuthorized, clipped(denied.to_string()))
             })
         });
@@ -126,7 +132,7 @@ impl<H> Service<H> {
             return Ok(InFlight(Arc::clone(&self.in_flight)));
         }
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        (self.observer)(&ServerTrouble::TooManyRequests { max_in_flight });
+        self.observation.trouble(&ServerTrouble::TooManyRequests { max_in_flight });
         let message = format!("{max_in_flight} requests are being served");
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
@@ -139,6 +145,10 @@ impl<H> Service<H> {
         proven: bool,
     ) -> Result<(), ServerTrouble> {
         if self.budget.settle(&mut peer.account, memory, proven) {
+            let before = std::mem::replace(&mut peer.memory, memory);
+            if before != memory {
+                self.observation.note(Fact::Memory { before, now: memory });
+            }
             return Ok(());
         }
         Err(ServerTrouble::OutOfMemory { wanted: memory, budget: self.config.memory })
@@ -146,8 +156,8 @@ impl<H> Service<H> {
 
     /// The connection of `peer` is gone.
     pub(in super::super) fn settle_all(&self, peer: &mut Peer) {
-        let settled = self.budget.settle(&mut peer.account, 0, true);
-        debug_assert!(settled, "nothing is always there");
+        let settled = self.settle(peer, 0, true);
+        debug_assert!(settled.is_ok(), "nothing is always there");
     }
 
     /// What the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on purpose.
@@ -156,21 +166,40 @@ impl<H> Service<H> {
             Ok(refusal) => *refusal,
             Err(source) => {
                 let refusal = Refusal::new(RefusalReason::HandlerFailed, clipped(source.to_string()));
-                (self.observer)(&ServerTrouble::Handler { payload_protocol, source });
+                self.observation.trouble(&ServerTrouble::Handler { payload_protocol, source });
                 refusal
             }
         }
     }
 
+    /// What becomes of what a handler returned, unless it panicked.
+    pub(in super::super) fn judge(
+        &self,
+        payload_protocol: u32,
+        answer: thread::Result<Result<Vec<u8>, HandlerError>>,
+    ) -> Result<Vec<u8>, Refusal> {
+        match answer {
+            Ok(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
+            Err(_panic) => Err(self.panicked()),
+        }
+    }
+
+    /// Answers `call`, which does not count as a request, with what the server has counted.
+    pub(in super::super) fn tell_status(&self, call: Call<'_>) {
+        let status = self.observation.stats().snapshot();
+        let answered = call.respond(status.encode_to_vec());
+        debug_assert!(answered.is_ok(), "it is a few hundred bytes");
+    }
+
     /// What the peer is told of a handler that panicked.
     pub(in super::super) fn panicked(&self) -> Refusal {
-        (self.observer)(&ServerTrouble::HandlerPanicked);
+        self.observation.trouble(&ServerTrouble::HandlerPanicked);
         Refusal::new(RefusalReason::HandlerFailed, "the handler panicked")
     }
 
     /// An answer did not fit a frame, which the peer was told.
     pub(in super::super) fn unanswerable(&self, payload_protocol: u32, error: FramingError) {
-        (self.observer)(&ServerTrouble::Handler { payload_protocol, source: error.into() });
+        self.observation.trouble(&ServerTrouble::Handler { payload_protocol, source: error.into() });
     }
 }
 

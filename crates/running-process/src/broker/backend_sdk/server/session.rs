@@ -1,10 +1,15 @@
 //! One connection with its calls, whoever moves its bytes: threads or a task.
 
-use super::super::server_connection::{Call, CallId, CancelReason, ServerConnection, ServerEvent};
-use super::service::{InFlight, Peer, Service};
+use super::super::connection::ConnectionError;
+use super::super::mux::MuxError;
+use super::super::server_connection::{
+    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
+};
+use super::observe::{Batch, Fact, Outcome, RequestSpan};
+use super::service::{Admission, InFlight, Peer, Service};
 use super::setup::Detector;
 use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
-use crate::broker::protocol::Refusal;
+use crate::broker::protocol::{Refusal, RefusalReason};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,7 +40,10 @@ pub(in super::super) struct Session<C> {
 /// What is kept of a call while its handler works.
 struct Work<C> {
     cancel: C,
+    payload_protocol: u32,
     memory: usize,
+    /// When the server took the request.
+    taken: Instant,
 }
 
 /// A call for a concurrent handler.
@@ -45,6 +53,7 @@ pub(in super::super) struct Concurrent<H: ?Sized, C> {
     pub(in super::super) request: IncomingRequest,
     pub(in super::super) cancel: C,
     pub(in super::super) place: InFlight,
+    pub(in super::super) span: RequestSpan,
 }
 
 impl<C: Cancel> Session<C> {
@@ -77,7 +86,7 @@ impl<C: Cancel> Session<C> {
             let memory = self.connection.memory() + self.requests;
             match service.settle(&mut self.peer, memory, self.connection.has_spoken()) {
                 Err(trouble) if !self.gone => {
-                    (service.observer)(&trouble);
+                    service.observation.trouble(&trouble);
                     self.hang_up();
                 }
                 _ => return asked,
@@ -87,35 +96,57 @@ impl<C: Cancel> Session<C> {
 
     fn take_events<H: ?Sized>(&mut self, service: &Service<Handler<H>>, asked: &mut Vec<Concurrent<H, C>>) {
         let Self { connection, peer, calls, requests, legacy, cancelled, .. } = self;
+        let observation = &service.observation;
+        let mut batch = Batch::new(observation);
         loop {
             connection.set_max_in_flight(service.max_in_flight_each());
             match connection.next_event() {
                 Ok(None) => return,
-                Err(error) => (service.observer)(&error.into()),
+                Err(error) => {
+                    if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
+                        error
+                    {
+                        batch.asked();
+                        batch.refused(payload_protocol, RefusalReason::UnservedProtocol);
+                    }
+                    observation.trouble(&error.into());
+                }
                 Ok(Some(ServerEvent::Request(call))) => match service.admit(&call.frame, call.now(), peer) {
-                    Err(refusal) => call.refuse(&refusal),
-                    Ok(admission) => match admission.handler {
-                        Handler::Inline(handler) => answer(service, handler, call),
-                        Handler::Concurrent(handler) => match service.enter() {
-                            Err(refusal) => call.refuse(&refusal),
-                            Ok(place) => {
-                                let frame = call.frame.to_frame();
-                                let memory = frame.payload.len();
-                                let request =
-                                    IncomingRequest::new(frame, admission.deadline, peer.credentials);
-                                let call = call.admit(admission.deadline);
-                                let cancel = C::default();
-                                *requests += memory;
-                                calls.insert(call, Work { cancel: cancel.clone(), memory });
-                                let handler = Arc::clone(handler);
-                                asked.push(Concurrent { call, handler, request, cancel, place });
+                    Ok(Admission { handler: Handler::Status, .. }) => service.tell_status(call),
+                    Ok(Admission { handler: Handler::Inline(handler), .. }) => {
+                        batch.asked();
+                        answer(service, handler, call, peer.credentials, &mut batch);
+                    }
+                    Ok(Admission { handler: Handler::Concurrent(handler), deadline }) => {
+                        batch.asked();
+                        let place = match service.enter() {
+                            Ok(place) => place,
+                            Err(refusal) => {
+                                refuse(call, &refusal, &mut batch);
+                                continue;
                             }
-                        },
-                    },
+                        };
+                        observation.note(Fact::Began);
+                        let (taken, frame) = (call.now(), call.frame.to_frame());
+                        let (payload_protocol, memory) = (frame.payload_protocol, frame.payload.len());
+                        let span = RequestSpan::new(&call.frame, peer.credentials);
+                        let request = IncomingRequest::new(frame, deadline, peer.credentials);
+                        let call = call.admit(deadline);
+                        let cancel = C::default();
+                        *requests += memory;
+                        calls.insert(call, Work { cancel: cancel.clone(), payload_protocol, memory, taken });
+                        let handler = Arc::clone(handler);
+                        asked.push(Concurrent { call, handler, request, cancel, place, span });
+                    }
+                    Err(refusal) => {
+                        batch.asked();
+                        refuse(call, &refusal, &mut batch);
+                    }
                 },
                 Ok(Some(ServerEvent::Cancelled(call, reason))) => {
                     if let Some(work) = calls.get(&call) {
                         work.cancel.cancel(reason);
+                        observation.outcome(work.payload_protocol, Outcome::Cancelled);
                     }
                     *cancelled = true;
                 }
@@ -124,12 +155,13 @@ impl<C: Cancel> Session<C> {
                         *legacy = Some(buffered);
                     }
                 }
-                Ok(Some(
-                    ServerEvent::ProbeAnswered
-                    | ServerEvent::Unasked(_)
-                    | ServerEvent::Refused(_)
-                    | ServerEvent::Closed,
-                )) => {}
+                Ok(Some(ServerEvent::ProbeAnswered)) => observation.note(Fact::ProbeAnswered),
+                Ok(Some(ServerEvent::Refused(_))) => {
+                    batch.asked();
+                    // Which protocol it has is not told.
+                    batch.refused(0, RefusalReason::BadEncoding);
+                }
+                Ok(Some(ServerEvent::Unasked(_) | ServerEvent::Closed)) => {}
             }
         }
     }
@@ -139,18 +171,45 @@ impl<C: Cancel> Session<C> {
         &mut self,
         service: &Service<H>,
         call: CallId,
-        payload_protocol: u32,
         answer: Result<Vec<u8>, Refusal>,
     ) {
-        self.requests -= self.calls.remove(&call).map_or(0, |work| work.memory);
-        match answer {
-            Ok(payload) => {
-                if let Err(error) = self.connection.respond(call, payload) {
+        let Some(work) = self.calls.remove(&call) else { return };
+        let Work { payload_protocol, taken, .. } = work;
+        let observation = &service.observation;
+        self.requests -= work.memory;
+        observation.note(Fact::Ended);
+        let outcome = match answer {
+            Ok(payload) => match self.connection.respond(call, payload) {
+                Ok(()) => Outcome::Answered,
+                Err(error) => {
                     service.unanswerable(payload_protocol, error);
+                    Outcome::Refused(RefusalReason::AnswerTooLarge)
                 }
+            },
+            Err(refusal) => {
+                self.connection.refuse(call, &refusal);
+                Outcome::Refused(refusal.reason())
             }
-            Err(refusal) => self.connection.refuse(call, &refusal),
+        };
+        // What was cancelled has an outcome.
+        if !work.cancel.is_cancelled() {
+            observation.outcome(payload_protocol, outcome);
+            if outcome == Outcome::Answered {
+                observation.took(taken, 1);
+            }
         }
+    }
+
+    /// Sends an event ahead of the answer to `call`.
+    pub(in super::super) fn send_event<H>(
+        &mut self,
+        service: &Service<H>,
+        call: CallId,
+        payload: &[u8],
+    ) -> Result<(), SendEventError> {
+        self.connection.send_event(call, payload)?;
+        service.observation.note(Fact::EventSent);
+        Ok(())
     }
 
     /// Whether an event of `call` waits: the peer leaves `enough` bytes unread, and somebody waits for the call.
@@ -171,15 +230,31 @@ impl<C: Cancel> Session<C> {
     }
 }
 
-fn answer<H: ?Sized>(service: &Service<Handler<H>>, handler: &InlineHandler, call: Call<'_>) {
-    let payload_protocol = call.frame.payload_protocol;
-    match catch_unwind(AssertUnwindSafe(|| handler(&call.frame))) {
-        Ok(Ok(payload)) => {
-            if let Err(error) = call.respond(payload) {
+fn answer<H: ?Sized>(
+    service: &Service<Handler<H>>,
+    handler: &InlineHandler,
+    call: Call<'_>,
+    peer: PeerCredentials,
+    batch: &mut Batch<'_>,
+) {
+    let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
+    let answer = RequestSpan::new(&call.frame, peer).in_scope(|| {
+        let answer = catch_unwind(AssertUnwindSafe(|| handler(&call.frame)));
+        service.judge(payload_protocol, answer)
+    });
+    match answer {
+        Err(refusal) => refuse(call, &refusal, batch),
+        Ok(payload) => match call.respond(payload) {
+            Ok(()) => batch.answered(payload_protocol, taken),
+            Err(error) => {
                 service.unanswerable(payload_protocol, error);
+                batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
             }
-        }
-        Ok(Err(error)) => call.refuse(&service.failed(payload_protocol, error)),
-        Err(_panic) => call.refuse(&service.panicked()),
+        },
     }
+}
+
+fn refuse(call: Call<'_>, refusal: &Refusal, batch: &mut Batch<'_>) {
+    batch.refused(call.frame.payload_protocol, refusal.reason());
+    call.refuse(refusal);
 }

@@ -5,14 +5,16 @@ use super::super::identity_file::{
 };
 use super::super::mux::{BackendEndpointMux, LegacyClassification};
 use super::budget::Budget;
+use super::observe::Observation;
 use super::peer::same_user;
 use super::service::Service;
-use super::{NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerTrouble};
+use super::{Handler, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats, ServerTrouble};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::Endpoint;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub(in super::super) type Detector = Box<dyn Fn(&[u8]) -> LegacyClassification + Send + Sync>;
 pub(in super::super) type Authorize =
@@ -20,7 +22,7 @@ pub(in super::super) type Authorize =
 pub(in super::super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
 type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
 
-/// A server before it runs; `H` is a handler.
+/// A server before it runs; `H` is what its handlers are.
 pub(in super::super) struct Setup<H> {
     pub(in super::super) endpoint: Endpoint,
     /// A service manager made the socket.
@@ -32,6 +34,7 @@ pub(in super::super) struct Setup<H> {
     pub(in super::super) ready: ReadyHook,
     pub(in super::super) observer: Observer,
     pub(in super::super) config: ServerConfig,
+    pub(in super::super) stats: ServerStats,
 }
 
 impl<H> Setup<H> {
@@ -46,24 +49,35 @@ impl<H> Setup<H> {
             ready: Box::new(|_| {}),
             observer: Box::new(|_| {}),
             config: ServerConfig::default(),
+            stats: ServerStats::zero(),
         }
     }
+}
 
-    /// Identifies this process, writes its record and tells the daemon that it can be found.
-    pub(in super::super) fn start(self) -> Result<(Service<H>, Option<Record>), ServerError> {
+impl<C: ?Sized> Setup<Handler<C>> {
+    /// Identifies this process, writes its record and tells the daemon that it can be found. Latencies are measured with
+    /// `clock`, which the driver takes the time from.
+    pub(in super::super) fn start(
+        mut self,
+        clock: fn() -> Instant,
+    ) -> Result<(Service<Handler<C>>, Option<Record>), ServerError> {
         let mut daemon = DaemonProcess::current_process(self.endpoint, None)?;
         if self.inherited {
             daemon = daemon.with_inherited_listener();
         }
+        if let Some(status) = self.config.status {
+            self.handlers.entry(status).or_insert(Handler::Status);
+        }
         let served: Vec<u32> = self.handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::new(daemon.clone(), &served, self.detector));
         let record = self.record.map(|path| Record::write(path, daemon)).transpose()?;
+        let observation = Observation::begin(self.stats, self.observer, clock, &served);
         (self.ready)(mux.daemon());
         let service = Service {
             mux,
             handlers: self.handlers,
             authorize: self.authorize,
-            observer: self.observer,
+            observation,
             budget: Budget::new(self.config.memory, self.config.max_connections),
             config: self.config,
             in_flight: Arc::default(),

@@ -1,4 +1,5 @@
 use super::link::{Concurrent, Link};
+use super::observe::Fact;
 use super::pool::{Job, Pool};
 use super::service::{LAST_WORDS, READ_BYTES, Service};
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -44,6 +45,7 @@ impl Shared {
     /// Counts a connection as open until it is [closed](Self::closed).
     pub(super) fn opened(&self, link: &Arc<Link>) {
         self.open().insert(link.id, Arc::clone(link));
+        self.service.observation.note(Fact::Opened);
         // A stop that came before the insertion has not seen this connection.
         if self.signal.is_stopped() {
             link.stream.interrupt_reads();
@@ -52,6 +54,7 @@ impl Shared {
 
     pub(super) fn closed(&self, link: &Link) {
         self.open().remove(&link.id);
+        self.service.observation.note(Fact::Closed);
         self.ended.notify_all();
     }
 
@@ -96,7 +99,7 @@ impl Shared {
 
     pub(super) fn run(&self, job: Job) {
         if let Err(error) = self.pool.submit(job) {
-            (self.service.observer)(&ServerTrouble::Accept(error));
+            self.service.observation.trouble(&ServerTrouble::Accept(error));
         }
     }
 }
