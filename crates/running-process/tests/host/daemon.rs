@@ -3,7 +3,7 @@
 use running_process::broker::backend_sdk::{
     BindError, CancelReason, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection,
     NotAuthorized, PeerCredentials, SendEventError, Server, ServerConfig, ServerError, ServerRequest,
-    ServerStop, ServerTrouble,
+    ServerStats, ServerStop, ServerTrouble,
 };
 use running_process::broker::protocol::{Endpoint, FrameRef};
 use std::io::{self, Read, Write};
@@ -120,6 +120,14 @@ impl Daemon {
         }
     }
 
+    pub(crate) fn stats(&self) -> ServerStats {
+        match self {
+            Self::Threads(server) => server.stats(),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(server) => server.stats(),
+        }
+    }
+
     pub(crate) fn run(self) -> Result<(), ServerError> {
         match self {
             Self::Threads(server) => server.run(),
@@ -224,7 +232,7 @@ pub(crate) mod asynchronous {
     use super::{Daemon, Driver};
     use running_process::broker::backend_sdk::{
         AsyncLegacyConnection, AsyncRequest, AsyncServer, BindError, HandlerError, IncomingRequest,
-        LegacyClassification, SendEventError, ServerError, ServerStop,
+        LegacyClassification, SendEventError, ServerError, ServerStats, ServerStop,
     };
     use running_process::broker::protocol::Endpoint;
     use std::io::{self, Read, Write};
@@ -321,6 +329,10 @@ pub(crate) mod asynchronous {
 
         pub(crate) fn stop_handle(&self) -> ServerStop {
             self.server.stop_handle()
+        }
+
+        pub(crate) fn stats(&self) -> ServerStats {
+            self.server.stats()
         }
 
         pub(crate) fn run(mut self) -> Result<(), ServerError> {

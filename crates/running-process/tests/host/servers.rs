@@ -13,6 +13,7 @@ macro_rules! on {
             mod legacy;
             mod limits;
             mod server;
+            mod stats;
             mod stopping;
         }
     };

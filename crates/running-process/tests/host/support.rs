@@ -6,7 +6,7 @@ use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
     BindError, ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
-    ServerStop, ServerTrouble, read_daemon_identity_file,
+    ServerStats, ServerStop, ServerTrouble, read_daemon_identity_file,
 };
 use running_process::broker::protocol::{
     ENVELOPE_VERSION, Endpoint, Frame, Refusal, encode_framed, try_decode_framed,
@@ -113,6 +113,7 @@ impl Place {
 pub(crate) struct RunningOn<D> {
     pub(crate) place: Place,
     pub(crate) stop: ServerStop,
+    pub(crate) stats: ServerStats,
     troubles: Receiver<String>,
     thread: Option<JoinHandle<Result<(), ServerError>>>,
     driver: PhantomData<D>,
@@ -135,9 +136,9 @@ impl<D: Driver> RunningOn<D> {
                 let _ = report.send(chain(trouble));
             });
         let server = configure(server);
-        let stop = server.stop_handle();
+        let (stop, stats) = (server.stop_handle(), server.stats());
         let thread = Some(thread::spawn(move || server.run()));
-        let running = Self { place, stop, troubles, thread, driver: PhantomData };
+        let running = Self { place, stop, stats, troubles, thread, driver: PhantomData };
         let ProbedEndpoint { identity, .. } = probe_endpoint(&running.place.endpoint, soon()).unwrap();
         assert_eq!(identity.pid, std::process::id());
         running

@@ -1,0 +1,204 @@
+//! What a server counts, and to whom it tells that.
+
+use super::Running;
+use crate::support::{SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, write};
+use prost::Message;
+use running_process::broker::backend_sdk::{LocalStream, NotAuthorized, ServerConfig};
+use running_process::broker::protocol::{
+    Frame, FrameKind, FrameRef, RefusalReason, STATUS_PAYLOAD_PROTOCOL, ServerStatus, encode_framed,
+};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+const ECHO_INLINE: u32 = 0xF010;
+const FAIL: u32 = 0xF011;
+const TELL: u32 = 0xF012;
+const WORK: u32 = 0xF013;
+const UNSERVED: u32 = 0xF0FF;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+impl Running {
+    /// What was counted once nothing happens any more: every connection is closed.
+    fn settled(&self) -> ServerStatus {
+        eventually(|| Some(self.stats.snapshot()).filter(|status| status.connections_open == 0))
+    }
+}
+
+fn encode(frame: &FrameRef<'_>) -> Vec<u8> {
+    encode_framed(&frame.to_frame()).unwrap()
+}
+
+/// Sends `bytes`, and then nothing more; everything that comes back.
+fn converse(connection: &LocalStream, bytes: &[u8]) -> Vec<u8> {
+    write(connection, bytes);
+    connection.shutdown_write().unwrap();
+    read_to_end(connection)
+}
+
+#[cfg(unix)]
+#[test]
+fn every_request_is_counted_once_by_what_became_of_it() {
+    let server = Running::start(|server| {
+        server
+            .serve_inline(ECHO_INLINE, |frame| Ok(frame.payload.to_vec()))
+            .serve(FAIL, |_| Err("it never works".into()))
+            .serve(TELL, |request| {
+                request.send_event(b"one")?;
+                request.send_event(b"two")?;
+                Ok(b"done".to_vec())
+            })
+    });
+    let before = server.settled();
+    assert_eq!((before.connections_accepted, before.probes_answered), (1, 1));
+    assert_eq!((before.requests_received, before.latencies().count()), (0, 0));
+    let late = FrameRef { deadline_unix_ms: 1, ..FrameRef::request(SHOUT, 6, b"late") };
+    let encoded = FrameRef { payload_encoding: 77, ..FrameRef::request(SHOUT, 7, b"?") };
+    let sent = [
+        request(ECHO_INLINE, 1, b"a"),
+        request(ECHO_INLINE, 2, b"b"),
+        request(SHOUT, 3, b"c"),
+        request(FAIL, 4, b"d"),
+        request(TELL, 5, b"e"),
+        encode(&late),
+        encode(&encoded),
+        request(UNSERVED, 8, b"f"),
+    ]
+    .concat();
+    let received = converse(&server.connect(), &sent);
+    assert_eq!(frames(&received).len(), 10);
+    let status = server.settled();
+    assert_eq!(status.connections_accepted, 2);
+    assert_eq!(status.requests_received, 8);
+    assert_eq!((status.requests_answered, status.latencies().count()), (4, 4));
+    for (reason, count) in [
+        (RefusalReason::HandlerFailed, 1),
+        (RefusalReason::DeadlinePassed, 1),
+        (RefusalReason::BadEncoding, 1),
+        (RefusalReason::UnservedProtocol, 1),
+    ] {
+        assert_eq!(status.refused(reason), count, "{reason}");
+    }
+    assert_eq!((status.refused_in_all(), status.requests_cancelled), (4, 0));
+    assert_eq!((status.events_sent, status.requests_in_flight), (2, 0));
+    assert_eq!(status.bytes_received - before.bytes_received, sent.len() as u64);
+    assert_eq!(status.bytes_sent - before.bytes_sent, received.len() as u64);
+    assert_eq!((status.memory_bytes, status.limits_hit()), (0, 0));
+    // The protocol that is not served ended the connection.
+    assert_eq!(status.connection_troubles, 1);
+}
+
+#[test]
+fn a_call_in_flight_is_seen_and_one_that_is_cancelled_is_no_answer() {
+    let (entered, begun) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let server = Running::start(move |server| {
+        server.serve(WORK, move |_| {
+            entered.send(())?;
+            gate.lock().unwrap().recv()?;
+            Ok(Vec::new())
+        })
+    });
+    let connection = server.connect();
+    write(&connection, &request(WORK, 1, &[7; 50_000]));
+    next(&begun);
+    let at_work = server.stats.snapshot();
+    assert_eq!((at_work.requests_received, at_work.requests_in_flight), (1, 1));
+    assert!(at_work.memory_bytes >= 50_000, "{at_work:?}");
+    write(&connection, &encode(&FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(WORK, 1, b"") }));
+    assert_eq!(refusal(&read_frames(&connection, 1)[0]), "cancelled");
+    assert_eq!(server.stats.snapshot().requests_cancelled, 1);
+    go_on.send(()).unwrap();
+    let ended = eventually(|| Some(server.stats.snapshot()).filter(|status| status.requests_in_flight == 0));
+    assert_eq!((ended.requests_answered, ended.refused_in_all(), ended.requests_cancelled), (0, 0, 1));
+}
+
+#[test]
+fn each_limit_that_is_hit_is_counted_as_itself() {
+    let server = Running::with_config(|config| {
+        config.max_connections = 1;
+        config.connection.first_message_bytes = 100;
+        config.connection.first_message = SHORT;
+        config.connection.message = SHORT;
+        config.connection.probed = SHORT;
+        config.connection.idle = Some(SHORT);
+    });
+    let alone = |bytes: &[u8]| {
+        server.settled();
+        let connection = server.connect();
+        if !bytes.is_empty() {
+            write(&connection, bytes);
+        }
+        read_to_end(&connection);
+    };
+    let whole = request(SHOUT, 1, b"x");
+    alone(b"");
+    alone(&request(SHOUT, 1, &[0; 200]));
+    alone(&whole);
+    alone(&[&whole[..], &whole[..9]].concat());
+    alone(&running_process_probe());
+    server.settled();
+    let holds = server.connect();
+    eventually(|| (server.stats.snapshot().connections_open == 1).then_some(()));
+    read_to_end(&server.connect());
+    drop(holds);
+    let status = server.settled();
+    let hit = [
+        status.first_message_deadline_hit,
+        status.first_message_limit_hit,
+        status.idle_deadline_hit,
+        status.message_deadline_hit,
+        status.probed_deadline_hit,
+        status.connections_refused,
+    ];
+    assert_eq!(hit[1..], [1; 5], "{status:?}");
+    // The connection that held the place may have been too slow before it went.
+    assert!((1..=2).contains(&hit[0]), "{status:?}");
+    assert_eq!(status.limits_hit(), hit.iter().sum::<u64>());
+}
+
+fn running_process_probe() -> Vec<u8> {
+    let nonce = [9; 32];
+    encode(&FrameRef::request(0xB232, 1, &nonce))
+}
+
+#[test]
+fn a_peer_that_is_served_is_told_and_its_question_is_no_request() {
+    let server = Running::start(|server| server);
+    let mut client = server.client();
+    assert_eq!(client.request(SHOUT, b"x".to_vec()).unwrap().payload, b"X");
+    let response = client.request(STATUS_PAYLOAD_PROTOCOL, Vec::new()).unwrap();
+    let told = ServerStatus::decode(&response.payload[..]).unwrap();
+    assert_eq!((told.requests_received, told.requests_answered, told.latencies().count()), (1, 1, 1));
+    assert_eq!(told.connections_open, 1);
+    let counted = server.stats.snapshot();
+    assert_eq!((counted.requests_received, counted.latencies()), (1, told.latencies()));
+    assert!(counted.uptime() >= told.uptime());
+}
+
+#[test]
+fn a_peer_that_is_not_served_is_not_told() {
+    let server = Running::start(|server| server.authorize(|_| Err(NotAuthorized::new("nobody is"))));
+    let connection = server.connect();
+    write(&connection, &request(STATUS_PAYLOAD_PROTOCOL, 1, b""));
+    assert_eq!(refusal(&read_frames(&connection, 1)[0]), "not authorized (nobody is)");
+}
+
+#[test]
+fn a_daemon_may_serve_the_status_protocol_itself_move_it_or_switch_it_off() {
+    let ask = |server: &Running, protocol| -> Frame {
+        let connection = server.connect();
+        write(&connection, &request(protocol, 1, b"status"));
+        read_frames(&connection, 1).remove(0)
+    };
+    let own = Running::start(|server| {
+        server.serve_quickly(STATUS_PAYLOAD_PROTOCOL, |request| Ok(request.payload().to_vec()))
+    });
+    assert_eq!(ask(&own, STATUS_PAYLOAD_PROTOCOL).payload, b"status");
+    let moved = Running::with_config(|config: &mut ServerConfig| config.status = Some(0xF0AA));
+    assert!(ServerStatus::decode(&ask(&moved, 0xF0AA).payload[..]).is_ok());
+    assert!(refusal(&ask(&moved, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
+    let off = Running::with_config(|config| config.status = None);
+    assert!(refusal(&ask(&off, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
+}
