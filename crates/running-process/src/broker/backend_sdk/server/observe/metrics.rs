@@ -50,7 +50,7 @@ impl Metrics {
             memory: gauge!("running_process_memory_bytes"),
             latency: histogram!("running_process_request_duration_seconds"),
             served: served.iter().map(|id| (*id, Outcomes::new(&format!("0x{id:04X}")))).collect(),
-            unserved: Outcomes::new("unserved"),
+            unserved: Outcomes::new("other"),
         }
     }
 
