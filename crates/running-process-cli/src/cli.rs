@@ -19,7 +19,7 @@ Exit status:
   1  a request failed, none was answered, or the daemon is not the recorded one
   2  nothing was sent: bad arguments, no proof in time, too few file descriptors";
 
-/// Try, serve, probe, call, load and decode a local daemon's endpoint.
+/// Try, serve, probe, call, load, watch and decode a local daemon's endpoint.
 ///
 /// One Unix socket or named pipe carries a daemon's own wire, identity probes and framed requests. Start with
 /// `running-process demo`.
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Send many requests to the daemon in an identity file and print throughput and latencies.
     Load(LoadArgs),
+    /// Watch what the daemon in an identity file does: requests, latencies, connections, limits.
+    Top(TopArgs),
     /// Explain a captured stream of frames byte by byte.
     Decode(DecodeArgs),
     /// Print a completion script for a shell.
@@ -177,6 +179,31 @@ pub(crate) struct LoadArgs {
     /// How long the proof and the connections may take.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) deadline: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// The daemon's identity file.
+    #[arg(value_name = "FILE")]
+    pub(crate) identity: PathBuf,
+    /// How often to ask the daemon.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// End after this many intervals; without it, with the daemon.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Ask once, about all the time since the daemon began to serve.
+    #[arg(long, conflicts_with_all = ["count", "interval"])]
+    pub(crate) once: bool,
+    /// The payload protocol of status requests, where the daemon has moved it.
+    #[arg(long, value_name = "ID", value_parser = payload_protocol, default_value = "0xFFFF")]
+    pub(crate) protocol: u32,
+    /// How long the proof may take, and each answer.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) deadline: Duration,
+    /// What is accepted as proof.
+    #[arg(long, value_enum, default_value_t = PolicyName::Default)]
+    pub(crate) policy: PolicyName,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod probe;
 mod record;
 mod serve;
 mod target;
+mod top;
 
 use crate::cli::Command;
 use crate::failure::{Failure, Verdict};
@@ -26,6 +27,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Fail
         Command::Probe(arguments) => probe::run(&arguments, output),
         Command::Call(arguments) => call::run(arguments, output),
         Command::Load(arguments) => load::run(&arguments, output),
+        Command::Top(arguments) => top::run(&arguments, output),
         Command::Decode(arguments) => decode::run(&arguments, output),
         Command::Completions { shell } => generate::completions(shell, output),
         Command::Man { directory } => generate::manual(&directory, output),

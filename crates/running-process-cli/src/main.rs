@@ -1,4 +1,4 @@
-//! The command `running-process`: try, serve, probe, call, load and decode a daemon's endpoint.
+//! The command `running-process`: try, serve, probe, call, load, watch and decode a daemon's endpoint.
 
 mod cache;
 mod cli;

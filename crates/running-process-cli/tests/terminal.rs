@@ -9,7 +9,9 @@ use std::process::Stdio;
 fn help_names_every_command_and_the_exit_status() {
     let help = run(&["--help"]);
     assert_eq!(help.status, 0);
-    for word in ["demo", "serve", "probe", "call", "load", "decode", "completions", "man", "could not tell"] {
+    for word in
+        ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man", "could not tell"]
+    {
         assert!(help.text().contains(word), "{word}");
     }
 }

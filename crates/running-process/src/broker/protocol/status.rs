@@ -1,9 +1,9 @@
 //! What a server tells of itself, and how durations are counted.
 //!
-//! A request under [`STATUS_PAYLOAD_PROTOCOL`] is answered with an encoded [`ServerStatus`]; decode it with
-//! [`prost::Message::decode`].
+//! A request under [`STATUS_PAYLOAD_PROTOCOL`] is answered with an encoded [`ServerStatus`].
 
 use super::{LatencyHistogram, RefusalReason, ServerStatus};
+use prost::{DecodeError, Message};
 use std::time::Duration;
 
 /// The payload protocol of status requests, unless the daemon serves it itself. Their payload is not looked at.
@@ -73,6 +73,15 @@ impl LatencyHistogram {
 }
 
 impl ServerStatus {
+    /// Reads the payload of the response to a status request.
+    ///
+    /// # Errors
+    ///
+    /// It is no status: the daemon serves something of its own under that id.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(payload)
+    }
+
     /// How long the server has run.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -136,9 +145,9 @@ mod tests {
     fn buckets_are_adjacent_and_an_eighth_wide_at_most() {
         for bucket in 0..BUCKETS {
             let (begin, end) = (begin_of(bucket), begin_of(bucket + 1));
-            let last = end - Duration::from_nanos(1);
+            let last = end.saturating_sub(Duration::from_nanos(1));
             assert_eq!((bucket_of(begin), bucket_of(last)), (bucket, bucket));
-            assert!(last - begin <= begin / 8, "{bucket}: {begin:?} to {last:?}");
+            assert!(last <= begin + begin / 8, "{bucket}: {begin:?} to {last:?}");
         }
         assert_eq!(begin_of(BUCKETS), Duration::from_nanos(1 << 43));
     }

@@ -2,7 +2,6 @@
 
 use super::Running;
 use crate::support::{SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, write};
-use prost::Message;
 use running_process::broker::backend_sdk::{LocalStream, NotAuthorized, ServerConfig};
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, RefusalReason, STATUS_PAYLOAD_PROTOCOL, ServerStatus, encode_framed,
@@ -101,7 +100,7 @@ fn a_call_in_flight_is_seen_and_one_that_is_cancelled_is_no_answer() {
         })
     });
     let connection = server.connect();
-    write(&connection, &request(WORK, 1, &[7; 50_000]));
+    write(&connection, &request(WORK, 1, &vec![7; 50_000]));
     next(&begun);
     let at_work = server.stats.snapshot();
     assert_eq!((at_work.requests_received, at_work.requests_in_flight), (1, 1));
@@ -169,7 +168,7 @@ fn a_peer_that_is_served_is_told_and_its_question_is_no_request() {
     let mut client = server.client();
     assert_eq!(client.request(SHOUT, b"x".to_vec()).unwrap().payload, b"X");
     let response = client.request(STATUS_PAYLOAD_PROTOCOL, Vec::new()).unwrap();
-    let told = ServerStatus::decode(&response.payload[..]).unwrap();
+    let told = ServerStatus::from_payload(&response.payload).unwrap();
     assert_eq!((told.requests_received, told.requests_answered, told.latencies().count()), (1, 1, 1));
     assert_eq!(told.connections_open, 1);
     let counted = server.stats.snapshot();
@@ -197,7 +196,7 @@ fn a_daemon_may_serve_the_status_protocol_itself_move_it_or_switch_it_off() {
     });
     assert_eq!(ask(&own, STATUS_PAYLOAD_PROTOCOL).payload, b"status");
     let moved = Running::with_config(|config: &mut ServerConfig| config.status = Some(0xF0AA));
-    assert!(ServerStatus::decode(&ask(&moved, 0xF0AA).payload[..]).is_ok());
+    assert!(ServerStatus::from_payload(&ask(&moved, 0xF0AA).payload).is_ok());
     assert!(refusal(&ask(&moved, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
     let off = Running::with_config(|config| config.status = None);
     assert!(refusal(&ask(&off, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));

@@ -1,0 +1,49 @@
+use running_process::broker::protocol::{LatencyHistogram, ServerStatus};
+use std::time::Duration;
+
+const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
+
+/// What has changed from one status to another.
+#[derive(Debug)]
+pub(super) struct Interval {
+    pub(super) seconds: f64,
+    pub(super) received: u64,
+    pub(super) answered: u64,
+    pub(super) refused: u64,
+    pub(super) cancelled: u64,
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) limits_hit: u64,
+    pub(super) troubles: u64,
+    latencies: LatencyHistogram,
+}
+
+impl Interval {
+    pub(super) fn between(earlier: &ServerStatus, later: &ServerStatus, elapsed: Duration) -> Self {
+        let change = |count: fn(&ServerStatus) -> u64| count(later).saturating_sub(count(earlier));
+        Self {
+            seconds: elapsed.as_secs_f64(),
+            received: change(|status| status.requests_received),
+            answered: change(|status| status.requests_answered),
+            refused: change(ServerStatus::refused_in_all),
+            cancelled: change(|status| status.requests_cancelled),
+            bytes_received: change(|status| status.bytes_received),
+            bytes_sent: change(|status| status.bytes_sent),
+            limits_hit: change(ServerStatus::limits_hit),
+            troubles: change(|status| status.connection_troubles),
+            latencies: later.latencies().since(&earlier.latencies()),
+        }
+    }
+
+    /// How many a second; in no time, none.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is not exact")]
+    pub(super) fn rate(&self, count: u64) -> f64 {
+        if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Of the median, the 90th and the 99th percentile and the maximum.
+    pub(super) fn latencies(&self) -> [(&'static str, Option<Duration>); 4] {
+        let [p50, p90, p99] = QUANTILES.map(|(name, quantile)| (name, self.latencies.quantile(quantile)));
+        [p50, p90, p99, ("max", self.latencies.max())]
+    }
+}
