@@ -115,7 +115,7 @@ fn check() {
     ] {
         assert_eq!(values.get(metric).copied(), Some(expected), "{metric} of {values:#?}");
     }
-    let bytes: usize = requests().iter().map(|request| encoded_length(request)).sum();
+    let bytes: usize = requests().iter().map(encoded_length).sum();
     assert_eq!(values["running_process_received_bytes_total{}"], f64::from(u32::try_from(bytes).unwrap()));
     assert!(values["running_process_sent_bytes_total{}"] > 0.0);
 }

@@ -6,16 +6,17 @@ mod parts;
 pub(super) mod stream;
 
 use super::budget::Budget;
+use super::observe::Observation;
 use super::service::Service;
 use super::shared::Shared;
 use super::sync::thread;
-use super::{ConcurrentHandler, Handler, ServerConfig, drive};
+use super::{ConcurrentHandler, Handler, ServerConfig, ServerStats, ServerTrouble, drive};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
 use crate::transport::StopSignal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stream::LocalStream;
 
 /// How many interleavings each test tries with each scheduler.
@@ -54,6 +55,9 @@ impl Model {
         let daemon = daemon.try_into().expect("every field is there");
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&troubles);
+        let observer =
+            move |trouble: &ServerTrouble| told.lock().expect("no panics").push(trouble.to_string());
+        let observation = Observation::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
         let service = Service {
             mux: Arc::new(BackendEndpointMux::new(
                 daemon,
@@ -62,7 +66,7 @@ impl Model {
             )),
             handlers: BTreeMap::from([(WORK, Handler::Concurrent(handler))]),
             authorize: Box::new(|_| Ok(())),
-            observer: Box::new(move |trouble| told.lock().expect("no panics").push(trouble.to_string())),
+            observation,
             budget: Budget::new(config.memory, config.max_connections),
             config,
             in_flight: Arc::default(),
@@ -155,7 +159,9 @@ fn a_stop_loses_no_request_that_was_received() {
 fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
     let until_cancelled: Arc<ConcurrentHandler> = Arc::new(|request| {
         match request.frame().request_id {
-            1 => drop(request.cancellation().wait(None)),
+            1 => {
+                let _reason = request.cancellation().wait(None);
+            }
             _ => assert_eq!(request.cancelled(), None),
         }
         Ok(Vec::new())
@@ -178,7 +184,7 @@ fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
 #[test]
 fn a_cancel_meets_its_call_wherever_that_is_and_one_last_frame_tells() {
     let impatient: Arc<ConcurrentHandler> = Arc::new(|request| {
-        drop(request.cancellation().wait(None));
+        let _reason = request.cancellation().wait(None);
         Ok(Vec::new())
     });
     check(move || {

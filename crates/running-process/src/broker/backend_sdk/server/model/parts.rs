@@ -10,6 +10,10 @@ use crate::broker::backend_sdk::server::{Cancellation, ServerStop};
 use crate::broker::backend_sdk::server_connection::CancelReason;
 use std::sync::Arc;
 
+fn add(count: &AtomicUsize) {
+    count.fetch_add(1, Ordering::SeqCst);
+}
+
 #[test]
 fn every_job_is_done_once_whoever_submits_it_and_every_thread_ends() {
     check(|| {
@@ -20,8 +24,7 @@ fn every_job_is_done_once_whoever_submits_it_and_every_thread_ends() {
             thread::spawn(move || {
                 for _ in 0..count {
                     let done = Arc::clone(&done);
-                    pool.submit(Box::new(move |_| drop(done.fetch_add(1, Ordering::SeqCst))))
-                        .expect("a thread");
+                    pool.submit(Box::new(move |_| add(&done))).expect("a thread");
                 }
             })
         };
@@ -41,14 +44,14 @@ fn a_job_that_blocks_holds_up_no_other() {
         let pool = Pool::new(1);
         let done = Arc::new(AtomicUsize::new(0));
         let first = Arc::clone(&done);
-        pool.submit(Box::new(move |_| drop(first.fetch_add(1, Ordering::SeqCst)))).expect("a thread");
+        pool.submit(Box::new(move |_| add(&first))).expect("a thread");
         while done.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }
         // Its thread may wait by now; then it takes one of the two.
         let cancellation = Cancellation::default();
         let waits = cancellation.clone();
-        pool.submit(Box::new(move |_| drop(waits.wait(None)))).expect("a thread");
+        pool.submit(Box::new(move |_| assert!(waits.wait(None).is_some()))).expect("a thread");
         pool.submit(Box::new(move |_| cancellation.cancel(CancelReason::Requested))).expect("a thread");
         pool.close();
     });
@@ -76,7 +79,7 @@ fn a_stop_has_its_effect_once_whether_it_comes_before_the_server_or_after() {
         let (stop, effects) = (ServerStop::default(), Arc::new(AtomicUsize::new(0)));
         let stopping = [stop.clone(), stop.clone()].map(|stop| thread::spawn(move || stop.stop()));
         let count = Arc::clone(&effects);
-        stop.when_stopped(move || drop(count.fetch_add(1, Ordering::SeqCst)));
+        stop.when_stopped(move || add(&count));
         for thread in stopping {
             thread.join().expect("it has stopped");
         }
