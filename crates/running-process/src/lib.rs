@@ -25,6 +25,8 @@ mod documents {
     mod readme {}
     #[doc = include_str!("../../../docs/integrate.md")]
     mod integrate {}
+    #[doc = include_str!("../../../docs/observe.md")]
+    mod observe {}
     #[cfg(feature = "tokio")]
     #[doc = include_str!("../../../docs/tokio.md")]
     mod on_tokio {}

@@ -17,6 +17,10 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 /// How many rows follow each header of the table.
 const ROWS: usize = 20;
 
+/// A line that is too long is cut, so that each takes one row, or is continued on the next row again.
+const NO_WRAP: &[u8] = b"\x1b[?7l";
+const WRAP: &[u8] = b"\x1b[?7h";
+
 /// The columns of the table and how wide they are.
 const COLUMNS: [(&str, usize); 10] = [
     ("conns", 6),
@@ -58,7 +62,9 @@ impl View {
                 // Up to where the last one began, and away with it.
                 output.bytes(format!("\x1b[{}A\x1b[J", screen.lines().count()).as_bytes())?;
             }
+            output.bytes(NO_WRAP)?;
             output.line(screen.trim_end())?;
+            output.bytes(WRAP)?;
         } else {
             if self.shown.is_multiple_of(ROWS) {
                 output
