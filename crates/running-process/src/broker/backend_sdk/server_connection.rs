@@ -27,7 +27,8 @@ const KEPT: Duration = Duration::from_secs(1);
 /// behind it, and so does one whose id is that of an admitted one, so a peer that does not number its requests is
 /// answered in order. None is taken while the peer leaves [enough output](Self::new) unread.
 ///
-/// A call that was cancelled keeps its place until it [ends](Self::end), because its handler may still run.
+/// A call that was cancelled keeps its place until it is [answered](Self::respond) or [refused](Self::refuse), because
+/// its handler may still run.
 ///
 /// **The guarantee:** every admitted request gets exactly one final frame, a response or a refusal, unless its peer is
 /// gone; and one whose deadline passes, or that is cancelled, is told to the driver once.
