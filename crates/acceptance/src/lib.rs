@@ -5,7 +5,6 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod child;
-#[cfg(target_os = "linux")]
 pub mod crowd;
 pub mod daemon;
 mod driver;
