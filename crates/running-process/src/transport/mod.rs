@@ -30,7 +30,7 @@ pub use error::{BindError, ConnectError, InheritedFault, NameError};
 pub(crate) use imp::{AsyncListener, AsyncStream, connect_async, into_async};
 pub use imp::{LocalListener, LocalStream, StopSignal};
 #[cfg(feature = "tokio")]
-pub(crate) use served::ServedStream;
+pub(crate) use served::{ServedStream, poll_read_onto, poll_write};
 
 use std::io;
 

@@ -1,8 +1,10 @@
-//! An accepted connection for tokio.
+//! Reading and writing for tokio, and an accepted connection.
 
 use super::imp::{AsyncStream, AsyncWait, LocalStream, into_async};
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// A connection that one task reads and writes.
 #[derive(Debug)]
@@ -25,35 +27,36 @@ impl ServedStream {
         if room == 0 {
             return Poll::Ready(Ok(0));
         }
-        loop {
-            let Poll::Ready(ready) = self.stream.poll_read_ready(context) else {
-                // Nothing is there. Where the system does not end the reading, it ends here.
-                ready!(self.wait.poll_interrupted(&self.stream, context));
-                return Poll::Ready(Ok(0));
-            };
-            match ready.and_then(|()| self.stream.try_read(&mut buf[..room])) {
-                Err(error) if is_passing(&error) => {}
-                // The end of a Windows pipe; no other read says so.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Ok(0)),
-                read => {
-                    self.wait.has_read(*read.as_ref().unwrap_or(&0));
-                    return Poll::Ready(read);
-                }
-            }
-        }
+        let mut buf = ReadBuf::new(&mut buf[..room]);
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, &mut buf) else {
+            // Nothing is there. Where the system does not end the reading, it ends here.
+            ready!(self.wait.poll_interrupted(&self.stream, context));
+            return Poll::Ready(Ok(0));
+        };
+        let read = end_is_no_error(read.map(|()| buf.filled().len()));
+        self.wait.has_read(*read.as_ref().unwrap_or(&0));
+        Poll::Ready(read)
     }
 
-    /// Writes the start of `bytes`.
-    pub(crate) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(written) = self.wait.try_write(&self.stream, bytes) {
-            return Poll::Ready(written);
-        }
-        loop {
-            let ready = ready!(self.stream.poll_write_ready(context));
-            match ready.and_then(|()| self.stream.try_write(AsyncWait::piece(bytes))) {
-                Err(error) if is_passing(&error) => {}
-                written => return Poll::Ready(written),
-            }
+    /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
+    /// reading was interrupted.
+    pub(crate) fn poll_read_onto(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        poll_read_onto(&mut self.stream, context, buffer)
+    }
+
+    /// Writes the start of `pieces`, of which one at least is not empty.
+    pub(crate) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.wait.try_write(&self.stream, pieces) {
+            Some(written) => Poll::Ready(written),
+            None => poll_write(&mut self.stream, context, pieces),
         }
     }
 
@@ -79,7 +82,33 @@ impl ServedStream {
     }
 }
 
-/// Whether to try again once the system says that it is ready.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+/// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
+/// stream. The runtime notes that nothing more is there if that does not fill the room, so asking again is free.
+pub(crate) fn poll_read_onto(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    pin!(stream.read_buf(buffer)).poll(context).map(end_is_no_error)
+}
+
+/// Writes the start of `pieces`, of which one at least is not empty.
+pub(crate) fn poll_write(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+    match stream.is_write_vectored() {
+        true if pieces.len() > 1 => Pin::new(stream).poll_write_vectored(context, pieces),
+        _ => Pin::new(stream).poll_write(context, AsyncWait::piece(first)),
+    }
+}
+
+/// A read from a Windows pipe says so where the other side has closed.
+fn end_is_no_error(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        read => read,
+    }
 }

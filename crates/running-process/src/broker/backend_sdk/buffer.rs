@@ -3,7 +3,14 @@
 /// Capacity, in bytes, that a buffer keeps for the next message however little it holds.
 pub(super) const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// Bytes that came in or wait to go out: appended at the end, consumed from the front in amortized constant time.
+/// How often in a row three quarters of a buffer may turn out not to have been needed before it gives capacity back:
+/// whoever sends large messages sends more of them, and memory that is new each time costs more than the copy into it.
+const PATIENCE: u8 = 16;
+
+/// Capacity above it, in bytes, is given back as soon as most of it is free.
+const MOST_KEPT: usize = 4 * 1024 * 1024;
+
+/// Bytes that came in and are not consumed: appended at the end, consumed from the front in amortized constant time.
 ///
 /// Memory follows the bytes that are held, never a length that a peer claims.
 #[derive(Debug, Default)]
@@ -11,6 +18,8 @@ pub(super) struct FrontBuffer {
     bytes: Vec<u8>,
     /// What stands before it is consumed; `start <= bytes.len()`.
     start: usize,
+    /// How often in a row most of the capacity was not needed.
+    unneeded: u8,
 }
 
 impl FrontBuffer {
@@ -44,6 +53,15 @@ impl FrontBuffer {
         &mut self.bytes
     }
 
+    /// [`tail`](Self::tail) with room for some of `expected` bytes: for no more than are held already or
+    /// [`KEPT_CAPACITY`], since nobody but the peer says that they will come.
+    pub(super) fn room_for(&mut self, expected: usize) -> &mut Vec<u8> {
+        let room = expected.min(self.len().max(KEPT_CAPACITY));
+        let tail = self.tail();
+        tail.reserve(room);
+        tail
+    }
+
     /// What is held, and the count to raise by what the caller consumes of it while still looking at it.
     pub(super) fn front(&mut self) -> (&[u8], Consumed<'_>) {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
@@ -54,7 +72,8 @@ impl FrontBuffer {
     /// # Panics
     ///
     /// `length > self.len()`.
-    pub(super) fn consume(&mut self, length: usize) {
+    #[cfg(test)]
+    fn consume(&mut self, length: usize) {
         self.front().1.consume(length);
         self.reclaim();
     }
@@ -67,14 +86,23 @@ impl FrontBuffer {
     }
 
     /// Moves what is held to the front once more than half of the buffer is consumed, so that a byte moves at most
-    /// once for each byte that was consumed, and gives back capacity that a larger message left behind.
+    /// once for each byte that was consumed, and gives back capacity that has not been needed for a while.
     pub(super) fn reclaim(&mut self) {
-        if self.start > self.bytes.len() / 2 || self.start == self.bytes.len() {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-            if self.bytes.len() < self.bytes.capacity() / 4 {
-                self.bytes.shrink_to(KEPT_CAPACITY.max(self.bytes.len() * 2));
-            }
+        let filled = self.bytes.len();
+        if self.start <= filled / 2 {
+            return;
+        }
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        let capacity = self.bytes.capacity();
+        let needed = if capacity > MOST_KEPT { self.bytes.len() } else { filled };
+        if needed >= capacity / 4 {
+            self.unneeded = 0;
+        } else if capacity <= MOST_KEPT && self.unneeded < PATIENCE {
+            self.unneeded += 1;
+        } else {
+            self.unneeded = 0;
+            self.bytes.shrink_to(KEPT_CAPACITY.max(needed * 2));
         }
     }
 }
@@ -114,14 +142,42 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_gives_a_large_capacity_back_even_while_it_holds_a_little() {
+    fn a_buffer_gives_a_large_capacity_back_once_it_is_not_needed_even_while_a_little_is_held() {
         for left in [0, 1, 100] {
             let mut buffer = FrontBuffer::default();
             buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
             buffer.consume(10 * KEPT_CAPACITY - left);
+            for _ in 0..=PATIENCE {
+                assert!(buffer.capacity() >= 10 * KEPT_CAPACITY, "{left} bytes left");
+                buffer.tail().extend([0; 200]);
+                buffer.consume(200);
+            }
             assert_eq!(buffer.len(), left);
-            assert!(buffer.bytes.capacity() <= KEPT_CAPACITY, "{left} bytes left");
+            assert!(buffer.capacity() <= KEPT_CAPACITY, "{left} bytes left");
         }
+    }
+
+    #[test]
+    fn large_messages_find_the_memory_of_the_last_one() {
+        let mut buffer = FrontBuffer::default();
+        buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
+        let capacity = buffer.capacity();
+        for _ in 0..100 {
+            for length in [9 * KEPT_CAPACITY, 1, 1, 1] {
+                buffer.consume(buffer.len());
+                buffer.tail().extend(vec![0; length]);
+                assert_eq!(buffer.capacity(), capacity);
+            }
+        }
+    }
+
+    #[test]
+    fn room_follows_what_is_held_and_not_what_is_claimed() {
+        let mut buffer = FrontBuffer::default();
+        assert!(buffer.room_for(100).capacity() < KEPT_CAPACITY);
+        assert!(buffer.room_for(usize::MAX).capacity() <= 2 * KEPT_CAPACITY);
+        buffer.tail().extend(vec![0; 3 * KEPT_CAPACITY]);
+        assert!(buffer.room_for(usize::MAX).capacity() <= 6 * KEPT_CAPACITY);
     }
 
     #[test]

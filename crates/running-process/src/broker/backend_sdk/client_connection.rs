@@ -1,11 +1,15 @@
 //! The client's side of one connection as a state machine: correlation of responses with requests.
 
-use super::buffer::FrontBuffer;
+use super::buffer::{FrontBuffer, KEPT_CAPACITY};
+use super::output::Output;
+use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{
     DecodePayloadError, DecodedFramedRef, EncodingPolicy, Encodings, FrameKind, FrameRef, FrameViolation,
-    FramingError, Refusal, try_decode_framed_ref,
+    FramingError, MAX_FRAME_BYTES, Refusal, try_decode_framed_ref,
 };
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::IoSlice;
 
 /// Names a request that was sent on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +97,7 @@ impl ClientConnectionError {
 #[derive(Debug)]
 pub struct ClientConnection {
     input: FrontBuffer,
-    output: FrontBuffer,
+    output: Output,
     /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
     next_id: u64,
     /// The payload protocol of each request in flight.
@@ -112,7 +116,7 @@ impl Default for ClientConnection {
         // Zero is what a peer that does not correlate sends.
         Self {
             input: FrontBuffer::default(),
-            output: FrontBuffer::default(),
+            output: Output::default(),
             next_id: 1,
             pending: HashMap::new(),
             encodings: EncodingPolicy::default(),
@@ -138,12 +142,16 @@ impl ClientConnection {
         self.encodings = policy;
     }
 
-    /// Appends a request to the output.
+    /// Appends a request to the output. A large payload that is given away is not copied.
     ///
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`]; nothing was appended and nothing is in flight then.
-    pub fn send_request(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<RequestId, FramingError> {
+    pub fn send_request<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+    ) -> Result<RequestId, FramingError> {
         self.send_request_before(payload_protocol, payload, 0)
     }
 
@@ -153,19 +161,17 @@ impl ClientConnection {
     /// # Errors
     ///
     /// As [`send_request`](Self::send_request).
-    pub fn send_request_before(
+    pub fn send_request_before<'p>(
         &mut self,
         payload_protocol: u32,
-        payload: &[u8],
+        payload: impl Into<Cow<'p, [u8]>>,
         deadline_unix_ms: u64,
     ) -> Result<RequestId, FramingError> {
         let id = self.next_id;
         let accepted_encodings = self.encodings.accepted().bits();
-        let request = FrameRef::request(payload_protocol, id, payload);
+        let request = FrameRef::request(payload_protocol, id, &[]);
         let request = FrameRef { deadline_unix_ms, accepted_encodings, ..request };
-        let mut encoded = Vec::new();
-        let request = self.encodings.encode(request, self.daemon_accepts, &mut encoded);
-        request.encode_framed(self.output.tail())?;
+        self.output.append(request, payload.into(), &self.encodings, self.daemon_accepts)?;
         self.next_id += 1;
         self.pending.insert(id, payload_protocol);
         Ok(RequestId(id))
@@ -191,6 +197,14 @@ impl ClientConnection {
     /// Takes what arrived.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.input.tail().extend_from_slice(bytes);
+    }
+
+    /// [`receive`](Self::receive) without a copy: where to append what arrives. There is room for what is expected, as far
+    /// as that is not more than has come already, and for [`KEPT_CAPACITY`] in any case.
+    pub(super) fn receive_buffer(&mut self) -> &mut Vec<u8> {
+        let header = FrameHeader::parse(self.input.as_slice(), MAX_FRAME_BYTES);
+        let expected = header.ok().flatten().map_or(0, FrameHeader::frame_length).saturating_sub(self.input.len());
+        self.input.room_for(expected.max(KEPT_CAPACITY))
     }
 
     /// The daemon will send nothing more.
@@ -243,10 +257,21 @@ impl ClientConnection {
         event
     }
 
-    /// What waits to be written to the daemon.
+    /// What waits to be written to the daemon, or as much of it as lies in one piece.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        self.output.as_slice()
+        self.output.first()
+    }
+
+    /// How many bytes wait to be written.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Fills `slices` with what waits to be written, for a vectored write; gives how many of them there are.
+    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.output.fill(slices)
     }
 
     /// `length` bytes of the output were written.

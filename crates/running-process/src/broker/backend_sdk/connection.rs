@@ -4,7 +4,7 @@ mod answer;
 mod config;
 mod event;
 
-pub(super) use answer::{append_encoded, append_refusal, append_response};
+pub(super) use answer::{append_answer, append_refusal};
 pub use config::{ConnectionConfig, Reclassify};
 pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 

@@ -1,15 +1,17 @@
 //! The blocking client.
 
 use super::client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
+use super::output::PIECES;
 use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame, FramingError, Refusal};
 use crate::transport::{ConnectError, LocalStream};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-/// How much is read at once, in bytes.
-pub(super) const READ_BYTES: usize = 64 * 1024;
+/// While this many bytes or more wait to be written, they are written before another request is taken.
+pub(super) const ENOUGH_OUTPUT: usize = 64 * 1024;
 
 /// How many frames that nobody asked for a client keeps until they are taken, by [`FrameClient::next_event`] or its
 /// asynchronous twin.
@@ -18,8 +20,8 @@ pub const MAX_WAITING_EVENTS: usize = 4096;
 /// A client of a daemon's framed lane, blocking.
 ///
 /// [`request`](Self::request) is one call; [`send`](Self::send) and [`wait`](Self::wait) keep several requests in
-/// flight, whose responses may come in any order. Events of the daemon wait in order for
-/// [`next_event`](Self::next_event).
+/// flight, whose responses may come in any order, and [`queue`](Self::queue) has many of them written at once. Events of
+/// the daemon wait in order for [`next_event`](Self::next_event).
 ///
 /// After [`FrameClientError::Refused`] the connection goes on; after [`FrameClientError::TimedOut`], too, and a response
 /// that comes late is dropped. After every other error of the connection it is dead, [`is_usable`](Self::is_usable) says
@@ -31,7 +33,6 @@ pub struct FrameClient {
     timeout: Option<Duration>,
     answers: HashMap<RequestId, Result<Frame, Refusal>>,
     events: VecDeque<Frame>,
-    read_buffer: Box<[u8]>,
     usable: bool,
 }
 
@@ -134,7 +135,6 @@ impl FrameClient {
             timeout: None,
             answers: HashMap::new(),
             events: VecDeque::new(),
-            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             usable: true,
         }
     }
@@ -164,42 +164,91 @@ impl FrameClient {
     /// # Errors
     ///
     /// As [`send`](Self::send) and [`wait`](Self::wait).
-    #[allow(clippy::needless_pass_by_value, reason = "the signature that published callers compile against")]
     pub fn request(&mut self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
-        let request = self.send(payload_protocol, &payload)?;
+        let request = self.send(payload_protocol, payload)?;
         self.wait(request)
     }
 
-    /// Sends a request without waiting for its response.
+    /// Sends a request without waiting for its response. A large payload that is given away is not copied.
     ///
-    /// A daemon that answers in order stops reading while nobody reads its answers: [`wait`](Self::wait) before more
-    /// than a socket buffer of either is in flight, or set a timeout.
+    /// What the daemon answers meanwhile is read if it takes no more requests before that, so any number may be in flight.
     ///
     /// # Errors
     ///
     /// The request is too large, or could not be written within the timeout, which ends the connection.
-    pub fn send(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<RequestId, FrameClientError> {
-        self.check_usable()?;
-        let request =
-            self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)?;
-        let deadline = self.deadline();
-        match self.stream.write_all_before(self.connection.output(), deadline).map_err(stream_error) {
-            Ok(()) => {
-                self.connection.output_written(self.connection.output().len());
-                Ok(request)
-            }
-            // What the daemon answered before it closed is still to be read, up to the end that tells so.
-            Err(FrameClientError::Closed) => loop {
-                match self.read_more(deadline) {
-                    Ok(()) => {}
-                    Err(FrameClientError::TimedOut { .. }) => {
-                        return Err(self.end(FrameClientError::Closed));
-                    }
-                    Err(error) => return Err(self.end(error)),
-                }
-            },
-            Err(error) => Err(self.end(error)),
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows nothing is read while a request is written: [`wait`](Self::wait) before more than a pipe's buffer is in
+    /// flight in both directions, or set a timeout.
+    pub fn send<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+    ) -> Result<RequestId, FrameClientError> {
+        let request = self.append(payload_protocol, payload)?;
+        self.flush()?;
+        Ok(request)
+    }
+
+    /// [`send`](Self::send) that leaves the writing to what follows: to [`wait`](Self::wait) before it waits, to
+    /// [`flush`](Self::flush), or to this once 64 KiB are to be written. Many small requests cost one system call then.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn queue<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+    ) -> Result<RequestId, FrameClientError> {
+        let request = self.append(payload_protocol, payload)?;
+        if self.connection.unwritten() >= ENOUGH_OUTPUT {
+            self.flush()?;
         }
+        Ok(request)
+    }
+
+    fn append<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+    ) -> Result<RequestId, FrameClientError> {
+        self.check_usable()?;
+        self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)
+    }
+
+    /// Writes what was [queued](Self::queue).
+    ///
+    /// # Errors
+    ///
+    /// It could not be written within the timeout, which ends the connection.
+    pub fn flush(&mut self) -> Result<(), FrameClientError> {
+        self.check_usable()?;
+        self.flush_before(self.deadline())
+    }
+
+    fn flush_before(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
+        while !self.connection.output().is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let count = self.connection.output_slices(&mut slices);
+            match self.stream.write_unless_readable(&slices[..count], deadline).map_err(stream_error) {
+                Ok(Some(written)) => self.connection.output_written(written),
+                Ok(None) => self.read_more(deadline)?,
+                // What the daemon answered before it closed is still to be read, up to the end that tells so.
+                Err(FrameClientError::Closed) => loop {
+                    match self.read_more(deadline) {
+                        Ok(()) => {}
+                        Err(FrameClientError::TimedOut { .. }) => {
+                            return Err(self.end(FrameClientError::Closed));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                },
+                Err(error) => return Err(self.end(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the response to `request`.
@@ -218,6 +267,7 @@ impl FrameClient {
             if !self.connection.is_pending(request) {
                 return Err(FrameClientError::NotInFlight);
             }
+            self.flush_before(deadline)?;
             self.read_more(deadline).inspect_err(|error| {
                 if matches!(error, FrameClientError::TimedOut { .. }) {
                     self.connection.cancel(request);
@@ -237,6 +287,8 @@ impl FrameClient {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
+            self.check_usable()?;
+            self.flush_before(deadline)?;
             self.read_more(deadline)?;
         }
     }
@@ -256,8 +308,7 @@ impl FrameClient {
 
     /// Reads once and sorts what came.
     fn read_more(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
-        self.check_usable()?;
-        match self.stream.read_before(&mut self.read_buffer, deadline) {
+        match self.stream.read_onto(self.connection.receive_buffer(), deadline) {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
                     Ok(()) => FrameClientError::Closed,
@@ -265,7 +316,7 @@ impl FrameClient {
                 };
                 return Err(self.end(error));
             }
-            Ok(length) => self.connection.receive(&self.read_buffer[..length]),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(FrameClientError::TimedOut { timeout: self.timeout.unwrap_or_default() });
             }

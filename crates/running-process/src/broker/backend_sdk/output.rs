@@ -1,13 +1,18 @@
 //! What waits to be written to a peer.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::buffer::KEPT_CAPACITY;
+use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};
 
 /// A payload of at least so many bytes is written from where it lies, by a vectored write. A shorter one costs less to
 /// copy than a piece of its own costs the system call.
 pub(super) const LARGE: usize = 16 * 1024;
+
+/// How many pieces are written in one call.
+pub(super) const PIECES: usize = 16;
 
 /// Bytes that wait to be written, in order: small frames one behind the other, and large payloads where they lie.
 ///
@@ -86,8 +91,28 @@ impl Output {
         &mut self.pieces[last]
     }
 
+    /// Appends `frame` with `payload` in the place of its own, which is encoded if `peer` takes that and it is worth it.
+    /// What is large and owned by then is not copied. After an error nothing was appended.
+    pub(super) fn append(
+        &mut self,
+        frame: FrameRef<'_>,
+        payload: Cow<'_, [u8]>,
+        encodings: &EncodingPolicy,
+        peer: Encodings,
+    ) -> Result<(), FramingError> {
+        let mut encoded = Vec::new();
+        let frame = encodings.encode(FrameRef { payload: &payload, ..frame }, peer, &mut encoded);
+        if frame.payload.len() < LARGE {
+            return frame.encode_framed(self.tail());
+        }
+        let at = frame.encode_around_payload(self.tail())?;
+        let as_it_was = frame.payload_encoding == i32::from(PayloadEncoding::None);
+        self.insert(at, if as_it_was { payload.into_owned() } else { encoded });
+        Ok(())
+    }
+
     /// Has `payload` written where the last piece has `at` bytes.
-    pub(super) fn insert(&mut self, at: usize, payload: Vec<u8>) {
+    fn insert(&mut self, at: usize, payload: Vec<u8>) {
         let behind = self.tail().split_off(at);
         self.pieces.push_back(payload);
         self.pieces.push_back(behind);

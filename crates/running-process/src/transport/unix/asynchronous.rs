@@ -1,13 +1,13 @@
 //! Unix-domain sockets for tokio.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::super::error::ConnectError;
@@ -147,12 +147,12 @@ impl AsyncWait {
     pub(in crate::transport) fn try_write(
         &mut self,
         stream: &AsyncStream,
-        bytes: &[u8],
+        pieces: &[IoSlice<'_>],
     ) -> Option<io::Result<usize>> {
         if !self.denied {
             return None;
         }
-        match send(stream, bytes, SEND) {
+        match sendmsg(stream, pieces, &mut SendAncillaryBuffer::default(), SEND) {
             // Now the runtime learns when that changes.
             Err(Errno::WOULDBLOCK | Errno::INTR) => {
                 self.denied = false;

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::Timeout;
@@ -108,6 +109,13 @@ impl LocalStream {
         })
     }
 
+    /// [`read_before`](Self::read_before) into the room that `buffer` has behind its end, of which there is some.
+    pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
+        self.receive_before(deadline, |flags| {
+            recv(&self.socket, spare_capacity(buffer), flags).map(|(_, received)| received)
+        })
+    }
+
     /// Calls `receive` until it has something, or fails, or `deadline` has passed.
     fn receive_before<T>(
         &self,
@@ -155,6 +163,36 @@ impl LocalStream {
             pieces => self.send_before(deadline, |flags| {
                 sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags)
             }),
+        }
+    }
+
+    /// Writes what the connection takes of `pieces` at once. If that is nothing, waits until it takes something or something
+    /// has arrived, which is `None`: whoever is at the other end may read on only once that is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_before`](Self::write_all_before).
+    pub(crate) fn write_unless_readable(
+        &self,
+        pieces: &[IoSlice<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
+        let flags = SEND | SendFlags::DONTWAIT;
+        loop {
+            match sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(written) => return Ok(Some(written)),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    let mut ready = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
+                    if !wait_ready(&mut ready, deadline)? {
+                        return Err(timed_out());
+                    }
+                    if ready[0].revents().contains(PollFlags::IN) {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

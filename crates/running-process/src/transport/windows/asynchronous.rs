@@ -1,6 +1,6 @@
 //! Named pipes for tokio.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -146,7 +146,11 @@ impl AsyncWait {
     }
 
     #[allow(clippy::unused_self, reason = "sockets may know better than the runtime")]
-    pub(in crate::transport) fn try_write(&mut self, _: &AsyncStream, _: &[u8]) -> Option<io::Result<usize>> {
+    pub(in crate::transport) fn try_write(
+        &mut self,
+        _: &AsyncStream,
+        _: &[IoSlice<'_>],
+    ) -> Option<io::Result<usize>> {
         None
     }
 

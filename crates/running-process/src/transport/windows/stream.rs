@@ -116,6 +116,15 @@ impl LocalStream {
         }
     }
 
+    /// [`read_before`](Self::read_before) into the room that `buffer` has behind its end, of which there is some.
+    pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
+        let end = buffer.len();
+        buffer.resize(buffer.capacity(), 0);
+        let received = self.read_before(&mut buffer[end..], deadline);
+        buffer.truncate(end + received.as_ref().map_or(0, |received| *received));
+        received
+    }
+
     pub(in crate::transport) fn write_some(
         &self,
         bytes: &[u8],
@@ -145,6 +154,16 @@ impl LocalStream {
         deadline: Option<Instant>,
     ) -> io::Result<usize> {
         self.write_some(pieces.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece), deadline)
+    }
+
+    /// [`write_vectored_before`](Self::write_vectored_before): a write to a pipe and a read from it are not waited for
+    /// together, so it is never `None`.
+    pub(crate) fn write_unless_readable(
+        &self,
+        pieces: &[IoSlice<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
+        self.write_vectored_before(pieces, deadline).map(Some)
     }
 
     /// The process that made this pipe. Of either end it is the server, also when another process inherited the pipe.

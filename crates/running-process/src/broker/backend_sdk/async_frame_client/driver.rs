@@ -1,21 +1,19 @@
 //! The task that owns the socket and the state machine.
 
 use super::super::client_connection::{ClientConnection, ClientEvent, RequestId};
-use super::super::frame_client::{FrameClientError, READ_BYTES, stream_error};
+use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, stream_error};
+use super::super::output::PIECES;
 use super::{Answer, NotSent, Shared, Ticket, Waiting};
 use crate::broker::protocol::Frame;
-use crate::transport::AsyncStream;
+use crate::transport::{AsyncStream, poll_read_onto, poll_write};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::io;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-
-/// No request is taken while this many bytes or more wait to be written.
-const ENOUGH_OUTPUT: usize = 64 * 1024;
 
 /// A request that the daemon was sent.
 struct Sent {
@@ -32,7 +30,6 @@ pub(super) struct Driver {
     in_flight: HashMap<RequestId, Sent>,
     ids: HashMap<Ticket, RequestId>,
     events: mpsc::Sender<Frame>,
-    read_buffer: Box<[u8]>,
     /// The daemon takes nothing more; what it said before is still to be read.
     write_closed: bool,
     shared: Arc<Shared>,
@@ -54,7 +51,6 @@ impl Driver {
             in_flight: HashMap::new(),
             ids: HashMap::new(),
             events,
-            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             write_closed: false,
             shared,
         }
@@ -91,7 +87,7 @@ impl Driver {
             }
             let enough = self.take_requests(context);
             self.write(context)?;
-            if enough && self.connection.output().len() < ENOUGH_OUTPUT {
+            if enough && self.connection.unwritten() < ENOUGH_OUTPUT {
                 continue;
             }
             ready!(self.read(context))?;
@@ -100,7 +96,7 @@ impl Driver {
 
     /// Takes requests until there are none or the output is enough, which is `true`.
     fn take_requests(&mut self, context: &mut Context<'_>) -> bool {
-        while self.connection.output().len() < ENOUGH_OUTPUT {
+        while self.connection.unwritten() < ENOUGH_OUTPUT {
             let Poll::Ready(Some(waiting)) = self.requests.poll_recv(context) else { return false };
             self.send(waiting);
         }
@@ -112,7 +108,7 @@ impl Driver {
             return;
         }
         self.connection.set_encoding_policy(self.shared.encodings());
-        match self.connection.send_request_before(payload_protocol, &payload, deadline_unix_ms) {
+        match self.connection.send_request_before(payload_protocol, payload, deadline_unix_ms) {
             Ok(request) => {
                 self.ids.insert(ticket, request);
                 self.in_flight.insert(request, Sent { ticket, answer });
@@ -124,10 +120,13 @@ impl Driver {
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
         while !self.write_closed && !self.connection.output().is_empty() {
-            let Poll::Ready(ready) = self.stream.poll_write_ready(context) else { return Ok(()) };
-            match ready.and_then(|()| self.stream.try_write(self.connection.output())) {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = self.connection.output_slices(&mut pieces);
+            let Poll::Ready(written) = poll_write(&mut self.stream, context, &pieces[..count]) else {
+                return Ok(());
+            };
+            match written {
                 Ok(written) => self.connection.output_written(written),
-                Err(error) if is_passing(&error) => {}
                 Err(error) => match stream_error(error) {
                     FrameClientError::Closed => self.write_closed = true,
                     error => return Err(error),
@@ -139,19 +138,11 @@ impl Driver {
 
     /// Reads once and sorts what came.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
-        let ready = ready!(self.stream.poll_read_ready(context));
-        let length = match ready.and_then(|()| self.stream.try_read(&mut self.read_buffer)) {
-            Ok(length) => length,
-            Err(error) if is_passing(&error) => return Poll::Ready(Ok(())),
-            // The end of a Windows pipe; no other read says so.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Err(error) => return Poll::Ready(Err(stream_error(error))),
-        };
-        if length == 0 {
+        let read = ready!(poll_read_onto(&mut self.stream, context, self.connection.receive_buffer()));
+        if read.map_err(stream_error)? == 0 {
             self.connection.receive_eof()?;
             return Poll::Ready(Err(FrameClientError::Closed));
         }
-        self.connection.receive(&self.read_buffer[..length]);
         Poll::Ready(self.sort_events())
     }
 
@@ -183,9 +174,4 @@ impl Driver {
             let _ = answer.send(Ok(response));
         }
     }
-}
-
-/// Whether to try again once the system says that it is ready.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

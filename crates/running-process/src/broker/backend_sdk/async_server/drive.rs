@@ -5,6 +5,7 @@ use super::link::{Abandon, Concurrent, Link};
 use super::request;
 use super::shared::Phase;
 use crate::broker::backend_sdk::CancelReason;
+use crate::broker::backend_sdk::output::PIECES;
 use crate::broker::backend_sdk::server::ServerTrouble;
 use crate::broker::backend_sdk::server::observe::Fact;
 use crate::broker::backend_sdk::server::service::READ_BYTES;
@@ -13,7 +14,7 @@ use crate::broker::runtime_clock::now;
 use crate::transport::{ServedStream, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -176,7 +177,9 @@ impl Driver {
     fn write(&mut self, link: &Link, session: &mut Session<Abandon>, context: &mut Context<'_>) -> bool {
         let mut advanced = false;
         while !session.connection.output().is_empty() {
-            match self.stream.poll_write(context, session.connection.output()) {
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = session.connection.output_slices(&mut pieces);
+            match self.stream.poll_write(context, &pieces[..count]) {
                 Poll::Ready(Ok(written @ 1..)) => {
                     session.connection.output_written(written, now());
                     link.shared.service.observation.note(Fact::Sent { bytes: written });
@@ -191,7 +194,7 @@ impl Driver {
                 Poll::Pending => {
                     let write = link.shared.service.config.write;
                     self.unread.get_or_insert_with(|| Unread {
-                        length: session.connection.output().len(),
+                        length: session.connection.unwritten(),
                         deadline: now().checked_add(write),
                     });
                     return advanced;

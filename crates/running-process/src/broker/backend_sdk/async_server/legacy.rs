@@ -1,7 +1,7 @@
 use super::link::Link;
 use super::shared::Phase;
 use crate::transport::ServedStream;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -69,7 +69,7 @@ impl AsyncRead for AsyncLegacyConnection {
 
 impl AsyncWrite for AsyncLegacyConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(context, bytes)
+        self.get_mut().stream.poll_write(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,48 +1,23 @@
 //! What is written to a peer: answers, encoded where it takes that, and refusals.
 
-use super::super::output::{LARGE, Output};
+use super::super::output::Output;
 use crate::broker::protocol::{
-    EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, PayloadEncoding, Refusal, RefusalReason,
+    EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
 };
 use prost::Message;
+use std::borrow::Cow;
 use std::error::Error;
 
-/// Appends the response to `request` to `output`, encoded if its sender takes that and it is worth it. What is large by then
-/// is not copied.
-pub(in super::super) fn append_response(
-    request: &FrameRef<'_>,
-    payload: Vec<u8>,
-    encodings: &EncodingPolicy,
-    output: &mut Output,
-) -> Result<(), FramingError> {
-    let mut encoded = Vec::new();
-    let response = encode_for(request, FrameRef::response_to(request, &payload), encodings, &mut encoded);
-    if response.payload.len() < LARGE {
-        return response.encode_framed(output.tail());
-    }
-    let at = response.encode_around_payload(output.tail())?;
-    let as_it_was = response.payload_encoding == i32::from(PayloadEncoding::None);
-    output.insert(at, if as_it_was { payload } else { encoded });
-    Ok(())
-}
-
-/// Appends `frame`, which goes to the sender of `request`, to `output`, encoded if that one takes it and it is worth it.
-pub(in super::super) fn append_encoded(
+/// Appends `frame` with `payload` in the place of its own to `output`; it goes to the sender of `request`, encoded if that
+/// one takes it and it is worth it.
+pub(in super::super) fn append_answer<'p>(
     request: &FrameRef<'_>,
     frame: FrameRef<'_>,
+    payload: impl Into<Cow<'p, [u8]>>,
     encodings: &EncodingPolicy,
     output: &mut Output,
 ) -> Result<(), FramingError> {
-    encode_for(request, frame, encodings, &mut Vec::new()).encode_framed(output.tail())
-}
-
-fn encode_for<'a>(
-    request: &FrameRef<'_>,
-    frame: FrameRef<'a>,
-    encodings: &EncodingPolicy,
-    buffer: &'a mut Vec<u8>,
-) -> FrameRef<'a> {
-    encodings.encode(frame, Encodings::from_bits(request.accepted_encodings), buffer)
+    output.append(frame, payload.into(), encodings, Encodings::from_bits(request.accepted_encodings))
 }
 
 /// Appends the refusal of `request` to `output`.

@@ -1,6 +1,6 @@
 use super::super::mux::MuxError;
 use super::super::output::Output;
-use super::append_encoded;
+use super::append_answer;
 use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
 use std::fmt;
 
@@ -53,8 +53,8 @@ impl<'a> Request<'a> {
     ///
     /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
     pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
-        let response = FrameRef::response_to(&self.frame, payload);
-        append_encoded(&self.frame, response, self.encodings, self.output)
+        let response = FrameRef::response_to(&self.frame, &[]);
+        append_answer(&self.frame, response, payload, self.encodings, self.output)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
-use super::super::output::Output;
+use super::super::output::{Output, PIECES};
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::observe::Fact;
 use super::session::{self, Session};
@@ -225,9 +225,6 @@ impl Link {
         self.advanced.notify_all();
     }
 }
-
-/// How many pieces are written in one call.
-const PIECES: usize = 16;
 
 fn write_all(stream: &LocalStream, output: &mut Output, deadline: Option<Instant>) -> io::Result<()> {
     while !output.is_empty() {

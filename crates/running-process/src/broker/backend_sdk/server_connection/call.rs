@@ -1,4 +1,4 @@
-use super::super::connection::{append_refusal, append_response};
+use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
 use super::calls::Calls;
 use crate::broker::protocol::{
@@ -125,7 +125,9 @@ impl<'a> Call<'a> {
     ///
     /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
     pub fn respond(self, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
-        let answered = append_response(&self.frame, payload.into(), self.encodings, self.output);
+        let response = FrameRef::response_to(&self.frame, &[]);
+        let answered =
+            append_answer(&self.frame, response, payload.into(), self.encodings, self.output);
         answered.inspect_err(|error| {
             let refusal = Refusal::new(RefusalReason::AnswerTooLarge, error.to_string());
             append_refusal(&self.frame, &refusal, self.output);

@@ -1,6 +1,6 @@
 //! The admitted calls of one connection.
 
-use super::super::connection::{append_encoded, append_refusal, append_response};
+use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
 use super::call::{CallId, CancelReason, SendEventError};
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
@@ -85,7 +85,8 @@ impl Calls {
     ) -> Result<(), FramingError> {
         let Some(admitted) = self.end(call, output) else { return Ok(()) };
         let request = admitted.request(call.request_id);
-        append_response(&request, payload, encodings, output).inspect_err(|error| {
+        let response = FrameRef::response_to(&request, &[]);
+        append_answer(&request, response, payload, encodings, output).inspect_err(|error| {
             append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
         })
     }
@@ -106,8 +107,8 @@ impl Calls {
     ) -> Result<(), SendEventError> {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
-        let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, payload) };
-        Ok(append_encoded(&request, event, encodings, output)?)
+        let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, &[]) };
+        Ok(append_answer(&request, event, payload, encodings, output)?)
     }
 
     /// Ends `call`; gives what an answer needs, unless it is cancelled.
