@@ -279,7 +279,7 @@ fn a_stream_ends_well_only_between_frames() {
 #[test]
 fn a_request_too_large_is_neither_sent_nor_in_flight() {
     let mut client = ClientConnection::new();
-    assert!(client.send_request(SERVED, &vec![0; MAX_FRAME_BYTES]).is_err());
+    assert!(client.send_request(SERVED, vec![0; MAX_FRAME_BYTES]).is_err());
     assert!(client.output().is_empty());
     let id = client.send_request(SERVED, b"").unwrap();
     let [request] = &sent(&mut client)[..] else { panic!("one request was sent") };

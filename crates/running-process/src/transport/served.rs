@@ -99,9 +99,10 @@ pub(crate) fn poll_write(
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
-    match stream.is_write_vectored() {
-        true if pieces.len() > 1 => Pin::new(stream).poll_write_vectored(context, pieces),
-        _ => Pin::new(stream).poll_write(context, AsyncWait::piece(first)),
+    if pieces.len() > 1 && stream.is_write_vectored() {
+        Pin::new(stream).poll_write_vectored(context, pieces)
+    } else {
+        Pin::new(stream).poll_write(context, AsyncWait::piece(first))
     }
 }
 

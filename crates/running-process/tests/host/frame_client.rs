@@ -19,7 +19,7 @@ fn a_daemon_that_does_not_read_costs_the_timeout_and_the_connection() {
         move |_peer| next::<()>(&end),
         move |mut client| {
             client.set_timeout(Some(Duration::from_millis(50)));
-            let error = client.send(SHOUT, &vec![0; 8 << 20]).unwrap_err();
+            let error = client.send(SHOUT, vec![0; 8 << 20]).unwrap_err();
             assert!(matches!(&error, FrameClientError::Stream(error)
                 if error.kind() == std::io::ErrorKind::TimedOut));
             assert!(!client.is_usable());

@@ -62,6 +62,19 @@ impl FrontBuffer {
         tail
     }
 
+    /// [`room_for`](Self::room_for) to take along, until it is [given back](Self::give_back); meanwhile nothing is held.
+    pub(super) fn lend(&mut self, expected: usize) -> Vec<u8> {
+        let mut bytes = std::mem::take(self.room_for(expected));
+        bytes.drain(..std::mem::take(&mut self.start));
+        bytes
+    }
+
+    /// Takes back what was [lent](Self::lend), with what was appended to it.
+    pub(super) fn give_back(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.is_empty(), "nothing comes to a buffer that is lent");
+        self.bytes = bytes;
+    }
+
     /// What is held, and the count to raise by what the caller consumes of it while still looking at it.
     pub(super) fn front(&mut self) -> (&[u8], Consumed<'_>) {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
@@ -169,6 +182,18 @@ mod tests {
                 assert_eq!(buffer.capacity(), capacity);
             }
         }
+    }
+
+    #[test]
+    fn what_is_lent_comes_back_with_what_was_appended() {
+        let mut buffer = FrontBuffer::default();
+        buffer.tail().extend(0..10);
+        buffer.consume(4);
+        let mut lent = buffer.lend(100);
+        assert!(buffer.is_empty() && lent.capacity() >= 106);
+        lent.extend(10..20);
+        buffer.give_back(lent);
+        assert_eq!(buffer.take(), (4..20).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -203,7 +203,8 @@ impl ClientConnection {
     /// as that is not more than has come already, and for [`KEPT_CAPACITY`] in any case.
     pub(super) fn receive_buffer(&mut self) -> &mut Vec<u8> {
         let header = FrameHeader::parse(self.input.as_slice(), MAX_FRAME_BYTES);
-        let expected = header.ok().flatten().map_or(0, FrameHeader::frame_length).saturating_sub(self.input.len());
+        let expected =
+            header.ok().flatten().map_or(0, FrameHeader::frame_length).saturating_sub(self.input.len());
         self.input.room_for(expected.max(KEPT_CAPACITY))
     }
 

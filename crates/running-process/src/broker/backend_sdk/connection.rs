@@ -10,7 +10,7 @@ pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
 use super::buffer::{FrontBuffer, KEPT_CAPACITY};
 use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
-use super::output::Output;
+use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
     DecodePayloadError, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, RefusalReason,
@@ -85,6 +85,10 @@ pub struct Connection<F> {
     mux: Arc<BackendEndpointMux<F>>,
     config: ConnectionConfig,
     input: FrontBuffer,
+    /// The memory of the input while the driver reads onto it, in bytes.
+    lent: usize,
+    /// How long the last frame was, in bytes.
+    last_length: usize,
     output: Output,
     /// The payload of the frame that was taken last, if it came encoded.
     decoded: Vec<u8>,
@@ -98,6 +102,8 @@ pub struct Connection<F> {
     postponed: bool,
     /// The peer waits for this side, not this side for the peer.
     busy: bool,
+    /// The peer may begin with any message.
+    trusted: bool,
     opened: Instant,
     last_received: Instant,
     /// When the last byte came or went.
@@ -116,6 +122,8 @@ where
             mux,
             config,
             input: FrontBuffer::default(),
+            lent: 0,
+            last_length: 0,
             output: Output::default(),
             decoded: Vec::new(),
             lane: Lane::Undecided,
@@ -124,6 +132,7 @@ where
             held_back: false,
             postponed: false,
             busy: false,
+            trusted: false,
             opened: now,
             last_received: now,
             last_activity: now,
@@ -137,6 +146,44 @@ where
             self.message_began = now;
         }
         self.input.tail().extend_from_slice(bytes);
+        self.received(now);
+    }
+
+    /// Where to append what arrives, instead of [receiving](Self::receive) a copy, if that is worth it: when much of a
+    /// message is still to come, or the last one was large. It is to be [given back](Self::give_back_input).
+    pub(super) fn lend_input(&mut self) -> Option<Vec<u8>> {
+        if self.lane != Lane::Framed || self.postponed {
+            return None;
+        }
+        let buffer = self.input.as_slice();
+        let expected = match FrameHeader::parse(buffer, MAX_FRAME_BYTES) {
+            Ok(Some(header)) => header.frame_length().saturating_sub(buffer.len()),
+            _ => self.last_length,
+        };
+        if expected < LARGE {
+            return None;
+        }
+        let lent = self.input.lend(expected);
+        self.lent = lent.capacity();
+        Some(lent)
+    }
+
+    /// Takes back what was lent; its last `length` bytes arrived at `now`.
+    pub(super) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
+        self.lent = 0;
+        if self.lane == Lane::Over {
+            return;
+        }
+        if input.len() == length {
+            self.message_began = now;
+        }
+        self.input.give_back(input);
+        if length > 0 {
+            self.received(now);
+        }
+    }
+
+    fn received(&mut self, now: Instant) {
         self.last_received = now;
         self.last_activity = now;
         self.expired = false;
@@ -267,6 +314,7 @@ where
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.check_first(length)?;
         self.expired = false;
+        self.last_length = length;
         self.message_began = self.last_received;
         let (buffer, mut front) = self.input.front();
         let (frame, consumed) = match self.mux.poll_framed(buffer) {
@@ -347,12 +395,29 @@ where
 
     /// A first message may have `length` bytes.
     fn check_first(&mut self, length: usize) -> Result<(), ConnectionError> {
-        match self.config.first_message_bytes {
-            limit if self.lane == Lane::Undecided && length > limit => {
-                Err(self.lane.fail(ConnectionError::FirstMessageTooLarge { limit }))
-            }
-            _ => Ok(()),
+        if self.allows_first(length) {
+            return Ok(());
         }
+        let limit = self.config.first_message_bytes;
+        Err(self.lane.fail(ConnectionError::FirstMessageTooLarge { limit }))
+    }
+
+    fn allows_first(&self, length: usize) -> bool {
+        self.lane != Lane::Undecided || self.trusted || length <= self.config.first_message_bytes
+    }
+
+    /// Whether the first message, as far as it has come or says its length, is too large for a peer that is not
+    /// [trusted](Self::trust).
+    pub(super) fn begins_too_large(&self) -> bool {
+        let buffer = self.input.as_slice();
+        let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES).ok().flatten();
+        let length = header.map_or(0, FrameHeader::frame_length).max(buffer.len());
+        !self.allows_first(length)
+    }
+
+    /// The peer may begin with a message of any length.
+    pub(super) fn trust(&mut self) {
+        self.trusted = true;
     }
 
     /// Appends a frame to the output: a response that took longer, an event, or a request of the daemon's own.
@@ -410,7 +475,7 @@ where
 
     /// The memory of both buffers, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.output.capacity() + self.decoded.capacity()
+        self.input.capacity() + self.lent + self.output.capacity() + self.decoded.capacity()
     }
 
     /// Whether the next message waits for this side to take it.

@@ -79,6 +79,27 @@ where
         self.connection.receive(bytes, now);
     }
 
+    /// As [`Connection::lend_input`].
+    pub(super) fn lend_input(&mut self) -> Option<Vec<u8>> {
+        self.connection.lend_input()
+    }
+
+    /// As [`Connection::give_back_input`].
+    pub(super) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
+        self.now = now;
+        self.connection.give_back_input(input, length, now);
+    }
+
+    /// As [`Connection::begins_too_large`].
+    pub(super) fn begins_too_large(&self) -> bool {
+        self.connection.begins_too_large()
+    }
+
+    /// As [`Connection::trust`].
+    pub(super) fn trust(&mut self) {
+        self.connection.trust();
+    }
+
     /// The peer will send nothing more; it may still wait for its answers.
     pub fn receive_eof(&mut self) {
         self.connection.receive_eof();
@@ -90,9 +111,14 @@ where
         self.connection.handle_timeout(now);
         self.calls.expire(now);
         if self.release_at().is_some_and(|at| at <= now) {
-            self.connection.release();
-            self.spare = Output::default();
+            self.release();
         }
+    }
+
+    /// Gives the memory of empty buffers back.
+    pub(super) fn release(&mut self) {
+        self.connection.release();
+        self.spare = Output::default();
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.

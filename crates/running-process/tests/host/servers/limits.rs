@@ -327,19 +327,47 @@ fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
 }
 
 #[test]
-fn a_first_message_may_be_so_large_and_no_larger() {
-    let server = Running::with_config(|config| config.connection.first_message_bytes = 1000);
+fn the_first_message_of_who_is_not_served_may_be_so_large_and_no_larger() {
+    let mut config = ServerConfig::default();
+    config.connection.first_message_bytes = 1000;
+    let server = Running::start(|server| {
+        server.config(config).authorize(|_: &PeerCredentials| Err(NotAuthorized::new("nobody is")))
+    });
     let connection = server.connect();
     write(&connection, &[1, 0xE4, 3, 0, 0]);
     assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(server.trouble().split(':').next(), Some("a peer is not served"));
     let trouble = server.trouble();
     assert!(trouble.contains("the first message is larger than 1000 bytes"), "{trouble}");
-    // Once something valid has come, the limit is the wire's own.
+}
+
+#[test]
+fn who_is_served_may_begin_with_a_large_message() {
+    let server = Running::with_config(|config| config.connection.first_message_bytes = 1000);
     let connection = server.connect();
-    write(&connection, &[request(SHOUT, 1, b"small"), request(SHOUT, 2, &[b'x'; 5000])].concat());
-    let mut lengths: Vec<_> = read_frames(&connection, 2).iter().map(|frame| frame.payload.len()).collect();
-    lengths.sort_unstable();
-    assert_eq!(lengths, [5, 5000]);
+    let large = vec![b'x'; 3 << 20];
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(&connection, &request(SHOUT, 1, &large)));
+        let [answer] = &read_frames(&connection, 1)[..] else { panic!("one request, one answer") };
+        assert_eq!(answer.payload, large.to_ascii_uppercase());
+    });
+}
+
+#[test]
+fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
+    let works = Works::start(|config| config.connection.idle = Some(SHORT));
+    let connection = works.server.connect();
+    write(&connection, &work(1));
+    next(&works.begun);
+    // Longer than it may be idle, and whoever reads it has begun to wait long since.
+    let silence = connection.read_before(&mut [0; 16], Some(Instant::now() + 2 * SHORT)).unwrap_err();
+    assert_eq!(silence.kind(), std::io::ErrorKind::TimedOut);
+    works.go_on.send(()).unwrap();
+    assert_eq!(ids(&frames(&read_to_end(&connection))), [1]);
+    assert_eq!(
+        works.server.trouble(),
+        "a connection was ended: the peer was too slow: waited for the next message"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::Running;
 use crate::support::{SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, write};
 use running_process::broker::backend_sdk::{LocalStream, NotAuthorized, ServerConfig};
+use std::sync::atomic::{AtomicBool, Ordering};
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, RefusalReason, STATUS_PAYLOAD_PROTOCOL, ServerStatus, encode_framed,
 };
@@ -115,13 +116,19 @@ fn a_call_in_flight_is_seen_and_one_that_is_cancelled_is_no_answer() {
 
 #[test]
 fn each_limit_that_is_hit_is_counted_as_itself() {
-    let server = Running::with_config(|config| {
-        config.max_connections = 1;
-        config.connection.first_message_bytes = 100;
-        config.connection.first_message = SHORT;
-        config.connection.message = SHORT;
-        config.connection.probed = SHORT;
-        config.connection.idle = Some(SHORT);
+    let mut config = ServerConfig::default();
+    config.max_connections = 1;
+    config.connection.first_message_bytes = 100;
+    config.connection.first_message = SHORT;
+    config.connection.message = SHORT;
+    config.connection.probed = SHORT;
+    config.connection.idle = Some(SHORT);
+    let knows_the_peer = AtomicBool::new(false);
+    let server = Running::start(|server| {
+        server.config(config).authorize(move |_| {
+            let known = knows_the_peer.swap(true, Ordering::SeqCst);
+            if known { Ok(()) } else { Err(NotAuthorized::new("who is it?")) }
+        })
     });
     let alone = |bytes: &[u8]| {
         server.settled();

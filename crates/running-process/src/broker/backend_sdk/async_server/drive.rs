@@ -206,20 +206,35 @@ impl Driver {
 
     /// Reads once and counts how much. What the peer asked for before it went is given, cancelled.
     fn read(&mut self, link: &Link, count: &mut usize, context: &mut Context<'_>) -> Poll<Vec<Concurrent>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let read = ready!(self.stream.poll_read(context, scratch));
-            let mut session = link.session();
-            match read {
-                Ok(0) => return Poll::Ready(self.take_end(link, &mut session)),
-                Ok(length) => {
-                    *count += length;
-                    session.connection.receive(&scratch[..length], now());
-                    link.shared.service.observation.note(Fact::Received { bytes: length });
-                }
-                Err(error) => fail(link, &mut session, error),
+        // A read that was interrupted is bounded, by the length of the memory that is read into.
+        let lent = (self.phase == Phase::Serving).then(|| link.session().connection.lend_input()).flatten();
+        let (read, mut session) = match lent {
+            Some(mut buffer) => {
+                let read = self.stream.poll_read_onto(context, &mut buffer);
+                let length = if let Poll::Ready(Ok(length)) = read { length } else { 0 };
+                let mut session = link.session();
+                session.connection.give_back_input(buffer, length, now());
+                (ready!(read), session)
             }
-            Poll::Ready(Vec::new())
-        })
+            None => ready!(SCRATCH.with_borrow_mut(|scratch| {
+                self.stream.poll_read(context, scratch).map(|read| {
+                    let mut session = link.session();
+                    if let Ok(length @ 1..) = read {
+                        session.connection.receive(&scratch[..length], now());
+                    }
+                    (read, session)
+                })
+            })),
+        };
+        match read {
+            Ok(0) => return Poll::Ready(self.take_end(link, &mut session)),
+            Ok(length) => {
+                *count += length;
+                link.shared.service.observation.note(Fact::Received { bytes: length });
+            }
+            Err(error) => fail(link, &mut session, error),
+        }
+        Poll::Ready(Vec::new())
     }
 
     /// The peer sends nothing more, and may be gone altogether.

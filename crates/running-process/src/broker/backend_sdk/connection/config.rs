@@ -19,8 +19,8 @@ pub struct ConnectionConfig {
     /// From accepting the connection until its first message is complete. Default: 10 s.
     pub first_message: Duration,
     /// How large the first message may be, header included, while the peer has sent nothing valid: neither a probe nor a
-    /// frame for the daemon. A client that wants to begin with more sends a probe first, as every verified handle does.
-    /// In bytes. Default: 1 MiB.
+    /// frame for the daemon. A server asks its rule of authorization before it ends a connection for this: whom it serves
+    /// may begin with what fits a frame. In bytes. Default: 1 MiB.
     pub first_message_bytes: usize,
     /// From the answer to a probe until something else arrives, since a probe says nothing of what its sender is up to.
     /// Default: 5 min.

@@ -27,6 +27,11 @@ impl Budget {
         Self { share, pool: memory - share * connections, taken: AtomicUsize::new(0) }
     }
 
+    /// Whether half of the pool is taken.
+    pub(in super::super) fn is_tight(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) >= self.pool / 2
+    }
+
     /// The connection of `account` uses `memory` bytes now; `false` if that does not fit any more. `proven` peers may
     /// use the whole pool.
     pub(in super::super) fn settle(&self, account: &mut Account, memory: usize, proven: bool) -> bool {

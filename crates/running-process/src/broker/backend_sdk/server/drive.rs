@@ -49,14 +49,16 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
 fn read(link: &Arc<Link>, scratch: &mut [u8]) {
     loop {
         let input = match link.next_step() {
-            Step::Read(deadline) => match link.stream.read_before(scratch, deadline) {
-                Ok(0) => match link.stream.wait_hang_up(Some(Instant::now())) {
-                    Ok(gone) => Input::Eof { gone },
-                    Err(error) => Input::Failed(error),
-                },
-                Ok(length) => Input::Bytes(&scratch[..length]),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => Input::Time,
-                Err(error) => Input::Failed(error),
+            Step::Read(deadline, None) => match link.stream.read_before(scratch, deadline) {
+                Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
+                nothing => why(link, nothing),
+            },
+            Step::Read(deadline, Some(mut buffer)) => match link.stream.read_onto(&mut buffer, deadline) {
+                Ok(length @ 1..) => Input::Onto(buffer, length),
+                nothing => {
+                    link.give_back(buffer);
+                    why(link, nothing)
+                }
             },
             Step::Watch(deadline) => match link.stream.wait_hang_up(deadline) {
                 Ok(true) => Input::Gone,
@@ -82,6 +84,18 @@ fn read(link: &Arc<Link>, scratch: &mut [u8]) {
         shared.submit(link, calls);
         link.flush();
         return serve(link, first);
+    }
+}
+
+/// Why nothing was read.
+fn why(link: &Link, read: io::Result<usize>) -> Input<'static> {
+    match read {
+        Ok(_) => match link.stream.wait_hang_up(Some(Instant::now())) {
+            Ok(gone) => Input::Eof { gone },
+            Err(error) => Input::Failed(error),
+        },
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Input::Time,
+        Err(error) => Input::Failed(error),
     }
 }
 

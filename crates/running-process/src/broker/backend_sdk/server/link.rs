@@ -37,8 +37,8 @@ pub(super) type Concurrent = session::Concurrent<ConcurrentHandler, Cancellation
 
 /// What whoever reads does next.
 pub(super) enum Step {
-    /// Read, until the time given.
-    Read(Option<Instant>),
+    /// Read, until the time given; onto the buffer, if there is one.
+    Read(Option<Instant>, Option<Vec<u8>>),
     /// Wait for the peer to go, until the time given: it sends nothing more, and calls are at work.
     Watch(Option<Instant>),
     /// Tell the connection the time.
@@ -52,6 +52,8 @@ pub(super) enum Step {
 /// What came of it.
 pub(super) enum Input<'a> {
     Bytes(&'a [u8]),
+    /// The buffer that was to be read onto, and how many bytes were.
+    Onto(Vec<u8>, usize),
     /// The peer sends nothing more, and may be gone altogether.
     Eof {
         gone: bool,
@@ -91,7 +93,10 @@ impl Link {
                 return Step::End;
             }
             if connection.wants_input() {
-                return Step::Read(deadline);
+                // Nobody wakes who reads when the last call has ended and the connection becomes idle, so it looks again.
+                let idle = self.shared.service.config.connection.idle;
+                let again = || Instant::now().checked_add(idle?);
+                return Step::Read(deadline.or_else(again), state.session.connection.lend_input());
             }
             let Some(deadline) = deadline else {
                 state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -114,6 +119,10 @@ impl Link {
                 connection.receive(bytes, Instant::now());
                 self.note(Fact::Received { bytes: bytes.len() });
             }
+            Input::Onto(buffer, bytes) => {
+                connection.give_back_input(buffer, bytes, Instant::now());
+                self.note(Fact::Received { bytes });
+            }
             Input::Eof { gone } => {
                 connection.receive_eof();
                 let asked = self.pump(&mut state);
@@ -129,6 +138,11 @@ impl Link {
             Input::Failed(error) => self.fail(&mut state, error),
         }
         self.pump(&mut state)
+    }
+
+    /// Nothing was read onto the buffer.
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        self.state().session.connection.give_back_input(buffer, 0, Instant::now());
     }
 
     fn fail(&self, state: &mut State, error: io::Error) {

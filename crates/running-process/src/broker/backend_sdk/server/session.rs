@@ -83,6 +83,10 @@ impl<C: Cancel> Session<C> {
         let mut asked = Vec::new();
         loop {
             self.take_events(service, &mut asked);
+            if service.budget.is_tight() {
+                // Nothing is kept for the next message.
+                self.connection.release();
+            }
             let memory = self.connection.memory() + self.requests;
             match service.settle(&mut self.peer, memory, self.connection.has_spoken()) {
                 Err(trouble) if !self.gone => {
@@ -100,6 +104,9 @@ impl<C: Cancel> Session<C> {
         let mut batch = Batch::new(observation);
         loop {
             connection.set_max_in_flight(service.max_in_flight_each());
+            if connection.begins_too_large() && service.authorize(peer).is_ok() {
+                connection.trust();
+            }
             match connection.next_event() {
                 Ok(None) => return,
                 Err(error) => {

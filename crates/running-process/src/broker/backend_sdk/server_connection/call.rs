@@ -126,8 +126,7 @@ impl<'a> Call<'a> {
     /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
     pub fn respond(self, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
         let response = FrameRef::response_to(&self.frame, &[]);
-        let answered =
-            append_answer(&self.frame, response, payload.into(), self.encodings, self.output);
+        let answered = append_answer(&self.frame, response, payload.into(), self.encodings, self.output);
         answered.inspect_err(|error| {
             let refusal = Refusal::new(RefusalReason::AnswerTooLarge, error.to_string());
             append_refusal(&self.frame, &refusal, self.output);

@@ -67,6 +67,13 @@ impl LocalStream {
         wire.to_server.read(&mut buf[..most])
     }
 
+    pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
+        let mut bytes = [0; 30];
+        let length = self.read_before(&mut bytes, deadline)?;
+        buffer.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
     pub(crate) fn write_vectored_before(
         &self,
         pieces: &[IoSlice<'_>],
