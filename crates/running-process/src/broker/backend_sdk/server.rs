@@ -20,6 +20,7 @@ mod shared;
 mod stats;
 mod stop;
 mod sync;
+mod turn;
 
 pub use cancellation::Cancellation;
 pub use config::{ServerConfig, ServerTrouble};

@@ -297,6 +297,11 @@ where
         self.connection.has_spoken()
     }
 
+    /// When a byte last came or went.
+    pub(super) fn last_activity(&self) -> Instant {
+        self.connection.last_activity()
+    }
+
     /// The memory of the buffers, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {

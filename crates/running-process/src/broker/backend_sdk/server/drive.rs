@@ -1,9 +1,10 @@
-//! What the threads do: one accepts, one reads each connection, and more serve its requests.
+//! What the threads do: one accepts, one has the turn on each connection, and more serve its requests.
 
-use super::link::{Concurrent, Input, Link, Step};
+use super::link::{Concurrent, Input, Link, Step, Taken};
 use super::service::{EXHAUSTED_PAUSE, is_exhausted};
 use super::shared::Shared;
 use super::sync::{self, LocalStream};
+use super::turn::{Turn, Watch};
 use super::{LegacyConnection, ServerRequest, ServerTrouble};
 use crate::transport::LocalListener;
 use std::io;
@@ -41,14 +42,19 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
     }
     let link = Arc::new(Link::new(Arc::clone(shared), id, stream)?);
     shared.opened(&link);
-    shared.run(Box::new(move |scratch| read(&link, scratch)));
+    shared.run(Box::new(move |scratch| take_turn(&link, Turn::default(), scratch)));
     Ok(())
 }
 
-/// Reads the connection until it is over, or until there is a request for this very thread: then another reads on.
-fn read(link: &Arc<Link>, scratch: &mut [u8]) {
+/// Reads the connection and serves what is quick, until it is over or another thread has the turn.
+pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
     loop {
-        let input = match link.next_step() {
+        let input = match link.next_step(turn) {
+            Step::Serve(call) => {
+                serve(link, call, Some(turn));
+                continue;
+            }
+            Step::Passed => return,
             Step::Read(deadline, None) => match link.stream.read_before(scratch, deadline) {
                 Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
                 nothing => why(link, nothing),
@@ -72,18 +78,26 @@ fn read(link: &Arc<Link>, scratch: &mut [u8]) {
             }
             Step::End => return link.shared.closed(link),
         };
-        let mut calls = link.take(input).into_iter();
+        let shared = &link.shared;
+        let Taken { calls, quick, unwatched } = link.take(input);
+        if unwatched {
+            Watch::add(shared, link);
+        }
+        let mut calls = calls.into_iter();
+        if quick {
+            shared.submit(link, calls);
+            continue;
+        }
         let Some(first) = calls.next() else {
-            link.flush();
+            link.flush(Some(turn));
             continue;
         };
         // Somebody reads on before anything here can block.
-        let shared = &link.shared;
         let reading = Arc::clone(link);
-        shared.run(Box::new(move |scratch| read(&reading, scratch)));
+        shared.run(Box::new(move |scratch| take_turn(&reading, turn, scratch)));
         shared.submit(link, calls);
-        link.flush();
-        return serve(link, first);
+        link.flush(None);
+        return serve(link, first, None);
     }
 }
 
@@ -99,8 +113,8 @@ fn why(link: &Link, read: io::Result<usize>) -> Input<'static> {
     }
 }
 
-/// Has the handler of `call` serve it.
-pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
+/// Has the handler of `call` serve it, on the thread that has the turn, if it has.
+pub(super) fn serve(link: &Arc<Link>, call: Concurrent, turn: Option<Turn>) {
     let Concurrent { call, handler, request, cancel: cancellation, place, span } = call;
     let service = &link.shared.service;
     let payload_protocol = request.frame().payload_protocol;
@@ -109,14 +123,17 @@ pub(super) fn serve(link: &Arc<Link>, call: Concurrent) {
         Some(_) => Ok(Vec::new()),
         None => {
             let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
-            span.in_scope(|| {
+            let began = Instant::now();
+            let answer = span.in_scope(|| {
                 let answer = catch_unwind(AssertUnwindSafe(|| handler(&request)));
                 service.judge(payload_protocol, answer)
-            })
+            });
+            link.shared.pace(payload_protocol).note(began.elapsed());
+            answer
         }
     };
     drop(place);
-    link.finish(call, answer);
+    link.finish(call, answer, turn);
 }
 
 /// The connection speaks the legacy wire from now on.

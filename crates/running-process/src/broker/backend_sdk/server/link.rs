@@ -1,17 +1,22 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
 use super::super::output::{Output, PIECES};
-use super::super::server_connection::{CallId, CancelReason, SendEventError};
+use super::super::server_connection::{CallId, CancelReason, SendEventError, ServerConnection};
 use super::observe::Fact;
 use super::session::{self, Session};
 use super::shared::Shared;
+use super::setup::Detector;
 use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
+use super::turn::{self, Quick, Turn};
 use super::{Cancellation, ConcurrentHandler, PeerCredentials};
 use crate::broker::protocol::Refusal;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long whoever reads ahead of requests that wait reads at most before it looks whether they still do.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A connection that several threads work on. One reads it; whoever has something to write writes for all. Nobody holds
 /// the lock while the socket or a concurrent handler takes its time.
@@ -30,13 +35,28 @@ struct State {
     writing: bool,
     /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
     watching: bool,
+    quick: Quick,
 }
 
 /// A call for a handler on a thread.
 pub(super) type Concurrent = session::Concurrent<ConcurrentHandler, Cancellation>;
 
-/// What whoever reads does next.
+/// What is to be done with what came.
+pub(super) struct Taken {
+    /// For other threads.
+    pub(super) calls: Vec<Concurrent>,
+    /// There are more, for whoever has the turn.
+    pub(super) quick: bool,
+    /// These are the first, so a watch is to begin.
+    pub(super) unwatched: bool,
+}
+
+/// What whoever has the turn does next.
 pub(super) enum Step {
+    /// Serve a request that is expected to be quick.
+    Serve(Concurrent),
+    /// Nothing: another thread has the turn.
+    Passed,
     /// Read, until the time given; onto the buffer, if there is one.
     Read(Option<Instant>, Option<Vec<u8>>),
     /// Wait for the peer to go, until the time given: it sends nothing more, and calls are at work.
@@ -66,7 +86,7 @@ pub(super) enum Input<'a> {
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream) -> io::Result<Self> {
         let session = Session::new(&shared.service, PeerCredentials::of(&stream)?, Instant::now());
-        let state = State { session, writing: false, watching: false };
+        let state = State { session, writing: false, watching: false, quick: Quick::default() };
         Ok(Self { id, stream: Arc::new(stream), shared, state: Mutex::new(state), advanced: Condvar::new() })
     }
 
@@ -75,9 +95,20 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What whoever reads does next; waits while there is nothing to do but to let calls end and output be written.
-    pub(super) fn next_step(&self) -> Step {
+    /// Looks at, or changes, what whoever has the turn serves.
+    pub(super) fn with_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> T {
+        look(&mut self.state().quick)
+    }
+
+    /// What whoever has the turn does next; waits while there is nothing to do but to let calls end and output be written.
+    pub(super) fn next_step(&self, turn: Turn) -> Step {
         let mut state = self.state();
+        if !state.quick.has(turn) {
+            return Step::Passed;
+        }
+        if let Some(call) = state.quick.begin() {
+            return Step::Serve(call);
+        }
         state.watching = false;
         loop {
             if let Some(buffered) = state.session.legacy.take() {
@@ -93,10 +124,7 @@ impl Link {
                 return Step::End;
             }
             if connection.wants_input() {
-                // Nobody wakes who reads when the last call has ended and the connection becomes idle, so it looks again.
-                let idle = self.shared.service.config.connection.idle;
-                let again = || Instant::now().checked_add(idle?);
-                return Step::Read(deadline.or_else(again), state.session.connection.lend_input());
+                return Step::Read(self.reads_until(connection), state.session.connection.lend_input());
             }
             let Some(deadline) = deadline else {
                 state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -110,34 +138,56 @@ impl Link {
         }
     }
 
-    /// Takes what came, and does what can be done at once; the calls are for other threads.
-    pub(super) fn take(&self, input: Input<'_>) -> Vec<Concurrent> {
+    /// Until when whoever reads reads before it looks again. Nobody wakes it when the last call has ended and the
+    /// connection becomes idle, or when a request that waited is taken which has a deadline.
+    fn reads_until(&self, connection: &ServerConnection<Detector>) -> Option<Instant> {
+        let idle = self.shared.service.config.connection.idle;
+        let again = if connection.is_postponed() { Some(LOOK_AGAIN) } else { idle };
+        let again = again.and_then(|again| Instant::now().checked_add(again));
+        match connection.deadline() {
+            Some(deadline) if connection.is_postponed() => again.map(|again| again.min(deadline)),
+            deadline => deadline.or(again),
+        }
+    }
+
+    /// Takes what came, and does what can be done at once.
+    pub(super) fn take(&self, input: Input<'_>) -> Taken {
         let mut state = self.state();
-        let connection = &mut state.session.connection;
+        let asked = self.take_input(&mut state, input);
+        let calls = state.quick.keep(&self.shared, asked);
+        Taken { calls, quick: !state.quick.is_empty(), unwatched: state.quick.wants_watch() }
+    }
+
+    fn take_input(&self, state: &mut State, input: Input<'_>) -> Vec<Concurrent> {
+        let State { session: Session { connection, .. }, quick, .. } = state;
         match input {
             Input::Bytes(bytes) => {
-                connection.receive(bytes, Instant::now());
+                let now = Instant::now();
+                quick.busy = turn::is_busy(connection.last_activity(), now);
+                connection.receive(bytes, now);
                 self.note(Fact::Received { bytes: bytes.len() });
             }
             Input::Onto(buffer, bytes) => {
-                connection.give_back_input(buffer, bytes, Instant::now());
+                let now = Instant::now();
+                quick.busy = turn::is_busy(connection.last_activity(), now);
+                connection.give_back_input(buffer, bytes, now);
                 self.note(Fact::Received { bytes });
             }
             Input::Eof { gone } => {
                 connection.receive_eof();
-                let asked = self.pump(&mut state);
+                let asked = self.pump(state);
                 if gone && state.session.connection.in_flight() > 0 {
                     // They are told before anybody begins.
                     state.session.hang_up();
-                    self.pump(&mut state);
+                    self.pump(state);
                 }
                 return asked;
             }
             Input::Time => connection.handle_timeout(Instant::now()),
             Input::Gone => state.session.hang_up(),
-            Input::Failed(error) => self.fail(&mut state, error),
+            Input::Failed(error) => self.fail(state, error),
         }
-        self.pump(&mut state)
+        self.pump(state)
     }
 
     /// Nothing was read onto the buffer.
@@ -169,11 +219,18 @@ impl Link {
         asked
     }
 
-    /// `call` has ended with `answer`.
-    pub(super) fn finish(self: &Arc<Self>, call: CallId, answer: Result<Vec<u8>, Refusal>) {
+    /// `call` has ended with `answer`. Whoever has the turn and goes on with the next one writes the answers together.
+    pub(super) fn finish(
+        self: &Arc<Self>,
+        call: CallId,
+        answer: Result<Vec<u8>, Refusal>,
+        turn: Option<Turn>,
+    ) {
         let mut state = self.state();
         state.session.finish(&self.shared.service, call, answer);
-        self.write(state);
+        if !turn.is_some_and(|turn| state.quick.end(turn)) {
+            self.write(state, turn);
+        }
     }
 
     /// Blocks while the peer leaves enough output unread.
@@ -184,7 +241,7 @@ impl Link {
             state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.session.send_event(&self.shared.service, call, payload)?;
-        self.write(state);
+        self.write(state, None);
         Ok(())
     }
 
@@ -197,19 +254,23 @@ impl Link {
     }
 
     /// Writes what there is to write.
-    pub(super) fn flush(self: &Arc<Self>) {
-        self.write(self.state());
+    pub(super) fn flush(self: &Arc<Self>, turn: Option<Turn>) {
+        self.write(self.state(), turn);
     }
 
-    /// Writes until nothing is left, unless another thread does. What can be taken meanwhile is taken.
-    fn write<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
+    /// Writes until nothing is left, unless another thread does. What can be taken meanwhile is taken, and what is quick
+    /// of it left to the writer, if that has the turn.
+    fn write<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, turn: Option<Turn>) {
         if state.writing {
             return;
         }
         state.writing = true;
         loop {
             if state.session.connection.is_postponed() {
-                let asked = self.pump(&mut state);
+                let mut asked = self.pump(&mut state);
+                if turn.is_some_and(|turn| state.quick.has(turn)) {
+                    asked = state.quick.keep(&self.shared, asked);
+                }
                 self.shared.submit(self, asked);
             }
             let mut output = state.session.connection.take_output();

@@ -56,6 +56,12 @@ pub(in super::super) struct Concurrent<H: ?Sized, C> {
     pub(in super::super) span: RequestSpan,
 }
 
+impl<H: ?Sized, C> Concurrent<H, C> {
+    pub(in super::super) fn payload_protocol(&self) -> u32 {
+        self.request.frame().payload_protocol
+    }
+}
+
 impl<C: Cancel> Session<C> {
     /// A connection that `peer` made and that was accepted at `now`.
     pub(in super::super) fn new<H: ?Sized>(

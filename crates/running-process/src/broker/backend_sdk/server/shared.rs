@@ -3,9 +3,10 @@ use super::observe::Fact;
 use super::pool::{Job, Pool};
 use super::service::{LAST_WORDS, READ_BYTES, Service};
 use super::sync::{Condvar, Mutex, MutexGuard};
+use super::turn::{Pace, Watch};
 use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
 use crate::transport::StopSignal;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ pub(super) struct Shared {
     pub(super) legacy: Option<LegacyHandler>,
     pub(super) signal: StopSignal,
     pub(super) pool: Arc<Pool>,
+    pub(super) watch: Watch,
+    /// Of the handler of each payload protocol.
+    paces: BTreeMap<u32, Pace>,
     /// Every open connection.
     open: Mutex<HashMap<u64, Arc<Link>>>,
     /// Notified when a connection ends.
@@ -28,7 +32,14 @@ impl Shared {
         signal: StopSignal,
     ) -> Self {
         let pool = Pool::new(READ_BYTES);
-        Self { service, legacy, signal, pool, open: Mutex::default(), ended: Condvar::new() }
+        let paces = service.handlers.keys().map(|protocol| (*protocol, Pace::unknown())).collect();
+        let (watch, open, ended) = (Watch::default(), Mutex::default(), Condvar::new());
+        Self { service, legacy, signal, pool, watch, paces, open, ended }
+    }
+
+    /// How fast the handler of `payload_protocol` is, which has one.
+    pub(super) fn pace(&self, payload_protocol: u32) -> &Pace {
+        &self.paces[&payload_protocol]
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
@@ -80,7 +91,7 @@ impl Shared {
         for link in &late {
             link.cancel_all();
             let link = Arc::clone(link);
-            self.run(Box::new(move |_| link.flush()));
+            self.run(Box::new(move |_| link.flush(None)));
         }
         self.wait_for(LAST_WORDS, |open| open == 0);
         for link in &late {
@@ -93,7 +104,7 @@ impl Shared {
     pub(super) fn submit(&self, link: &Arc<Link>, calls: impl IntoIterator<Item = Concurrent>) {
         for call in calls {
             let link = Arc::clone(link);
-            self.run(Box::new(move |_| drive::serve(&link, call)));
+            self.run(Box::new(move |_| drive::serve(&link, call, None)));
         }
     }
 

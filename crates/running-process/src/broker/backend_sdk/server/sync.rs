@@ -10,6 +10,16 @@ mod imp {
     pub(in super::super) fn shared(stream: LocalStream) -> LocalStream {
         stream
     }
+
+    /// Lets time pass.
+    pub(in super::super) fn pause(time: std::time::Duration) {
+        thread::sleep(time);
+    }
+
+    /// What was measured: a model, which knows no time, tries both.
+    pub(in super::super) fn either(measured: bool) -> bool {
+        measured
+    }
 }
 
 #[cfg(all(test, shuttle))]
@@ -21,6 +31,14 @@ mod imp {
     pub(in super::super) fn shared(_: crate::transport::LocalStream) -> LocalStream {
         unreachable!("the model accepts no connections of the system's")
     }
+
+    pub(in super::super) fn pause(_: std::time::Duration) {
+        thread::yield_now();
+    }
+
+    pub(in super::super) fn either(_: bool) -> bool {
+        shuttle::rand::Rng::r#gen(&mut shuttle::rand::thread_rng())
+    }
 }
 
-pub(super) use imp::{Condvar, LocalStream, Mutex, MutexGuard, atomic, shared, thread};
+pub(super) use imp::{Condvar, LocalStream, Mutex, MutexGuard, atomic, either, pause, shared, thread};

@@ -1,0 +1,202 @@
+//! Serving requests on the thread that reads their connection, as long as they are quick, and passing the turn to read on
+//! to another thread once one is not.
+
+use super::drive::take_turn;
+use super::link::{Concurrent, Link};
+use super::shared::Shared;
+use super::sync::atomic::{AtomicU32, Ordering};
+use super::sync::{self, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A handler that takes no longer is done before another thread would have begun: about what waking one costs.
+const QUICK: Duration = Duration::from_micros(20);
+/// How many requests in a row must be quick before a handler counts as quick: at first, and after a slow one.
+const AT_FIRST: u32 = 8;
+const AFTER_A_SLOW_ONE: u32 = 64;
+/// A connection is busy if what it sends comes so soon after the last byte. Only busy ones are worth to be watched.
+const BUSY: Duration = Duration::from_millis(1);
+/// How often those who serve on the reading thread are looked at: whoever is found with the same request twice is slow.
+const TICK: Duration = Duration::from_millis(1);
+/// After how many ticks without a request a connection is not watched any more.
+const QUIET: u32 = 10;
+
+/// How fast the handler of a payload protocol has been of late.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// How many quick requests are to come before it counts as quick.
+    owed: AtomicU32,
+}
+
+impl Pace {
+    pub(super) fn unknown() -> Self {
+        Self { owed: AtomicU32::new(AT_FIRST) }
+    }
+
+    pub(super) fn is_quick(&self) -> bool {
+        sync::either(self.owed.load(Ordering::Relaxed) == 0)
+    }
+
+    /// A request took so long.
+    pub(super) fn note(&self, took: Duration) {
+        let owed = self.owed.load(Ordering::Relaxed);
+        if took > QUICK {
+            self.owed.store(AFTER_A_SLOW_ONE, Ordering::Relaxed);
+        } else if owed > 0 {
+            // Of two threads that pay at once one is forgotten, which makes no difference.
+            self.owed.store(owed - 1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether a connection on which something came at `now` is busy, if the last byte before came or went at `last`.
+pub(super) fn is_busy(last: Instant, now: Instant) -> bool {
+    sync::either(now.saturating_duration_since(last) < BUSY)
+}
+
+/// The connections that are served on their reading threads, and looked at by one thread while there are any.
+#[derive(Default)]
+pub(super) struct Watch(Mutex<Vec<Watched>>);
+
+struct Watched {
+    link: Arc<Link>,
+    /// How many requests it had begun to serve when it was looked at last, and how often that was the same.
+    begun: u64,
+    quiet: u32,
+}
+
+/// Who reads a connection and serves what is quick; the number tells one after the other apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn(u64);
+
+/// What whoever has the turn on a connection serves.
+#[derive(Default)]
+pub(super) struct Quick {
+    turn: Turn,
+    ready: VecDeque<Concurrent>,
+    /// How many requests were begun.
+    begun: u64,
+    /// The last of them is being served.
+    at_work: bool,
+    watched: bool,
+    pub(super) busy: bool,
+}
+
+impl Quick {
+    pub(super) fn has(&self, turn: Turn) -> bool {
+        self.turn == turn
+    }
+
+    /// Keeps `calls` to be served by whoever has the turn, as far as they are quick; gives the others.
+    pub(super) fn keep(&mut self, shared: &Shared, mut calls: Vec<Concurrent>) -> Vec<Concurrent> {
+        if self.busy {
+            let quick = |call: &mut Concurrent| shared.pace(call.payload_protocol()).is_quick();
+            self.ready.extend(calls.extract_if(.., quick));
+        }
+        calls
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Whether a watch has to begin: there is something to serve, and nobody looks yet.
+    pub(super) fn wants_watch(&mut self) -> bool {
+        !self.ready.is_empty() && !std::mem::replace(&mut self.watched, true)
+    }
+
+    /// The next request, which is being served from now on.
+    pub(super) fn begin(&mut self) -> Option<Concurrent> {
+        let next = self.ready.pop_front()?;
+        self.begun += 1;
+        self.at_work = true;
+        Some(next)
+    }
+
+    /// The request that `turn` served has ended; `true` if the next one follows at once.
+    pub(super) fn end(&mut self, turn: Turn) -> bool {
+        let has_turn = self.has(turn);
+        self.at_work &= !has_turn;
+        has_turn && !self.ready.is_empty()
+    }
+}
+
+/// What one looks for.
+pub(super) enum Look {
+    /// Requests were begun since.
+    Busy(u64),
+    /// It is still the same request: another thread takes the turn.
+    Slow(Turn),
+    /// Nothing was begun since.
+    Quiet,
+}
+
+impl Quick {
+    /// Looks at what has happened since `begun` requests had been begun.
+    pub(super) fn look(&mut self, begun: u64) -> Look {
+        if self.begun != begun {
+            return Look::Busy(self.begun);
+        }
+        if !std::mem::take(&mut self.at_work) {
+            return Look::Quiet;
+        }
+        self.turn.0 += 1;
+        Look::Slow(self.turn)
+    }
+
+    /// Nobody looks any more, unless more than `begun` requests have been begun or one is about to be.
+    pub(super) fn end_watch(&mut self, begun: u64) -> bool {
+        let quiet = self.begun == begun && self.ready.is_empty();
+        self.watched &= !quiet;
+        quiet
+    }
+}
+
+impl Watch {
+    fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks after `link` from now on, until it is quiet.
+    pub(super) fn add(shared: &Arc<Shared>, link: &Arc<Link>) {
+        let mut watched = shared.watch.watched();
+        let is_first = watched.is_empty();
+        watched.push(Watched { link: Arc::clone(link), begun: 0, quiet: 0 });
+        drop(watched);
+        if is_first {
+            let watching = Arc::clone(shared);
+            shared.run(Box::new(move |_| while watching.watch.goes_on() {}));
+        }
+    }
+
+    /// Waits for the next tick and looks at every connection; `false` once there is none.
+    fn goes_on(&self) -> bool {
+        sync::pause(TICK);
+        let mut watched = self.watched();
+        watched.retain_mut(Watched::look);
+        !watched.is_empty()
+    }
+}
+
+impl Watched {
+    /// Has another thread take the turn if the request is the same as last time; `false` once nothing has happened for long.
+    fn look(&mut self) -> bool {
+        let Self { link, begun, quiet } = self;
+        match link.with_quick(|quick| quick.look(*begun)) {
+            Look::Busy(now) => (*begun, *quiet) = (now, 0),
+            Look::Slow(turn) => {
+                let link = Arc::clone(link);
+                let shared = Arc::clone(&link.shared);
+                shared.run(Box::new(move |scratch| {
+                    // What was answered before the slow one waits for nothing.
+                    link.flush(None);
+                    take_turn(&link, turn, scratch);
+                }));
+            }
+            Look::Quiet => *quiet += 1,
+        }
+        // Nobody may begin in between, unwatched.
+        *quiet < QUIET || !link.with_quick(|quick| quick.end_watch(*begun))
+    }
+}
