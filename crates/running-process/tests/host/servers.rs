@@ -15,6 +15,7 @@ macro_rules! on {
             mod server;
             mod stats;
             mod stopping;
+            mod turns;
         }
     };
 }

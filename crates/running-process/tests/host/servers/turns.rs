@@ -1,0 +1,109 @@
+//! Requests that were quick so often that nobody expects anything else, and then are not.
+
+use super::Running;
+use crate::support::{eventually, next, read_frames, refusal, request, write};
+use running_process::broker::backend_sdk::LocalStream;
+use running_process::broker::protocol::{FrameKind, FrameRef};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+/// Answers at once with what it was sent, unless that is empty: then once it is told to, or nobody waits any more.
+const USUALLY_QUICK: u32 = 0xF011;
+
+struct Turns {
+    server: Running,
+    connection: LocalStream,
+    begun: Receiver<()>,
+    go_on: Sender<()>,
+}
+
+impl Turns {
+    /// A server, and a connection whose requests have all been quick.
+    fn start() -> Self {
+        let (entered, begun) = mpsc::channel();
+        let (go_on, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let server = Running::start(move |server| {
+            server.serve(USUALLY_QUICK, move |request| {
+                if request.payload().is_empty() {
+                    entered.send(())?;
+                    eventually(|| {
+                        let told = || gate.lock().unwrap().try_recv().ok();
+                        request.cancelled().map(|_| ()).or_else(told)
+                    });
+                }
+                Ok(request.payload().to_vec())
+            })
+        });
+        let connection = server.connect();
+        let turns = Self { server, connection, begun, go_on };
+        for id in 1000..1200 {
+            turns.assert_answers(id);
+        }
+        turns
+    }
+
+    fn send(&self, ids: impl IntoIterator<Item = u64>, payload: &[u8]) {
+        let wire: Vec<u8> = ids.into_iter().flat_map(|id| request(USUALLY_QUICK, id, payload)).collect();
+        write(&self.connection, &wire);
+    }
+
+    #[track_caller]
+    fn assert_answers(&self, id: u64) {
+        self.send([id], b"quick");
+        let answers = read_frames(&self.connection, 1);
+        assert_eq!((answers[0].request_id, &answers[0].payload[..]), (id, &b"quick"[..]));
+    }
+}
+
+#[test]
+fn a_slow_request_holds_up_none_that_comes_with_it_or_after_it() {
+    let turns = Turns::start();
+    // In one write, so that they are taken together: one before it, two behind it.
+    let slow = request(USUALLY_QUICK, 2, b"");
+    let quick = [1, 3, 4].map(|id| request(USUALLY_QUICK, id, b"quick"));
+    write(&turns.connection, &[&quick[0][..], &slow, &quick[1], &quick[2]].concat());
+    let mut ids: Vec<_> = read_frames(&turns.connection, 3).iter().map(|answer| answer.request_id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 3, 4]);
+    next(&turns.begun);
+    for id in 5..50 {
+        turns.assert_answers(id);
+    }
+    turns.go_on.send(()).unwrap();
+    assert_eq!(read_frames(&turns.connection, 1)[0].request_id, 2);
+}
+
+#[test]
+fn as_many_slow_requests_as_allowed_are_served_at_once() {
+    let turns = Turns::start();
+    turns.send(1..=20, b"");
+    for _ in 0..20 {
+        next(&turns.begun);
+    }
+    turns.assert_answers(21);
+    for _ in 0..20 {
+        turns.go_on.send(()).unwrap();
+    }
+    let mut ids: Vec<_> = read_frames(&turns.connection, 20).iter().map(|answer| answer.request_id).collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(1..=20));
+}
+
+#[test]
+fn a_cancel_and_a_hang_up_reach_a_request_that_was_expected_to_be_quick() {
+    let turns = Turns::start();
+    turns.send([1], b"");
+    next(&turns.begun);
+    let mut cancel = Vec::new();
+    let frame = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(USUALLY_QUICK, 1, b"") };
+    frame.encode_framed(&mut cancel).unwrap();
+    write(&turns.connection, &cancel);
+    assert_eq!(refusal(&read_frames(&turns.connection, 1)[0]), "cancelled");
+    turns.assert_answers(2);
+    turns.send([3], b"");
+    next(&turns.begun);
+    let Turns { mut server, connection, .. } = turns;
+    drop(connection);
+    server.stop_and_join().unwrap();
+}
