@@ -9,11 +9,33 @@ use crate::broker::protocol::{
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::IoSlice;
 
 /// Names a request that was sent on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
+
+/// Keyed by what this side numbers itself, so nobody can choose keys that collide.
+pub(super) type ById<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Spreads consecutive numbers over all bits (Knuth, The Art of Computer Programming 3, section 6.4: Fibonacci hashing).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What a daemon's bytes mean to its client. A payload that came encoded is decoded, and its frame says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +123,7 @@ pub struct ClientConnection {
     /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
     next_id: u64,
     /// The payload protocol of each request in flight.
-    pending: HashMap<u64, u32>,
+    pending: ById<u64, u32>,
     encodings: EncodingPolicy,
     /// What the daemon has said that it decodes.
     daemon_accepts: Encodings,
@@ -118,7 +140,7 @@ impl Default for ClientConnection {
             input: FrontBuffer::default(),
             output: Output::default(),
             next_id: 1,
-            pending: HashMap::new(),
+            pending: ById::default(),
             encodings: EncodingPolicy::default(),
             daemon_accepts: Encodings::NONE,
             decoded: Vec::new(),
@@ -289,7 +311,7 @@ impl ClientConnection {
 fn correlate<'a>(
     kind: FrameKind,
     frame: FrameRef<'a>,
-    pending: &mut HashMap<u64, u32>,
+    pending: &mut ById<u64, u32>,
     next_id: u64,
 ) -> Result<Option<ClientEvent<'a>>, ClientConnectionError> {
     let id = frame.request_id;

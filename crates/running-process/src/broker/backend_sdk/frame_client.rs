@@ -1,12 +1,12 @@
 //! The blocking client.
 
-use super::client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
+use super::client_connection::{ById, ClientConnection, ClientConnectionError, ClientEvent, RequestId};
 use super::output::PIECES;
 use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame, FramingError, Refusal};
 use crate::transport::{ConnectError, LocalStream};
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub struct FrameClient {
     stream: LocalStream,
     connection: ClientConnection,
     timeout: Option<Duration>,
-    answers: HashMap<RequestId, Result<Frame, Refusal>>,
+    answers: ById<RequestId, Result<Frame, Refusal>>,
     events: VecDeque<Frame>,
     usable: bool,
 }
@@ -133,7 +133,7 @@ impl FrameClient {
             stream: stream.into(),
             connection: ClientConnection::new(),
             timeout: None,
-            answers: HashMap::new(),
+            answers: ById::default(),
             events: VecDeque::new(),
             usable: true,
         }
@@ -232,7 +232,7 @@ impl FrameClient {
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let count = self.connection.output_slices(&mut slices);
-            match self.stream.write_unless_readable(&slices[..count], deadline).map_err(stream_error) {
+            match self.stream.write_unless_readable(&slices[..count], || deadline).map_err(stream_error) {
                 Ok(Some(written)) => self.connection.output_written(written),
                 Ok(None) => self.read_more(deadline)?,
                 // What the daemon answered before it closed is still to be read, up to the end that tells so.

@@ -43,6 +43,8 @@ pub struct ServerConnection<F> {
     being_written: usize,
     /// Memory for the next output, while the driver writes the last.
     spare: Output,
+    /// How much memory empty buffers may keep for good, in bytes.
+    kept: usize,
     /// When the driver was last told the time.
     now: Instant,
 }
@@ -69,6 +71,7 @@ where
             enough_output,
             being_written: 0,
             spare: Output::default(),
+            kept: 0,
             now,
         }
     }
@@ -134,7 +137,12 @@ where
     fn release_at(&self) -> Option<Instant> {
         let connection = &self.connection;
         let empty = connection.buffered() == 0 && self.unwritten() == 0;
-        (empty && self.memory() > 0).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+        (empty && self.memory() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+    }
+
+    /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept = bytes;
     }
 
     /// From now on at most `max_in_flight` calls are admitted at once; those that are, stay.

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::{Errno, ioctl_fionbio};
-use rustix::net::sockopt::Timeout;
+use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, connect, recv, send, sendmsg, shutdown,
 };
@@ -41,13 +40,8 @@ pub(super) const SEND: SendFlags = SendFlags::empty();
 #[derive(Debug)]
 pub struct LocalStream {
     socket: OwnedFd,
-    timeouts: Arc<Timeouts>,
-}
-
-#[derive(Debug)]
-struct Timeouts {
-    read: SocketTimeout,
-    write: SocketTimeout,
+    /// For reads; a write never waits in the call itself.
+    timeout: Arc<SocketTimeout>,
 }
 
 impl LocalStream {
@@ -81,7 +75,7 @@ impl LocalStream {
     }
 
     fn blocking(socket: OwnedFd, timeout: fn() -> SocketTimeout) -> Self {
-        Self { socket, timeouts: Arc::new(Timeouts { read: timeout(), write: timeout() }) }
+        Self { socket, timeout: Arc::new(timeout()) }
     }
 
     /// A second owner of the same connection.
@@ -90,7 +84,7 @@ impl LocalStream {
     ///
     /// What the system said, such as too many open files.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, timeouts: Arc::clone(&self.timeouts) })
+        Ok(Self { socket: self.socket.try_clone()?, timeout: Arc::clone(&self.timeout) })
     }
 
     /// Reads what has arrived into the start of `buf`, waiting for at least one byte; `Ok(0)` is the end of the stream
@@ -124,7 +118,7 @@ impl LocalStream {
     ) -> io::Result<T> {
         let mut flags = RecvFlags::empty();
         loop {
-            self.before(deadline, Timeout::Recv, &self.timeouts.read)?;
+            self.before(deadline)?;
             match receive(flags) {
                 Ok(received) => return Ok(received),
                 Err(Errno::INTR) => {}
@@ -145,29 +139,33 @@ impl LocalStream {
         if bytes.is_empty() {
             return Ok(0);
         }
-        self.send_before(deadline, |flags| send(&self.socket, bytes, flags))
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(timed_out());
+        }
+        self.write_vectored(&[IoSlice::new(bytes)], || deadline)
     }
 
-    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call.
+    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call. `deadline` is asked
+    /// only if that is nothing.
     ///
     /// # Errors
     ///
     /// As [`write_all_before`](Self::write_all_before).
-    pub(crate) fn write_vectored_before(
+    pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],
-        deadline: Option<Instant>,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<usize> {
-        match pieces {
-            [piece] => self.write_some(piece, deadline),
-            pieces => self.send_before(deadline, |flags| {
-                sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags)
-            }),
+        loop {
+            match self.write_now(pieces)? {
+                Some(written) => return Ok(written),
+                None => self.wait(PollFlags::OUT, deadline())?,
+            };
         }
     }
 
-    /// Writes what the connection takes of `pieces` at once. If that is nothing, waits until it takes something or something
-    /// has arrived, which is `None`: whoever is at the other end may read on only once that is read.
+    /// [`write_vectored`](Self::write_vectored) that waits for what arrives as well, which is `None`: whoever is at the other
+    /// end may read on only once that is read.
     ///
     /// # Errors
     ///
@@ -175,65 +173,47 @@ impl LocalStream {
     pub(crate) fn write_unless_readable(
         &self,
         pieces: &[IoSlice<'_>],
-        deadline: Option<Instant>,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<Option<usize>> {
+        loop {
+            if let Some(written) = self.write_now(pieces)? {
+                return Ok(Some(written));
+            }
+            if self.wait(PollFlags::IN | PollFlags::OUT, deadline())?.contains(PollFlags::IN) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Writes what the connection takes at once; `None` is nothing.
+    fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         let flags = SEND | SendFlags::DONTWAIT;
-        loop {
-            match sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags) {
-                Ok(written) => return Ok(Some(written)),
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    let mut ready = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
-                    if !wait_ready(&mut ready, deadline)? {
-                        return Err(timed_out());
-                    }
-                    if ready[0].revents().contains(PollFlags::IN) {
-                        return Ok(None);
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let written = retry_on_intr(|| match pieces {
+            [piece] => send(&self.socket, piece, flags),
+            pieces => sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags),
+        });
+        match written {
+            Ok(written) => Ok(Some(written)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Calls `send` until it has taken something, or fails, or `deadline` has passed.
-    fn send_before(
-        &self,
-        deadline: Option<Instant>,
-        mut send: impl FnMut(SendFlags) -> Result<usize, Errno>,
-    ) -> io::Result<usize> {
-        let mut flags = SEND;
-        loop {
-            self.before(deadline, Timeout::Send, &self.timeouts.write)?;
-            match send(flags) {
-                Ok(written) => return Ok(written),
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    self.wait(PollFlags::OUT, deadline)?;
-                    flags = SEND | SendFlags::DONTWAIT;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Makes the next call on the socket return by `deadline`, roughly; an error if that has passed.
-    fn before(&self, deadline: Option<Instant>, which: Timeout, timeout: &SocketTimeout) -> io::Result<()> {
+    /// Makes the next read return by `deadline`, roughly; an error if that has passed.
+    fn before(&self, deadline: Option<Instant>) -> io::Result<()> {
         let left = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
             Some(Duration::ZERO) => return Err(timed_out()),
             left => left,
         };
-        Ok(timeout.fit(self.socket.as_fd(), which, left)?)
+        Ok(self.timeout.fit(self.socket.as_fd(), left)?)
     }
 
-    /// Waits until the socket is ready. The kernel's timeout has fired, or somebody has put the socket into
-    /// non-blocking mode; both are told apart from the deadline by waiting for exactly that.
-    fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
-        if wait_ready(&mut [PollFd::new(&self.socket, events)], deadline)? {
-            Ok(())
-        } else {
-            Err(timed_out())
-        }
+    /// Waits until the socket is ready for some of `events`; gives for which. A read that comes here has seen the kernel's
+    /// timeout fire, or somebody has put the socket into non-blocking mode; both are told apart from the deadline by waiting
+    /// for exactly that.
+    fn wait(&self, events: PollFlags, deadline: Option<Instant>) -> io::Result<PollFlags> {
+        let mut ready = [PollFd::new(&self.socket, events)];
+        if wait_ready(&mut ready, deadline)? { Ok(ready[0].revents()) } else { Err(timed_out()) }
     }
 
     /// The process that listens at the other end of this connection, which [`connect`](Self::connect) made. Of an
@@ -364,11 +344,10 @@ impl From<UnixStream> for LocalStream {
     }
 }
 
-/// The socket is in blocking mode and has no timeouts.
+/// The socket is in blocking mode and has no timeout for reading.
 impl From<LocalStream> for UnixStream {
     fn from(stream: LocalStream) -> Self {
-        stream.timeouts.read.clear(stream.socket.as_fd(), Timeout::Recv);
-        stream.timeouts.write.clear(stream.socket.as_fd(), Timeout::Send);
+        stream.timeout.clear(stream.socket.as_fd());
         stream.socket.into()
     }
 }

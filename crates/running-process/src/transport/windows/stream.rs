@@ -148,22 +148,27 @@ impl LocalStream {
     /// # Errors
     ///
     /// As [`write_all_before`](Self::write_all_before).
-    pub(crate) fn write_vectored_before(
+    pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],
-        deadline: Option<Instant>,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<usize> {
-        self.write_some(pieces.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece), deadline)
+        let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+        self.write_some(first, deadline())
     }
 
-    /// [`write_vectored_before`](Self::write_vectored_before): a write to a pipe and a read from it are not waited for
-    /// together, so it is never `None`.
+    /// [`write_vectored`](Self::write_vectored): a write to a pipe and a read from it are not waited for together, so it is
+    /// never `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_before`](Self::write_all_before).
     pub(crate) fn write_unless_readable(
         &self,
         pieces: &[IoSlice<'_>],
-        deadline: Option<Instant>,
+        deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<Option<usize>> {
-        self.write_vectored_before(pieces, deadline).map(Some)
+        self.write_vectored(pieces, deadline).map(Some)
     }
 
     /// The process that made this pipe. Of either end it is the server, also when another process inherited the pipe.

@@ -1,12 +1,11 @@
 //! The task that owns the socket and the state machine.
 
-use super::super::client_connection::{ClientConnection, ClientEvent, RequestId};
+use super::super::client_connection::{ById, ClientConnection, ClientEvent, RequestId};
 use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, stream_error};
 use super::super::output::PIECES;
 use super::{Answer, NotSent, Shared, Ticket, Waiting};
 use crate::broker::protocol::Frame;
 use crate::transport::{AsyncStream, poll_read_onto, poll_write};
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -27,8 +26,8 @@ pub(super) struct Driver {
     // Before what callers wait on, so that who is told of the end finds the client unusable.
     requests: mpsc::Receiver<Waiting>,
     given_up: mpsc::UnboundedReceiver<Ticket>,
-    in_flight: HashMap<RequestId, Sent>,
-    ids: HashMap<Ticket, RequestId>,
+    in_flight: ById<RequestId, Sent>,
+    ids: ById<Ticket, RequestId>,
     events: mpsc::Sender<Frame>,
     /// The daemon takes nothing more; what it said before is still to be read.
     write_closed: bool,
@@ -48,8 +47,8 @@ impl Driver {
             connection: ClientConnection::new(),
             requests,
             given_up,
-            in_flight: HashMap::new(),
-            ids: HashMap::new(),
+            in_flight: ById::default(),
+            ids: ById::default(),
             events,
             write_closed: false,
             shared,

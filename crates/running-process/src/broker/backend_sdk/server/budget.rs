@@ -3,7 +3,7 @@
 use super::sync::atomic::{AtomicUsize, Ordering};
 
 /// What each connection has to itself, at most, in bytes: a few ordinary messages.
-const LARGEST_SHARE: usize = 16 * 1024;
+pub(super) const LARGEST_SHARE: usize = 16 * 1024;
 
 /// Each connection has a small share that nobody can take from it; what goes beyond comes from a common pool, half of
 /// which is out of reach for peers that have not sent anything valid.

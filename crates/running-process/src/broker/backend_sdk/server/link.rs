@@ -2,6 +2,7 @@
 
 use super::super::output::{Output, PIECES};
 use super::super::server_connection::{CallId, CancelReason, SendEventError, ServerConnection};
+use super::budget;
 use super::observe::Fact;
 use super::session::{self, Session};
 use super::setup::Detector;
@@ -10,6 +11,7 @@ use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
 use super::turn::{self, Quick, Turn};
 use super::{Cancellation, ConcurrentHandler, PeerCredentials};
 use crate::broker::protocol::Refusal;
+use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
@@ -25,7 +27,7 @@ pub(super) struct Link {
     pub(super) stream: Arc<LocalStream>,
     pub(super) shared: Arc<Shared>,
     state: Mutex<State>,
-    /// Notified when output was written, a call has ended or was cancelled.
+    /// Notified when something has [advanced](Self::advance).
     advanced: Condvar,
 }
 
@@ -35,6 +37,8 @@ struct State {
     writing: bool,
     /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
     watching: bool,
+    /// How many threads wait for something to advance.
+    waiting: usize,
     quick: Quick,
 }
 
@@ -85,8 +89,10 @@ pub(super) enum Input<'a> {
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream) -> io::Result<Self> {
-        let session = Session::new(&shared.service, PeerCredentials::of(&stream)?, Instant::now());
-        let state = State { session, writing: false, watching: false, quick: Quick::default() };
+        let mut session = Session::new(&shared.service, PeerCredentials::of(&stream)?, Instant::now());
+        // Nothing next to the thread that reads it.
+        session.connection.keep(budget::LARGEST_SHARE);
+        let state = State { session, writing: false, watching: false, waiting: 0, quick: Quick::default() };
         Ok(Self { id, stream: Arc::new(stream), shared, state: Mutex::new(state), advanced: Condvar::new() })
     }
 
@@ -98,6 +104,24 @@ impl Link {
     /// Looks at, or changes, what whoever has the turn serves.
     pub(super) fn with_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> T {
         look(&mut self.state().quick)
+    }
+
+    /// Waits until something has [advanced](Self::advance), or so long.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let mut state = match at_most {
+            None => self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => self.advanced.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        state.waiting -= 1;
+        state
+    }
+
+    /// Output was written, a call has ended or was cancelled. Asks nothing of the system unless somebody waits for it.
+    fn advance(&self, state: &State) {
+        if state.waiting > 0 {
+            self.advanced.notify_all();
+        }
     }
 
     /// What whoever has the turn does next; waits while there is nothing to do but to let calls end and output be written.
@@ -127,14 +151,14 @@ impl Link {
                 return Step::Read(self.reads_until(connection), state.session.connection.lend_input());
             }
             let Some(deadline) = deadline else {
-                state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state, None);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Step::Time;
             }
-            state = self.advanced.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.wait(state, Some(left));
         }
     }
 
@@ -214,7 +238,7 @@ impl Link {
             self.stream.disconnect();
         }
         if std::mem::take(&mut state.session.cancelled) {
-            self.advanced.notify_all();
+            self.advance(state);
         }
         asked
     }
@@ -238,7 +262,7 @@ impl Link {
         let enough = self.shared.service.config.enough_output;
         let mut state = self.state();
         while state.session.holds_back(call, enough) {
-            state = self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state, None);
         }
         state.session.send_event(&self.shared.service, call, payload)?;
         self.write(state, None);
@@ -279,8 +303,7 @@ impl Link {
             }
             drop(state);
             let bytes = output.len();
-            let deadline = Instant::now().checked_add(self.shared.service.config.write);
-            let written = write_all(&self.stream, &mut output, deadline);
+            let written = write_all(&self.stream, &mut output, self.shared.service.config.write);
             state = self.state();
             state.session.connection.give_back_output(output, Instant::now());
             match written {
@@ -291,21 +314,24 @@ impl Link {
                     drop(self.pump(&mut state));
                 }
             }
-            self.advanced.notify_all();
+            self.advance(&state);
         }
         state.writing = false;
         if state.watching && state.session.connection.in_flight() == 0 {
             self.stream.disconnect();
         }
-        self.advanced.notify_all();
+        self.advance(&state);
     }
 }
 
-fn write_all(stream: &LocalStream, output: &mut Output, deadline: Option<Instant>) -> io::Result<()> {
+/// Writes all of `output`, for which the peer has so much time from when it first takes nothing.
+fn write_all(stream: &LocalStream, output: &mut Output, patience: Duration) -> io::Result<()> {
+    let deadline = OnceCell::new();
+    let deadline = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
     while !output.is_empty() {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let count = output.fill(&mut slices);
-        let written = stream.write_vectored_before(&slices[..count], deadline)?;
+        let written = stream.write_vectored(&slices[..count], deadline)?;
         output.consume(written);
     }
     Ok(())

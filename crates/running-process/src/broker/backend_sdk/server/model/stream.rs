@@ -74,10 +74,10 @@ impl LocalStream {
         Ok(length)
     }
 
-    pub(crate) fn write_vectored_before(
+    pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],
-        _: Option<Instant>,
+        _: impl Fn() -> Option<Instant>,
     ) -> io::Result<usize> {
         let mut wire = self.0.wire();
         if wire.gone || wire.disconnected {
@@ -134,7 +134,7 @@ impl Read for &LocalStream {
 
 impl Write for &LocalStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored_before(&[IoSlice::new(bytes)], None)
+        self.write_vectored(&[IoSlice::new(bytes)], || None)
     }
 
     fn flush(&mut self) -> io::Result<()> {
