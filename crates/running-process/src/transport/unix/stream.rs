@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, connect, recv, send, sendmsg, shutdown,
 };
@@ -40,8 +41,13 @@ pub(super) const SEND: SendFlags = SendFlags::empty();
 #[derive(Debug)]
 pub struct LocalStream {
     socket: OwnedFd,
-    /// For reads; a write never waits in the call itself.
-    timeout: Arc<SocketTimeout>,
+    timeouts: Arc<Timeouts>,
+}
+
+#[derive(Debug)]
+struct Timeouts {
+    read: SocketTimeout,
+    write: SocketTimeout,
 }
 
 impl LocalStream {
@@ -75,7 +81,7 @@ impl LocalStream {
     }
 
     fn blocking(socket: OwnedFd, timeout: fn() -> SocketTimeout) -> Self {
-        Self { socket, timeout: Arc::new(timeout()) }
+        Self { socket, timeouts: Arc::new(Timeouts { read: timeout(), write: timeout() }) }
     }
 
     /// A second owner of the same connection.
@@ -84,7 +90,7 @@ impl LocalStream {
     ///
     /// What the system said, such as too many open files.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, timeout: Arc::clone(&self.timeout) })
+        Ok(Self { socket: self.socket.try_clone()?, timeouts: Arc::clone(&self.timeouts) })
     }
 
     /// Reads what has arrived into the start of `buf`, waiting for at least one byte; `Ok(0)` is the end of the stream
@@ -118,7 +124,7 @@ impl LocalStream {
     ) -> io::Result<T> {
         let mut flags = RecvFlags::empty();
         loop {
-            self.before(deadline)?;
+            self.before(deadline, Timeout::Recv, &self.timeouts.read)?;
             match receive(flags) {
                 Ok(received) => return Ok(received),
                 Err(Errno::INTR) => {}
@@ -145,8 +151,8 @@ impl LocalStream {
         self.write_vectored(&[IoSlice::new(bytes)], || deadline)
     }
 
-    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call. `deadline` is asked
-    /// only if that is nothing.
+    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call: what it takes at once
+    /// if that is anything, else all of them, or as much as it takes until `deadline`.
     ///
     /// # Errors
     ///
@@ -156,11 +162,20 @@ impl LocalStream {
         pieces: &[IoSlice<'_>],
         deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<usize> {
+        let mut flags = SendFlags::DONTWAIT;
         loop {
-            match self.write_now(pieces)? {
-                Some(written) => return Ok(written),
-                None => self.wait(PollFlags::OUT, deadline())?,
-            };
+            if let Some(written) = self.write_with(pieces, flags)? {
+                return Ok(written);
+            }
+            let deadline = deadline();
+            if flags.is_empty() {
+                // The kernel's timeout has fired, which says nothing of the deadline.
+                self.wait(PollFlags::OUT, deadline)?;
+                flags = SendFlags::DONTWAIT;
+            } else {
+                self.before(deadline, Timeout::Send, &self.timeouts.write)?;
+                flags = SendFlags::empty();
+            }
         }
     }
 
@@ -176,7 +191,7 @@ impl LocalStream {
         deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<Option<usize>> {
         loop {
-            if let Some(written) = self.write_now(pieces)? {
+            if let Some(written) = self.write_with(pieces, SendFlags::DONTWAIT)? {
                 return Ok(Some(written));
             }
             if self.wait(PollFlags::IN | PollFlags::OUT, deadline())?.contains(PollFlags::IN) {
@@ -185,9 +200,9 @@ impl LocalStream {
         }
     }
 
-    /// Writes what the connection takes at once; `None` is nothing.
-    fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-        let flags = SEND | SendFlags::DONTWAIT;
+    /// Writes what the connection takes, in the way of `flags`; `None` is nothing.
+    fn write_with(&self, pieces: &[IoSlice<'_>], flags: SendFlags) -> io::Result<Option<usize>> {
+        let flags = SEND | flags;
         let written = retry_on_intr(|| match pieces {
             [piece] => send(&self.socket, piece, flags),
             pieces => sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags),
@@ -199,13 +214,13 @@ impl LocalStream {
         }
     }
 
-    /// Makes the next read return by `deadline`, roughly; an error if that has passed.
-    fn before(&self, deadline: Option<Instant>) -> io::Result<()> {
+    /// Makes the next call on the socket return by `deadline`, roughly; an error if that has passed.
+    fn before(&self, deadline: Option<Instant>, which: Timeout, timeout: &SocketTimeout) -> io::Result<()> {
         let left = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
             Some(Duration::ZERO) => return Err(timed_out()),
             left => left,
         };
-        Ok(self.timeout.fit(self.socket.as_fd(), left)?)
+        Ok(timeout.fit(self.socket.as_fd(), which, left)?)
     }
 
     /// Waits until the socket is ready for some of `events`; gives for which. A read that comes here has seen the kernel's
@@ -344,10 +359,11 @@ impl From<UnixStream> for LocalStream {
     }
 }
 
-/// The socket is in blocking mode and has no timeout for reading.
+/// The socket is in blocking mode and has no timeouts.
 impl From<LocalStream> for UnixStream {
     fn from(stream: LocalStream) -> Self {
-        stream.timeout.clear(stream.socket.as_fd());
+        stream.timeouts.read.clear(stream.socket.as_fd(), Timeout::Recv);
+        stream.timeouts.write.clear(stream.socket.as_fd(), Timeout::Send);
         stream.socket.into()
     }
 }

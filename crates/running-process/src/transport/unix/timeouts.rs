@@ -1,4 +1,4 @@
-//! The timeout that the kernel keeps for reads from a socket, set as rarely as possible.
+//! The timeouts that the kernel keeps for a socket, set as rarely as possible.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +10,19 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 const UNKNOWN: u64 = u64::MAX;
 /// Longest timeout handed to the kernel, in microseconds (about four and a half minutes).
 const LONGEST: u64 = 1 << 28;
+/// A timeout that is so long, in microseconds (a quarter of a second), may stay where a longer one, or none, is wanted.
+const LONG_ENOUGH: u64 = 1 << 18;
 
-/// The timeout of a socket's reads (`SO_RCVTIMEO`), as last set; in microseconds, 0 is none.
+/// One of the two timeouts of a socket (`SO_RCVTIMEO`, `SO_SNDTIMEO`), as last set; in microseconds, 0 is none.
 ///
-/// A read with a deadline should cost one system call, as one without does. So the kernel's timeout is not the time
-/// that is left but a rough, lasting value that is *at most* that: the next read with a similar deadline finds
+/// A call with a deadline should cost one system call, as one without does. So the kernel's timeout is not the time
+/// that is left but a rough, lasting value that is *at most* that: the next call with a similar deadline finds
 /// it already set. When it fires, the caller waits out the rest exactly, with poll(2). `left / 4 <= set <= left`
-/// is what counts as similar.
+/// is what counts as similar, and a long one costs who waits longer one more call, once.
 ///
 /// The option belongs to the socket and so to all clones of a stream, which share this value too. They may race:
-/// then the kernel has one of the two values and this another, and a read returns late by the difference at worst.
-/// One reader at a time does not race.
+/// then the kernel has one of the two values and this another, and a call returns late by the difference at worst.
+/// One reader and one writer at a time, each with its own option, do not race.
 #[derive(Debug)]
 pub(super) struct SocketTimeout(AtomicU64);
 
@@ -39,25 +41,27 @@ impl SocketTimeout {
     pub(super) fn fit(&self, socket: BorrowedFd<'_>, left: Option<Duration>) -> rustix::io::Result<()> {
         let set = self.0.load(Ordering::Relaxed);
         let wanted = match left {
-            None if set == 0 => return Ok(()),
+            None if set == 0 || (LONG_ENOUGH..=LONGEST).contains(&set) => return Ok(()),
             None => 0,
             Some(left) => {
                 let left = u64::try_from(left.as_micros()).unwrap_or(LONGEST).clamp(1, LONGEST);
-                if set != 0 && left / 4 <= set && set <= left {
+                if set != 0 && LONG_ENOUGH.min(left / 4) <= set && set <= left {
                     return Ok(());
                 }
                 1 << left.ilog2()
             }
         };
-        set_socket_timeout(socket, Timeout::Recv, (wanted != 0).then(|| Duration::from_micros(wanted)))?;
+        set_socket_timeout(socket, which, (wanted != 0).then(|| Duration::from_micros(wanted)))?;
         self.0.store(wanted, Ordering::Relaxed);
         Ok(())
     }
 
     /// Removes the timeout, so that whoever gets the socket finds it without.
-    pub(super) fn clear(&self, socket: BorrowedFd<'_>) {
-        // Removing a timeout of an open socket does not fail.
-        let _ = self.fit(socket, None);
+    pub(super) fn clear(&self, socket: BorrowedFd<'_>, which: Timeout) {
+        if self.0.swap(0, Ordering::Relaxed) != 0 {
+            // Removing a timeout of an open socket does not fail.
+            let _ = set_socket_timeout(socket, which, None);
+        }
     }
 }
 
@@ -69,7 +73,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     fn left(timeout: &SocketTimeout, socket: &UnixStream, seconds: f64) -> Option<Duration> {
-        timeout.fit(socket.as_fd(), Some(Duration::from_secs_f64(seconds))).unwrap();
+        timeout.fit(socket.as_fd(), Timeout::Recv, Some(Duration::from_secs_f64(seconds))).unwrap();
         socket_timeout(socket, Timeout::Recv).unwrap()
     }
 
@@ -84,8 +88,19 @@ mod tests {
         assert_eq!(left(&timeout, &socket, 4.9), Some(first));
         assert_eq!(left(&timeout, &socket, 10.0), Some(first));
         assert!(left(&timeout, &socket, 0.5).unwrap() <= Duration::from_millis(500) + tick);
+        // Long enough: it fires once, whatever is left then, or for good.
+        let long = left(&timeout, &socket, 0.3).unwrap();
+        assert_eq!(left(&timeout, &socket, 1e6), Some(long));
+        timeout.fit(socket.as_fd(), Timeout::Recv, None).unwrap();
+        assert_eq!(socket_timeout(&socket, Timeout::Recv).unwrap(), Some(long));
+        // A short one would fire again and again.
+        let short = left(&timeout, &socket, 0.1).unwrap();
         assert!(left(&timeout, &socket, 1e6).unwrap() > Duration::from_secs(100));
-        timeout.fit(socket.as_fd(), None).unwrap();
+        assert!(left(&timeout, &socket, 0.1) == Some(short));
+        timeout.fit(socket.as_fd(), Timeout::Recv, None).unwrap();
+        assert_eq!(socket_timeout(&socket, Timeout::Recv).unwrap(), None);
+        left(&timeout, &socket, 5.0);
+        timeout.clear(socket.as_fd(), Timeout::Recv);
         assert_eq!(socket_timeout(&socket, Timeout::Recv).unwrap(), None);
     }
 
@@ -93,7 +108,7 @@ mod tests {
     fn an_unknown_timeout_is_removed_when_there_is_no_deadline() {
         let (socket, _peer) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        SocketTimeout::unknown().fit(socket.as_fd(), None).unwrap();
+        SocketTimeout::unknown().fit(socket.as_fd(), Timeout::Recv, None).unwrap();
         assert_eq!(socket.read_timeout().unwrap(), None);
     }
 }
