@@ -1,0 +1,126 @@
+//! Sockets, blocking: what comes goes back. The server has a thread for each connection, as one that blocks must.
+
+use super::wire::{self, Poll};
+use crate::measure::{Run, timed};
+use crate::party::{BATCH, LARGE, LARGE_REQUEST, PROTOCOL, Server, large};
+use crate::scratch::Scratch;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// What is read at once, in bytes.
+pub const READ: usize = 64 * 1024;
+
+/// Serves every connection with `serve`, each on a thread of its own.
+pub fn serve_each(
+    socket: &Path,
+    ready: impl FnOnce(),
+    serve: impl Fn(UnixStream) -> io::Result<()> + Copy + Send + 'static,
+) {
+    let listener = UnixListener::bind(socket).expect("a free path");
+    ready();
+    for stream in listener.incoming().flatten() {
+        std::thread::spawn(move || serve(stream));
+    }
+}
+
+/// Sends back what comes.
+pub fn echo(mut stream: UnixStream) -> io::Result<()> {
+    let mut buffer = vec![0; READ];
+    loop {
+        let length = stream.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..length])?;
+    }
+}
+
+/// Answers whatever is read with the large response, from where that lies.
+pub fn answer_large(mut stream: UnixStream) -> io::Result<()> {
+    let mut request = [0; 64];
+    while stream.read(&mut request)? > 0 {
+        stream.write_all(large())?;
+    }
+    Ok(())
+}
+
+/// Answers frames with frames, as many as a read has brought with a single write.
+pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
+    let mut buffer = vec![0; READ];
+    let (mut held, mut output) = (0, Vec::new());
+    loop {
+        let length = stream.read(&mut buffer[held..])?;
+        if length == 0 {
+            return Ok(());
+        }
+        held += length;
+        let mut taken = 0;
+        while let Poll::Frame(frame, consumed) = wire::poll(&buffer[taken..held], |_| false) {
+            wire::encode(&mut output, 1, PROTOCOL, frame.request_id, frame.payload);
+            taken += consumed;
+        }
+        buffer.copy_within(taken..held, 0);
+        held -= taken;
+        stream.write_all(&output)?;
+        output.clear();
+    }
+}
+
+/// One message after the other.
+pub fn calls(scratch: &Scratch, size: usize) -> Run {
+    let server = Server::start(scratch, "raw");
+    let mut stream = server.connect();
+    let (request, mut response) = (vec![7; size], vec![0; size]);
+    timed(move || {
+        let _alive = &server;
+        stream.write_all(&request).unwrap();
+        stream.read_exact(&mut response).unwrap();
+    })
+}
+
+/// A batch of messages, then the batch of answers.
+pub fn in_flight(scratch: &Scratch, size: usize) -> Run {
+    calls(scratch, size * BATCH)
+}
+
+/// The same as frames.
+pub fn frames_in_flight(scratch: &Scratch, size: usize) -> Run {
+    let server = Server::start(scratch, "raw-frames");
+    let mut stream = server.connect();
+    let payload = vec![7; size];
+    let (mut output, mut input) = (Vec::new(), vec![0; READ]);
+    let mut next_id = 0;
+    timed(move || {
+        let _alive = &server;
+        for _ in 0..BATCH {
+            next_id += 1;
+            wire::encode(&mut output, 0, PROTOCOL, next_id, &payload);
+        }
+        stream.write_all(&output).unwrap();
+        output.clear();
+        let (mut answered, mut held, mut taken) = (0, 0, 0);
+        while answered < BATCH {
+            held += stream.read(&mut input[held..]).unwrap();
+            while let Poll::Frame(frame, consumed) = wire::poll(&input[taken..held], |_| false) {
+                assert_eq!(frame.payload.len(), payload.len());
+                taken += consumed;
+                answered += 1;
+            }
+        }
+    })
+}
+
+/// A short message for a large one.
+pub fn large_responses(scratch: &Scratch) -> (Run, u32) {
+    let server = Server::start(scratch, "raw-large");
+    let pid = server.pid();
+    let mut stream = server.connect();
+    let mut response = vec![0; LARGE];
+    let run = timed(move || {
+        let _alive = &server;
+        stream.write_all(LARGE_REQUEST).unwrap();
+        stream.read_exact(&mut response).unwrap();
+    });
+    (run, pid)
+}

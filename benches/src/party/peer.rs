@@ -1,0 +1,147 @@
+//! The published library of the same name. Its daemons write their own loop around its mux, as its documentation shows.
+
+use super::{LARGE, LARGE_REQUEST, PROTOCOL, Server, answer, runtime};
+use crate::floor::blocking::{READ, serve_each};
+use crate::measure::{Run, nanoseconds, timed};
+use crate::scratch::Scratch;
+use peer::broker::backend_handle::DaemonProcess;
+use peer::broker::backend_sdk::{
+    AsyncFrameClient, BackendEndpointMux, FrameClient, LegacyClassification, MuxPoll,
+    write_daemon_identity_file,
+};
+use peer::broker::protocol::{Endpoint, Frame, encode_framed};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+type Mux = BackendEndpointMux<fn(&[u8]) -> LegacyClassification>;
+
+fn endpoint(socket: &Path) -> Endpoint {
+    Endpoint::unix_socket("benches", socket.to_str().expect("a path in UTF-8")).expect("a path")
+}
+
+fn is_legacy(buffer: &[u8]) -> LegacyClassification {
+    match buffer.first() {
+        Some(b'*') => LegacyClassification::Legacy,
+        _ => LegacyClassification::NotLegacy,
+    }
+}
+
+pub fn mux() -> BackendEndpointMux<impl Fn(&[u8]) -> LegacyClassification> {
+    let daemon = DaemonProcess::current_process(endpoint(Path::new("benches.sock")), None).unwrap();
+    BackendEndpointMux::new(daemon, &[PROTOCOL], |buffer: &[u8]| is_legacy(buffer))
+}
+
+/// Identifies this process, and says so in the identity file.
+fn identify(socket: &Path) -> &'static Mux {
+    let daemon = DaemonProcess::current_process(endpoint(socket), None).unwrap();
+    write_daemon_identity_file(&socket.with_extension("json"), &daemon).unwrap();
+    let is_legacy: fn(&[u8]) -> LegacyClassification = is_legacy;
+    Box::leak(Box::new(BackendEndpointMux::new(daemon, &[PROTOCOL], is_legacy)))
+}
+
+pub fn serve(socket: &Path, ready: impl FnOnce()) {
+    let mux = identify(socket);
+    serve_each(socket, ready, move |mut stream: UnixStream| {
+        let (mut buffer, mut chunk) = (Vec::new(), vec![0; READ]);
+        loop {
+            let length = stream.read(&mut chunk)?;
+            buffer.extend_from_slice(&chunk[..length]);
+            let Some(output) = respond(mux, &mut buffer) else { return Ok(()) };
+            stream.write_all(&output)?;
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    });
+}
+
+pub fn serve_tokio(socket: &Path, ready: impl FnOnce()) {
+    let mux = identify(socket);
+    runtime().block_on(async {
+        let listener = tokio::net::UnixListener::bind(socket).expect("a free path");
+        ready();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut buffer, mut chunk) = (Vec::new(), vec![0; READ]);
+                while let Ok(length @ 1..) = stream.read(&mut chunk).await {
+                    buffer.extend_from_slice(&chunk[..length]);
+                    let Some(output) = respond(mux, &mut buffer) else { return };
+                    if stream.write_all(&output).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// The answers to all that is complete in `buffer`, or `None` if the connection cannot go on.
+fn respond(mux: &Mux, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut output = Vec::new();
+    loop {
+        match mux.poll(buffer).ok()? {
+            MuxPoll::NeedMoreBytes => return Some(output),
+            MuxPoll::Legacy => return None,
+            MuxPoll::ProbeAnswered { reply, consumed } => {
+                append(&mut output, reply);
+                buffer.drain(..consumed);
+            }
+            MuxPoll::Payload { frame, consumed } => {
+                let response = Frame::response_to(&frame, answer(&frame.payload));
+                append(&mut output, encode_framed(&response).ok()?);
+                buffer.drain(..consumed);
+            }
+        }
+    }
+}
+
+/// The usual single answer is not copied.
+fn append(output: &mut Vec<u8>, answer: Vec<u8>) {
+    if output.is_empty() { *output = answer } else { output.extend_from_slice(&answer) }
+}
+
+/// One request after the other.
+pub fn calls(scratch: &Scratch, size: usize) -> Run {
+    let server = Server::start(scratch, "peer");
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    let request = vec![7; size];
+    timed(move || {
+        let _alive = &server;
+        let response = client.request(PROTOCOL, request.clone()).unwrap();
+        assert_eq!(response.payload.len(), size);
+    })
+}
+
+/// A short request for a large response.
+pub fn large_responses(scratch: &Scratch) -> (Run, u32) {
+    let server = Server::start(scratch, "peer");
+    let pid = server.pid();
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    let run = timed(move || {
+        let _alive = &server;
+        assert_eq!(client.request(PROTOCOL, LARGE_REQUEST.to_vec()).unwrap().payload.len(), LARGE);
+    });
+    (run, pid)
+}
+
+/// One request after the other, on tokio.
+pub fn calls_tokio(scratch: &Scratch, size: usize) -> Run {
+    let server = Server::start(scratch, "peer-tokio");
+    let runtime = runtime();
+    let mut client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
+    let request = vec![7; size];
+    Box::new(move |count| {
+        let _alive = &server;
+        let begin = Instant::now();
+        runtime.block_on(async {
+            for _ in 0..count {
+                let response = client.request(PROTOCOL, request.clone()).await.unwrap();
+                assert_eq!(response.payload.len(), size);
+            }
+        });
+        nanoseconds(begin)
+    })
+}

@@ -1,0 +1,151 @@
+//! Telling what a buffer starts with.
+
+use super::sample::{is_legacy, probe, wire};
+use crate::floor::wire::{Poll, poll};
+use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
+use crate::party::{codec, ours, peer};
+use running_process::broker::backend_sdk::{MuxPoll, MuxPollRef};
+use std::hint::black_box;
+
+const LARGE: usize = 1 << 20;
+
+pub fn rows() -> [Row; 6] {
+    let row = |name, title, contenders| Row {
+        name,
+        title,
+        unit: Unit::Time,
+        batch: 1,
+        counts: Counts::Allocations,
+        contenders,
+    };
+    [
+        row("decode-64", "classify and decode a frame, 64 B payload", || {
+            let mut contenders = decode(64, 40.0 / 14.0);
+            contenders.push(Contender::other("LengthDelimited + prost, Bytes", |_| codec::decode(64, 4096)));
+            contenders
+        }),
+        row("decode-1m", "classify and decode a frame, 1 MiB payload, where it lies", || {
+            vec![
+                Contender::floor("parse by hand, borrowed", |_| by_hand(wire(LARGE))),
+                Contender::ours("poll_ref", |_| borrowed(wire(LARGE))).within(1.5),
+                Contender::other("LengthDelimited + prost, Bytes", |_| codec::decode(LARGE, 16)),
+            ]
+        }),
+        row("own-1m", "classify and decode a frame, 1 MiB payload, into memory of its own", || {
+            vec![
+                Contender::floor("allocate and copy 1 MiB", |_| copy_fresh(wire(LARGE))),
+                Contender::ours("poll", |_| owned(wire(LARGE))).within(1.1),
+                Contender::peer("poll", |_| owned_by_peer(wire(LARGE))),
+                Contender::other("copy 1 MiB into the same memory", |_| copy_reused(wire(LARGE))),
+            ]
+        }),
+        row("incomplete", "an incomplete frame of 1 MiB", || {
+            let incomplete = || {
+                let mut bytes = wire(LARGE);
+                bytes.pop();
+                bytes
+            };
+            verdict(incomplete)
+        }),
+        row("legacy", "a legacy message", || verdict(|| b"*1\r\n$4\r\nPING\r\n".to_vec())),
+        row("probe-answer", "answer an identity probe", || {
+            vec![
+                Contender::floor("parse by hand, copy nonce and identity", |_| answer_by_hand()),
+                Contender::ours("poll", |_| owned(probe())).at_most(60.0),
+                Contender::ours("poll_ref and answer, into a buffer", |_| answer_into_buffer()).at_most(60.0),
+                Contender::peer("poll", |_| owned_by_peer(probe())),
+            ]
+        }),
+    ]
+}
+
+fn decode(size: usize, owned_goal: f64) -> Vec<Contender> {
+    vec![
+        Contender::floor("parse by hand, borrowed", move |_| by_hand(wire(size))),
+        Contender::ours("poll_ref", move |_| borrowed(wire(size))).within(1.5),
+        Contender::ours("poll", move |_| owned(wire(size))).within(owned_goal),
+        Contender::peer("poll", move |_| owned_by_peer(wire(size))),
+    ]
+}
+
+fn verdict(bytes: impl Fn() -> Vec<u8> + Copy + 'static) -> Vec<Contender> {
+    vec![
+        Contender::floor("parse by hand", move |_| by_hand(bytes())),
+        Contender::ours("poll_ref", move |_| borrowed(bytes())).within(2.0),
+        Contender::ours("poll", move |_| owned(bytes())).within(2.0),
+        Contender::peer("poll", move |_| owned_by_peer(bytes())),
+    ]
+}
+
+fn by_hand(bytes: Vec<u8>) -> Run {
+    timed(move || {
+        black_box(&poll(black_box(&bytes), is_legacy));
+    })
+}
+
+fn borrowed(bytes: Vec<u8>) -> Run {
+    let mux = ours::mux();
+    timed(move || {
+        black_box(&mux.poll_ref(black_box(&bytes)));
+    })
+}
+
+fn owned(bytes: Vec<u8>) -> Run {
+    let mux = ours::mux();
+    timed(move || {
+        black_box(&mux.poll(black_box(&bytes)));
+    })
+}
+
+fn owned_by_peer(bytes: Vec<u8>) -> Run {
+    let mux = peer::mux();
+    timed(move || {
+        black_box(&mux.poll(black_box(&bytes)));
+    })
+}
+
+fn copy_fresh(bytes: Vec<u8>) -> Run {
+    timed(move || {
+        black_box(black_box(&bytes).to_vec());
+    })
+}
+
+fn copy_reused(bytes: Vec<u8>) -> Run {
+    let mut copy = vec![0; bytes.len()];
+    timed(move || {
+        copy.copy_from_slice(black_box(&bytes));
+        black_box(&copy);
+    })
+}
+
+/// The reply to any probe is the one to this probe, but for nonce and id, which lie at known places.
+fn answer_by_hand() -> Run {
+    let probe = probe();
+    let Ok(MuxPoll::ProbeAnswered { reply, .. }) = ours::mux().poll(&probe) else {
+        panic!("a probe is answered")
+    };
+    let Poll::Frame(frame, _) = poll(&reply, is_legacy) else { panic!("a reply is a frame") };
+    let identity = frame.payload[32..].to_vec();
+    let mut out = Vec::new();
+    timed(move || {
+        let Poll::Frame(frame, _) = poll(black_box(&probe), is_legacy) else { panic!("a probe is a frame") };
+        out.clear();
+        let begin = reply.len() - identity.len() - frame.payload.len() - 3;
+        out.extend_from_slice(&reply[..begin]);
+        out.extend_from_slice(frame.payload);
+        out.extend_from_slice(&identity);
+        out.extend_from_slice(&reply[reply.len() - 3..]);
+        black_box(&out);
+    })
+}
+
+fn answer_into_buffer() -> Run {
+    let (mux, probe) = (ours::mux(), probe());
+    let mut out = Vec::new();
+    timed(move || {
+        let Ok(MuxPollRef::Probe { probe, .. }) = mux.poll_ref(black_box(&probe)) else { panic!("a probe") };
+        out.clear();
+        mux.answer(&probe, &mut out).unwrap();
+        black_box(&out);
+    })
+}

@@ -1,0 +1,109 @@
+//! Making frames.
+
+use super::sample::{ID, payload, peer_request, request};
+use crate::floor::wire;
+use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
+use crate::party::PROTOCOL;
+use running_process::broker::protocol::{FrameRef, encode_framed, write_framed};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::{IoSlice, Write};
+
+const LARGE: usize = 1 << 20;
+
+pub fn rows() -> [Row; 2] {
+    let row = |name, title, contenders| Row {
+        name,
+        title,
+        unit: Unit::Time,
+        batch: 1,
+        counts: Counts::Allocations,
+        contenders,
+    };
+    [
+        row("encode-64", "encode a frame, 64 B payload", || {
+            vec![
+                Contender::floor("by hand, into a buffer", |_| by_hand()),
+                Contender::ours("FrameRef::encode_framed, into a buffer", |_| into_buffer()).within(1.5),
+                Contender::ours("encode_framed", |_| owned()),
+                Contender::peer("encode_framed", |_| owned_by_peer()),
+            ]
+        }),
+        row("write-1m", "write a frame, 1 MiB payload, to where nobody copies it", || {
+            vec![
+                Contender::floor("writev", |_| writev()),
+                Contender::ours("write_framed", |_| write()).within(1.5),
+                Contender::peer("encode_framed and write", |_| write_by_peer()),
+            ]
+        }),
+    ]
+}
+
+fn by_hand() -> Run {
+    let (payload, mut out) = (payload(64), Vec::new());
+    timed(move || {
+        out.clear();
+        wire::encode(&mut out, 0, black_box(PROTOCOL), black_box(ID), black_box(&payload));
+        black_box(&out);
+    })
+}
+
+fn into_buffer() -> Run {
+    let (payload, mut out) = (payload(64), Vec::new());
+    timed(move || {
+        out.clear();
+        FrameRef::request(black_box(PROTOCOL), black_box(ID), black_box(&payload))
+            .encode_framed(&mut out)
+            .unwrap();
+        black_box(&out);
+    })
+}
+
+fn owned() -> Run {
+    let frame = request(64);
+    timed(move || {
+        black_box(encode_framed(black_box(&frame)).unwrap());
+    })
+}
+
+fn owned_by_peer() -> Run {
+    let frame = peer_request(64);
+    timed(move || {
+        black_box(peer::broker::protocol::encode_framed(black_box(&frame)).unwrap());
+    })
+}
+
+/// Takes everything and looks at nothing.
+fn nowhere() -> File {
+    File::options().write(true).open("/dev/null").expect("a system with a null device")
+}
+
+fn writev() -> Run {
+    let (payload, mut out) = (payload(LARGE), nowhere());
+    let frame = super::wire(LARGE);
+    let head = frame.len() - payload.len() - 3;
+    let (head, tail) = (frame[..head].to_vec(), frame[frame.len() - 3..].to_vec());
+    timed(move || {
+        let written = out.write_vectored(&[
+            IoSlice::new(&head),
+            IoSlice::new(black_box(&payload)),
+            IoSlice::new(&tail),
+        ]);
+        assert_eq!(written.unwrap(), frame.len());
+    })
+}
+
+fn write() -> Run {
+    let (payload, mut out) = (payload(LARGE), nowhere());
+    timed(move || {
+        write_framed(&mut out, &FrameRef::request(PROTOCOL, ID, black_box(&payload))).unwrap();
+    })
+}
+
+fn write_by_peer() -> Run {
+    let (frame, mut out) = (peer_request(LARGE), nowhere());
+    timed(move || {
+        let bytes = peer::broker::protocol::encode_framed(black_box(&frame)).unwrap();
+        out.write_all(&bytes).unwrap();
+    })
+}

@@ -1,0 +1,44 @@
+//! The frames that rows without sockets work on. Whoever encodes them, the bytes are the same.
+
+use crate::floor::wire;
+use crate::party::PROTOCOL;
+use running_process::broker::protocol::{Frame, encode_framed};
+
+/// The id of the request.
+pub const ID: u64 = 300;
+
+pub fn payload(size: usize) -> Vec<u8> {
+    vec![7; size]
+}
+
+pub fn request(size: usize) -> Frame {
+    Frame::request(PROTOCOL, payload(size)).with_request_id(ID)
+}
+
+pub fn peer_request(size: usize) -> peer::broker::protocol::Frame {
+    peer::broker::protocol::Frame::request(PROTOCOL, payload(size)).with_request_id(ID)
+}
+
+/// A framed request.
+pub fn wire(size: usize) -> Vec<u8> {
+    let ours = encode_framed(&request(size)).unwrap();
+    let mut by_hand = Vec::new();
+    wire::encode(&mut by_hand, 0, PROTOCOL, ID, &payload(size));
+    assert!(ours == peer::broker::protocol::encode_framed(&peer_request(size)).unwrap());
+    assert!(ours == by_hand);
+    ours
+}
+
+/// A framed identity probe.
+pub fn probe() -> Vec<u8> {
+    let probe = Frame::request(
+        running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL,
+        payload(running_process::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES),
+    );
+    encode_framed(&probe.with_request_id(ID)).unwrap()
+}
+
+/// What the floor's detector says: the legacy wire starts with an asterisk.
+pub fn is_legacy(buffer: &[u8]) -> bool {
+    buffer.first() == Some(&b'*')
+}
