@@ -1,15 +1,20 @@
 //! What the library costs, next to the published peer, to others, and to the least that each task can cost.
 
+#![allow(unsafe_code, reason = "the one thread of a process may change its environment")]
+
 mod alloc;
 mod floor;
 mod measure;
 mod party;
+mod place;
 mod process;
 mod report;
 mod rows;
 mod scratch;
+mod worker;
 
 use measure::Effort;
+use place::Placement;
 use scratch::Scratch;
 use std::path::Path;
 use std::time::Duration;
@@ -17,20 +22,30 @@ use std::time::Duration;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", name, socket] => party::serve(name, Path::new(socket)),
+        ["worker", row, index, client, server, directory] => {
+            worker::work(row, index, client, server, directory)
+        }
+        ["serve", name, cpu, socket] => party::serve(name, cpu, Path::new(socket)),
         _ => compare(&args),
     }
 }
 
 fn compare(args: &[String]) {
-    let scratch = Scratch::new();
-    let effort = if args.iter().any(|a| a == "--once") {
+    // SAFETY: this is the process's only thread yet.
+    let scratch = unsafe { Scratch::new() };
+    let value = |flag: &str| args.iter().position(|a| a == flag).map(|at| args[at + 1].as_str());
+    let flag = |flag: &str| args.iter().any(|a| a == flag);
+    let effort = if flag("--once") {
         Effort::ONCE
     } else {
-        Effort { rounds: 21, sample: Duration::from_millis(20) }
+        Effort {
+            rounds: value("--rounds").map_or(21, |n| n.parse().unwrap()),
+            sample: Duration::from_millis(20),
+            placement: value("--cpus").map(|name| Placement::named(name).unwrap()),
+            system_calls: flag("--syscalls"),
+        }
     };
-    let only: Option<Vec<&str>> =
-        args.iter().position(|a| a == "--rows").map(|at| args[at + 1].split(',').collect());
+    let only: Option<Vec<&str>> = value("--rows").map(|rows| rows.split(',').collect());
     report::heading();
     for row in rows::all() {
         if only.as_ref().is_none_or(|only| only.iter().any(|name| row.name.starts_with(name))) {

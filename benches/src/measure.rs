@@ -1,7 +1,8 @@
 //! Interleaved rounds: within each, every contender of a row takes one sample, so that all meet the same machine.
 
-use crate::alloc;
+use crate::place::{Cpus, Placement};
 use crate::scratch::Scratch;
+use crate::worker::{Worker, system_calls};
 use std::time::{Duration, Instant};
 
 /// Does an operation so many times, and says what that cost in all, in the row's unit: nanoseconds, bytes or a count.
@@ -16,6 +17,7 @@ pub struct Row {
     pub batch: u64,
     /// Which exact counts mean something here.
     pub counts: Counts,
+    pub placement: Placement,
     pub contenders: fn() -> Vec<Contender>,
 }
 
@@ -104,11 +106,15 @@ pub struct Effort {
     pub rounds: usize,
     /// What a sample is to take, if one operation takes less.
     pub sample: Duration,
+    /// Instead of what the rows ask for.
+    pub placement: Option<Placement>,
+    /// Whether to count system calls too, which takes its time.
+    pub system_calls: bool,
 }
 
 impl Effort {
     /// One operation of each contender: whether it works, not what it costs.
-    pub const ONCE: Self = Self { rounds: 1, sample: Duration::ZERO };
+    pub const ONCE: Self = Self { rounds: 1, sample: Duration::ZERO, placement: None, system_calls: false };
 
     fn is_once(self) -> bool {
         self.sample.is_zero()
@@ -164,27 +170,48 @@ pub fn nanoseconds(begin: Instant) -> f64 {
 
 /// Measures all contenders of `row` against each other.
 pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
+    let cpus = effort.placement.unwrap_or(row.placement).cpus();
     let contenders = (row.contenders)();
     let mut running: Vec<Running> =
-        contenders.into_iter().map(|contender| Running::start(contender, effort, scratch)).collect();
+        (0..contenders.len()).map(|index| Running::start(row, index, cpus, effort, scratch)).collect();
     for round in 0..effort.rounds {
         // There and back, so that nobody always follows the same one.
         let forth = round % 2 == 0;
         for position in 0..running.len() {
             let index = if forth { position } else { running.len() - 1 - position };
-            running[index].sample(row.batch);
+            running[index].sample();
         }
     }
-    let costs_of = |role| running.iter().find(|one| one.role == role).map(|one| one.costs.clone());
+    let costs_of = |role| {
+        let index = contenders.iter().position(|one: &Contender| one.role == role)?;
+        Some(running[index].costs.clone())
+    };
     let (floor, peer) = (costs_of(Role::Floor), costs_of(Role::Peer));
-    running.into_iter().map(|one| one.finish(row, floor.as_deref(), peer.as_deref())).collect()
+    let mut measured = Vec::new();
+    for (index, (mut one, contender)) in running.into_iter().zip(contenders).enumerate() {
+        let per_operation = |calls: f64| calls / row.batch as f64;
+        let trace = effort.system_calls && row.counts == Counts::SystemCalls;
+        measured.push(Measured {
+            role: contender.role,
+            name: contender.name,
+            goal: contender.goal,
+            cost: median(one.costs.clone()) / row.batch as f64,
+            to_floor: floor.as_deref().and_then(|floor| ratio(&one.costs, floor)),
+            to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
+            allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
+            system_calls: trace
+                .then(|| system_calls(row, index, TRACED, cpus, scratch).map(per_operation))
+                .flatten(),
+        });
+    }
+    measured
 }
 
+/// Operations under a tracer.
+const TRACED: u64 = 500;
+
 struct Running {
-    role: Role,
-    name: &'static str,
-    goal: Option<Goal>,
-    run: Run,
+    worker: Worker,
     /// Operations in a sample.
     count: u64,
     /// Cost of an operation, round by round.
@@ -192,45 +219,30 @@ struct Running {
 }
 
 impl Running {
-    fn start(contender: Contender, effort: Effort, scratch: &Scratch) -> Self {
-        let Contender { role, name, goal, start } = contender;
-        let mut run = start(scratch);
-        let count = if effort.is_once() { 1 } else { calibrate(&mut run, effort.sample) };
-        Self { role, name, goal, run, count, costs: Vec::new() }
+    fn start(row: &Row, index: usize, cpus: Cpus, effort: Effort, scratch: &Scratch) -> Self {
+        let mut worker = Worker::start(row, index, cpus, scratch);
+        // Whatever happens only once has happened then.
+        worker.cost(1);
+        let count = if effort.is_once() { 1 } else { calibrate(&mut worker, effort.sample) };
+        Self { worker, count, costs: Vec::new() }
     }
 
-    fn sample(&mut self, batch: u64) {
-        let cost = (self.run)(self.count);
-        self.costs.push(cost / (self.count * batch) as f64);
+    fn sample(&mut self) {
+        self.costs.push(self.worker.cost(self.count) / self.count as f64);
     }
 
-    fn finish(mut self, row: &Row, floor: Option<&[f64]>, peer: Option<&[f64]>) -> Measured {
-        let allocations = (row.counts != Counts::Nothing).then(|| {
-            let count = self.count.min(1000);
-            let calls = alloc::calls(|| {
-                (self.run)(count);
-            });
-            calls as f64 / (count * row.batch) as f64
-        });
-        Measured {
-            role: self.role,
-            name: self.name,
-            goal: self.goal,
-            to_floor: floor.and_then(|floor| ratio(&self.costs, floor)),
-            to_peer: peer.and_then(|peer| ratio(&self.costs, peer)),
-            cost: median(self.costs),
-            allocations,
-            system_calls: None,
-        }
+    fn allocations(&mut self) -> f64 {
+        let count = self.count.min(1000);
+        self.worker.allocations(count) / count as f64
     }
 }
 
 /// How many operations take about as long as a sample is to take.
-fn calibrate(run: &mut Run, sample: Duration) -> u64 {
+fn calibrate(worker: &mut Worker, sample: Duration) -> u64 {
     let mut count = 1;
     loop {
         let begin = Instant::now();
-        run(count);
+        worker.cost(count);
         let took = begin.elapsed();
         if took * 4 >= sample {
             let per_sample = sample.as_secs_f64() / took.as_secs_f64() * count as f64;

@@ -3,6 +3,7 @@
 use super::{ours, peer};
 use crate::alloc;
 use crate::floor::{asynchronous, blocking};
+use crate::place::{from_argument, pin, to_argument};
 use crate::scratch::Scratch;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -20,12 +21,14 @@ impl Server {
     /// Starts the server of that name, and waits until it listens.
     pub fn start(scratch: &Scratch, name: &str) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
-        Self::start_program(&program, scratch.unused("sock"), name)
+        Self::start_program(&program, scratch, name)
     }
 
-    pub fn start_program(program: &Path, socket: PathBuf, name: &str) -> Self {
+    /// The same, as another copy of this program.
+    pub fn start_program(program: &Path, scratch: &Scratch, name: &str) -> Self {
+        let socket = scratch.unused("sock");
         let mut child = Command::new(program)
-            .args(["serve", name])
+            .args(["serve", name, &to_argument(scratch.server_cpu)])
             .arg(&socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -71,7 +74,8 @@ impl Drop for Server {
 }
 
 /// Runs the server of that name, until standard input ends.
-pub fn serve(name: &str, socket: &Path) {
+pub fn serve(name: &str, cpu: &str, socket: &Path) {
+    pin(from_argument(cpu));
     std::thread::spawn(|| {
         for _question in std::io::stdin().lines().map_while(Result::ok) {
             println!("{}", alloc::held());

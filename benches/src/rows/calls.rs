@@ -3,6 +3,7 @@
 use crate::floor::{asynchronous, blocking};
 use crate::measure::{Contender, Counts, Row, Unit};
 use crate::party::{ours, peer};
+use crate::place::Placement;
 
 const SMALL: usize = 64;
 const LARGE: usize = 64 * 1024;
@@ -14,6 +15,7 @@ pub fn rows() -> [Row; 3] {
         unit: Unit::Time,
         batch: 1,
         counts: Counts::SystemCalls,
+        placement: Placement::OneCpu,
         contenders,
     };
     [

@@ -4,6 +4,7 @@ use super::sample::{is_legacy, probe, wire};
 use crate::floor::wire::{Poll, poll};
 use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
 use crate::party::{codec, ours, peer};
+use crate::place::Placement;
 use running_process::broker::backend_sdk::{MuxPoll, MuxPollRef};
 use std::hint::black_box;
 
@@ -16,6 +17,7 @@ pub fn rows() -> [Row; 6] {
         unit: Unit::Time,
         batch: 1,
         counts: Counts::Allocations,
+        placement: Placement::Free,
         contenders,
     };
     [

@@ -4,6 +4,7 @@ use super::sample::{is_legacy, wire};
 use crate::floor::wire::{Poll, poll};
 use crate::measure::{Contender, Counts, Row, Run, Unit, nanoseconds, timed};
 use crate::party::{codec, ours, peer};
+use crate::place::Placement;
 use ::peer::broker::backend_sdk::MuxPoll as PeerPoll;
 use running_process::broker::backend_sdk::{Connection, ConnectionConfig, ConnectionEvent, MuxPollRef};
 use std::hint::black_box;
@@ -22,6 +23,7 @@ pub fn rows() -> [Row; 2] {
             unit: Unit::Time,
             batch: MANY as u64,
             counts: Counts::Allocations,
+            placement: Placement::Free,
             contenders: || {
                 let mut contenders = linear::<MANY>();
                 contenders.push(Contender::peer("poll, drain(..consumed)", |_| peer_draining(MANY)));
@@ -34,6 +36,7 @@ pub fn rows() -> [Row; 2] {
             unit: Unit::Time,
             batch: VERY_MANY as u64,
             counts: Counts::Allocations,
+            placement: Placement::Free,
             contenders: linear::<VERY_MANY>,
         },
     ]

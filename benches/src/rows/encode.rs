@@ -4,6 +4,7 @@ use super::sample::{ID, payload, peer_request, request};
 use crate::floor::wire;
 use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
 use crate::party::PROTOCOL;
+use crate::place::Placement;
 use running_process::broker::protocol::{FrameRef, encode_framed, write_framed};
 use std::fs::File;
 use std::hint::black_box;
@@ -18,6 +19,7 @@ pub fn rows() -> [Row; 2] {
         unit: Unit::Time,
         batch: 1,
         counts: Counts::Allocations,
+        placement: Placement::Free,
         contenders,
     };
     [

@@ -3,6 +3,7 @@
 use crate::floor::{asynchronous, blocking};
 use crate::measure::{Contender, Counts, Row, Unit};
 use crate::party::{BATCH, ours};
+use crate::place::Placement;
 
 const SIZE: usize = 64;
 
@@ -13,6 +14,7 @@ pub fn rows() -> [Row; 2] {
         unit: Unit::Rate,
         batch: BATCH as u64,
         counts: Counts::SystemCalls,
+        placement: Placement::OneCpu,
         contenders,
     };
     [

@@ -3,6 +3,7 @@
 use crate::floor::blocking;
 use crate::measure::{Contender, Counts, Row, Run, Unit};
 use crate::party::{LARGE, ours, peer};
+use crate::place::Placement;
 use crate::process::page_faults;
 use crate::scratch::Scratch;
 
@@ -17,6 +18,7 @@ pub fn rows() -> [Row; 2] {
             unit: Unit::Throughput(LARGE as u64),
             batch: 1,
             counts: Counts::SystemCalls,
+            placement: Placement::OneCpu,
             contenders: || contenders(|(run, _)| run, |contender| contender.within(1.0 / 0.75)),
         },
         Row {
@@ -25,6 +27,7 @@ pub fn rows() -> [Row; 2] {
             unit: Unit::Count,
             batch: 1,
             counts: Counts::Nothing,
+            placement: Placement::OneCpu,
             contenders: || contenders(faults, |contender| contender.at_most(0.5)),
         },
     ]

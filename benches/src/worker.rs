@@ -1,0 +1,124 @@
+//! A process for each contender: with a heap, a runtime and servers that no other contender has touched.
+//!
+//! A worker reads commands line by line and answers each with a number. It ends when nobody commands it any more.
+
+use crate::measure::{Row, Run};
+use crate::place::{Cpus, from_argument, pin, to_argument};
+use crate::scratch::Scratch;
+use crate::{alloc, rows};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+pub struct Worker {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+/// Of an operation, done so many times.
+#[derive(Clone, Copy)]
+enum Question {
+    Cost,
+    Allocations,
+}
+
+impl Question {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "cost",
+            Self::Allocations => "allocations",
+        }
+    }
+}
+
+impl Worker {
+    /// Starts the contender at `index` of `row`.
+    pub fn start(row: &Row, index: usize, cpus: Cpus, scratch: &Scratch) -> Self {
+        let program = std::env::current_exe().expect("this program has a path");
+        Self::start_as(Command::new(program), row, index, cpus, scratch)
+    }
+
+    fn start_as(mut command: Command, row: &Row, index: usize, cpus: Cpus, scratch: &Scratch) -> Self {
+        let mut child = command
+            .args(["worker", row.name, &index.to_string()])
+            .args([to_argument(cpus.client), to_argument(cpus.server)])
+            .arg(scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program runs");
+        let answers = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, answers }
+    }
+
+    /// What `count` operations cost.
+    pub fn cost(&mut self, count: u64) -> f64 {
+        self.ask(Question::Cost, count)
+    }
+
+    /// How often `count` operations allocate, in the thread that does them.
+    pub fn allocations(&mut self, count: u64) -> f64 {
+        self.ask(Question::Allocations, count)
+    }
+
+    fn ask(&mut self, question: Question, count: u64) -> f64 {
+        let commands = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(commands, "{} {count}", question.name()).expect("the worker lives");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("the worker answers");
+        answer.trim_end().parse().unwrap_or_else(|_| panic!("a worker failed: {answer:?}"))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _best_effort = self.child.wait();
+    }
+}
+
+/// Does what it is told on standard input.
+pub fn work(row: &str, index: &str, client: &str, server: &str, directory: &str) {
+    pin(from_argument(client));
+    let row = rows::all().into_iter().find(|one| one.name == row).expect("the row exists");
+    let contender = (row.contenders)().into_iter().nth(index.parse().expect("a number")).expect("it exists");
+    let scratch = Scratch::within(Path::new(directory), from_argument(server));
+    let mut run = (contender.start)(&scratch);
+    for command in io::stdin().lines().map_while(Result::ok) {
+        println!("{}", answer(&command, &mut run));
+    }
+}
+
+fn answer(command: &str, run: &mut Run) -> f64 {
+    let (question, count) = command.split_once(' ').expect("a question and a count");
+    let count = count.parse().expect("a number");
+    if question == Question::Cost.name() {
+        run(count)
+    } else {
+        alloc::calls(|| {
+            run(count);
+        }) as f64
+    }
+}
+
+/// System calls of an operation, of all processes and threads together: what twice as many operations need more. `None`
+/// without strace.
+pub fn system_calls(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> Option<f64> {
+    let once = traced(row, index, count, cpus, scratch)?;
+    let twice = traced(row, index, 2 * count, cpus, scratch)?;
+    Some((twice - once) / count as f64)
+}
+
+fn traced(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> Option<f64> {
+    let summary = scratch.unused("strace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-qq", "-o"]).arg(&summary).arg(std::env::current_exe().expect("a path"));
+    let mut worker = Worker::start_as(strace, row, index, cpus, scratch);
+    worker.cost(count);
+    drop(worker);
+    let summary = fs::read_to_string(summary).ok()?;
+    let total = summary.lines().find(|line| line.ends_with(" total"))?;
+    // Share, seconds, microseconds for each call, calls.
+    total.split_whitespace().nth(3)?.parse().ok()
+}
