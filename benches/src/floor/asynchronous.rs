@@ -1,13 +1,12 @@
 //! The same on tokio: a task for each connection, which waits in the socket's readiness and owns no buffer while it does.
 
-use crate::measure::{Run, nanoseconds};
-use crate::party::{BATCH, Server, runtime};
+use crate::party::{Client, Exchange, Server, on_tokio, runtime};
 use crate::scratch::Scratch;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
 
 pub fn serve(socket: &Path, ready: impl FnOnce()) {
     runtime().block_on(async {
@@ -33,26 +32,16 @@ async fn echo(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// One message after the other.
-pub fn calls(scratch: &Scratch, size: usize) -> Run {
+/// A batch of messages, then the batch of answers.
+pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "raw-tokio");
     let runtime = runtime();
-    let mut stream = runtime.block_on(UnixStream::connect(server.socket())).unwrap();
-    let (request, mut response) = (vec![7; size], vec![0; size]);
-    Box::new(move |count| {
-        let _alive = &server;
-        let begin = Instant::now();
-        runtime.block_on(async {
-            for _ in 0..count {
-                stream.write_all(&request).await.unwrap();
-                stream.read_exact(&mut response).await.unwrap();
-            }
-        });
-        nanoseconds(begin)
+    let stream = runtime.block_on(UnixStream::connect(server.socket())).unwrap();
+    let requests = exchange.request().repeat(at_once);
+    let connection = Mutex::new((stream, vec![0; exchange.response_length() * at_once]));
+    on_tokio(server, runtime, 1, async move || {
+        let (stream, responses) = &mut *connection.lock().await;
+        stream.write_all(&requests).await.unwrap();
+        stream.read_exact(responses).await.unwrap();
     })
-}
-
-/// A batch of messages, then the batch of answers.
-pub fn in_flight(scratch: &Scratch, size: usize) -> Run {
-    calls(scratch, size * BATCH)
 }

@@ -1,8 +1,7 @@
 //! Sockets, blocking: what comes goes back. The server has a thread for each connection, as one that blocks must.
 
 use super::wire::{self, Poll};
-use crate::measure::{Run, timed};
-use crate::party::{BATCH, LARGE, LARGE_REQUEST, PROTOCOL, Server, large};
+use crate::party::{Client, Exchange, PROTOCOL, Server, blocking, large};
 use crate::scratch::Scratch;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -67,60 +66,46 @@ pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// One message after the other.
-pub fn calls(scratch: &Scratch, size: usize) -> Run {
-    let server = Server::start(scratch, "raw");
+/// Messages without frames: a batch of them, then the batch of answers.
+pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
+    let server = Server::start(
+        scratch,
+        match exchange {
+            Exchange::Echo(_) => "raw",
+            Exchange::Large => "raw-large",
+        },
+    );
     let mut stream = server.connect();
-    let (request, mut response) = (vec![7; size], vec![0; size]);
-    timed(move || {
-        let _alive = &server;
-        stream.write_all(&request).unwrap();
-        stream.read_exact(&mut response).unwrap();
+    let requests = exchange.request().repeat(at_once);
+    let mut responses = vec![0; exchange.response_length() * at_once];
+    blocking(server, move || {
+        stream.write_all(&requests).unwrap();
+        stream.read_exact(&mut responses).unwrap();
     })
 }
 
-/// A batch of messages, then the batch of answers.
-pub fn in_flight(scratch: &Scratch, size: usize) -> Run {
-    calls(scratch, size * BATCH)
-}
-
 /// The same as frames.
-pub fn frames_in_flight(scratch: &Scratch, size: usize) -> Run {
+pub fn client_with_frames(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "raw-frames");
     let mut stream = server.connect();
-    let payload = vec![7; size];
+    let request = exchange.request();
     let (mut output, mut input) = (Vec::new(), vec![0; READ]);
     let mut next_id = 0;
-    timed(move || {
-        let _alive = &server;
-        for _ in 0..BATCH {
+    blocking(server, move || {
+        for _ in 0..at_once {
             next_id += 1;
-            wire::encode(&mut output, 0, PROTOCOL, next_id, &payload);
+            wire::encode(&mut output, 0, PROTOCOL, next_id, &request);
         }
         stream.write_all(&output).unwrap();
         output.clear();
         let (mut answered, mut held, mut taken) = (0, 0, 0);
-        while answered < BATCH {
+        while answered < at_once {
             held += stream.read(&mut input[held..]).unwrap();
             while let Poll::Frame(frame, consumed) = wire::poll(&input[taken..held], |_| false) {
-                assert_eq!(frame.payload.len(), payload.len());
+                exchange.check(frame.payload);
                 taken += consumed;
                 answered += 1;
             }
         }
     })
-}
-
-/// A short message for a large one.
-pub fn large_responses(scratch: &Scratch) -> (Run, u32) {
-    let server = Server::start(scratch, "raw-large");
-    let pid = server.pid();
-    let mut stream = server.connect();
-    let mut response = vec![0; LARGE];
-    let run = timed(move || {
-        let _alive = &server;
-        stream.write_all(LARGE_REQUEST).unwrap();
-        stream.read_exact(&mut response).unwrap();
-    });
-    (run, pid)
 }

@@ -6,11 +6,18 @@
 pub mod codec;
 pub mod ours;
 pub mod peer;
+pub mod redis;
 mod server;
+pub mod tarpc;
+pub mod tonic;
 
 pub use server::{Server, serve};
 
+use crate::measure::{Run, nanoseconds, timed};
+use futures_util::StreamExt;
 use std::sync::LazyLock;
+use std::time::Instant;
+use tokio::runtime::Runtime;
 
 /// The payload protocol of every frame here, one for private use.
 pub const PROTOCOL: u32 = 0xF00D;
@@ -22,7 +29,7 @@ pub const BATCH: usize = 64;
 pub const LARGE: usize = 1 << 20;
 
 /// What is answered with the large response; everything else is sent back.
-pub const LARGE_REQUEST: &[u8] = b"large";
+const LARGE_REQUEST: &[u8] = b"large";
 
 pub fn large() -> &'static [u8] {
     static LARGE_RESPONSE: LazyLock<Vec<u8>> = LazyLock::new(|| vec![7; LARGE]);
@@ -34,7 +41,79 @@ pub fn answer(request: &[u8]) -> Vec<u8> {
     if request == LARGE_REQUEST { large().to_vec() } else { request.to_vec() }
 }
 
+/// What a client sends, and expects.
+#[derive(Clone, Copy)]
+pub enum Exchange {
+    /// So many bytes, both ways.
+    Echo(usize),
+    /// A few bytes for the large response.
+    Large,
+}
+
+impl Exchange {
+    pub fn request(self) -> Vec<u8> {
+        match self {
+            Self::Echo(size) => vec![7; size],
+            Self::Large => LARGE_REQUEST.to_vec(),
+        }
+    }
+
+    pub fn response_length(self) -> usize {
+        match self {
+            Self::Echo(size) => size,
+            Self::Large => LARGE,
+        }
+    }
+
+    pub fn check(self, response: &[u8]) {
+        assert_eq!(response.len(), self.response_length());
+    }
+}
+
+/// A connected client and the process that it talks to.
+pub struct Client {
+    /// One operation is as many exchanges as are in flight at once.
+    pub run: Run,
+    pub server: u32,
+}
+
 /// The runtime of every party on tokio.
-pub fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A client that blocks: `exchange` is one operation.
+pub fn blocking(server: Server, mut exchange: impl FnMut() + 'static) -> Client {
+    let pid = server.pid();
+    let run = timed(move || {
+        let _alive = &server;
+        exchange();
+    });
+    Client { run, server: pid }
+}
+
+/// A client on tokio: `exchange` is one exchange, of which so many are in flight at any time.
+pub fn on_tokio(
+    server: Server,
+    runtime: Runtime,
+    at_once: usize,
+    exchange: impl AsyncFn() + 'static,
+) -> Client {
+    let pid = server.pid();
+    let run = Box::new(move |count| {
+        let _alive = &server;
+        let begin = Instant::now();
+        runtime.block_on(async {
+            if at_once == 1 {
+                for _ in 0..count {
+                    exchange().await;
+                }
+            } else {
+                let exchanges = futures_util::stream::iter(0..count * at_once as u64).map(|_| exchange());
+                exchanges.buffer_unordered(at_once).for_each(async |()| ()).await;
+            }
+        });
+        nanoseconds(begin)
+    });
+    Client { run, server: pid }
 }

@@ -1,9 +1,7 @@
 //! This library.
 
-use super::{BATCH, LARGE, LARGE_REQUEST, PROTOCOL, Server, answer, runtime};
-use crate::measure::{Run, nanoseconds, timed};
+use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
 use crate::scratch::Scratch;
-use futures_util::StreamExt;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, RequestId,
@@ -11,7 +9,6 @@ use running_process::broker::backend_sdk::{
 };
 use running_process::broker::protocol::Endpoint;
 use std::path::Path;
-use std::time::Instant;
 
 pub fn endpoint(socket: &Path) -> Endpoint {
     Endpoint::unix_socket("benches", socket.to_str().expect("a path in UTF-8")).expect("a path")
@@ -73,81 +70,32 @@ pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) 
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
 }
 
-fn connect(server: &Server) -> FrameClient {
-    FrameClient::connect(&endpoint(server.socket())).unwrap()
-}
-
-/// One request after the other.
-pub fn calls(scratch: &Scratch, server: &str, size: usize) -> Run {
+/// The blocking client of a server of that name. With many in flight: a batch of requests, then their responses.
+pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, server);
-    let mut client = connect(&server);
-    let request = vec![7; size];
-    timed(move || {
-        let _alive = &server;
-        let response = client.request(PROTOCOL, request.clone()).unwrap();
-        assert_eq!(response.payload.len(), size);
-    })
-}
-
-/// A batch of requests, then their responses.
-pub fn in_flight(scratch: &Scratch, server: &str, size: usize) -> Run {
-    let server = Server::start(scratch, server);
-    let mut client = connect(&server);
-    let request = vec![7; size];
-    let mut sent: Vec<RequestId> = Vec::with_capacity(BATCH);
-    timed(move || {
-        let _alive = &server;
-        sent.extend((0..BATCH).map(|_| client.send(PROTOCOL, &request).unwrap()));
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    let request = exchange.request();
+    if at_once == 1 {
+        return blocking(server, move || {
+            exchange.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
+        });
+    }
+    let mut sent: Vec<RequestId> = Vec::with_capacity(at_once);
+    blocking(server, move || {
+        sent.extend((0..at_once).map(|_| client.send(PROTOCOL, &request).unwrap()));
         for request in sent.drain(..) {
-            assert_eq!(client.wait(request).unwrap().payload.len(), size);
+            exchange.check(&client.wait(request).unwrap().payload);
         }
     })
 }
 
-/// A short request for a large response.
-pub fn large_responses(scratch: &Scratch, server: &str) -> (Run, u32) {
-    let server = Server::start(scratch, server);
-    let pid = server.pid();
-    let mut client = connect(&server);
-    let run = timed(move || {
-        let _alive = &server;
-        assert_eq!(client.request(PROTOCOL, LARGE_REQUEST.to_vec()).unwrap().payload.len(), LARGE);
-    });
-    (run, pid)
-}
-
-/// One request after the other, on tokio.
-pub fn calls_tokio(scratch: &Scratch, server: &str, size: usize) -> Run {
-    in_flight_of(scratch, server, size, 1)
-}
-
-/// A batch of requests at any time, on tokio.
-pub fn in_flight_tokio(scratch: &Scratch, server: &str, size: usize) -> Run {
-    in_flight_of(scratch, server, size, BATCH)
-}
-
-fn in_flight_of(scratch: &Scratch, server: &str, size: usize, at_once: usize) -> Run {
+/// The client on tokio of a server of that name.
+pub fn client_on_tokio(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, server);
     let runtime = runtime();
     let client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
-    let request = vec![7; size];
-    Box::new(move |count| {
-        let _alive = &server;
-        let begin = Instant::now();
-        let call = |_| async { client.request(PROTOCOL, request.clone()).await.unwrap().payload.len() };
-        runtime.block_on(async {
-            if at_once == 1 {
-                for _ in 0..count {
-                    assert_eq!(call(0).await, size);
-                }
-            } else {
-                let mut calls =
-                    futures_util::stream::iter(0..count * at_once as u64).map(call).buffer_unordered(at_once);
-                while let Some(length) = calls.next().await {
-                    assert_eq!(length, size);
-                }
-            }
-        });
-        nanoseconds(begin)
+    let request = exchange.request();
+    on_tokio(server, runtime, at_once, async move || {
+        exchange.check(&client.request(PROTOCOL, request.clone()).await.unwrap().payload);
     })
 }

@@ -1,8 +1,7 @@
 //! The published library of the same name. Its daemons write their own loop around its mux, as its documentation shows.
 
-use super::{LARGE, LARGE_REQUEST, PROTOCOL, Server, answer, runtime};
+use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
 use crate::floor::blocking::{READ, serve_each};
-use crate::measure::{Run, nanoseconds, timed};
 use crate::scratch::Scratch;
 use peer::broker::backend_handle::DaemonProcess;
 use peer::broker::backend_sdk::{
@@ -13,7 +12,6 @@ use peer::broker::protocol::{Endpoint, Frame, encode_framed};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Mux = BackendEndpointMux<fn(&[u8]) -> LegacyClassification>;
@@ -103,45 +101,24 @@ fn append(output: &mut Vec<u8>, answer: Vec<u8>) {
     if output.is_empty() { *output = answer } else { output.extend_from_slice(&answer) }
 }
 
-/// One request after the other.
-pub fn calls(scratch: &Scratch, size: usize) -> Run {
+/// The blocking client.
+pub fn client(scratch: &Scratch, exchange: Exchange) -> Client {
     let server = Server::start(scratch, "peer");
     let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
-    let request = vec![7; size];
-    timed(move || {
-        let _alive = &server;
-        let response = client.request(PROTOCOL, request.clone()).unwrap();
-        assert_eq!(response.payload.len(), size);
+    let request = exchange.request();
+    blocking(server, move || {
+        exchange.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
     })
 }
 
-/// A short request for a large response.
-pub fn large_responses(scratch: &Scratch) -> (Run, u32) {
-    let server = Server::start(scratch, "peer");
-    let pid = server.pid();
-    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
-    let run = timed(move || {
-        let _alive = &server;
-        assert_eq!(client.request(PROTOCOL, LARGE_REQUEST.to_vec()).unwrap().payload.len(), LARGE);
-    });
-    (run, pid)
-}
-
-/// One request after the other, on tokio.
-pub fn calls_tokio(scratch: &Scratch, size: usize) -> Run {
+/// The client on tokio, one request at a time: it has no more.
+pub fn client_on_tokio(scratch: &Scratch, exchange: Exchange) -> Client {
     let server = Server::start(scratch, "peer-tokio");
     let runtime = runtime();
-    let mut client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
-    let request = vec![7; size];
-    Box::new(move |count| {
-        let _alive = &server;
-        let begin = Instant::now();
-        runtime.block_on(async {
-            for _ in 0..count {
-                let response = client.request(PROTOCOL, request.clone()).await.unwrap();
-                assert_eq!(response.payload.len(), size);
-            }
-        });
-        nanoseconds(begin)
+    let client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
+    let client = tokio::sync::Mutex::new(client);
+    let request = exchange.request();
+    on_tokio(server, runtime, 1, async move || {
+        exchange.check(&client.lock().await.request(PROTOCOL, request.clone()).await.unwrap().payload);
     })
 }

@@ -1,6 +1,6 @@
 //! The servers' processes: how one is started, and what it does.
 
-use super::{ours, peer};
+use super::{ours, peer, redis, tarpc, tonic};
 use crate::alloc;
 use crate::floor::{asynchronous, blocking};
 use crate::place::{from_argument, pin, to_argument};
@@ -76,10 +76,14 @@ impl Drop for Server {
 /// Runs the server of that name, until standard input ends.
 pub fn serve(name: &str, cpu: &str, socket: &Path) {
     pin(from_argument(cpu));
+    if name == "redis" {
+        let mut redis = redis::serve(socket, || println!("ready"));
+        until_input_ends();
+        let _best_effort = redis.kill().and_then(|()| redis.wait());
+        return;
+    }
     std::thread::spawn(|| {
-        for _question in std::io::stdin().lines().map_while(Result::ok) {
-            println!("{}", alloc::held());
-        }
+        until_input_ends();
         std::process::exit(0);
     });
     let ready = || println!("ready");
@@ -94,6 +98,15 @@ pub fn serve(name: &str, cpu: &str, socket: &Path) {
         "ours-tokio-inline" => ours::serve_tokio_inline(socket, ready),
         "peer" => peer::serve(socket, ready),
         "peer-tokio" => peer::serve_tokio(socket, ready),
+        "tarpc" => tarpc::serve(socket, ready),
+        "tonic" => tonic::serve(socket, ready),
         _ => panic!("no server is called {name}"),
+    }
+}
+
+/// Answers each line with what this process holds.
+fn until_input_ends() {
+    for _question in std::io::stdin().lines().map_while(Result::ok) {
+        println!("{}", alloc::held());
     }
 }

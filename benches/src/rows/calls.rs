@@ -1,46 +1,44 @@
 //! A request and its response over a socket, one after the other.
 
+use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::measure::{Contender, Counts, Row, Unit};
-use crate::party::{ours, peer};
-use crate::place::Placement;
+use crate::measure::{Contender, Row, Unit};
+use crate::party::{Exchange, ours, peer};
 
-const SMALL: usize = 64;
-const LARGE: usize = 64 * 1024;
+const SMALL: Exchange = Exchange::Echo(64);
+const LARGE: Exchange = Exchange::Echo(64 * 1024);
 
 pub fn rows() -> [Row; 3] {
-    let row = |name, title, contenders| Row {
-        name,
-        title,
-        unit: Unit::Time,
-        batch: 1,
-        counts: Counts::SystemCalls,
-        placement: Placement::OneCpu,
-        contenders,
-    };
     [
-        row("call-64", "request and response, 64 B, blocking", || calls::<SMALL>(1.1)),
-        row("call-64-tokio", "request and response, 64 B, tokio", || {
+        row_of_calls("call-64", "request and response, 64 B, blocking", Unit::Time, 1, || calls(SMALL, 1.1)),
+        row_of_calls("call-64-tokio", "request and response, 64 B, tokio", Unit::Time, 1, || {
             vec![
-                Contender::floor("raw echo", |scratch| asynchronous::calls(scratch, SMALL)),
+                Contender::floor("raw echo", |scratch| asynchronous::client(scratch, SMALL, 1).run),
                 Contender::ours("serve_inline", |scratch| {
-                    ours::calls_tokio(scratch, "ours-tokio-inline", SMALL)
+                    ours::client_on_tokio(scratch, "ours-tokio-inline", SMALL, 1).run
                 })
                 .within(1.15),
-                Contender::ours("serve", |scratch| ours::calls_tokio(scratch, "ours-tokio", SMALL))
-                    .within(1.15),
-                Contender::peer("AsyncFrameClient", |scratch| peer::calls_tokio(scratch, SMALL)),
+                Contender::ours("serve", |scratch| {
+                    ours::client_on_tokio(scratch, "ours-tokio", SMALL, 1).run
+                })
+                .within(1.15),
+                Contender::peer("AsyncFrameClient", |scratch| peer::client_on_tokio(scratch, SMALL).run),
             ]
         }),
-        row("call-64k", "request and response, 64 KiB, blocking", || calls::<LARGE>(1.2)),
+        row_of_calls("call-64k", "request and response, 64 KiB, blocking", Unit::Time, 1, || {
+            calls(LARGE, 1.2)
+        }),
     ]
 }
 
-fn calls<const SIZE: usize>(goal: f64) -> Vec<Contender> {
-    vec![
-        Contender::floor("raw echo", |scratch| blocking::calls(scratch, SIZE)),
-        Contender::ours("serve_inline", |scratch| ours::calls(scratch, "ours-inline", SIZE)).within(goal),
-        Contender::ours("serve", |scratch| ours::calls(scratch, "ours", SIZE)).within(goal),
-        Contender::peer("FrameClient", |scratch| peer::calls(scratch, SIZE)),
-    ]
+fn calls(exchange: Exchange, goal: f64) -> Vec<Contender> {
+    let mut contenders = vec![
+        Contender::floor("raw echo", move |scratch| blocking::client(scratch, exchange, 1).run),
+        Contender::ours("serve_inline", move |scratch| ours::client(scratch, "ours-inline", exchange, 1).run)
+            .within(goal),
+        Contender::ours("serve", move |scratch| ours::client(scratch, "ours", exchange, 1).run).within(goal),
+        Contender::peer("FrameClient", move |scratch| peer::client(scratch, exchange).run),
+    ];
+    contenders.extend(others(exchange, 1));
+    contenders
 }

@@ -1,51 +1,45 @@
 //! Large responses: how fast their bytes come, and how often the system has to find memory for them.
 
+use super::{others, row_of_calls};
 use crate::floor::blocking;
 use crate::measure::{Contender, Counts, Row, Run, Unit};
-use crate::party::{LARGE, ours, peer};
-use crate::place::Placement;
+use crate::party::{Client, Exchange, LARGE, ours, peer};
 use crate::process::page_faults;
-use crate::scratch::Scratch;
-
-/// A client, and its server's process.
-type Exchange = (Run, u32);
 
 pub fn rows() -> [Row; 2] {
     [
+        row_of_calls("large", "responses of 1 MiB, blocking", Unit::Throughput(LARGE as u64), 1, || {
+            let goal = |contender: Contender| contender.within(1.0 / 0.75);
+            let mut contenders = contenders(|client| client.run, goal);
+            contenders.extend(others(Exchange::Large, 1));
+            contenders
+        }),
         Row {
-            name: "large",
-            title: "responses of 1 MiB, blocking",
-            unit: Unit::Throughput(LARGE as u64),
-            batch: 1,
-            counts: Counts::SystemCalls,
-            placement: Placement::OneCpu,
-            contenders: || contenders(|(run, _)| run, |contender| contender.within(1.0 / 0.75)),
-        },
-        Row {
-            name: "large-faults",
-            title: "page faults of both sides for a response of 1 MiB, once warm",
-            unit: Unit::Count,
-            batch: 1,
             counts: Counts::Nothing,
-            placement: Placement::OneCpu,
-            contenders: || contenders(faults, |contender| contender.at_most(0.5)),
+            ..row_of_calls(
+                "large-faults",
+                "page faults of both sides for a response of 1 MiB, once warm",
+                Unit::Count,
+                1,
+                || contenders(faults, |contender| contender.at_most(0.5)),
+            )
         },
     ]
 }
 
-fn contenders(of: fn(Exchange) -> Run, goal: fn(Contender) -> Contender) -> Vec<Contender> {
+fn contenders(of: fn(Client) -> Run, goal: fn(Contender) -> Contender) -> Vec<Contender> {
     vec![
-        Contender::floor("raw", move |scratch| of(blocking::large_responses(scratch))),
+        Contender::floor("raw", move |scratch| of(blocking::client(scratch, Exchange::Large, 1))),
         goal(Contender::ours("serve_inline", move |scratch| {
-            of(ours::large_responses(scratch, "ours-inline"))
+            of(ours::client(scratch, "ours-inline", Exchange::Large, 1))
         })),
-        goal(Contender::ours("serve", move |scratch| of(ours::large_responses(scratch, "ours")))),
-        Contender::peer("FrameClient", move |scratch: &Scratch| of(peer::large_responses(scratch))),
+        goal(Contender::ours("serve", move |scratch| of(ours::client(scratch, "ours", Exchange::Large, 1)))),
+        Contender::peer("FrameClient", move |scratch| of(peer::client(scratch, Exchange::Large))),
     ]
 }
 
 /// Counts the page faults of an exchange instead of taking its time.
-fn faults((mut run, server): Exchange) -> Run {
+fn faults(Client { mut run, server }: Client) -> Run {
     Box::new(move |count| {
         let faults = || page_faults(std::process::id()) + page_faults(server);
         let before = faults();

@@ -10,7 +10,9 @@ mod sample;
 
 pub use sample::wire;
 
-use crate::measure::Row;
+use crate::measure::{Contender, Counts, Row, Unit};
+use crate::party::{Exchange, redis, tarpc, tonic};
+use crate::place::Placement;
 
 pub fn all() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -21,4 +23,28 @@ pub fn all() -> Vec<Row> {
     rows.extend(in_flight::rows());
     rows.extend(large::rows());
     rows
+}
+
+/// A row over a socket, with `batch` requests in an operation.
+fn row_of_calls(
+    name: &'static str,
+    title: &'static str,
+    unit: Unit,
+    batch: usize,
+    contenders: fn() -> Vec<Contender>,
+) -> Row {
+    let placement = Placement::OneCpu;
+    Row { name, title, unit, batch: batch as u64, counts: Counts::SystemCalls, placement, contenders }
+}
+
+/// The third parties.
+fn others(exchange: Exchange, at_once: usize) -> Vec<Contender> {
+    let mut others = vec![
+        Contender::other("tarpc", move |scratch| tarpc::client(scratch, exchange, at_once).run),
+        Contender::other("tonic", move |scratch| tonic::client(scratch, exchange, at_once).run),
+    ];
+    if redis::is_installed() {
+        others.push(Contender::other("redis", move |scratch| redis::client(scratch, exchange, at_once).run));
+    }
+    others
 }

@@ -1,0 +1,68 @@
+//! redis-server, if there is one, over a Unix socket: its own protocol, by hand.
+
+use super::{Client, Exchange, Server, blocking, large};
+use crate::scratch::Scratch;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Whether it is installed.
+pub fn is_installed() -> bool {
+    Command::new("redis-server")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Starts it, and waits until it listens.
+pub fn serve(socket: &Path, ready: impl FnOnce()) -> Child {
+    let server = Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(socket)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it is installed");
+    let mut stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    stream.write_all(&command(&[b"SET", b"large", large()])).unwrap();
+    stream.read_exact(&mut [0; b"+OK\r\n".len()]).unwrap();
+    ready();
+    server
+}
+
+fn command(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(&bulk(argument));
+    }
+    bytes
+}
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// As redis-benchmark does it: a batch of commands, then the batch of answers.
+pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
+    let server = Server::start(scratch, "redis");
+    let mut stream = server.connect();
+    let (request, expected) = match exchange {
+        Exchange::Echo(size) => (command(&[b"ECHO", &vec![7; size]]), bulk(&vec![7; size])),
+        Exchange::Large => (command(&[b"GET", b"large"]), bulk(large())),
+    };
+    let (requests, mut responses) = (request.repeat(at_once), vec![0; expected.len() * at_once]);
+    blocking(server, move || {
+        stream.write_all(&requests).unwrap();
+        stream.read_exact(&mut responses).unwrap();
+        assert_eq!(responses[..16], expected[..16]);
+    })
+}
