@@ -17,14 +17,16 @@ use measure::Effort;
 use place::Placement;
 use scratch::Scratch;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() {
+    let begin = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker", row, index, client, server, directory] => {
             worker::work(row, index, client, server, directory)
         }
+        ["short", name, socket] => party::short::main(begin, name, Path::new(socket)),
         ["serve", name, cpu, socket] => party::serve(name, cpu, Path::new(socket)),
         _ => compare(&args),
     }
@@ -39,8 +41,9 @@ fn compare(args: &[String]) {
         Effort::ONCE
     } else {
         Effort {
-            rounds: value("--rounds").map_or(21, |n| n.parse().unwrap()),
-            sample: Duration::from_millis(20),
+            rounds: value("--rounds").map_or(61, |n| n.parse().unwrap()),
+            row: Duration::from_secs(6),
+            sample: Duration::from_millis(3),
             placement: value("--cpus").map(|name| Placement::named(name).unwrap()),
             system_calls: flag("--syscalls"),
         }
@@ -48,7 +51,9 @@ fn compare(args: &[String]) {
     let only: Option<Vec<&str>> = value("--rows").map(|rows| rows.split(',').collect());
     report::heading();
     for row in rows::all() {
-        if only.as_ref().is_none_or(|only| only.iter().any(|name| row.name.starts_with(name))) {
+        if only.as_ref().map_or(row.pace != measure::Pace::OnceIfAsked, |only| {
+            only.iter().any(|name| row.name.starts_with(name))
+        }) {
             report::print(&row, &measure::measure(&row, effort, &scratch));
         }
     }

@@ -18,6 +18,7 @@ pub struct Row {
     /// Which exact counts mean something here.
     pub counts: Counts,
     pub placement: Placement,
+    pub pace: Pace,
     pub contenders: fn() -> Vec<Contender>,
 }
 
@@ -58,6 +59,17 @@ pub enum Goal {
     Floors(f64),
     /// At most this cost.
     Cost(f64),
+}
+
+/// How often.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// In rounds, as often as needed to tell.
+    Sampled,
+    /// Nothing but the machine's work changes the answer, or it takes minutes.
+    Once,
+    /// As [`Once`](Self::Once), and only for somebody who asks for it by name.
+    OnceIfAsked,
 }
 
 pub struct Contender {
@@ -103,7 +115,10 @@ impl Contender {
 /// How long and how often.
 #[derive(Clone, Copy)]
 pub struct Effort {
+    /// At most.
     pub rounds: usize,
+    /// What a row may take, if that leaves it a few rounds.
+    pub row: Duration,
     /// What a sample is to take, if one operation takes less.
     pub sample: Duration,
     /// Instead of what the rows ask for.
@@ -114,7 +129,8 @@ pub struct Effort {
 
 impl Effort {
     /// One operation of each contender: whether it works, not what it costs.
-    pub const ONCE: Self = Self { rounds: 1, sample: Duration::ZERO, placement: None, system_calls: false };
+    pub const ONCE: Self =
+        Self { rounds: 1, row: Duration::ZERO, sample: Duration::ZERO, placement: None, system_calls: false };
 
     fn is_once(self) -> bool {
         self.sample.is_zero()
@@ -170,11 +186,16 @@ pub fn nanoseconds(begin: Instant) -> f64 {
 
 /// Measures all contenders of `row` against each other.
 pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
+    let effort = if row.pace == Pace::Sampled { effort } else { Effort::ONCE };
     let cpus = effort.placement.unwrap_or(row.placement).cpus();
     let contenders = (row.contenders)();
     let mut running: Vec<Running> =
         (0..contenders.len()).map(|index| Running::start(row, index, cpus, effort, scratch)).collect();
+    let begin = Instant::now();
     for round in 0..effort.rounds {
+        if round >= FEW && begin.elapsed() >= effort.row {
+            break;
+        }
         // There and back, so that nobody always follows the same one.
         let forth = round % 2 == 0;
         for position in 0..running.len() {
@@ -207,6 +228,9 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
     measured
 }
 
+/// Rounds of a row that takes its time.
+const FEW: usize = 7;
+
 /// Operations under a tracer.
 const TRACED: u64 = 500;
 
@@ -221,8 +245,6 @@ struct Running {
 impl Running {
     fn start(row: &Row, index: usize, cpus: Cpus, effort: Effort, scratch: &Scratch) -> Self {
         let mut worker = Worker::start(row, index, cpus, scratch);
-        // Whatever happens only once has happened then.
-        worker.cost(1);
         let count = if effort.is_once() { 1 } else { calibrate(&mut worker, effort.sample) };
         Self { worker, count, costs: Vec::new() }
     }
@@ -239,6 +261,8 @@ impl Running {
 
 /// How many operations take about as long as a sample is to take.
 fn calibrate(worker: &mut Worker, sample: Duration) -> u64 {
+    // Whatever happens only once has happened then.
+    worker.cost(1);
     let mut count = 1;
     loop {
         let begin = Instant::now();

@@ -26,7 +26,7 @@ impl Scratch {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().to_owned();
         // SAFETY: nobody else reads the environment; the caller promises that there is nobody.
-        unsafe { std::env::set_var("XDG_CACHE_HOME", path.join("cache")) };
+        unsafe { std::env::set_var("XDG_CACHE_HOME", cache_in(&path)) };
         let removed = path.clone();
         std::thread::spawn(move || {
             if crate::party::runtime().block_on(tokio::signal::ctrl_c()).is_ok() {
@@ -46,9 +46,18 @@ impl Scratch {
         &self.path
     }
 
+    /// Where the library remembers what it has digested.
+    pub fn cache(&self) -> PathBuf {
+        cache_in(&self.path)
+    }
+
     /// A path that nothing else has, short enough for a socket.
     pub fn unused(&self, extension: &str) -> PathBuf {
         self.next.set(self.next.get() + 1);
         self.path.join(format!("{}-{}.{extension}", std::process::id(), self.next.get()))
     }
+}
+
+fn cache_in(directory: &Path) -> PathBuf {
+    directory.join("cache")
 }

@@ -22,14 +22,27 @@ pub fn serve(socket: &Path, ready: impl FnOnce()) {
 async fn echo(mut stream: UnixStream) -> io::Result<()> {
     loop {
         stream.readable().await?;
-        let mut buffer = [0; 8192];
-        match stream.try_read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => stream.write_all(&buffer[..length]).await?,
+        match echo_once(&stream) {
+            Ok(None) => return Ok(()),
+            Ok(Some(rest)) => stream.write_all(&rest).await?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads and writes once; what could not be written, or nothing at the end of the stream.
+fn echo_once(stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = [0; 8192];
+    let length = stream.try_read(&mut buffer)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    let written = match stream.try_write(&buffer[..length]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written?,
+    };
+    Ok(Some(buffer[written..length].to_vec()))
 }
 
 /// A batch of messages, then the batch of answers.

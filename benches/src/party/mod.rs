@@ -8,10 +8,11 @@ pub mod ours;
 pub mod peer;
 pub mod redis;
 mod server;
+pub mod short;
 pub mod tarpc;
 pub mod tonic;
 
-pub use server::{Server, serve};
+pub use server::{Program, Server, serve};
 
 use crate::measure::{Run, nanoseconds, timed};
 use futures_util::StreamExt;

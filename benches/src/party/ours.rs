@@ -2,13 +2,14 @@
 
 use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
 use crate::scratch::Scratch;
-use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, RequestId,
-    Server as Daemon, ServerConfig,
+    Server as Daemon, ServerConfig, read_daemon_identity_file,
 };
 use running_process::broker::protocol::Endpoint;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 pub fn endpoint(socket: &Path) -> Endpoint {
     Endpoint::unix_socket("benches", socket.to_str().expect("a path in UTF-8")).expect("a path")
@@ -27,23 +28,38 @@ pub fn mux() -> BackendEndpointMux<impl Fn(&[u8]) -> LegacyClassification> {
     BackendEndpointMux::new(daemon, &[PROTOCOL], |buffer: &[u8]| is_legacy(buffer))
 }
 
+/// The defaults, but for a crowd.
+fn config() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.max_connections = 4096;
+    config
+}
+
 fn bind(socket: &Path, ready: impl FnOnce() + Send + 'static) -> Daemon {
-    Daemon::bind(endpoint(socket)).unwrap().record(record_of(socket)).on_ready(|_| ready())
+    Daemon::bind(endpoint(socket)).unwrap().record(record_of(socket)).config(config()).on_ready(|_| ready())
 }
 
 fn bind_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) -> AsyncServer {
-    let mut config = ServerConfig::default();
-    config.max_connections = 100_000;
     AsyncServer::bind(endpoint(socket))
         .unwrap()
         .record(record_of(socket))
-        .config(config)
+        .config(config())
         .on_ready(|_| ready())
 }
 
 /// Where the daemon at `socket` writes its identity.
-pub fn record_of(socket: &Path) -> std::path::PathBuf {
+pub fn record_of(socket: &Path) -> PathBuf {
     socket.with_extension("json")
+}
+
+/// What the daemon at `socket` says of itself.
+pub fn read_record(socket: &Path) -> DaemonProcess {
+    read_daemon_identity_file(&record_of(socket)).expect("the daemon writes its record")
+}
+
+/// Verifies it completely, on a connection of its own.
+pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
+    BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
 }
 
 pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -68,6 +84,11 @@ pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) 
         bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(answer(request.payload))).run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
+}
+
+/// A client on a connection that exists.
+pub fn from_stream(stream: UnixStream) -> FrameClient {
+    FrameClient::from_stream(stream)
 }
 
 /// The blocking client of a server of that name. With many in flight: a batch of requests, then their responses.

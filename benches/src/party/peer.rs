@@ -3,10 +3,10 @@
 use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
 use crate::floor::blocking::{READ, serve_each};
 use crate::scratch::Scratch;
-use peer::broker::backend_handle::DaemonProcess;
+use peer::broker::backend_handle::{BackendHandle, DaemonProcess};
 use peer::broker::backend_sdk::{
     AsyncFrameClient, BackendEndpointMux, FrameClient, LegacyClassification, MuxPoll,
-    write_daemon_identity_file,
+    read_daemon_identity_file, write_daemon_identity_file,
 };
 use peer::broker::protocol::{Endpoint, Frame, encode_framed};
 use std::io::{Read, Write};
@@ -38,6 +38,23 @@ fn identify(socket: &Path) -> &'static Mux {
     write_daemon_identity_file(&socket.with_extension("json"), &daemon).unwrap();
     let is_legacy: fn(&[u8]) -> LegacyClassification = is_legacy;
     Box::leak(Box::new(BackendEndpointMux::new(daemon, &[PROTOCOL], is_legacy)))
+}
+
+/// What the daemon at `socket` says of itself.
+pub fn read_record(socket: &Path) -> DaemonProcess {
+    read_daemon_identity_file(&socket.with_extension("json")).expect("the daemon writes its record")
+}
+
+/// Verifies it completely, on a connection of its own.
+pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
+    BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
+}
+
+/// Verifies it, and asks it on another connection: the one that was verified is not handed out.
+pub fn prove_and_ask(daemon: &DaemonProcess, request: Vec<u8>) -> Vec<u8> {
+    let handle = prove(daemon);
+    let mut client = FrameClient::connect(&handle.daemon_process.ipc_endpoint).unwrap();
+    client.request(PROTOCOL, request).unwrap().payload
 }
 
 pub fn serve(socket: &Path, ready: impl FnOnce()) {

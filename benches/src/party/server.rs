@@ -5,10 +5,56 @@ use crate::alloc;
 use crate::floor::{asynchronous, blocking};
 use crate::place::{from_argument, pin, to_argument};
 use crate::scratch::Scratch;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// This program or a copy of it, and where it remembers what it has digested.
+#[derive(Clone)]
+pub struct Program {
+    pub path: PathBuf,
+    pub cache: PathBuf,
+}
+
+impl Program {
+    pub fn own(scratch: &Scratch) -> Self {
+        let path = std::env::current_exe().expect("this program has a path");
+        settle(&path);
+        Self { path, cache: scratch.cache() }
+    }
+
+    /// A copy of this program that is `size` bytes large, made once for all rows.
+    pub fn padded_to(size: u64, scratch: &Scratch) -> Self {
+        let own = Self::own(scratch);
+        let path = scratch.path().join(format!("{size}-bytes"));
+        if !path.exists() {
+            fs::copy(&own.path, &path).expect("room for a copy");
+            let mut copy = File::options().append(true).open(&path).expect("it was copied");
+            let padding = size.saturating_sub(copy.metadata().expect("it is open").len());
+            // Not a hole, which would cost less to read.
+            io::copy(&mut io::repeat(0x5a).take(padding), &mut copy).expect("room for a copy");
+            settle(&path);
+        }
+        Self { path, ..own }
+    }
+
+    /// The same, remembering nothing.
+    pub fn forgetful(self, scratch: &Scratch) -> Self {
+        Self { cache: scratch.unused("cache"), ..self }
+    }
+}
+
+/// Waits until a file has been left alone for so long that its digest may be remembered: a later change would show in its
+/// times.
+fn settle(file: &Path) {
+    const SETTLED: Duration = Duration::from_millis(2100);
+    let written = file.metadata().and_then(|metadata| metadata.modified()).expect("it is there");
+    thread::sleep(SETTLED.saturating_sub(written.elapsed().unwrap_or_default()));
+}
 
 /// A running server, killed when dropped. It ends by itself when its standard input does, so it outlives nobody.
 pub struct Server {
@@ -20,24 +66,29 @@ pub struct Server {
 impl Server {
     /// Starts the server of that name, and waits until it listens.
     pub fn start(scratch: &Scratch, name: &str) -> Self {
-        let program = std::env::current_exe().expect("this program has a path");
-        Self::start_program(&program, scratch, name)
+        Self::start_program(&Program::own(scratch), scratch, name)
     }
 
-    /// The same, as another copy of this program.
-    pub fn start_program(program: &Path, scratch: &Scratch, name: &str) -> Self {
+    /// The same, as another program.
+    pub fn start_program(program: &Program, scratch: &Scratch, name: &str) -> Self {
+        let mut server = Self::spawn(program, scratch, name);
+        assert_eq!(server.line(), "ready", "the server {name} does not start");
+        server
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(program: &Program, scratch: &Scratch, name: &str) -> Self {
         let socket = scratch.unused("sock");
-        let mut child = Command::new(program)
+        let mut child = Command::new(&program.path)
             .args(["serve", name, &to_argument(scratch.server_cpu)])
             .arg(&socket)
+            .env("XDG_CACHE_HOME", &program.cache)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program runs");
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut server = Self { child, output, socket };
-        assert_eq!(server.line(), "ready", "the server {name} does not start");
-        server
+        Self { child, output, socket }
     }
 
     pub fn socket(&self) -> &Path {

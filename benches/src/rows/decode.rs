@@ -2,7 +2,7 @@
 
 use super::sample::{is_legacy, probe, wire};
 use crate::floor::wire::{Poll, poll};
-use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
+use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, timed};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
 use running_process::broker::backend_sdk::{MuxPoll, MuxPollRef};
@@ -18,6 +18,7 @@ pub fn rows() -> [Row; 6] {
         batch: 1,
         counts: Counts::Allocations,
         placement: Placement::Free,
+        pace: Pace::Sampled,
         contenders,
     };
     [

@@ -2,7 +2,7 @@
 
 use super::sample::{is_legacy, wire};
 use crate::floor::wire::{Poll, poll};
-use crate::measure::{Contender, Counts, Row, Run, Unit, nanoseconds, timed};
+use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, nanoseconds, timed};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
 use ::peer::broker::backend_sdk::MuxPoll as PeerPoll;
@@ -24,6 +24,7 @@ pub fn rows() -> [Row; 2] {
             batch: MANY as u64,
             counts: Counts::Allocations,
             placement: Placement::Free,
+            pace: Pace::Sampled,
             contenders: || {
                 let mut contenders = linear::<MANY>();
                 contenders.push(Contender::peer("poll, drain(..consumed)", |_| peer_draining(MANY)));
@@ -37,6 +38,7 @@ pub fn rows() -> [Row; 2] {
             batch: VERY_MANY as u64,
             counts: Counts::Allocations,
             placement: Placement::Free,
+            pace: Pace::Sampled,
             contenders: linear::<VERY_MANY>,
         },
     ]

@@ -2,7 +2,7 @@
 
 use super::sample::{ID, payload, peer_request, request};
 use crate::floor::wire;
-use crate::measure::{Contender, Counts, Row, Run, Unit, timed};
+use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, timed};
 use crate::party::PROTOCOL;
 use crate::place::Placement;
 use running_process::broker::protocol::{FrameRef, encode_framed, write_framed};
@@ -20,6 +20,7 @@ pub fn rows() -> [Row; 2] {
         batch: 1,
         counts: Counts::Allocations,
         placement: Placement::Free,
+        pace: Pace::Sampled,
         contenders,
     };
     [

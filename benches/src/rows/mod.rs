@@ -1,27 +1,38 @@
 //! Every row, in the order of the table.
 
+mod builds;
 mod calls;
 mod decode;
 mod drain;
 mod encode;
+mod idle;
 mod in_flight;
 mod large;
+mod prove;
 mod sample;
+mod start;
 
 pub use sample::wire;
 
-use crate::measure::{Contender, Counts, Row, Unit};
+use crate::measure::{Contender, Counts, Pace, Row, Unit};
 use crate::party::{Exchange, redis, tarpc, tonic};
 use crate::place::Placement;
+
+/// Length of a large executable, in bytes.
+const LARGE_PROGRAM: u64 = 100_000_000;
 
 pub fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(decode::rows());
     rows.extend(encode::rows());
     rows.extend(drain::rows());
+    rows.extend(prove::rows());
+    rows.extend(start::rows());
     rows.extend(calls::rows());
     rows.extend(in_flight::rows());
     rows.extend(large::rows());
+    rows.extend(idle::rows());
+    rows.extend(builds::rows());
     rows
 }
 
@@ -34,7 +45,16 @@ fn row_of_calls(
     contenders: fn() -> Vec<Contender>,
 ) -> Row {
     let placement = Placement::OneCpu;
-    Row { name, title, unit, batch: batch as u64, counts: Counts::SystemCalls, placement, contenders }
+    Row {
+        name,
+        title,
+        unit,
+        batch: batch as u64,
+        counts: Counts::SystemCalls,
+        placement,
+        pace: Pace::Sampled,
+        contenders,
+    }
 }
 
 /// The third parties.

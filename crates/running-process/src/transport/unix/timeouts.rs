@@ -38,7 +38,12 @@ impl SocketTimeout {
     }
 
     /// Makes the kernel's timeout fit the time that is `left`, which is not zero; `None` removes it.
-    pub(super) fn fit(&self, socket: BorrowedFd<'_>, left: Option<Duration>) -> rustix::io::Result<()> {
+    pub(super) fn fit(
+        &self,
+        socket: BorrowedFd<'_>,
+        which: Timeout,
+        left: Option<Duration>,
+    ) -> rustix::io::Result<()> {
         let set = self.0.load(Ordering::Relaxed);
         let wanted = match left {
             None if set == 0 || (LONG_ENOUGH..=LONGEST).contains(&set) => return Ok(()),

@@ -1,0 +1,106 @@
+//! What depending on a library costs: packages, and the time of a clean release build.
+
+use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, nanoseconds};
+use crate::place::Placement;
+use crate::scratch::Scratch;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Where this package is: its lock file says which versions are meant.
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What is measured of a package that depends on nothing but the library.
+type Measure = fn(&Path) -> f64;
+
+pub fn rows() -> [Row; 2] {
+    let row = |name, title, unit, pace, contenders| {
+        let (counts, placement) = (Counts::Nothing, Placement::Free);
+        Row { name, title, unit, batch: 1, counts, placement, pace, contenders }
+    };
+    [
+        row("packages", "packages that depending on it adds", Unit::Count, Pace::Once, || {
+            contenders(packages, 35.0, 13.0)
+        }),
+        row("build", "clean release build", Unit::Time, Pace::OnceIfAsked, || {
+            contenders(build, 40e9, f64::INFINITY)
+        }),
+    ]
+}
+
+fn contenders(measure: Measure, default: f64, core: f64) -> Vec<Contender> {
+    let of = |dependency: &'static str| {
+        move |scratch: &Scratch| {
+            let package = depending_on(dependency, scratch);
+            Box::new(move |count: u64| measure(&package) * count as f64) as Run
+        }
+    };
+    vec![
+        Contender::ours("default features", of(r#"running-process = { path = "OURS" }"#)).at_most(default),
+        Contender::ours("tokio", of(r#"running-process = { path = "OURS", features = ["tokio"] }"#)),
+        Contender::ours(
+            "the core, no features",
+            of(r#"running-process = { path = "OURS", default-features = false }"#),
+        )
+        .at_most(core),
+        Contender::peer(
+            "client",
+            of(
+                r#"running-process = { version = "=4.10.21", default-features = false, features = ["client"] }"#,
+            ),
+        ),
+        Contender::other("tonic", of(r#"tonic = "0.14""#)),
+        Contender::other(
+            "tarpc",
+            of(
+                r#"tarpc = { version = "0.38", features = ["serde-transport", "serde-transport-bincode", "tokio1", "unix"] }"#,
+            ),
+        ),
+    ]
+}
+
+/// A package whose one dependency that is, in the versions of this package's lock file.
+fn depending_on(dependency: &str, scratch: &Scratch) -> PathBuf {
+    let package = scratch.unused("package");
+    let library = Path::new(HERE).join("../crates/running-process");
+    let dependency = dependency.replace("OURS", library.to_str().expect("a path in UTF-8"));
+    let manifest = format!(
+        "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n{dependency}\n"
+    );
+    fs::create_dir_all(package.join("src")).expect("a directory");
+    fs::write(package.join("Cargo.toml"), manifest).expect("a file");
+    fs::write(package.join("src/lib.rs"), "").expect("a file");
+    fs::copy(Path::new(HERE).join("Cargo.lock"), package.join("Cargo.lock")).expect("a copy");
+    // What the dependency leaves out goes from the lock file, and what has to be there is fetched now.
+    cargo(&package, &["fetch"]);
+    package
+}
+
+fn packages(package: &Path) -> f64 {
+    let tree = cargo(package, &["tree", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"]);
+    let packages: BTreeSet<&str> =
+        tree.lines().skip(1).map(|line| line.split(" (").next().unwrap_or(line)).collect();
+    packages.len() as f64
+}
+
+fn build(package: &Path) -> f64 {
+    let begin = Instant::now();
+    cargo(package, &["build", "--release", "--quiet"]);
+    let took = nanoseconds(begin);
+    fs::remove_dir_all(package.join("target")).expect("it was built");
+    took
+}
+
+fn cargo(package: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("cargo")
+        .args(arguments)
+        .current_dir(package)
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .expect("cargo is installed");
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?} in {}: {problem}", package.display());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
