@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-const SERDE: &str = "#[cfg_attr(feature = \"host\", derive(serde::Serialize, serde::Deserialize))]";
-
 /// For what nobody but the library makes, and what will have more fields.
 const GROWING: &str = "#[non_exhaustive]";
 
@@ -27,7 +25,6 @@ pub fn generate() -> Result<String, Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["running_process.broker.v1.proto"], [&proto])?;
     let directory = tempfile::tempdir()?;
     prost_build::Config::new()
-        .type_attribute("running_process.broker.v1.Endpoint", SERDE)
         .type_attribute("running_process.broker.v1.ServerStatus", GROWING)
         .type_attribute("running_process.broker.v1.LatencyHistogram", GROWING)
         .out_dir(directory.path())

@@ -38,6 +38,7 @@ mod linux_peer;
 #[cfg(unix)]
 mod passed;
 mod peer;
+mod random;
 #[cfg(unix)]
 mod readiness;
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, u
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
 pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
+pub(crate) use random::random;
 #[cfg(all(
     feature = "tokio",
     any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")

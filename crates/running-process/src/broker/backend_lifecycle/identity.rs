@@ -28,8 +28,6 @@ pub type ExeDigest = [u8; EXE_DIGEST_BYTES];
 ///
 /// Everything in it is public data that any process can repeat. A proof is what the kernel says of the process that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "host", serde(try_from = "json::IdentityDocument", into = "json::IdentityDocument"))]
 #[non_exhaustive]
 pub struct DaemonProcess {
     /// The process id, as the daemon itself sees it.

@@ -5,6 +5,7 @@
 //! that nobody else can write, in a directory in which nobody else can replace it, and in bounded size.
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::sys;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -75,14 +76,23 @@ impl From<IdentityFileError> for io::Error {
 /// The directory is missing or cannot be written.
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     let json = serde_json::to_vec_pretty(daemon)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&json)?;
-    file.persist(path)?;
-    Ok(())
+    replace(path, &json)
+}
+
+/// Puts a file with `content` in the place of whatever is at `path`.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Beside it, because renaming stays within a file system.
+    let unfinished = path.with_file_name(format!(".{:016x}.new", u64::from_ne_bytes(sys::random()?)));
+    let written = options.open(&unfinished)?.write_all(content);
+    let replaced = written.and_then(|()| std::fs::rename(&unfinished, path));
+    if replaced.is_err() {
+        let _best_effort = std::fs::remove_file(&unfinished);
+    }
+    replaced
 }
 
 /// The identity in the file at `path`, or `None` for any reason: [`try_read_daemon_identity_file`] tells which.

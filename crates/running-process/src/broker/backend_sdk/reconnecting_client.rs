@@ -11,6 +11,7 @@ use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
 use crate::broker::protocol::Frame;
 use crate::broker::runtime_clock::{before, now};
+use crate::sys;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -200,7 +201,7 @@ impl Shared {
 
     async fn pause(&self, attempt: u32) {
         // Without randomness all of the pause.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
+        let random = sys::random().map_or(u32::MAX, u32::from_ne_bytes);
         tokio::time::sleep(self.reconnect.pause(attempt, random)).await;
     }
 }

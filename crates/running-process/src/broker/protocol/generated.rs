@@ -31,7 +31,6 @@ pub struct Frame {
     pub tracestate: ::prost::alloc::string::String,
 }
 /// Where a daemon listens.
-#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
     /// The daemon's own name for the group of endpoints that this one belongs to.

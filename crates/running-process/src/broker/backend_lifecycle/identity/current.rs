@@ -65,8 +65,7 @@ fn own_instance_id() -> io::Result<[u8; INSTANCE_ID_BYTES]> {
     {
         return Ok(id);
     }
-    let mut id = [0; INSTANCE_ID_BYTES];
-    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    let id = sys::random()?;
     *own = Some((pid, id));
     Ok(id)
 }

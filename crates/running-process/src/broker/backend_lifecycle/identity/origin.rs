@@ -9,11 +9,6 @@ pub const INSTANCE_ID_BYTES: usize = 16;
 ///
 /// Like the rest of an identity it is public. Its worth is that the kernel can be asked for the same start time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(
-    feature = "host",
-    serde(try_from = "super::json::OriginFields", into = "super::json::OriginFields")
-)]
 pub struct Origin {
     /// When the kernel started the process, in the platform's own unit; only equal values of one boot mean something.
     ///

@@ -1,11 +1,11 @@
 //! The probe over a connection, blocking, with one deadline over everything.
 
 use super::exchange::{Exchange, Writer};
-use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
+use super::{EndpointProbeChallenge, ProbeError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
-use crate::sys::Newest;
+use crate::sys::{self, Newest};
 use crate::transport::LocalStream;
 use std::io;
 use std::time::{Duration, Instant};
@@ -81,12 +81,7 @@ impl EndpointProbeChallenge {
     ///
     /// The operating system has none to give.
     pub fn random() -> io::Result<Self> {
-        let mut nonce = [0; PROBE_NONCE_BYTES];
-        let mut request_id = [0; 8];
-        getrandom::fill(&mut nonce)
-            .and_then(|()| getrandom::fill(&mut request_id))
-            .map_err(io::Error::other)?;
-        Ok(Self::new(nonce, u64::from_le_bytes(request_id)))
+        Ok(Self::new(sys::random()?, u64::from_ne_bytes(sys::random()?)))
     }
 }
 
