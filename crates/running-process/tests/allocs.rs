@@ -1,8 +1,8 @@
 //! What is allocated and moved, counted: nothing from a length that a peer claims, nothing per frame, linear over all.
 
-#![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
-
 mod common;
+#[path = "common/tally.rs"]
+mod tally;
 
 use common::{Detector, SERVED, UNSERVED, detectors, frame, framed, mux, probe, wire};
 use running_process::broker::backend_sdk::{
@@ -16,80 +16,10 @@ use running_process::broker::protocol::{DecodePayloadError, PayloadEncoding, dec
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, encode_framed, read_frame, write_framed,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-
-/// What a thread has asked of the allocator.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    calls: usize,
-    /// Bytes asked for, in all.
-    bytes: usize,
-    /// Bytes held at the moment; negative where another thread allocated what this one freed.
-    held: isize,
-    /// The most that was held at once.
-    peak: isize,
-}
-
-thread_local! {
-    static TALLY: Cell<Tally> = const { Cell::new(Tally { calls: 0, bytes: 0, held: 0, peak: 0 }) };
-}
-
-struct Counting;
-
-fn count(allocated: usize, freed: usize) {
-    let signed = |bytes| isize::try_from(bytes).expect("no allocation is larger");
-    TALLY.with(|tally| {
-        let mut now = tally.get();
-        now.calls += usize::from(allocated > 0);
-        now.bytes += allocated;
-        now.held += signed(allocated) - signed(freed);
-        now.peak = now.peak.max(now.held);
-        tally.set(now);
-    });
-}
-
-// SAFETY: every call goes to `System` unchanged, and counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: the caller's promise, passed on; `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, layout.size());
-        // SAFETY: the caller's promise, passed on; `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What `work` asked of the allocator; `held` and `peak` are relative to the start.
-fn tally<T>(work: impl FnOnce() -> T) -> (T, Tally) {
-    let before = TALLY.get();
-    TALLY.set(Tally { peak: before.held, ..before });
-    let result = work();
-    let after = TALLY.get();
-    let spent = Tally {
-        calls: after.calls - before.calls,
-        bytes: after.bytes - before.bytes,
-        held: after.held - before.held,
-        peak: after.peak - before.held,
-    };
-    (result, spent)
-}
+use tally::{held, tally};
 
 /// The first message may be as large as any.
 fn with_large_first() -> ConnectionConfig {
@@ -269,12 +199,12 @@ fn memory_follows_what_was_received() {
     received.resize(1 << 20, 0);
     let mut total = 0;
     let ((), spent) = tally(|| {
-        let start = TALLY.get().held;
+        let start = held();
         for read in received.chunks(4096) {
             connection.receive(read, Instant::now());
             assert!(connection.next_event().unwrap().is_none());
             total += read.len();
-            let held = usize::try_from(TALLY.get().held - start).unwrap();
+            let held = usize::try_from(held() - start).unwrap();
             assert!(held <= 2 * total + 4096, "{held} bytes for {total} received");
         }
     });

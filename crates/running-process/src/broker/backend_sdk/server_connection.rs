@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How many bytes are taken ahead of what can be served: enough to see a peer that hangs up, and to go on at once.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// How long buffers without content keep their memory for the next message.
+/// How long what is empty keeps its memory for the next message.
 const KEPT: Duration = Duration::from_secs(1);
 
 /// A [`Connection`] that knows which requests are being served.
@@ -118,9 +118,10 @@ where
         }
     }
 
-    /// Gives the memory of empty buffers back.
+    /// Gives the memory back of what is empty.
     pub(super) fn release(&mut self) {
         self.connection.release();
+        self.calls.release();
         self.spare = Output::default();
     }
 

@@ -94,6 +94,10 @@ impl<C: Cancel> Session<C> {
                 self.connection.release();
             }
             let memory = self.connection.memory() + self.requests;
+            if memory == 0 {
+                // The buffers gave theirs back.
+                self.calls.shrink_to_fit();
+            }
             match service.settle(&mut self.peer, memory, self.connection.has_spoken()) {
                 Err(trouble) if !self.gone => {
                     service.observation.trouble(&trouble);

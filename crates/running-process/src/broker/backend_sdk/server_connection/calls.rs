@@ -57,6 +57,13 @@ impl Calls {
         self.admitted.contains_key(&request_id)
     }
 
+    /// Gives its memory back if there is no call.
+    pub(super) fn release(&mut self) {
+        if self.is_empty() && self.untold.is_empty() {
+            *self = Self { next_sequence: self.next_sequence, ..Self::default() };
+        }
+    }
+
     pub(super) fn admit(&mut self, request: &FrameRef<'_>, deadline: Option<Instant>) -> CallId {
         let (request_id, sequence) = (request.request_id, self.next_sequence);
         self.next_sequence += 1;
