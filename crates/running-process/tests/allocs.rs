@@ -7,14 +7,15 @@ mod tally;
 use common::{Detector, SERVED, UNSERVED, detectors, frame, framed, mux, probe, wire};
 use running_process::broker::backend_sdk::{
     BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
-    LegacyClassification, MuxPoll, MuxPollRef, Reclassify,
+    LegacyClassification, MuxPoll, MuxPollRef, Reclassify, ServerConnection, ServerEvent,
 };
 #[cfg(feature = "lz4")]
 use running_process::broker::protocol::encode_payload;
 #[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
 use running_process::broker::protocol::{DecodePayloadError, PayloadEncoding, decode_payload};
 use running_process::broker::protocol::{
-    Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, encode_framed, read_frame, write_framed,
+    Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, encode_framed, read_frame, try_decode_framed,
+    try_decode_framed_ref, write_framed,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +68,18 @@ fn a_frame_is_polled_out_of_its_buffer_in_one_allocation_of_the_payloads_size() 
         let wire = wire(&frame(FrameKind::Request, 1, &vec![7; length]));
         let (answer, spent) = tally(|| mux.poll(&wire));
         assert!(matches!(answer, Ok(MuxPoll::Payload { .. })), "{answer:?}");
+        assert_eq!((spent.calls, spent.bytes), (usize::from(length > 0), length));
+    }
+}
+
+#[test]
+fn a_frame_is_decoded_where_it_lies_or_in_one_allocation_of_the_payloads_size() {
+    for length in [0, 64, 1 << 20] {
+        let wire = wire(&frame(FrameKind::Request, 1, &vec![7; length]));
+        let (decoded, spent) = tally(|| try_decode_framed_ref(&wire).unwrap().unwrap());
+        assert_eq!((decoded.frame.payload.len(), spent.calls), (length, 0));
+        let (decoded, spent) = tally(|| try_decode_framed(&wire).unwrap().unwrap());
+        assert_eq!(decoded.frame.payload.len(), length);
         assert_eq!((spent.calls, spent.bytes), (usize::from(length > 0), length));
     }
 }
@@ -305,6 +318,60 @@ fn moved_and_taken(connection: &mut Connection<Detector>, frame_length: usize) -
         expected = Some(address + frame_length);
         taken += 1;
     }
+}
+
+#[test]
+fn many_pipelined_requests_are_answered_in_the_allocations_of_their_answers() {
+    let requests = wire(&frame(FrameKind::Request, 1, b"payload")).repeat(PIPELINED);
+    let now = Instant::now();
+    let enough = 32 * 1024;
+    let mux = Arc::new(mux(detectors::never));
+    let mut server = ServerConnection::new(mux, ConnectionConfig::default(), enough, now);
+    let (answered, spent) = tally(|| {
+        server.receive(&requests, now);
+        let mut answered = 0;
+        loop {
+            while let Some(event) = server.next_event().unwrap() {
+                let ServerEvent::Request(call) = event else { panic!("{event:?}") };
+                let payload = call.payload().to_vec();
+                call.respond(payload).unwrap();
+                answered += 1;
+            }
+            match server.output().len() {
+                0 => return answered,
+                length => server.output_written(length, now),
+            }
+        }
+    });
+    assert_eq!(answered, PIPELINED);
+    let answers = PIPELINED * b"payload".len();
+    assert!(spent.calls <= PIPELINED + 50, "{spent:?}");
+    // The buffer is filled once, and asks for less as it empties.
+    assert!(spent.bytes <= answers + 2 * requests.len() + 4 * enough, "{spent:?}");
+}
+
+#[test]
+fn many_pipelined_answers_are_taken_without_allocating() {
+    let mut client = ClientConnection::new();
+    let mut answers = Vec::new();
+    for _ in 0..PIPELINED {
+        client.send_request(SERVED, b"ping").unwrap();
+        let sent = try_decode_framed_ref(client.output()).unwrap().unwrap();
+        FrameRef::response_to(&sent.frame, b"pong").encode_framed(&mut answers).unwrap();
+        client.output_written(client.output().len());
+    }
+    client.receive(&answers);
+    let (taken, spent) = tally(|| {
+        let mut taken = 0;
+        while let Some(event) = client.next_event().unwrap() {
+            assert!(matches!(event, ClientEvent::Response(..)), "{event:?}");
+            taken += 1;
+        }
+        taken
+    });
+    assert_eq!(taken, PIPELINED);
+    // The buffer that becomes smaller asks for the memory that it keeps.
+    assert!(spent.calls < 20 && spent.bytes <= answers.len(), "{spent:?}");
 }
 
 #[test]
