@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Counts the instructions of single operations with valgrind's callgrind, and compares them with those on record. The
+# numbers are those of one compiler; with another one they are shown and not compared.
+#   instructions.sh [--record]
+set -euo pipefail
+cd "$(dirname "$0")/instructions"
+record=counts.txt
+# How far a count may go beyond the recorded one, in percent.
+tolerance=5
+# Setting up is left out: it is the same for both.
+few=100 many=200
+
+compiler="rustc $(rustc -vV | sed -n 's/^release: //p') $(rustc -vV | sed -n 's/^host: //p')"
+cargo build --locked --release --quiet
+program=${CARGO_TARGET_DIR:-target}/release/running-process-instructions
+
+# total OPERATION COUNT: the instructions of one process.
+total() {
+  local said
+  said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$@" 2>&1) || { echo "$said" >&2; return 1; }
+  sed -nE 's/^==[0-9]+== Collected : ([0-9]+).*/\1/p' <<<"$said"
+}
+
+counts() {
+  local operation first second
+  for operation in $("$program"); do
+    first=$(total "$operation" $few); second=$(total "$operation" $many)
+    echo "$operation $(((second - first) / (many - few)))"
+  done
+}
+
+if [ "${1:-}" = --record ]; then
+  { echo "$compiler"; counts; } > "$record.new"
+  mv "$record.new" "$record"
+  cat "$record"
+  exit
+fi
+if [ "$(head -1 "$record")" != "$compiler" ]; then
+  counts | awk '{ printf "%-28s %10d\n", $1, $2 }'
+  echo "NOT COMPARED: this is $compiler, the record is of $(head -1 "$record")"
+  exit
+fi
+counts | awk -v tolerance=$tolerance '
+  NR == FNR { recorded[$1] = $2; next }
+  FNR == 1 { printf "%-28s %10s %10s\n", "instructions of", "recorded", "now" }
+  !($1 in recorded) { printf "%-28s %10s %10d  not recorded\n", $1, "-", $2; worse = 1; next }
+  {
+    change = recorded[$1] ? 100 * ($2 - recorded[$1]) / recorded[$1] : 0
+    note = change > tolerance ? "  MORE" : change < -tolerance ? "  less: record it with ci/instructions.sh --record" : ""
+    printf "%-28s %10d %10d %+6.1f %%%s\n", $1, recorded[$1], $2, change, note
+    if (change > tolerance) worse = 1
+  }
+  END {
+    if (worse) print "an operation takes more instructions than recorded: find out why, or record that it has to"
+    exit worse
+  }' "$record" -
