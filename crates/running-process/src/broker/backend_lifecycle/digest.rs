@@ -1,4 +1,5 @@
-//! Digests of an open executable: bounded reads under a deadline, and a cache, so that an executable is read once.
+//! Digests of an open executable: bounded reads for as long as somebody waits, and a cache, so that an executable is read
+//! once.
 //!
 //! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
 //! What is cached is found again by what the file system says of the open file, never by its path.
@@ -23,8 +24,8 @@ use std::fs::File;
 use std::io;
 use std::time::{Instant, SystemTime};
 
-/// How much is read and digested between two looks at the clock, in bytes: a few milliseconds without optimization,
-/// far below one with it.
+/// How much is read and digested before the next question whether to go on, in bytes: a few milliseconds without
+/// optimization, far below one with it.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How often a file is read at most if nothing but its name, links or permissions changes meanwhile.
@@ -43,7 +44,7 @@ pub(crate) struct Digested {
 /// Why a file has no digests.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DigestError {
-    /// It could not be read in time.
+    /// It could not be read in time, or nobody waits for it any more.
     #[error("not digested in time")]
     TimedOut,
     /// It was written, cut or extended while it was read.
@@ -69,7 +70,7 @@ impl From<DigestError> for io::Error {
     }
 }
 
-/// Both digests of all that `file` contains, from `cache` or by reading it.
+/// Both digests of all that `file` contains, from `cache` or by reading it before `deadline`.
 ///
 /// The cursor of `file` does not matter, and moves only on Windows. Only the time that a single read of 64 KiB takes can
 /// pass beyond `deadline`; a file system that hangs is not interrupted.
@@ -79,10 +80,23 @@ impl From<DigestError> for io::Error {
 /// As [`DigestError`] says; nothing is cached then.
 pub(crate) fn digests_of(
     file: &File,
-    deadline: Option<Instant>,
+    deadline: Instant,
     cache: &DigestCache,
 ) -> Result<Digested, DigestError> {
-    digests_at(SystemTime::now(), file, deadline, cache, &mut || {})
+    digests_while(file, cache, &mut || Instant::now() < deadline)
+}
+
+/// [`digests_of`] for as long as `go_on`, which is asked before each read, says so.
+///
+/// # Errors
+///
+/// As [`digests_of`].
+pub(crate) fn digests_while(
+    file: &File,
+    cache: &DigestCache,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Digested, DigestError> {
+    digests_at(SystemTime::now(), file, cache, go_on)
 }
 
 /// [`digests_of`] on tokio: what is not in `cache` is read on a thread of the runtime's for blocking work. That ends
@@ -101,7 +115,7 @@ pub(crate) async fn digests_of_async(
         return Ok(Digested { digests, bytes_read: 0 });
     }
     let file = file.try_clone()?;
-    let reading = tokio::task::spawn_blocking(move || digests_of(&file, Some(deadline), cache));
+    let reading = tokio::task::spawn_blocking(move || digests_of(&file, deadline, cache));
     match before(deadline, reading).await {
         Some(Ok(digests)) => digests,
         // The runtime is being shut down.
@@ -110,13 +124,12 @@ pub(crate) async fn digests_of_async(
     }
 }
 
-/// [`digests_of`] at the wall-clock time `now`; calls `between_chunks` after each chunk that was read.
+/// [`digests_while`] at the wall-clock time `now`.
 fn digests_at(
     now: SystemTime,
     file: &File,
-    deadline: Option<Instant>,
     cache: &DigestCache,
-    between_chunks: &mut dyn FnMut(),
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Digested, DigestError> {
     let mut bytes_read = 0;
     let mut before = key_of(file)?;
@@ -124,7 +137,7 @@ fn digests_at(
         if let Some(digests) = cache.get(&before) {
             return Ok(Digested { digests, bytes_read });
         }
-        let digests = read_all(file, before.size, deadline, &mut bytes_read, between_chunks)?;
+        let digests = read_all(file, before.size, &mut bytes_read, go_on)?;
         let after = key_of(file)?;
         if after == before {
             // Aged by the time before the first read: whatever was written later shows in the key.
@@ -148,9 +161,8 @@ fn key_of(file: &File) -> Result<FileKey, DigestError> {
 fn read_all(
     file: &File,
     size: u64,
-    deadline: Option<Instant>,
     bytes_read: &mut u64,
-    between_chunks: &mut dyn FnMut(),
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<ExeDigests, DigestError> {
     let mut sha256 = sha2::Sha256::new();
     let mut blake3 = blake3::Hasher::new();
@@ -158,7 +170,7 @@ fn read_all(
     // At most `size`, so that a file that grows is not followed.
     let mut position = 0;
     loop {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if !go_on() {
             return Err(DigestError::TimedOut);
         }
         let length = match read_at(file, &mut chunk, position) {
@@ -175,7 +187,6 @@ fn read_all(
         }
         sha256.update(&chunk[..length]);
         blake3.update(&chunk[..length]);
-        between_chunks();
     }
     if position != size {
         return Err(DigestError::Changed);

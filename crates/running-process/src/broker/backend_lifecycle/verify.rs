@@ -91,7 +91,7 @@ fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verifie
     let image = match verification.image(&process)? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
-            let digests = digests_of(unread.file(), Some(deadline), digest_cache());
+            let digests = digests_of(unread.file(), deadline, digest_cache());
             verification.digested(unread, digests)?
         }
     };

@@ -12,7 +12,12 @@ pub(super) fn later() -> SystemTime {
 }
 
 pub(super) fn digest_later(file: &File, cache: &DigestCache) -> Result<Digested, DigestError> {
-    digests_at(later(), file, None, cache, &mut || {})
+    digests_at(later(), file, cache, &mut || true)
+}
+
+/// What is read whatever is remembered.
+fn digest(file: &File) -> Result<Digested, DigestError> {
+    digests_while(file, &DigestCache::default(), &mut || true)
 }
 
 /// What one call over the whole content gives.
@@ -64,7 +69,7 @@ fn both_digests_are_the_published_ones_of_abc() {
     fn hex(digits: &str) -> [u8; 32] {
         std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..][..2], 16).unwrap())
     }
-    let digested = digests_of(&Place::with(b"abc").open(), None, &DigestCache::default()).unwrap();
+    let digested = digest(&Place::with(b"abc").open()).unwrap();
     let sha256 = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     let blake3 = hex("6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
     assert_eq!(digested, Digested { digests: ExeDigests::Both { sha256, blake3 }, bytes_read: 3 });
@@ -77,7 +82,7 @@ fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
         let file = Place::with(&content[..length]);
         let file = file.open();
         io::Seek::seek(&mut &file, io::SeekFrom::End(0)).unwrap();
-        let digested = digests_of(&file, None, &DigestCache::default()).unwrap();
+        let digested = digest(&file).unwrap();
         assert_eq!(digested.digests, digests_of_bytes(&content[..length]), "{length}");
         assert_eq!(digested.bytes_read, length as u64);
     }
@@ -120,7 +125,7 @@ fn a_file_that_was_just_changed_is_not_kept() {
     for _ in 0..2 {
         // The file is younger than two seconds for this clock, however long the test takes.
         let now = SystemTime::UNIX_EPOCH;
-        assert_eq!(digests_at(now, &file.open(), None, &cache, &mut || {}).unwrap().bytes_read, 3);
+        assert_eq!(digests_at(now, &file.open(), &cache, &mut || true).unwrap().bytes_read, 3);
     }
     assert_eq!(cache.remembered(), 0);
 }
@@ -142,11 +147,10 @@ fn the_memory_keeps_the_latest_sixty_four() {
 fn a_deadline_that_has_passed_allows_no_read_but_what_is_kept() {
     let file = Place::with(b"abc");
     let cache = DigestCache::default();
-    let past = || Some(Instant::now());
-    let read = digests_of(&file.open(), past(), &cache);
+    let read = digests_of(&file.open(), Instant::now(), &cache);
     assert!(matches!(read, Err(DigestError::TimedOut)), "{read:?}");
     digest_later(&file.open(), &cache).unwrap();
-    assert_eq!(digests_of(&file.open(), past(), &cache).unwrap().bytes_read, 0);
+    assert_eq!(digests_of(&file.open(), Instant::now(), &cache).unwrap().bytes_read, 0);
 }
 
 #[test]
@@ -156,22 +160,39 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
     let mut chunks = 0_u64;
     let start = Instant::now();
     let deadline = start + Duration::from_millis(50);
-    let digested =
-        digests_at(later(), &file.open(), Some(deadline), &DigestCache::default(), &mut || chunks += 1);
+    let digested = digests_while(&file.open(), &DigestCache::default(), &mut || {
+        chunks += 1;
+        Instant::now() < deadline
+    });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
     // Digesting all of it takes seconds; a loaded machine may be late, but not by that much.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(chunks < (3 << 30) / CHUNK_BYTES as u64);
 }
 
+#[test]
+fn digesting_ends_once_nobody_waits_and_nothing_is_kept_then() {
+    let file = Place::with(&several_chunks());
+    let cache = DigestCache::default();
+    let mut left = 2;
+    let digested = digests_at(later(), &file.open(), &cache, &mut || {
+        left -= 1;
+        left > 0
+    });
+    assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
+    assert_eq!((left, cache.remembered()), (0, 0));
+}
+
 /// What digesting a file of several chunks gives if `change` happens to it after the first one.
 fn changed_meanwhile(cache: &DigestCache, change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
     let place = Place::with(&several_chunks());
-    let mut change = Some(|| change(&place.path));
-    digests_at(later(), &place.open(), None, cache, &mut || {
-        if let Some(change) = change.take() {
-            change();
+    let mut asked = 0;
+    digests_at(later(), &place.open(), cache, &mut || {
+        asked += 1;
+        if asked == 2 {
+            change(&place.path);
         }
+        true
     })
 }
 
@@ -201,7 +222,7 @@ mod unix {
         let waiting = File::options().read(true).write(true).open(&fifo).unwrap();
         let directory = File::open(place.directory.path()).unwrap();
         for file in [waiting, directory, File::open("/dev/zero").unwrap()] {
-            let digested = watched(move || digests_of(&file, None, &DigestCache::default()));
+            let digested = watched(move || digest(&file));
             assert!(matches!(digested, Err(DigestError::NotARegularFile)), "{digested:?}");
         }
     }
@@ -288,13 +309,15 @@ mod unix {
         assert_eq!(digested, Digested { digests: digests_of_bytes(&content), bytes_read });
 
         let place = Place::with(&content);
-        let mut chunks = 0;
-        let digested = digests_at(later(), &place.open(), None, &DigestCache::default(), &mut || {
-            chunks += 1;
+        let mut asked = 0;
+        let digested = digests_while(&place.open(), &DigestCache::default(), &mut || {
+            asked += 1;
             until_it_shows(&place.path, || change(&place.path));
+            true
         });
         assert!(matches!(digested, Err(DigestError::Changed)), "{digested:?}");
-        assert_eq!(chunks, 4 * ATTEMPTS);
+        // Before each of four pieces, and before the end was found.
+        assert_eq!(asked, 5 * ATTEMPTS);
     }
 
     #[test]
@@ -305,7 +328,7 @@ mod unix {
             + Duration::new(metadata.ctime().try_into().unwrap(), metadata.ctime_nsec().try_into().unwrap());
         let cache = DigestCache::default();
         let two_seconds = Duration::from_secs(2);
-        let digest = |now| digests_at(now, &place.open(), None, &cache, &mut || {}).unwrap().bytes_read;
+        let digest = |now| digests_at(now, &place.open(), &cache, &mut || true).unwrap().bytes_read;
         assert_eq!(digest(changed + two_seconds - Duration::from_nanos(1)), 3);
         assert_eq!(digest(changed + two_seconds), 3);
         assert_eq!(digest(changed), 0, "what is kept is good at any time");

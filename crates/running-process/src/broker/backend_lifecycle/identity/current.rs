@@ -1,7 +1,7 @@
 //! The identity of the process that runs this code.
 
 use super::{DaemonProcess, INSTANCE_ID_BYTES, IdentityError, Origin};
-use crate::broker::backend_lifecycle::digest::{DigestCache, digests_of};
+use crate::broker::backend_lifecycle::digest::{DigestCache, digests_while};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
 use std::io;
@@ -25,11 +25,25 @@ impl DaemonProcess {
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
     ) -> Result<Self, IdentityError> {
+        Self::current_process_while(ipc_endpoint, idle_timeout_secs, &mut || true)
+    }
+
+    /// [`current_process`](Self::current_process) for as long as `go_on`, which is asked before each read of the
+    /// executable, says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`current_process`](Self::current_process); the executable counts as one that cannot be read if `go_on` ends it.
+    pub(crate) fn current_process_while(
+        ipc_endpoint: Endpoint,
+        idle_timeout_secs: Option<u32>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Self, IdentityError> {
         let image = sys::own_image().map_err(IdentityError::Executable)?;
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|_| IdentityError::ClockBeforeEpoch)?;
-        let digested = digests_of(&image.file, None, DigestCache::of_process())
+        let digested = digests_while(&image.file, DigestCache::of_process(), go_on)
             .map_err(|error| IdentityError::Executable(error.into()))?;
         Ok(Self {
             pid: std::process::id(),
