@@ -19,6 +19,8 @@ use super::server::{
     ServerStop, ServerTrouble,
 };
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
+#[cfg(test)]
+use crate::broker::backend_lifecycle::identity::IdentityError;
 use crate::broker::protocol::{Endpoint, FrameRef};
 use crate::transport::{AsyncListener, BindError, LocalListener};
 use shared::Shared;
@@ -113,10 +115,14 @@ impl AsyncServer {
     /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
     /// if it is the server's own, the socket. If the future is dropped instead, all of it ends at once.
     ///
+    /// It serves at once. Meanwhile this process is identified on a thread of the runtime's for blocking work, for which its
+    /// executable is read unless its digests are remembered; then the record is written, and whoever has sent a probe before
+    /// that is answered.
+    ///
     /// # Errors
     ///
-    /// The server cannot start, cannot accept any more, or connections were still at work
-    /// [`ServerConfig::drain`] after it was stopped.
+    /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
+    /// work [`ServerConfig::drain`] after it was stopped.
     ///
     /// # Panics
     ///
@@ -124,21 +130,26 @@ impl AsyncServer {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { listener, setup, legacy, stop } = self;
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
-        // Identifying this process reads its whole executable.
-        let started = tokio::task::spawn_blocking(|| setup.start(crate::broker::runtime_clock::now)).await;
-        let (service, record) = started.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(ended) => Err(ServerError::Accept(ended.into())),
-        })?;
+        let (service, introduction) = setup.start(crate::broker::runtime_clock::now);
+        let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy));
+        let introducing = {
+            let (shared, stop) = (Arc::clone(&shared), stop.clone());
+            tokio::task::spawn_blocking(move || introduction.run(&stop, || shared.ring_all()))
+        };
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());
         let mut connections = accept::Connections::new(shared);
         let accepted = connections.accept(&mut listener).await;
-        drop(record);
+        drop(presence);
         drop(listener);
         stop.stop();
-        connections.drain().await?;
+        let drained = connections.drain().await;
+        introducing.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(ended) => Err(ServerError::Accept(ended.into())),
+        })?;
+        drained?;
         accepted.map_err(ServerError::Accept)
     }
 }

@@ -9,7 +9,7 @@ pub use config::{ConnectionConfig, Reclassify};
 pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
 use super::buffer::{FrontBuffer, KEPT_CAPACITY};
-use super::mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPollRef};
+use super::mux::{BackendEndpointMux, Identification, LegacyClassification, MuxError, MuxPollRef};
 use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
@@ -39,6 +39,15 @@ impl Lane {
         *self = Self::Over;
         error.into()
     }
+}
+
+/// What this side does not take yet of what has come: the peer is not to blame for the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Postponed {
+    /// A request.
+    Request,
+    /// A probe, because this daemon's own identity is not known yet.
+    Probe,
 }
 
 /// One connection of a daemon, without the connection: any runtime, or none, drives it.
@@ -98,8 +107,8 @@ pub struct Connection<F> {
     expired: bool,
     /// `input` starts with a complete frame that the detector wants more bytes for.
     held_back: bool,
-    /// `input` starts with a request that this side does not take yet: the peer is not to blame for the wait.
-    postponed: bool,
+    /// What `input` starts with, if this side does not take it yet.
+    postponed: Option<Postponed>,
     /// The peer waits for this side, not this side for the peer.
     busy: bool,
     /// The peer may begin with any message.
@@ -130,7 +139,7 @@ where
             eof: false,
             expired: false,
             held_back: false,
-            postponed: false,
+            postponed: None,
             busy: false,
             trusted: false,
             opened: now,
@@ -152,7 +161,7 @@ where
     /// Where to append what arrives, instead of [receiving](Self::receive) a copy, if that is worth it: when much of a
     /// message is still to come, or the last one was large. It is to be [given back](Self::give_back_input).
     pub(super) fn lend_input(&mut self) -> Option<Vec<u8>> {
-        if self.lane != Lane::Framed || self.postponed {
+        if self.lane != Lane::Framed || self.postponed.is_some() {
             return None;
         }
         let buffer = self.input.as_slice();
@@ -219,7 +228,7 @@ where
     fn waiting_for(&self) -> Option<WaitingFor> {
         match self.lane {
             Lane::Over => None,
-            Lane::Undecided | Lane::Probed | Lane::Framed if self.postponed => None,
+            Lane::Undecided | Lane::Probed | Lane::Framed if self.postponed.is_some() => None,
             Lane::Undecided => Some(WaitingFor::FirstMessage),
             Lane::Probed | Lane::Framed if !self.input.is_empty() => Some(WaitingFor::RestOfMessage),
             Lane::Probed | Lane::Framed if self.busy => None,
@@ -253,7 +262,7 @@ where
         postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.input.reclaim();
-        self.postponed = false;
+        self.postponed = None;
         self.decoded.clear();
         self.decoded.shrink_to(KEPT_CAPACITY);
         if self.lane == Lane::Over {
@@ -320,6 +329,17 @@ where
         let (frame, consumed) = match self.mux.poll_framed(buffer) {
             Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
             Ok(MuxPollRef::Probe { probe, consumed }) => {
+                match self.mux.identification() {
+                    Identification::Done => {}
+                    Identification::Underway => {
+                        self.postponed = Some(Postponed::Probe);
+                        return Ok(None);
+                    }
+                    Identification::Failed => {
+                        self.lane = Lane::Over;
+                        return Ok(None);
+                    }
+                }
                 if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
                     return Err(self.lane.fail(MuxError::Framing(error)));
                 }
@@ -348,7 +368,7 @@ where
             return Err(self.lane.fail(violation));
         }
         if kind == Ok(FrameKind::Request) && postpone(&frame, self.output.len()) {
-            self.postponed = true;
+            self.postponed = Some(Postponed::Request);
             return Ok(None);
         }
         front.consume(consumed);
@@ -480,7 +500,12 @@ where
 
     /// Whether the next message waits for this side to take it.
     pub(super) fn is_postponed(&self) -> bool {
-        self.postponed
+        self.postponed.is_some()
+    }
+
+    /// Whether a probe waits for this daemon's identity.
+    pub(super) fn awaits_identity(&self) -> bool {
+        self.postponed == Some(Postponed::Probe)
     }
 
     /// Whether there is nothing more to read.
@@ -506,6 +531,7 @@ where
     /// Nothing more is received or written.
     pub(super) fn abandon(&mut self) {
         self.lane = Lane::Over;
+        self.postponed = None;
         self.input = FrontBuffer::default();
         self.output = Output::default();
     }

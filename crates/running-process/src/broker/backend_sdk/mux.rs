@@ -12,6 +12,7 @@ use crate::broker::protocol::{
     ENVELOPE_VERSION, FRAME_HEADER_BYTES, Frame, FrameRef, FramingError, MAX_FRAME_BYTES,
 };
 use std::fmt;
+use std::sync::OnceLock;
 
 /// What a daemon's own detector says of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,11 +150,26 @@ pub enum MuxError {
 /// [`Connection`](super::Connection) is this loop as a state machine, with deadlines and a buffer that drops what was
 /// consumed in linear time.
 pub struct BackendEndpointMux<F> {
-    daemon: DaemonProcess,
-    /// `daemon`, encoded once for every probe to come.
-    identity: Box<[u8]>,
+    /// Whose endpoint this is, once that is known; `None` in it if it never will be.
+    identity: OnceLock<Option<Identity>>,
     served: Box<[u32]>,
     detector: F,
+}
+
+struct Identity {
+    daemon: DaemonProcess,
+    /// `daemon`, encoded once for every probe to come.
+    encoded: Box<[u8]>,
+}
+
+/// What a probe can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identification {
+    Underway,
+    /// Probes are answered.
+    Done,
+    /// No probe will ever be answered.
+    Failed,
 }
 
 impl<F> BackendEndpointMux<F>
@@ -164,13 +180,41 @@ where
     ///
     /// A first-party id in `served` has no effect: such frames are refused all the same.
     pub fn new(daemon: DaemonProcess, served: &[u32], detector: F) -> Self {
-        let identity = daemon.encode().into_boxed_slice();
-        Self { daemon, identity, served: served.into(), detector }
+        let mux = Self::unidentified(served, detector);
+        mux.identify(Some(daemon));
+        mux
     }
 
     /// The identity that probes are answered with.
     pub fn daemon(&self) -> &DaemonProcess {
-        &self.daemon
+        &self.identity().daemon
+    }
+
+    /// A mux that is [identified](Self::identify) later, for drivers that leave probes alone until then.
+    pub(super) fn unidentified(served: &[u32], detector: F) -> Self {
+        Self { identity: OnceLock::new(), served: served.into(), detector }
+    }
+
+    /// Ends the identification: whose endpoint this is, or that nobody will tell. Only the first call counts.
+    pub(super) fn identify(&self, daemon: Option<DaemonProcess>) {
+        self.identity.get_or_init(|| {
+            daemon.map(|daemon| Identity { encoded: daemon.encode().into_boxed_slice(), daemon })
+        });
+    }
+
+    pub(super) fn identification(&self) -> Identification {
+        match self.identity.get() {
+            None => Identification::Underway,
+            Some(Some(_)) => Identification::Done,
+            Some(None) => Identification::Failed,
+        }
+    }
+
+    fn identity(&self) -> &Identity {
+        match self.identity.get() {
+            Some(Some(identity)) => identity,
+            _ => unreachable!("whoever makes a mux without an identity asks for it first"),
+        }
     }
 
     /// Tells what the start of `buffer` is; the type's documentation has the contract.
@@ -232,7 +276,7 @@ where
         let payload_protocol = frame.payload_protocol;
         if payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
             let probe = EndpointProbeRequestRef::validate(frame, body.len())?;
-            A::probe(probe, &self.identity, consumed)
+            A::probe(probe, || &self.identity().encoded, consumed)
         } else if is_first_party(payload_protocol) {
             Err(MuxError::UnexpectedFirstPartyFrame { payload_protocol })
         } else if !self.served.contains(&payload_protocol) {
@@ -248,7 +292,7 @@ where
     ///
     /// [`FramingError::FrameTooLarge`] if this daemon's identity does not fit a frame.
     pub fn answer(&self, probe: &EndpointProbeRequestRef<'_>, out: &mut Vec<u8>) -> Result<(), FramingError> {
-        encode_probe_reply(probe, &self.identity, out)
+        encode_probe_reply(probe, &self.identity().encoded, out)
     }
 }
 
@@ -256,7 +300,11 @@ where
 trait Answer<'a>: Sized {
     const NEED_MORE_BYTES: Self;
 
-    fn probe(probe: EndpointProbeRequestRef<'a>, identity: &[u8], consumed: usize) -> Result<Self, MuxError>;
+    fn probe<'m>(
+        probe: EndpointProbeRequestRef<'a>,
+        identity: impl FnOnce() -> &'m [u8],
+        consumed: usize,
+    ) -> Result<Self, MuxError>;
 
     fn payload(frame: FrameRef<'a>, consumed: usize) -> Self;
 }
@@ -265,7 +313,11 @@ impl<'a> Answer<'a> for MuxPollRef<'a> {
     const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
 
     #[inline(always)]
-    fn probe(probe: EndpointProbeRequestRef<'a>, _: &[u8], consumed: usize) -> Result<Self, MuxError> {
+    fn probe<'m>(
+        probe: EndpointProbeRequestRef<'a>,
+        _: impl FnOnce() -> &'m [u8],
+        consumed: usize,
+    ) -> Result<Self, MuxError> {
         Ok(Self::Probe { probe, consumed })
     }
 
@@ -278,8 +330,12 @@ impl<'a> Answer<'a> for MuxPollRef<'a> {
 impl<'a> Answer<'a> for MuxPoll {
     const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
 
-    fn probe(probe: EndpointProbeRequestRef<'a>, identity: &[u8], consumed: usize) -> Result<Self, MuxError> {
-        Ok(Self::ProbeAnswered { reply: probe_reply(&probe, identity)?, consumed })
+    fn probe<'m>(
+        probe: EndpointProbeRequestRef<'a>,
+        identity: impl FnOnce() -> &'m [u8],
+        consumed: usize,
+    ) -> Result<Self, MuxError> {
+        Ok(Self::ProbeAnswered { reply: probe_reply(&probe, identity())?, consumed })
     }
 
     #[inline(always)]
@@ -292,7 +348,7 @@ impl<F> fmt::Debug for BackendEndpointMux<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("BackendEndpointMux")
-            .field("daemon", &self.daemon)
+            .field("daemon", &self.identity.get().and_then(Option::as_ref).map(|identity| &identity.daemon))
             .field("served", &self.served)
             .finish_non_exhaustive()
     }

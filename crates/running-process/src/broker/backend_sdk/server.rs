@@ -5,6 +5,7 @@ pub(super) mod builder;
 mod cancellation;
 mod config;
 mod drive;
+mod introduction;
 mod legacy;
 mod link;
 #[cfg(all(test, shuttle))]
@@ -38,8 +39,10 @@ use builder::{debug_server, shared_methods};
 use setup::Setup;
 use shared::Shared;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Why a handler has no response. A [`Refusal`](crate::broker::protocol::Refusal) is sent as it is; any other error as
@@ -164,23 +167,36 @@ impl Server {
     /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
     /// if it is the server's own, the socket.
     ///
+    /// It serves at once. Meanwhile this process is identified, for which its executable is read unless its digests are
+    /// remembered; then the record is written, and whoever has sent a probe before that is answered.
+    ///
     /// # Errors
     ///
-    /// The server cannot start, cannot accept any more, or connections were still at work
-    /// [`ServerConfig::drain`] after it was stopped.
+    /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
+    /// work [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
         let Self { listener, setup, legacy, stop } = self;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let (service, record) = setup.start(Instant::now)?;
+        let (service, introduction) = setup.start(Instant::now);
+        let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy, signal));
+        let introducing = {
+            let (shared, stop) = (Arc::clone(&shared), stop.clone());
+            thread::Builder::new()
+                .name("running-process".to_owned())
+                .spawn(move || introduction.run(&stop, || shared.identified()))
+                .map_err(ServerError::Accept)?
+        };
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());
         let accepted = drive::accept(&shared, &listener);
-        drop(record);
+        drop(presence);
         drop(listener);
         stop.stop();
         let drained = shared.drain();
+        let introduced = introducing.join();
         shared.pool.close();
+        introduced.unwrap_or_else(|panic| resume_unwind(panic))?;
         drained?;
         accepted.map_err(ServerError::Accept)
     }

@@ -154,7 +154,14 @@ where
     /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        !self.has_ended() && (!self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD)
+        !self.has_ended()
+            && !self.awaits_identity()
+            && (!self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD)
+    }
+
+    /// Whether a probe waits for the identity of the daemon. Nothing is read meanwhile.
+    pub(super) fn awaits_identity(&self) -> bool {
+        self.connection.awaits_identity()
     }
 
     /// Whether the next request waits for output to be written or a call to end, and not for the peer.

@@ -57,6 +57,11 @@ impl Shared {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.acceptor.ring();
+        self.ring_all();
+    }
+
+    /// Has every connection look at what it waits for.
+    pub(super) fn ring_all(&self) {
         self.open().values().for_each(|link| link.bell.ring());
     }
 }

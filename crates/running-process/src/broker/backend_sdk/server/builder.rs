@@ -35,7 +35,7 @@ macro_rules! shared_methods {
             }
         }
 
-        /// Writes the identity file at `path` once the server runs, and removes it when it ends.
+        /// Writes the identity file at `path` once the server runs and knows who it is, and removes it when it ends.
         #[must_use]
         pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
             self.setup.record = Some(path.into());
@@ -60,10 +60,22 @@ macro_rules! shared_methods {
             self
         }
 
-        /// Calls `ready` once clients can find this daemon: it listens and its record is written.
+        /// Calls `ready` once clients can find this daemon: it serves, its record is written and probes are answered.
         #[must_use]
         pub fn on_ready(mut self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
             self.setup.ready = Box::new(ready);
+            self
+        }
+
+        /// Finds out who this process is by `identify`.
+        #[cfg(test)]
+        pub(in crate::broker::backend_sdk) fn identify_by(
+            mut self,
+            identify: impl FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError>
+            + Send
+            + 'static,
+        ) -> Self {
+            self.setup.identify = Box::new(identify);
             self
         }
 

@@ -277,6 +277,11 @@ impl Link {
         drop(self.pump(&mut state));
     }
 
+    /// Whether a probe waits for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on.
+    pub(super) fn awaits_identity(&self) -> bool {
+        self.state().session.connection.awaits_identity()
+    }
+
     /// Writes what there is to write.
     pub(super) fn flush(self: &Arc<Self>, turn: Option<Turn>) {
         self.write(self.state(), turn);
@@ -317,7 +322,8 @@ impl Link {
             self.advance(&state);
         }
         state.writing = false;
-        if state.watching && state.session.connection.in_flight() == 0 {
+        let connection = &state.session.connection;
+        if state.watching && connection.in_flight() == 0 && !connection.awaits_identity() {
             self.stream.disconnect();
         }
         self.advance(&state);

@@ -11,7 +11,9 @@ use super::service::Service;
 use super::shared::Shared;
 use super::sync::thread;
 use super::{ConcurrentHandler, Handler, ServerConfig, ServerStats, ServerTrouble, drive};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
+use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
 use crate::transport::StopSignal;
 use std::collections::BTreeMap;
@@ -39,28 +41,36 @@ struct Model {
     troubles: Arc<Mutex<Vec<String>>>,
 }
 
+fn daemon() -> DaemonProcess {
+    let daemon = protocol::DaemonProcess {
+        pid: 7,
+        exe_path: "/bin/d".into(),
+        exe_sha256: vec![0; 32],
+        boot_id: "b".into(),
+        ipc_endpoint: Some(Endpoint { namespace_id: "model".into(), path: "/m".into() }),
+        ..Default::default()
+    };
+    daemon.try_into().expect("every field is there")
+}
+
 impl Model {
     fn new(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let model = Self::unidentified(handler, change);
+        model.shared.service.mux.identify(Some(daemon()));
+        model
+    }
+
+    fn unidentified(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig::default();
         config.drain = Duration::MAX;
         change(&mut config);
-        let daemon = protocol::DaemonProcess {
-            pid: 7,
-            exe_path: "/bin/d".into(),
-            exe_sha256: vec![0; 32],
-            boot_id: "b".into(),
-            ipc_endpoint: Some(Endpoint { namespace_id: "model".into(), path: "/m".into() }),
-            ..Default::default()
-        };
-        let daemon = daemon.try_into().expect("every field is there");
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&troubles);
         let observer =
             move |trouble: &ServerTrouble| told.lock().expect("no panics").push(trouble.to_string());
         let observation = Observation::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
         let service = Service {
-            mux: Arc::new(BackendEndpointMux::new(
-                daemon,
+            mux: Arc::new(BackendEndpointMux::unidentified(
                 &[WORK],
                 Box::new(|_: &[u8]| LegacyClassification::NotLegacy) as _,
             )),
@@ -94,9 +104,14 @@ struct Peer(stream::Other);
 
 impl Peer {
     fn send(&self, kind: FrameKind, ids: impl IntoIterator<Item = u64>) {
+        self.send_frames(
+            ids.into_iter().map(|id| FrameRef { kind: kind.into(), ..FrameRef::request(WORK, id, b"x") }),
+        );
+    }
+
+    fn send_frames<'a>(&self, frames: impl IntoIterator<Item = FrameRef<'a>>) {
         let mut wire = Vec::new();
-        for id in ids {
-            let frame = FrameRef { kind: kind.into(), ..FrameRef::request(WORK, id, b"x") };
+        for frame in frames {
             frame.encode_framed(&mut wire).expect("a small frame");
         }
         self.0.send(&wire);
@@ -219,6 +234,53 @@ fn events_keep_their_order_and_come_before_their_answer_although_the_output_is_f
             let kinds: Vec<_> = frames.iter().filter(|frame| frame.1 == id).map(|frame| frame.0).collect();
             assert_eq!(kinds, [2, 2, 2, RESPONSE]);
         }
+        model.end();
+        assert!(peer.0.is_over());
+    });
+}
+
+/// A request, a probe behind it, and a request behind that.
+fn send_around_a_probe(peer: &Peer) {
+    let request = |id| FrameRef::request(WORK, id, b"x");
+    let probe = FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, 2, &[7; 32]);
+    peer.send_frames([request(1), probe, request(3)]);
+    peer.0.end();
+}
+
+#[test]
+fn a_probe_and_what_is_behind_it_are_answered_whenever_the_identity_comes() {
+    check(|| {
+        let model = Model::unidentified(echo(), |_| {});
+        let peer = model.connect(1);
+        let shared = Arc::clone(&model.shared);
+        let identifying = thread::spawn(move || {
+            shared.service.mux.identify(Some(daemon()));
+            shared.identified();
+        });
+        send_around_a_probe(&peer);
+        let mut answers = peer.receive(3);
+        answers.sort_unstable();
+        assert_eq!(answers, [(RESPONSE, 1, false), (RESPONSE, 2, true), (RESPONSE, 3, false)]);
+        identifying.join().expect("it has told");
+        model.end();
+        assert!(peer.0.is_over());
+    });
+}
+
+#[test]
+fn who_waits_for_an_identity_that_never_comes_is_let_go_and_calls_are_answered() {
+    check(|| {
+        let model = Model::unidentified(echo(), |_| {});
+        let peer = model.connect(1);
+        send_around_a_probe(&peer);
+        let shared = Arc::clone(&model.shared);
+        let failing = thread::spawn(move || {
+            shared.stop();
+            shared.service.mux.identify(None);
+            shared.identified();
+        });
+        assert_eq!(peer.receive(1), [(RESPONSE, 1, false)]);
+        failing.join().expect("it has told");
         model.end();
         assert!(peer.0.is_over());
     });

@@ -53,6 +53,15 @@ impl Shared {
         self.open().values().for_each(|link| link.stream.interrupt_reads());
     }
 
+    /// Has every connection go on whose probe waits for the identification, which has ended.
+    pub(super) fn identified(&self) {
+        // An inline handler may hold up one of them; nobody else waits for that with the lock.
+        let open: Vec<_> = self.open().values().cloned().collect();
+        for link in open.into_iter().filter(|link| link.awaits_identity()) {
+            self.run(Box::new(move |_| link.flush(None)));
+        }
+    }
+
     /// Counts a connection as open until it is [closed](Self::closed).
     pub(super) fn opened(&self, link: &Arc<Link>) {
         self.open().insert(link.id, Arc::clone(link));
