@@ -164,6 +164,18 @@ fn each_limit_that_is_hit_is_counted_as_itself() {
     assert_eq!(status.limits_hit(), hit.iter().sum::<u64>());
 }
 
+#[test]
+fn a_connection_that_is_not_counted_as_open_takes_no_place() {
+    let server = Running::with_config(|config| config.max_connections = 1);
+    for _ in 0..100 {
+        server.settled();
+        let connection = server.connect();
+        write(&connection, &request(SHOUT, 1, b"x"));
+        assert_eq!(read_frames(&connection, 1)[0].payload, b"X");
+    }
+    assert_eq!(server.settled().connections_refused, 0);
+}
+
 fn running_process_probe() -> Vec<u8> {
     let nonce = [9; 32];
     encode(&FrameRef::request(0xB232, 1, &nonce))

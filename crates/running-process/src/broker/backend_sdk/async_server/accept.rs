@@ -77,6 +77,7 @@ impl Connections {
     /// Gives the connection a task, unless there are too many.
     fn start(&mut self, stream: LocalStream) -> Result<(), ServerTrouble> {
         let max_connections = self.shared.service.config.max_connections;
+        // A task goes on for a moment after its connection.
         if self.shared.open().len() >= max_connections {
             return Err(ServerTrouble::TooManyConnections { max_connections });
         }
