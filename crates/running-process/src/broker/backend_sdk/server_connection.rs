@@ -177,12 +177,12 @@ where
     /// The peer broke the rules or was too slow. Output may wait that says why, and admitted calls may still be answered;
     /// nothing more is received.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
+        self.calls.write_refusals(self.connection.output_buffer());
+        self.heed_waiting();
         let Self { connection, calls, max_in_flight, enough_output, being_written, now, .. } = self;
-        calls.write_refusals(connection.output_buffer());
         if let Some((call, reason)) = calls.next_cancelled() {
             return Ok(Some(ServerEvent::Cancelled(call, reason)));
         }
-        connection.set_busy(!calls.is_empty());
         let event = connection.next_event_unless(|request, output| {
             calls.len() >= *max_in_flight
                 || output + *being_written >= *enough_output
@@ -213,12 +213,15 @@ where
     /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
     pub fn respond(&mut self, call: CallId, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
         let Self { connection, calls, encodings, .. } = self;
-        calls.respond(call, payload.into(), encodings, connection.output_buffer())
+        let responded = calls.respond(call, payload.into(), encodings, connection.output_buffer());
+        self.heed_waiting();
+        responded
     }
 
     /// Refuses `call` and ends it. For a cancelled call it only gives its place free.
     pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
         self.calls.refuse(call, refusal, self.connection.output_buffer());
+        self.heed_waiting();
     }
 
     /// Appends an event under the request id of `call`, ahead of its answer.
@@ -261,6 +264,7 @@ where
     pub fn output_written(&mut self, length: usize, now: Instant) {
         self.now = now;
         self.connection.output_written(length, now);
+        self.heed_waiting();
     }
 
     /// Takes the output away, to be written while calls go on to add to it. It counts until it was
@@ -280,6 +284,12 @@ where
         self.being_written = 0;
         self.connection.touch(now);
         self.spare = output.reused();
+        self.heed_waiting();
+    }
+
+    /// The peer is not idle while it waits for an answer. Until that is written only the driver's patience counts.
+    fn heed_waiting(&mut self) {
+        self.connection.set_busy(!self.calls.is_empty() || self.unwritten() > 0);
     }
 
     /// How many bytes wait to be written, or were taken and are being written.

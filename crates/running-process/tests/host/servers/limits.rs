@@ -2,10 +2,8 @@
 
 use super::Running;
 use crate::daemon::Cancelled;
-#[cfg(unix)]
-use crate::support::frames;
 use crate::support::{
-    PATIENCE, SHOUT, echo, eventually, next, read_frames, read_to_end, refusal, request, write,
+    PATIENCE, SHOUT, echo, eventually, frames, next, read_frames, read_to_end, refusal, request, write,
 };
 use running_process::broker::backend_sdk::{
     CancelReason, LegacyClassification, LocalStream, NotAuthorized, PeerCredentials, ServerConfig,

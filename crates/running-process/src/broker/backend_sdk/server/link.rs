@@ -1,11 +1,10 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
 use super::super::output::{Output, PIECES};
-use super::super::server_connection::{CallId, CancelReason, SendEventError, ServerConnection};
+use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::budget;
 use super::observe::Fact;
 use super::session::{self, Session};
-use super::setup::Detector;
 use super::shared::Shared;
 use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
 use super::turn::{self, Quick, Turn};
@@ -17,8 +16,9 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long whoever reads ahead of requests that wait reads at most before it looks whether they still do.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How exactly a read ends in time, and how long one that reads ahead of requests that wait goes on before it looks
+/// whether they still do.
+const TICK: Duration = Duration::from_millis(10);
 
 /// A connection that several threads work on. One reads it; whoever has something to write writes for all. Nobody holds
 /// the lock while the socket or a concurrent handler takes its time.
@@ -148,7 +148,7 @@ impl Link {
                 return Step::End;
             }
             if connection.wants_input() {
-                return Step::Read(self.reads_until(connection), state.session.connection.lend_input());
+                return Step::Read(self.read_until(&state), state.session.connection.lend_input());
             }
             let Some(deadline) = deadline else {
                 state = self.wait(state, None);
@@ -162,16 +162,20 @@ impl Link {
         }
     }
 
-    /// Until when whoever reads reads before it looks again. Nobody wakes it when the last call has ended and the
-    /// connection becomes idle, or when a request that waited is taken which has a deadline.
-    fn reads_until(&self, connection: &ServerConnection<Detector>) -> Option<Instant> {
-        let idle = self.shared.service.config.connection.idle;
-        let again = if connection.is_postponed() { Some(LOOK_AGAIN) } else { idle };
+    /// Until when to read. Nobody tells who reads that a call has ended or output was written meanwhile, with which a
+    /// deadline of the peer's may begin, or that a request was taken that has one. While that can happen, it looks again.
+    fn read_until(&self, state: &State) -> Option<Instant> {
+        let connection = &state.session.connection;
+        let limits = &self.shared.service.config.connection;
+        let again = if connection.is_postponed() {
+            Some(TICK)
+        } else if state.writing || connection.in_flight() > 0 {
+            Some(limits.idle.map_or(limits.message, |idle| idle.min(limits.message)).max(TICK))
+        } else {
+            None
+        };
         let again = again.and_then(|again| Instant::now().checked_add(again));
-        match connection.deadline() {
-            Some(deadline) if connection.is_postponed() => again.map(|again| again.min(deadline)),
-            deadline => deadline.or(again),
-        }
+        connection.deadline().into_iter().chain(again).min()
     }
 
     /// Takes what came, and does what can be done at once.
