@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the library's tests under ThreadSanitizer, with a standard library that is built for it.
+#   sanitize.sh [cargo test arguments; after -- test names and options]
+# Without arguments, those tests that use several threads: the unit tests, and both servers and all clients over sockets.
+# Caches the source of the standard library in ${CROSS_DIR:-$HOME/.cache/cross}, and has a target directory of its own.
+#
+# What cannot run so is skipped by name below. What is reported falsely is in tsan.supp.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd); cd "$here/.."
+skip=(
+  # Limits the memory of its process, of which the sanitizer reserves terabytes.
+  a_huge_file_is_refused_in_little_memory
+  # So much work that the server's patience would end before it: everything takes ten times as long here.
+  under_load_every_request_that_was_received_is_answered
+)
+printf 'skipped, as said in %s: %s\n' "$0" "${skip[*]}"
+
+library=$("$here/cross/rust-src.sh" "$(realpath -m "${CROSS_DIR:-$HOME/.cache/cross}")/src")
+target=$(rustc -vV | sed -n 's/^host: //p')
+# The sanitizer is there for nightly compilers, and those that are told to be one.
+export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library
+export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
+# Reports need lines; the backtraces of panics that tests expect would take seconds each.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only RUST_BACKTRACE=0
+export TSAN_OPTIONS="suppressions=$here/tsan.supp ${TSAN_OPTIONS:-}"
+cargo_arguments=(); while [ $# -gt 0 ] && [ "$1" != -- ]; do cargo_arguments+=("$1"); shift; done
+[ $# -eq 0 ] || shift
+[ ${#cargo_arguments[@]} -gt 0 ] || cargo_arguments=(--lib --test host --test observed)
+cargo test --locked -p running-process --features tokio,tracing,metrics -Zbuild-std --target "$target" \
+  "${cargo_arguments[@]}" -- "${skip[@]/#/--skip=}" "$@"
