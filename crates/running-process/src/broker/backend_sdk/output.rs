@@ -12,6 +12,7 @@ use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError,
 pub(super) const LARGE: usize = 16 * 1024;
 
 /// How many pieces are written in one call.
+#[cfg(feature = "host")]
 pub(super) const PIECES: usize = 16;
 
 /// Bytes that wait to be written, in order: small frames one behind the other, and large payloads where they lie.

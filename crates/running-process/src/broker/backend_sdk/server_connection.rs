@@ -82,27 +82,6 @@ where
         self.connection.receive(bytes, now);
     }
 
-    /// As [`Connection::lend_input`].
-    pub(super) fn lend_input(&mut self) -> Option<Vec<u8>> {
-        self.connection.lend_input()
-    }
-
-    /// As [`Connection::give_back_input`].
-    pub(super) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
-        self.now = now;
-        self.connection.give_back_input(input, length, now);
-    }
-
-    /// As [`Connection::begins_too_large`].
-    pub(super) fn begins_too_large(&self) -> bool {
-        self.connection.begins_too_large()
-    }
-
-    /// As [`Connection::trust`].
-    pub(super) fn trust(&mut self) {
-        self.connection.trust();
-    }
-
     /// The peer will send nothing more; it may still wait for its answers.
     pub fn receive_eof(&mut self) {
         self.connection.receive_eof();
@@ -139,11 +118,6 @@ where
         let connection = &self.connection;
         let empty = connection.buffered() == 0 && self.unwritten() == 0;
         (empty && self.memory() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
-    }
-
-    /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.
-    pub(super) fn keep(&mut self, bytes: usize) {
-        self.kept = bytes;
     }
 
     /// From now on at most `max_in_flight` calls are admitted at once; those that are, stay.
@@ -323,14 +297,47 @@ where
         self.connection.has_spoken()
     }
 
-    /// When a byte last came or went.
-    pub(super) fn last_activity(&self) -> Instant {
-        self.connection.last_activity()
-    }
-
     /// The memory of the buffers, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.connection.memory() + self.being_written + self.spare.capacity()
+    }
+}
+
+/// What the crate's own drivers do beside.
+#[cfg(feature = "host")]
+impl<F> ServerConnection<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// As [`Connection::lend_input`].
+    pub(super) fn lend_input(&mut self) -> Option<Vec<u8>> {
+        self.connection.lend_input()
+    }
+
+    /// As [`Connection::give_back_input`].
+    pub(super) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
+        self.now = now;
+        self.connection.give_back_input(input, length, now);
+    }
+
+    /// As [`Connection::begins_too_large`].
+    pub(super) fn begins_too_large(&self) -> bool {
+        self.connection.begins_too_large()
+    }
+
+    /// As [`Connection::trust`].
+    pub(super) fn trust(&mut self) {
+        self.connection.trust();
+    }
+
+    /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept = bytes;
+    }
+
+    /// When a byte last came or went.
+    pub(super) fn last_activity(&self) -> Instant {
+        self.connection.last_activity()
     }
 }
