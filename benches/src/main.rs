@@ -3,58 +3,58 @@
 #![allow(unsafe_code, reason = "the one thread of a process may change its environment")]
 
 mod alloc;
+mod cli;
 mod floor;
 mod measure;
 mod party;
 mod place;
 mod process;
 mod report;
+mod row;
 mod rows;
 mod scratch;
 mod worker;
 
-use measure::Effort;
-use place::Placement;
+use cli::Options;
 use scratch::Scratch;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+/// The program is also every process that it needs.
 fn main() {
     let begin = Instant::now();
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker", row, index, client, server, directory] => {
-            worker::work(row, index, client, server, directory)
+            worker::work(row, index, client, server, directory);
         }
-        ["short", name, socket] => party::short::main(begin, name, Path::new(socket)),
         ["serve", name, cpu, socket] => party::serve(name, cpu, Path::new(socket)),
-        _ => compare(&args),
+        ["short", name, socket] => party::short::main(begin, name, Path::new(socket)),
+        _ => compare(&Options::of_process(arguments.into_iter())),
     }
 }
 
-fn compare(args: &[String]) {
+fn compare(options: &Options) {
+    if options.list {
+        return rows::all().for_each(|row| println!("{:<16} {}", row.name, row.title));
+    }
     // SAFETY: this is the process's only thread yet.
     let scratch = unsafe { Scratch::new() };
-    let value = |flag: &str| args.iter().position(|a| a == flag).map(|at| args[at + 1].as_str());
-    let flag = |flag: &str| args.iter().any(|a| a == flag);
-    let effort = if flag("--once") {
-        Effort::ONCE
-    } else {
-        Effort {
-            rounds: value("--rounds").map_or(61, |n| n.parse().unwrap()),
-            row: Duration::from_secs(6),
-            sample: Duration::from_millis(3),
-            placement: value("--cpus").map(|name| Placement::named(name).unwrap()),
-            system_calls: flag("--syscalls"),
+    for program in [party::redis::PROGRAM, "strace"].into_iter().filter(|name| !process::is_installed(name)) {
+        println!("{program} is not installed: what needs it is left out");
+    }
+    report::print_heading();
+    let mut groups = Vec::new();
+    for (group, rows) in rows::groups() {
+        let mut results = Vec::new();
+        for row in rows.into_iter().filter(|row| options.wants(row)) {
+            let measured = measure::measure(&row, options.effort, &scratch);
+            report::print(&row, &measured);
+            results.push((row, measured));
         }
-    };
-    let only: Option<Vec<&str>> = value("--rows").map(|rows| rows.split(',').collect());
-    report::heading();
-    for row in rows::all() {
-        if only.as_ref().map_or(row.pace != measure::Pace::OnceIfAsked, |only| {
-            only.iter().any(|name| row.name.starts_with(name))
-        }) {
-            report::print(&row, &measure::measure(&row, effort, &scratch));
-        }
+        groups.push((group, results));
+    }
+    if options.write {
+        report::write(&groups);
     }
 }

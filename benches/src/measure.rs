@@ -1,116 +1,10 @@
 //! Interleaved rounds: within each, every contender of a row takes one sample, so that all meet the same machine.
 
 use crate::place::{Cpus, Placement};
+use crate::row::{Contender, Counts, Goal, Pace, Role, Row};
 use crate::scratch::Scratch;
 use crate::worker::{Worker, system_calls};
 use std::time::{Duration, Instant};
-
-/// Does an operation so many times, and says what that cost in all, in the row's unit: nanoseconds, bytes or a count.
-pub type Run = Box<dyn FnMut(u64) -> f64>;
-
-/// What is compared, and in what.
-pub struct Row {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub unit: Unit,
-    /// What one operation of a [`Run`] is worth: requests in a batch, frames in a buffer.
-    pub batch: u64,
-    /// Which exact counts mean something here.
-    pub counts: Counts,
-    pub placement: Placement,
-    pub pace: Pace,
-    pub contenders: fn() -> Vec<Contender>,
-}
-
-/// How a cost is shown. Lower is better for every cost.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Unit {
-    /// Nanoseconds, as a duration.
-    Time,
-    /// Nanoseconds, as operations per second.
-    Rate,
-    /// Nanoseconds, as bytes per second of operations that move so many bytes.
-    Throughput(u64),
-    Bytes,
-    Count,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-pub enum Counts {
-    Nothing,
-    /// Allocations of the thread that runs.
-    Allocations,
-    /// And, if asked for, system calls of all processes together.
-    SystemCalls,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Floor,
-    Ours,
-    Peer,
-    Other,
-}
-
-/// What a contender of ours is to reach.
-#[derive(Clone, Copy)]
-pub enum Goal {
-    /// At most so many times the floor's cost.
-    Floors(f64),
-    /// At most this cost.
-    Cost(f64),
-}
-
-/// How often.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Pace {
-    /// In rounds, as often as needed to tell.
-    Sampled,
-    /// Nothing but the machine's work changes the answer, or it takes minutes.
-    Once,
-    /// As [`Once`](Self::Once), and only for somebody who asks for it by name.
-    OnceIfAsked,
-}
-
-pub struct Contender {
-    pub role: Role,
-    pub name: &'static str,
-    pub goal: Option<Goal>,
-    /// Starts what it needs. Nothing runs for a contender that is not measured.
-    pub start: Box<dyn FnOnce(&Scratch) -> Run>,
-}
-
-impl Contender {
-    fn new(role: Role, name: &'static str, start: impl FnOnce(&Scratch) -> Run + 'static) -> Self {
-        Self { role, name, goal: None, start: Box::new(start) }
-    }
-
-    pub fn floor(name: &'static str, start: impl FnOnce(&Scratch) -> Run + 'static) -> Self {
-        Self::new(Role::Floor, name, start)
-    }
-
-    pub fn ours(name: &'static str, start: impl FnOnce(&Scratch) -> Run + 'static) -> Self {
-        Self::new(Role::Ours, name, start)
-    }
-
-    pub fn peer(name: &'static str, start: impl FnOnce(&Scratch) -> Run + 'static) -> Self {
-        Self::new(Role::Peer, name, start)
-    }
-
-    pub fn other(name: &'static str, start: impl FnOnce(&Scratch) -> Run + 'static) -> Self {
-        Self::new(Role::Other, name, start)
-    }
-
-    /// To cost no more than so many times the floor.
-    pub fn within(self, floors: f64) -> Self {
-        Self { goal: Some(Goal::Floors(floors)), ..self }
-    }
-
-    /// To cost no more than this.
-    pub fn at_most(self, cost: f64) -> Self {
-        Self { goal: Some(Goal::Cost(cost)), ..self }
-    }
-}
 
 /// How long and how often.
 #[derive(Clone, Copy)]
@@ -129,10 +23,11 @@ pub struct Effort {
 
 impl Effort {
     /// One operation of each contender: whether it works, not what it costs.
-    pub const ONCE: Self =
-        Self { rounds: 1, row: Duration::ZERO, sample: Duration::ZERO, placement: None, system_calls: false };
+    pub fn once(self) -> Self {
+        Self { rounds: 1, sample: Duration::ZERO, ..self }
+    }
 
-    fn is_once(self) -> bool {
+    pub fn is_once(self) -> bool {
         self.sample.is_zero()
     }
 }
@@ -160,33 +55,19 @@ impl Measured {
         }
     }
 
-    /// Whether the goal is reached.
-    pub fn reached(&self) -> Option<bool> {
-        match self.goal? {
-            Goal::Floors(floors) => Some(self.to_floor? <= floors),
-            Goal::Cost(goal) => Some(self.cost <= goal),
+    /// Whether there is a goal, and it is reached.
+    pub fn is_reached(&self) -> bool {
+        match self.goal {
+            Some(Goal::Floors(floors)) => self.to_floor.is_some_and(|ratio| ratio <= floors),
+            Some(Goal::Cost(goal)) => self.cost <= goal,
+            None => false,
         }
     }
 }
 
-/// A run that takes the time of `work`, again and again.
-pub fn timed(mut work: impl FnMut() + 'static) -> Run {
-    Box::new(move |count| {
-        let begin = Instant::now();
-        for _ in 0..count {
-            work();
-        }
-        nanoseconds(begin)
-    })
-}
-
-pub fn nanoseconds(begin: Instant) -> f64 {
-    begin.elapsed().as_nanos() as f64
-}
-
 /// Measures all contenders of `row` against each other.
 pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
-    let effort = if row.pace == Pace::Sampled { effort } else { Effort::ONCE };
+    let effort = if row.pace == Pace::Sampled { effort } else { effort.once() };
     let cpus = effort.placement.unwrap_or(row.placement).cpus();
     let contenders = (row.contenders)();
     let mut running: Vec<Running> =
@@ -211,7 +92,7 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
     let mut measured = Vec::new();
     for (index, (mut one, contender)) in running.into_iter().zip(contenders).enumerate() {
         let per_operation = |calls: f64| calls / row.batch as f64;
-        let trace = effort.system_calls && row.counts == Counts::SystemCalls;
+        let traced = effort.system_calls && row.counts == Counts::SystemCalls;
         measured.push(Measured {
             role: contender.role,
             name: contender.name,
@@ -220,13 +101,14 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
             to_floor: floor.as_deref().and_then(|floor| ratio(&one.costs, floor)),
             to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
             allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
-            system_calls: trace
-                .then(|| system_calls(row, index, TRACED, cpus, scratch).map(per_operation))
-                .flatten(),
+            system_calls: traced.then(|| per_operation(system_calls(row, index, TRACED, cpus, scratch))),
         });
     }
     measured
 }
+
+/// How often a count is tried before it is judged.
+const TRIES: usize = 3;
 
 /// Rounds of a row that takes its time.
 const FEW: usize = 7;
@@ -265,15 +147,20 @@ fn calibrate(worker: &mut Worker, sample: Duration) -> u64 {
     worker.cost(1);
     let mut count = 1;
     loop {
-        let begin = Instant::now();
-        worker.cost(count);
-        let took = begin.elapsed();
+        // The shortest, so that nobody else's work is taken for the contender's.
+        let took = (0..TRIES).map(|_| time_of(worker, count)).min().expect("there are tries");
         if took * 4 >= sample {
             let per_sample = sample.as_secs_f64() / took.as_secs_f64() * count as f64;
             return (per_sample as u64).max(1);
         }
         count *= 4;
     }
+}
+
+fn time_of(worker: &mut Worker, count: u64) -> Duration {
+    let begin = Instant::now();
+    worker.cost(count);
+    begin.elapsed()
 }
 
 fn ratio(costs: &[f64], to: &[f64]) -> Option<f64> {
@@ -288,5 +175,23 @@ fn median(mut values: Vec<f64>) -> f64 {
         f64::midpoint(values[middle - 1], values[middle])
     } else {
         values[middle]
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "these values are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_of_values_lies_between_the_middle_ones() {
+        assert_eq!(median(vec![9.0, 1.0, 3.0]), 3.0);
+        assert_eq!(median(vec![9.0, 1.0, 3.0, 5.0]), 4.0);
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_most_rounds_and_not_of_the_disturbed_ones() {
+        assert_eq!(ratio(&[2.0, 80.0, 4.0], &[1.0, 2.0, 2.0]), Some(2.0));
+        assert_eq!(ratio(&[2.0], &[0.0]), None);
     }
 }

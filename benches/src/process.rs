@@ -1,6 +1,13 @@
-//! What the system counts for a process.
+//! Programs, and what the system counts for a process.
 
 use std::fs;
+use std::process::{Command, Stdio};
+
+/// Whether there is a program of that name, which says its version.
+pub fn is_installed(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").stdout(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
 
 /// Page faults that no disk had to be read for, so far.
 pub fn page_faults(pid: u32) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! A worker reads commands line by line and answers each with a number. It ends when nobody commands it any more.
 
-use crate::measure::{Row, Run};
 use crate::place::{Cpus, from_argument, pin, to_argument};
+use crate::row::{Row, Run};
 use crate::scratch::Scratch;
 use crate::{alloc, rows};
 use std::fs;
@@ -15,6 +15,9 @@ pub struct Worker {
     child: Child,
     answers: BufReader<ChildStdout>,
 }
+
+/// What a worker says first.
+const READY: &str = "ready";
 
 /// Of an operation, done so many times.
 #[derive(Clone, Copy)]
@@ -33,7 +36,7 @@ impl Question {
 }
 
 impl Worker {
-    /// Starts the contender at `index` of `row`.
+    /// Starts the contender at `index` of `row`, and waits until it has what it needs.
     pub fn start(row: &Row, index: usize, cpus: Cpus, scratch: &Scratch) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         Self::start_as(Command::new(program), row, index, cpus, scratch)
@@ -49,7 +52,9 @@ impl Worker {
             .spawn()
             .expect("this program runs");
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
-        Self { child, answers }
+        let mut worker = Self { child, answers };
+        assert_eq!(worker.line(), READY, "a worker does not start");
+        worker
     }
 
     /// What `count` operations cost.
@@ -65,9 +70,14 @@ impl Worker {
     fn ask(&mut self, question: Question, count: u64) -> f64 {
         let commands = self.child.stdin.as_mut().expect("it is piped");
         writeln!(commands, "{} {count}", question.name()).expect("the worker lives");
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("the worker answers");
-        answer.trim_end().parse().unwrap_or_else(|_| panic!("a worker failed: {answer:?}"))
+        let answer = self.line();
+        answer.parse().unwrap_or_else(|_| panic!("a worker failed: {answer:?}"))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the worker prints");
+        line.trim_end().to_owned()
     }
 }
 
@@ -81,10 +91,11 @@ impl Drop for Worker {
 /// Does what it is told on standard input.
 pub fn work(row: &str, index: &str, client: &str, server: &str, directory: &str) {
     pin(from_argument(client));
-    let row = rows::all().into_iter().find(|one| one.name == row).expect("the row exists");
+    let row = rows::all().find(|one| one.name == row).expect("the row exists");
     let contender = (row.contenders)().into_iter().nth(index.parse().expect("a number")).expect("it exists");
     let scratch = Scratch::within(Path::new(directory), from_argument(server));
     let mut run = (contender.start)(&scratch);
+    println!("{READY}");
     for command in io::stdin().lines().map_while(Result::ok) {
         println!("{}", answer(&command, &mut run));
     }
@@ -102,23 +113,22 @@ fn answer(command: &str, run: &mut Run) -> f64 {
     }
 }
 
-/// System calls of an operation, of all processes and threads together: what twice as many operations need more. `None`
-/// without strace.
-pub fn system_calls(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> Option<f64> {
-    let once = traced(row, index, count, cpus, scratch)?;
-    let twice = traced(row, index, 2 * count, cpus, scratch)?;
-    Some((twice - once) / count as f64)
+/// System calls of `count` operations, of all processes and threads together, by operation: what twice as many need more.
+pub fn system_calls(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> f64 {
+    let once = traced(row, index, count, cpus, scratch);
+    let twice = traced(row, index, 2 * count, cpus, scratch);
+    (twice - once) / count as f64
 }
 
-fn traced(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> Option<f64> {
+fn traced(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> f64 {
     let summary = scratch.unused("strace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-qq", "-o"]).arg(&summary).arg(std::env::current_exe().expect("a path"));
     let mut worker = Worker::start_as(strace, row, index, cpus, scratch);
     worker.cost(count);
     drop(worker);
-    let summary = fs::read_to_string(summary).ok()?;
-    let total = summary.lines().find(|line| line.ends_with(" total"))?;
+    let summary = fs::read_to_string(summary).expect("strace writes its summary");
+    let total = summary.lines().find(|line| line.ends_with(" total")).expect("a summary has a total");
     // Share, seconds, microseconds for each call, calls.
-    total.split_whitespace().nth(3)?.parse().ok()
+    total.split_whitespace().nth(3).and_then(|calls| calls.parse().ok()).expect("a count")
 }

@@ -47,22 +47,21 @@ pub fn answer_large(mut stream: UnixStream) -> io::Result<()> {
 /// Answers frames with frames, as many as a read has brought with a single write.
 pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
     let mut buffer = vec![0; READ];
-    let (mut held, mut output) = (0, Vec::new());
+    let (mut held, mut output) = (0, vec![0; 2 * READ]);
     loop {
         let length = stream.read(&mut buffer[held..])?;
         if length == 0 {
             return Ok(());
         }
         held += length;
-        let mut taken = 0;
+        let (mut taken, mut answered) = (0, 0);
         while let Poll::Frame(frame, consumed) = wire::poll(&buffer[taken..held], |_| false) {
-            wire::encode(&mut output, 1, PROTOCOL, frame.request_id, frame.payload);
+            answered += wire::encode(&mut output[answered..], 1, PROTOCOL, frame.request_id, frame.payload);
             taken += consumed;
         }
         buffer.copy_within(taken..held, 0);
         held -= taken;
-        stream.write_all(&output)?;
-        output.clear();
+        stream.write_all(&output[..answered])?;
     }
 }
 
@@ -89,15 +88,15 @@ pub fn client_with_frames(scratch: &Scratch, exchange: Exchange, at_once: usize)
     let server = Server::start(scratch, "raw-frames");
     let mut stream = server.connect();
     let request = exchange.request();
-    let (mut output, mut input) = (Vec::new(), vec![0; READ]);
+    let (mut output, mut input) = (vec![0; READ], vec![0; READ]);
     let mut next_id = 0;
     blocking(server, move || {
+        let mut asked = 0;
         for _ in 0..at_once {
             next_id += 1;
-            wire::encode(&mut output, 0, PROTOCOL, next_id, &request);
+            asked += wire::encode(&mut output[asked..], 0, PROTOCOL, next_id, &request);
         }
-        stream.write_all(&output).unwrap();
-        output.clear();
+        stream.write_all(&output[..asked]).unwrap();
         let (mut answered, mut held, mut taken) = (0, 0, 0);
         while answered < at_once {
             held += stream.read(&mut input[held..]).unwrap();

@@ -88,48 +88,36 @@ fn varint(body: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Appends a frame without deadline, encoding or trace context.
+/// The most that [`encode`] writes around a payload, in bytes.
+pub const AROUND: usize = 40;
+
+/// Writes a frame without deadline, encoding or trace context to the start of `out`, and says how long it is.
 #[inline(always)]
-pub fn encode(out: &mut Vec<u8>, kind: u8, payload_protocol: u32, request_id: u64, payload: &[u8]) {
-    let mut head = Piece::default();
-    head.raw(&[1, 0, 0, 0, 0, 0x08, 1]);
-    if kind != 0 {
-        head.raw(&[0x10, kind]);
-    }
-    head.field(0x18, u64::from(payload_protocol));
-    head.field(0x22, payload.len() as u64);
-    let mut tail = Piece::default();
+pub fn encode(out: &mut [u8], kind: u8, payload_protocol: u32, request_id: u64, payload: &[u8]) -> usize {
+    out[0] = 1;
+    out[HEADER..HEADER + 4].copy_from_slice(&[0x08, 1, 0x10, kind]);
+    // A request's kind is left out.
+    let mut end = HEADER + if kind == 0 { 2 } else { 4 };
+    end = field(out, end, 0x18, u64::from(payload_protocol));
+    end = field(out, end, 0x22, payload.len() as u64);
+    out[end..end + payload.len()].copy_from_slice(payload);
+    end += payload.len();
     if request_id != 0 {
-        tail.field(0x28, request_id);
+        end = field(out, end, 0x28, request_id);
     }
-    let length = head.length - HEADER + payload.len() + tail.length;
-    head.bytes[1..HEADER].copy_from_slice(&(length as u32).to_le_bytes());
-    out.reserve(HEADER + length);
-    out.extend_from_slice(&head.bytes[..head.length]);
-    out.extend_from_slice(payload);
-    out.extend_from_slice(&tail.bytes[..tail.length]);
+    out[1..HEADER].copy_from_slice(&((end - HEADER) as u32).to_le_bytes());
+    end
 }
 
-#[derive(Default)]
-struct Piece {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Piece {
-    #[inline(always)]
-    fn raw(&mut self, bytes: &[u8]) {
-        self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
+#[inline(always)]
+fn field(out: &mut [u8], begin: usize, key: u8, mut value: u64) -> usize {
+    out[begin] = key;
+    let mut end = begin + 1;
+    while value >= 0x80 {
+        out[end] = value as u8 | 0x80;
+        value >>= 7;
+        end += 1;
     }
-
-    #[inline(always)]
-    fn field(&mut self, key: u8, mut value: u64) {
-        self.raw(&[key]);
-        while value >= 0x80 {
-            self.raw(&[value as u8 | 0x80]);
-            value >>= 7;
-        }
-        self.raw(&[value as u8]);
-    }
+    out[end] = value as u8;
+    end + 1
 }

@@ -1,7 +1,7 @@
 //! The usual parts, put together: tokio-util's frames by length, and prost's messages with shared payloads.
 
 use super::PROTOCOL;
-use crate::measure::Run;
+use crate::row::Run;
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use std::hint::black_box;
@@ -10,6 +10,7 @@ use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 /// The envelope, as somebody declares it who wants its payload shared.
 #[derive(Clone, PartialEq, prost::Message)]
+#[allow(clippy::struct_field_names, reason = "the wire's names")]
 struct Envelope {
     #[prost(uint32, tag = "1")]
     envelope_version: u32,

@@ -14,7 +14,7 @@ pub mod tonic;
 
 pub use server::{Program, Server, serve};
 
-use crate::measure::{Run, nanoseconds, timed};
+use crate::row::{Run, nanoseconds, timed};
 use futures_util::StreamExt;
 use std::sync::LazyLock;
 use std::time::Instant;

@@ -9,18 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Whether it is installed.
-pub fn is_installed() -> bool {
-    Command::new("redis-server")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
+pub const PROGRAM: &str = "redis-server";
 
 /// Starts it, and waits until it listens.
 pub fn serve(socket: &Path, ready: impl FnOnce()) -> Child {
-    let server = Command::new("redis-server")
+    let server = Command::new(PROGRAM)
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
         .arg(socket)
         .stdin(Stdio::null())

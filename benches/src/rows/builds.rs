@@ -1,7 +1,7 @@
 //! What depending on a library costs: packages, and the time of a clean release build.
 
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, nanoseconds};
 use crate::place::Placement;
+use crate::row::{Contender, Pace, Row, Run, Unit, nanoseconds};
 use crate::scratch::Scratch;
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,9 +16,9 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 type Measure = fn(&Path) -> f64;
 
 pub fn rows() -> [Row; 2] {
-    let row = |name, title, unit, pace, contenders| {
-        let (counts, placement) = (Counts::Nothing, Placement::Free);
-        Row { name, title, unit, batch: 1, counts, placement, pace, contenders }
+    let row = |name, title, unit, pace, contenders| Row {
+        pace,
+        ..Row::new(name, title, unit, Placement::Free, contenders)
     };
     [
         row("packages", "packages that depending on it adds", Unit::Count, Pace::Once, || {
@@ -51,7 +51,7 @@ fn contenders(measure: Measure, default: f64, core: f64) -> Vec<Contender> {
                 r#"running-process = { version = "=4.10.21", default-features = false, features = ["client"] }"#,
             ),
         ),
-        Contender::other("tonic", of(r#"tonic = "0.14""#)),
+        Contender::other("tonic", of("prost = \"0.14\"\ntonic = \"0.14\"\ntonic-prost = \"0.14\"")),
         Contender::other(
             "tarpc",
             of(
@@ -61,7 +61,7 @@ fn contenders(measure: Measure, default: f64, core: f64) -> Vec<Contender> {
     ]
 }
 
-/// A package whose one dependency that is, in the versions of this package's lock file.
+/// A package that depends on nothing else, in the versions of this package's lock file.
 fn depending_on(dependency: &str, scratch: &Scratch) -> PathBuf {
     let package = scratch.unused("package");
     let library = Path::new(HERE).join("../crates/running-process");

@@ -2,8 +2,8 @@
 
 use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::measure::{Contender, Row, Unit};
 use crate::party::{Exchange, ours, peer};
+use crate::row::{Contender, Row, Unit};
 
 const SMALL: Exchange = Exchange::Echo(64);
 const LARGE: Exchange = Exchange::Echo(64 * 1024);

@@ -2,9 +2,9 @@
 
 use super::sample::{is_legacy, probe, wire};
 use crate::floor::wire::{Poll, poll};
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, timed};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
+use crate::row::{Contender, Counts, Row, Run, Unit, timed};
 use running_process::broker::backend_sdk::{MuxPoll, MuxPollRef};
 use std::hint::black_box;
 
@@ -12,34 +12,28 @@ const LARGE: usize = 1 << 20;
 
 pub fn rows() -> [Row; 6] {
     let row = |name, title, contenders| Row {
-        name,
-        title,
-        unit: Unit::Time,
-        batch: 1,
         counts: Counts::Allocations,
-        placement: Placement::Free,
-        pace: Pace::Sampled,
-        contenders,
+        ..Row::new(name, title, Unit::Time, Placement::Free, contenders)
     };
     [
-        row("decode-64", "classify and decode a frame, 64 B payload", || {
+        row("decode-64", "classify and decode a frame, 64 B", || {
             let mut contenders = decode(64, 40.0 / 14.0);
             contenders.push(Contender::other("LengthDelimited + prost, Bytes", |_| codec::decode(64, 4096)));
             contenders
         }),
-        row("decode-1m", "classify and decode a frame, 1 MiB payload, where it lies", || {
+        row("decode-1m", "classify and decode a frame, 1 MiB, where it lies", || {
             vec![
                 Contender::floor("parse by hand, borrowed", |_| by_hand(wire(LARGE))),
                 Contender::ours("poll_ref", |_| borrowed(wire(LARGE))).within(1.5),
                 Contender::other("LengthDelimited + prost, Bytes", |_| codec::decode(LARGE, 16)),
             ]
         }),
-        row("own-1m", "classify and decode a frame, 1 MiB payload, into memory of its own", || {
+        row("own-1m", "classify and decode a frame, 1 MiB, into its own memory", || {
             vec![
                 Contender::floor("allocate and copy 1 MiB", |_| copy_fresh(wire(LARGE))),
+                Contender::floor("copy 1 MiB into the same memory", |_| copy_reused(wire(LARGE))),
                 Contender::ours("poll", |_| owned(wire(LARGE))).within(1.1),
                 Contender::peer("poll", |_| owned_by_peer(wire(LARGE))),
-                Contender::other("copy 1 MiB into the same memory", |_| copy_reused(wire(LARGE))),
             ]
         }),
         row("incomplete", "an incomplete frame of 1 MiB", || {
@@ -109,7 +103,7 @@ fn owned_by_peer(bytes: Vec<u8>) -> Run {
 
 fn copy_fresh(bytes: Vec<u8>) -> Run {
     timed(move || {
-        black_box(black_box(&bytes).to_vec());
+        black_box(black_box(&bytes).clone());
     })
 }
 

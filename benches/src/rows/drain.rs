@@ -2,9 +2,9 @@
 
 use super::sample::{is_legacy, wire};
 use crate::floor::wire::{Poll, poll};
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, nanoseconds, timed};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
+use crate::row::{Contender, Counts, Row, Run, Unit, timed};
 use ::peer::broker::backend_sdk::MuxPoll as PeerPoll;
 use running_process::broker::backend_sdk::{Connection, ConnectionConfig, ConnectionEvent, MuxPollRef};
 use std::hint::black_box;
@@ -16,31 +16,25 @@ const MANY: usize = 10_000;
 const VERY_MANY: usize = 1_000_000;
 
 pub fn rows() -> [Row; 2] {
+    let row = |name, title, frames: usize, contenders| Row {
+        batch: frames as u64,
+        counts: Counts::Allocations,
+        ..Row::new(name, title, Unit::Time, Placement::Free, contenders)
+    };
     [
-        Row {
-            name: "drain-10k",
-            title: "a frame out of a buffer with 10,000, 64 B payload",
-            unit: Unit::Time,
-            batch: MANY as u64,
-            counts: Counts::Allocations,
-            placement: Placement::Free,
-            pace: Pace::Sampled,
-            contenders: || {
-                let mut contenders = linear::<MANY>();
-                contenders.push(Contender::peer("poll, drain(..consumed)", |_| peer_draining(MANY)));
-                contenders
-            },
-        },
-        Row {
-            name: "drain-1m",
-            title: "a frame out of a buffer with 1,000,000, 64 B payload",
-            unit: Unit::Time,
-            batch: VERY_MANY as u64,
-            counts: Counts::Allocations,
-            placement: Placement::Free,
-            pace: Pace::Sampled,
-            contenders: linear::<VERY_MANY>,
-        },
+        row("drain-10k", "take a frame out of a buffer with 10,000, 64 B", MANY, || {
+            let mut contenders = linear::<MANY>();
+            contenders.push(Contender::peer("poll, drain(..consumed)", |_| peer_draining(MANY)));
+            contenders.push(peer_by_offset(MANY));
+            contenders.push(usual_parts(MANY));
+            contenders
+        }),
+        row("drain-1m", "take a frame out of a buffer with 1,000,000, 64 B", VERY_MANY, || {
+            let mut contenders = linear::<VERY_MANY>();
+            contenders.push(peer_by_offset(VERY_MANY));
+            contenders.push(usual_parts(VERY_MANY));
+            contenders
+        }),
     ]
 }
 
@@ -48,10 +42,13 @@ fn linear<const FRAMES: usize>() -> Vec<Contender> {
     vec![
         Contender::floor("parse by hand, borrowed", |_| by_hand(FRAMES)),
         Contender::ours("poll_ref", |_| borrowed(FRAMES)).within(1.5),
-        Contender::ours("Connection: receive, next_event", |_| connection(FRAMES)).within(1.5),
-        Contender::other("LengthDelimited + prost, Bytes", |_| codec::drain(SIZE, FRAMES)),
-        Contender::other("the peer's poll, by offset", |_| peer_by_offset(FRAMES)),
+        Contender::ours("Connection, received at once", |_| connection(FRAMES, usize::MAX)).within(1.5),
+        Contender::ours("Connection, 64 KiB at a time", |_| connection(FRAMES, 64 * 1024)).within(1.5),
     ]
+}
+
+fn usual_parts(frames: usize) -> Contender {
+    Contender::other("LengthDelimited + prost, Bytes", move |_| codec::drain(SIZE, frames))
 }
 
 fn by_hand(frames: usize) -> Run {
@@ -78,17 +75,19 @@ fn borrowed(frames: usize) -> Run {
     })
 }
 
-/// With the copy into the connection's own buffer.
-fn connection(frames: usize) -> Run {
-    let (mux, all) = (Arc::new(ours::mux()), wire(SIZE).repeat(frames));
+/// With the copy into the connection's own buffer, of as much as a read brings.
+fn connection(frames: usize, read: usize) -> Run {
+    let all = wire(SIZE).repeat(frames);
     let now = Instant::now();
+    let mut connection = Connection::new(Arc::new(ours::mux()), ConnectionConfig::default(), now);
     timed(move || {
-        let mut connection = Connection::new(Arc::clone(&mux), ConnectionConfig::default(), now);
-        connection.receive(&all, now);
         let mut taken = 0;
-        while let Some(ConnectionEvent::Request(request)) = connection.next_event().unwrap() {
-            black_box(&request.frame);
-            taken += 1;
+        for bytes in all.chunks(read.min(all.len())) {
+            connection.receive(bytes, now);
+            while let Some(ConnectionEvent::Request(request)) = connection.next_event().unwrap() {
+                black_box(&request.frame);
+                taken += 1;
+            }
         }
         assert_eq!(taken, frames);
     })
@@ -113,18 +112,17 @@ fn peer_draining(frames: usize) -> Run {
     })
 }
 
-fn peer_by_offset(frames: usize) -> Run {
-    let (mux, all) = (peer::mux(), wire(SIZE).repeat(frames));
-    Box::new(move |count| {
-        let begin = Instant::now();
-        for _ in 0..count {
+/// As somebody writes it who has seen that it is slow.
+fn peer_by_offset(frames: usize) -> Contender {
+    Contender::peer("poll, by offset", move |_| {
+        let (mux, all) = (peer::mux(), wire(SIZE).repeat(frames));
+        timed(move || {
             let mut rest = &all[..];
             while let Ok(PeerPoll::Payload { frame, consumed }) = mux.poll(rest) {
                 black_box(&frame);
                 rest = &rest[consumed..];
             }
             assert!(rest.is_empty());
-        }
-        nanoseconds(begin)
+        })
     })
 }

@@ -1,9 +1,9 @@
 //! What a connection that nobody uses costs its server in memory.
 
 use crate::floor::wire;
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit};
 use crate::party::{PROTOCOL, Server};
 use crate::place::Placement;
+use crate::row::{Contender, Row, Run, Unit};
 use crate::scratch::Scratch;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
@@ -13,15 +13,12 @@ use std::os::unix::net::UnixStream;
 const MANY: usize = 2000;
 
 pub fn rows() -> [Row; 1] {
-    [Row {
-        name: "idle",
-        title: "memory of a server for a connection that has been used and is idle",
-        unit: Unit::Bytes,
-        batch: 1,
-        counts: Counts::Nothing,
-        placement: Placement::Free,
-        pace: Pace::Sampled,
-        contenders: || {
+    [Row::new(
+        "idle",
+        "memory for a connection that was used and is idle",
+        Unit::Bytes,
+        Placement::Free,
+        || {
             vec![
                 Contender::floor("raw echo on tokio", |scratch| held(scratch, "raw-tokio")),
                 Contender::ours("AsyncServer, serve", |scratch| held(scratch, "ours-tokio")).at_most(2048.0),
@@ -30,14 +27,15 @@ pub fn rows() -> [Row; 1] {
                 Contender::ours("Server, serve", |scratch| held(scratch, "ours")),
             ]
         },
-    }]
+    )]
 }
 
 fn held(scratch: &Scratch, name: &str) -> Run {
     allow_many_files();
     let mut server = Server::start(scratch, name);
-    let mut request = Vec::new();
-    wire::encode(&mut request, 0, PROTOCOL, 1, &[7; 64]);
+    let mut request = vec![0; 128];
+    let length = wire::encode(&mut request, 0, PROTOCOL, 1, &[7; 64]);
+    request.truncate(length);
     // A server that echoes sends the frame back as it is, one that answers sends a frame with two bytes more.
     let mut response = vec![0; if name.starts_with("raw") { request.len() } else { request.len() + 2 }];
     Box::new(move |count| {

@@ -5,8 +5,8 @@
 
 use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::measure::{Contender, Row, Unit};
 use crate::party::{BATCH, Exchange, ours};
+use crate::row::{Contender, Row, Unit};
 
 const SMALL: Exchange = Exchange::Echo(64);
 
@@ -15,7 +15,7 @@ pub fn rows() -> [Row; 2] {
         row_of_calls("in-flight", "64 requests in flight, 64 B, blocking", Unit::Rate, BATCH, || {
             let mut contenders = vec![
                 by_hand(),
-                Contender::other("raw echo, no frames", |scratch| {
+                Contender::floor("raw echo, no frames", |scratch| {
                     blocking::client(scratch, SMALL, BATCH).run
                 }),
                 Contender::ours("serve_inline", |scratch| {
@@ -31,7 +31,7 @@ pub fn rows() -> [Row; 2] {
         row_of_calls("in-flight-tokio", "64 requests in flight, 64 B, tokio", Unit::Rate, BATCH, || {
             vec![
                 by_hand(),
-                Contender::other("raw echo on tokio, no frames", |scratch| {
+                Contender::floor("raw echo on tokio, no frames", |scratch| {
                     asynchronous::client(scratch, SMALL, BATCH).run
                 }),
                 Contender::ours("serve_inline", |scratch| {

@@ -2,9 +2,9 @@
 
 use super::{others, row_of_calls};
 use crate::floor::blocking;
-use crate::measure::{Contender, Counts, Row, Run, Unit};
 use crate::party::{Client, Exchange, LARGE, ours, peer};
 use crate::process::page_faults;
+use crate::row::{Contender, Counts, Row, Run, Unit};
 
 pub fn rows() -> [Row; 2] {
     [

@@ -14,26 +14,29 @@ mod start;
 
 pub use sample::wire;
 
-use crate::measure::{Contender, Counts, Pace, Row, Unit};
 use crate::party::{Exchange, redis, tarpc, tonic};
 use crate::place::Placement;
+use crate::process::is_installed;
+use crate::row::{Contender, Counts, Row, Unit};
 
 /// Length of a large executable, in bytes.
 const LARGE_PROGRAM: u64 = 100_000_000;
 
-pub fn all() -> Vec<Row> {
-    let mut rows = Vec::new();
-    rows.extend(decode::rows());
-    rows.extend(encode::rows());
-    rows.extend(drain::rows());
-    rows.extend(prove::rows());
-    rows.extend(start::rows());
-    rows.extend(calls::rows());
-    rows.extend(in_flight::rows());
-    rows.extend(large::rows());
-    rows.extend(idle::rows());
-    rows.extend(builds::rows());
-    rows
+pub fn groups() -> Vec<(&'static str, Vec<Row>)> {
+    let frames = decode::rows().into_iter().chain(encode::rows()).chain(drain::rows());
+    let daemons = prove::rows().into_iter().chain(start::rows());
+    let requests = calls::rows().into_iter().chain(in_flight::rows()).chain(large::rows());
+    let resources = idle::rows().into_iter().chain(builds::rows());
+    vec![
+        ("Frames", frames.collect()),
+        ("Daemons", daemons.collect()),
+        ("Requests", requests.collect()),
+        ("Memory and dependencies", resources.collect()),
+    ]
+}
+
+pub fn all() -> impl Iterator<Item = Row> {
+    groups().into_iter().flat_map(|(_, rows)| rows)
 }
 
 /// A row over a socket, with `batch` requests in an operation.
@@ -44,17 +47,8 @@ fn row_of_calls(
     batch: usize,
     contenders: fn() -> Vec<Contender>,
 ) -> Row {
-    let placement = Placement::OneCpu;
-    Row {
-        name,
-        title,
-        unit,
-        batch: batch as u64,
-        counts: Counts::SystemCalls,
-        placement,
-        pace: Pace::Sampled,
-        contenders,
-    }
+    let row = Row::new(name, title, unit, Placement::OneCpu, contenders);
+    Row { batch: batch as u64, counts: Counts::SystemCalls, ..row }
 }
 
 /// The third parties.
@@ -63,7 +57,7 @@ fn others(exchange: Exchange, at_once: usize) -> Vec<Contender> {
         Contender::other("tarpc", move |scratch| tarpc::client(scratch, exchange, at_once).run),
         Contender::other("tonic", move |scratch| tonic::client(scratch, exchange, at_once).run),
     ];
-    if redis::is_installed() {
+    if is_installed(redis::PROGRAM) {
         others.push(Contender::other("redis", move |scratch| redis::client(scratch, exchange, at_once).run));
     }
     others

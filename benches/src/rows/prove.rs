@@ -1,18 +1,15 @@
 //! Verifying a daemon on a fresh connection, and the first answer of a short command, which has to.
 
 use super::LARGE_PROGRAM;
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, timed};
 use crate::party::{Program, Server, ours, peer, short};
 use crate::place::Placement;
+use crate::row::{Contender, Row, Run, Unit, timed};
 use crate::scratch::Scratch;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 pub fn rows() -> [Row; 4] {
-    let row = |name, title, contenders| {
-        let (unit, counts, placement) = (Unit::Time, Counts::Nothing, Placement::OneCpu);
-        Row { name, title, unit, batch: 1, counts, placement, pace: Pace::Sampled, contenders }
-    };
+    let row = |name, title, contenders| Row::new(name, title, Unit::Time, Placement::OneCpu, contenders);
     [
         row("prove-small", "connect and verify a daemon, small executable", || prove(Program::own)),
         row("prove-100m", "connect and verify a daemon, executable of 100 MB", || prove(large)),

@@ -1,10 +1,10 @@
 //! From starting a daemon's process until somebody can use it.
 
 use super::LARGE_PROGRAM;
-use crate::measure::{Contender, Counts, Pace, Row, Run, Unit, nanoseconds};
 use crate::party::{Exchange, PROTOCOL, Program, Server, ours};
 use crate::place::Placement;
 use crate::process::peak_memory;
+use crate::row::{Contender, Row, Run, Unit, nanoseconds};
 use crate::scratch::Scratch;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,10 +15,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_micros(20);
 
 pub fn rows() -> [Row; 4] {
-    let row = |name, title, unit, contenders| {
-        let (counts, placement) = (Counts::Nothing, Placement::Free);
-        Row { name, title, unit, batch: 1, counts, placement, pace: Pace::Sampled, contenders }
-    };
+    let row = |name, title, unit, contenders| Row::new(name, title, unit, Placement::Free, contenders);
     [
         row("start-listen", "start a daemon of 100 MB: until a connection succeeds", Unit::Time, || {
             contenders(listens, listens, |contender| contender.within(1.5))

@@ -190,7 +190,7 @@ impl LocalStream {
     ///
     /// [`io::ErrorKind::Unsupported`] on Windows.
     // The portable shape has a receiver here.
-    #[allow(dead_code, clippy::unused_self)] // TEMPORARY: dead_code
+    #[allow(clippy::unused_self)]
     pub(crate) fn name_writers(&self, _newest: Newest) -> io::Result<PeerEvidence> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "Windows does not name the writers of bytes"))
     }

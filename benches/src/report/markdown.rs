@@ -1,0 +1,91 @@
+//! The record as a document.
+
+use super::{Result, cost, count, environment, goal, ratio, role};
+use crate::row::Role;
+use std::fmt::Write;
+
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+What the library costs, next to the published peer (the crate of the same name, 4.10.21), to others, and to a *floor*: a program
+written by hand that does only what the row asks for.
+
+![What each task costs as a multiple of the least that it can cost](benchmarks.svg)
+
+This page and the chart are written by
+
+```sh
+cargo run --release --manifest-path benches/Cargo.toml -- --write
+```
+
+Without `--write` the same table goes to the terminal; `--rows` takes the beginnings of the rows' names, `--list` shows them,
+`--builds` adds the time of clean builds. It runs on Linux; redis-server and strace are used if they are there.
+
+## How to read it
+
+A time alone says little about a library, and much about a machine and its other users. So every contender of a row is sampled in
+each of many short rounds, in alternating order. *Median* is the median over the rounds; *of the floor* and *of the peer* are medians
+of the ratios within a round. Each contender runs in a process of its own, each server in another one. Where client and server talk,
+both share one CPU, so that a row shows what they do and not where the scheduler puts them.
+
+*Allocations* are those of the thread that is measured, so a client's without its server's. *System calls* are those of client and
+server together, counted by strace: what twice as many operations need more. *Goal* is what this library sets itself: a multiple of
+the floor, or a value. Lower is better for all but rates.
+
+";
+
+const FLOORS: &str = "\
+## The floors
+
+All are in `benches/src/floor`, but for those of a few lines, which are beside their rows in `benches/src/rows`.
+
+- **Frames**: header and protobuf fields, read in one loop that borrows from the buffer and knows this one message; written into a
+  buffer that is used again. It asks the same legacy detector first.
+- **Into memory of its own**: one allocation and one copy of that size.
+- **Connect and verify**: connect, send 32 bytes, get them back; nothing is verified. The server starts a thread for the connection.
+- **A short command**: connect, send 64 bytes, get them back. Time begins at the first line of `main`.
+- **Start a daemon**: the same executable binds a socket and sends back what comes.
+- **Requests**: 64 bytes, without frames, sent back as they are read; a thread for each connection, or a task of tokio's.
+- **64 requests in flight**: the same frames, read and written by hand; one write and one read for all 64, on each side.
+- **1 MiB responses**: written from where they lie, read into the same memory again and again.
+- **Idle connections**: a task of tokio's that waits until the socket is readable and has no buffer until then.
+";
+
+pub(super) fn render(groups: &[(&'static str, Vec<Result>)]) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    page.push_str("## Measured on\n\n| | |\n| --- | --- |\n");
+    for (what, value) in environment::describe() {
+        let _ = writeln!(page, "| {what} | {value} |");
+    }
+    for (group, results) in groups {
+        let _ = write!(page, "\n## {group}\n\n");
+        page.push_str("| | | | median | of the floor | of the peer | allocations | system calls | goal |\n");
+        page.push_str("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+        for result in results {
+            table(&mut page, result);
+        }
+    }
+    page.push('\n');
+    page.push_str(FLOORS);
+    page
+}
+
+fn table(page: &mut String, (row, contenders): &Result) {
+    let mut title = row.title;
+    for one in contenders {
+        let mark = if one.role == Role::Ours { "**" } else { "" };
+        let cells = [
+            title.into(),
+            role(one.role).into(),
+            format!("{mark}{}{mark}", one.name),
+            cost(row.unit, one.cost),
+            ratio(one.to_floor),
+            ratio(one.to_peer),
+            count(one.allocations),
+            count(one.system_calls),
+            goal(row.unit, one),
+        ];
+        let _ = writeln!(page, "| {} |", cells.join(" | "));
+        title = "";
+    }
+}
