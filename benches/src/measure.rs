@@ -27,6 +27,11 @@ impl Effort {
         Self { rounds: 1, sample: Duration::ZERO, ..self }
     }
 
+    /// Operations under a tracer.
+    fn traced(self) -> u64 {
+        if self.is_once() { 1 } else { 500 }
+    }
+
     pub fn is_once(self) -> bool {
         self.sample.is_zero()
     }
@@ -101,7 +106,8 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
             to_floor: floor.as_deref().and_then(|floor| ratio(&one.costs, floor)),
             to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
             allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
-            system_calls: traced.then(|| per_operation(system_calls(row, index, TRACED, cpus, scratch))),
+            system_calls: traced
+                .then(|| per_operation(system_calls(row, index, effort.traced(), cpus, scratch))),
         });
     }
     measured
@@ -112,9 +118,6 @@ const TRIES: usize = 3;
 
 /// Rounds of a row that takes its time.
 const FEW: usize = 7;
-
-/// Operations under a tracer.
-const TRACED: u64 = 500;
 
 struct Running {
     worker: Worker,
