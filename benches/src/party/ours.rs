@@ -103,7 +103,7 @@ pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usiz
     }
     let mut sent: Vec<RequestId> = Vec::with_capacity(at_once);
     blocking(server, move || {
-        sent.extend((0..at_once).map(|_| client.send(PROTOCOL, &request).unwrap()));
+        sent.extend((0..at_once).map(|_| client.queue(PROTOCOL, &request).unwrap()));
         for request in sent.drain(..) {
             exchange.check(&client.wait(request).unwrap().payload);
         }
