@@ -6,24 +6,25 @@
 
 use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Below the base directory, each private to the user.
-const DIRECTORIES: [&str; 2] = ["running-process", "digests"];
+/// Below the base directory, and in it that of the entries; each private to the user.
+const OUTER: &str = "running-process";
+const INNER: &str = "digests";
 
 /// What an entry starts with; another layout takes another one.
-const MAGIC: &[u8; 8] = b"rpdigst1";
+const MAGIC: &[u8; 8] = b"rpdigst2";
 const DIGEST: usize = size_of::<ExeDigest>();
 /// Everything before the checksum: magic, key, SHA-256, BLAKE3.
 const CHECKED: usize = MAGIC.len() + FileKey::BYTES + 2 * DIGEST;
-/// Length of an entry; the checksum is the BLAKE3 of the rest.
-const ENTRY: usize = CHECKED + DIGEST;
+/// Length of an entry; the last part is the [`checksum`] of the rest.
+const ENTRY: usize = CHECKED + size_of::<u64>();
 
 /// After this time a file that is still being written belongs to a process that died.
 const ABANDONED: Duration = Duration::from_mins(1);
@@ -92,35 +93,29 @@ impl DiskCache {
 
     /// The directory of the entries, held open, if it is this user's alone.
     fn directory(&self, create: bool) -> Option<OwnedFd> {
-        let base = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut directory = match rustix::fs::open(&self.base, base, Mode::empty()) {
-            Err(Errno::NOENT) if create => {
-                make_private(None, &self.base)?;
-                rustix::fs::open(&self.base, base, Mode::empty()).ok()?
-            }
-            directory => directory.ok()?,
-        };
-        for name in DIRECTORIES {
-            if create {
-                make_private(Some(&directory), Path::new(name))?;
-            }
-            directory = rustix::fs::openat(&directory, name, base | OFlags::NOFOLLOW, Mode::empty()).ok()?;
-            let found = rustix::fs::fstat(&directory).ok()?;
-            if !is_private(&found, FileType::Directory) {
-                return None;
-            }
+        let outer = self.base.join(OUTER);
+        if create {
+            make(rustix::fs::mkdir(&self.base, Mode::RWXU))?;
+            make(rustix::fs::mkdir(&outer, Mode::RWXU))?;
         }
-        Some(directory)
+        let outer = open_private(CWD, &outer)?;
+        if create {
+            make(rustix::fs::mkdirat(&outer, INNER, Mode::RWXU))?;
+        }
+        open_private(outer.as_fd(), Path::new(INNER))
     }
 }
 
-/// Makes the directory `name`, unless something of that name is there.
-fn make_private(directory: Option<&OwnedFd>, name: &Path) -> Option<()> {
-    let made = match directory {
-        Some(directory) => rustix::fs::mkdirat(directory, name, Mode::RWXU),
-        None => rustix::fs::mkdir(name, Mode::RWXU),
-    };
+/// Whether a directory has been made, or something of its name is there.
+fn make(made: rustix::io::Result<()>) -> Option<()> {
     matches!(made, Ok(()) | Err(Errno::EXIST)).then_some(())
+}
+
+/// Opens a directory that is this user's alone, and no link to one.
+fn open_private(beside: BorrowedFd<'_>, path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(beside, path, flags, Mode::empty()).ok()?;
+    is_private(&rustix::fs::fstat(&directory).ok()?, FileType::Directory).then_some(directory)
 }
 
 /// Whether something is of this type and belongs to this user, and nobody else may do anything with it.
@@ -143,22 +138,29 @@ fn remove_abandoned(directory: &OwnedFd, unfinished: &str) {
 
 /// The name of the one file in which an entry for `key` can be: one of 256, so that the directory stays small.
 fn slot(key: &FileKey) -> String {
-    format!("{:02x}", blake3::hash(&key.to_bytes()).as_bytes()[0])
+    format!("{:02x}", checksum(&key.to_bytes()) & 0xff)
+}
+
+/// FNV-1a, against accidents: whoever can write here can write in this user's name anyway. The digests would ask the
+/// processor what it can do, which on a virtual machine costs more than everything else here.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn encode(key: &FileKey, digests: &ExeDigests) -> Option<[u8; ENTRY]> {
     let parts = [&MAGIC[..], &key.to_bytes(), digests.sha256()?, digests.blake3()?];
-    let content = parts.concat();
     let mut entry = [0; ENTRY];
-    let (checked, checksum) = entry.split_at_mut(CHECKED);
-    checked.copy_from_slice(&content);
-    checksum.copy_from_slice(blake3::hash(&content).as_bytes());
+    let (checked, sum) = entry.split_at_mut(CHECKED);
+    checked.copy_from_slice(&parts.concat());
+    sum.copy_from_slice(&checksum(checked).to_le_bytes());
     Some(entry)
 }
 
 fn decode(entry: &[u8; ENTRY], key: &FileKey) -> Option<ExeDigests> {
-    let (content, checksum) = entry.split_at(CHECKED);
-    if blake3::hash(content).as_bytes() != checksum {
+    let (content, sum) = entry.split_at(CHECKED);
+    if checksum(content).to_le_bytes() != sum {
         return None;
     }
     let digests = content.strip_prefix(MAGIC)?.strip_prefix(&key.to_bytes())?;

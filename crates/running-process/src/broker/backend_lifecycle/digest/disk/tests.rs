@@ -156,6 +156,12 @@ fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &s
 }
 
 #[test]
+fn the_checksum_is_the_published_one_of_foobar() {
+    assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(checksum(b"foobar"), 0x8594_4171_f739_67e8);
+}
+
+#[test]
 fn an_entry_that_is_not_whole_is_not_believed() {
     let (file, base, entry) = kept();
     let good = std::fs::read(&entry).unwrap();
@@ -177,8 +183,8 @@ fn an_entry_that_is_not_whole_is_not_believed() {
     for index in 0..MAGIC.len() + FileKey::BYTES {
         let mut other: [u8; ENTRY] = good[..].try_into().unwrap();
         other[index] ^= 1;
-        let checksum = blake3::hash(&other[..CHECKED]);
-        other[CHECKED..].copy_from_slice(checksum.as_bytes());
+        let sum = checksum(&other[..CHECKED]);
+        other[CHECKED..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(decode(&other, &key), None, "{index}");
     }
     assert_eq!(decode(&good[..].try_into().unwrap(), &key), Some(digests_of_bytes(b"abc")));
@@ -239,7 +245,7 @@ fn what_a_writer_left_unfinished_is_replaced_once_it_is_old() {
         assert!(unfinished.symlink_metadata().is_ok());
         let long_ago = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
         let times = rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago };
-        rustix::fs::utimensat(rustix::fs::CWD, &unfinished, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        rustix::fs::utimensat(CWD, &unfinished, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         assert_eq!(read_below(&base, &file), 3, "it is removed");
         assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0), "and the next one is kept");
     }
