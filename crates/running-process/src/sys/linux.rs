@@ -43,10 +43,17 @@ pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     fs::metadata("/proc/self/ns/pid").map(|namespace| Some(namespace.ino()))
 }
 
-/// The content of a small file in `/proc`, which does not tell how long it is, in as few reads as possible.
+/// The content of a small file in `/proc`, which does not tell how long it is. The kernel makes all of it for the first
+/// read, so one that does not fill its buffer is the only one.
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    let mut content = Vec::with_capacity(4096);
-    File::open(path)?.take(1 << 20).read_to_end(&mut content)?;
+    let mut file = File::open(path)?;
+    let mut content = vec![0; 4096];
+    let length = file.read(&mut content)?;
+    let filled = length == content.len();
+    content.truncate(length);
+    if filled {
+        file.take(1 << 20).read_to_end(&mut content)?;
+    }
     Ok(content)
 }
 

@@ -99,7 +99,16 @@ pub(crate) fn digests_while(
     digests_at(SystemTime::now(), file, cache, go_on)
 }
 
-/// [`digests_of`] on tokio: what is not in `cache` is read on a thread of the runtime's for blocking work. That ends
+/// Both digests of `file` if they are in `cache`.
+///
+/// # Errors
+///
+/// As [`digests_of`].
+pub(crate) fn remembered_digests(file: &File, cache: &DigestCache) -> Result<Option<Digested>, DigestError> {
+    Ok(cache.get(&key_of(file)?).map(|digests| Digested { digests, bytes_read: 0 }))
+}
+
+/// [`digests_of`] on tokio: `file` is read on a thread of the runtime's for blocking work. That ends
 /// with a whole file or at `deadline`, also when nobody waits for it any more.
 ///
 /// # Errors
@@ -111,9 +120,6 @@ pub(crate) async fn digests_of_async(
     deadline: Instant,
     cache: &'static DigestCache,
 ) -> Result<Digested, DigestError> {
-    if let Some(digests) = cache.get(&key_of(file)?) {
-        return Ok(Digested { digests, bytes_read: 0 });
-    }
     let file = file.try_clone()?;
     let reading = tokio::task::spawn_blocking(move || digests_of(&file, deadline, cache));
     match before(deadline, reading).await {

@@ -76,19 +76,23 @@ pub(crate) fn verify_again(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let stream = match verification.connect(process)?.held() {
+    let dialled = verification.dial();
+    let stream = match verification.connected(dialled, process)?.held() {
         Ok(stream) => stream,
-        Err(connected) => ask(&mut verification, process, connected, deadline)?.stream,
+        Err(connected) => ask(&mut verification, process, connected, || {}, deadline)?.stream,
     };
     verification.alive(process)?;
     Ok(stream)
 }
 
 fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
-    let process = verification.process()?;
-    let connected = verification.connect(&process)?;
-    let answered = ask(verification, &process, connected, deadline)?;
-    let image = match verification.image(&process)? {
+    let begun = verification.begin()?;
+    let (process, dialled) = verification.process(begun)?;
+    let connected = verification.connected(dialled, &process)?;
+    let look = verification.look(&process);
+    let mut seen = None;
+    let answered = ask(verification, &process, connected, || seen = Some(look()), deadline)?;
+    let image = match verification.image(seen.unwrap_or_else(look))? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
             let digests = digests_of(unread.file(), deadline, digest_cache());
@@ -102,10 +106,12 @@ fn ask(
     verification: &mut Verification<'_>,
     process: &ProcessHandle,
     connected: Connected,
+    meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<Answered, ProbeError> {
     let mut witness = verification.witness(process);
-    let answer = exchange(&connected.stream, verification.challenge(&mut witness)?, deadline);
+    let challenge = verification.challenge(&mut witness)?;
+    let answer = exchange(&connected.stream, challenge, meanwhile, deadline);
     let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));
     verification.answered(connected, witness, answer, ended)
 }

@@ -115,8 +115,9 @@ pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonPro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    check_trustworthy(&file)?;
-    let mut json = Vec::new();
+    let length = usize::try_from(check_trustworthy(&file)?).unwrap_or(usize::MAX);
+    // With room left, one more read finds the end.
+    let mut json = Vec::with_capacity(length.min(MAX_IDENTITY_FILE_BYTES) + 1);
     file.take(MAX_IDENTITY_FILE_BYTES as u64 + 1).read_to_end(&mut json)?;
     if json.len() > MAX_IDENTITY_FILE_BYTES {
         return Err(IdentityFileError::TooLarge.into());
@@ -192,7 +193,8 @@ fn open_without_following(path: &Path) -> io::Result<File> {
     }
 }
 
-fn check_trustworthy(file: &File) -> io::Result<()> {
+/// The length of the file, in bytes, if it is one that is read.
+fn check_trustworthy(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(IdentityFileError::NotARegularFile.into());
@@ -209,5 +211,5 @@ fn check_trustworthy(file: &File) -> io::Result<()> {
             return Err(IdentityFileError::WritableByOthers { mode }.into());
         }
     }
-    Ok(())
+    Ok(metadata.len())
 }

@@ -27,20 +27,22 @@ pub async fn probe_endpoint_async(
         return Err(ProbeError::Disabled);
     }
     let stream = LocalStream::connect(&endpoint.path)?;
-    let identity = exchange_async(&stream, Exchange::new(Newest::Use, believe)?, deadline).await?;
+    let identity = exchange_async(&stream, Exchange::new(Newest::Use, believe)?, || {}, deadline).await?;
     Ok(ProbedEndpoint { identity, stream })
 }
 
-/// Sends the challenge and reads the answer.
+/// Sends the challenge, does what can be done `meanwhile`, and reads the answer.
 pub(in crate::broker::backend_lifecycle) async fn exchange_async(
     stream: &LocalStream,
     mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
+    meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
     name_writers(stream, exchange.newest)?;
     let carry = async {
         let lent = stream.lend().map_err(stream_error)?;
         lent.write_all(exchange.request()).await.map_err(stream_error)?;
+        meanwhile();
         // Not part of the future, which callers nest.
         let mut bytes = vec![0; READ_BYTES];
         loop {

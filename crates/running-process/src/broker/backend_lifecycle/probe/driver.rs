@@ -37,7 +37,7 @@ pub fn probe_endpoint(endpoint: &Endpoint, deadline: Instant) -> Result<ProbedEn
         return Err(ProbeError::Disabled);
     }
     let stream = LocalStream::connect(&endpoint.path)?;
-    let identity = exchange(&stream, Exchange::new(Newest::Use, believe)?, deadline)?;
+    let identity = exchange(&stream, Exchange::new(Newest::Use, believe)?, || {}, deadline)?;
     Ok(ProbedEndpoint { identity, stream })
 }
 
@@ -47,14 +47,16 @@ pub(super) fn believe(_writer: Writer) -> Result<(), ProbeError> {
     Ok(())
 }
 
-/// Sends the challenge and reads the answer.
+/// Sends the challenge, does what can be done `meanwhile`, and reads the answer.
 pub(in crate::broker::backend_lifecycle) fn exchange(
     stream: &LocalStream,
     mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
+    meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
     name_writers(stream, exchange.newest)?;
     stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
+    meanwhile();
     let mut bytes = [0; READ_BYTES];
     loop {
         let (length, writer) =

@@ -45,19 +45,23 @@ pub(crate) async fn verify_again_async(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let stream = match verification.connect(process)?.held() {
+    let dialled = verification.dial();
+    let stream = match verification.connected(dialled, process)?.held() {
         Ok(stream) => stream,
-        Err(connected) => ask(&mut verification, process, connected, deadline).await?.stream,
+        Err(connected) => ask(&mut verification, process, connected, || {}, deadline).await?.stream,
     };
     verification.alive(process)?;
     Ok(stream)
 }
 
 async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
-    let process = verification.process()?;
-    let connected = verification.connect(&process)?;
-    let answered = ask(verification, &process, connected, deadline).await?;
-    let image = match verification.image(&process)? {
+    let begun = verification.begin()?;
+    let (process, dialled) = verification.process(begun)?;
+    let connected = verification.connected(dialled, &process)?;
+    let look = verification.look(&process);
+    let mut seen = None;
+    let answered = ask(verification, &process, connected, || seen = Some(look()), deadline).await?;
+    let image = match verification.image(seen.unwrap_or_else(look))? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
             let digests = digests_of_async(unread.file(), deadline, digest_cache()).await;
@@ -71,10 +75,12 @@ async fn ask(
     verification: &mut Verification<'_>,
     process: &ProcessHandle,
     connected: Connected,
+    meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<Answered, ProbeError> {
     let mut witness = verification.witness(process);
-    let answer = exchange_async(&connected.stream, verification.challenge(&mut witness)?, deadline).await;
+    let challenge = verification.challenge(&mut witness)?;
+    let answer = exchange_async(&connected.stream, challenge, meanwhile, deadline).await;
     let ended = is_hang_up(&answer) && matches!(process.is_ending_async().await, Ok(true));
     verification.answered(connected, witness, answer, ended)
 }

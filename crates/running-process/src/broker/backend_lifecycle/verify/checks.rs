@@ -3,7 +3,7 @@
 use super::file;
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, Digested};
+use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, Digested, remembered_digests};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::judge::compare_digests;
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
@@ -32,6 +32,9 @@ pub(super) enum Image<T> {
     Judged(T),
     Unread(Unread),
 }
+
+/// What came of looking at an image.
+pub(super) type Look = Result<Image<Seen>, ProbeError>;
 
 /// An image that its digests are to tell.
 pub(super) struct Unread {
@@ -72,11 +75,8 @@ pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError>
     }
 }
 
-/// The process of the recorded pid, if it is as old as the record says.
-pub(super) fn recorded_process(
-    expected: &DaemonProcess,
-    policy: &Policy,
-) -> Result<(ProcessHandle, StepVerdict, String), ProbeError> {
+/// The process of the recorded pid.
+pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, ProbeError> {
     let pid = expected.pid;
     let not_inspectable = |source| ProbeError::NotInspectable { pid, source };
     let process = ProcessHandle::open(pid)
@@ -85,22 +85,31 @@ pub(super) fn recorded_process(
     if process.has_exited().map_err(not_inspectable)? {
         return Err(ProbeError::Gone { pid, how: Absence::Exited });
     }
+    Ok(process)
+}
+
+/// Whether the process is as old as the record says.
+pub(super) fn start_time(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+) -> Result<Verdict, ProbeError> {
+    let pid = expected.pid;
     let Some(origin) = &expected.origin else {
-        let evidence = format!("pid {pid} is alive; the record has no start time");
-        return Ok((process, StepVerdict::Unchecked, evidence));
+        return Ok((StepVerdict::Unchecked, format!("pid {pid} is alive; the record has no start time")));
     };
     let found = match process.start_time() {
         Ok(found) => found,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
             let evidence = format!("pid {pid} is alive; its start time cannot be read: {error}");
-            return Ok((process, StepVerdict::Unchecked, evidence));
+            return Ok((StepVerdict::Unchecked, evidence));
         }
         Err(error) => return Err(unanswered(pid, error)),
     };
     if found != origin.start_time {
         return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
     }
-    Ok((process, StepVerdict::Proven, format!("pid {pid} is alive and started at {found}, as recorded")))
+    Ok((StepVerdict::Proven, format!("pid {pid} is alive and started at {found}, as recorded")))
 }
 
 pub(super) fn who_listens(
@@ -190,12 +199,8 @@ pub(super) fn writer_evidence(
 }
 
 /// Looks at the image that runs: on Linux opened through the process, elsewhere by the path that the system names; never by
-/// the path in the record.
-pub(super) fn running_image(
-    expected: &DaemonProcess,
-    process: &ProcessHandle,
-    policy: &Policy,
-) -> Result<Image<Seen>, ProbeError> {
+/// the path in the record. If its digests are remembered, they are compared.
+pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Look {
     let image = match process.open_image() {
         Ok(image) => image,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
@@ -212,7 +217,11 @@ pub(super) fn running_image(
         return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
     };
     if policy.image != ImageCheck::SameAsCaller {
-        return Ok(Image::Unread(Unread { image, state, place }));
+        let unread = Unread { image, state, place };
+        return match remembered_digests(unread.file(), digest_cache()).transpose() {
+            Some(digests) => judge_digests(expected, unread, digests).map(Image::Judged),
+            None => Ok(Image::Unread(unread)),
+        };
     }
     let own = sys::own_image().map_err(ProbeError::Stream)?;
     if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {

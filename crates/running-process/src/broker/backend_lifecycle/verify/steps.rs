@@ -2,8 +2,8 @@
 //! driver carries the exchange and has an image digested.
 
 use super::checks::{
-    Image, Seen, Unread, Verdict, boot, judge_digests, judge_writer, namespace, newest, recorded_process,
-    running_image, still_alive, who_listens, writer_evidence,
+    Image, Look, Seen, Unread, Verdict, boot, judge_digests, judge_writer, live_process, namespace, newest,
+    running_image, start_time, still_alive, who_listens, writer_evidence,
 };
 use super::{
     ImageState, Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified,
@@ -17,7 +17,7 @@ use crate::broker::backend_lifecycle::probe::{
 };
 use crate::broker::protocol::FramingError;
 use crate::sys::ProcessHandle;
-use crate::transport::LocalStream;
+use crate::transport::{ConnectError, LocalStream};
 
 /// What is asked for, and the steps that were taken.
 pub(super) struct Verification<'a> {
@@ -25,6 +25,12 @@ pub(super) struct Verification<'a> {
     policy: &'a Policy,
     taken: Vec<Step>,
 }
+
+/// A connection that was made ahead of its step: whoever accepts it does so meanwhile. Nothing is said on it.
+pub(super) struct Dialled(Result<LocalStream, ConnectError>);
+
+/// What is done ahead of the steps that judge it: if a process of the recorded pid lives, it is held and dialled.
+pub(super) struct Begun(Result<(ProcessHandle, Dialled), ProbeError>);
 
 /// A connection whose listener is named.
 pub(super) struct Connected {
@@ -74,28 +80,38 @@ impl<'a> Verification<'a> {
         Self { expected, policy, taken: Vec::new() }
     }
 
-    /// The recorded process, which is held from here on.
-    pub(super) fn process(&mut self) -> Result<ProcessHandle, ProbeError> {
-        let Self { expected, policy, .. } = *self;
+    pub(super) fn begin(&self) -> Result<Begun, ProbeError> {
         if is_disabled() {
             return Err(ProbeError::Disabled);
         }
-        if expected.origin.is_none() && !policy.without_origin {
+        if self.expected.origin.is_none() && !self.policy.without_origin {
             return Err(ProbeError::Policy(PolicyRule::WithoutOrigin));
         }
-        self.step(StepKind::Boot, boot(expected))?;
-        self.step(StepKind::Namespace, namespace(expected))?;
-        let found = recorded_process(expected, policy);
-        let (process, verdict, evidence) = self.refuse(StepKind::Process, found)?;
-        self.take(StepKind::Process, verdict, evidence);
-        Ok(process)
+        Ok(Begun(live_process(self.expected).map(|process| (process, self.dial()))))
     }
 
-    /// A connection to the endpoint, and who listens at its other end.
-    pub(super) fn connect(&mut self, process: &ProcessHandle) -> Result<Connected, ProbeError> {
+    pub(super) fn dial(&self) -> Dialled {
+        Dialled(LocalStream::connect(&self.expected.ipc_endpoint.path))
+    }
+
+    /// The recorded process, which is held from here on.
+    pub(super) fn process(&mut self, begun: Begun) -> Result<(ProcessHandle, Dialled), ProbeError> {
+        let Self { expected, policy, .. } = *self;
+        self.step(StepKind::Boot, boot(expected))?;
+        self.step(StepKind::Namespace, namespace(expected))?;
+        let (process, dialled) = self.refuse(StepKind::Process, begun.0)?;
+        self.step(StepKind::Process, start_time(expected, &process, policy))?;
+        Ok((process, dialled))
+    }
+
+    /// The connection, and who listens at its other end.
+    pub(super) fn connected(
+        &mut self,
+        dialled: Dialled,
+        process: &ProcessHandle,
+    ) -> Result<Connected, ProbeError> {
         let path = &self.expected.ipc_endpoint.path;
-        let stream =
-            self.refuse(StepKind::Connection, LocalStream::connect(path).map_err(ProbeError::from))?;
+        let stream = self.refuse(StepKind::Connection, dialled.0.map_err(ProbeError::from))?;
         self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path}"));
         let found = who_listens(&stream, self.expected, process, self.policy);
         let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
@@ -160,10 +176,15 @@ impl<'a> Verification<'a> {
         Ok(Answered { stream, listener, level })
     }
 
+    /// A look at what the process runs, which can be taken ahead of its step.
+    pub(super) fn look<'p>(&self, process: &'p ProcessHandle) -> impl Fn() -> Look + use<'a, 'p> {
+        let Self { expected, policy, .. } = *self;
+        move || running_image(expected, process, policy)
+    }
+
     /// What the process runs: judged, or to be digested first.
-    pub(super) fn image(&mut self, process: &ProcessHandle) -> Result<Image<ImageState>, ProbeError> {
-        let found = running_image(self.expected, process, self.policy);
-        match self.refuse(StepKind::Image, found)? {
+    pub(super) fn image(&mut self, seen: Look) -> Result<Image<ImageState>, ProbeError> {
+        match self.refuse(StepKind::Image, seen)? {
             Image::Judged(seen) => Ok(Image::Judged(self.take_image(seen))),
             Image::Unread(unread) => Ok(Image::Unread(unread)),
         }
