@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::support::{SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, write};
-use running_process::broker::backend_sdk::{LocalStream, NotAuthorized, ServerConfig};
+use running_process::broker::backend_sdk::{NotAuthorized, ServerConfig};
 use std::sync::atomic::{AtomicBool, Ordering};
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, RefusalReason, STATUS_PAYLOAD_PROTOCOL, ServerStatus, encode_framed,
