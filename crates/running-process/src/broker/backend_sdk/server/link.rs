@@ -13,7 +13,7 @@ use crate::broker::protocol::Refusal;
 use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How exactly a read ends in time, and how long one that reads ahead of requests that wait goes on before it looks
@@ -101,9 +101,13 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at, or changes, what whoever has the turn serves.
-    pub(super) fn with_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> T {
-        look(&mut self.state().quick)
+    /// Looks at what whoever has the turn serves, unless the connection is locked.
+    pub(super) fn try_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> Option<T> {
+        match self.state.try_lock() {
+            Ok(mut state) => Some(look(&mut state.quick)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(look(&mut poisoned.into_inner().quick)),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Waits until something has [advanced](Self::advance), or so long.

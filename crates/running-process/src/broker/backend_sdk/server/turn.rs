@@ -55,17 +55,6 @@ pub(super) fn is_busy(last: Instant, now: Instant) -> bool {
     sync::either(now.saturating_duration_since(last) < BUSY)
 }
 
-/// The connections that are served on their reading threads, and looked at by one thread while there are any.
-#[derive(Default)]
-pub(super) struct Watch(Mutex<Vec<Watched>>);
-
-struct Watched {
-    link: Arc<Link>,
-    /// How many requests it had begun to serve when it was looked at last, and how often that was the same.
-    begun: u64,
-    quiet: u32,
-}
-
 /// Who reads a connection and serves what is quick; the number tells one after the other apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Turn(u64);
@@ -81,6 +70,16 @@ pub(super) struct Quick {
     at_work: bool,
     watched: bool,
     pub(super) busy: bool,
+}
+
+/// What is seen of it.
+pub(super) enum Look {
+    /// Requests were begun since.
+    Busy(u64),
+    /// It is still the same request: another thread takes the turn.
+    Slow(Turn),
+    /// Nothing was begun since.
+    Quiet,
 }
 
 impl Quick {
@@ -120,19 +119,7 @@ impl Quick {
         self.at_work &= !has_turn;
         has_turn && !self.ready.is_empty()
     }
-}
 
-/// What one looks for.
-pub(super) enum Look {
-    /// Requests were begun since.
-    Busy(u64),
-    /// It is still the same request: another thread takes the turn.
-    Slow(Turn),
-    /// Nothing was begun since.
-    Quiet,
-}
-
-impl Quick {
     /// Looks at what has happened since `begun` requests had been begun.
     pub(super) fn look(&mut self, begun: u64) -> Look {
         if self.begun != begun {
@@ -151,6 +138,17 @@ impl Quick {
         self.watched &= !quiet;
         quiet
     }
+}
+
+/// The connections that are served on their reading threads, and looked at by one thread while there are any.
+#[derive(Default)]
+pub(super) struct Watch(Mutex<Vec<Watched>>);
+
+struct Watched {
+    link: Arc<Link>,
+    /// How many requests it had begun to serve when it was looked at last, and how often that was the same.
+    begun: u64,
+    quiet: u32,
 }
 
 impl Watch {
@@ -183,7 +181,9 @@ impl Watched {
     /// Has another thread take the turn if the request is the same as last time; `false` once nothing has happened for long.
     fn look(&mut self) -> bool {
         let Self { link, begun, quiet } = self;
-        match link.with_quick(|quick| quick.look(*begun)) {
+        // Whoever holds a connection for long, as an inline handler may, keeps nobody from looking at the others.
+        let Some(seen) = link.try_quick(|quick| quick.look(*begun)) else { return true };
+        match seen {
             Look::Busy(now) => (*begun, *quiet) = (now, 0),
             Look::Slow(turn) => {
                 let link = Arc::clone(link);
@@ -197,6 +197,6 @@ impl Watched {
             Look::Quiet => *quiet += 1,
         }
         // Nobody may begin in between, unwatched.
-        *quiet < QUIET || !link.with_quick(|quick| quick.end_watch(*begun))
+        *quiet < QUIET || !link.try_quick(|quick| quick.end_watch(*begun)).unwrap_or(false)
     }
 }
