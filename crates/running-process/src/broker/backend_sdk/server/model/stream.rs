@@ -134,7 +134,7 @@ impl Read for &LocalStream {
 
 impl Write for &LocalStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)], || None)
+        LocalStream::write_vectored(self, &[IoSlice::new(bytes)], || None)
     }
 
     fn flush(&mut self) -> io::Result<()> {
