@@ -22,7 +22,8 @@ export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$library
 export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
 # Reports need lines; the backtraces of panics that tests expect would take seconds each.
 export CARGO_PROFILE_DEV_DEBUG=line-tables-only RUST_BACKTRACE=0
-export TSAN_OPTIONS="suppressions=$here/tsan.supp ${TSAN_OPTIONS:-}"
+# Servers that a test has stopped and does not wait for may end with the process.
+export TSAN_OPTIONS="suppressions=$here/tsan.supp report_thread_leaks=0 ${TSAN_OPTIONS:-}"
 cargo_arguments=(); while [ $# -gt 0 ] && [ "$1" != -- ]; do cargo_arguments+=("$1"); shift; done
 [ $# -eq 0 ] || shift
 [ ${#cargo_arguments[@]} -gt 0 ] || cargo_arguments=(--lib --test host --test observed)
