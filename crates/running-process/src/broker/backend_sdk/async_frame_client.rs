@@ -1,18 +1,19 @@
 //! The asynchronous client, on tokio.
 
 mod driver;
+mod sync;
 
 use super::frame_client::{FrameClientError, MAX_WAITING_EVENTS};
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::broker::runtime_clock::now;
-use crate::transport::{AsyncStream, LocalStream, connect_async, into_async};
+use crate::transport::LocalStream;
 use driver::Driver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc::error::SendError;
-use tokio::sync::{mpsc, oneshot};
+use sync::mpsc::error::SendError;
+use sync::{AsyncStream, connect_async, into_async, mpsc, oneshot};
 
 /// How many requests wait for the task to take them; further callers wait for a place.
 const WAITING_REQUESTS: usize = 32;
@@ -133,6 +134,13 @@ impl AsyncFrameClient {
     }
 
     fn spawn(stream: AsyncStream) -> Self {
+        let (client, driver) = Self::driven(stream);
+        tokio::spawn(driver.run());
+        client
+    }
+
+    /// A client, and what does its work.
+    fn driven(stream: AsyncStream) -> (Self, Driver) {
         let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
         let (given_up, cancels) = mpsc::unbounded_channel();
         let (events, frames) = mpsc::channel(MAX_WAITING_EVENTS);
@@ -143,8 +151,8 @@ impl AsyncFrameClient {
             events: Mutex::new(Some(frames)),
             encodings: Mutex::new(EncodingPolicy::default()),
         });
-        tokio::spawn(Driver::new(stream, waiting, cancels, events, Arc::clone(&shared)).run());
-        Self { requests, given_up, shared }
+        let driver = Driver::new(stream, waiting, cancels, events, Arc::clone(&shared));
+        (Self { requests, given_up, shared }, driver)
     }
 
     /// As [`FrameClient::set_encoding_policy`](super::FrameClient::set_encoding_policy), for every clone.
@@ -155,7 +163,7 @@ impl AsyncFrameClient {
     /// Whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        !self.requests.is_closed()
+        !self.requests.is_closed() && !self.given_up.is_closed()
     }
 
     /// What the daemon sends unasked: events, and requests of its own. `None` if they were taken before, by any clone.
@@ -229,9 +237,14 @@ impl AsyncFrameClient {
             return Err(NotSent { payload, error });
         }
         let mut in_flight = InFlight { response, ticket: Some(ticket), given_up: &self.given_up };
-        let answer = (&mut in_flight.response).await;
+        let answer = if self.given_up.is_closed() {
+            // The task went, perhaps with its runtime and before it could take the request.
+            in_flight.response.try_recv().ok()
+        } else {
+            (&mut in_flight.response).await.ok()
+        };
         in_flight.ticket = None;
-        answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|| {
             self.shared.told.store(true, Ordering::Relaxed);
             Ok(Err(self.shared.end()))
         })

@@ -15,6 +15,8 @@ mod connection;
 mod frame_client;
 #[cfg(feature = "host")]
 mod identity_file;
+#[cfg(all(test, shuttle))]
+mod model;
 mod mux;
 mod output;
 #[cfg(feature = "tokio")]

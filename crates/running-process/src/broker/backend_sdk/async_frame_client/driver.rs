@@ -1,18 +1,20 @@
 //! The task that owns the socket and the state machine.
 
+#[cfg(all(test, shuttle))]
+pub(super) mod model;
+
 use super::super::client_connection::{ById, ClientConnection, ClientEvent, RequestId};
 use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, stream_error};
 use super::super::output::PIECES;
+use super::sync::mpsc::error::TrySendError;
+use super::sync::{AsyncStream, mpsc, oneshot, poll_read_onto, poll_write};
 use super::{Answer, NotSent, Shared, Ticket, Waiting};
 use crate::broker::protocol::Frame;
-use crate::transport::{AsyncStream, poll_read_onto, poll_write};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 
 /// A request that the daemon was sent.
 struct Sent {
@@ -23,9 +25,10 @@ struct Sent {
 pub(super) struct Driver {
     stream: AsyncStream,
     connection: ClientConnection,
-    // Before what callers wait on, so that who is told of the end finds the client unusable.
-    requests: mpsc::Receiver<Waiting>,
+    // Before what callers wait on, so that who is told of the end finds the client unusable. And before the requests, so
+    // that it is open for as long as somebody takes them.
     given_up: mpsc::UnboundedReceiver<Ticket>,
+    requests: mpsc::Receiver<Waiting>,
     in_flight: ById<RequestId, Sent>,
     ids: ById<Ticket, RequestId>,
     events: mpsc::Sender<Frame>,
@@ -58,18 +61,22 @@ impl Driver {
     /// Ends with the connection, or when the last client is gone. Whoever still waits then finds the reason in `shared`.
     pub(super) async fn run(mut self) {
         if let Err(error) = poll_fn(|context| self.turn(context)).await {
-            let _ = self.shared.end.set(error);
-            self.give_back();
+            self.end(error).await;
         }
     }
 
-    /// Nothing was sent of what was not taken yet.
-    fn give_back(&mut self) {
+    /// Tells whoever waits of the `error` that ended the connection. Nothing was sent of what was not taken yet.
+    async fn end(mut self, error: FrameClientError) {
+        let _ = self.shared.end.set(error);
         self.requests.close();
-        while let Ok(Waiting { payload, answer, .. }) = self.requests.try_recv() {
-            self.shared.told.store(true, Ordering::Relaxed);
+        // What is declared last goes first, here too.
+        let Self { mut requests, given_up: _given_up, shared, stream, in_flight, events, .. } = self;
+        drop((stream, in_flight, events));
+        // Who was given a place may take a while to send its request, and is all that waits for it then.
+        while let Some(Waiting { payload, answer, .. }) = requests.recv().await {
+            shared.told.store(true, Ordering::Relaxed);
             // A caller that is gone does not want to know.
-            let _ = answer.send(Err(NotSent { payload, error: self.shared.end() }));
+            let _ = answer.send(Err(NotSent { payload, error: shared.end() }));
         }
     }
 

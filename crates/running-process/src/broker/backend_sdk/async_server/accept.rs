@@ -81,7 +81,7 @@ impl Connections {
         if self.shared.open().len() >= max_connections {
             return Err(ServerTrouble::TooManyConnections { max_connections });
         }
-        let peer = PeerCredentials::of(&stream)?;
+        let peer = PeerCredentials::of(stream.user())?;
         let stream = ServedStream::new(stream)?;
         let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, now()));
         let open = Open::new(link, self.next_id);

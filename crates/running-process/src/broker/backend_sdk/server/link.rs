@@ -89,7 +89,7 @@ pub(super) enum Input<'a> {
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream) -> io::Result<Self> {
-        let mut session = Session::new(&shared.service, PeerCredentials::of(&stream)?, Instant::now());
+        let mut session = Session::new(&shared.service, PeerCredentials::of(stream.user())?, Instant::now());
         // Nothing next to the thread that reads it.
         session.connection.keep(budget::LARGEST_SHARE);
         let state = State { session, writing: false, watching: false, waiting: 0, quick: Quick::default() };

@@ -1,6 +1,6 @@
 //! The blocking server in every interleaving that a model checker tries: the threads' own code, on connections in memory.
 //!
-//! Run by `ci/model.sh`. The model knows no time: nothing times out, and no deadline passes.
+//! The model knows no time: nothing times out, and no deadline passes.
 
 mod parts;
 pub(super) mod stream;
@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::sync::thread;
 use super::{ConcurrentHandler, Handler, ServerConfig, ServerStats, ServerTrouble, drive};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_sdk::model::{check, wire::Other};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
@@ -21,20 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stream::LocalStream;
 
-/// How many interleavings each test tries with each scheduler.
-const RUNS: usize = 2_000;
-/// How many changes of thread the second scheduler is free to make.
-const CHANGES: usize = 3;
-
 const WORK: u32 = 0xF00D;
-
-/// Tries `model` in random interleavings, and in those with few changes of thread, which random ones seldom are.
-pub(super) fn check(model: impl Fn() + Send + Sync + 'static) {
-    let model = Arc::new(model);
-    let again = Arc::clone(&model);
-    shuttle::check_random(move || model(), RUNS);
-    shuttle::check_pct(move || again(), RUNS, CHANGES);
-}
 
 struct Model {
     shared: Arc<Shared>,
@@ -100,7 +88,7 @@ impl Model {
 }
 
 /// The client's end of a connection.
-struct Peer(stream::Other);
+struct Peer(Other);
 
 impl Peer {
     fn send(&self, kind: FrameKind, ids: impl IntoIterator<Item = u64>) {

@@ -1,7 +1,6 @@
 //! Who may be served.
 
-use super::sync::LocalStream;
-use crate::sys::PeerError;
+use crate::sys::{PeerError, PeerUser};
 use std::io;
 
 /// Who made a connection, as the operating system says. The process may have exited since, and its number been given to
@@ -20,9 +19,9 @@ pub struct PeerCredentials {
 }
 
 impl PeerCredentials {
-    /// Asks the system who made the connection `stream`, which was accepted.
-    pub(in super::super) fn of(stream: &LocalStream) -> io::Result<Self> {
-        match stream.user() {
+    /// What the system says of who made a connection.
+    pub(in super::super) fn of(user: Result<PeerUser, PeerError>) -> io::Result<Self> {
+        match user {
             Ok(user) => Ok(Self { pid: user.pid, uid: user.uid }),
             Err(PeerError::Io(error)) => Err(error),
             Err(error) => Err(io::Error::other(error)),

@@ -1,6 +1,6 @@
 //! The parts of the server that several threads use, each alone.
 
-use super::check;
+use crate::broker::backend_sdk::model::check;
 use crate::broker::backend_sdk::server::budget::{Account, Budget};
 use crate::broker::backend_sdk::server::pool::Pool;
 use crate::broker::backend_sdk::server::session::Cancel;
