@@ -105,5 +105,7 @@ fn a_cancel_and_a_hang_up_reach_a_request_that_was_expected_to_be_quick() {
     next(&turns.begun);
     let Turns { mut server, connection, .. } = turns;
     drop(connection);
+    // Not by the stop, whose drain would end it too.
+    eventually(|| (server.stats.snapshot().requests_in_flight == 0).then_some(()));
     server.stop_and_join().unwrap();
 }
