@@ -36,6 +36,8 @@ struct Shared {
     // One event for each direction, held for as long as its operation lasts.
     reading: Mutex<Reading>,
     writing: Mutex<Event>,
+    // A read has found that the other side is gone.
+    ended: AtomicBool,
     // Once both are set, the event last, reads give what has arrived and no longer wait.
     stopped: AtomicBool,
     interrupted: Event,
@@ -110,7 +112,10 @@ impl LocalStream {
                 }
                 Ok(Transfer::Interrupted) => return Ok(0),
                 Ok(Transfer::TimedOut) => return Err(timed_out()),
-                Err(error) if is_end(&error) => return Ok(0),
+                Err(error) if is_end(&error) => {
+                    shared.ended.store(true, Ordering::Release);
+                    return Ok(0);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -230,14 +235,15 @@ impl LocalStream {
     ///
     /// # Platform-specific behavior
     ///
-    /// A pipe that nobody reads does not tell: on Windows this waits for [`disconnect`](Self::disconnect) alone.
+    /// A pipe that nobody reads does not tell: on Windows this knows what a read has seen, and else waits for
+    /// [`disconnect`](Self::disconnect) alone.
     ///
     /// # Errors
     ///
     /// What the system said.
     pub(crate) fn wait_hang_up(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        // A client's end cannot be half open: whoever reads to its end while nobody stopped the reading has seen it go.
-        if !self.0.stopped.load(Ordering::Acquire) {
+        // A client's end cannot be half open: whoever has read to its end has seen it go.
+        if self.0.ended.load(Ordering::Acquire) {
             return Ok(true);
         }
         Ok(wait_any(&[self.0.disconnected.as_handle()], deadline)?.is_some())
@@ -323,8 +329,9 @@ impl TryFrom<OwnedHandle> for LocalStream {
     fn try_from(pipe: OwnedHandle) -> io::Result<Self> {
         let reading = Mutex::new(Reading { event: Event::new()?, left: None });
         let writing = Mutex::new(Event::new()?);
-        let (stopped, interrupted, disconnected) = (AtomicBool::new(false), Event::new()?, Event::new()?);
-        Ok(Self(Arc::new(Shared { pipe, reading, writing, stopped, interrupted, disconnected })))
+        let (ended, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (interrupted, disconnected) = (Event::new()?, Event::new()?);
+        Ok(Self(Arc::new(Shared { pipe, reading, writing, ended, stopped, interrupted, disconnected })))
     }
 }
 
