@@ -164,7 +164,13 @@ async fn events_wait_for_a_client_that_does_not_read_and_all_arrive_in_order() {
     .await;
     let connection = served.connect();
     write(&connection, &request(STREAM, 7, b""));
-    // A stopped clock goes on when no task can: ten times, since the sockets are not asked each time.
+    // A stopped clock goes on when no task can: until the request has come, and ten times more, since the sockets are not
+    // asked each time.
+    let began = Instant::now();
+    while sent.load(Ordering::SeqCst) == 0 {
+        assert!(began.elapsed() < PATIENCE, "no event was sent");
+        sleep(Duration::from_millis(1)).await;
+    }
     for _ in 0..10 {
         sleep(Duration::from_millis(1)).await;
     }

@@ -130,7 +130,8 @@ fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
         ConnectError::BacklogFull { .. } => cfg!(windows),
         _ => false,
     });
-    assert!(!server.place.record().exists());
+    // On Windows that may have been while the server still took the stop in.
+    eventually(|| (!server.place.record().exists()).then_some(()));
     open.send(()).unwrap();
     server.join().unwrap();
     let answers = frames(&read_to_end(&connection));
