@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd); cd "$here/.."
 skip=(
   # Limits the memory of its process, of which the sanitizer reserves terabytes.
   a_huge_file_is_refused_in_little_memory
-  # So much work that the server's patience would end before it: everything takes ten times as long here.
+  # Each round is tens of thousands of requests, which take longer here than the server has patience when it is stopped.
   under_load_every_request_that_was_received_is_answered
 )
 printf 'skipped, as said in %s: %s\n' "$0" "${skip[*]}"

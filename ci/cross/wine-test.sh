@@ -42,9 +42,14 @@ WINEDEBUG=\${WINEDEBUG:--all} exec "$wine" "\$@"
 RUN
 chmod +x "$cache/run-exe"
 
+# One server for all tests: one that ends with each test's last process may meet the next test's first.
+server=$(command -v wineserver64 wineserver /usr/lib/wine/wineserver64 | head -1)
+"$server" -p
+trap '"$server" -k || true' EXIT
+
 flags=$(env -u RUSTFLAGS "$here/std.sh" "$cache" $target); unset RUSTFLAGS
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="$cache/run-exe"
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTFLAGS="$flags" CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUSTDOCFLAGS="$flags"
 cargo_arguments=(); while [ $# -gt 0 ] && [ "$1" != -- ]; do cargo_arguments+=("$1"); shift; done
 [ $# -eq 0 ] || shift
-exec cargo test --target $target "${cargo_arguments[@]}" -- "${skip[@]/#/--skip=}" "$@"
+cargo test --target $target "${cargo_arguments[@]}" -- "${skip[@]/#/--skip=}" "$@"

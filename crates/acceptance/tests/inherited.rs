@@ -3,15 +3,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::LocalStream;
+use running_process::broker::protocol::Endpoint;
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, StreamExt, connect, installed, watched};
+use running_process_acceptance::{Daemon, PATIENCE, StreamExt, connect, installed, watched};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_inherited-daemon");
@@ -203,6 +206,9 @@ fn systemd_passes_the_socket_to_the_daemon_that_the_first_client_starts() {
     });
     assert!(daemon.ready.starts_with("Listening on "), "{}", daemon.ready);
     speak_legacy(&daemon.connect());
+    // The first client is served at once; whose probe is answered finds the record.
+    let endpoint = Endpoint::unix_socket("acceptance", &daemon.socket).unwrap();
+    probe_endpoint(&endpoint, Instant::now() + PATIENCE).unwrap();
     converse(&daemon);
     assert!(daemon.stop().success());
     assert!(Path::new(&daemon.socket).exists());

@@ -15,6 +15,7 @@ pub(crate) struct Connection {
 
 /// Both directions, as the end under test sees them.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(crate) struct Wire {
     pub(crate) incoming: VecDeque<u8>,
     pub(crate) outgoing: Vec<u8>,
