@@ -63,7 +63,6 @@ pub(crate) use bsd_peer::{peer_of, user_of};
 pub(crate) use imp::{peer_of, user_of};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
-// TEMPORARY: nobody asks yet.
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
