@@ -16,7 +16,8 @@ use std::io::IoSlice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u64);
 
-/// Keyed by what this side numbers itself, so nobody can choose keys that collide.
+/// Keyed by what this side numbers itself, or by what a peer does if there are few at a time: nobody can fill it with keys
+/// that collide.
 pub(super) type ById<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 /// Spreads consecutive numbers over all bits (Knuth, The Art of Computer Programming 3, section 6.4: Fibonacci hashing).

@@ -294,7 +294,7 @@ impl FrameClient {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.timeout?)
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
     }
 
     fn check_usable(&self) -> Result<(), FrameClientError> {

@@ -121,13 +121,15 @@ impl Output {
 
     /// An empty output in the memory that this one has for small frames.
     pub(super) fn reused(mut self) -> Self {
-        let mut pieces = VecDeque::new();
-        if let Some(mut last) = self.pieces.pop_back() {
+        let last = self.pieces.pop_back();
+        self.pieces.clear();
+        self.pieces.extend(last.map(|mut last| {
             last.clear();
             last.shrink_to(KEPT_CAPACITY);
-            pieces.push_back(last);
-        }
-        Self { pieces, written: 0 }
+            last
+        }));
+        self.written = 0;
+        self
     }
 }
 

@@ -116,7 +116,7 @@ where
     /// When empty buffers give their memory back.
     fn release_at(&self) -> Option<Instant> {
         let connection = &self.connection;
-        let empty = connection.buffered() == 0 && self.unwritten() == 0;
+        let empty = connection.buffered() == 0 && self.all_written();
         (empty && self.memory() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
     }
 
@@ -263,7 +263,11 @@ where
 
     /// The peer is not idle while it waits for an answer. Until that is written only the driver's patience counts.
     fn heed_waiting(&mut self) {
-        self.connection.set_busy(!self.calls.is_empty() || self.unwritten() > 0);
+        self.connection.set_busy(!self.calls.is_empty() || !self.all_written());
+    }
+
+    fn all_written(&self) -> bool {
+        self.being_written == 0 && self.connection.output().is_empty()
     }
 
     /// How many bytes wait to be written, or were taken and are being written.

@@ -7,6 +7,7 @@ use crate::broker::backend_sdk::server::PeerCredentials;
 use crate::broker::backend_sdk::server::session::{self, Cancel, Session};
 use crate::broker::backend_sdk::{CallId, CancelReason, SendEventError};
 use crate::broker::protocol::Refusal;
+use crate::broker::runtime_clock::now;
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +42,7 @@ impl Link {
 
     /// `call` has ended with `answer`.
     pub(super) fn finish(&self, call: CallId, answer: Result<Vec<u8>, Refusal>) {
-        self.session().finish(&self.shared.service, call, answer);
+        self.session().finish(&self.shared.service, call, answer, now());
         self.bell.ring();
     }
 

@@ -2,7 +2,6 @@
 
 use super::link::{Concurrent, Link};
 use crate::broker::backend_sdk::server::observe::RequestSpan;
-use crate::broker::backend_sdk::server::service::InFlight;
 use crate::broker::backend_sdk::server::session::Cancel;
 use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, SendEventError};
 use std::future::poll_fn;
@@ -40,16 +39,10 @@ impl Deref for AsyncRequest {
 
 /// Has the handler of `call` serve it, for as long as somebody waits.
 pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
-    let Concurrent { call, handler, request, cancel, place, span } = call;
+    let Concurrent { call, handler, request, cancel, span } = call;
     let payload_protocol = request.frame().payload_protocol;
-    let mut ending = Ending {
-        link: Arc::clone(&link),
-        call,
-        payload_protocol,
-        place: Some(place),
-        answer: None,
-        span: span.clone(),
-    };
+    let mut ending =
+        Ending { link: Arc::clone(&link), call, payload_protocol, answer: None, span: span.clone() };
     if cancel.is_cancelled() {
         return;
     }
@@ -69,7 +62,6 @@ struct Ending {
     link: Arc<Link>,
     call: CallId,
     payload_protocol: u32,
-    place: Option<InFlight>,
     answer: Option<Result<Vec<u8>, HandlerError>>,
     span: RequestSpan,
 }
@@ -84,7 +76,6 @@ impl Drop for Ending {
             // It goes nowhere.
             None => Ok(Vec::new()),
         });
-        drop(self.place.take());
         self.link.finish(self.call, answer);
     }
 }

@@ -6,6 +6,7 @@ use super::shared::Shared;
 use super::sync::{self, LocalStream};
 use super::turn::{Turn, Watch};
 use super::{LegacyConnection, ServerRequest, ServerTrouble};
+use crate::broker::protocol::Refusal;
 use crate::transport::LocalListener;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +80,7 @@ pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
             Step::End => return link.shared.closed(link),
         };
         let shared = &link.shared;
-        let Taken { calls, quick, unwatched } = link.take(input);
+        let Taken { calls, quick, unwatched } = link.take(input, turn);
         if unwatched {
             Watch::add(shared, link);
         }
@@ -88,15 +89,12 @@ pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
             shared.submit(link, calls);
             continue;
         }
-        let Some(first) = calls.next() else {
-            link.flush(Some(turn));
-            continue;
-        };
+        let Some(first) = calls.next() else { continue };
         // Somebody reads on before anything here can block.
         let reading = Arc::clone(link);
         shared.run(Box::new(move |scratch| take_turn(&reading, turn, scratch)));
         shared.submit(link, calls);
-        link.flush(None);
+        link.flush();
         return serve(link, first, None);
     }
 }
@@ -113,27 +111,32 @@ fn why(link: &Link, read: io::Result<usize>) -> Input<'static> {
     }
 }
 
-/// Has the handler of `call` serve it, on the thread that has the turn, if it has.
+/// Has its handler serve `call`, and theirs those that follow it on the thread that has the turn.
 pub(super) fn serve(link: &Arc<Link>, call: Concurrent, turn: Option<Turn>) {
-    let Concurrent { call, handler, request, cancel: cancellation, place, span } = call;
-    let service = &link.shared.service;
-    let payload_protocol = request.frame().payload_protocol;
-    let answer = match cancellation.get() {
+    let mut next = Some(call);
+    let mut began = Instant::now();
+    while let Some(concurrent) = next {
+        let (call, payload_protocol) = (concurrent.call, concurrent.payload_protocol());
+        let answer = answer(link, concurrent);
+        let ended = Instant::now();
+        link.shared.pace(payload_protocol).note(ended.saturating_duration_since(began));
+        next = link.finish(call, answer, ended, turn);
+        began = ended;
+    }
+}
+
+fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Vec<u8>, Refusal> {
+    let Concurrent { call, handler, request, cancel: cancellation, span } = call;
+    if cancellation.get().is_some() {
         // Nobody waits for it any more, so it need not begin.
-        Some(_) => Ok(Vec::new()),
-        None => {
-            let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
-            let began = Instant::now();
-            let answer = span.in_scope(|| {
-                let answer = catch_unwind(AssertUnwindSafe(|| handler(&request)));
-                service.judge(payload_protocol, answer)
-            });
-            link.shared.pace(payload_protocol).note(began.elapsed());
-            answer
-        }
-    };
-    drop(place);
-    link.finish(call, answer, turn);
+        return Ok(Vec::new());
+    }
+    let payload_protocol = request.frame().payload_protocol;
+    let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
+    span.in_scope(|| {
+        let answer = catch_unwind(AssertUnwindSafe(|| handler(&request)));
+        link.shared.service.judge(payload_protocol, answer)
+    })
 }
 
 /// The connection speaks the legacy wire from now on.

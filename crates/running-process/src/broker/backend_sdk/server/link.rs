@@ -182,12 +182,16 @@ impl Link {
         connection.deadline().into_iter().chain(again).min()
     }
 
-    /// Takes what came, and does what can be done at once.
-    pub(super) fn take(&self, input: Input<'_>) -> Taken {
+    /// Takes what came, and does what can be done at once: all of it, answers included, if there is nothing to serve.
+    pub(super) fn take(self: &Arc<Self>, input: Input<'_>, turn: Turn) -> Taken {
         let mut state = self.state();
         let asked = self.take_input(&mut state, input);
         let calls = state.quick.keep(&self.shared, asked);
-        Taken { calls, quick: !state.quick.is_empty(), unwatched: state.quick.wants_watch() }
+        let taken = Taken { calls, quick: !state.quick.is_empty(), unwatched: state.quick.wants_watch() };
+        if taken.calls.is_empty() && !taken.quick {
+            self.write(state, Some(turn));
+        }
+        taken
     }
 
     fn take_input(&self, state: &mut State, input: Input<'_>) -> Vec<Concurrent> {
@@ -251,18 +255,22 @@ impl Link {
         asked
     }
 
-    /// `call` has ended with `answer`. Whoever has the turn and goes on with the next one writes the answers together.
+    /// `call` has ended with `answer` at `ended`. Whoever has the turn gets the next one, and writes the answers together
+    /// once there is none.
     pub(super) fn finish(
         self: &Arc<Self>,
         call: CallId,
         answer: Result<Vec<u8>, Refusal>,
+        ended: Instant,
         turn: Option<Turn>,
-    ) {
+    ) -> Option<Concurrent> {
         let mut state = self.state();
-        state.session.finish(&self.shared.service, call, answer);
-        if !turn.is_some_and(|turn| state.quick.end(turn)) {
+        state.session.finish(&self.shared.service, call, answer, ended);
+        let next = turn.and_then(|turn| state.quick.follow(turn));
+        if next.is_none() {
             self.write(state, turn);
         }
+        next
     }
 
     /// Blocks while the peer leaves enough output unread.
@@ -291,8 +299,8 @@ impl Link {
     }
 
     /// Writes what there is to write.
-    pub(super) fn flush(self: &Arc<Self>, turn: Option<Turn>) {
-        self.write(self.state(), turn);
+    pub(super) fn flush(self: &Arc<Self>) {
+        self.write(self.state(), None);
     }
 
     /// Writes until nothing is left, unless another thread does. What can be taken meanwhile is taken, and what is quick

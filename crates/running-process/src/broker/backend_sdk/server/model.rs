@@ -67,7 +67,6 @@ impl Model {
             observation,
             budget: Budget::new(config.memory, config.max_connections),
             config,
-            in_flight: Arc::default(),
         };
         let signal = StopSignal::new().expect("a pipe");
         Self { shared: Arc::new(Shared::new(service, None, signal)), troubles }

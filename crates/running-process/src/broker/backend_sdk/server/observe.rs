@@ -70,7 +70,7 @@ pub(in super::super) enum Outcome {
 pub(in super::super) struct Observation {
     stats: ServerStats,
     observer: Observer,
-    /// What latencies are measured with.
+    /// What the latencies of batches are measured with.
     clock: fn() -> Instant,
     #[cfg(feature = "metrics")]
     metrics: metrics::Metrics,
@@ -114,9 +114,9 @@ impl Observation {
         self.note(Fact::Outcome { payload_protocol, outcome, requests: 1 });
     }
 
-    /// Requests were answered that the server took at `taken`.
-    pub(in super::super) fn took(&self, taken: Instant, requests: u64) {
-        let latency = (self.clock)().saturating_duration_since(taken);
+    /// Requests were answered at `ended` that the server took at `taken`.
+    pub(in super::super) fn took(&self, taken: Instant, ended: Instant, requests: u64) {
+        let latency = ended.saturating_duration_since(taken);
         self.note(Fact::Took { latency, requests });
     }
 
@@ -178,7 +178,7 @@ impl Drop for Batch<'_> {
         }
         self.note_answered();
         if let Some(taken) = self.taken {
-            self.observation.took(taken, self.answered);
+            self.observation.took(taken, (self.observation.clock)(), self.answered);
         }
     }
 }

@@ -6,7 +6,6 @@ use super::super::server_connection::{Call, ServerConnection};
 use super::budget::{Account, Budget};
 use super::observe::{Fact, Observation};
 use super::setup::{Authorize, Detector};
-use super::sync::atomic::{AtomicUsize, Ordering};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
 use prost::Message;
@@ -36,17 +35,6 @@ pub(in super::super) struct Service<H> {
     pub(in super::super) observation: Observation,
     pub(in super::super) config: ServerConfig,
     pub(in super::super) budget: Budget,
-    pub(in super::super) in_flight: Arc<AtomicUsize>,
-}
-
-/// A request's place among those that the server serves at once, until it is dropped.
-#[derive(Debug)]
-pub(in super::super) struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What is known of a connection's peer besides its bytes.
@@ -121,17 +109,24 @@ impl<H> Service<H> {
     /// How many requests of one connection are served at once. While half of all places are taken, nobody gets a second
     /// one: a connection that floods waits for its own answers, so that the next one finds a place.
     pub(in super::super) fn max_in_flight_each(&self) -> usize {
-        let crowded = self.in_flight.load(Ordering::Relaxed) >= self.config.max_in_flight / 2;
+        let crowded = self.in_flight() >= self.config.max_in_flight / 2;
         if crowded { 1 } else { self.config.connection.max_in_flight }
     }
 
-    /// A place among the requests that are served at once.
-    pub(in super::super) fn enter(&self) -> Result<InFlight, Refusal> {
+    /// How many requests concurrent handlers work on.
+    fn in_flight(&self) -> usize {
+        usize::try_from(self.observation.stats().requests_in_flight()).unwrap_or(usize::MAX)
+    }
+
+    /// Gives a concurrent handler a request, until that has [ended](Fact::Ended), if not too many are served. Of several that
+    /// come at once more may be refused than need to be, but no more are served than may be.
+    pub(in super::super) fn begin(&self) -> Result<(), Refusal> {
         let ServerConfig { max_in_flight, retry_after, .. } = self.config;
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) < max_in_flight {
-            return Ok(InFlight(Arc::clone(&self.in_flight)));
+        self.observation.note(Fact::Began);
+        if self.in_flight() <= max_in_flight {
+            return Ok(());
         }
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.observation.note(Fact::Ended);
         self.observation.trouble(&ServerTrouble::TooManyRequests { max_in_flight });
         let message = format!("{max_in_flight} requests are being served");
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))

@@ -1,16 +1,16 @@
 //! One connection with its calls, whoever moves its bytes: threads or a task.
 
+use super::super::client_connection::ById;
 use super::super::connection::ConnectionError;
 use super::super::mux::MuxError;
 use super::super::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
 use super::observe::{Batch, Fact, Outcome, RequestSpan};
-use super::service::{Admission, InFlight, Peer, Service};
+use super::service::{Admission, Peer, Service};
 use super::setup::Detector;
 use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
 use crate::broker::protocol::{Refusal, RefusalReason};
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(in super::super) struct Session<C> {
     pub(in super::super) connection: ServerConnection<Detector>,
     peer: Peer,
     /// The calls that handlers work on.
-    calls: HashMap<CallId, Work<C>>,
+    calls: ById<CallId, Work<C>>,
     /// The memory of their requests, in bytes.
     requests: usize,
     /// What the legacy handler starts with, until whoever reads takes it.
@@ -52,7 +52,6 @@ pub(in super::super) struct Concurrent<H: ?Sized, C> {
     pub(in super::super) handler: Arc<H>,
     pub(in super::super) request: IncomingRequest,
     pub(in super::super) cancel: C,
-    pub(in super::super) place: InFlight,
     pub(in super::super) span: RequestSpan,
 }
 
@@ -72,7 +71,7 @@ impl<C: Cancel> Session<C> {
         Self {
             connection: service.connection(now),
             peer: Peer::new(peer),
-            calls: HashMap::new(),
+            calls: ById::default(),
             requests: 0,
             legacy: None,
             gone: false,
@@ -136,14 +135,10 @@ impl<C: Cancel> Session<C> {
                     }
                     Ok(Admission { handler: Handler::Concurrent(handler), deadline }) => {
                         batch.asked();
-                        let place = match service.enter() {
-                            Ok(place) => place,
-                            Err(refusal) => {
-                                refuse(call, &refusal, &mut batch);
-                                continue;
-                            }
-                        };
-                        observation.note(Fact::Began);
+                        if let Err(refusal) = service.begin() {
+                            refuse(call, &refusal, &mut batch);
+                            continue;
+                        }
                         let (taken, frame) = (call.now(), call.frame.to_frame());
                         let (payload_protocol, memory) = (frame.payload_protocol, frame.payload.len());
                         let span = RequestSpan::new(&call.frame, peer.credentials);
@@ -153,7 +148,7 @@ impl<C: Cancel> Session<C> {
                         *requests += memory;
                         calls.insert(call, Work { cancel: cancel.clone(), payload_protocol, memory, taken });
                         let handler = Arc::clone(handler);
-                        asked.push(Concurrent { call, handler, request, cancel, place, span });
+                        asked.push(Concurrent { call, handler, request, cancel, span });
                     }
                     Err(refusal) => {
                         batch.asked();
@@ -183,12 +178,13 @@ impl<C: Cancel> Session<C> {
         }
     }
 
-    /// `call` has ended with `answer`.
+    /// `call` has ended with `answer` at `ended`.
     pub(in super::super) fn finish<H>(
         &mut self,
         service: &Service<H>,
         call: CallId,
         answer: Result<Vec<u8>, Refusal>,
+        ended: Instant,
     ) {
         let Some(work) = self.calls.remove(&call) else { return };
         let Work { payload_protocol, taken, .. } = work;
@@ -212,7 +208,7 @@ impl<C: Cancel> Session<C> {
         if !work.cancel.is_cancelled() {
             observation.outcome(payload_protocol, outcome);
             if outcome == Outcome::Answered {
-                observation.took(taken, 1);
+                observation.took(taken, ended, 1);
             }
         }
     }

@@ -82,7 +82,6 @@ impl<C: ?Sized> Setup<Handler<C>> {
             observation: Observation::begin(self.stats, self.observer, clock, &served),
             budget: Budget::new(self.config.memory, self.config.max_connections),
             config: self.config,
-            in_flight: Arc::default(),
         };
         (service, introduction)
     }

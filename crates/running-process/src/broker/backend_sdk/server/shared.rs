@@ -58,7 +58,7 @@ impl Shared {
         // An inline handler may hold up one of them; nobody else waits for that with the lock.
         let open: Vec<_> = self.open().values().cloned().collect();
         for link in open.into_iter().filter(|link| link.awaits_identity()) {
-            self.run(Box::new(move |_| link.flush(None)));
+            self.run(Box::new(move |_| link.flush()));
         }
     }
 
@@ -100,7 +100,7 @@ impl Shared {
         for link in &late {
             link.cancel_all();
             let link = Arc::clone(link);
-            self.run(Box::new(move |_| link.flush(None)));
+            self.run(Box::new(move |_| link.flush()));
         }
         self.wait_for(LAST_WORDS, |open| open == 0);
         for link in &late {

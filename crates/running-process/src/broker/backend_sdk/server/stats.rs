@@ -92,6 +92,11 @@ impl ServerStats {
         }
     }
 
+    /// How many requests concurrent handlers work on.
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        read(&self.0.requests_in_flight)
+    }
+
     /// The server runs from now on.
     pub(super) fn begin(&self) {
         self.0.began.get_or_init(Instant::now);

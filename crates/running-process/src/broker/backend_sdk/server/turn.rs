@@ -113,11 +113,13 @@ impl Quick {
         Some(next)
     }
 
-    /// The request that `turn` served has ended; `true` if the next one follows at once.
-    pub(super) fn end(&mut self, turn: Turn) -> bool {
-        let has_turn = self.has(turn);
-        self.at_work &= !has_turn;
-        has_turn && !self.ready.is_empty()
+    /// The request that `turn` served has ended: the next one, which is being served from now on.
+    pub(super) fn follow(&mut self, turn: Turn) -> Option<Concurrent> {
+        if !self.has(turn) {
+            return None;
+        }
+        self.at_work = false;
+        self.begin()
     }
 
     /// Looks at what has happened since `begun` requests had been begun.
@@ -190,7 +192,7 @@ impl Watched {
                 let shared = Arc::clone(&link.shared);
                 shared.run(Box::new(move |scratch| {
                     // What was answered before the slow one waits for nothing.
-                    link.flush(None);
+                    link.flush();
                     take_turn(&link, turn, scratch);
                 }));
             }

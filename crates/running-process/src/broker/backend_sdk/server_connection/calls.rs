@@ -1,16 +1,18 @@
 //! The admitted calls of one connection.
 
+use super::super::client_connection::ById;
 use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
 use super::call::{CallId, CancelReason, SendEventError};
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// By request id, which no two of them share.
-    admitted: HashMap<u64, Admitted>,
+    admitted: ById<u64, Admitted>,
     /// Every deadline of a call that has not been cancelled.
     deadlines: BTreeSet<(Instant, u64)>,
     /// Cancelled, and the driver not yet told.
@@ -121,8 +123,11 @@ impl Calls {
     /// Ends `call`; gives what an answer needs, unless it is cancelled.
     fn end(&mut self, call: CallId, output: &mut Output) -> Option<Admitted> {
         self.write_refusals(output);
-        self.named(call)?;
-        let admitted = self.admitted.remove(&call.request_id)?;
+        let Entry::Occupied(entry) = self.admitted.entry(call.request_id) else { return None };
+        if entry.get().sequence != call.sequence {
+            return None;
+        }
+        let admitted = entry.remove();
         if let Some(deadline) = admitted.deadline {
             self.deadlines.remove(&(deadline, call.request_id));
         }
@@ -179,6 +184,9 @@ impl Calls {
 
     /// Tells the peer of every call that was cancelled since.
     pub(super) fn write_refusals(&mut self, output: &mut Output) {
+        if self.unrefused.is_empty() {
+            return;
+        }
         for (call, refusal) in std::mem::take(&mut self.unrefused) {
             if let Some(admitted) = self.named(call) {
                 append_refusal(&admitted.request(call.request_id), &refusal, output);
