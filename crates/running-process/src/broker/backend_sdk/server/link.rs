@@ -318,10 +318,10 @@ impl Link {
                 }
                 self.shared.submit(self, asked);
             }
-            let mut output = state.session.connection.take_output();
-            if output.is_empty() || state.session.gone {
+            if state.session.gone || state.session.connection.output().is_empty() {
                 break;
             }
+            let mut output = state.session.connection.take_output();
             drop(state);
             let bytes = output.len();
             let written = write_all(&self.stream, &mut output, self.shared.service.config.write);
