@@ -18,9 +18,31 @@ pub struct Input {
 
 #[derive(Arbitrary, Debug)]
 enum Part {
-    Served { kind: u8, request_id: u64, payload: Vec<u8>, tracestate: String },
-    Probe { nonce: [u8; 32], request_id: u64, traceparent: String },
-    Frame { envelope_version: u8, kind: i32, payload_protocol: u16, payload: Vec<u8>, payload_encoding: i8 },
+    Served {
+        kind: u8,
+        request_id: u64,
+        payload: Vec<u8>,
+        tracestate: String,
+    },
+    Probe {
+        nonce: [u8; 32],
+        request_id: u64,
+        traceparent: String,
+    },
+    Frame {
+        envelope_version: u8,
+        kind: i32,
+        payload_protocol: u16,
+        payload: Vec<u8>,
+        payload_encoding: i8,
+    },
+    /// A frame with a payload that is large for most lengths, and what follows in its body.
+    Large {
+        kind: u8,
+        request_id: u8,
+        length: u16,
+        behind: Vec<u8>,
+    },
     Body(Vec<u8>),
     Bytes(Vec<u8>),
 }
@@ -106,6 +128,12 @@ impl Part {
                     payload_encoding: i32::from(*payload_encoding),
                     ..request(u32::from(*payload_protocol), payload)
                 })
+            }
+            Self::Large { kind, request_id, length, behind } => {
+                let kind = i32::from(kind % 5);
+                let frame = Frame { kind, ..request(SERVED, &vec![7; usize::from(*length)]) };
+                let frame = frame.with_request_id(u64::from(*request_id));
+                with_header(&[frame.encode_to_vec(), behind.clone()].concat())
             }
             Self::Body(body) => with_header(body),
             Self::Bytes(bytes) => bytes.clone(),

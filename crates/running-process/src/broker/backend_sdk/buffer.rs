@@ -8,7 +8,7 @@ pub(super) const KEPT_CAPACITY: usize = 64 * 1024;
 const PATIENCE: u8 = 16;
 
 /// Capacity above it, in bytes, is given back as soon as most of it is free.
-const MOST_KEPT: usize = 4 * 1024 * 1024;
+pub(super) const MOST_KEPT: usize = 4 * 1024 * 1024;
 
 /// Bytes that came in and are not consumed: appended at the end, consumed from the front in amortized constant time.
 ///

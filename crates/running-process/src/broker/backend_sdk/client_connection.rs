@@ -1,12 +1,13 @@
 //! The client's side of one connection as a state machine: correlation of responses with requests.
 
-use super::buffer::{FrontBuffer, KEPT_CAPACITY};
+mod intake;
+
 use super::output::Output;
-use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{
-    DecodePayloadError, DecodedFramedRef, EncodingPolicy, Encodings, FrameKind, FrameRef, FrameViolation,
-    FramingError, MAX_FRAME_BYTES, Refusal, try_decode_framed_ref,
+    DecodePayloadError, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError,
+    Refusal,
 };
+use intake::{Intake, Taken};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -40,26 +41,28 @@ impl Hasher for IdHasher {
     }
 }
 
-/// What a daemon's bytes mean to its client. A payload that came encoded is decoded, and its frame says so.
+/// What a daemon's bytes mean to its client, with frames as `F` has them: [`FrameRef`] or [`Frame`]. A payload that came
+/// encoded is decoded, and its frame says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientEvent<'a> {
+pub enum ClientEvent<F> {
     /// The response to the request; no other will come.
-    Response(RequestId, FrameRef<'a>),
+    Response(RequestId, F),
     /// The daemon does not serve the request, and says why; no response will come. The connection goes on.
     Refused(RequestId, Refusal),
     /// An event of the daemon's; its request id may name a request in flight.
-    Event(FrameRef<'a>),
+    Event(F),
     /// A request or cancel of the daemon's own.
-    Other(FrameRef<'a>),
+    Other(F),
 }
 
-impl<'a> ClientEvent<'a> {
-    fn decode(self, policy: &EncodingPolicy, buffer: &'a mut Vec<u8>) -> Result<Self, ClientConnectionError> {
+impl<F> ClientEvent<F> {
+    #[inline]
+    fn try_map<G, E>(self, map: impl FnOnce(F) -> Result<G, E>) -> Result<ClientEvent<G>, E> {
         Ok(match self {
-            Self::Response(request, frame) => Self::Response(request, policy.decode(frame, buffer)?),
-            Self::Event(frame) => Self::Event(policy.decode(frame, buffer)?),
-            Self::Other(frame) => Self::Other(policy.decode(frame, buffer)?),
-            Self::Refused(..) => self,
+            Self::Response(request, frame) => ClientEvent::Response(request, map(frame)?),
+            Self::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
+            Self::Event(frame) => ClientEvent::Event(map(frame)?),
+            Self::Other(frame) => ClientEvent::Other(map(frame)?),
         })
     }
 }
@@ -121,7 +124,7 @@ impl ClientConnectionError {
 /// After an error the connection is dead, and there are no more events: what follows in the stream cannot be trusted.
 #[derive(Debug)]
 pub struct ClientConnection {
-    input: FrontBuffer,
+    intake: Intake,
     output: Output,
     /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
     next_id: u64,
@@ -130,8 +133,8 @@ pub struct ClientConnection {
     encodings: EncodingPolicy,
     /// What the daemon has said that it decodes.
     daemon_accepts: Encodings,
-    /// The payload of the last event, if it came encoded.
-    decoded: Vec<u8>,
+    /// The payload of the last event, if it lies in memory of its own.
+    payload: Vec<u8>,
     /// The daemon broke the rules.
     dead: bool,
 }
@@ -140,13 +143,13 @@ impl Default for ClientConnection {
     fn default() -> Self {
         // Zero is what a peer that does not correlate sends.
         Self {
-            input: FrontBuffer::default(),
+            intake: Intake::default(),
             output: Output::default(),
             next_id: 1,
             pending: ById::default(),
             encodings: EncodingPolicy::default(),
             daemon_accepts: Encodings::NONE,
-            decoded: Vec::new(),
+            payload: Vec::new(),
             dead: false,
         }
     }
@@ -221,17 +224,13 @@ impl ClientConnection {
 
     /// Takes what arrived.
     pub fn receive(&mut self, bytes: &[u8]) {
-        self.input.tail().extend_from_slice(bytes);
+        self.intake.receive(bytes);
     }
 
-    /// [`receive`](Self::receive) without a copy: where to append what arrives. There is room for what is expected, as far
-    /// as that is not more than has come already, and for [`KEPT_CAPACITY`] in any case.
+    /// [`receive`](Self::receive) without a copy: where to append what arrives, for which there is some room.
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
     pub(super) fn receive_buffer(&mut self) -> &mut Vec<u8> {
-        let header = FrameHeader::parse(self.input.as_slice(), MAX_FRAME_BYTES);
-        let expected =
-            header.ok().flatten().map_or(0, FrameHeader::frame_length).saturating_sub(self.input.len());
-        self.input.room_for(expected.max(KEPT_CAPACITY))
+        self.intake.tail()
     }
 
     /// The daemon will send nothing more.
@@ -240,7 +239,7 @@ impl ClientConnection {
     ///
     /// [`ClientConnectionError::Truncated`] if it stopped inside a frame.
     pub fn receive_eof(&self) -> Result<(), ClientConnectionError> {
-        match self.input.len() {
+        match self.intake.len() {
             0 => Ok(()),
             buffered => Err(ClientConnectionError::Truncated { buffered }),
         }
@@ -251,32 +250,52 @@ impl ClientConnection {
     /// # Errors
     ///
     /// The daemon broke the rules; the connection is dead. There are no events after an error.
-    pub fn next_event(&mut self) -> Result<Option<ClientEvent<'_>>, ClientConnectionError> {
-        self.input.reclaim();
-        self.decoded = Vec::new();
+    pub fn next_event(&mut self) -> Result<Option<ClientEvent<FrameRef<'_>>>, ClientConnectionError> {
+        self.next(Taken::lent)
+    }
+
+    /// [`next_event`](Self::next_event) with a frame to keep. A large payload is not copied for it, unless it came in one
+    /// piece with what stands before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub fn next_owned_event(&mut self) -> Result<Option<ClientEvent<Frame>>, ClientConnectionError> {
+        self.next(|taken, _| taken.into_frame())
+    }
+
+    /// What comes next, with the frame that `give` makes of the one that was taken and of memory for its payload.
+    #[inline]
+    fn next<'a, F>(
+        &'a mut self,
+        give: impl FnOnce(Taken<'a>, &'a mut Vec<u8>) -> F,
+    ) -> Result<Option<ClientEvent<F>>, ClientConnectionError> {
+        self.payload = Vec::new();
         if self.dead {
             return Ok(None);
         }
         let accepted = self.encodings.accepted();
-        let (mut rest, mut front) = self.input.front();
+        let mut front = self.intake.front();
         let event = loop {
-            let DecodedFramedRef { frame, consumed } = match try_decode_framed_ref(rest) {
-                Ok(Some(decoded)) => decoded,
+            let taken = match front.next() {
+                Ok(Some(taken)) => taken,
                 Ok(None) => break Ok(None),
                 Err(error) => break Err(error.into()),
             };
-            rest = &rest[consumed..];
-            front.consume(consumed);
-            let kind = match frame.check_strict_accepting(accepted) {
+            let kind = match taken.frame.check_strict_accepting(accepted) {
                 Ok(kind) => kind,
                 Err(violation) => break Err(violation.into()),
             };
-            if frame.accepted_encodings != 0 {
-                self.daemon_accepts = Encodings::from_bits(frame.accepted_encodings);
+            if taken.frame.accepted_encodings != 0 {
+                self.daemon_accepts = Encodings::from_bits(taken.frame.accepted_encodings);
             }
-            match correlate(kind, frame, &mut self.pending, self.next_id) {
+            match correlate(kind, taken, &mut self.pending, self.next_id) {
                 Ok(None) => {}
-                Ok(Some(event)) => break event.decode(&self.encodings, &mut self.decoded).map(Some),
+                Ok(Some(event)) => {
+                    let give =
+                        |taken: Taken<'a>| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));
+                    break event.try_map(give).map(Some);
+                }
                 Err(error) => break Err(error),
             }
         };
@@ -311,30 +330,26 @@ impl ClientConnection {
     }
 }
 
-/// What `frame` means to the client; `None` for a late response or refusal, whose request was given up.
+/// What the frame that was taken means to the client; `None` for a late response or refusal, whose request was given up.
+#[inline]
 fn correlate<'a>(
     kind: FrameKind,
-    frame: FrameRef<'a>,
+    taken: Taken<'a>,
     pending: &mut ById<u64, u32>,
     next_id: u64,
-) -> Result<Option<ClientEvent<'a>>, ClientConnectionError> {
-    let id = frame.request_id;
+) -> Result<Option<ClientEvent<Taken<'a>>>, ClientConnectionError> {
+    let FrameRef { request_id: id, payload_protocol: got, .. } = taken.frame;
     Ok(Some(match kind {
         FrameKind::Response => match pending.remove(&id) {
-            Some(expected) if expected == frame.payload_protocol => {
-                ClientEvent::Response(RequestId(id), frame)
-            }
-            Some(expected) => match Refusal::from_frame(&frame) {
+            Some(expected) if expected == got => ClientEvent::Response(RequestId(id), taken),
+            Some(expected) => match Refusal::from_frame(&taken.whole()) {
                 Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
-                None => {
-                    let got = frame.payload_protocol;
-                    return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected });
-                }
+                None => return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
             },
             None if (1..next_id).contains(&id) => return Ok(None),
             None => return Err(ClientConnectionError::UnknownRequest { got: id }),
         },
-        FrameKind::Event => ClientEvent::Event(frame),
-        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(frame),
+        FrameKind::Event => ClientEvent::Event(taken),
+        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(taken),
     }))
 }

@@ -326,10 +326,10 @@ impl FrameClient {
     }
 
     fn sort_events(&mut self) -> Result<(), FrameClientError> {
-        while let Some(event) = self.connection.next_event()? {
+        while let Some(event) = self.connection.next_owned_event()? {
             match event {
                 ClientEvent::Response(request, frame) => {
-                    self.answers.insert(request, Ok(frame.to_frame()));
+                    self.answers.insert(request, Ok(frame));
                 }
                 ClientEvent::Refused(request, refusal) => {
                     self.answers.insert(request, Err(refusal));
@@ -338,7 +338,7 @@ impl FrameClient {
                     return Err(FrameClientError::TooManyEvents);
                 }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    self.events.push_back(frame.to_frame());
+                    self.events.push_back(frame);
                 }
             }
         }

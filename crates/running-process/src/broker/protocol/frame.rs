@@ -20,6 +20,9 @@ mod key {
     pub(super) const TRACEPARENT: u8 = delimited(8);
     pub(super) const TRACESTATE: u8 = delimited(9);
 
+    /// The fields that stand before the payload; each is a varint.
+    pub(super) const BEFORE_PAYLOAD: [u8; 3] = [ENVELOPE_VERSION, KIND, PAYLOAD_PROTOCOL];
+
     const fn varint(tag: u8) -> u8 {
         tag << 3
     }
@@ -117,11 +120,17 @@ impl<'a> FrameRef<'a> {
     #[must_use]
     #[inline]
     pub fn to_frame(&self) -> Frame {
+        self.to_frame_with(self.payload.to_vec())
+    }
+
+    /// [`to_frame`](Self::to_frame) with another payload.
+    #[inline]
+    pub(crate) fn to_frame_with(self, payload: Vec<u8>) -> Frame {
         Frame {
             envelope_version: self.envelope_version,
             kind: self.kind,
             payload_protocol: self.payload_protocol,
-            payload: self.payload.to_vec(),
+            payload,
             request_id: self.request_id,
             payload_encoding: self.payload_encoding,
             deadline_unix_ms: self.deadline_unix_ms,

@@ -154,17 +154,16 @@ impl Driver {
 
     fn sort_events(&mut self) -> Result<(), FrameClientError> {
         self.connection.set_encoding_policy(self.shared.encodings());
-        while let Some(event) = self.connection.next_event()? {
+        while let Some(event) = self.connection.next_owned_event()? {
             match event {
                 ClientEvent::Response(request, frame) => {
-                    let response = Ok(frame.to_frame());
-                    self.answer(request, response);
+                    self.answer(request, Ok(frame));
                 }
                 ClientEvent::Refused(request, refusal) => {
                     self.answer(request, Err(FrameClientError::Refused(refusal)));
                 }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    if let Err(TrySendError::Full(_)) = self.events.try_send(frame.to_frame()) {
+                    if let Err(TrySendError::Full(_)) = self.events.try_send(frame) {
                         return Err(FrameClientError::TooManyEvents);
                     }
                 }

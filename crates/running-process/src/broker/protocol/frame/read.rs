@@ -5,6 +5,20 @@
 use super::{Frame, FrameRef, key};
 use prost::encoding::{DecodeContext, WireType, decode_key};
 use prost::{DecodeError, Message};
+use std::ptr;
+
+/// Stands for a payload that does not lie in the body. No payload that does is this one.
+static ELSEWHERE: [u8; 1] = [0];
+
+/// A frame of whose body the payload has begun to arrive.
+pub(crate) struct Begun {
+    /// The fields before the payload, which is [elsewhere](FrameRef::has_payload_elsewhere).
+    pub(crate) frame: FrameRef<'static>,
+    /// Where in the body the payload begins.
+    pub(crate) at: usize,
+    /// How long the payload is, as the body says.
+    pub(crate) length: u64,
+}
 
 impl<'a> FrameRef<'a> {
     /// Decodes a frame body, which is what follows the five header bytes.
@@ -14,8 +28,17 @@ impl<'a> FrameRef<'a> {
     /// The body is not a protobuf `Frame`; the error is prost's own.
     #[inline(always)]
     pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut frame = Self::default();
-        let mut rest = body;
+        Self::default().merge(body)
+    }
+
+    /// The frame with the fields in `rest`, which stand behind its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode) for the whole of it.
+    #[inline(always)]
+    pub(crate) fn merge(self, mut rest: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut frame = self;
         while let [key, value @ ..] = rest {
             match frame.take_field(*key, value) {
                 Some(after) => rest = after,
@@ -23,6 +46,40 @@ impl<'a> FrameRef<'a> {
             }
         }
         Ok(frame)
+    }
+
+    /// The fields up to the payload at the start of a body, of which any part has come. `None` if the payload has not begun,
+    /// or if anything else stands before it than what everyone writes there.
+    pub(crate) fn begin(body: &'a [u8]) -> Option<Begun> {
+        let mut frame = Self::default();
+        let mut rest = body;
+        // Whatever comes, this takes no longer than for a whole frame of everyone's.
+        for _ in 0..=key::BEFORE_PAYLOAD.len() {
+            let [key, value @ ..] = rest else { return None };
+            if *key == key::PAYLOAD {
+                let mut payload = value;
+                let length = take_varint(&mut payload)?;
+                let Self { envelope_version, kind, payload_protocol, .. } = frame;
+                let frame = FrameRef {
+                    envelope_version,
+                    kind,
+                    payload_protocol,
+                    payload: &ELSEWHERE,
+                    ..FrameRef::default()
+                };
+                return Some(Begun { frame, at: body.len() - payload.len(), length });
+            }
+            if !key::BEFORE_PAYLOAD.contains(key) {
+                return None;
+            }
+            rest = frame.take_field(*key, value)?;
+        }
+        None
+    }
+
+    /// Whether the payload is still the one of [`begin`](Self::begin), and no later one.
+    pub(crate) fn has_payload_elsewhere(&self) -> bool {
+        ptr::eq(self.payload, ELSEWHERE.as_slice())
     }
 
     /// Takes the field behind `key` from the start of `rest`, and returns what follows it.
