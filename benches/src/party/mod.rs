@@ -37,7 +37,7 @@ pub fn large() -> &'static [u8] {
     &LARGE_RESPONSE
 }
 
-/// The answer of every handler.
+/// The answer of every handler that owns what it answers with.
 pub fn answer(request: &[u8]) -> Vec<u8> {
     if request == LARGE_REQUEST { large().to_vec() } else { request.to_vec() }
 }

@@ -1,10 +1,10 @@
 //! This library.
 
-use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
+use super::{Client, Exchange, LARGE_REQUEST, PROTOCOL, Server, blocking, large, on_tokio, runtime};
 use crate::scratch::Scratch;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, RequestId,
+    AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, Payload, RequestId,
     Server as Daemon, ServerConfig, read_daemon_identity_file,
 };
 use running_process::broker::protocol::Endpoint;
@@ -62,18 +62,23 @@ pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
     BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
 }
 
+/// The answer of every handler: the large response from where it lies, as the floor's.
+fn payload(request: &[u8]) -> Payload {
+    if request == LARGE_REQUEST { large().into() } else { request.to_vec().into() }
+}
+
 pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve(PROTOCOL, |request| Ok(answer(request.payload()))).run().unwrap();
+    bind(socket, ready).serve(PROTOCOL, |request| Ok(payload(request.payload()))).run().unwrap();
 }
 
 pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(answer(request.payload))).run().unwrap();
+    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run().unwrap();
 }
 
 pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
         bind_tokio(socket, ready)
-            .serve(PROTOCOL, |request| async move { Ok(answer(request.payload())) })
+            .serve(PROTOCOL, |request| async move { Ok(payload(request.payload())) })
             .run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
@@ -81,7 +86,7 @@ pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 
 pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
-        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(answer(request.payload))).run()
+        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
 }

@@ -2,18 +2,19 @@
 //! what is refused in which words.
 
 mod common;
+#[path = "common/tally.rs"]
+mod tally;
 
 use common::protobuf::{any_fields, delimited, key, varint};
 use common::streams::reads;
-use common::{chain, framed};
+use common::{SERVED, chain, frame, framed, wire};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 use running_process::broker::backend_sdk::{ClientConnection, ClientEvent};
-#[cfg(feature = "lz4")]
-use running_process::broker::protocol::FrameRef;
-use running_process::broker::protocol::{Frame, FrameKind};
+use running_process::broker::protocol::{Frame, FrameKind, FrameRef};
 use std::fmt::Debug;
+use tally::{held, tally};
 
 /// More than the least that is large.
 const LARGE: usize = 20_000;
@@ -175,6 +176,51 @@ fn an_owned_event_has_the_memory_that_the_payload_was_received_into() {
     let taken = frame_of(event).payload;
     assert_eq!(taken, payload(LARGE));
     assert_eq!(taken.capacity(), LARGE, "there is no room beyond the frame");
+}
+
+#[test]
+fn a_large_response_is_one_allocation_of_its_size_once_the_last_one_was_alike() {
+    let mut client = ClientConnection::new();
+    let mut exchange = || {
+        client.send_request(SERVED, b"ping").unwrap();
+        let sent = FrameRef::decode(&client.output()[5..]).unwrap();
+        let payload = vec![7; 1 << 20];
+        let wire = wire(&FrameRef { payload: &payload, ..FrameRef::response_to(&sent, &[]) }.to_frame());
+        client.output_written(client.output().len());
+        tally(|| {
+            for read in wire.chunks(50_000) {
+                client.receive(read);
+            }
+            match client.next_owned_event().unwrap() {
+                Some(ClientEvent::Response(_, frame)) => frame,
+                event => panic!("{event:?}"),
+            }
+        })
+    };
+    drop(exchange());
+    let (response, spent) = exchange();
+    assert_eq!(response.payload.len(), 1 << 20);
+    assert!(spent.calls == 1 && spent.bytes < response.payload.len() + 100, "{spent:?}");
+}
+
+#[test]
+fn a_clients_memory_follows_what_was_received() {
+    // An event with a payload of which one more byte is to come.
+    let mut received = wire(&frame(FrameKind::Event, 1, &vec![7; 1 << 20]));
+    received.truncate(1 << 20);
+    let mut client = ClientConnection::new();
+    let mut total = 0;
+    let ((), spent) = tally(|| {
+        let start = held();
+        for read in received.chunks(4096) {
+            client.receive(read);
+            assert!(client.next_event().unwrap().is_none());
+            total += read.len();
+            let held = usize::try_from(held() - start).unwrap();
+            assert!(held <= 2 * total + 128 * 1024, "{held} bytes for {total} received");
+        }
+    });
+    assert!(spent.bytes <= 4 * received.len(), "{spent:?}");
 }
 
 #[test]

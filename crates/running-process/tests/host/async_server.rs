@@ -6,7 +6,7 @@ use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, FrameClientError, LocalStream, ServerConfig, ServerError, ServerStop,
 };
 use running_process::broker::protocol::{Frame, encode_framed};
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -64,7 +64,7 @@ impl Served {
                 entered.send(request.deadline()).unwrap();
                 async move {
                     let _dropped = dropped;
-                    pending().await
+                    pending::<Result<Vec<u8>, _>>().await
                 }
             });
         let server = configure(server);
@@ -255,9 +255,29 @@ async fn a_server_whose_future_is_dropped_ends_with_all_that_it_does() {
 }
 
 #[tokio::test]
+async fn a_handler_answers_with_the_payload_that_came_or_one_that_it_shares() {
+    let shared: Arc<[u8]> = vec![7; 100_000].into();
+    let answer = Arc::clone(&shared);
+    let served = Served::start(|server| {
+        server
+            .serve(0xF00F, |request| async move { Ok(request.into_payload()) })
+            .serve(0xF010, move |_| ready(Ok(Arc::clone(&answer))))
+            .serve_inline(0xF011, |_| Ok("fixed"))
+    })
+    .await;
+    let client = served.client().await;
+    let large = vec![9; 100_000];
+    assert_eq!(client.request(0xF00F, large.clone()).await.unwrap().payload, large);
+    assert_eq!(client.request(0xF010, Vec::new()).await.unwrap().payload, shared[..]);
+    assert_eq!(client.request(0xF011, Vec::new()).await.unwrap().payload, b"fixed");
+    served.stop.stop();
+    served.run.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn one_connection_that_floods_does_not_hold_up_another() {
     let served = Served::start(|server| {
-        server.serve_inline(REVERSE, |request| Ok(request.payload.iter().rev().copied().collect()))
+        server.serve_inline(REVERSE, |request| Ok(request.payload.iter().rev().copied().collect::<Vec<u8>>()))
     })
     .await;
     let flood = served.connect();

@@ -46,7 +46,7 @@ mod conversation {
                 hook();
                 Ok(request.payload().to_vec())
             })
-            .serve(protocols.failing, |_| Err("it never works".into()));
+            .serve(protocols.failing, |_| Err::<Vec<u8>, _>("it never works".into()));
         let client = client(endpoint, server.stop_handle(), requests);
         server.run().unwrap();
         client.join().unwrap();
@@ -66,7 +66,7 @@ mod conversation {
                 hook();
                 Ok(request.payload().to_vec())
             })
-            .serve(protocols.failing, |_| async { Err("it never works".into()) });
+            .serve(protocols.failing, |_| async { Err::<Vec<u8>, _>("it never works".into()) });
         let client = client(endpoint, server.stop_handle(), requests);
         runtime.block_on(server.run()).unwrap();
         client.join().unwrap();

@@ -10,7 +10,7 @@ mod encoded;
 
 use common::{detectors, frame, mux, wire};
 use running_process::broker::backend_sdk::{
-    CallId, CancelReason, ConnectionConfig, ConnectionError, LegacyClassification, SendEventError,
+    CallId, CancelReason, ConnectionConfig, ConnectionError, LegacyClassification, Payload, SendEventError,
     ServerConnection, ServerEvent,
 };
 use running_process::broker::protocol::{
@@ -249,6 +249,30 @@ fn events_go_ahead_of_their_answer_and_none_behind_a_cancel() {
     assert_eq!((answers[0].kind, &answers[0].payload[..]), (FrameKind::Event.into(), &b"half"[..]));
     assert_eq!(refusal(&answers[1]), RefusalReason::Cancelled);
     assert_eq!(answers.len(), 2);
+}
+
+#[test]
+fn an_answer_that_is_shared_or_static_is_written_from_where_it_lies() {
+    static FIXED: [u8; 20_000] = [4; 20_000];
+    let (mut server, now) = server(|_| {});
+    let slice: Arc<[u8]> = vec![5; 30_000].into();
+    let vector = Arc::new(vec![6; 40_000]);
+    let payloads = [Payload::from(&FIXED), Arc::clone(&slice).into(), Arc::clone(&vector).into()];
+    let calls = admit(&mut server, &[request(1), request(2), request(3)].concat(), now);
+    let memory = server.memory();
+    for ((_, call), payload) in calls.into_iter().zip(payloads) {
+        server.respond(call, payload).unwrap();
+    }
+    assert!(server.memory() < memory + 1000, "what the daemon shares is its own");
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = server.output_slices(&mut slices);
+    let large: Vec<_> = slices[..count].iter().filter(|slice| slice.len() >= 20_000).collect();
+    let lie_at: Vec<_> = large.iter().map(|slice| slice.as_ptr()).collect();
+    assert_eq!(lie_at, [FIXED.as_ptr(), slice.as_ptr(), vector.as_ptr()]);
+    let output = server.take_output();
+    assert!(server.memory() < memory + 1000, "also while it is being written");
+    server.give_back_output(output, now);
+    assert_eq!((Arc::strong_count(&slice), Arc::strong_count(&vector)), (1, 1));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub use legacy::AsyncLegacyConnection;
 pub use request::AsyncRequest;
 
 use super::mux::LegacyClassification;
+use super::payload::Payload;
 use super::server::builder::{debug_server, shared_methods};
 use super::server::setup::Setup;
 use super::server::{
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-type Handling = Pin<Box<dyn Future<Output = Result<Vec<u8>, HandlerError>> + Send>>;
+type Handling = Pin<Box<dyn Future<Output = Result<Payload, HandlerError>> + Send>>;
 type AsyncHandler = dyn Fn(AsyncRequest) -> Handling + Send + Sync;
 type LegacyHandling = Pin<Box<dyn Future<Output = ()> + Send>>;
 type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyHandling + Send + Sync>;
@@ -58,7 +59,7 @@ pub struct AsyncServer {
 impl AsyncServer {
     shared_methods!();
 
-    /// Serves requests of `payload_protocol`; what the future of `handler` gives is the payload of the response.
+    /// Serves requests of `payload_protocol`; what the future of `handler` gives is the [`Payload`] of the response.
     ///
     /// Each request has a task of its own, so a slow one holds up no other, and answers go out in the order in which they
     /// are ready. An error or a panic is the answer to that request and nothing else.
@@ -67,15 +68,19 @@ impl AsyncServer {
     /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain`] is over. What
     /// is to end with it belongs into the future; what it spawned goes on.
     #[must_use]
-    pub fn serve<F>(
+    pub fn serve<F, R>(
         mut self,
         payload_protocol: u32,
         handler: impl Fn(AsyncRequest) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Result<Vec<u8>, HandlerError>> + Send + 'static,
+        F: Future<Output = Result<R, HandlerError>> + Send + 'static,
+        R: Into<Payload>,
     {
-        let handler = Arc::new(move |request| Box::pin(handler(request)) as Handling);
+        let handler = Arc::new(move |request| {
+            let handling = handler(request);
+            Box::pin(async move { handling.await.map(R::into) }) as Handling
+        });
         self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
         self
     }
@@ -84,12 +89,12 @@ impl AsyncServer {
     /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
     /// connection, nor in that thread of the runtime.
     #[must_use]
-    pub fn serve_inline(
+    pub fn serve_inline<R: Into<Payload>>(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.setup.handlers.insert(payload_protocol, Handler::Inline(Box::new(handler)));
+        self.setup.handlers.insert(payload_protocol, Handler::inline(handler));
         self
     }
 

@@ -19,6 +19,7 @@ mod identity_file;
 mod model;
 mod mux;
 mod output;
+mod payload;
 #[cfg(feature = "tokio")]
 mod reconnecting_client;
 #[cfg(feature = "host")]
@@ -42,6 +43,7 @@ pub use identity_file::{
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
 pub use output::Output;
+pub use payload::Payload;
 #[cfg(feature = "tokio")]
 pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
 #[cfg(feature = "host")]

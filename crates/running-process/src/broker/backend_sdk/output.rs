@@ -1,11 +1,11 @@
 //! What waits to be written to a peer.
 
-use std::borrow::Cow;
+use super::buffer::KEPT_CAPACITY;
+use super::payload::Payload;
+use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-
-use super::buffer::KEPT_CAPACITY;
-use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};
+use std::mem::take;
 
 /// A payload of at least so many bytes is written from where it lies, by a vectored write. A shorter one costs less to
 /// copy than a piece of its own costs the system call.
@@ -15,40 +15,73 @@ pub(super) const LARGE: usize = 16 * 1024;
 #[cfg(feature = "host")]
 pub(super) const PIECES: usize = 16;
 
-/// Bytes that wait to be written, in order: small frames one behind the other, and large payloads where they lie.
+/// Bytes that wait to be written, in order: small frames and what stands around large payloads, one behind the other, and
+/// large payloads where they lie.
 ///
-/// **Invariants:** the last piece is nobody's payload, so that bytes may be appended to it; no piece but the last is
-/// empty; `written` bytes of the first piece have been written, which are fewer than it has, or it is the only one.
+/// **Invariants:** the gaps of all payloads together are at most what is left of `bytes`; no payload is empty; `written` is
+/// less than the first payload has, and 0 while bytes wait before that.
 #[derive(Debug, Default)]
 pub struct Output {
-    pieces: VecDeque<Vec<u8>>,
+    bytes: Vec<u8>,
+    /// What stands before it in `bytes` was written.
+    start: usize,
+    payloads: VecDeque<Large>,
+    /// How much of the first payload was written.
     written: usize,
+}
+
+#[derive(Debug)]
+struct Large {
+    /// How much of `bytes` goes out between the payload before it and this one.
+    gap: usize,
+    payload: Payload,
 }
 
 impl Output {
     /// How many bytes wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(Vec::len).sum::<usize>() - self.written
+        let payloads = self.payloads.iter().map(|large| large.payload.len()).sum::<usize>();
+        self.bytes.len() - self.start + payloads - self.written
     }
 
     /// Whether none wait.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first().is_empty()
+        self.start == self.bytes.len() && self.payloads.is_empty()
     }
 
     /// The first bytes that wait, as many as lie in one piece; empty only if none wait.
     #[must_use]
     pub fn first(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| &piece[self.written..])
+        match self.payloads.front() {
+            None => &self.bytes[self.start..],
+            Some(Large { gap: 0, payload }) => &payload[self.written..],
+            Some(Large { gap, .. }) => &self.bytes[self.start..][..*gap],
+        }
     }
 
     /// Fills `slices` with what waits, from its start, for one vectored write; gives how many of them there are.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let rest = self.pieces.iter().skip(1).map(Vec::as_slice);
-        let waiting = std::iter::once(self.first()).chain(rest).filter(|piece| !piece.is_empty());
-        slices.iter_mut().zip(waiting).map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+        let (mut bytes, mut written, mut count) = (&self.bytes[self.start..], self.written, 0);
+        let mut put = |piece: &'a [u8]| {
+            if let Some(slice) = slices.get_mut(count)
+                && !piece.is_empty()
+            {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            count < slices.len()
+        };
+        for Large { gap, payload } in &self.payloads {
+            let (before, rest) = bytes.split_at(*gap);
+            bytes = rest;
+            if !(put(before) && put(&payload[take(&mut written)..])) {
+                return count;
+            }
+        }
+        put(bytes);
+        count
     }
 
     /// `length` bytes were written.
@@ -57,79 +90,75 @@ impl Output {
     ///
     /// `length > self.len()`.
     pub fn consume(&mut self, mut length: usize) {
-        let mut pieces = self.pieces.len();
-        while let Some(first) = self.pieces.front_mut() {
-            let left = first.len() - self.written;
-            if length < left {
+        while let Some(Large { gap, payload }) = self.payloads.front_mut() {
+            let before = length.min(*gap);
+            *gap -= before;
+            self.start += before;
+            length -= before;
+            if *gap > 0 || length < payload.len() - self.written {
                 self.written += length;
                 return;
             }
-            length -= left;
-            self.written = 0;
-            if pieces == 1 {
-                // Kept for what comes, unless it has become large.
-                first.clear();
-                first.shrink_to(KEPT_CAPACITY);
-                break;
-            }
-            self.pieces.pop_front();
-            pieces -= 1;
+            length -= payload.len() - take(&mut self.written);
+            self.payloads.pop_front();
         }
-        assert!(length == 0, "{length} bytes more are written than wait");
+        self.start += length;
+        let excess = self.start.saturating_sub(self.bytes.len());
+        assert!(excess == 0, "{excess} bytes more are written than wait");
+        if self.start == self.bytes.len() {
+            // Kept for what comes, unless it has become large.
+            self.start = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_CAPACITY);
+        }
     }
 
-    /// The memory of all pieces, in bytes.
+    /// The memory that is used for it alone, in bytes: what a daemon shares is its own.
     pub(super) fn capacity(&self) -> usize {
-        self.pieces.iter().map(Vec::capacity).sum()
+        self.bytes.capacity() + self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
     }
 
     /// The vector whose end is the end of what waits, to append to.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
-        if self.pieces.is_empty() {
-            self.pieces.push_back(Vec::new());
+        if self.start > self.bytes.len() / 2 {
+            // A byte moves at most once for each that was written.
+            self.bytes.drain(..take(&mut self.start));
         }
-        let last = self.pieces.len() - 1;
-        &mut self.pieces[last]
+        &mut self.bytes
     }
 
     /// Appends `frame` with `payload` in the place of its own, which is encoded if `peer` takes that and it is worth it.
-    /// What is large and owned by then is not copied. After an error nothing was appended.
+    /// What is large and kept anyway is not copied. After an error nothing was appended.
     pub(super) fn append(
         &mut self,
         frame: FrameRef<'_>,
-        payload: Cow<'_, [u8]>,
+        payload: impl AsRef<[u8]> + Into<Payload>,
         encodings: &EncodingPolicy,
         peer: Encodings,
     ) -> Result<(), FramingError> {
         let mut encoded = Vec::new();
-        let frame = encodings.encode(FrameRef { payload: &payload, ..frame }, peer, &mut encoded);
+        let frame = encodings.encode(FrameRef { payload: payload.as_ref(), ..frame }, peer, &mut encoded);
         if frame.payload.len() < LARGE {
             return frame.encode_framed(self.tail());
         }
         let at = frame.encode_around_payload(self.tail())?;
         let as_it_was = frame.payload_encoding == i32::from(PayloadEncoding::None);
-        self.insert(at, if as_it_was { payload.into_owned() } else { encoded });
+        let payload = if as_it_was { payload.into() } else { encoded.into() };
+        self.insert(at, payload);
         Ok(())
     }
 
-    /// Has `payload` written where the last piece has `at` bytes.
-    fn insert(&mut self, at: usize, payload: Vec<u8>) {
-        let behind = self.tail().split_off(at);
-        self.pieces.push_back(payload);
-        self.pieces.push_back(behind);
+    /// Has `payload` written where the tail has `at` bytes.
+    fn insert(&mut self, at: usize, payload: Payload) {
+        let before: usize = self.payloads.iter().map(|large| large.gap).sum();
+        self.payloads.push_back(Large { gap: at - self.start - before, payload });
     }
 
     /// An empty output in the memory that this one has for small frames.
     pub(super) fn reused(mut self) -> Self {
-        let last = self.pieces.pop_back();
-        self.pieces.clear();
-        self.pieces.extend(last.map(|mut last| {
-            last.clear();
-            last.shrink_to(KEPT_CAPACITY);
-            last
-        }));
-        self.written = 0;
-        self
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_CAPACITY);
+        Self { bytes: self.bytes, ..Self::default() }
     }
 }
 
@@ -148,10 +177,10 @@ mod tests {
         let mut output = Output::default();
         output.tail().extend_from_slice(b"ab");
         let at = output.tail().len() - 1;
-        output.insert(at, b"PAYLOAD".to_vec());
+        output.insert(at, b"PAYLOAD".into());
         output.tail().extend_from_slice(b"cd");
         let at = output.tail().len();
-        output.insert(at, b"ANOTHER".to_vec());
+        output.insert(at, b"ANOTHER".into());
         output.tail().extend_from_slice(b"ef");
         (output, b"aPAYLOADbcdANOTHERef".to_vec())
     }
@@ -182,10 +211,27 @@ mod tests {
     }
 
     #[test]
+    fn an_output_that_is_never_empty_keeps_only_what_waits() {
+        let mut output = Output::default();
+        let (mut expected, mut taken) = (Vec::new(), Vec::new());
+        for round in 0..=255 {
+            output.tail().extend_from_slice(&[round; 100]);
+            let at = output.tail().len() - 30;
+            output.insert(at, vec![!round; 50].into());
+            expected.extend([[round; 70].as_slice(), &[!round; 50], &[round; 30]].concat());
+            let length = output.len().saturating_sub(120);
+            taken.extend_from_slice(&waiting(&output)[..length]);
+            output.consume(length);
+            assert!(output.capacity() < 2000);
+        }
+        assert_eq!([taken, waiting(&output)].concat(), expected);
+    }
+
+    #[test]
     fn memory_is_used_again_but_no_payload_is_kept() {
         let mut output = Output::default();
         output.tail().extend_from_slice(b"small");
-        output.insert(5, vec![0; 1 << 20]);
+        output.insert(5, vec![0; 1 << 20].into());
         assert!(output.capacity() > 1 << 20);
         output.consume(output.len());
         assert!(output.capacity() < 100);

@@ -32,6 +32,7 @@ pub use stats::ServerStats;
 pub use stop::ServerStop;
 
 use super::mux::LegacyClassification;
+use super::payload::Payload;
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::{Endpoint, FrameRef};
 use crate::transport::{BindError, LocalListener, StopSignal};
@@ -49,8 +50,8 @@ use std::time::{Duration, Instant};
 /// one with the reason `HandlerFailed` and its text.
 pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
 
-type ConcurrentHandler = dyn Fn(&ServerRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync;
-pub(super) type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync;
+type ConcurrentHandler = dyn Fn(&ServerRequest) -> Result<Payload, HandlerError> + Send + Sync;
+pub(super) type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Payload, HandlerError> + Send + Sync;
 type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 
 /// Serves one payload protocol; `C` is a handler that may take its time.
@@ -59,6 +60,14 @@ pub(super) enum Handler<C: ?Sized> {
     Inline(Box<InlineHandler>),
     /// Answers with what the server has counted.
     Status,
+}
+
+impl<C: ?Sized> Handler<C> {
+    pub(super) fn inline<R: Into<Payload>>(
+        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::Inline(Box::new(move |request| handler(request).map(R::into)))
+    }
 }
 
 /// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, cleans up behind itself.
@@ -122,17 +131,18 @@ pub enum ServerError {
 impl Server {
     shared_methods!();
 
-    /// Serves requests of `payload_protocol`; what `handler` returns is the payload of the response.
+    /// Serves requests of `payload_protocol`; what `handler` returns is the [`Payload`] of the response.
     ///
     /// Each request has a thread for as long as its handler takes, so a slow one holds up no other, and answers go out in
     /// the order in which they are ready. An error or a panic is the answer to that request and nothing else.
     #[must_use]
-    pub fn serve(
+    pub fn serve<R: Into<Payload>>(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(&ServerRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&ServerRequest) -> Result<R, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(Arc::new(handler)));
+        let handler = Arc::new(move |request: &ServerRequest| handler(request).map(R::into));
+        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
         self
     }
 
@@ -140,12 +150,12 @@ impl Server {
     /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
     /// connection.
     #[must_use]
-    pub fn serve_inline(
+    pub fn serve_inline<R: Into<Payload>>(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.setup.handlers.insert(payload_protocol, Handler::Inline(Box::new(handler)));
+        self.setup.handlers.insert(payload_protocol, Handler::inline(handler));
         self
     }
 

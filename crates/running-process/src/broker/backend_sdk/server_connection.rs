@@ -8,6 +8,7 @@ pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
 use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
 use super::mux::{BackendEndpointMux, LegacyClassification};
 use super::output::Output;
+use super::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, FramingError, Refusal};
 use calls::Calls;
 use std::io::IoSlice;
@@ -41,6 +42,8 @@ pub struct ServerConnection<F> {
     enough_output: usize,
     /// How much output the driver has taken and not written yet, in bytes.
     being_written: usize,
+    /// The memory of that, in bytes.
+    lent: usize,
     /// Memory for the next output, while the driver writes the last.
     spare: Output,
     /// How much memory empty buffers may keep for good, in bytes.
@@ -70,6 +73,7 @@ where
             encodings,
             enough_output,
             being_written: 0,
+            lent: 0,
             spare: Output::default(),
             kept: 0,
             now,
@@ -185,7 +189,7 @@ where
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
-    pub fn respond(&mut self, call: CallId, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
+    pub fn respond(&mut self, call: CallId, payload: impl Into<Payload>) -> Result<(), FramingError> {
         let Self { connection, calls, encodings, .. } = self;
         let responded = calls.respond(call, payload.into(), encodings, connection.output_buffer());
         self.heed_waiting();
@@ -248,14 +252,14 @@ where
     pub fn take_output(&mut self) -> Output {
         let spare = std::mem::take(&mut self.spare);
         let output = std::mem::replace(self.connection.output_buffer(), spare);
-        self.being_written = output.len();
+        (self.being_written, self.lent) = (output.len(), output.capacity());
         output
     }
 
     /// Everything of `output`, which was taken, was written at `now`; its memory is used again.
     pub fn give_back_output(&mut self, output: Output, now: Instant) {
         self.now = now;
-        self.being_written = 0;
+        (self.being_written, self.lent) = (0, 0);
         self.connection.touch(now);
         self.spare = output.reused();
         self.heed_waiting();
@@ -304,7 +308,7 @@ where
     /// The memory of the buffers, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.connection.memory() + self.being_written + self.spare.capacity()
+        self.connection.memory() + self.lent + self.spare.capacity()
     }
 }
 

@@ -5,7 +5,7 @@ use super::bell::Bell;
 use super::shared::Shared;
 use crate::broker::backend_sdk::server::PeerCredentials;
 use crate::broker::backend_sdk::server::session::{self, Cancel, Session};
-use crate::broker::backend_sdk::{CallId, CancelReason, SendEventError};
+use crate::broker::backend_sdk::{CallId, CancelReason, Payload, SendEventError};
 use crate::broker::protocol::Refusal;
 use crate::broker::runtime_clock::now;
 use std::fmt;
@@ -41,7 +41,7 @@ impl Link {
     }
 
     /// `call` has ended with `answer`.
-    pub(super) fn finish(&self, call: CallId, answer: Result<Vec<u8>, Refusal>) {
+    pub(super) fn finish(&self, call: CallId, answer: Result<Payload, Refusal>) {
         self.session().finish(&self.shared.service, call, answer, now());
         self.bell.ring();
     }

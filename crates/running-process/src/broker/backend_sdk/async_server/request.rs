@@ -3,7 +3,7 @@
 use super::link::{Concurrent, Link};
 use crate::broker::backend_sdk::server::observe::RequestSpan;
 use crate::broker::backend_sdk::server::session::Cancel;
-use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, SendEventError};
+use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, Payload, SendEventError};
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,6 +18,12 @@ pub struct AsyncRequest {
 }
 
 impl AsyncRequest {
+    /// What the client sent, to keep or to answer with; it is not copied.
+    #[must_use]
+    pub fn into_payload(self) -> Vec<u8> {
+        self.incoming.into_payload()
+    }
+
     /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Waits while
     /// the client leaves [`ServerConfig::enough_output`](crate::broker::backend_sdk::ServerConfig::enough_output) unread.
     ///
@@ -62,7 +68,7 @@ struct Ending {
     link: Arc<Link>,
     call: CallId,
     payload_protocol: u32,
-    answer: Option<Result<Vec<u8>, HandlerError>>,
+    answer: Option<Result<Payload, HandlerError>>,
     span: RequestSpan,
 }
 
@@ -74,7 +80,7 @@ impl Drop for Ending {
             Some(answer) => answer.map_err(|error| service.failed(self.payload_protocol, error)),
             None if std::thread::panicking() => Err(service.panicked()),
             // It goes nowhere.
-            None => Ok(Vec::new()),
+            None => Ok(Payload::default()),
         });
         self.link.finish(self.call, answer);
     }

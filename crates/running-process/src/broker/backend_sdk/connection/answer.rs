@@ -1,23 +1,23 @@
 //! What is written to a peer: answers, encoded where it takes that, and refusals.
 
 use super::super::output::Output;
+use super::super::payload::Payload;
 use crate::broker::protocol::{
     EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
 };
 use prost::Message;
-use std::borrow::Cow;
 use std::error::Error;
 
 /// Appends `frame` with `payload` in the place of its own to `output`; it goes to the sender of `request`, encoded if that
 /// one takes it and it is worth it.
-pub(in super::super) fn append_answer<'p>(
+pub(in super::super) fn append_answer(
     request: &FrameRef<'_>,
     frame: FrameRef<'_>,
-    payload: impl Into<Cow<'p, [u8]>>,
+    payload: impl AsRef<[u8]> + Into<Payload>,
     encodings: &EncodingPolicy,
     output: &mut Output,
 ) -> Result<(), FramingError> {
-    output.append(frame, payload.into(), encodings, Encodings::from_bits(request.accepted_encodings))
+    output.append(frame, payload, encodings, Encodings::from_bits(request.accepted_encodings))
 }
 
 /// Appends the refusal of `request` to `output`.

@@ -2,6 +2,7 @@ use super::super::mux::MuxError;
 use super::super::output::Output;
 use super::append_answer;
 use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a peer's bytes mean to the daemon.
@@ -54,7 +55,7 @@ impl<'a> Request<'a> {
     /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
     pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
         let response = FrameRef::response_to(&self.frame, &[]);
-        append_answer(&self.frame, response, payload, self.encodings, self.output)
+        append_answer(&self.frame, response, Cow::Borrowed(payload), self.encodings, self.output)
     }
 }
 

@@ -19,7 +19,7 @@ pub struct ServerConfig {
     /// What an overloaded server tells clients to wait before they ask again. Default: 50 ms.
     pub retry_after: Duration,
     /// The memory of all buffers and requests being served together, in bytes; a connection that needs more when it is
-    /// used up is ended. Each connection has up to 16 KiB of it to itself, and half of the rest is kept for peers that
+    /// used up is ended. What handlers share does not count. Each connection has up to 16 KiB of it to itself, and half of the rest is kept for peers that
     /// have sent a valid message. Default: 256 MiB.
     pub memory: usize,
     /// While so many bytes wait for a peer to read them, its next requests wait, and handlers that send it events do.

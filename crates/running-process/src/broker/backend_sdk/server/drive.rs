@@ -1,5 +1,6 @@
 //! What the threads do: one accepts, one has the turn on each connection, and more serve its requests.
 
+use super::super::payload::Payload;
 use super::link::{Concurrent, Input, Link, Step, Taken};
 use super::service::{EXHAUSTED_PAUSE, is_exhausted};
 use super::shared::Shared;
@@ -125,11 +126,11 @@ pub(super) fn serve(link: &Arc<Link>, call: Concurrent, turn: Option<Turn>) {
     }
 }
 
-fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Vec<u8>, Refusal> {
+fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Payload, Refusal> {
     let Concurrent { call, handler, request, cancel: cancellation, span } = call;
     if cancellation.get().is_some() {
         // Nobody waits for it any more, so it need not begin.
-        return Ok(Vec::new());
+        return Ok(Payload::default());
     }
     let payload_protocol = request.frame().payload_protocol;
     let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);

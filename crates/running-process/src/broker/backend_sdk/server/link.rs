@@ -1,6 +1,7 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
 use super::super::output::{Output, PIECES};
+use super::super::payload::Payload;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::budget;
 use super::observe::Fact;
@@ -260,7 +261,7 @@ impl Link {
     pub(super) fn finish(
         self: &Arc<Self>,
         call: CallId,
-        answer: Result<Vec<u8>, Refusal>,
+        answer: Result<Payload, Refusal>,
         ended: Instant,
         turn: Option<Turn>,
     ) -> Option<Concurrent> {

@@ -25,6 +25,11 @@ impl IncomingRequest {
         &self.frame.payload
     }
 
+    #[cfg(feature = "tokio")]
+    pub(in super::super) fn into_payload(self) -> Vec<u8> {
+        self.frame.payload
+    }
+
     /// The whole frame: protocol, request id, trace context.
     #[must_use]
     pub fn frame(&self) -> &Frame {

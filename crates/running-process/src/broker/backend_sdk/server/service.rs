@@ -2,6 +2,7 @@
 
 use super::super::connection::ConnectionConfig;
 use super::super::mux::BackendEndpointMux;
+use super::super::payload::Payload;
 use super::super::server_connection::{Call, ServerConnection};
 use super::budget::{Account, Budget};
 use super::observe::{Fact, Observation};
@@ -171,8 +172,8 @@ impl<H> Service<H> {
     pub(in super::super) fn judge(
         &self,
         payload_protocol: u32,
-        answer: thread::Result<Result<Vec<u8>, HandlerError>>,
-    ) -> Result<Vec<u8>, Refusal> {
+        answer: thread::Result<Result<Payload, HandlerError>>,
+    ) -> Result<Payload, Refusal> {
         match answer {
             Ok(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
             Err(_panic) => Err(self.panicked()),

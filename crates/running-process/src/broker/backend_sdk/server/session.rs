@@ -3,6 +3,7 @@
 use super::super::client_connection::ById;
 use super::super::connection::ConnectionError;
 use super::super::mux::MuxError;
+use super::super::payload::Payload;
 use super::super::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
@@ -183,7 +184,7 @@ impl<C: Cancel> Session<C> {
         &mut self,
         service: &Service<H>,
         call: CallId,
-        answer: Result<Vec<u8>, Refusal>,
+        answer: Result<Payload, Refusal>,
         ended: Instant,
     ) {
         let Some(work) = self.calls.remove(&call) else { return };

@@ -1,5 +1,6 @@
 use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
+use super::super::payload::Payload;
 use super::calls::Calls;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
@@ -124,7 +125,7 @@ impl<'a> Call<'a> {
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
-    pub fn respond(self, payload: impl Into<Vec<u8>>) -> Result<(), FramingError> {
+    pub fn respond(self, payload: impl Into<Payload>) -> Result<(), FramingError> {
         let response = FrameRef::response_to(&self.frame, &[]);
         let answered = append_answer(&self.frame, response, payload.into(), self.encodings, self.output);
         answered.inspect_err(|error| {

@@ -3,8 +3,10 @@
 use super::super::client_connection::ById;
 use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
+use super::super::payload::Payload;
 use super::call::{CallId, CancelReason, SendEventError};
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -88,7 +90,7 @@ impl Calls {
     pub(super) fn respond(
         &mut self,
         call: CallId,
-        payload: Vec<u8>,
+        payload: Payload,
         encodings: &EncodingPolicy,
         output: &mut Output,
     ) -> Result<(), FramingError> {
@@ -117,7 +119,7 @@ impl Calls {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
         let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, &[]) };
-        Ok(append_answer(&request, event, payload, encodings, output)?)
+        Ok(append_answer(&request, event, Cow::Borrowed(payload), encodings, output)?)
     }
 
     /// Ends `call`; gives what an answer needs, unless it is cancelled.
