@@ -331,7 +331,8 @@ impl ClientConnection {
 }
 
 /// What the frame that was taken means to the client; `None` for a late response or refusal, whose request was given up.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a frame passes through registers, or through memory at every step")]
 fn correlate<'a>(
     kind: FrameKind,
     taken: Taken<'a>,

@@ -37,12 +37,23 @@ struct Large {
     payload: Payload,
 }
 
+/// A payload that was left out.
+struct Cut {
+    /// Where in the tail it belongs.
+    at: usize,
+    /// The payload, if it was encoded.
+    encoded: Option<Vec<u8>>,
+}
+
 impl Output {
     /// How many bytes wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        let payloads = self.payloads.iter().map(|large| large.payload.len()).sum::<usize>();
-        self.bytes.len() - self.start + payloads - self.written
+        let bytes = self.bytes.len() - self.start;
+        if self.payloads.is_empty() {
+            return bytes;
+        }
+        bytes + self.payloads.iter().map(|large| large.payload.len()).sum::<usize>() - self.written
     }
 
     /// Whether none wait.
@@ -136,16 +147,28 @@ impl Output {
         encodings: &EncodingPolicy,
         peer: Encodings,
     ) -> Result<(), FramingError> {
+        let frame = FrameRef { payload: payload.as_ref(), ..frame };
+        if let Some(Cut { at, encoded }) = self.append_around_large(frame, encodings, peer)? {
+            self.insert(at, encoded.map_or_else(|| payload.into(), Payload::from));
+        }
+        Ok(())
+    }
+
+    /// Appends `frame`, encoded if that is worth it, and without its payload if that is large.
+    fn append_around_large(
+        &mut self,
+        frame: FrameRef<'_>,
+        encodings: &EncodingPolicy,
+        peer: Encodings,
+    ) -> Result<Option<Cut>, FramingError> {
         let mut encoded = Vec::new();
-        let frame = encodings.encode(FrameRef { payload: payload.as_ref(), ..frame }, peer, &mut encoded);
+        let frame = encodings.encode(frame, peer, &mut encoded);
         if frame.payload.len() < LARGE {
-            return frame.encode_framed(self.tail());
+            return frame.encode_framed(self.tail()).map(|()| None);
         }
         let at = frame.encode_around_payload(self.tail())?;
-        let as_it_was = frame.payload_encoding == i32::from(PayloadEncoding::None);
-        let payload = if as_it_was { payload.into() } else { encoded.into() };
-        self.insert(at, payload);
-        Ok(())
+        let is_encoded = frame.payload_encoding != i32::from(PayloadEncoding::None);
+        Ok(Some(Cut { at, encoded: is_encoded.then_some(encoded) }))
     }
 
     /// Has `payload` written where the tail has `at` bytes.

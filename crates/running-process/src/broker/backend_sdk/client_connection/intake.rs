@@ -52,6 +52,7 @@ impl Intake {
     }
 
     /// Takes what arrived.
+    #[inline]
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         self.settle();
         self.begin_large();
@@ -86,6 +87,7 @@ impl Intake {
     }
 
     /// What came, to be taken frame by frame.
+    #[inline]
     pub(super) fn front(&mut self) -> Front<'_> {
         self.settle();
         self.buffer.reclaim();
@@ -94,7 +96,15 @@ impl Intake {
     }
 
     /// Moves what was read into other memory to where it belongs.
+    #[inline]
     fn settle(&mut self) {
+        if !self.head.is_empty() || self.large.is_some() {
+            self.settle_large();
+        }
+    }
+
+    #[cold]
+    fn settle_large(&mut self) {
         if !self.head.is_empty() {
             self.buffer.tail().append(&mut self.head);
         }
@@ -107,7 +117,14 @@ impl Intake {
     }
 
     /// Takes what has come of the payload of the frame at the front out of the buffer, if the rest is worth it.
+    #[inline]
     fn begin_large(&mut self) {
+        if !self.buffer.is_empty() {
+            self.begin_large_of_buffer();
+        }
+    }
+
+    fn begin_large_of_buffer(&mut self) {
         let came = self.buffer.as_slice();
         if self.large.is_some() || header(came).is_none_or(|header| header.frame_length() <= came.len()) {
             return;
@@ -205,6 +222,7 @@ impl<'a> Front<'a> {
         Ok(Some(Taken { frame, payload: frame.has_payload_elsewhere().then_some(payload) }))
     }
 
+    #[inline]
     fn consume(&mut self, length: usize) {
         self.rest = &self.rest[length..];
         self.consumed.consume(length);
