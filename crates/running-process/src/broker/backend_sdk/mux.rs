@@ -152,6 +152,7 @@ pub enum MuxError {
 pub struct BackendEndpointMux<F> {
     /// Whose endpoint this is, once that is known; `None` in it if it never will be.
     identity: OnceLock<Option<Identity>>,
+    /// None of them is first-party.
     served: Box<[u32]>,
     detector: F,
 }
@@ -192,7 +193,8 @@ where
 
     /// A mux that is [identified](Self::identify) later, for drivers that leave probes alone until then.
     pub(super) fn unidentified(served: &[u32], detector: F) -> Self {
-        Self { identity: OnceLock::new(), served: served.into(), detector }
+        let served = served.iter().copied().filter(|id| !is_first_party(*id)).collect();
+        Self { identity: OnceLock::new(), served, detector }
     }
 
     /// Ends the identification: whose endpoint this is, or that nobody will tell. Only the first call counts.
@@ -222,11 +224,15 @@ where
     /// # Errors
     ///
     /// The connection cannot go on; see [`MuxError`].
+    #[inline(always)]
     pub fn poll(&self, buffer: &[u8]) -> Result<MuxPoll, MuxError> {
         match self.classify(buffer) {
             LegacyClassification::Legacy => Ok(MuxPoll::Legacy),
             LegacyClassification::NeedMoreBytes => Ok(MuxPoll::NeedMoreBytes),
-            LegacyClassification::NotLegacy => self.take(buffer),
+            LegacyClassification::NotLegacy => match complete_body(buffer, MAX_FRAME_BYTES)? {
+                Some(body) => self.take_owned(body),
+                None => Ok(MuxPoll::NeedMoreBytes),
+            },
         }
     }
 
@@ -235,7 +241,7 @@ where
     /// # Errors
     ///
     /// As [`poll`](Self::poll).
-    #[inline]
+    #[inline(always)]
     pub fn poll_ref<'a>(&self, buffer: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
         match self.classify(buffer) {
             LegacyClassification::Legacy => Ok(MuxPollRef::Legacy),
@@ -260,30 +266,51 @@ where
     /// # Errors
     ///
     /// As [`poll`](Self::poll).
-    #[inline]
+    #[inline(always)]
     pub fn poll_framed<'a>(&self, buffer: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
-        self.take(buffer)
+        match complete_body(buffer, MAX_FRAME_BYTES)? {
+            Some(body) => self.take(body),
+            None => Ok(MuxPollRef::NeedMoreBytes),
+        }
     }
 
-    /// What the frame at the start of `buffer` is, borrowed or copied at once.
+    /// What the frame with this body is.
     #[inline(always)]
-    fn take<'a, A: Answer<'a>>(&self, buffer: &'a [u8]) -> Result<A, MuxError> {
-        let Some(body) = complete_body(buffer, MAX_FRAME_BYTES)? else {
-            return Ok(A::NEED_MORE_BYTES);
-        };
+    pub(super) fn take<'a>(&self, body: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
         let frame = FrameRef::decode(body).map_err(FramingError::Decode)?;
         let consumed = FRAME_HEADER_BYTES + body.len();
         let payload_protocol = frame.payload_protocol;
-        if payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
-            let probe = EndpointProbeRequestRef::validate(frame, body.len())?;
-            A::probe(probe, || &self.identity().encoded, consumed)
+        if self.serves(payload_protocol) {
+            Ok(MuxPollRef::Payload { frame, consumed })
+        } else if payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL {
+            Ok(MuxPollRef::Probe { probe: EndpointProbeRequestRef::validate(frame, body.len())?, consumed })
         } else if is_first_party(payload_protocol) {
             Err(MuxError::UnexpectedFirstPartyFrame { payload_protocol })
-        } else if !self.served.contains(&payload_protocol) {
-            Err(MuxError::UnservedPayloadProtocol { payload_protocol })
         } else {
-            Ok(A::payload(frame, consumed))
+            Err(MuxError::UnservedPayloadProtocol { payload_protocol })
         }
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::manual_contains,
+        reason = "that is a call, which costs every other answer saved registers"
+    )]
+    fn serves(&self, payload_protocol: u32) -> bool {
+        self.served.iter().any(|served| *served == payload_protocol)
+    }
+
+    /// [`take`](Self::take) with what it yields in memory of its own.
+    #[inline(never)]
+    fn take_owned(&self, body: &[u8]) -> Result<MuxPoll, MuxError> {
+        Ok(match self.take(body)? {
+            MuxPollRef::Payload { frame, consumed } => MuxPoll::Payload { frame: frame.to_frame(), consumed },
+            MuxPollRef::Probe { probe, consumed } => {
+                MuxPoll::ProbeAnswered { reply: probe_reply(&probe, &self.identity().encoded)?, consumed }
+            }
+            MuxPollRef::Legacy => MuxPoll::Legacy,
+            MuxPollRef::NeedMoreBytes => MuxPoll::NeedMoreBytes,
+        })
     }
 
     /// Appends the framed reply to `probe` to `out`; allocates only if `out` has to grow.
@@ -293,54 +320,6 @@ where
     /// [`FramingError::FrameTooLarge`] if this daemon's identity does not fit a frame.
     pub fn answer(&self, probe: &EndpointProbeRequestRef<'_>, out: &mut Vec<u8>) -> Result<(), FramingError> {
         encode_probe_reply(probe, &self.identity().encoded, out)
-    }
-}
-
-/// The answers that a complete or incomplete frame can get.
-trait Answer<'a>: Sized {
-    const NEED_MORE_BYTES: Self;
-
-    fn probe<'m>(
-        probe: EndpointProbeRequestRef<'a>,
-        identity: impl FnOnce() -> &'m [u8],
-        consumed: usize,
-    ) -> Result<Self, MuxError>;
-
-    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self;
-}
-
-impl<'a> Answer<'a> for MuxPollRef<'a> {
-    const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
-
-    #[inline(always)]
-    fn probe<'m>(
-        probe: EndpointProbeRequestRef<'a>,
-        _: impl FnOnce() -> &'m [u8],
-        consumed: usize,
-    ) -> Result<Self, MuxError> {
-        Ok(Self::Probe { probe, consumed })
-    }
-
-    #[inline(always)]
-    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self {
-        Self::Payload { frame, consumed }
-    }
-}
-
-impl<'a> Answer<'a> for MuxPoll {
-    const NEED_MORE_BYTES: Self = Self::NeedMoreBytes;
-
-    fn probe<'m>(
-        probe: EndpointProbeRequestRef<'a>,
-        identity: impl FnOnce() -> &'m [u8],
-        consumed: usize,
-    ) -> Result<Self, MuxError> {
-        Ok(Self::ProbeAnswered { reply: probe_reply(&probe, identity())?, consumed })
-    }
-
-    #[inline(always)]
-    fn payload(frame: FrameRef<'a>, consumed: usize) -> Self {
-        Self::Payload { frame: frame.to_frame(), consumed }
     }
 }
 

@@ -39,11 +39,10 @@ impl<'a> FrameRef<'a> {
     #[inline(always)]
     pub(crate) fn merge(self, mut rest: &'a [u8]) -> Result<Self, DecodeError> {
         let mut frame = self;
-        while let [key, value @ ..] = rest {
-            match frame.take_field(*key, value) {
-                Some(after) => rest = after,
-                None => (frame, rest) = frame.take_unusual_field(rest)?,
-            }
+        while !rest.is_empty() {
+            let after = frame.take_fields(rest);
+            (frame, rest) =
+                if after.len() < rest.len() { (frame, after) } else { frame.take_unusual_field(rest)? };
         }
         Ok(frame)
     }
@@ -57,8 +56,7 @@ impl<'a> FrameRef<'a> {
         for _ in 0..=key::BEFORE_PAYLOAD.len() {
             let [key, value @ ..] = rest else { return None };
             if *key == key::PAYLOAD {
-                let mut payload = value;
-                let length = take_varint(&mut payload)?;
+                let (length, payload) = split_varint(value)?;
                 let Self { envelope_version, kind, payload_protocol, .. } = frame;
                 let frame = FrameRef {
                     envelope_version,
@@ -72,7 +70,7 @@ impl<'a> FrameRef<'a> {
             if !key::BEFORE_PAYLOAD.contains(key) {
                 return None;
             }
-            rest = frame.take_field(*key, value)?;
+            rest = frame.take_value(*key, value)?;
         }
         None
     }
@@ -82,24 +80,48 @@ impl<'a> FrameRef<'a> {
         ptr::eq(self.payload, ELSEWHERE.as_slice())
     }
 
-    /// Takes the field behind `key` from the start of `rest`, and returns what follows it.
+    /// Takes the fields at the start of `rest` that come in ascending order, as everyone writes them, and returns what
+    /// follows them.
+    #[inline(always)]
+    fn take_fields(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+        rest = self.take_field(key::ENVELOPE_VERSION, rest);
+        rest = self.take_field(key::KIND, rest);
+        rest = self.take_field(key::PAYLOAD_PROTOCOL, rest);
+        rest = self.take_field(key::PAYLOAD, rest);
+        rest = self.take_field(key::REQUEST_ID, rest);
+        rest = self.take_field(key::PAYLOAD_ENCODING, rest);
+        rest = self.take_field(key::DEADLINE_UNIX_MS, rest);
+        rest = self.take_field(key::TRACEPARENT, rest);
+        self.take_field(key::TRACESTATE, rest)
+    }
+
+    /// Takes the field at the start of `rest` if it has this key, and returns what follows it.
+    #[inline(always)]
+    fn take_field(&mut self, key: u8, rest: &'a [u8]) -> &'a [u8] {
+        match rest {
+            [first, value @ ..] if *first == key => self.take_value(key, value).unwrap_or(rest),
+            _ => rest,
+        }
+    }
+
+    /// Takes the value of the field with this key from the start of `rest`, and returns what follows it.
     ///
     /// `None` if the key is none of a frame's, or not followed by a value of the field's type.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "protobuf truncates a varint to the field's width")]
-    fn take_field(&mut self, key: u8, mut rest: &'a [u8]) -> Option<&'a [u8]> {
+    fn take_value(&mut self, key: u8, rest: &'a [u8]) -> Option<&'a [u8]> {
         // The value, or its length.
-        let varint = take_varint(&mut rest)?;
+        let (varint, mut rest) = split_varint(rest)?;
         match key {
             key::ENVELOPE_VERSION => self.envelope_version = varint as u32,
             key::KIND => self.kind = varint as i32,
             key::PAYLOAD_PROTOCOL => self.payload_protocol = varint as u32,
-            key::PAYLOAD => self.payload = take_bytes(&mut rest, varint)?,
+            key::PAYLOAD => (self.payload, rest) = split_bytes(rest, varint)?,
             key::REQUEST_ID => self.request_id = varint,
             key::PAYLOAD_ENCODING => self.payload_encoding = varint as i32,
             key::DEADLINE_UNIX_MS => self.deadline_unix_ms = varint,
-            key::TRACEPARENT => self.traceparent = str::from_utf8(take_bytes(&mut rest, varint)?).ok()?,
-            key::TRACESTATE => self.tracestate = str::from_utf8(take_bytes(&mut rest, varint)?).ok()?,
+            key::TRACEPARENT => (self.traceparent, rest) = split_str(rest, varint)?,
+            key::TRACESTATE => (self.tracestate, rest) = split_str(rest, varint)?,
             _ => return None,
         }
         Some(rest)
@@ -115,16 +137,15 @@ impl<'a> FrameRef<'a> {
         let mut rest = field;
         let (tag, wire_type) = decode_key(&mut rest)?;
         let key = u8::try_from(tag << 3 | wire_type as u32).ok();
-        if let Some(rest) = key.and_then(|key| self.take_field(key, rest)) {
+        if let Some(rest) = key.and_then(|key| self.take_value(key, rest)) {
             return Ok((self, rest));
         }
-        let mut after = rest;
         if tag == key::ACCEPTED_ENCODINGS_TAG
             && wire_type == WireType::Varint
-            && let Some(varint) = take_varint(&mut after)
+            && let Some((varint, rest)) = split_varint(rest)
         {
             self.accepted_encodings = varint as u32;
-            return Ok((self, after));
+            return Ok((self, rest));
         }
         // Prost skips what is unknown, and has the words for what is wrong.
         Frame::default().merge_field(tag, wire_type, &mut rest, DecodeContext::default())?;
@@ -133,33 +154,37 @@ impl<'a> FrameRef<'a> {
 }
 
 #[inline(always)]
-fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
-    rest.split_off(..usize::try_from(length).ok()?)
+fn split_bytes(bytes: &[u8], length: u64) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(usize::try_from(length).ok()?)
 }
 
-/// Takes a varint of at most 64 bits.
 #[inline(always)]
-fn take_varint(rest: &mut &[u8]) -> Option<u64> {
-    let (value, after) = match *rest {
-        [a @ 0..0x80, after @ ..] => (u64::from(*a), after),
-        [a, b @ 0..0x80, after @ ..] => (u64::from(a & 0x7f) | u64::from(*b) << 7, after),
-        [a, b, c @ 0..0x80, after @ ..] => {
-            (u64::from(a & 0x7f) | u64::from(b & 0x7f) << 7 | u64::from(*c) << 14, after)
-        }
-        _ => return take_long_varint(rest),
-    };
-    *rest = after;
-    Some(value)
+fn split_str(bytes: &[u8], length: u64) -> Option<(&str, &[u8])> {
+    let (text, rest) = split_bytes(bytes, length)?;
+    Some((str::from_utf8(text).ok()?, rest))
 }
 
-fn take_long_varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
+/// A varint of at most 64 bits, and what follows it.
+#[inline(always)]
+fn split_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes {
+        [a @ 0..0x80, rest @ ..] => Some((u64::from(*a), rest)),
+        [a, b @ 0..0x80, rest @ ..] => Some((u64::from(a & 0x7f) | u64::from(*b) << 7, rest)),
+        [a, b, c @ 0..0x80, rest @ ..] => {
+            Some((u64::from(a & 0x7f) | u64::from(b & 0x7f) << 7 | u64::from(*c) << 14, rest))
+        }
+        _ => split_long_varint(bytes),
+    }
+}
+
+fn split_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut value, mut rest) = (0, bytes);
     for shift in (0..64).step_by(7) {
         let byte = *rest.split_off_first()?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             // Of the tenth byte, one bit is left for the value.
-            return (shift < 63 || byte < 2).then_some(value);
+            return (shift < 63 || byte < 2).then_some((value, rest));
         }
     }
     None
