@@ -28,7 +28,7 @@ pub struct DecodedFramedRef<'a> {
 ///
 /// [`FramingError::FrameTooLarge`] if the body is above [`MAX_FRAME_BYTES`].
 pub fn encode_framed(frame: &Frame) -> Result<Vec<u8>, FramingError> {
-    frame.borrowed().framed_with_payload([&frame.payload])
+    frame.borrowed().framed_with_payload(&[&frame.payload])
 }
 
 /// The frame at the start of `bytes`, or `None` while it is incomplete.

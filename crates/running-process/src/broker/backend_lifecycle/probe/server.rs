@@ -81,7 +81,7 @@ pub(crate) fn encode_probe_reply(
     out: &mut Vec<u8>,
 ) -> Result<(), FramingError> {
     let request = probe.frame();
-    FrameRef::response_to(request, &[]).encode_framed_with_payload([request.payload, identity], out)
+    FrameRef::response_to(request, &[]).encode_framed_with_payload(&[request.payload, identity], out)
 }
 
 /// [`encode_probe_reply`] into a vector of its size.
@@ -90,7 +90,7 @@ pub(crate) fn probe_reply(
     identity: &[u8],
 ) -> Result<Vec<u8>, FramingError> {
     let request = probe.frame();
-    FrameRef::response_to(request, &[]).framed_with_payload([request.payload, identity])
+    FrameRef::response_to(request, &[]).framed_with_payload(&[request.payload, identity])
 }
 
 /// Validates a frame as a probe.

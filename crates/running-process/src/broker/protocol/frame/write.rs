@@ -1,5 +1,7 @@
 //! The encoder: the length first, then every field once, into a buffer that has grown at most once.
 
+#![allow(clippy::inline_always, reason = "most fields are known to be left out where a frame is made")]
+
 use super::super::header::FrameHeader;
 use super::super::{FramingError, MAX_FRAME_BYTES};
 use super::{FrameRef, key};
@@ -11,33 +13,34 @@ impl FrameRef<'_> {
     /// # Errors
     ///
     /// [`FramingError::FrameTooLarge`] if the body is above [`MAX_FRAME_BYTES`]; `out` is then as it was.
-    #[inline]
+    #[inline(always)]
     pub fn encode_framed(&self, out: &mut Vec<u8>) -> Result<(), FramingError> {
-        self.encode_framed_with_payload([self.payload], out)
+        self.encode_framed_with_payload(&[self.payload], out)
     }
 
     /// [`encode_framed`](Self::encode_framed) with a payload that lies in several pieces; `self.payload` is ignored.
-    #[inline]
-    pub(crate) fn encode_framed_with_payload<const PIECES: usize>(
+    #[inline(always)]
+    pub(crate) fn encode_framed_with_payload(
         &self,
-        payload: [&[u8]; PIECES],
+        payload: &[&[u8]],
         out: &mut Vec<u8>,
     ) -> Result<(), FramingError> {
-        let header = self.header(lengths(&payload))?;
+        let payload_length = lengths(payload);
+        let header = self.header(payload_length)?;
         out.reserve(header.frame_length());
-        self.put(header, payload, out);
+        self.put_before_payload(header, payload_length, out);
+        for piece in payload {
+            out.extend_from_slice(piece);
+        }
+        self.put_behind_payload(out);
         Ok(())
     }
 
     /// Header and body in a vector of their size; the payload as in `encode_framed_with_payload`.
     #[inline]
-    pub(crate) fn framed_with_payload<const PIECES: usize>(
-        &self,
-        payload: [&[u8]; PIECES],
-    ) -> Result<Vec<u8>, FramingError> {
-        let header = self.header(lengths(&payload))?;
-        let mut out = Vec::with_capacity(header.frame_length());
-        self.put(header, payload, &mut out);
+    pub(crate) fn framed_with_payload(&self, payload: &[&[u8]]) -> Result<Vec<u8>, FramingError> {
+        let mut out = Vec::new();
+        self.encode_framed_with_payload(payload, &mut out)?;
         Ok(out)
     }
 
@@ -69,7 +72,7 @@ impl FrameRef<'_> {
     }
 
     /// The header of this frame with a payload of `payload_length` bytes.
-    #[inline]
+    #[inline(always)]
     fn header(&self, payload_length: usize) -> Result<FrameHeader, FramingError> {
         let body_length = varint_length(u64::from(self.envelope_version))
             + varint_length(enum_varint(self.kind))
@@ -84,17 +87,8 @@ impl FrameRef<'_> {
         FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
     }
 
-    #[inline]
-    fn put<const PIECES: usize>(&self, header: FrameHeader, payload: [&[u8]; PIECES], out: &mut Vec<u8>) {
-        self.put_before_payload(header, lengths(&payload), out);
-        for piece in payload {
-            out.extend_from_slice(piece);
-        }
-        self.put_behind_payload(out);
-    }
-
     /// The header, the fields before the payload, and the payload's key and length.
-    #[inline]
+    #[inline(always)]
     fn put_before_payload(&self, header: FrameHeader, payload_length: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&header.to_bytes());
         put_varint(key::ENVELOPE_VERSION, u64::from(self.envelope_version), out);
@@ -103,7 +97,7 @@ impl FrameRef<'_> {
         put_varint(key::PAYLOAD, payload_length as u64, out);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_behind_payload(&self, out: &mut Vec<u8>) {
         put_varint(key::REQUEST_ID, self.request_id, out);
         put_varint(key::PAYLOAD_ENCODING, enum_varint(self.payload_encoding), out);
@@ -119,6 +113,7 @@ impl FrameRef<'_> {
 }
 
 /// The length of all pieces together.
+#[inline]
 fn lengths(pieces: &[&[u8]]) -> usize {
     pieces.iter().map(|piece| piece.len()).sum()
 }
@@ -152,12 +147,15 @@ fn bytes_length(length: usize) -> usize {
 
 /// Key and value of a field, or key and length.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "most fields are left out or two bytes, which is less than a call")]
 fn put_varint(key: u8, value: u64, out: &mut Vec<u8>) {
     match value {
         0 => {}
         1..0x80 => out.extend_from_slice(&[key, low(value)]),
-        0x80.. => put_long_varint(key, value, out),
+        0x80..0x4000 => out.extend_from_slice(&[key, low(value) | 0x80, low(value >> 7)]),
+        0x4000..0x20_0000 => {
+            out.extend_from_slice(&[key, low(value) | 0x80, low(value >> 7) | 0x80, low(value >> 14)]);
+        }
+        0x20_0000.. => put_long_varint(key, value, out),
     }
 }
 
