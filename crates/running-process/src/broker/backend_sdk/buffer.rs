@@ -23,14 +23,17 @@ pub(super) struct FrontBuffer {
 }
 
 impl FrontBuffer {
+    #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -76,6 +79,7 @@ impl FrontBuffer {
     }
 
     /// What is held, and the count to raise by what the caller consumes of it while still looking at it.
+    #[inline]
     pub(super) fn front(&mut self) -> (&[u8], Consumed<'_>) {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
     }
@@ -127,6 +131,7 @@ pub(super) struct Consumed<'a> {
 }
 
 impl Consumed<'_> {
+    #[inline]
     pub(super) fn consume(&mut self, length: usize) {
         let start = *self.start + length;
         assert!(start <= self.end, "more is consumed than the buffer holds");

@@ -14,8 +14,8 @@ use super::mux::{BackendEndpointMux, Identification, LegacyClassification, MuxEr
 use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
-    DecodePayloadError, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES, RefusalReason,
-    try_decode_framed_ref,
+    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
+    RefusalReason, try_decode_framed_ref,
 };
 use answer::refuse;
 use std::io::IoSlice;
@@ -194,6 +194,7 @@ where
     /// # Errors
     ///
     /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
+    #[inline]
     pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.next_event_unless(|_, _| false)
     }
@@ -204,12 +205,14 @@ where
     /// # Errors
     ///
     /// As [`next_event`](Self::next_event).
+    #[inline]
     pub(super) fn next_event_unless(
         &mut self,
         postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
-        self.input.reclaim();
-        self.postponed = None;
+        if self.postponed.take().is_some() {
+            self.input.reclaim();
+        }
         self.decoded.clear();
         self.decoded.shrink_to(KEPT_CAPACITY);
         if self.lane == Lane::Over {
@@ -263,6 +266,8 @@ where
     }
 
     /// Takes the complete frame of `length` bytes at the front of the input.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     fn next_frame(
         &mut self,
         length: usize,
@@ -273,7 +278,7 @@ where
         self.last_length = length;
         self.message_began = self.last_received;
         let (buffer, mut front) = self.input.front();
-        let (frame, consumed) = match self.mux.poll_framed(buffer) {
+        let (frame, consumed) = match self.mux.take(&buffer[FRAME_HEADER_BYTES..length]) {
             Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
             Ok(MuxPollRef::Probe { probe, consumed }) => {
                 match self.mux.identification() {
@@ -343,6 +348,7 @@ where
 
     /// Nothing is complete: waits for a message of at least `length` bytes, unless there is nothing to wait for any more.
     fn wait(&mut self, length: usize) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.input.reclaim();
         let buffered = self.input.len();
         self.check_first(length)?;
         if self.eof && buffered == 0 {

@@ -160,6 +160,7 @@ impl EncodingPolicy {
     /// # Errors
     ///
     /// The encoding is not accepted, or the payload cannot be decoded within [`max_decoded`](Self::max_decoded).
+    #[inline]
     pub fn decode<'a>(
         &self,
         frame: FrameRef<'a>,

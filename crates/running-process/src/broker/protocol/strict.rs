@@ -58,6 +58,7 @@ impl FrameRef<'_> {
     /// # Errors
     ///
     /// As [`check_strict`](Self::check_strict).
+    #[inline]
     pub fn check_strict_accepting(&self, accepted: Encodings) -> Result<FrameKind, FrameViolation> {
         if self.envelope_version != PROTOCOL_VERSION {
             return Err(FrameViolation::EnvelopeVersion { got: self.envelope_version });

@@ -66,6 +66,7 @@ where
     }
 
     /// A first message may have `length` bytes.
+    #[inline]
     pub(super) fn check_first(&mut self, length: usize) -> Result<(), ConnectionError> {
         if self.allows_first(length) {
             return Ok(());
@@ -74,6 +75,7 @@ where
         Err(self.lane.fail(ConnectionError::FirstMessageTooLarge { limit }))
     }
 
+    #[inline]
     fn allows_first(&self, length: usize) -> bool {
         self.lane != Lane::Undecided || self.trusted || length <= self.config.first_message_bytes
     }
