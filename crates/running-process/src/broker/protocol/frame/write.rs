@@ -25,22 +25,18 @@ impl FrameRef<'_> {
         payload: &[&[u8]],
         out: &mut Vec<u8>,
     ) -> Result<(), FramingError> {
-        let payload_length = lengths(payload);
-        let header = self.header(payload_length)?;
+        let header = self.header(lengths(payload))?;
         out.reserve(header.frame_length());
-        self.put_before_payload(header, payload_length, out);
-        for piece in payload {
-            out.extend_from_slice(piece);
-        }
-        self.put_behind_payload(out);
+        self.put(header, payload, out);
         Ok(())
     }
 
     /// Header and body in a vector of their size; the payload as in `encode_framed_with_payload`.
     #[inline]
     pub(crate) fn framed_with_payload(&self, payload: &[&[u8]]) -> Result<Vec<u8>, FramingError> {
-        let mut out = Vec::new();
-        self.encode_framed_with_payload(payload, &mut out)?;
+        let header = self.header(lengths(payload))?;
+        let mut out = Vec::with_capacity(header.frame_length());
+        self.put(header, payload, &mut out);
         Ok(out)
     }
 
@@ -85,6 +81,15 @@ impl FrameRef<'_> {
             + bytes_length(self.tracestate.len())
             + accepted_length(self.accepted_encodings);
         FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
+    }
+
+    #[inline(always)]
+    fn put(&self, header: FrameHeader, payload: &[&[u8]], out: &mut Vec<u8>) {
+        self.put_before_payload(header, lengths(payload), out);
+        for piece in payload {
+            out.extend_from_slice(piece);
+        }
+        self.put_behind_payload(out);
     }
 
     /// The header, the fields before the payload, and the payload's key and length.
