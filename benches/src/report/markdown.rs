@@ -40,7 +40,8 @@ const FLOORS: &str = "\
 All are in `benches/src/floor`, but for those of a few lines, which are beside their rows in `benches/src/rows`.
 
 - **Frames**: header and protobuf fields, read in one loop that borrows from the buffer and knows this one message; written into a
-  buffer that is used again. It asks the same legacy detector first.
+  buffer that is used again. It asks the same legacy detector first. A connection owns its buffer, so beside it stands the same
+  with the copy into a buffer of its own.
 - **Into memory of its own**: one allocation and one copy of that size.
 - **Connect and verify**: connect, send 32 bytes, get them back; nothing is verified. The server starts a thread for the connection.
 - **A short command**: connect, send 64 bytes, get them back. Time begins at the first line of `main`.

@@ -1,10 +1,13 @@
 //! Telling what a buffer starts with.
+//!
+//! Everyone's answer is consumed as a daemon does it: it is matched, and the fields that decide are looked at.
 
-use super::sample::{is_legacy, probe, wire};
+use super::sample::{is_legacy, probe, use_frame, wire};
 use crate::floor::wire::{Poll, poll};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
 use crate::row::{Contender, Counts, Row, Run, Unit, timed};
+use ::peer::broker::backend_sdk::MuxPoll as PeerPoll;
 use running_process::broker::backend_sdk::{MuxPoll, MuxPollRef};
 use std::hint::black_box;
 
@@ -75,30 +78,59 @@ fn verdict(bytes: impl Fn() -> Vec<u8> + Copy + 'static) -> Vec<Contender> {
 }
 
 fn by_hand(bytes: Vec<u8>) -> Run {
-    timed(move || {
-        black_box(&poll(black_box(&bytes), is_legacy));
+    timed(move || match poll(black_box(&bytes), is_legacy) {
+        Poll::Frame(frame, consumed) => {
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, consumed);
+        }
+        Poll::Legacy => use_verdict("legacy"),
+        Poll::NeedMoreBytes => use_verdict("more"),
+        Poll::Broken => panic!("good bytes"),
     })
 }
 
 fn borrowed(bytes: Vec<u8>) -> Run {
     let mux = ours::mux();
-    timed(move || {
-        black_box(&mux.poll_ref(black_box(&bytes)));
+    timed(move || match mux.poll_ref(black_box(&bytes)).unwrap() {
+        MuxPollRef::Payload { frame, consumed } => {
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, consumed);
+        }
+        MuxPollRef::Probe { probe, consumed } => use_answer(probe.frame().payload, consumed),
+        MuxPollRef::Legacy => use_verdict("legacy"),
+        MuxPollRef::NeedMoreBytes => use_verdict("more"),
     })
 }
 
 fn owned(bytes: Vec<u8>) -> Run {
     let mux = ours::mux();
-    timed(move || {
-        black_box(&mux.poll(black_box(&bytes)));
+    timed(move || match mux.poll(black_box(&bytes)).unwrap() {
+        MuxPoll::Payload { frame, consumed } => {
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, &frame.payload, consumed);
+        }
+        MuxPoll::ProbeAnswered { reply, consumed } => use_answer(&reply, consumed),
+        MuxPoll::Legacy => use_verdict("legacy"),
+        MuxPoll::NeedMoreBytes => use_verdict("more"),
     })
 }
 
 fn owned_by_peer(bytes: Vec<u8>) -> Run {
     let mux = peer::mux();
-    timed(move || {
-        black_box(&mux.poll(black_box(&bytes)));
+    timed(move || match mux.poll(black_box(&bytes)).unwrap() {
+        PeerPoll::Payload { frame, consumed } => {
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, &frame.payload, consumed);
+        }
+        PeerPoll::ProbeAnswered { reply, consumed } => use_answer(&reply, consumed),
+        PeerPoll::Legacy => use_verdict("legacy"),
+        PeerPoll::NeedMoreBytes => use_verdict("more"),
     })
+}
+
+fn use_answer(reply: &[u8], consumed: usize) {
+    black_box(reply);
+    black_box(consumed);
+}
+
+fn use_verdict(verdict: &str) {
+    black_box(verdict);
 }
 
 fn copy_fresh(bytes: Vec<u8>) -> Run {

@@ -1,19 +1,20 @@
 //! Many frames in one buffer: what a frame costs must not depend on how many others lie behind it.
 
-use super::sample::{is_legacy, wire};
+use super::sample::{is_legacy, use_frame, wire};
 use crate::floor::wire::{Poll, poll};
 use crate::party::{codec, ours, peer};
 use crate::place::Placement;
 use crate::row::{Contender, Counts, Row, Run, Unit, timed};
 use ::peer::broker::backend_sdk::MuxPoll as PeerPoll;
 use running_process::broker::backend_sdk::{Connection, ConnectionConfig, ConnectionEvent, MuxPollRef};
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const SIZE: usize = 64;
 const MANY: usize = 10_000;
 const VERY_MANY: usize = 1_000_000;
+/// The most memory that a connection keeps for what may come, in bytes.
+const MOST_KEPT: usize = 4 << 20;
 
 pub fn rows() -> [Row; 2] {
     let row = |name, title, frames: usize, contenders| Row {
@@ -41,6 +42,8 @@ pub fn rows() -> [Row; 2] {
 fn linear<const FRAMES: usize>() -> Vec<Contender> {
     vec![
         Contender::floor("parse by hand, borrowed", |_| by_hand(FRAMES)),
+        Contender::floor("copy at once, parse by hand", |_| copied_by_hand(FRAMES, usize::MAX)),
+        Contender::floor("copy 64 KiB at a time, parse by hand", |_| copied_by_hand(FRAMES, 64 * 1024)),
         Contender::ours("poll_ref", |_| borrowed(FRAMES)).within(1.5),
         Contender::ours("Connection, received at once", |_| connection(FRAMES, usize::MAX)).within(1.5),
         Contender::ours("Connection, 64 KiB at a time", |_| connection(FRAMES, 64 * 1024)).within(1.5),
@@ -56,10 +59,32 @@ fn by_hand(frames: usize) -> Run {
     timed(move || {
         let mut rest = &all[..];
         while let Poll::Frame(frame, consumed) = poll(rest, is_legacy) {
-            black_box(&frame);
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, consumed);
             rest = &rest[consumed..];
         }
         assert!(rest.is_empty());
+    })
+}
+
+/// What a connection that owns its buffer cannot do without: the copy of as much as a read brings, and what is left of it
+/// moved to the front.
+fn copied_by_hand(frames: usize, read: usize) -> Run {
+    let all = wire(SIZE).repeat(frames);
+    let mut buffer = Vec::new();
+    timed(move || {
+        for bytes in all.chunks(read.min(all.len())) {
+            buffer.extend_from_slice(bytes);
+            let mut rest = &buffer[..];
+            while let Poll::Frame(frame, consumed) = poll(rest, is_legacy) {
+                use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, consumed);
+                rest = &rest[consumed..];
+            }
+            let left = rest.len();
+            buffer.drain(..buffer.len() - left);
+        }
+        assert!(buffer.is_empty());
+        // More is not kept for a connection that needs it once.
+        buffer.shrink_to(MOST_KEPT);
     })
 }
 
@@ -68,7 +93,7 @@ fn borrowed(frames: usize) -> Run {
     timed(move || {
         let mut rest = &all[..];
         while let Ok(MuxPollRef::Payload { frame, consumed }) = mux.poll_ref(rest) {
-            black_box(&frame);
+            use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, consumed);
             rest = &rest[consumed..];
         }
         assert!(rest.is_empty());
@@ -85,7 +110,8 @@ fn connection(frames: usize, read: usize) -> Run {
         for bytes in all.chunks(read.min(all.len())) {
             connection.receive(bytes, now);
             while let Some(ConnectionEvent::Request(request)) = connection.next_event().unwrap() {
-                black_box(&request.frame);
+                let frame = request.frame;
+                use_frame(frame.kind, frame.payload_protocol, frame.request_id, frame.payload, taken);
                 taken += 1;
             }
         }
@@ -102,7 +128,7 @@ fn peer_draining(frames: usize) -> Run {
             let mut buffer = all.clone();
             let begin = Instant::now();
             while let Ok(PeerPoll::Payload { frame, consumed }) = mux.poll(&buffer) {
-                black_box(&frame);
+                use_frame(frame.kind, frame.payload_protocol, frame.request_id, &frame.payload, consumed);
                 buffer.drain(..consumed);
             }
             took += begin.elapsed();
@@ -119,7 +145,7 @@ fn peer_by_offset(frames: usize) -> Contender {
         timed(move || {
             let mut rest = &all[..];
             while let Ok(PeerPoll::Payload { frame, consumed }) = mux.poll(rest) {
-                black_box(&frame);
+                use_frame(frame.kind, frame.payload_protocol, frame.request_id, &frame.payload, consumed);
                 rest = &rest[consumed..];
             }
             assert!(rest.is_empty());
