@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[cfg(feature = "tokio")]
@@ -26,9 +27,14 @@ const EXITING: u64 = 4;
 /// How long such a process is waited for: a multiple of what freeing a large memory takes.
 pub(super) const LAST_STEPS: Duration = Duration::from_millis(100);
 
+/// Read once: no process outlives its boot.
 pub(super) fn boot_id() -> io::Result<String> {
+    static OWN: OnceLock<String> = OnceLock::new();
+    if let Some(id) = OWN.get() {
+        return Ok(id.clone());
+    }
     let id = read("/proc/sys/kernel/random/boot_id")?;
-    Ok(String::from_utf8_lossy(&id).trim().to_owned())
+    Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())
 }
 
 pub(super) fn own_image() -> io::Result<ProcessImage> {
@@ -40,18 +46,25 @@ pub(super) fn own_start_time() -> io::Result<u64> {
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
-    fs::metadata("/proc/self/ns/pid").map(|namespace| Some(namespace.ino()))
+    pid_namespace("/proc/self/ns/pid")
+}
+
+/// The inode that `link` names, as in `pid:[4026531836]` (namespaces(7)); following the link would make it first.
+fn pid_namespace(link: &str) -> io::Result<Option<u64>> {
+    let named = fs::read_link(link)?;
+    let inode = named.to_str().and_then(|name| name.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok());
+    let malformed =
+        || io::Error::new(io::ErrorKind::InvalidData, "a link to a pid namespace has another form");
+    inode.map(Some).ok_or_else(malformed)
 }
 
 /// The content of a small file in `/proc`, which does not tell how long it is. The kernel makes all of it for the first
 /// read, so one that does not fill its buffer is the only one.
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let mut content = vec![0; 4096];
-    let length = file.read(&mut content)?;
-    let filled = length == content.len();
-    content.truncate(length);
-    if filled {
+    let file = File::open(path)?;
+    let mut content = Vec::with_capacity(512);
+    retry_on_intr(|| rustix::io::read(&file, spare_capacity(&mut content)))?;
+    if content.len() == content.capacity() {
         file.take(1 << 20).read_to_end(&mut content)?;
     }
     Ok(content)
@@ -78,9 +91,9 @@ fn flags(stat: &[u8]) -> io::Result<u64> {
 fn number_in_stat(stat: &[u8], field: usize) -> io::Result<u64> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat lacks a field");
     let name_end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(malformed)?;
-    let fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let mut fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     // The first field here is the third.
-    let field = fields.skip(field - 3).map(str::from_utf8).next();
+    let field = fields.nth(field - 3).map(str::from_utf8);
     field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
 }
 
@@ -101,13 +114,17 @@ fn original_path(link: PathBuf, image: &Metadata) -> PathBuf {
 pub(super) struct ProcessHandle {
     pid: u32,
     pidfd: OwnedFd,
+    /// Its [number in `/proc`](Self::number_in_proc), once that was asked for.
+    number: OnceLock<u32>,
+    /// The [inode](Self::inode) of its pidfd, once that was asked for.
+    inode: OnceLock<(u64, u64)>,
 }
 
 impl ProcessHandle {
     pub(super) fn open(pid: u32) -> io::Result<Option<Self>> {
         let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         match pidfd_open(number, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Some(Self { pid, pidfd })),
+            Ok(pidfd) => Ok(Some(Self::from_pidfd(pid, pidfd))),
             // Kernels differ in what they say of a number that is a thread, not a process.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(Errno::NOSYS) => {
@@ -119,7 +136,7 @@ impl ProcessHandle {
 
     /// A handle to what `pidfd` refers to, which has the number `pid` in this process's pid namespace.
     pub(super) fn from_pidfd(pid: u32, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd }
+        Self { pid, pidfd, number: OnceLock::new(), inode: OnceLock::new() }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -131,10 +148,13 @@ impl ProcessHandle {
     }
 
     /// What identifies the process for as long as this boot lasts; `None` before Linux 6.9, where all pidfds have
-    /// one inode.
+    /// one inode. It is asked for once.
     fn inode(&self) -> io::Result<Option<(u64, u64)>> {
         // All pidfds of a kernel are alike.
         static UNIQUE: OnceLock<bool> = OnceLock::new();
+        if let Some(inode) = self.inode.get() {
+            return Ok(Some(*inode));
+        }
         let unique = match UNIQUE.get() {
             Some(unique) => *unique,
             None => {
@@ -147,7 +167,7 @@ impl ProcessHandle {
             return Ok(None);
         }
         let found = rustix::fs::fstat(&self.pidfd)?;
-        Ok(Some((found.st_dev, found.st_ino)))
+        Ok(Some(*self.inode.get_or_init(|| (found.st_dev, found.st_ino))))
     }
 
     pub(super) fn image_path(&self) -> io::Result<PathBuf> {
@@ -161,14 +181,16 @@ impl ProcessHandle {
         self.look(|number| open_image(&format!("/proc/{number}/exe")))
     }
 
+    pub(super) fn image_metadata(&self) -> io::Result<Metadata> {
+        self.look(|number| fs::metadata(format!("/proc/{number}/exe")))
+    }
+
     pub(super) fn start_time(&self) -> io::Result<u64> {
         self.look(|number| start_time(&read(&format!("/proc/{number}/stat"))?))
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.look(|number| {
-            fs::metadata(format!("/proc/{number}/ns/pid")).map(|namespace| Some(namespace.ino()))
-        })
+        self.look(|number| pid_namespace(&format!("/proc/{number}/ns/pid")))
     }
 
     /// What `read` finds in `/proc` under the number that it is given.
@@ -230,16 +252,21 @@ impl ProcessHandle {
     }
 
     /// The number under which `/proc` shows this process. It differs from [`pid`](Self::pid) if `/proc` belongs to
-    /// another pid namespace than this process; a number of one must not be looked up in the other.
+    /// another pid namespace than this process; a number of one must not be looked up in the other. It is asked for once:
+    /// a process keeps it for as long as it lives.
     fn number_in_proc(&self) -> io::Result<u32> {
+        if let Some(number) = self.number.get() {
+            return Ok(*number);
+        }
         // "Pid:" in the information about a pidfd, pidfd_open(2): not positive if there is no such number.
         let information = read(&format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
-        let information = String::from_utf8_lossy(&information);
-        let number = information.lines().find_map(|line| line.strip_prefix("Pid:"));
-        number
-            .and_then(|number| number.trim().parse().ok())
+        let mut lines = information.split(|byte| *byte == b'\n');
+        let number = lines.find_map(|line| line.strip_prefix(b"Pid:"));
+        let number = number
+            .and_then(|number| str::from_utf8(number).ok()?.trim().parse().ok())
             .filter(|number| *number != 0)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"))?;
+        Ok(*self.number.get_or_init(|| number))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //! Start with [`ProcessHandle::open`]: every question about another process goes through a handle, because a
 //! process id alone may mean another process a moment later.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -301,6 +301,23 @@ impl ProcessHandle {
     /// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
     pub(crate) fn start_time(&self) -> io::Result<u64> {
         self.0.start_time()
+    }
+
+    /// What the file system says of the image that the process runs, without opening it; `None` where the system does not
+    /// lead to the image that runs, whatever stands at its path by now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_time`](Self::start_time).
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Linux leads to the image")
+    )]
+    pub(crate) fn image_metadata(&self) -> io::Result<Option<Metadata>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.0.image_metadata().map(Some);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Ok(None)
     }
 
     /// Opens the executable image that the process runs.

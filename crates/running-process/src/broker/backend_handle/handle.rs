@@ -165,11 +165,6 @@ impl BackendHandle {
     }
 
     /// The connection that was verified.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Linux the kernel goes on noting who writes on it (`SO_PASSCRED`, and `SO_PASSPIDFD` from 6.5): whoever takes the
-    /// descriptor and receives control messages finds those notes among them.
     #[must_use]
     pub fn into_stream(self) -> LocalStream {
         self.stream

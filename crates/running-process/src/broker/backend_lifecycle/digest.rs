@@ -20,7 +20,7 @@ use super::identity::ExeDigests;
 use crate::broker::runtime_clock::before;
 use key::FileKey;
 use sha2::Digest;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::time::{Instant, SystemTime};
 
@@ -99,13 +99,9 @@ pub(crate) fn digests_while(
     digests_at(SystemTime::now(), file, cache, go_on)
 }
 
-/// Both digests of `file` if they are in `cache`.
-///
-/// # Errors
-///
-/// As [`digests_of`].
-pub(crate) fn remembered_digests(file: &File, cache: &DigestCache) -> Result<Option<Digested>, DigestError> {
-    Ok(cache.get(&key_of(file)?).map(|digests| Digested { digests, bytes_read: 0 }))
+/// Both digests of the file of which `metadata` tells, if they are in `cache`.
+pub(crate) fn remembered_digests(metadata: &Metadata, cache: &DigestCache) -> Option<ExeDigests> {
+    if metadata.is_file() { cache.get(&FileKey::of(metadata)) } else { None }
 }
 
 /// [`digests_of`] on tokio: `file` is read on a thread of the runtime's for blocking work. That ends

@@ -137,9 +137,13 @@ fn algorithms(digests: &ExeDigests) -> &'static str {
 }
 
 fn hex(algorithm: &str, digest: &[u8]) -> String {
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
-    format!("{algorithm}:{}", digits.collect::<String>())
+    let mut text = String::with_capacity(algorithm.len() + 1 + 2 * digest.len());
+    text.push_str(algorithm);
+    text.push(':');
+    for byte in digest {
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    text
 }
 
 fn endpoint(daemon: &DaemonProcess) -> String {

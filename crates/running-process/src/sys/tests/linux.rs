@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -109,6 +110,8 @@ fn replaced_while_running() {
             let mut open = Vec::new();
             (&image.file).read_to_end(&mut open).unwrap();
             assert!(open == before);
+            let (unopened, open) = (this.image_metadata().unwrap().unwrap(), image.file.metadata().unwrap());
+            assert_eq!((unopened.dev(), unopened.ino()), (open.dev(), open.ino()));
         }
     }
 }
@@ -142,4 +145,5 @@ fn a_process_is_ending_once_it_was_killed_and_not_before() {
     assert!(process.is_ending().unwrap(), "nobody");
     let gone = process.open_image().unwrap_err();
     assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(process.image_metadata().unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }

@@ -8,6 +8,7 @@ use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::Uid;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,12 +59,13 @@ impl DiskCache {
 
     /// The digests that were kept for `key`.
     pub(super) fn read(&self, key: &FileKey) -> Option<ExeDigests> {
-        let directory = self.directory(false)?;
+        let owner = rustix::process::geteuid();
+        let directory = self.directory(owner, false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, slot(key), flags, Mode::empty()).ok()?;
         let found = rustix::fs::fstat(&file).ok()?;
         let whole = u64::try_from(found.st_size) == Ok(ENTRY as u64);
-        if !whole || !is_private(&found, FileType::RegularFile) {
+        if !whole || !is_private(&found, FileType::RegularFile, owner) {
             return None;
         }
         let mut entry = [0; ENTRY];
@@ -74,7 +76,7 @@ impl DiskCache {
     /// Keeps `digests` for `key`, instead of whatever was in its place. Says nothing if it could not.
     pub(super) fn write(&self, key: &FileKey, digests: &ExeDigests) {
         let Some(entry) = encode(key, digests) else { return };
-        let Some(directory) = self.directory(true) else { return };
+        let Some(directory) = self.directory(rustix::process::geteuid(), true) else { return };
         let slot = slot(key);
         let unfinished = format!("{slot}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -91,18 +93,18 @@ impl DiskCache {
         }
     }
 
-    /// The directory of the entries, held open, if it is this user's alone.
-    fn directory(&self, create: bool) -> Option<OwnedFd> {
+    /// The directory of the entries, held open, if it is `owner`'s alone.
+    fn directory(&self, owner: Uid, create: bool) -> Option<OwnedFd> {
         let outer = self.base.join(OUTER);
         if create {
             make(rustix::fs::mkdir(&self.base, Mode::RWXU))?;
             make(rustix::fs::mkdir(&outer, Mode::RWXU))?;
         }
-        let outer = open_private(CWD, &outer)?;
+        let outer = open_private(CWD, &outer, owner)?;
         if create {
             make(rustix::fs::mkdirat(&outer, INNER, Mode::RWXU))?;
         }
-        open_private(outer.as_fd(), Path::new(INNER))
+        open_private(outer.as_fd(), Path::new(INNER), owner)
     }
 }
 
@@ -111,17 +113,17 @@ fn make(made: rustix::io::Result<()>) -> Option<()> {
     matches!(made, Ok(()) | Err(Errno::EXIST)).then_some(())
 }
 
-/// Opens a directory that is this user's alone, and no link to one.
-fn open_private(beside: BorrowedFd<'_>, path: &Path) -> Option<OwnedFd> {
+/// Opens a directory that is `owner`'s alone, and no link to one.
+fn open_private(beside: BorrowedFd<'_>, path: &Path, owner: Uid) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(beside, path, flags, Mode::empty()).ok()?;
-    is_private(&rustix::fs::fstat(&directory).ok()?, FileType::Directory).then_some(directory)
+    is_private(&rustix::fs::fstat(&directory).ok()?, FileType::Directory, owner).then_some(directory)
 }
 
-/// Whether something is of this type and belongs to this user, and nobody else may do anything with it.
-fn is_private(found: &Stat, file_type: FileType) -> bool {
+/// Whether something is of this type and belongs to `owner`, and nobody else may do anything with it.
+fn is_private(found: &Stat, file_type: FileType, owner: Uid) -> bool {
     FileType::from_raw_mode(found.st_mode) == file_type
-        && found.st_uid == rustix::process::geteuid().as_raw()
+        && found.st_uid == owner.as_raw()
         && (Mode::from_raw_mode(found.st_mode) & (Mode::RWXG | Mode::RWXO)).is_empty()
 }
 

@@ -1,7 +1,7 @@
 //! The probe over a connection, blocking, with one deadline over everything.
 
 use super::exchange::{Exchange, Writer};
-use super::{EndpointProbeChallenge, ProbeError};
+use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
@@ -83,7 +83,11 @@ impl EndpointProbeChallenge {
     ///
     /// The operating system has none to give.
     pub fn random() -> io::Result<Self> {
-        Ok(Self::new(sys::random()?, u64::from_ne_bytes(sys::random()?)))
+        let random: [u8; PROBE_NONCE_BYTES + size_of::<u64>()] = sys::random()?;
+        let (mut nonce, mut request_id) = ([0; PROBE_NONCE_BYTES], [0; size_of::<u64>()]);
+        nonce.copy_from_slice(&random[..PROBE_NONCE_BYTES]);
+        request_id.copy_from_slice(&random[PROBE_NONCE_BYTES..]);
+        Ok(Self::new(nonce, u64::from_ne_bytes(request_id)))
     }
 }
 

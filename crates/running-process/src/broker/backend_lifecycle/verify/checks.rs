@@ -3,9 +3,9 @@
 use super::file;
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, Digested, remembered_digests};
-use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::judge::compare_digests;
+use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, remembered_digests};
+use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
+use crate::broker::backend_lifecycle::judge::{Check, compare_digests};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
 use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
 use crate::transport::LocalStream;
@@ -20,6 +20,9 @@ const NAMES_WRITERS: bool = cfg!(any(target_os = "linux", target_os = "android")
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
+
+/// Where an image is that is [`AsRecorded`](ImageState::AsRecorded).
+const AS_RECORDED: &str = "stands at the recorded path";
 
 /// What a step is worth, and what people are told of it.
 pub(super) type Verdict = (StepVerdict, String);
@@ -198,9 +201,12 @@ pub(super) fn writer_evidence(
     }
 }
 
-/// Looks at the image that runs: on Linux opened through the process, elsewhere by the path that the system names; never by
+/// Looks at the image that runs: on Linux found through the process, elsewhere by the path that the system names; never by
 /// the path in the record. If its digests are remembered, they are compared.
 pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Look {
+    if let Some(seen) = remembered_image(expected, process, policy) {
+        return Ok(Image::Judged(seen));
+    }
     let image = match process.open_image() {
         Ok(image) => image,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
@@ -210,7 +216,7 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
         Err(error) => return Err(unanswered(expected.pid, error)),
     };
     let (state, place) = if file::stands_at(&image, &expected.exe_path) {
-        (ImageState::AsRecorded, "stands at the recorded path")
+        (ImageState::AsRecorded, AS_RECORDED)
     } else if policy.replaced_on_disk {
         (ImageState::ReplacedOnDisk, "replaced on disk since it started")
     } else {
@@ -218,8 +224,9 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
     };
     if policy.image != ImageCheck::SameAsCaller {
         let unread = Unread { image, state, place };
-        return match remembered_digests(unread.file(), digest_cache()).transpose() {
-            Some(digests) => judge_digests(expected, unread, digests).map(Image::Judged),
+        let metadata = unread.file().metadata();
+        return match metadata.ok().and_then(|found| remembered_digests(&found, digest_cache())) {
+            Some(digests) => judge_digests(expected, unread, Ok(digests)).map(Image::Judged),
             None => Ok(Image::Unread(unread)),
         };
     }
@@ -231,21 +238,38 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
     }
 }
 
+/// The image, if the system leads to it, its digests are remembered, and it is the recorded one where it was recorded. Then
+/// there is nothing to read of it, so it is not opened. Of any other the reason is found out by opening it.
+fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Option<Seen> {
+    if policy.image == ImageCheck::SameAsCaller {
+        return None;
+    }
+    let image = process.image_metadata().ok()??;
+    let digests = remembered_digests(&image, digest_cache())?;
+    let check = compare_digests(&expected.exe_digests, &digests);
+    let recorded = check.agrees && file::is_at(&image, &expected.exe_path);
+    recorded.then(|| (ImageState::AsRecorded, IMAGE_VERDICT, evidence(&check, AS_RECORDED)))
+}
+
 /// Compares the digests of an image with the record.
 pub(super) fn judge_digests(
     expected: &DaemonProcess,
     Unread { image, state, place }: Unread,
-    digests: Result<Digested, DigestError>,
+    digests: Result<ExeDigests, DigestError>,
 ) -> Result<Seen, ProbeError> {
     let digests = digests.map_err(|error| match error {
         DigestError::TimedOut => ProbeError::TimedOut,
         error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
-    let check = compare_digests(&expected.exe_digests, &digests.digests);
+    let check = compare_digests(&expected.exe_digests, &digests);
     if !check.agrees {
         return Err(ProbeError::WrongImage { path: image.path, check });
     }
-    Ok((state, IMAGE_VERDICT, format!("{}, {place}", check.found)))
+    Ok((state, IMAGE_VERDICT, evidence(&check, place)))
+}
+
+fn evidence(check: &Check, place: &str) -> String {
+    format!("{}, {place}", check.found)
 }
 
 pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {

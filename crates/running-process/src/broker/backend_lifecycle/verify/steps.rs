@@ -196,7 +196,7 @@ impl<'a> Verification<'a> {
         image: Unread,
         digests: Result<Digested, DigestError>,
     ) -> Result<ImageState, ProbeError> {
-        let judged = judge_digests(self.expected, image, digests);
+        let judged = judge_digests(self.expected, image, digests.map(|digested| digested.digests));
         let seen = self.refuse(StepKind::Image, judged)?;
         Ok(self.take_image(seen))
     }
