@@ -4,9 +4,9 @@ use super::origin::instance_id_of_digits;
 use super::wire::{exact_path, path_bytes};
 use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, IdentityError, Origin};
 use crate::broker::protocol::{self, Endpoint};
-use serde_core::de::{Deserialize, DeserializeOwned, Deserializer, Error};
+use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
+use std::fmt;
 
 impl Serialize for DaemonProcess {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,70 +70,115 @@ impl Serialize for Endpoint {
 
 impl<'de> Deserialize<'de> for DaemonProcess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
-        let first: Option<ExeDigest> = fields.optional("exe_sha256")?;
-        let second: Option<ExeDigest> = fields.optional("legacy_exe_sha256")?;
-        let blake3: Option<ExeDigest> = fields.optional("exe_hash")?;
+        let mut fields = DaemonFields::deserialize(deserializer)?;
+        let origin = fields.take_origin()?.ok();
         let to_vec = |digest: Option<ExeDigest>| digest.map_or_else(Vec::new, |digest| digest.to_vec());
         let message = protocol::DaemonProcess {
-            pid: fields.required("pid")?,
-            exe_path: fields.required("exe_path")?,
-            exe_sha256: to_vec(first.or(second)),
-            ipc_endpoint: Some(fields.required("ipc_endpoint")?),
-            started_at_unix_ms: fields.required("started_at_unix_ms")?,
-            boot_id: fields.required("boot_id")?,
-            idle_timeout_secs: fields.optional("idle_timeout_secs")?,
-            exe_hash_algorithm: fields.optional("exe_hash_algorithm")?.unwrap_or_default(),
-            exe_hash: to_vec(blake3),
+            pid: required("pid", fields.pid)?,
+            exe_path: required("exe_path", fields.exe_path)?,
+            exe_sha256: to_vec(fields.exe_sha256.or(fields.legacy_exe_sha256)),
+            ipc_endpoint: Some(required("ipc_endpoint", fields.ipc_endpoint)?),
+            started_at_unix_ms: required("started_at_unix_ms", fields.started_at_unix_ms)?,
+            boot_id: required("boot_id", fields.boot_id)?,
+            idle_timeout_secs: fields.idle_timeout_secs,
+            exe_hash_algorithm: fields.exe_hash_algorithm.unwrap_or_default(),
+            exe_hash: to_vec(fields.exe_hash),
         };
         let mut daemon = Self::try_from(message).map_err(D::Error::custom)?;
-        let exe_path_bytes: Option<Vec<u8>> = fields.optional("exe_path_bytes")?;
-        daemon.exe_path = exact_path(daemon.exe_path, &exe_path_bytes.unwrap_or_default());
-        daemon.origin = fields.origin()?.ok();
+        daemon.exe_path = exact_path(daemon.exe_path, &fields.exe_path_bytes.unwrap_or_default());
+        daemon.origin = origin;
         Ok(daemon)
     }
 }
 
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Fields::deserialize(deserializer)?.origin()?.map_err(D::Error::custom)
+        DaemonFields::deserialize(deserializer)?.take_origin()?.map_err(D::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
-        Ok(Self { namespace_id: fields.required("namespace_id")?, path: fields.required("path")? })
+        let fields = EndpointFields::deserialize(deserializer)?;
+        let namespace_id = required("namespace_id", fields.namespace_id)?;
+        Ok(Self { namespace_id, path: required("path", fields.path)? })
     }
 }
 
-/// What is left of an object. Nobody takes the fields of a generation to come.
-struct Fields(serde_json::Map<String, Value>);
+/// Makes a structure of what is found in an object: no field if it is absent or null. Nobody takes the fields of a
+/// generation to come.
+macro_rules! fields {
+    ($object:ident { $($name:ident: $type:ty),* $(,)? }) => {
+        #[derive(Default)]
+        struct $object {
+            $($name: Option<$type>),*
+        }
 
-impl Fields {
-    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_json::Map::deserialize(deserializer).map(Self)
-    }
+        impl<'de> Deserialize<'de> for $object {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_map(Self::default())
+            }
+        }
 
-    /// Takes the value of a field; none if that is null, too.
-    fn optional<T: DeserializeOwned, E: Error>(&mut self, name: &'static str) -> Result<Option<T>, E> {
-        let value = self.0.remove(name).unwrap_or_default();
-        Option::deserialize(value).map_err(|error| E::custom(format_args!("field `{name}`: {error}")))
-    }
+        impl<'de> Visitor<'de> for $object {
+            type Value = Self;
 
-    fn required<T: DeserializeOwned, E: Error>(&mut self, name: &'static str) -> Result<T, E> {
-        self.optional(name)?.ok_or_else(|| E::missing_field(name))
-    }
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
 
+            fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self, A::Error> {
+                while let Some(name) = object.next_key::<String>()? {
+                    match name.as_str() {
+                        $(stringify!($name) => self.$name = object.next_value().map_err(|error| in_field(&name, &error))?,)*
+                        _ => {
+                            object.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(self)
+            }
+        }
+    };
+}
+
+fields!(DaemonFields {
+    pid: u32,
+    exe_path: String,
+    exe_sha256: ExeDigest,
+    legacy_exe_sha256: ExeDigest,
+    exe_hash_algorithm: String,
+    exe_hash: ExeDigest,
+    boot_id: String,
+    ipc_endpoint: Endpoint,
+    started_at_unix_ms: u64,
+    idle_timeout_secs: u32,
+    exe_path_bytes: Vec<u8>,
+    kernel_start_time: u64,
+    instance_id: String,
+    pid_namespace: u64,
+    inherited_listener: bool,
+});
+
+fields!(EndpointFields { namespace_id: String, path: String });
+
+impl DaemonFields {
     /// The origin, or what it lacks.
-    fn origin<E: Error>(&mut self) -> Result<Result<Origin, IdentityError>, E> {
-        let start_time = self.optional("kernel_start_time")?;
-        let digits: Option<String> = self.optional("instance_id")?;
+    fn take_origin<E: Error>(&mut self) -> Result<Result<Origin, IdentityError>, E> {
+        let digits = self.instance_id.take();
         let instance_id = digits.as_deref().map(instance_id_of_digits).transpose().map_err(E::custom)?;
-        let pid_namespace = self.optional("pid_namespace")?;
-        let inherited_listener = self.optional("inherited_listener")?.unwrap_or_default();
         let field = if instance_id.is_none() { "instance_id" } else { "kernel_start_time" };
-        let origin = Origin::from_known(start_time, instance_id, pid_namespace, inherited_listener);
+        let inherited_listener = self.inherited_listener.unwrap_or_default();
+        let origin =
+            Origin::from_known(self.kernel_start_time, instance_id, self.pid_namespace, inherited_listener);
         Ok(origin.ok_or(IdentityError::MissingField { field }))
     }
+}
+
+fn required<T, E: Error>(name: &'static str, field: Option<T>) -> Result<T, E> {
+    field.ok_or_else(|| E::missing_field(name))
+}
+
+fn in_field<E: Error>(name: &str, error: &E) -> E {
+    E::custom(format_args!("field `{name}`: {error}"))
 }
