@@ -18,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[cfg(feature = "tokio")]
 use super::readable;
-use super::{ProcessImage, wait_ready};
+use super::{ProcessImage, is_ready, wait_ready};
 
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
 const PID_FS_MAGIC: u64 = 0x5049_4446;
@@ -231,7 +231,7 @@ impl ProcessHandle {
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {
-        self.wait_exit(Some(Instant::now()))
+        is_ready(&mut [PollFd::new(&self.pidfd, PollFlags::IN)])
     }
 
     pub(super) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {

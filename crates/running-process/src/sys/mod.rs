@@ -68,6 +68,8 @@ pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
 pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
 pub(crate) use random::random;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use readiness::is_ready;
 #[cfg(all(
     feature = "tokio",
     any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")

@@ -38,6 +38,13 @@ pub(crate) fn wait_ready(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> i
     }
 }
 
+/// Whether one of `fds` is ready now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn is_ready(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(rustix::io::retry_on_intr(|| poll(fds, Some(&NOW)))? > 0)
+}
+
 /// Has the runtime watch `fd`, until the result is dropped. It takes each number once at a time.
 ///
 /// # Panics
