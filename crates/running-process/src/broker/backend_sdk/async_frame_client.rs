@@ -1,5 +1,6 @@
 //! The asynchronous client, on tokio.
 
+mod desk;
 mod driver;
 mod sync;
 
@@ -8,15 +9,12 @@ use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::broker::runtime_clock::now;
 use crate::transport::LocalStream;
+use desk::{Answer, Desk, Request};
 use driver::Driver;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use sync::mpsc::error::SendError;
-use sync::{AsyncStream, connect_async, into_async, mpsc, oneshot};
-
-/// How many requests wait for the task to take them; further callers wait for a place.
-const WAITING_REQUESTS: usize = 32;
+use sync::{AsyncStream, connect_async, into_async};
+use tokio::sync::mpsc;
 
 /// A client of a daemon's framed lane, on tokio. Clones share one connection, which ends with the last of them.
 ///
@@ -30,66 +28,29 @@ const WAITING_REQUESTS: usize = 32;
 /// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who
 /// asks first; each further call returns [`FrameClientError::Dead`].
 #[derive(Clone, Debug)]
-pub struct AsyncFrameClient {
-    requests: mpsc::Sender<Waiting>,
-    /// Unbounded, and yet short: a request is given up once, and only after the task was given it.
-    given_up: mpsc::UnboundedSender<Ticket>,
-    shared: Arc<Shared>,
+pub struct AsyncFrameClient(Arc<Clients>);
+
+/// All clones of a client. With the last of them the connection ends.
+#[derive(Debug)]
+struct Clients {
+    desk: Arc<Desk>,
+    /// Until somebody asks for the events.
+    events: Mutex<Option<mpsc::Receiver<Frame>>>,
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        self.desk.leave();
+    }
 }
 
 /// Frames that the daemon sent unasked, of one connection.
 #[derive(Debug)]
 pub struct FrameEvents {
     frames: mpsc::Receiver<Frame>,
-    shared: Arc<Shared>,
+    desk: Arc<Desk>,
     /// The end was told.
     over: bool,
-}
-
-/// Names a request between its caller and the task, which alone knows its id on the wire.
-type Ticket = u64;
-
-/// A request that the task has not taken yet.
-#[derive(Debug)]
-struct Waiting {
-    payload_protocol: u32,
-    payload: Vec<u8>,
-    deadline_unix_ms: u64,
-    ticket: Ticket,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// What became of a request: the inner error is one of a request that may have been sent.
-pub(super) type Answer = Result<Result<Frame, FrameClientError>, NotSent>;
-
-/// A request of which nothing was sent, because the connection ended before.
-#[derive(Debug)]
-pub(super) struct NotSent {
-    pub(super) payload: Vec<u8>,
-    /// Why the connection ended.
-    error: FrameClientError,
-}
-
-#[derive(Debug)]
-struct Shared {
-    next_ticket: AtomicU64,
-    /// Why the connection ended, once it has; set before anyone can notice.
-    end: OnceLock<FrameClientError>,
-    /// A request was told of the end.
-    told: AtomicBool,
-    /// Until somebody asks for the events.
-    events: Mutex<Option<mpsc::Receiver<Frame>>>,
-    encodings: Mutex<EncodingPolicy>,
-}
-
-impl Shared {
-    fn end(&self) -> FrameClientError {
-        self.end.get().map_or(FrameClientError::Dead, FrameClientError::again)
-    }
-
-    fn encodings(&self) -> EncodingPolicy {
-        *self.encodings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl AsyncFrameClient {
@@ -141,29 +102,21 @@ impl AsyncFrameClient {
 
     /// A client, and what does its work.
     fn driven(stream: AsyncStream) -> (Self, Driver) {
-        let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
-        let (given_up, cancels) = mpsc::unbounded_channel();
         let (events, frames) = mpsc::channel(MAX_WAITING_EVENTS);
-        let shared = Arc::new(Shared {
-            next_ticket: AtomicU64::new(0),
-            end: OnceLock::new(),
-            told: AtomicBool::new(false),
-            events: Mutex::new(Some(frames)),
-            encodings: Mutex::new(EncodingPolicy::default()),
-        });
-        let driver = Driver::new(stream, waiting, cancels, events, Arc::clone(&shared));
-        (Self { requests, given_up, shared }, driver)
+        let desk = Arc::new(Desk::default());
+        let driver = Driver::new(stream, Arc::clone(&desk), events);
+        (Self(Arc::new(Clients { desk, events: Mutex::new(Some(frames)) })), driver)
     }
 
     /// As [`FrameClient::set_encoding_policy`](super::FrameClient::set_encoding_policy), for every clone.
     pub fn set_encoding_policy(&self, policy: EncodingPolicy) {
-        *self.shared.encodings.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.0.desk.set_encodings(policy);
     }
 
     /// Whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        !self.requests.is_closed() && !self.given_up.is_closed()
+        self.0.desk.is_open()
     }
 
     /// What the daemon sends unasked: events, and requests of its own. `None` if they were taken before, by any clone.
@@ -172,8 +125,8 @@ impl AsyncFrameClient {
     /// [`FrameClientError::TooManyEvents`]. Once the receiver is dropped they are dropped as well.
     #[must_use]
     pub fn events(&self) -> Option<FrameEvents> {
-        let frames = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(FrameEvents { frames, shared: Arc::clone(&self.shared), over: false })
+        let frames = self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(FrameEvents { frames, desk: Arc::clone(&self.0.desk), over: false })
     }
 
     /// Sends a request and waits for its response, for as long as the daemon keeps the connection.
@@ -228,45 +181,7 @@ impl AsyncFrameClient {
         payload: Vec<u8>,
         deadline_unix_ms: u64,
     ) -> Answer {
-        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (answer, response) = oneshot::channel();
-        let waiting = Waiting { payload_protocol, payload, deadline_unix_ms, ticket, answer };
-        if let Err(SendError(Waiting { payload, .. })) = self.requests.send(waiting).await {
-            let told = self.shared.told.swap(true, Ordering::Relaxed);
-            let error = if told { FrameClientError::Dead } else { self.shared.end() };
-            return Err(NotSent { payload, error });
-        }
-        let mut in_flight = InFlight { response, ticket: Some(ticket), given_up: &self.given_up };
-        let answer = if self.given_up.is_closed() {
-            // The task went, perhaps with its runtime and before it could take the request.
-            in_flight.response.try_recv().ok()
-        } else {
-            (&mut in_flight.response).await.ok()
-        };
-        in_flight.ticket = None;
-        answer.unwrap_or_else(|| {
-            self.shared.told.store(true, Ordering::Relaxed);
-            Ok(Err(self.shared.end()))
-        })
-    }
-}
-
-/// A request that the task was given. Dropped before its answer has come, it is given up.
-struct InFlight<'a> {
-    response: oneshot::Receiver<Answer>,
-    /// `None` once there is an answer.
-    ticket: Option<Ticket>,
-    given_up: &'a mpsc::UnboundedSender<Ticket>,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            // First, so that the task either sees it closed and sends nothing, or knows the ticket by the time it comes.
-            self.response.close();
-            // A task that has ended has nobody to tell.
-            let _ = self.given_up.send(ticket);
-        }
+        self.0.desk.ask(Request { payload_protocol, payload, deadline_unix_ms }).await
     }
 }
 
@@ -281,7 +196,7 @@ impl FrameEvents {
         match self.frames.recv().await {
             Some(frame) => Ok(frame),
             None if std::mem::replace(&mut self.over, true) => Err(FrameClientError::Dead),
-            None => Err(self.shared.end()),
+            None => Err(self.desk.reason()),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The client's task and its callers in every interleaving that a model checker tries, on a connection in memory.
 //!
-//! Each future has a thread that polls it, as in a runtime of many threads; without tokio's runtime, channels have no
-//! budget for what a task may do at once. The model knows no time, so no deadline passes.
+//! Each future has a thread that polls it, as in a runtime of many threads. The model knows no time, so no deadline passes,
+//! and no events.
 
-pub(in super::super) mod channels;
 pub(in super::super) mod stream;
 
-use super::super::{Answer, AsyncFrameClient, NotSent};
+use super::super::AsyncFrameClient;
+use super::super::desk::{Answer, NotSent};
 use super::Driver;
 use crate::broker::backend_sdk::client_connection::ClientConnectionError;
 use crate::broker::backend_sdk::frame_client::FrameClientError;
 use crate::broker::backend_sdk::model::{check, wire::Other};
 use crate::broker::protocol::{Frame, FrameKind, encode_framed};
-use channels::step;
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread::{self, JoinHandle};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -31,6 +31,11 @@ fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> 
 
 fn join<T>(task: JoinHandle<T>) -> T {
     task.join().expect("its thread does not panic")
+}
+
+/// Others may run here.
+fn step() {
+    AtomicBool::default().load(Ordering::SeqCst);
 }
 
 /// Polls `future` a few times at most, and drops it.
@@ -57,10 +62,10 @@ async fn run(mut driver: Driver) -> usize {
     let turns = poll_fn(|context| {
         let turn = driver.turn(context);
         if !matches!(turn, Poll::Ready(Err(_))) {
-            assert_eq!(driver.ids.len(), driver.in_flight.len());
+            assert_eq!(driver.ids.len(), driver.tickets.len());
             for (ticket, request) in &driver.ids {
                 assert!(driver.connection.is_pending(*request));
-                assert_eq!(driver.in_flight.get(request).map(|sent| sent.ticket), Some(*ticket));
+                assert_eq!(driver.tickets.get(request), Some(ticket));
             }
         }
         turn
@@ -69,7 +74,7 @@ async fn run(mut driver: Driver) -> usize {
     let in_flight = driver.ids.len();
     match ended {
         Ok(()) => assert_eq!(in_flight, 0, "nobody is left to wait"),
-        Err(error) => driver.end(error).await,
+        Err(error) => driver.open.reason = error,
     }
     in_flight
 }

@@ -1,0 +1,283 @@
+//! Where callers leave their requests and find their answers.
+
+use super::super::client_connection::ById;
+use super::super::frame_client::FrameClientError;
+use super::sync::{Mutex, MutexGuard};
+use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
+
+/// What became of a request: the inner error is one of a request that may have been sent.
+pub(in super::super) type Answer = Result<Response, NotSent>;
+
+pub(super) type Response = Result<Frame, FrameClientError>;
+
+/// A request of which nothing was sent, because the connection ended before.
+#[derive(Debug)]
+pub(in super::super) struct NotSent {
+    pub(in super::super) payload: Vec<u8>,
+    /// Why the connection ended.
+    pub(super) error: FrameClientError,
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) payload_protocol: u32,
+    pub(super) payload: Vec<u8>,
+    /// 0 is none.
+    pub(super) deadline_unix_ms: u64,
+}
+
+/// Names a request between its caller and the task, which alone knows its id on the wire.
+pub(super) type Ticket = u64;
+
+/// How many requests or responses cross the desk at once at most, so that nobody holds it for long.
+pub(super) const BATCH: usize = 64;
+
+/// What callers and the task tell each other. Whoever holds the lock moves what is in memory, and neither waits nor wakes
+/// anyone.
+#[derive(Debug, Default)]
+pub(super) struct Desk(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next_ticket: Ticket,
+    /// Everyone who waits, or whose response does.
+    callers: ById<Ticket, Caller>,
+    /// What the task has not taken, in the order of the tickets.
+    requests: VecDeque<(Ticket, Request)>,
+    /// What the task has taken and nobody waits for any more.
+    given_up: Vec<Ticket>,
+    encodings: EncodingPolicy,
+    /// The last client is gone.
+    left: bool,
+    end: Option<End>,
+    /// The task, until it is woken.
+    task: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Caller {
+    Waits(Waker),
+    Answered(Response),
+}
+
+/// The connection has ended.
+#[derive(Debug)]
+struct End {
+    reason: FrameClientError,
+    /// A request was told of the end.
+    told: bool,
+}
+
+impl End {
+    fn tell(&mut self) -> FrameClientError {
+        self.told = true;
+        self.reason.again()
+    }
+}
+
+/// What the task has to do.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) given_up: Vec<Ticket>,
+    pub(super) requests: Vec<(Ticket, Request)>,
+    pub(super) encodings: EncodingPolicy,
+    /// There are more requests than were asked for.
+    pub(super) more: bool,
+}
+
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock panics halfway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_encodings(&self, policy: EncodingPolicy) {
+        self.state().encodings = policy;
+    }
+
+    /// Whether the connection goes on.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().end.is_none()
+    }
+
+    /// Why the connection has ended.
+    pub(super) fn reason(&self) -> FrameClientError {
+        self.state().end.as_ref().map_or(FrameClientError::Dead, |end| end.reason.again())
+    }
+
+    /// Waits for what becomes of `request`. Dropped before that, it is given up.
+    pub(super) fn ask(&self, request: Request) -> Asking<'_> {
+        Asking { desk: self, stage: Stage::New(request) }
+    }
+
+    /// There is no client any more.
+    pub(super) fn leave(&self) {
+        let mut state = self.state();
+        state.left = true;
+        ring(state);
+    }
+
+    /// Fills `work` with what there is to do: requests up to `room` bytes, and the one that exceeds them. If there is more later,
+    /// `waker` is woken. `false` if there is no client any more.
+    pub(super) fn take(&self, room: usize, waker: &Waker, work: &mut Work) -> bool {
+        let mut state = self.state();
+        match &mut state.task {
+            Some(task) => task.clone_from(waker),
+            None => state.task = Some(waker.clone()),
+        }
+        work.encodings = state.encodings;
+        work.given_up.append(&mut state.given_up);
+        let mut taken = 0;
+        while taken < room
+            && work.requests.len() < BATCH
+            && let Some(request) = state.requests.pop_front()
+        {
+            taken += FRAME_HEADER_BYTES + request.1.payload.len();
+            work.requests.push(request);
+        }
+        work.more = !state.requests.is_empty();
+        !state.left
+    }
+
+    /// Gives every caller that is still there the response to its request. `wakers` is empty memory.
+    pub(super) fn answer(&self, responses: &mut Vec<(Ticket, Response)>, wakers: &mut Vec<Waker>) {
+        let mut state = self.state();
+        for (ticket, response) in responses.drain(..) {
+            if let Some(caller) = state.callers.get_mut(&ticket)
+                && let Caller::Waits(waker) = std::mem::replace(caller, Caller::Answered(response))
+            {
+                wakers.push(waker);
+            }
+        }
+        drop(state);
+        wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// The connection has ended; everyone who waits is told.
+    pub(super) fn end(&self, reason: FrameClientError) {
+        let mut state = self.state();
+        state.end = Some(End { reason, told: false });
+        let waiting = state.callers.values().filter_map(|caller| match caller {
+            Caller::Waits(waker) => Some(waker.clone()),
+            Caller::Answered(_) => None,
+        });
+        let wakers: Vec<_> = waiting.collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    fn ask(&mut self, request: Request, waker: &Waker) -> Result<Ticket, NotSent> {
+        if let Some(end) = &mut self.end {
+            let error = if end.told { FrameClientError::Dead } else { end.tell() };
+            return Err(NotSent { payload: request.payload, error });
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.callers.insert(ticket, Caller::Waits(waker.clone()));
+        self.requests.push_back((ticket, request));
+        Ok(ticket)
+    }
+
+    fn poll_answer(&mut self, ticket: Ticket, waker: &Waker) -> Poll<Answer> {
+        let Entry::Occupied(mut caller) = self.callers.entry(ticket) else {
+            unreachable!("whoever asks is there until it has its answer")
+        };
+        if let Caller::Waits(waits) = caller.get_mut()
+            && self.end.is_none()
+        {
+            waits.clone_from(waker);
+            return Poll::Pending;
+        }
+        if let Caller::Answered(response) = caller.remove() {
+            return Poll::Ready(Ok(response));
+        }
+        let error = self.end.as_mut().map_or(FrameClientError::Dead, End::tell);
+        Poll::Ready(match self.take_back(ticket) {
+            Some(Request { payload, .. }) => Err(NotSent { payload, error }),
+            None => Ok(Err(error)),
+        })
+    }
+
+    /// The request of `ticket`, if the task has not taken it.
+    fn take_back(&mut self, ticket: Ticket) -> Option<Request> {
+        let index = self.requests.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
+        self.requests.remove(index).map(|(_, request)| request)
+    }
+
+    /// Nobody waits for the request of `ticket` any more. Whether the task has to know.
+    fn give_up(&mut self, ticket: Ticket) -> bool {
+        let waited = matches!(self.callers.remove(&ticket), Some(Caller::Waits(_)));
+        let taken = waited && self.take_back(ticket).is_none();
+        if taken {
+            self.given_up.push(ticket);
+        }
+        taken
+    }
+}
+
+/// Has the task look at the desk.
+fn ring(mut state: MutexGuard<'_, State>) {
+    let task = state.task.take();
+    drop(state);
+    if let Some(task) = task {
+        task.wake();
+    }
+}
+
+/// A caller of [`Desk::ask`].
+#[derive(Debug)]
+pub(super) struct Asking<'d> {
+    desk: &'d Desk,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    New(Request),
+    Asked(Ticket),
+    Over,
+}
+
+impl Future for Asking<'_> {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let mut state = self.desk.state();
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(request) => match state.ask(request, context.waker()) {
+                Ok(ticket) => {
+                    self.stage = Stage::Asked(ticket);
+                    ring(state);
+                    Poll::Pending
+                }
+                Err(unsent) => Poll::Ready(Err(unsent)),
+            },
+            Stage::Asked(ticket) => {
+                let answer = state.poll_answer(ticket, context.waker());
+                if answer.is_pending() {
+                    self.stage = Stage::Asked(ticket);
+                }
+                answer
+            }
+            Stage::Over => unreachable!("it has given its answer"),
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Stage::Asked(ticket) = self.stage {
+            let mut state = self.desk.state();
+            if state.give_up(ticket) {
+                ring(state);
+            }
+        }
+    }
+}
