@@ -16,6 +16,7 @@ pub use server::{Program, Server, serve};
 
 use crate::row::{Run, nanoseconds, timed};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::sync::LazyLock;
 use std::time::Instant;
 use tokio::runtime::Runtime;
@@ -93,25 +94,27 @@ pub fn blocking(server: Server, mut exchange: impl FnMut() + 'static) -> Client 
     Client { run, server: pid }
 }
 
-/// A client on tokio: `exchange` is one exchange, of which so many are in flight at any time.
+/// A client on tokio: `exchange` is one exchange. So many callers ask at once, each again as soon as it is answered.
 pub fn on_tokio(
     server: Server,
     runtime: Runtime,
-    at_once: usize,
+    callers: usize,
     exchange: impl AsyncFn() + 'static,
 ) -> Client {
     let pid = server.pid();
     let run = Box::new(move |count| {
         let _alive = &server;
         let begin = Instant::now();
+        let caller = async || {
+            for _ in 0..count {
+                exchange().await;
+            }
+        };
         runtime.block_on(async {
-            if at_once == 1 {
-                for _ in 0..count {
-                    exchange().await;
-                }
+            if callers == 1 {
+                caller().await;
             } else {
-                let exchanges = futures_util::stream::iter(0..count * at_once as u64).map(|_| exchange());
-                exchanges.buffer_unordered(at_once).for_each(async |()| ()).await;
+                (0..callers).map(|_| caller()).collect::<FuturesUnordered<_>>().for_each(async |()| ()).await;
             }
         });
         nanoseconds(begin)
