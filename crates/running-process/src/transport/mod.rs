@@ -27,10 +27,10 @@ pub use crate::sys::NotPassed;
 pub use error::{BindError, ConnectError, InheritedFault, NameError};
 
 #[cfg(feature = "tokio")]
-pub(crate) use imp::{AsyncListener, AsyncStream, connect_async, into_async};
+pub(crate) use imp::{AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write};
 pub use imp::{LocalListener, LocalStream, StopSignal};
 #[cfg(feature = "tokio")]
-pub(crate) use served::{ServedStream, poll_read_onto, poll_write};
+pub(crate) use served::ServedStream;
 
 use std::io;
 

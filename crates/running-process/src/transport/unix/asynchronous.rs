@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::super::error::ConnectError;
@@ -15,8 +16,112 @@ use super::stream::SEND;
 use super::{LocalListener, LocalStream, stream};
 use crate::sys::{self, Newest, Peer, PeerError};
 
-/// What tokio drives.
-pub(crate) type AsyncStream = tokio::net::UnixStream;
+/// A connection that belongs to a task.
+///
+/// Until a write has had to wait the runtime watches for what arrives only. Otherwise it would wake with every piece that
+/// the other side has read, which nobody wants to know.
+#[derive(Debug)]
+pub(crate) struct AsyncStream {
+    /// `None` only once the runtime has refused it.
+    watched: Option<AsyncFd<OwnedFd>>,
+    watches_writing: bool,
+    /// The last write found no room, and the runtime has not told of any since.
+    full: bool,
+}
+
+impl AsyncStream {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        let watched = Some(sys::watch_owned(socket, Interest::READABLE)?);
+        Ok(Self { watched, watches_writing: false, full: false })
+    }
+
+    fn watched(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Has the runtime watch for room as well. A read that waits is to be polled again.
+    fn watch_writing(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.watches_writing, true)
+            && let Some(watched) = self.watched.take()
+        {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.watched = Some(sys::watch_owned(watched.into_inner(), interest)?);
+        }
+        Ok(())
+    }
+
+    /// Calls `receive` once something has arrived, or the end. The runtime notes that nothing more is there if that does
+    /// not fill the `room`, so asking again is free.
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        room: usize,
+        mut receive: impl FnMut(&OwnedFd) -> Result<usize, Errno>,
+    ) -> Poll<io::Result<usize>> {
+        let watched = self.watched()?;
+        loop {
+            let mut ready = ready!(watched.poll_read_ready(context))?;
+            match receive(watched.get_ref()) {
+                Ok(received) => {
+                    if (1..room).contains(&received) {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received));
+                }
+                Err(Errno::WOULDBLOCK) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+}
+
+/// Reads what has arrived into the start of `buf`, which is not empty; 0 is the end of the stream.
+pub(in crate::transport) fn poll_read(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    stream.poll_receive(context, buf.len(), |socket| {
+        recv(socket, &mut *buf, RecvFlags::empty()).map(|(_, received)| received)
+    })
+}
+
+/// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
+/// stream.
+pub(crate) fn poll_read_onto(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    stream.poll_receive(context, buffer.capacity() - buffer.len(), |socket| {
+        recv(socket, spare_capacity(buffer), RecvFlags::empty()).map(|(_, received)| received)
+    })
+}
+
+/// Writes the start of `pieces`, of which one at least is not empty.
+pub(crate) fn poll_write(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let watched = stream.watched()?;
+        if stream.full {
+            ready!(watched.poll_write_ready(context))?.clear_ready();
+        }
+        let written = match pieces {
+            [piece] => send(watched.get_ref(), piece, SEND),
+            pieces => sendmsg(watched.get_ref(), pieces, &mut SendAncillaryBuffer::default(), SEND),
+        };
+        stream.full = written == Err(Errno::WOULDBLOCK);
+        match written {
+            Err(Errno::WOULDBLOCK) => stream.watch_writing()?,
+            Err(Errno::INTR) => {}
+            written => return Poll::Ready(Ok(written?)),
+        }
+    }
+}
 
 /// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
 ///
@@ -27,7 +132,7 @@ pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
     let socket = stream::connected(path)?;
     #[cfg(target_vendor = "apple")]
     let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
-    AsyncStream::from_std(socket.into()).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(socket).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
 }
 
 /// The connection for tokio. The socket stops blocking, for clones as well, which then wait with poll(2).
@@ -38,7 +143,7 @@ pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
 pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
     let socket = UnixStream::from(stream);
     socket.set_nonblocking(true)?;
-    AsyncStream::from_std(socket)
+    AsyncStream::new(socket.into())
 }
 
 /// A connection that the runtime watches for a while. It stays in its mode; no call on it blocks.
@@ -84,17 +189,14 @@ impl Lent<'_> {
 
 /// How the end of a connection is waited for.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct AsyncWait {
-    /// The runtime was told that the socket is not ready to write, which nobody has tried.
-    denied: bool,
-}
+pub(in crate::transport) struct AsyncWait {}
 
 #[allow(clippy::unused_self, reason = "pipes keep something here")]
 impl AsyncWait {
     /// The system ends the reading.
     pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
         // It fails only if the connection has ended by itself.
-        let _ = shutdown(stream, Shutdown::Read);
+        let _ = stream.watched().map(|watched| shutdown(watched.get_ref(), Shutdown::Read));
     }
 
     pub(in crate::transport) fn poll_interrupted(
@@ -111,59 +213,42 @@ impl AsyncWait {
 
     pub(in crate::transport) fn has_read(&mut self, _: usize) {}
 
-    pub(in crate::transport) fn piece(bytes: &[u8]) -> &[u8] {
-        bytes
-    }
-
     pub(in crate::transport) fn is_gone(&self, stream: &AsyncStream) -> bool {
-        stream::is_hung_up(stream, Some(Instant::now())).unwrap_or(true)
+        let hung_up =
+            stream.watched().and_then(|watched| stream::is_hung_up(watched.get_ref(), Some(Instant::now())));
+        hung_up.unwrap_or(true)
     }
 
     pub(in crate::transport) fn poll_gone(
         &mut self,
-        stream: &AsyncStream,
+        stream: &mut AsyncStream,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        // There it is not seen, and being ready to write would end no wait.
+        // There it is not seen, and room would end no wait.
         if cfg!(target_vendor = "apple") {
             return Poll::Pending;
         }
-        loop {
-            // A hang-up makes the socket ready to write, which it is anyway unless that is denied.
-            let gone = stream.try_io(Interest::WRITABLE, || {
-                if self.is_gone(stream) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
-            });
-            if gone.is_ok() {
-                return Poll::Ready(());
-            }
-            self.denied = true;
-            if ready!(stream.poll_write_ready(context)).is_err() {
-                return Poll::Ready(());
+        // A hang-up is told as room is.
+        while !self.is_gone(stream) && stream.watch_writing().is_ok() {
+            let Ok(watched) = stream.watched() else { break };
+            let Ok(mut room) = ready!(watched.poll_write_ready(context)) else { break };
+            room.clear_ready();
+            if std::mem::take(&mut stream.full) {
+                // A write waited for that.
+                context.waker().wake_by_ref();
             }
         }
+        Poll::Ready(())
     }
 
-    /// Writes without asking the runtime, if it would not know.
-    pub(in crate::transport) fn try_write(
-        &mut self,
-        stream: &AsyncStream,
-        pieces: &[IoSlice<'_>],
-    ) -> Option<io::Result<usize>> {
-        if !self.denied {
-            return None;
-        }
-        match sendmsg(stream, pieces, &mut SendAncillaryBuffer::default(), SEND) {
-            // Now the runtime learns when that changes.
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                self.denied = false;
-                None
-            }
-            written => Some(written.map_err(Into::into)),
-        }
+    /// A read that waits in another task would not be polled again when the runtime begins to watch for room.
+    pub(in crate::transport) fn split(stream: &mut AsyncStream) {
+        // Who reads or writes is told that it failed.
+        let _ = stream.watch_writing();
     }
 
     pub(in crate::transport) fn shutdown_write(stream: &AsyncStream) -> io::Result<()> {
-        Ok(shutdown(stream, Shutdown::Write)?)
+        Ok(shutdown(stream.watched()?.get_ref(), Shutdown::Write)?)
     }
 }
 

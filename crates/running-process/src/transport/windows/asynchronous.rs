@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, BorrowedHandle};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -35,6 +36,45 @@ pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
 /// Outside a runtime that drives I/O.
 pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
     windows_pipe::asynchronous(stream.into_pipe()?)
+}
+
+/// Reads what has arrived into the start of `buf`, which is not empty; 0 is the end of the stream.
+pub(in crate::transport) fn poll_read(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buf);
+    let read = Pin::new(stream).poll_read(context, &mut buf);
+    read.map(|read| end_is_no_error(read.map(|()| buf.filled().len())))
+}
+
+/// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
+/// stream.
+pub(crate) fn poll_read_onto(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    pin!(stream.read_buf(buffer)).poll(context).map(end_is_no_error)
+}
+
+/// Writes the start of `pieces`, of which one at least is not empty.
+pub(crate) fn poll_write(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+    Pin::new(stream).poll_write(context, &first[..first.len().min(PIECE)])
+}
+
+/// The other side has closed.
+fn end_is_no_error(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        read => read,
+    }
 }
 
 /// A connection that a task uses for a while. It is bound to no runtime by that.
@@ -130,10 +170,6 @@ impl AsyncWait {
         self.quiet = None;
     }
 
-    pub(in crate::transport) fn piece(bytes: &[u8]) -> &[u8] {
-        &bytes[..bytes.len().min(PIECE)]
-    }
-
     /// A client's end cannot be half open: who reads to its end while nobody interrupted the reading has seen it go.
     pub(in crate::transport) fn is_gone(&self, _: &AsyncStream) -> bool {
         !self.interrupted
@@ -141,18 +177,11 @@ impl AsyncWait {
 
     /// A pipe that nobody reads does not tell; the next write does.
     #[allow(clippy::unused_self, reason = "sockets tell")]
-    pub(in crate::transport) fn poll_gone(&mut self, _: &AsyncStream, _: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::transport) fn poll_gone(&mut self, _: &mut AsyncStream, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 
-    #[allow(clippy::unused_self, reason = "sockets may know better than the runtime")]
-    pub(in crate::transport) fn try_write(
-        &mut self,
-        _: &AsyncStream,
-        _: &[IoSlice<'_>],
-    ) -> Option<io::Result<usize>> {
-        None
-    }
+    pub(in crate::transport) fn split(_: &mut AsyncStream) {}
 
     pub(in crate::transport) fn shutdown_write(_: &AsyncStream) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a named pipe cannot be closed in one direction"))

@@ -8,9 +8,11 @@ mod stop;
 mod stream;
 
 #[cfg(feature = "tokio")]
-pub(super) use asynchronous::AsyncWait;
+pub(crate) use asynchronous::{
+    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write,
+};
 #[cfg(feature = "tokio")]
-pub(crate) use asynchronous::{AsyncListener, AsyncStream, connect_async, into_async};
+pub(super) use asynchronous::{AsyncWait, poll_read};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

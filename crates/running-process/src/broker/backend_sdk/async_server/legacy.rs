@@ -26,7 +26,8 @@ pub struct AsyncLegacyConnection {
 }
 
 impl AsyncLegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, stream: ServedStream, link: Arc<Link>) -> Self {
+    pub(super) fn new(buffered: Vec<u8>, mut stream: ServedStream, link: Arc<Link>) -> Self {
+        stream.split();
         Self { buffered, start: 0, stream, link }
     }
 
