@@ -3,31 +3,29 @@
 use crate::floor::wire;
 use crate::party::{PROTOCOL, Server};
 use crate::place::Placement;
-use crate::row::{Contender, Row, Run, Unit};
+use crate::row::{Contender, Pace, Row, Run, Unit};
 use crate::scratch::Scratch;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Connections at once.
 const MANY: usize = 2000;
 
 pub fn rows() -> [Row; 1] {
-    [Row::new(
-        "idle",
-        "memory for a connection that was used and is idle",
-        Unit::Bytes,
-        Placement::Free,
-        || {
-            vec![
-                Contender::floor("raw echo on tokio", |scratch| held(scratch, "raw-tokio")),
-                Contender::ours("AsyncServer, serve", |scratch| held(scratch, "ours-tokio")).at_most(2048.0),
-                Contender::ours("AsyncServer, serve_inline", |scratch| held(scratch, "ours-tokio-inline"))
-                    .at_most(2048.0),
-                Contender::ours("Server, serve", |scratch| held(scratch, "ours")),
-            ]
-        },
-    )]
+    let title = "memory for a connection that was used and is idle";
+    let row = Row::new("idle", title, Unit::Bytes, Placement::Free, || {
+        vec![
+            Contender::floor("raw echo on tokio", |scratch| held(scratch, "raw-tokio")),
+            Contender::ours("AsyncServer, serve", |scratch| held(scratch, "ours-tokio")).at_most(2048.0),
+            Contender::ours("AsyncServer, serve_inline", |scratch| held(scratch, "ours-tokio-inline"))
+                .at_most(2048.0),
+            Contender::ours("Server, serve", |scratch| held(scratch, "ours")),
+        ]
+    });
+    [Row { pace: Pace::Once, ..row }]
 }
 
 fn held(scratch: &Scratch, name: &str) -> Run {
@@ -54,14 +52,18 @@ fn held(scratch: &Scratch, name: &str) -> Run {
     })
 }
 
-/// What the server holds once that does not change any more.
+/// What the server holds once that has not changed for a while. A connection counts as idle after a second at the latest.
 fn settled(server: &mut Server) -> i64 {
+    const LONG: Duration = Duration::from_millis(1500);
     let mut held = server.held();
-    let mut the_same = 0;
-    while the_same < 1000 {
+    let mut since = Instant::now();
+    while since.elapsed() < LONG {
+        thread::sleep(LONG / 100);
         let now = server.held();
-        the_same = if now == held { the_same + 1 } else { 0 };
-        held = now;
+        if now != held {
+            held = now;
+            since = Instant::now();
+        }
     }
     held
 }
