@@ -90,6 +90,51 @@ fn never_within(left: Duration) -> Vec<u8> {
     encode_framed(&Frame { deadline_unix_ms, ..Frame::request(NEVER, Vec::new()) }).unwrap()
 }
 
+/// Answers with the task that served it to its end.
+const WHERE: u32 = 0xF010;
+
+/// In which tasks two requests were served that came together.
+async fn tasks_of_two<F>(serve: impl Fn() -> F + Send + Sync + 'static) -> [Vec<u8>; 2]
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let answer = move |serving: F| async move {
+        serving.await;
+        Ok(tokio::task::id().to_string().into_bytes())
+    };
+    let served = Served::start(|server| server.serve(WHERE, move |_| answer(serve()))).await;
+    let client = served.client().await;
+    let two = async { tokio::join!(client.request(WHERE, Vec::new()), client.request(WHERE, Vec::new())) };
+    let (first, second) = timeout(PATIENCE, two).await.unwrap();
+    [first.unwrap().payload, second.unwrap().payload]
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_runtime_of_one_thread_only_a_handler_that_waits_has_a_task_of_its_own() {
+    let [first, second] = tasks_of_two(async || ()).await;
+    assert_eq!(first, second);
+    let [first, second] = tasks_of_two(tokio::task::yield_now).await;
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn behind_a_handler_that_takes_its_time_the_others_have_tasks_of_their_own() {
+    let [first, second] = tasks_of_two(async || {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+    })
+    .await;
+    assert_ne!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn in_a_runtime_of_many_threads_every_request_has_a_task_of_its_own() {
+    let [first, second] = tasks_of_two(async || ()).await;
+    assert_ne!(first, second);
+}
+
 #[tokio::test]
 async fn a_client_that_goes_has_its_future_dropped() {
     let mut served = Served::start(|server| server).await;

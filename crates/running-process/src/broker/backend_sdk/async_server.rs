@@ -62,7 +62,8 @@ impl AsyncServer {
     /// Serves requests of `payload_protocol`; what the future of `handler` gives is the [`Payload`] of the response.
     ///
     /// Each request has a task of its own, so a slow one holds up no other, and answers go out in the order in which they
-    /// are ready. An error or a panic is the answer to that request and nothing else.
+    /// are ready. In a runtime of one thread, where a handler that does not wait holds up every task anyway, it has one only
+    /// if it waits. An error or a panic is the answer to that request and nothing else.
     ///
     /// Once nobody waits for the answer any more, the future is dropped at its next `await`: the client sent a cancel or is
     /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain`] is over. What
@@ -86,7 +87,7 @@ impl AsyncServer {
     }
 
     /// Serves requests of `payload_protocol` in the task that reads the connection, without copying them: for handlers
-    /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
+    /// that never wait, which this makes faster. Until `handler` returns, nothing else happens on that
     /// connection, nor in that thread of the runtime.
     #[must_use]
     pub fn serve_inline<R: Into<Payload>>(

@@ -18,12 +18,16 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 /// How often a task goes on with what waits, or how much it reads in bytes, before it lets others run.
 const ROUNDS: usize = 16;
 const ENOUGH_READ: usize = READ_BYTES;
+
+/// For how long a task has handlers begin themselves before it gives the other requests that it has read to tasks of their
+/// own. Where there is one thread that costs nobody more, and those that end without waiting need no task.
+const AT_ONCE: Duration = Duration::from_micros(50);
 
 thread_local! {
     /// What every connection of a thread reads into.
@@ -128,13 +132,17 @@ impl Driver {
             if advanced {
                 link.advanced.notify_waiters();
             }
-            spawn(link, asked);
+            if begin(link, asked) {
+                continue;
+            }
             let went_on = match next {
                 Next::Legacy(buffered) => return Poll::Ready(Some(buffered)),
                 Next::End => return Poll::Ready(None),
                 Next::Again => continue,
                 Next::Read if read >= ENOUGH_READ => break,
-                Next::Read => self.read(link, &mut read, context).map(|asked| spawn(link, asked)),
+                Next::Read => self.read(link, &mut read, context).map(|asked| {
+                    begin(link, asked);
+                }),
                 Next::WatchPeer => self.stream.poll_gone(context).map(|()| link.session().hang_up()),
                 Next::Nothing => Poll::Pending,
             };
@@ -291,8 +299,20 @@ fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
     }
 }
 
-fn spawn(link: &Arc<Link>, calls: Vec<Concurrent>) {
+/// Has handlers begin with `calls`. Whether some have ended already.
+fn begin(link: &Arc<Link>, calls: Vec<Concurrent>) -> bool {
+    let mut ended = false;
+    let began = (link.shared.one_thread && !calls.is_empty()).then(now);
     for call in calls {
-        tokio::spawn(request::serve(Arc::clone(link), call));
+        let link = Arc::clone(link);
+        if began.is_some_and(|began| now().duration_since(began) < AT_ONCE) {
+            match request::serve_at_once(link, call) {
+                Some(waiting) => drop(tokio::spawn(waiting)),
+                None => ended = true,
+            }
+        } else {
+            tokio::spawn(request::serve(link, call));
+        }
     }
+    ended
 }

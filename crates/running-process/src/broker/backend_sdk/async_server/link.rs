@@ -43,7 +43,6 @@ impl Link {
     /// `call` has ended with `answer`.
     pub(super) fn finish(&self, call: CallId, answer: Result<Payload, Refusal>) {
         self.session().finish(&self.shared.service, call, answer, now());
-        self.bell.ring();
     }
 
     /// Waits while the peer leaves enough output unread.

@@ -6,6 +6,7 @@ use crate::broker::backend_sdk::server::service::Service;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How far the end of the server has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +24,8 @@ pub(super) enum Phase {
 pub(super) struct Shared {
     pub(super) service: Service<Handler<AsyncHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
+    /// All tasks take turns in one thread, so it makes no difference to the others in which of them a handler takes its time.
+    pub(super) one_thread: bool,
     phase: AtomicU8,
     /// Rings for who accepts.
     pub(super) acceptor: Bell,
@@ -31,9 +34,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub(super) fn new(service: Service<Handler<AsyncHandler>>, legacy: Option<LegacyHandler>) -> Self {
         let phase = AtomicU8::new(Phase::Serving as u8);
-        Self { service, legacy, phase, acceptor: Bell::default(), open: Mutex::default() }
+        let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        Self { service, legacy, one_thread, phase, acceptor: Bell::default(), open: Mutex::default() }
     }
 
     pub(super) fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {

@@ -42,11 +42,6 @@ impl RequestSpan {
     pub(in super::super::super) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
         self.0.in_scope(serve)
     }
-
-    #[cfg(feature = "tokio")]
-    pub(in super::super::super) fn instrument<F: Future>(self, serve: F) -> impl Future<Output = F::Output> {
-        tracing::Instrument::instrument(serve, self.0)
-    }
 }
 
 #[cfg(feature = "tracing")]
@@ -65,12 +60,6 @@ impl RequestSpan {
     #[expect(clippy::unused_self, reason = "there is something to it with the feature")]
     pub(in super::super::super) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
         serve()
-    }
-
-    #[cfg(feature = "tokio")]
-    #[expect(clippy::unused_self, reason = "there is something to it with the feature")]
-    pub(in super::super::super) fn instrument<F: Future>(self, serve: F) -> F {
-        serve
     }
 }
 
