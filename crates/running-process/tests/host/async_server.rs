@@ -1,15 +1,17 @@
 //! What only a server on tokio does: futures that are dropped, and a clock that can be stopped.
 
-use crate::support::{PATIENCE, Place, REVERSE, SHOUT, read_frames, refusal, request, write};
+use crate::support::{PATIENCE, Place, REVERSE, SHOUT, read, read_frames, refusal, request, write};
 use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, AsyncServer, FrameClientError, LocalStream, ServerConfig, ServerError, ServerStop,
+    AsyncFrameClient, AsyncServer, FrameClientError, LegacyClassification, LocalStream, ServerConfig,
+    ServerError, ServerStop,
 };
 use running_process::broker::protocol::{Frame, encode_framed};
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -284,6 +286,38 @@ async fn a_thousand_connections_are_answered_at_once() {
         });
     }
     assert_eq!(requests.join_all().await.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_legacy_connection_is_read_by_one_task_while_another_waits_to_write_to_it() {
+    const LENGTH: usize = 8 << 20;
+    let (heard, mut received) = mpsc::unbounded_channel();
+    let served = Served::start(|server| {
+        let handler = move |connection| {
+            let heard = heard.clone();
+            async move {
+                let (mut reader, mut writer) = tokio::io::split(connection);
+                let reading = tokio::spawn(async move {
+                    let mut bytes = [0; 2];
+                    reader.read_exact(&mut bytes).await.unwrap();
+                    heard.send(bytes).unwrap();
+                });
+                // It waits for the second byte by then.
+                tokio::task::yield_now().await;
+                writer.write_all(&vec![7; LENGTH]).await.unwrap();
+                reading.await.unwrap();
+            }
+        };
+        server.legacy(|_| LegacyClassification::Legacy, handler)
+    })
+    .await;
+    let connection = served.connect();
+    write(&connection, b"*");
+    let reading = connection.try_clone().unwrap();
+    tokio::task::spawn_blocking(move || read(&reading, 1)).await.unwrap();
+    write(&connection, b"!");
+    assert_eq!(&timeout(PATIENCE, received.recv()).await.unwrap().unwrap(), b"*!");
+    tokio::task::spawn_blocking(move || read(&connection, LENGTH - 1)).await.unwrap();
 }
 
 #[tokio::test]

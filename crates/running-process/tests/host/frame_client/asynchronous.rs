@@ -121,6 +121,19 @@ async fn a_request_that_is_dropped_before_the_task_takes_it_is_never_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_moves_to_another_task_gets_its_response_there() {
+    let (client, mut daemon) = pair();
+    let mut asking = Box::pin(async move { client.request(SHOUT, b"moved".to_vec()).await });
+    assert!(poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_pending())).await);
+    let asking = tokio::spawn(asking);
+    let request = daemon.receive().await;
+    settle().await;
+    daemon.answer(&request).await;
+    let response = tokio::time::timeout(Duration::from_secs(1), asking).await.unwrap().unwrap();
+    assert_eq!(response.unwrap().payload, b"MOVED");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
     let (client, mut daemon) = pair();
     let timeout = Duration::from_mins(1);
