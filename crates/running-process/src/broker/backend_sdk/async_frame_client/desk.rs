@@ -31,6 +31,9 @@ pub(super) struct Request {
     pub(super) deadline_unix_ms: u64,
 }
 
+/// For how many callers memory is kept while there are none, of 160 bytes each.
+const KEPT: usize = 1024;
+
 /// Names a request between its caller and the task, which alone knows its id on the wire.
 pub(super) type Ticket = u64;
 
@@ -195,7 +198,9 @@ impl State {
             waits.clone_from(waker);
             return Poll::Pending;
         }
-        if let Caller::Answered(response) = caller.remove() {
+        let caller = caller.remove();
+        self.shrink();
+        if let Caller::Answered(response) = caller {
             return Poll::Ready(Ok(response));
         }
         let error = self.end.as_mut().map_or(FrameClientError::Dead, End::tell);
@@ -203,6 +208,14 @@ impl State {
             Some(Request { payload, .. }) => Err(NotSent { payload, error }),
             None => Ok(Err(error)),
         })
+    }
+
+    /// Gives back what only a crowd needs, once nobody is left of it.
+    fn shrink(&mut self) {
+        if self.callers.is_empty() {
+            self.callers.shrink_to(KEPT);
+            self.requests.shrink_to(KEPT);
+        }
     }
 
     /// The request of `ticket`, if the task has not taken it.
@@ -215,6 +228,7 @@ impl State {
     fn give_up(&mut self, ticket: Ticket) -> bool {
         let waited = matches!(self.callers.remove(&ticket), Some(Caller::Waits(_)));
         let taken = waited && self.take_back(ticket).is_none();
+        self.shrink();
         if taken {
             self.given_up.push(ticket);
         }
