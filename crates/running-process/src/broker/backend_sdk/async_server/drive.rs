@@ -73,7 +73,7 @@ impl Drop for Open {
         if session.connection.in_flight() > 0 {
             session.hang_up();
             // Handlers are told; nothing new can come of it.
-            drop(session.pump(&shared.service));
+            session.pump(&shared.service, drop);
         }
         session.settle_all(&shared.service);
         drop(session);
@@ -121,7 +121,8 @@ impl Driver {
             let mut session = link.session();
             self.heed_phase(link, &mut session);
             self.heed_time(link, &mut session);
-            let asked = session.pump(&link.shared.service);
+            let mut asked = Vec::new();
+            session.pump(&link.shared.service, |call| asked.push(call));
             let was_gone = session.gone;
             let written = self.write(link, &mut session, context);
             let again = session.gone != was_gone || written && session.connection.is_postponed();
@@ -249,11 +250,12 @@ impl Driver {
     fn take_end(&self, link: &Link, session: &mut Session<Abandon>) -> Vec<Concurrent> {
         let service = &link.shared.service;
         session.connection.receive_eof();
-        let asked = session.pump(service);
+        let mut asked = Vec::new();
+        session.pump(service, |call| asked.push(call));
         if session.connection.in_flight() > 0 && self.stream.is_gone() {
             session.hang_up();
             // They are told before anybody begins.
-            drop(session.pump(service));
+            session.pump(service, drop);
         }
         asked
     }

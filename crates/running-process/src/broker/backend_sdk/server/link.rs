@@ -186,8 +186,7 @@ impl Link {
     /// Takes what came, and does what can be done at once: all of it, answers included, if there is nothing to serve.
     pub(super) fn take(self: &Arc<Self>, input: Input<'_>, turn: Turn) -> Taken {
         let mut state = self.state();
-        let asked = self.take_input(&mut state, input);
-        let calls = state.quick.keep(&self.shared, asked);
+        let calls = self.take_input(&mut state, input, turn);
         let taken = Taken { calls, quick: !state.quick.is_empty(), unwatched: state.quick.wants_watch() };
         if taken.calls.is_empty() && !taken.quick {
             self.write(state, Some(turn));
@@ -195,7 +194,7 @@ impl Link {
         taken
     }
 
-    fn take_input(&self, state: &mut State, input: Input<'_>) -> Vec<Concurrent> {
+    fn take_input(&self, state: &mut State, input: Input<'_>, turn: Turn) -> Vec<Concurrent> {
         let State { session: Session { connection, .. }, quick, .. } = state;
         match input {
             Input::Bytes(bytes) => {
@@ -212,11 +211,11 @@ impl Link {
             }
             Input::Eof { gone } => {
                 connection.receive_eof();
-                let asked = self.pump(state);
+                let asked = self.pump(state, Some(turn));
                 if gone && state.session.connection.in_flight() > 0 {
                     // They are told before anybody begins.
                     state.session.hang_up();
-                    self.pump(state);
+                    self.pump(state, None);
                 }
                 return asked;
             }
@@ -224,7 +223,7 @@ impl Link {
             Input::Gone => state.session.hang_up(),
             Input::Failed(error) => self.fail(state, error),
         }
-        self.pump(state)
+        self.pump(state, Some(turn))
     }
 
     /// Nothing was read onto the buffer.
@@ -243,9 +242,15 @@ impl Link {
         self.shared.service.observation.note(fact);
     }
 
-    /// Goes through everything that the connection has to tell.
-    fn pump(&self, state: &mut State) -> Vec<Concurrent> {
-        let asked = state.session.pump(&self.shared.service);
+    /// Goes through everything that the connection has to tell. What is quick is left to `turn`, if that still is whose turn
+    /// it is; the calls that it gives are for others.
+    fn pump(&self, state: &mut State, turn: Option<Turn>) -> Vec<Concurrent> {
+        let State { session, quick, .. } = state;
+        let has_turn = turn.is_some_and(|turn| quick.has(turn));
+        let mut others = Vec::new();
+        session.pump(&self.shared.service, |call| {
+            others.extend(if has_turn { quick.keep(&self.shared, call) } else { Some(call) });
+        });
         if state.session.gone {
             // Also for the thread that reads it.
             self.stream.disconnect();
@@ -253,7 +258,7 @@ impl Link {
         if std::mem::take(&mut state.session.cancelled) {
             self.advance(state);
         }
-        asked
+        others
     }
 
     /// `call` has ended with `answer` at `ended`. Whoever has the turn gets the next one, and writes the answers together
@@ -291,7 +296,7 @@ impl Link {
         let mut state = self.state();
         state.session.connection.cancel_all(CancelReason::ShuttingDown);
         // Nothing new can come of it: the server was stopped long ago, and what had come is admitted.
-        drop(self.pump(&mut state));
+        drop(self.pump(&mut state, None));
     }
 
     /// Whether a probe waits for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on.
@@ -313,10 +318,7 @@ impl Link {
         state.writing = true;
         loop {
             if state.session.connection.is_postponed() {
-                let mut asked = self.pump(&mut state);
-                if turn.is_some_and(|turn| state.quick.has(turn)) {
-                    asked = state.quick.keep(&self.shared, asked);
-                }
+                let asked = self.pump(&mut state, turn);
                 self.shared.submit(self, asked);
             }
             if state.session.gone || state.session.connection.output().is_empty() {
@@ -333,7 +335,7 @@ impl Link {
                 Err(error) => {
                     self.fail(&mut state, error);
                     // The calls are told.
-                    drop(self.pump(&mut state));
+                    drop(self.pump(&mut state, None));
                 }
             }
             self.advance(&state);

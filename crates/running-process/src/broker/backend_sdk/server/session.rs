@@ -80,13 +80,13 @@ impl<C: Cancel> Session<C> {
         }
     }
 
-    /// Goes through everything that the connection has to tell; the calls are for others. If there is no memory for it,
-    /// nothing can be read or written any more.
+    /// Goes through everything that the connection has to tell; `asked` gets the calls for concurrent handlers. If there is no
+    /// memory for it, nothing can be read or written any more.
     pub(in super::super) fn pump<H: ?Sized>(
         &mut self,
         service: &Service<Handler<H>>,
-    ) -> Vec<Concurrent<H, C>> {
-        let mut asked = Vec::new();
+        mut asked: impl FnMut(Concurrent<H, C>),
+    ) {
         loop {
             self.take_events(service, &mut asked);
             if service.budget.is_tight() {
@@ -103,12 +103,16 @@ impl<C: Cancel> Session<C> {
                     service.observation.trouble(&trouble);
                     self.hang_up();
                 }
-                _ => return asked,
+                _ => return,
             }
         }
     }
 
-    fn take_events<H: ?Sized>(&mut self, service: &Service<Handler<H>>, asked: &mut Vec<Concurrent<H, C>>) {
+    fn take_events<H: ?Sized>(
+        &mut self,
+        service: &Service<Handler<H>>,
+        asked: &mut impl FnMut(Concurrent<H, C>),
+    ) {
         let Self { connection, peer, calls, requests, legacy, cancelled, .. } = self;
         let observation = &service.observation;
         let mut batch = Batch::new(observation);
@@ -149,7 +153,7 @@ impl<C: Cancel> Session<C> {
                         *requests += memory;
                         calls.insert(call, Work { cancel: cancel.clone(), payload_protocol, memory, taken });
                         let handler = Arc::clone(handler);
-                        asked.push(Concurrent { call, handler, request, cancel, span });
+                        asked(Concurrent { call, handler, request, cancel, span });
                     }
                     Err(refusal) => {
                         batch.asked();

@@ -4,7 +4,7 @@
 use super::drive::take_turn;
 use super::link::{Concurrent, Link};
 use super::shared::Shared;
-use super::sync::atomic::{AtomicU32, Ordering};
+use super::sync::atomic::{AtomicI32, Ordering};
 use super::sync::{self, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 /// A handler that takes no longer is done before another thread would have begun: about what waking one costs.
 const QUICK: Duration = Duration::from_micros(20);
 /// How many requests in a row must be quick before a handler counts as quick: at first, and after a slow one.
-const AT_FIRST: u32 = 8;
-const AFTER_A_SLOW_ONE: u32 = 64;
+const AT_FIRST: i32 = 8;
+const AFTER_A_SLOW_ONE: i32 = 64;
+/// After how many more of them a slow one is forgiven: a thread that loses its processor for a while is slow as often.
+const FORGIVEN_AFTER: i32 = 1000;
 /// A connection is busy if what it sends comes so soon after the last byte. Only busy ones are worth to be watched.
 const BUSY: Duration = Duration::from_millis(1);
 /// How often those who serve on the reading thread are looked at: whoever is found with the same request twice is slow.
@@ -25,27 +27,32 @@ const QUIET: u32 = 10;
 /// How fast the handler of a payload protocol has been of late.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// How many quick requests are to come before it counts as quick.
-    owed: AtomicU32,
+    /// How many quick requests are to come before it counts as quick; if none are, how many more than that came, negated.
+    owed: AtomicI32,
 }
 
 impl Pace {
     pub(super) fn unknown() -> Self {
-        Self { owed: AtomicU32::new(AT_FIRST) }
+        Self { owed: AtomicI32::new(AT_FIRST) }
     }
 
     pub(super) fn is_quick(&self) -> bool {
-        sync::either(self.owed.load(Ordering::Relaxed) == 0)
+        sync::either(self.owed.load(Ordering::Relaxed) <= 0)
     }
 
     /// A request took so long.
     pub(super) fn note(&self, took: Duration) {
         let owed = self.owed.load(Ordering::Relaxed);
-        if took > QUICK {
-            self.owed.store(AFTER_A_SLOW_ONE, Ordering::Relaxed);
-        } else if owed > 0 {
-            // Of two threads that pay at once one is forgotten, which makes no difference.
-            self.owed.store(owed - 1, Ordering::Relaxed);
+        let now_owed = if took <= QUICK {
+            (owed - 1).max(-FORGIVEN_AFTER)
+        } else if owed == -FORGIVEN_AFTER {
+            0
+        } else {
+            AFTER_A_SLOW_ONE
+        };
+        // Of two threads that note at once one is forgotten, which makes no difference.
+        if now_owed != owed {
+            self.owed.store(now_owed, Ordering::Relaxed);
         }
     }
 }
@@ -87,13 +94,13 @@ impl Quick {
         self.turn == turn
     }
 
-    /// Keeps `calls` to be served by whoever has the turn, as far as they are quick; gives the others.
-    pub(super) fn keep(&mut self, shared: &Shared, mut calls: Vec<Concurrent>) -> Vec<Concurrent> {
-        if self.busy {
-            let quick = |call: &mut Concurrent| shared.pace(call.payload_protocol()).is_quick();
-            self.ready.extend(calls.extract_if(.., quick));
+    /// Keeps `call` to be served by whoever has the turn if it is expected to be quick; else gives it back.
+    pub(super) fn keep(&mut self, shared: &Shared, call: Concurrent) -> Option<Concurrent> {
+        if self.busy && shared.pace(call.payload_protocol()).is_quick() {
+            self.ready.push_back(call);
+            return None;
         }
-        calls
+        Some(call)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -137,7 +144,10 @@ impl Quick {
     /// Nobody looks any more, unless more than `begun` requests have been begun or one is about to be.
     pub(super) fn end_watch(&mut self, begun: u64) -> bool {
         let quiet = self.begun == begun && self.ready.is_empty();
-        self.watched &= !quiet;
+        if quiet {
+            self.watched = false;
+            self.ready.shrink_to_fit();
+        }
         quiet
     }
 }
