@@ -14,6 +14,7 @@ use super::{ConcurrentHandler, Handler, ServerConfig, ServerStats, ServerTrouble
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_sdk::model::{check, wire::Other};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
+use crate::broker::backend_sdk::payload::Payload;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
 use crate::transport::StopSignal;
@@ -114,7 +115,7 @@ impl Peer {
 const RESPONSE: i32 = FrameKind::Response as i32;
 
 fn echo() -> Arc<ConcurrentHandler> {
-    Arc::new(|request| Ok(request.payload().to_vec()))
+    Arc::new(|request| Ok(request.payload().to_vec().into()))
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
             }
             _ => assert_eq!(request.cancelled(), None),
         }
-        Ok(Vec::new())
+        Ok(Payload::default())
     });
     check(move || {
         let model = Model::new(Arc::clone(&until_cancelled), |_| {});
@@ -187,7 +188,7 @@ fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
 fn a_cancel_meets_its_call_wherever_that_is_and_one_last_frame_tells() {
     let impatient: Arc<ConcurrentHandler> = Arc::new(|request| {
         let _reason = request.cancellation().wait(None);
-        Ok(Vec::new())
+        Ok(Payload::default())
     });
     check(move || {
         let model = Model::new(Arc::clone(&impatient), |_| {});
@@ -209,7 +210,7 @@ fn events_keep_their_order_and_come_before_their_answer_although_the_output_is_f
         for _ in 0..3 {
             request.send_event(b"event")?;
         }
-        Ok(b"end".to_vec())
+        Ok(b"end".into())
     });
     check(move || {
         let model = Model::new(Arc::clone(&streaming), |config| config.enough_output = 1);
