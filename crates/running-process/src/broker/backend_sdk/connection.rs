@@ -2,11 +2,14 @@
 
 mod answer;
 mod config;
+mod deadline;
 mod event;
 mod intake;
+mod state;
 
 pub(super) use answer::{append_answer, append_refusal};
 pub use config::{ConnectionConfig, Reclassify};
+pub(super) use deadline::earliest;
 pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
 
 use super::buffer::{FrontBuffer, KEPT_CAPACITY};
@@ -148,45 +151,6 @@ where
             last_activity: now,
             message_began: now,
         }
-    }
-
-    /// Takes the time. Past the [`deadline`](Self::deadline), the next event settles what was waited for.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.expired = self.deadline().is_some_and(|deadline| deadline <= now);
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing arrives before; `None` is never.
-    ///
-    /// Holds once [`next_event`](Self::next_event) has returned `None`, until something arrives or is written.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        let message = match self.waiting_for()? {
-            WaitingFor::FirstMessage => self.opened.checked_add(self.config.first_message),
-            WaitingFor::RestOfMessage => self.message_began.checked_add(self.config.message),
-            WaitingFor::MessageAfterProbe => self.last_activity.checked_add(self.config.probed),
-            WaitingFor::NextMessage => self.last_activity.checked_add(self.config.idle?),
-        };
-        // A peer that keeps on sending while a frame is held back gains no time beyond the message's own.
-        let held_back =
-            self.last_received.checked_add(self.config.undecided_frame).filter(|_| self.held_back);
-        message.into_iter().chain(held_back).min()
-    }
-
-    fn waiting_for(&self) -> Option<WaitingFor> {
-        match self.lane {
-            Lane::Over => None,
-            Lane::Undecided | Lane::Probed | Lane::Framed if self.postponed.is_some() => None,
-            Lane::Undecided => Some(WaitingFor::FirstMessage),
-            Lane::Probed | Lane::Framed if !self.input.is_empty() => Some(WaitingFor::RestOfMessage),
-            Lane::Probed | Lane::Framed if self.busy => None,
-            Lane::Probed => Some(WaitingFor::MessageAfterProbe),
-            Lane::Framed => Some(WaitingFor::NextMessage),
-        }
-    }
-
-    /// Whether the peer waits for answers: then it is not idle.
-    pub(super) fn set_busy(&mut self, busy: bool) {
-        self.busy = busy;
     }
 
     /// What comes next, or `None` until more arrives.
@@ -402,72 +366,8 @@ where
         }
     }
 
-    /// Bytes came or went at `now`.
-    pub(super) fn touch(&mut self, now: Instant) {
-        self.last_activity = now;
-    }
-
-    /// Whether there will be no more events: the connection was handed over, or has ended or failed.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.lane == Lane::Over
-    }
-
-    /// How many received bytes no event has consumed yet.
-    #[must_use]
-    pub fn buffered(&self) -> usize {
-        self.input.len()
-    }
-
-    /// The memory of both buffers, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.input.capacity() + self.lent + self.output.capacity() + self.decoded.capacity()
-    }
-
-    /// Whether the next message waits for this side to take it.
-    pub(super) fn is_postponed(&self) -> bool {
-        self.postponed.is_some()
-    }
-
-    /// Whether a probe waits for this daemon's identity.
-    pub(super) fn awaits_identity(&self) -> bool {
-        self.postponed == Some(Postponed::Probe)
-    }
-
-    /// Whether there is nothing more to read.
-    pub(super) fn has_ended(&self) -> bool {
-        self.eof || self.lane == Lane::Over
-    }
-
-    /// Whether the peer has sent anything that is valid: a probe or a frame for the daemon.
-    pub(super) fn has_spoken(&self) -> bool {
-        self.lane != Lane::Undecided
-    }
-
-    /// When a byte last came or went.
-    pub(super) fn last_activity(&self) -> Instant {
-        self.last_activity
-    }
-
     /// The end of the output, to append to.
     pub(super) fn output_buffer(&mut self) -> &mut Output {
         &mut self.output
-    }
-
-    /// Nothing more is received or written.
-    pub(super) fn abandon(&mut self) {
-        self.lane = Lane::Over;
-        self.postponed = None;
-        self.input = FrontBuffer::default();
-        self.output = Output::default();
-    }
-
-    /// Gives the memory of empty buffers back.
-    pub(super) fn release(&mut self) {
-        self.input.release();
-        if self.output.is_empty() {
-            self.output = Output::default();
-        }
-        self.decoded = Vec::new();
     }
 }

@@ -5,7 +5,7 @@ mod calls;
 
 pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
 
-use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
+use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request, earliest};
 use super::mux::{BackendEndpointMux, LegacyClassification};
 use super::output::Output;
 use super::payload::Payload;
@@ -114,7 +114,7 @@ where
     /// ended.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        [self.connection.deadline(), self.calls.deadline(), self.release_at()].into_iter().flatten().min()
+        earliest(earliest(self.connection.deadline(), self.calls.deadline()), self.release_at())
     }
 
     /// When empty buffers give their memory back.

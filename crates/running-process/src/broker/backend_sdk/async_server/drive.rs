@@ -5,6 +5,7 @@ use super::link::{Abandon, Concurrent, Link};
 use super::request;
 use super::shared::Phase;
 use crate::broker::backend_sdk::CancelReason;
+use crate::broker::backend_sdk::connection::earliest;
 use crate::broker::backend_sdk::output::PIECES;
 use crate::broker::backend_sdk::server::ServerTrouble;
 use crate::broker::backend_sdk::server::observe::Fact;
@@ -262,7 +263,7 @@ impl Driver {
 
     fn deadline(&self, session: &Session<Abandon>) -> Option<Instant> {
         let unread = self.unread.as_ref().and_then(|unread| unread.deadline);
-        session.connection.deadline().into_iter().chain(unread).min()
+        earliest(session.connection.deadline(), unread)
     }
 
     /// Ready once `deadline` has passed, or a while before that.

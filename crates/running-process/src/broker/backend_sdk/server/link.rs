@@ -1,5 +1,6 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
+use super::super::connection::earliest;
 use super::super::output::{Output, PIECES};
 use super::super::payload::Payload;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
@@ -180,7 +181,7 @@ impl Link {
             None
         };
         let again = again.and_then(|again| Instant::now().checked_add(again));
-        connection.deadline().into_iter().chain(again).min()
+        earliest(connection.deadline(), again)
     }
 
     /// Takes what came, and does what can be done at once: all of it, answers included, if there is nothing to serve.
