@@ -289,11 +289,10 @@ impl ClientConnection {
             if taken.frame.accepted_encodings != 0 {
                 self.daemon_accepts = Encodings::from_bits(taken.frame.accepted_encodings);
             }
-            match correlate(kind, taken, &mut self.pending, self.next_id) {
+            match correlate(kind, &taken, &mut self.pending, self.next_id) {
                 Ok(None) => {}
                 Ok(Some(event)) => {
-                    let give =
-                        |taken: Taken<'a>| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));
+                    let give = |()| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));
                     break event.try_map(give).map(Some);
                 }
                 Err(error) => break Err(error),
@@ -331,18 +330,17 @@ impl ClientConnection {
 }
 
 /// What the frame that was taken means to the client; `None` for a late response or refusal, whose request was given up.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "a frame passes through registers, or through memory at every step")]
-fn correlate<'a>(
+#[inline]
+fn correlate(
     kind: FrameKind,
-    taken: Taken<'a>,
+    taken: &Taken<'_>,
     pending: &mut ById<u64, u32>,
     next_id: u64,
-) -> Result<Option<ClientEvent<Taken<'a>>>, ClientConnectionError> {
+) -> Result<Option<ClientEvent<()>>, ClientConnectionError> {
     let FrameRef { request_id: id, payload_protocol: got, .. } = taken.frame;
     Ok(Some(match kind {
         FrameKind::Response => match pending.remove(&id) {
-            Some(expected) if expected == got => ClientEvent::Response(RequestId(id), taken),
+            Some(expected) if expected == got => ClientEvent::Response(RequestId(id), ()),
             Some(expected) => match Refusal::from_frame(&taken.whole()) {
                 Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
                 None => return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
@@ -350,7 +348,7 @@ fn correlate<'a>(
             None if (1..next_id).contains(&id) => return Ok(None),
             None => return Err(ClientConnectionError::UnknownRequest { got: id }),
         },
-        FrameKind::Event => ClientEvent::Event(taken),
-        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(taken),
+        FrameKind::Event => ClientEvent::Event(()),
+        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(()),
     }))
 }
