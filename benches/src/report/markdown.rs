@@ -63,10 +63,10 @@ const LIMITS: &str = "
   ([the steps](identity.md)).
 - **A short command**: the same verification, in a process in which everything is done for the first time, after its record and the
   remembered digest were read.
-- **Requests of 64 B, blocking**: as many system calls as the floor has. What remains is code: 2700 instructions in the client and 3300
+- **Requests of 64 B, blocking**: as many system calls as the floor has. What remains is code: 2600 instructions in the client and 3300
   in the server for a call (valgrind's callgrind), among them three looks at the clock, three locks, and the memory for request and
   answer. `serve` hands the request over with it: a second copy, a place, a way to cancel it.
-- **64 requests in flight**: the same without what a batch shares: 1850 instructions in the client and 1400 in the server for a
+- **64 requests in flight**: the same without what a batch shares: 1700 instructions in the client and 1400 in the server for a
   request.
 - **64 KiB**: an echo copies the request into its answer, and the client reads what stands before a payload with a call of its own, so
   that the payload lands where it stays.
