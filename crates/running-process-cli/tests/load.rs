@@ -203,7 +203,7 @@ fn a_daemon_that_never_answers_is_counted_as_timed_out() {
     let arguments = ["--requests", "3", "--timeout", "50ms", "--warm-up", "0s"];
     let load = finish(&mut load_command(text(&record), &arguments));
     assert_eq!(load.status, 1, "{load:?}");
-    for words in ["0 answered, 3 failed", "TimedOut x 3: no answer within 50 ms", "hint", "--timeout"] {
+    for words in ["0 answered, 3 failed", "TimedOut x 3: no answer within 50ms", "hint", "--timeout"] {
         assert!(load.text().contains(words), "{words}: {load:?}");
     }
     let open = finish(load_command(text(&record), &arguments).args(["--rate", "1000", "--json"]));

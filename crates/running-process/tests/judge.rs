@@ -30,10 +30,10 @@ fn the_same_daemon_agrees_in_everything() {
         lines,
         [
             "pid is 4242",
-            "executable path is /usr/lib/demo/daemon",
+            "executable path is \"/usr/lib/demo/daemon\"",
             &format!("executable digest is sha256:{}", "5a".repeat(32)),
-            "boot id is 6f1d8a52",
-            "endpoint is demo at /run/demo.sock",
+            "boot id is \"6f1d8a52\"",
+            "endpoint is \"demo at /run/demo.sock\"",
         ]
     );
     assert!(checks.iter().all(|check| check.agrees));
@@ -46,18 +46,22 @@ fn each_difference_is_told_with_both_values() {
         (
             with(|found| found.exe_path = "/tmp/d".into()),
             CheckKind::ExePath,
-            "executable path is /tmp/d, expected /usr/lib/demo/daemon",
+            "executable path is \"/tmp/d\", expected \"/usr/lib/demo/daemon\"",
         ),
-        (with(|found| found.boot_id = "b".into()), CheckKind::BootId, "boot id is b, expected 6f1d8a52"),
+        (
+            with(|found| found.boot_id = "b".into()),
+            CheckKind::BootId,
+            "boot id is \"b\", expected \"6f1d8a52\"",
+        ),
         (
             with(|found| found.ipc_endpoint.path = "/tmp/s".into()),
             CheckKind::Endpoint,
-            "endpoint is demo at /tmp/s, expected demo at /run/demo.sock",
+            "endpoint is \"demo at /tmp/s\", expected \"demo at /run/demo.sock\"",
         ),
         (
             with(|found| found.ipc_endpoint.namespace_id = "n".into()),
             CheckKind::Endpoint,
-            "endpoint is n at /run/demo.sock, expected demo at /run/demo.sock",
+            "endpoint is \"n at /run/demo.sock\", expected \"demo at /run/demo.sock\"",
         ),
     ];
     for (found, kind, message) in cases {

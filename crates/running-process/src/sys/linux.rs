@@ -33,20 +33,29 @@ pub(super) fn boot_id() -> io::Result<String> {
     if let Some(id) = OWN.get() {
         return Ok(id.clone());
     }
-    let id = read("/proc/sys/kernel/random/boot_id")?;
+    let id = read("/proc/sys/kernel/random/boot_id").map_err(without_proc)?;
     Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())
 }
 
 pub(super) fn own_image() -> io::Result<ProcessImage> {
-    open_image("/proc/self/exe")
+    open_image("/proc/self/exe").map_err(without_proc)
 }
 
 pub(super) fn own_start_time() -> io::Result<u64> {
-    start_time(&read("/proc/self/stat")?)
+    start_time(&read("/proc/self/stat").map_err(without_proc)?)
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
-    pid_namespace("/proc/self/ns/pid")
+    pid_namespace("/proc/self/ns/pid").map_err(without_proc)
+}
+
+/// An entry of the caller's own that is missing means that there is no `/proc`.
+fn without_proc(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        io::Error::other("the proc file system is not mounted at /proc, where Linux tells what a process is")
+    } else {
+        error
+    }
 }
 
 /// The inode that `link` names, as in `pid:[4026531836]` (namespaces(7)); following the link would make it first.

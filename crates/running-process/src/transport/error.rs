@@ -1,4 +1,4 @@
-//! Why a name could not be connected to, or not be owned.
+//! Why a name could not be connected to, or not be owned. Names are quoted in the messages, since others choose them.
 
 use std::io;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// Nothing has this name.
-    #[error("there is no endpoint at {path}")]
+    #[error("there is no endpoint at {path:?}")]
     NotFound {
         /// The name as given.
         path: String,
@@ -59,25 +59,25 @@ pub enum ConnectError {
     /// # Platform-specific behavior
     ///
     /// macOS and FreeBSD also say this for a full backlog. Windows never says it: a pipe vanishes with its daemon.
-    #[error("nobody listens at {path}")]
+    #[error("nobody listens at {path:?}")]
     Refused {
         /// The name as given.
         path: String,
     },
     /// The daemon lives and has more connections waiting than it accepts. Trying again later is sensible.
-    #[error("the backlog of {path} is full")]
+    #[error("the backlog of {path:?} is full")]
     BacklogFull {
         /// The name as given.
         path: String,
     },
     /// Something that is not a stream socket stands there.
-    #[error("{path} is not a stream socket")]
+    #[error("{path:?} is not a stream socket")]
     NotASocket {
         /// The name as given.
         path: String,
     },
     /// This user may not connect.
-    #[error("no permission to connect to {path}")]
+    #[error("no permission to connect to {path:?}")]
     PermissionDenied {
         /// The name as given.
         path: String,
@@ -91,7 +91,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("cannot connect to {path}")]
+    #[error("cannot connect to {path:?}")]
     Io {
         /// The name as given.
         path: String,
@@ -109,31 +109,31 @@ pub enum BindError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// Another process owns the name: it holds the lock, or somebody answers.
-    #[error("{path} is in use")]
+    #[error("{path:?} is in use")]
     InUse {
         /// The name as given.
         path: String,
     },
     /// Something that is not a stream socket stands at the name. It was left alone.
-    #[error("{path} exists and is not a stream socket")]
+    #[error("{path:?} exists and is not a stream socket")]
     NotASocket {
         /// The name as given.
         path: String,
     },
     /// Something that is not a regular file stands at the name of the lock file. It was left alone.
-    #[error("the lock {path} exists and is not a regular file")]
+    #[error("the lock {path:?} exists and is not a regular file")]
     NotALock {
         /// The name of the lock file.
         path: String,
     },
     /// The directory of the socket does not exist.
-    #[error("the directory of {path} does not exist")]
+    #[error("the directory of {path:?} does not exist")]
     NoDirectory {
         /// The name as given.
         path: String,
     },
     /// This user may not make the endpoint there.
-    #[error("no permission to listen at {path}")]
+    #[error("no permission to listen at {path:?}")]
     PermissionDenied {
         /// The name as given.
         path: String,
@@ -147,7 +147,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// No service manager passed a socket to this process.
-    #[error("no service manager passed a socket for {path} to this process")]
+    #[error("no service manager passed a socket for {path:?} to this process")]
     NotInherited {
         /// The name as given.
         path: String,
@@ -156,7 +156,7 @@ pub enum BindError {
     },
     /// The service manager passed sockets, and they listen elsewhere. Its configuration or this daemon's is to be
     /// changed.
-    #[error("the service manager listens at {}, not at {path}", listed(passed))]
+    #[error("the service manager listens at {}, not at {path:?}", listed(passed))]
     InheritedElsewhere {
         /// The name as given.
         path: String,
@@ -164,7 +164,7 @@ pub enum BindError {
         passed: Vec<PathBuf>,
     },
     /// What the service manager passed is nothing to accept connections from.
-    #[error("descriptor {descriptor}, passed for {path}, {fault}")]
+    #[error("descriptor {descriptor}, passed for {path:?}, {fault}")]
     InheritedUnusable {
         /// The name as given.
         path: String,
@@ -174,19 +174,19 @@ pub enum BindError {
         fault: InheritedFault,
     },
     /// The socket was passed, and this process has taken it before: each has one owner, for good.
-    #[error("the socket that was passed for {path} has been taken already")]
+    #[error("the socket that was passed for {path:?} has been taken already")]
     AlreadyInherited {
         /// The name as given.
         path: String,
     },
     /// A named pipe cannot be passed from a service manager to a daemon.
-    #[error("{path} is a named pipe, which cannot be inherited: the daemon must make it")]
+    #[error("{path:?} is a named pipe, which cannot be inherited: the daemon must make it")]
     NotInheritable {
         /// The name as given.
         path: String,
     },
     /// Anything else.
-    #[error("cannot listen at {path}")]
+    #[error("cannot listen at {path:?}")]
     Io {
         /// The name as given.
         path: String,
@@ -222,7 +222,8 @@ pub enum InheritedFault {
     NoPath,
 }
 
+#[expect(clippy::unnecessary_debug_formatting, reason = "quotes what others chose")]
 fn listed(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<_> = paths.iter().map(|path| format!("{path:?}")).collect();
     paths.join(", ")
 }

@@ -107,6 +107,15 @@ fn files_of_either_generation_are_read_with_fields_that_nobody_knows() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_identity_is_skipped() {
+    let (_directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    let json = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [b"\xef\xbb\xbf", &*json].concat()).unwrap();
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(daemon()));
+}
+
+#[test]
 fn a_missing_file_is_no_error() {
     let (directory, path) = place();
     assert_eq!(try_read_daemon_identity_file(&path).unwrap(), None);

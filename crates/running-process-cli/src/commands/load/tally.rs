@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(failures.count(), 4);
         let kinds: Vec<_> = failures.0.iter().map(|(name, kind)| (name.as_str(), kind.count)).collect();
         assert_eq!(kinds, [("Closed", 1), ("Stream", 1), ("TimedOut", 2)]);
-        assert_eq!(failures.0["TimedOut"].first.to_string(), "no answer within 1 ms");
+        assert_eq!(failures.0["TimedOut"].first.to_string(), "no answer within 1ms");
     }
 
     #[test]

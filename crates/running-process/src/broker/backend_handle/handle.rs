@@ -53,7 +53,7 @@ pub enum BackendHandleError {
         source: io::Error,
     },
     /// The process was asked to end and still runs.
-    #[error("process {pid} still runs after {} ms", waited.as_millis())]
+    #[error("process {pid} still runs after {waited:?}")]
     ShutdownTimeout {
         /// The daemon's pid.
         pid: u32,

@@ -9,6 +9,7 @@ mod json;
 mod origin;
 mod wire;
 
+pub(crate) use origin::started;
 pub use origin::{INSTANCE_ID_BYTES, Origin};
 
 use crate::broker::protocol::Endpoint;

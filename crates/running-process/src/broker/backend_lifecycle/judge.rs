@@ -1,6 +1,6 @@
 //! Compares what a daemon was expected to be with what was observed. Pure: it asks nobody.
 
-use super::identity::{DaemonProcess, ExeDigests, Origin};
+use super::identity::{DaemonProcess, ExeDigests, Origin, started};
 use std::fmt;
 
 /// What is compared.
@@ -60,10 +60,16 @@ impl Check {
 impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, expected, found, agrees } = self;
-        if *agrees {
-            write!(formatter, "{kind} is {found}")
-        } else {
-            write!(formatter, "{kind} is {found}, expected {expected}")
+        match (kind, agrees) {
+            // Texts that the peer or the file chose.
+            (CheckKind::ExePath | CheckKind::BootId | CheckKind::Endpoint, true) => {
+                write!(formatter, "{kind} is {found:?}")
+            }
+            (CheckKind::ExePath | CheckKind::BootId | CheckKind::Endpoint, false) => {
+                write!(formatter, "{kind} is {found:?}, expected {expected:?}")
+            }
+            (_, true) => write!(formatter, "{kind} is {found}"),
+            (_, false) => write!(formatter, "{kind} is {found}, expected {expected}"),
         }
     }
 }
@@ -95,11 +101,15 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
     ];
     if let Some(expected) = &expected.origin {
         let found = found.origin.as_ref();
-        let start_time = |origin: &Origin| origin.start_time.to_string();
+        let start_time = |origin: &Origin| started(origin.start_time).to_string();
         let untold = || "not told".to_owned();
-        let found_start = found.map_or_else(untold, start_time);
         let found_instance = found.map_or_else(untold, Origin::instance_digits);
-        checks.push(Check::of(CheckKind::StartTime, start_time(expected), found_start));
+        checks.push(Check {
+            kind: CheckKind::StartTime,
+            expected: start_time(expected),
+            found: found.map_or_else(untold, start_time),
+            agrees: found.is_some_and(|found| found.start_time == expected.start_time),
+        });
         checks.push(Check::of(CheckKind::Instance, expected.instance_digits(), found_instance));
     }
     checks

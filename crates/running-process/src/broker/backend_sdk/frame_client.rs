@@ -62,7 +62,7 @@ pub enum FrameClientError {
     #[error("the daemon closed the connection before it answered")]
     Closed,
     /// Nothing came in time. The request was given up; the daemon may have run it.
-    #[error("no answer within {} ms", timeout.as_millis())]
+    #[error("no answer within {timeout:?}")]
     TimedOut {
         /// The timeout that applied.
         timeout: Duration,

@@ -122,7 +122,9 @@ pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonPro
     if json.len() > MAX_IDENTITY_FILE_BYTES {
         return Err(IdentityFileError::TooLarge.into());
     }
-    Ok(Some(serde_json::from_slice(&json).map_err(IdentityFileError::Malformed)?))
+    // Editors put a byte order mark there, which a parser may ignore (RFC 8259, section 8.1).
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&json);
+    Ok(Some(serde_json::from_slice(json).map_err(IdentityFileError::Malformed)?))
 }
 
 /// Removes the file at `path`. A failure changes nothing for clients, who verify what they find there;

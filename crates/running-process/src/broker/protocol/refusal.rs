@@ -78,7 +78,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.reason())?;
         if !self.message.is_empty() {
-            write!(formatter, " ({})", self.message)?;
+            write!(formatter, " ({:?})", self.message)?;
         }
         match self.retry_after_ms {
             Some(delay) => write!(formatter, "; may be served after {delay} ms"),

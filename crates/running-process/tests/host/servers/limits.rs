@@ -398,7 +398,7 @@ fn the_daemons_rule_is_asked_before_the_first_request_and_probes_are_answered_al
     let connection = server.handle().into_stream();
     assert!(asked_for.try_recv().is_err(), "a probe needs no permission");
     for answer in asked(&connection) {
-        assert_eq!(refusal(&answer), "not authorized (nobody is served today)");
+        assert_eq!(refusal(&answer), "not authorized (\"nobody is served today\")");
     }
     let peer = next(&asked_for);
     assert_eq!(peer.pid, Some(std::process::id()));

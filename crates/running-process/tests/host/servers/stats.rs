@@ -190,7 +190,7 @@ fn a_peer_that_is_not_served_is_not_told() {
     let server = Running::start(|server| server.authorize(|_| Err(NotAuthorized::new("nobody is"))));
     let connection = server.connect();
     write(&connection, &request(STATUS_PAYLOAD_PROTOCOL, 1, b""));
-    assert_eq!(refusal(&read_frames(&connection, 1)[0]), "not authorized (nobody is)");
+    assert_eq!(refusal(&read_frames(&connection, 1)[0]), "not authorized (\"nobody is\")");
 }
 
 #[test]

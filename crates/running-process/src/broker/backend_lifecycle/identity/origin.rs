@@ -1,6 +1,7 @@
 //! What tells one run of a daemon from every other run.
 
 use super::IdentityError;
+use std::fmt;
 
 /// Length of [`Origin::instance_id`], in bytes.
 pub const INSTANCE_ID_BYTES: usize = 16;
@@ -45,6 +46,43 @@ impl Origin {
     }
 }
 
+/// Formats a start time of the kernel's for people: `9.50 s after boot`, or a time of day where the system tells that.
+pub(crate) fn started(start_time: u64) -> impl fmt::Display {
+    fmt::from_fn(move |formatter| {
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            let (seconds, ticks) = (start_time / TICKS_PER_SECOND, start_time % TICKS_PER_SECOND);
+            write!(formatter, "{seconds}.{ticks:02} s after boot")
+        } else if cfg!(windows) {
+            write_utc(formatter, start_time / 10_000, FROM_1601_TO_1970_DAYS)
+        } else {
+            write_utc(formatter, start_time / 1000, 0)
+        }
+    })
+}
+
+/// `USER_HZ`, in which `/proc` counts on every architecture that Rust supports.
+const TICKS_PER_SECOND: u64 = 100;
+
+const FROM_1601_TO_1970_DAYS: u64 = 134_774;
+
+/// Writes a moment in UTC, given in milliseconds since a day that is `epoch_days` before 1970.
+///
+/// The calendar is Howard Hinnant's `civil_from_days`: a year begins in March, and 400 years have 146,097 days.
+fn write_utc(formatter: &mut fmt::Formatter<'_>, milliseconds: u64, epoch_days: u64) -> fmt::Result {
+    /// From 0000-03-01 to 1970-01-01.
+    const TO_1970: u64 = 719_468;
+    let (seconds, milliseconds) = (milliseconds / 1000, milliseconds % 1000);
+    let days = (seconds / 86_400 + TO_1970).saturating_sub(epoch_days);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (400 * era + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    write!(formatter, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milliseconds:03} UTC")
+}
+
 /// An instance id from the wire; none if the field is absent.
 pub(super) fn instance_id(bytes: &[u8]) -> Result<Option<[u8; INSTANCE_ID_BYTES]>, IdentityError> {
     if bytes.is_empty() {
@@ -63,4 +101,32 @@ pub(super) fn instance_id_of_digits(digits: &str) -> Result<[u8; INSTANCE_ID_BYT
         return Err(malformed());
     }
     u128::from_str_radix(digits, 16).map(u128::to_be_bytes).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc(milliseconds: u64, epoch_days: u64) -> String {
+        fmt::from_fn(|formatter| write_utc(formatter, milliseconds, epoch_days)).to_string()
+    }
+
+    #[test]
+    fn a_start_time_is_told_with_its_unit() {
+        let told = started(950).to_string();
+        let linux = cfg!(any(target_os = "linux", target_os = "android"));
+        assert_eq!(told == "9.50 s after boot", linux, "{told}");
+        assert_eq!(told.ends_with(" UTC"), !linux, "{told}");
+        let _no_overflow = started(u64::MAX).to_string();
+    }
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        // By `date --utc --date @SECONDS`.
+        assert_eq!(utc(0, 0), "1970-01-01 00:00:00.000 UTC");
+        assert_eq!(utc(825_597_296_789, 0), "1996-02-29 12:34:56.789 UTC");
+        assert_eq!(utc(946_684_799_000, 0), "1999-12-31 23:59:59.000 UTC");
+        assert_eq!(utc(12_091_420_801_001, FROM_1601_TO_1970_DAYS), "1984-03-01 00:00:01.001 UTC");
+        assert_eq!(utc(0, FROM_1601_TO_1970_DAYS), "1601-01-01 00:00:00.000 UTC");
+    }
 }

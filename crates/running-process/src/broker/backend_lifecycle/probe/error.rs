@@ -1,7 +1,8 @@
-//! Why there is no proof.
+//! Why there is no proof. What a peer or a file chose is quoted in the messages.
 
 use super::EndpointProbeError;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
+use crate::broker::backend_lifecycle::identity::started;
 use crate::broker::backend_lifecycle::judge::Check;
 use crate::broker::backend_lifecycle::verify::ProofLevel;
 use crate::broker::protocol::FramingError;
@@ -18,7 +19,7 @@ pub enum ProbeError {
     #[error("probes are switched off by {DISABLE_VARIABLE}=1")]
     Disabled,
     /// The record is of a daemon at another endpoint than the one to probe.
-    #[error("asked to probe {asked}, the record is of a daemon at {recorded}")]
+    #[error("asked to probe {asked:?}, the record is of a daemon at {recorded:?}")]
     EndpointMismatch {
         /// The path or pipe name that was asked for.
         asked: String,
@@ -26,7 +27,7 @@ pub enum ProbeError {
         recorded: String,
     },
     /// The record is from another boot of the machine: no process of it can be alive.
-    #[error("the record is of boot {recorded}, this is boot {current}")]
+    #[error("the record is of boot {recorded:?}, this is boot {current:?}")]
     OtherBoot {
         /// The boot in the record.
         recorded: String,
@@ -48,7 +49,11 @@ pub enum ProbeError {
         how: Absence,
     },
     /// The pid has been given to another process since the record was written.
-    #[error("pid {pid} was used again: its process started at {found}, the record says {recorded}")]
+    #[error(
+        "pid {pid} was used again: its process started {}, the record says {}",
+        started(*found),
+        started(*recorded)
+    )]
     ReusedPid {
         /// The recorded pid.
         pid: u32,
@@ -81,7 +86,7 @@ pub enum ProbeError {
         expected: u32,
     },
     /// The process has the recorded pid and runs something else.
-    #[error("the process runs {}, whose {check}", path.display())]
+    #[error("the process runs {path:?}, whose {check}")]
     WrongImage {
         /// Where the file stands that it runs.
         path: PathBuf,
@@ -166,8 +171,9 @@ pub enum PolicyRule {
     InheritedListener,
 }
 
+#[expect(clippy::unnecessary_debug_formatting, reason = "quotes what the impostor chose")]
 fn describe_impostor(role: PeerRole, pid: u32, image: Option<&Path>, expected: u32) -> String {
-    let image = image.map_or_else(String::new, |image| format!(" ({})", image.display()));
+    let image = image.map_or_else(String::new, |image| format!(" ({image:?})"));
     let did = match role {
         PeerRole::Listener => "listens at the endpoint",
         PeerRole::Writer => "answered the probe",

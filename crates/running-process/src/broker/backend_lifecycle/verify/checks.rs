@@ -4,7 +4,7 @@ use super::file;
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
 use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, remembered_digests};
-use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
+use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, started};
 use crate::broker::backend_lifecycle::judge::{Check, compare_digests};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
 use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
@@ -112,7 +112,7 @@ pub(super) fn start_time(
     if found != origin.start_time {
         return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
     }
-    Ok((StepVerdict::Proven, format!("pid {pid} is alive and started at {found}, as recorded")))
+    Ok((StepVerdict::Proven, format!("pid {pid} is alive and started {}, as recorded", started(found))))
 }
 
 pub(super) fn who_listens(

@@ -112,7 +112,7 @@ impl<'a> Verification<'a> {
     ) -> Result<Connected, ProbeError> {
         let path = &self.expected.ipc_endpoint.path;
         let stream = self.refuse(StepKind::Connection, dialled.0.map_err(ProbeError::from))?;
-        self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path}"));
+        self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path:?}"));
         let found = who_listens(&stream, self.expected, process, self.policy);
         let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
         self.take(StepKind::Listener, verdict, evidence);
