@@ -40,9 +40,8 @@ pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict,
             Ok(fit_frame(execute_payload(&mut lock(&framed), request.payload(), Instant::now())))
         })
         .legacy(detect, move |connection| speak_resp(&cache, connection))
-        .observe(report);
-    let stop = server.stop_handle();
-    ctrlc::set_handler(move || stop.stop())
+        .observe(report)
+        .stop_on_signals()
         .map_err(|error| Failure::undecided(error).context("signals cannot be handled"))?;
     let mut ready = Output::new(json);
     let server = server.on_ready(move |daemon| {

@@ -41,6 +41,18 @@ pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<super::Pee
     Err(PeerError::Unsupported)
 }
 
+/// No value of this type exists: making one fails.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) enum OnTermination {}
+
+#[cfg(unix)]
+impl OnTermination {
+    pub(crate) fn new(_action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        unsupported("signals are not handled on this system")
+    }
+}
+
 /// No value of this type exists: opening one fails.
 #[derive(Debug)]
 pub(super) enum ProcessHandle {}

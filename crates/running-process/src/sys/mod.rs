@@ -41,6 +41,11 @@ mod peer;
 mod random;
 #[cfg(unix)]
 mod readiness;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+mod termination;
+#[cfg(windows)]
+#[path = "windows_console.rs"]
+mod termination;
 #[cfg(test)]
 mod tests;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
@@ -60,7 +65,7 @@ pub(crate) use bsd_peer::{peer_of, user_of};
     unix,
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
 ))]
-pub(crate) use imp::{peer_of, user_of};
+pub(crate) use imp::{OnTermination, peer_of, user_of};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
 #[cfg(unix)]
@@ -79,6 +84,14 @@ use readiness::readable;
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, feature = "tokio"))]
 pub(crate) use readiness::{watch, watch_owned};
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "freebsd",
+    windows
+))]
+pub(crate) use termination::OnTermination;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 

@@ -112,6 +112,15 @@ impl Daemon {
         pass_on!(self.observe(observer))
     }
 
+    #[cfg(unix)]
+    pub(crate) fn stop_on_signals(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Threads(server) => Self::Threads(server.stop_on_signals()?),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(server) => Self::Tokio(server.stop_on_signals()?),
+        })
+    }
+
     pub(crate) fn stop_handle(&self) -> ServerStop {
         match self {
             Self::Threads(server) => server.stop_handle(),
@@ -325,6 +334,11 @@ pub(crate) mod asynchronous {
                     }
                 })
             })
+        }
+
+        #[cfg(unix)]
+        pub(crate) fn stop_on_signals(self) -> io::Result<Self> {
+            Ok(Self { server: self.server.stop_on_signals()?, ..self })
         }
 
         pub(crate) fn stop_handle(&self) -> ServerStop {

@@ -13,6 +13,8 @@ macro_rules! on {
             mod legacy;
             mod limits;
             mod server;
+            #[cfg(unix)]
+            mod signals;
             mod stats;
             mod stopping;
             mod turns;

@@ -42,11 +42,12 @@ type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyHandling + Send 
 /// running_process::register_payload_protocol! { const SHOUT: u32 = 0xF00D; }
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-/// let server = AsyncServer::bind(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)?
+/// AsyncServer::bind(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)?
 ///     .record("/run/user/1000/shout.json")
-///     .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) });
-/// let stop = server.stop_handle(); // for whoever is told to end the daemon
-/// server.run().await?;
+///     .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) })
+///     .stop_on_signals()?
+///     .run()
+///     .await?;
 /// # Ok(()) }
 /// ```
 pub struct AsyncServer {
@@ -134,7 +135,8 @@ impl AsyncServer {
     ///
     /// Outside a tokio runtime that drives I/O and time.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { listener, setup, legacy, stop } = self;
+        let Self { listener, mut setup, legacy, stop } = self;
+        let _signals = setup.signals.take();
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(crate::broker::runtime_clock::now);
         let presence = introduction.presence();

@@ -89,6 +89,7 @@ impl<C: ?Sized> Handler<C> {
 ///             }
 ///         },
 ///     )
+///     .stop_on_signals()?
 ///     .run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -185,7 +186,8 @@ impl Server {
     /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
     /// work [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { listener, setup, legacy, stop } = self;
+        let Self { listener, mut setup, legacy, stop } = self;
+        let _signals = setup.signals.take();
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(Instant::now);
         let presence = introduction.presence();

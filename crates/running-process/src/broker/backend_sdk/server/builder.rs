@@ -92,6 +92,29 @@ macro_rules! shared_methods {
             self.setup.stats.clone()
         }
 
+        /// Stops the server on SIGTERM, SIGINT and SIGHUP, from now until [`run`](Self::run) returns: it drains as after
+        /// [`ServerStop::stop`]. Then, or once the server is dropped, these signals have their default effect again. While it
+        /// drains further ones do nothing; [`ServerConfig::drain`] bounds that.
+        ///
+        /// A signal that this process ignores stays ignored, as under `nohup`, and one that it handles by itself is left to
+        /// that handler, which then calls [`ServerStop::stop`]. The signals are the whole process's: each of its servers that
+        /// asked for it is stopped.
+        ///
+        /// # Errors
+        ///
+        /// The system gives no pipe or no thread for it.
+        ///
+        /// # Platform-specific behavior
+        ///
+        /// On Windows the requests are those of the console: Ctrl-C, Ctrl-Break, closing it, logging off. A process without a
+        /// console gets none. On Unix systems other than Linux, macOS and FreeBSD the error is
+        /// [`Unsupported`](std::io::ErrorKind::Unsupported).
+        pub fn stop_on_signals(mut self) -> std::io::Result<Self> {
+            let stop = self.stop.clone();
+            self.setup.signals = Some(crate::sys::OnTermination::new(move || stop.stop())?);
+            Ok(self)
+        }
+
         /// What ends [`run`](Self::run) from anywhere.
         #[must_use]
         pub fn stop_handle(&self) -> ServerStop {

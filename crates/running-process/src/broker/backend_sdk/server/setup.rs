@@ -9,6 +9,7 @@ use super::service::Service;
 use super::{Handler, NotAuthorized, PeerCredentials, ServerConfig, ServerStats, ServerTrouble};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::Endpoint;
+use crate::sys::OnTermination;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(in super::super) struct Setup<H> {
     pub(in super::super) observer: Observer,
     pub(in super::super) config: ServerConfig,
     pub(in super::super) stats: ServerStats,
+    /// Stops the server on signals for as long as it is there.
+    pub(in super::super) signals: Option<OnTermination>,
 }
 
 impl<H> Setup<H> {
@@ -53,6 +56,7 @@ impl<H> Setup<H> {
             observer: Box::new(|_| {}),
             config: ServerConfig::default(),
             stats: ServerStats::zero(),
+            signals: None,
         }
     }
 }
