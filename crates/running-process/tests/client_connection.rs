@@ -86,6 +86,15 @@ fn requests_are_frames_under_ids_of_their_own_and_none_is_zero() {
 }
 
 #[test]
+fn a_cancel_is_written_as_documented() {
+    let mut client = ClientConnection::new();
+    let id = client.send_request(0x7A63, b"ping").unwrap();
+    sent(&mut client);
+    client.cancel(id);
+    assert_eq!(client.output(), b"\x01\x0a\0\0\0\x08\x01\x10\x03\x18\xe3\xf4\x01\x28\x01");
+}
+
+#[test]
 fn responses_find_their_requests_in_any_order() {
     let (mut client, requests) = client_with(3);
     for index in [2, 0, 1] {

@@ -207,6 +207,7 @@ fn complete_frame(bytes: &[u8]) -> Result<Option<(usize, Frame)>, String> {
 
 fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
     let id = frame.payload_protocol;
+    let is_cancel = frame.kind == 3;
     let seen = if id == PROBE {
         match malformed(&frame, body_length) {
             Some(message) => Seen::Failed(refused(&format!("malformed identity probe: {message}"))),
@@ -217,10 +218,10 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
                 Seen::ProbeAnswered
             }
         }
-    } else if [0, 0xAD01, 0xD0FF, 0x5350].contains(&id) {
+    } else if [0, 0xAD01, 0xD0FF, 0x5350].contains(&id) && !(is_cancel && id == 0) {
         let message = format!("payload protocol 0x{id:04X} is first-party and not served by a daemon");
         Seen::Failed(refused(&message))
-    } else if id != SERVED {
+    } else if id != SERVED && !is_cancel {
         let message = format!("payload protocol 0x{id:04X} is not served by this daemon");
         if frame.kind == 0 {
             outcome.output.extend(refusal_of(&frame, RefusalReason::UnservedProtocol, &message));
@@ -228,7 +229,7 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
         Seen::Failed(refused(&message))
     } else if let Some(message) = violation(&frame).filter(|_| strict) {
         Seen::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))
-    } else if strict && frame.payload_encoding != 0 {
+    } else if strict && frame.payload_encoding != 0 && !is_cancel {
         let message = format!("payload encoding {} is not accepted", frame.payload_encoding);
         if frame.kind == 0 {
             outcome.output.extend(refusal_of(&frame, RefusalReason::BadEncoding, &message));

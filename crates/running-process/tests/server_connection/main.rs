@@ -8,7 +8,7 @@ mod common;
 #[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
 mod encoded;
 
-use common::{detectors, frame, mux, wire};
+use common::{UNSERVED, detectors, frame, mux, wire};
 use running_process::broker::backend_sdk::{
     CallId, CancelReason, ConnectionConfig, ConnectionError, LegacyClassification, Payload, SendEventError,
     ServerConnection, ServerEvent,
@@ -230,6 +230,60 @@ fn a_cancel_of_nothing_is_of_no_call() {
     );
     assert!(server.next_event().unwrap().is_none());
     assert_eq!(written(&mut server, now), []);
+}
+
+/// Every cancel of the request `id` that a peer may reasonably send.
+fn cancels(id: u64) -> Vec<(&'static str, Frame)> {
+    let own = frame(FrameKind::Cancel, id, b"");
+    vec![
+        ("with a payload", Frame { payload: b"no longer needed".to_vec(), ..own.clone() }),
+        (
+            "with a payload that cannot be decoded",
+            Frame { payload_encoding: 1, payload: vec![9], ..own.clone() },
+        ),
+        ("of the control protocol", Frame { payload_protocol: 0, ..own.clone() }),
+        ("of a protocol that is not served", Frame { payload_protocol: UNSERVED, ..own.clone() }),
+        ("of the protocol of its request", own),
+    ]
+}
+
+#[test]
+fn a_cancel_names_its_request_by_the_id_alone() {
+    for (what, cancel) in cancels(1) {
+        let (mut server, now) = server(|_| {});
+        // First of all, when there is nothing to cancel; then before the answer; and behind it.
+        server.receive(&wire(&cancel), now);
+        assert!(matches!(server.next_event(), Ok(Some(ServerEvent::Unasked(_)))), "{what}");
+        let calls = admit(&mut server, &request(1), now);
+        server.receive(&wire(&cancel), now);
+        assert_eq!(cancelled(&mut server), [(calls[0].1, CancelReason::Requested)], "{what}");
+        server.refuse(calls[0].1, &Refusal::new(RefusalReason::HandlerFailed, ""));
+        server.receive(&wire(&cancel), now);
+        assert!(matches!(server.next_event(), Ok(Some(ServerEvent::Unasked(_)))), "{what}");
+        let calls = admit(&mut server, &request(2), now);
+        server.respond(calls[0].1, b"next").unwrap();
+        let answers = written(&mut server, now);
+        assert_eq!((answers.len(), refusal(&answers[0])), (2, RefusalReason::Cancelled), "{what}");
+        assert_eq!((answers[1].request_id, &answers[1].payload[..]), (2, &b"next"[..]), "{what}");
+    }
+}
+
+#[test]
+fn only_a_cancel_may_be_of_a_protocol_that_is_not_served() {
+    for kind in [FrameKind::Request, FrameKind::Response, FrameKind::Event] {
+        for payload_protocol in [0, UNSERVED] {
+            let (mut server, now) = server(|_| {});
+            server.receive(&wire(&Frame { payload_protocol, ..frame(kind, 1, b"") }), now);
+            assert!(
+                matches!(server.next_event(), Err(ConnectionError::Mux(_))),
+                "{kind:?} {payload_protocol}"
+            );
+        }
+    }
+    // Another first-party protocol is not a daemon's to cancel in.
+    let (mut server, now) = server(|_| {});
+    server.receive(&wire(&Frame { payload_protocol: 0x5350, ..frame(FrameKind::Cancel, 1, b"") }), now);
+    assert!(matches!(server.next_event(), Err(ConnectionError::Mux(_))));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
     DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
-    RefusalReason, try_decode_framed_ref,
+    RefusalReason, registry::CONTROL_PAYLOAD_PROTOCOL, try_decode_framed_ref,
 };
 use answer::refuse;
 use std::io::IoSlice;
@@ -266,14 +266,13 @@ where
                 return Ok(Some(ConnectionEvent::ProbeAnswered));
             }
             Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => return Ok(None),
-            Err(error) => {
-                if let MuxError::UnservedPayloadProtocol { .. } = error
-                    && let Ok(Some(first)) = try_decode_framed_ref(buffer)
-                {
-                    refuse(&first.frame, RefusalReason::UnservedProtocol, &error, &mut self.output);
+            Err(error) => match cancel_elsewhere(&error, &buffer[..length]) {
+                Some(cancel) => (cancel, length),
+                None => {
+                    tell_unserved(&error, &buffer[..length], &mut self.output);
+                    return Err(self.lane.fail(error));
                 }
-                return Err(self.lane.fail(error));
-            }
+            },
         };
         let kind = FrameKind::try_from(frame.kind);
         let encodings = &self.config.encodings;
@@ -289,7 +288,12 @@ where
         }
         front.consume(consumed);
         self.lane = Lane::Framed;
-        let frame = match encodings.decode(frame, &mut self.decoded) {
+        let decoded = match kind {
+            // The payload of a cancel means nothing, so it need not be understood.
+            Ok(FrameKind::Cancel) => Ok(frame),
+            _ => encodings.decode(frame, &mut self.decoded),
+        };
+        let frame = match decoded {
             Ok(decoded) => decoded,
             // The daemon may know it.
             Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => frame,
@@ -370,4 +374,29 @@ where
     pub(super) fn output_buffer(&mut self) -> &mut Output {
         &mut self.output
     }
+}
+
+/// Refuses the request in `message` if the mux does not serve its payload protocol.
+#[cold]
+fn tell_unserved(error: &MuxError, message: &[u8], output: &mut Output) {
+    if let MuxError::UnservedPayloadProtocol { .. } = error
+        && let Ok(Some(first)) = try_decode_framed_ref(message)
+    {
+        refuse(&first.frame, RefusalReason::UnservedProtocol, error, output);
+    }
+}
+
+/// Returns the cancel in `message`, which the mux refused with `error`, if its payload protocol is the control protocol or one
+/// that is not served. A cancel names its request by the request id, so its payload protocol does not matter.
+#[cold]
+fn cancel_elsewhere<'a>(error: &MuxError, message: &'a [u8]) -> Option<FrameRef<'a>> {
+    let may_be_cancel = match error {
+        MuxError::UnservedPayloadProtocol { .. } => true,
+        MuxError::UnexpectedFirstPartyFrame { payload_protocol } => {
+            *payload_protocol == CONTROL_PAYLOAD_PROTOCOL
+        }
+        _ => false,
+    };
+    let frame = try_decode_framed_ref(message).ok().flatten()?.frame;
+    (may_be_cancel && frame.kind == i32::from(FrameKind::Cancel)).then_some(frame)
 }

@@ -8,7 +8,7 @@ use crate::support::{
 use running_process::broker::backend_sdk::{
     CancelReason, LegacyClassification, LocalStream, NotAuthorized, PeerCredentials, ServerConfig,
 };
-use running_process::broker::protocol::{Frame, FrameKind, FrameRef, encode_framed};
+use running_process::broker::protocol::{Frame, FrameKind, FrameRef, encode_framed, registry};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -180,6 +180,33 @@ fn a_cancel_reaches_the_handler_and_is_confirmed() {
     assert_eq!((answer.request_id, refusal(answer)), (1, "cancelled".to_owned()));
     works.go_on.send(()).unwrap();
     assert_eq!(ids(&read_frames(&connection, 1)), [2], "the other one goes on");
+}
+
+#[test]
+fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
+    let works = Works::start(|_| {});
+    let connection = works.server.connect();
+    let cancel = Frame { kind: FrameKind::Cancel.into(), ..Frame::request(WORK, Vec::new()) };
+    let cancels = [
+        Frame { payload: b"no longer needed".to_vec(), ..cancel.clone() },
+        Frame { payload_encoding: 1, payload: vec![9], ..cancel.clone() },
+        Frame { payload_protocol: registry::CONTROL_PAYLOAD_PROTOCOL, ..cancel.clone() },
+        Frame { payload_protocol: 0xF0FE, ..cancel.clone() },
+        cancel,
+    ];
+    for (id, cancel) in (1..).zip(cancels) {
+        let cancel = encode_framed(&cancel.with_request_id(id)).unwrap();
+        // Of nothing yet, of the request at work, and of the one that was cancelled.
+        write(&connection, &[&cancel[..], &work(id)].concat());
+        next(&works.begun);
+        write(&connection, &cancel);
+        works.assert_cancelled(CancelReason::Requested);
+        let answer = &read_frames(&connection, 1)[0];
+        assert_eq!((answer.request_id, refusal(answer)), (id, "cancelled".to_owned()));
+        write(&connection, &[&cancel[..], &request(SHOUT, 77, b"still")].concat());
+        assert_eq!(read_frames(&connection, 1)[0].payload, b"STILL");
+    }
+    assert!(!works.server.has_more_trouble());
 }
 
 #[test]
