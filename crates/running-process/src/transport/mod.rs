@@ -17,6 +17,7 @@ mod imp;
 #[cfg(windows)]
 #[path = "windows/mod.rs"]
 mod imp;
+mod late;
 #[cfg(feature = "tokio")]
 mod served;
 #[cfg(test)]
@@ -27,8 +28,11 @@ pub use crate::sys::NotPassed;
 pub use error::{BindError, ConnectError, InheritedFault, NameError};
 
 #[cfg(feature = "tokio")]
-pub(crate) use imp::{AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write};
+pub(crate) use imp::{
+    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
+};
 pub use imp::{LocalListener, LocalStream, StopSignal};
+pub(crate) use late::Late;
 #[cfg(feature = "tokio")]
 pub(crate) use served::ServedStream;
 

@@ -1,6 +1,9 @@
 //! An accepted connection for tokio.
 
-use super::imp::{AsyncStream, AsyncWait, LocalStream, into_async, poll_read, poll_read_onto, poll_write};
+use super::imp::{
+    AsyncStream, AsyncWait, LocalStream, into_async, poll_read, poll_read_onto, poll_write, read_arrived,
+    retry_write,
+};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
@@ -42,6 +45,20 @@ impl ServedStream {
         buffer: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         poll_read_onto(&mut self.stream, context, buffer)
+    }
+
+    /// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
+    pub(crate) fn read_arrived(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        read_arrived(&self.stream, buf)
+    }
+
+    /// Makes the next [`poll_write`](Self::poll_write) try whether there is room, whatever the runtime has noticed of it.
+    pub(crate) fn retry_write(&mut self) {
+        retry_write(&mut self.stream);
     }
 
     /// Writes the start of `pieces`, of which one at least is not empty.

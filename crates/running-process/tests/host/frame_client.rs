@@ -8,6 +8,7 @@ mod suite;
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
 use peer::{event, run, scripted};
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
+use running_process::broker::protocol::Frame;
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -116,6 +117,23 @@ fn a_response_is_waited_for_once() {
             finished.send(()).unwrap();
         },
     );
+}
+
+#[test]
+fn an_answer_that_has_arrived_counts_although_the_deadline_has_passed() {
+    let (mut client, peer) = scripted::<FrameClient>(|mut peer| {
+        let request = peer.receive();
+        // More than one read takes, and less than a socket.
+        peer.send(&Frame { payload: vec![7; 100_000], ..event(0) });
+        peer.answer(&request);
+    });
+    let request = client.send(SHOUT, b"in time").unwrap();
+    join(peer);
+    watched(move || {
+        client.set_timeout(Some(Duration::ZERO));
+        assert_eq!(client.wait(request).unwrap().payload, b"IN TIME");
+        assert_eq!(client.next_event().unwrap().payload.len(), 100_000);
+    });
 }
 
 #[test]

@@ -14,4 +14,6 @@ mod legacy_parts;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod servers;
+#[cfg(unix)]
+mod stopped;
 mod support;

@@ -11,7 +11,10 @@ use crate::broker::runtime_clock::now;
 use crate::transport::LocalStream;
 use desk::{Answer, Desk, Request};
 use driver::Driver;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 use sync::{AsyncStream, connect_async, into_async};
 use tokio::sync::mpsc;
@@ -169,9 +172,16 @@ impl AsyncFrameClient {
         if timeout.is_zero() {
             return Ok(Err(FrameClientError::TimedOut { timeout }));
         }
-        let exchange = self.exchange(payload_protocol, payload, unix_ms_after(timeout));
-        let timed_out = |_| Ok(Err(FrameClientError::TimedOut { timeout }));
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(timed_out)
+        let mut exchange = pin!(self.exchange(payload_protocol, payload, unix_ms_after(timeout)));
+        if let Ok(answer) = tokio::time::timeout(timeout, exchange.as_mut()).await {
+            return answer;
+        }
+        // An answer that has arrived counts, although this process may have been stopped until now.
+        self.0.desk.look().await;
+        match poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context))).await {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => Ok(Err(FrameClientError::TimedOut { timeout })),
+        }
     }
 
     /// `deadline_unix_ms` is 0 for none.

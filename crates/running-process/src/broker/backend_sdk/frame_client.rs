@@ -4,7 +4,7 @@ use super::client_connection::{ById, ClientConnection, ClientConnectionError, Cl
 use super::output::PIECES;
 use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame, FramingError, Refusal};
-use crate::transport::{ConnectError, LocalStream};
+use crate::transport::{ConnectError, Late, LocalStream};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -31,6 +31,7 @@ pub struct FrameClient {
     stream: LocalStream,
     connection: ClientConnection,
     timeout: Option<Duration>,
+    late: Late,
     answers: ById<RequestId, Result<Frame, Refusal>>,
     events: VecDeque<Frame>,
     usable: bool,
@@ -133,6 +134,7 @@ impl FrameClient {
             stream: stream.into(),
             connection: ClientConnection::new(),
             timeout: None,
+            late: Late::default(),
             answers: ById::default(),
             events: VecDeque::new(),
             usable: true,
@@ -308,7 +310,9 @@ impl FrameClient {
 
     /// Reads once and sorts what came.
     fn read_more(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
-        match self.stream.read_onto(self.connection.receive_buffer(), deadline) {
+        let buffer = self.connection.receive_buffer();
+        let read = self.stream.read_onto(buffer, deadline);
+        match self.late.or(read, || self.stream.read_arrived_onto(buffer)) {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
                     Ok(()) => FrameClientError::Closed,

@@ -92,6 +92,8 @@ where
     }
 
     /// Takes the time: what has passed its deadline comes out of [`next_event`](Self::next_event).
+    ///
+    /// As for [`Connection::handle_timeout`], a driver reads what has arrived before it calls this.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.connection.handle_timeout(now);

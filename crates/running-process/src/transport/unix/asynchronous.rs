@@ -13,7 +13,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::super::error::ConnectError;
 use super::stream::SEND;
-use super::{LocalListener, LocalStream, stream};
+use super::{LocalListener, LocalStream, arrived, stream};
 use crate::sys::{self, Newest, Peer, PeerError};
 
 /// A connection that belongs to a task.
@@ -97,6 +97,30 @@ pub(crate) fn poll_read_onto(
     stream.poll_receive(context, buffer.capacity() - buffer.len(), |socket| {
         recv(socket, spare_capacity(buffer), RecvFlags::empty()).map(|(_, received)| received)
     })
+}
+
+/// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it. After a
+/// process was stopped, its runtime sees that a deadline has passed before it asks the system what has arrived.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
+pub(in crate::transport) fn read_arrived(stream: &AsyncStream, buf: &mut [u8]) -> io::Result<usize> {
+    let socket = stream.watched()?.get_ref();
+    arrived::at_once(|| recv(socket, &mut *buf, RecvFlags::DONTWAIT).map(|(_, received)| received))
+}
+
+/// [`read_arrived`] into the room that `buffer` has behind its end, of which there is some.
+pub(crate) fn read_arrived_onto(stream: &AsyncStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let socket = stream.watched()?.get_ref();
+    arrived::at_once(|| {
+        recv(socket, spare_capacity(buffer), RecvFlags::DONTWAIT).map(|(_, received)| received)
+    })
+}
+
+/// Makes the next [`poll_write`] try whether there is room, whatever the runtime has noticed of it.
+pub(in crate::transport) fn retry_write(stream: &mut AsyncStream) {
+    stream.full = false;
 }
 
 /// Writes the start of `pieces`, of which one at least is not empty.

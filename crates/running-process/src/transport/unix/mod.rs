@@ -1,5 +1,6 @@
 //! Unix-domain sockets.
 
+mod arrived;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod claim;
@@ -12,10 +13,10 @@ mod timeouts;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{
-    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write,
+    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
 };
 #[cfg(feature = "tokio")]
-pub(super) use asynchronous::{AsyncWait, poll_read};
+pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

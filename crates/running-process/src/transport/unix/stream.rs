@@ -168,12 +168,12 @@ impl LocalStream {
                 return Ok(written);
             }
             let deadline = deadline();
-            if flags.is_empty() {
-                // The kernel's timeout has fired, which says nothing of the deadline.
+            if flags.is_empty() || self.before(deadline, Timeout::Send, &self.timeouts.write).is_err() {
+                // The kernel's timeout has fired, which says nothing of the deadline; or the deadline has passed, and there may
+                // be room by now.
                 self.wait(PollFlags::OUT, deadline)?;
                 flags = SendFlags::DONTWAIT;
             } else {
-                self.before(deadline, Timeout::Send, &self.timeouts.write)?;
                 flags = SendFlags::empty();
             }
         }

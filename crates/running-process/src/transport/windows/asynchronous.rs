@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use super::super::error::ConnectError;
+use super::super::timed_out;
 use super::stream::{is_end, write_error};
 use super::{LocalListener, LocalStream, StopSignal, stream};
 use crate::sys::{Newest, Peer, PeerError, windows_async, windows_pipe};
@@ -58,6 +59,24 @@ pub(crate) fn poll_read_onto(
 ) -> Poll<io::Result<usize>> {
     pin!(stream.read_buf(buffer)).poll(context).map(end_is_no_error)
 }
+
+/// On Unix, reads what has arrived whatever the runtime has noticed of it. On Windows the runtime itself reads ahead, so
+/// nothing else has arrived.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`].
+pub(in crate::transport) fn read_arrived(_: &AsyncStream, _: &mut [u8]) -> io::Result<usize> {
+    Err(timed_out())
+}
+
+/// As [`read_arrived`].
+pub(crate) fn read_arrived_onto(_: &AsyncStream, _: &mut Vec<u8>) -> io::Result<usize> {
+    Err(timed_out())
+}
+
+/// On Unix, makes the next [`poll_write`] ask the system. On Windows it asks the runtime in any case.
+pub(in crate::transport) fn retry_write(_: &mut AsyncStream) {}
 
 /// Writes the start of `pieces`, of which one at least is not empty.
 pub(crate) fn poll_write(

@@ -9,10 +9,10 @@ mod stream;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{
-    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write,
+    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
 };
 #[cfg(feature = "tokio")]
-pub(super) use asynchronous::{AsyncWait, poll_read};
+pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

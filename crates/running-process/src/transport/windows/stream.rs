@@ -85,6 +85,24 @@ impl LocalStream {
     /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call; otherwise what the
     /// system said.
     pub fn read_before(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+        check(deadline)?;
+        self.read(buf, deadline)
+    }
+
+    /// Reads what has arrived into the start of `buf`, which is not empty, and does not wait; `Ok(0)` is the end of the stream.
+    ///
+    /// For a loop whose deadline has passed: what the peer sent in time has arrived, also if this process was stopped
+    /// meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
+    pub fn read_arrived(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read(buf, Some(Instant::now()))
+    }
+
+    /// Reads what has arrived, or what arrives until `deadline`.
+    fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
@@ -93,7 +111,6 @@ impl LocalStream {
         let mut reading = shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let Reading { event, left } = &mut *reading;
         loop {
-            check(deadline)?;
             let mut room = buf.len();
             if shared.stopped.load(Ordering::Acquire) {
                 // That it cannot be told means that the connection has ended.
@@ -105,7 +122,7 @@ impl LocalStream {
             }
             match windows_pipe::read(pipe, &mut buf[..room], event, &shared.interrupted, deadline) {
                 // An empty write of the other side: nothing has come and nothing has ended.
-                Ok(Transfer::Done(0)) => {}
+                Ok(Transfer::Done(0)) => check(deadline)?,
                 Ok(Transfer::Done(received)) => {
                     *left = left.map(|left| left.saturating_sub(received));
                     return Ok(received);
@@ -123,11 +140,16 @@ impl LocalStream {
 
     /// [`read_before`](Self::read_before) into the room that `buffer` has behind its end, of which there is some.
     pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
-        let end = buffer.len();
-        buffer.resize(buffer.capacity(), 0);
-        let received = self.read_before(&mut buffer[end..], deadline);
-        buffer.truncate(end + received.as_ref().map_or(0, |received| *received));
-        received
+        onto(buffer, |room| self.read_before(room, deadline))
+    }
+
+    /// [`read_onto`](Self::read_onto) that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_arrived`](Self::read_arrived).
+    pub(crate) fn read_arrived_onto(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        onto(buffer, |room| self.read_arrived(room))
     }
 
     pub(in crate::transport) fn write_some(
@@ -218,8 +240,20 @@ impl LocalStream {
         deadline: Option<Instant>,
         _newest: Newest,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
-        let received = self.read_before(buf, deadline)?;
-        Ok((received, (received > 0).then_some(Err(PeerError::Unsupported))))
+        Ok(unnamed(self.read_before(buf, deadline)?))
+    }
+
+    /// [`read_named_before`](Self::read_named_before) that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_arrived`](Self::read_arrived).
+    pub(crate) fn read_named_arrived(
+        &self,
+        buf: &mut [u8],
+        _newest: Newest,
+    ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
+        Ok(unnamed(self.read_arrived(buf)?))
     }
 
     /// Who made this connection, which was accepted.
@@ -316,6 +350,20 @@ pub(super) fn write_error(error: io::Error) -> io::Error {
     } else {
         error
     }
+}
+
+/// Reads into the room that `buffer` has behind its end.
+fn onto(buffer: &mut Vec<u8>, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    let end = buffer.len();
+    buffer.resize(buffer.capacity(), 0);
+    let received = read(&mut buffer[end..]);
+    buffer.truncate(end + received.as_ref().map_or(0, |received| *received));
+    received
+}
+
+/// So many bytes, whose writer is not known.
+fn unnamed(received: usize) -> (usize, Option<Result<Peer, PeerError>>) {
+    (received, (received > 0).then_some(Err(PeerError::Unsupported)))
 }
 
 fn check(deadline: Option<Instant>) -> io::Result<()> {

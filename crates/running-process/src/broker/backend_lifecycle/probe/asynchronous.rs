@@ -7,7 +7,7 @@ use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
 use crate::broker::runtime_clock::before;
 use crate::sys::Newest;
-use crate::transport::LocalStream;
+use crate::transport::{Late, LocalStream};
 use std::time::Instant;
 
 /// [`probe_endpoint`](super::probe_endpoint) on tokio.
@@ -53,7 +53,26 @@ pub(in crate::broker::backend_lifecycle) async fn exchange_async(
             }
         }
     };
-    let identity = before(deadline, carry).await.unwrap_or(Err(ProbeError::TimedOut))?;
+    let identity = match before(deadline, carry).await {
+        Some(identity) => identity,
+        None => arrived(stream, &mut exchange),
+    }?;
     stream.forget_writers().map_err(stream_error)?;
     Ok(identity)
+}
+
+/// Reads the rest of the answer, if it had arrived when the deadline passed.
+fn arrived(
+    stream: &LocalStream,
+    exchange: &mut Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
+) -> Result<DaemonProcess, ProbeError> {
+    let mut bytes = vec![0; READ_BYTES];
+    let mut late = Late::default();
+    loop {
+        let read = late.read(|| stream.read_named_arrived(&mut bytes, exchange.newest));
+        let (length, writer) = read.ok_or(ProbeError::TimedOut)?.map_err(stream_error)?;
+        if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
+            return Ok(identity);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
 use crate::sys::{self, Newest};
-use crate::transport::LocalStream;
+use crate::transport::{Late, LocalStream};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -58,9 +58,11 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
     stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
     meanwhile();
     let mut bytes = [0; READ_BYTES];
+    let mut late = Late::default();
     loop {
-        let (length, writer) =
-            stream.read_named_before(&mut bytes, Some(deadline), exchange.newest).map_err(stream_error)?;
+        let read = stream.read_named_before(&mut bytes, Some(deadline), exchange.newest);
+        let read = late.or(read, || stream.read_named_arrived(&mut bytes, exchange.newest));
+        let (length, writer) = read.map_err(stream_error)?;
         if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
             stream.forget_writers().map_err(stream_error)?;
             return Ok(identity);

@@ -6,6 +6,7 @@ use super::sync::{Mutex, MutexGuard};
 use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
@@ -55,11 +56,22 @@ struct State {
     /// What the task has taken and nobody waits for any more.
     given_up: Vec<Ticket>,
     encodings: EncodingPolicy,
+    looks: Looks,
     /// The last client is gone.
     left: bool,
     end: Option<End>,
     /// The task, until it is woken.
     task: Option<Waker>,
+}
+
+/// Callers whose deadline has passed, who wait until the task has read what has arrived.
+#[derive(Debug, Default)]
+struct Looks {
+    /// How many were asked for.
+    asked: u64,
+    /// How many of them the task has taken.
+    done: u64,
+    wakers: Vec<Waker>,
 }
 
 #[derive(Debug)]
@@ -91,6 +103,8 @@ pub(super) struct Work {
     pub(super) encodings: EncodingPolicy,
     /// There are more requests than were asked for.
     pub(super) more: bool,
+    /// Callers wait until what has arrived is read, and are told by this number.
+    pub(super) look: Option<u64>,
 }
 
 impl Desk {
@@ -116,6 +130,36 @@ impl Desk {
     /// Waits for what becomes of `request`. Dropped before that, it is given up.
     pub(super) fn ask(&self, request: Request) -> Asking<'_> {
         Asking { desk: self, stage: Stage::New(request) }
+    }
+
+    /// Waits until the task has read what has arrived by now, or the connection has ended.
+    pub(super) fn look(&self) -> impl Future<Output = ()> {
+        let mut number = None;
+        poll_fn(move |context| {
+            let mut state = self.state();
+            let first = number.is_none();
+            let number = *number.get_or_insert_with(|| {
+                state.looks.asked += 1;
+                state.looks.asked
+            });
+            if state.looks.done >= number || state.end.is_some() {
+                return Poll::Ready(());
+            }
+            state.looks.wakers.push(context.waker().clone());
+            if first {
+                ring(state);
+            }
+            Poll::Pending
+        })
+    }
+
+    /// The task has read what had arrived, after it was asked for `number`.
+    pub(super) fn looked(&self, number: u64) {
+        let mut state = self.state();
+        state.looks.done = number;
+        let wakers = std::mem::take(&mut state.looks.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// There is no client any more.
@@ -144,6 +188,7 @@ impl Desk {
             work.requests.push(request);
         }
         work.more = !state.requests.is_empty();
+        work.look = (state.looks.asked != state.looks.done).then_some(state.looks.asked);
         !state.left
     }
 
@@ -169,7 +214,8 @@ impl Desk {
             Caller::Waits(waker) => Some(waker.clone()),
             Caller::Answered(_) => None,
         });
-        let wakers: Vec<_> = waiting.collect();
+        let mut wakers: Vec<_> = waiting.collect();
+        wakers.append(&mut state.looks.wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }

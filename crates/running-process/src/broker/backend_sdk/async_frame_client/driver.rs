@@ -7,8 +7,9 @@ use super::super::client_connection::{ById, ClientConnection, ClientEvent, Reque
 use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, stream_error};
 use super::super::output::PIECES;
 use super::desk::{BATCH, Desk, Request, Response, Ticket, Work};
-use super::sync::{AsyncStream, poll_read_onto, poll_write};
+use super::sync::{AsyncStream, poll_read_onto, poll_write, read_arrived_onto};
 use crate::broker::protocol::Frame;
+use crate::transport::Late;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -76,6 +77,10 @@ impl Driver {
                 return Poll::Ready(Ok(()));
             }
             self.write(context)?;
+            if let Some(look) = self.work.look.take() {
+                self.read_arrived()?;
+                self.open.desk.looked(look);
+            }
             if self.work.more && self.connection.unwritten() < ENOUGH_OUTPUT {
                 continue;
             }
@@ -148,6 +153,19 @@ impl Driver {
         let sorted = self.sort();
         self.answer();
         Poll::Ready(sorted)
+    }
+
+    /// Reads what has arrived, whatever the runtime has noticed of it, and sorts it.
+    fn read_arrived(&mut self) -> Result<(), FrameClientError> {
+        let mut late = Late::default();
+        // The end, and why there is nothing to read, are for who reads in time.
+        while let Some(Ok(1..)) =
+            late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
+        {
+            self.sort()?;
+        }
+        self.answer();
+        Ok(())
     }
 
     fn sort(&mut self) -> Result<(), FrameClientError> {

@@ -4,14 +4,16 @@
 #[cfg(not(all(test, shuttle)))]
 mod imp {
     pub(in super::super) use crate::transport::{
-        AsyncStream, connect_async, into_async, poll_read_onto, poll_write,
+        AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
     };
     pub(in super::super) use std::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(all(test, shuttle))]
 mod imp {
-    pub(in super::super) use super::super::driver::model::stream::{AsyncStream, poll_read_onto, poll_write};
+    pub(in super::super) use super::super::driver::model::stream::{
+        AsyncStream, poll_read_onto, poll_write, read_arrived_onto,
+    };
     use crate::transport::{ConnectError, LocalStream};
     pub(in super::super) use shuttle::sync::{Mutex, MutexGuard};
 
@@ -24,4 +26,6 @@ mod imp {
     }
 }
 
-pub(super) use imp::{AsyncStream, Mutex, MutexGuard, connect_async, into_async, poll_read_onto, poll_write};
+pub(super) use imp::{
+    AsyncStream, Mutex, MutexGuard, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
+};

@@ -12,7 +12,7 @@ use crate::broker::backend_sdk::server::observe::Fact;
 use crate::broker::backend_sdk::server::service::READ_BYTES;
 use crate::broker::backend_sdk::server::session::Session;
 use crate::broker::runtime_clock::now;
-use crate::transport::{ServedStream, timed_out};
+use crate::transport::{Late, ServedStream, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -87,6 +87,9 @@ pub(super) struct Driver {
     timer: Option<Pin<Box<Sleep>>>,
     /// What the peer is slow to read.
     unread: Option<Unread>,
+    /// A write was tried although the runtime has noticed no room, because the peer should have read by now.
+    retried: bool,
+    late: Late,
     phase: Phase,
 }
 
@@ -94,6 +97,8 @@ pub(super) struct Driver {
 struct Unread {
     length: usize,
     deadline: Option<Instant>,
+    /// The peer may have as much time once more.
+    again: bool,
 }
 
 /// What the task waits for, besides the bell and the timer.
@@ -110,7 +115,14 @@ enum Next {
 
 impl Driver {
     pub(super) fn new(stream: ServedStream) -> Self {
-        Self { stream, timer: None, unread: None, phase: Phase::Serving }
+        Self {
+            stream,
+            timer: None,
+            unread: None,
+            retried: false,
+            late: Late::default(),
+            phase: Phase::Serving,
+        }
     }
 
     /// Does what can be done now; where nothing can, the task will be woken. In the end, what the legacy handler starts
@@ -121,11 +133,11 @@ impl Driver {
         for _ in 0..ROUNDS {
             let mut session = link.session();
             self.heed_phase(link, &mut session);
-            self.heed_time(link, &mut session);
-            let mut asked = Vec::new();
+            let mut asked = self.heed_time(link, &mut session);
             session.pump(&link.shared.service, |call| asked.push(call));
             let was_gone = session.gone;
             let written = self.write(link, &mut session, context);
+            self.heed_unread(link, &mut session, written);
             let again = session.gone != was_gone || written && session.connection.is_postponed();
             let next = if again { Next::Again } else { next(&mut session) };
             let deadline = self.deadline(&session);
@@ -171,16 +183,59 @@ impl Driver {
         }
     }
 
-    fn heed_time(&mut self, link: &Link, session: &mut Session<Abandon>) {
+    /// Lets the connection's deadline judge if it has passed, unless something has arrived meanwhile. Gives what the peer asked
+    /// for before it went.
+    fn heed_time(&mut self, link: &Link, session: &mut Session<Abandon>) -> Vec<Concurrent> {
         let now = now();
-        let unread = self.unread.as_ref().and_then(|unread| unread.deadline);
-        if unread.is_some_and(|deadline| deadline <= now) {
-            self.unread = None;
-            fail(link, session, timed_out());
+        if self.reads_too_slowly(now) {
+            // There may be room by now.
+            self.stream.retry_write();
+            self.retried = true;
         }
-        if session.connection.deadline().is_some_and(|deadline| deadline <= now) {
-            session.connection.handle_timeout(now);
+        if session.connection.deadline().is_none_or(|deadline| deadline > now) {
+            self.late = Late::default();
+            return Vec::new();
         }
+        let arrived = session.connection.wants_input().then(|| self.read_arrived(session, now)).flatten();
+        match arrived {
+            None => session.connection.handle_timeout(now),
+            Some(0) => return self.take_end(link, session),
+            Some(bytes) => link.shared.service.observation.note(Fact::Received { bytes }),
+        }
+        Vec::new()
+    }
+
+    /// Reads what has arrived, whatever the runtime has noticed of it; `None` if that is nothing, 0 if it is the end.
+    fn read_arrived(&mut self, session: &mut Session<Abandon>, now: Instant) -> Option<usize> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            // An error is told by the next read.
+            let length = self.late.read(|| self.stream.read_arrived(scratch))?.ok()?;
+            if length > 0 {
+                session.connection.receive(&scratch[..length], now);
+            }
+            Some(length)
+        })
+    }
+
+    /// Ends the connection if the peer should have read more by now. If it has taken something when that is noticed, it has
+    /// as much time once more, because this process may have been stopped meanwhile.
+    fn heed_unread(&mut self, link: &Link, session: &mut Session<Abandon>, written: bool) {
+        let now = now();
+        if !std::mem::take(&mut self.retried) || !self.reads_too_slowly(now) {
+            return;
+        }
+        if written && self.unread.as_ref().is_some_and(|unread| unread.again) {
+            let deadline = now.checked_add(link.shared.service.config.write);
+            self.unread = Some(Unread { length: session.connection.unwritten(), deadline, again: false });
+            return;
+        }
+        self.unread = None;
+        fail(link, session, timed_out());
+    }
+
+    /// Whether output waits that the peer should have read by `now`.
+    fn reads_too_slowly(&self, now: Instant) -> bool {
+        self.unread.as_ref().and_then(|unread| unread.deadline).is_some_and(|deadline| deadline <= now)
     }
 
     /// Writes what the peer takes, if that is anything.
@@ -206,6 +261,7 @@ impl Driver {
                     self.unread.get_or_insert_with(|| Unread {
                         length: session.connection.unwritten(),
                         deadline: now().checked_add(write),
+                        again: true,
                     });
                     return advanced;
                 }

@@ -8,6 +8,9 @@ where
     F: Fn(&[u8]) -> LegacyClassification,
 {
     /// Takes the time. Past the [`deadline`](Self::deadline), the next event settles what was waited for.
+    ///
+    /// A driver reads once more, without waiting, before it calls this: after a process was stopped, or a machine asleep,
+    /// what the peer sent in time has arrived and was not read.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expired = self.deadline().is_some_and(|deadline| deadline <= now);
     }

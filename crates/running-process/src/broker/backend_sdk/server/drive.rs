@@ -8,7 +8,7 @@ use super::sync::{self, LocalStream};
 use super::turn::{Turn, Watch};
 use super::{LegacyConnection, ServerRequest, ServerTrouble};
 use crate::broker::protocol::Refusal;
-use crate::transport::LocalListener;
+use crate::transport::{Late, LocalListener};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
 
 /// Reads the connection and serves what is quick, until it is over or another thread has the turn.
 pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
+    let mut late = Late::default();
     loop {
         let input = match link.next_step(turn) {
             Step::Serve(call) => {
@@ -57,17 +58,23 @@ pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
                 continue;
             }
             Step::Passed => return,
-            Step::Read(deadline, None) => match link.stream.read_before(scratch, deadline) {
-                Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
-                nothing => why(link, nothing),
-            },
-            Step::Read(deadline, Some(mut buffer)) => match link.stream.read_onto(&mut buffer, deadline) {
-                Ok(length @ 1..) => Input::Onto(buffer, length),
-                nothing => {
-                    link.give_back(buffer);
-                    why(link, nothing)
+            Step::Read(deadline, None) => {
+                let read = link.stream.read_before(scratch, deadline);
+                match late.or(read, || link.stream.read_arrived(scratch)) {
+                    Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
+                    nothing => why(link, nothing),
                 }
-            },
+            }
+            Step::Read(deadline, Some(mut buffer)) => {
+                let read = link.stream.read_onto(&mut buffer, deadline);
+                match late.or(read, || link.stream.read_arrived_onto(&mut buffer)) {
+                    Ok(length @ 1..) => Input::Onto(buffer, length),
+                    nothing => {
+                        link.give_back(buffer);
+                        why(link, nothing)
+                    }
+                }
+            }
             Step::Watch(deadline) => match link.stream.wait_hang_up(deadline) {
                 Ok(true) => Input::Gone,
                 Ok(false) => Input::Time,

@@ -350,15 +350,21 @@ impl Link {
     }
 }
 
-/// Writes all of `output`, for which the peer has so much time from when it first takes nothing.
+/// Writes all of `output`, for which the peer has so much time from when it first takes nothing; once more so much if it has
+/// taken something when that has passed, because this process may have been stopped meanwhile.
 fn write_all(stream: &LocalStream, output: &mut Output, patience: Duration) -> io::Result<()> {
-    let deadline = OnceCell::new();
-    let deadline = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
+    let mut deadline = OnceCell::new();
+    let mut again = true;
     while !output.is_empty() {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let count = output.fill(&mut slices);
-        let written = stream.write_vectored(&slices[..count], deadline)?;
+        let until = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
+        let written = stream.write_vectored(&slices[..count], until)?;
         output.consume(written);
+        let passed = |until: &Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+        if again && deadline.get().is_some_and(passed) {
+            (deadline, again) = (OnceCell::new(), false);
+        }
     }
     Ok(())
 }

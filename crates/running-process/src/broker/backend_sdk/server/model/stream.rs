@@ -30,6 +30,18 @@ impl LocalStream {
         Ok(length)
     }
 
+    /// No read times out.
+    #[allow(clippy::unused_self, reason = "the system's is asked")]
+    pub(crate) fn read_arrived(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// As [`read_arrived`](Self::read_arrived).
+    #[allow(clippy::unused_self, reason = "the system's is asked")]
+    pub(crate) fn read_arrived_onto(&self, _: &mut Vec<u8>) -> io::Result<usize> {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
     pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],

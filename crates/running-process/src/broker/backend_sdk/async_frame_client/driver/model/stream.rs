@@ -32,6 +32,18 @@ pub(crate) fn poll_read_onto(
     Poll::Ready(Ok(length))
 }
 
+/// Reads what has arrived, if that is anything.
+pub(crate) fn read_arrived_onto(stream: &AsyncStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let mut bytes = [0; 30];
+    match stream.connection.wire().incoming.read(&mut bytes)? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        length => {
+            buffer.extend_from_slice(&bytes[..length]);
+            Ok(length)
+        }
+    }
+}
+
 pub(crate) fn poll_write(
     stream: &mut AsyncStream,
     context: &mut Context<'_>,
