@@ -9,7 +9,9 @@ use running_process::broker::protocol;
 
 const SHA: [u8; 32] = [0x5a; 32];
 const BLAKE: [u8; 32] = [0xb3; 32];
-const OTHER: [u8; 32] = [0; 32];
+const OTHER: [u8; 32] = [0x07; 32];
+/// What stands for no digest.
+const ABSENT: [u8; 32] = [0; 32];
 
 fn with(change: impl FnOnce(&mut DaemonProcess)) -> DaemonProcess {
     let mut changed = daemon();
@@ -121,6 +123,16 @@ fn digests_are_compared_where_both_sides_know_the_algorithm() {
         (both, ExeDigests::Both { sha256: OTHER, blake3 }, false),
         (both, ExeDigests::Both { sha256, blake3: OTHER }, false),
         (ExeDigests::Sha256(SHA), ExeDigests::Blake3(SHA), false),
+        (ExeDigests::Both { sha256: ABSENT, blake3 }, both, true),
+        (both, ExeDigests::Both { sha256: ABSENT, blake3 }, true),
+        (
+            ExeDigests::Both { sha256: ABSENT, blake3 },
+            ExeDigests::Both { sha256: ABSENT, blake3: OTHER },
+            false,
+        ),
+        // Two absences are no agreement.
+        (ExeDigests::Sha256(ABSENT), ExeDigests::Sha256(ABSENT), false),
+        (ExeDigests::Both { sha256: ABSENT, blake3 }, ExeDigests::Both { sha256, blake3: ABSENT }, false),
     ];
     for (one, other, agree) in cases {
         for (expected, found) in [(one, other), (other, one)] {
@@ -146,7 +158,7 @@ fn a_digest_that_differs_is_told_with_the_values_that_differ() {
         let told = disagreements(&expected, &with(|daemon| daemon.exe_digests = found));
         let message = format!(
             "executable digest is {algorithm}:{}, expected {algorithm}:{}",
-            "00".repeat(32),
+            "07".repeat(32),
             digits.repeat(32)
         );
         assert_eq!(told, [(CheckKind::ExeDigest, message)]);
@@ -164,7 +176,8 @@ fn digests_without_a_common_algorithm_say_what_each_side_has() {
 #[test]
 fn an_identity_that_lacks_or_garbles_a_field_is_none() {
     type Change = fn(&mut protocol::DaemonProcess);
-    let cases: [(Change, &str); 10] = [
+    let zeros = "identity has no digest: every digest in it is 32 zero bytes, which stand for an absent one";
+    let cases: [(Change, &str); 12] = [
         (|message| message.pid = 0, "identity has no pid"),
         (|message| message.exe_path.clear(), "identity has no exe_path"),
         (|message| message.boot_id.clear(), "identity has no boot_id"),
@@ -184,6 +197,15 @@ fn an_identity_that_lacks_or_garbles_a_field_is_none() {
                 message.exe_hash_algorithm = "blake3".into();
             },
             "identity has no exe_hash",
+        ),
+        (|message| message.exe_sha256.fill(0), zeros),
+        (
+            |message| {
+                message.exe_sha256.fill(0);
+                message.exe_hash_algorithm = "blake3".into();
+                message.exe_hash = vec![0; 32];
+            },
+            zeros,
         ),
         (
             |message| {

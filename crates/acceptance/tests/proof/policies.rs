@@ -2,6 +2,7 @@
 
 use crate::DRIVER;
 use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_lifecycle::identity::ExeDigests;
 use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{
     ImageCheck, ImageState, Listener, Policy, ProofLevel, StepKind, StepVerdict,
@@ -66,6 +67,38 @@ fn a_record_without_an_origin_is_a_published_peers() {
     let proof = DRIVER.prove(&identity, &Policy::default()).unwrap();
     assert!(!proof.with_origin);
     assert_eq!(refusal(&identity, Policy::strict()), PolicyRule::WithoutOrigin);
+}
+
+#[test]
+fn zeros_for_a_digest_are_an_absent_one_and_no_digest_at_all_proves_nothing() {
+    const ABSENT: [u8; 32] = [0; 32];
+    let daemon = Daemon::length_prefixed(PROGRAM);
+    let identity = daemon.identity();
+    let with = |exe_digests| {
+        let mut recorded = identity.clone();
+        recorded.exe_digests = exe_digests;
+        recorded
+    };
+    let (blake3, sha256) = (*identity.exe_digests.blake3().unwrap(), *identity.exe_digests.sha256().unwrap());
+    for policy in [Policy::default(), Policy::strict(), Policy::lenient()] {
+        for digests in [
+            ExeDigests::Both { sha256: ABSENT, blake3 },
+            ExeDigests::Both { sha256, blake3: ABSENT },
+            ExeDigests::Blake3(blake3),
+            ExeDigests::Sha256(sha256),
+        ] {
+            let proof = DRIVER.prove(&with(digests), &policy).unwrap();
+            assert_eq!(proof.image, ImageState::AsRecorded, "{digests:?}");
+        }
+        for digests in [
+            ExeDigests::Both { sha256: ABSENT, blake3: ABSENT },
+            ExeDigests::Sha256(ABSENT),
+            ExeDigests::Both { sha256: ABSENT, blake3: [9; 32] },
+        ] {
+            let refused = DRIVER.prove(&with(digests), &policy).unwrap_err();
+            assert!(matches!(refused.error, ProbeError::Mismatch(_)), "{:?} of {digests:?}", refused.error);
+        }
+    }
 }
 
 #[test]

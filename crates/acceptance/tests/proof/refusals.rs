@@ -354,11 +354,11 @@ fn another_identity_is_a_mismatch_that_names_what_differs() {
     assert_eq!(differing(|identity| identity.exe_path.push("x")), [CheckKind::ExePath]);
     let digests = |blake3, sha256| ExeDigests::Both { blake3, sha256 };
     assert_eq!(
-        differing(move |identity| identity.exe_digests = digests([0; 32], [0; 32])),
+        differing(move |identity| identity.exe_digests = digests([9; 32], [9; 32])),
         [CheckKind::ExeDigest]
     );
     assert_eq!(
-        differing(|identity| identity.exe_digests = ExeDigests::Sha256([0; 32])),
+        differing(|identity| identity.exe_digests = ExeDigests::Sha256([9; 32])),
         [CheckKind::ExeDigest]
     );
     assert_eq!(differing(|identity| identity.boot_id.push('x')), [CheckKind::BootId]);

@@ -63,6 +63,9 @@ impl DaemonProcess {
 }
 
 /// The digests of one executable; at least one is known.
+///
+/// A digest of 32 zero bytes is an absent one: peers that write only the BLAKE3 fill the field of the SHA-256 with zeros.
+/// The accessors do not return it, so that it is neither compared nor written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExeDigests {
     /// As written by the first generation of peers.
@@ -79,10 +82,10 @@ pub enum ExeDigests {
 }
 
 impl ExeDigests {
-    /// The digests that are known, if any is.
+    /// Returns the digests that are known, if any is.
     #[must_use]
     pub fn from_known(sha256: Option<ExeDigest>, blake3: Option<ExeDigest>) -> Option<Self> {
-        match (sha256, blake3) {
+        match (sha256.filter(is_present), blake3.filter(is_present)) {
             (Some(sha256), Some(blake3)) => Some(Self::Both { sha256, blake3 }),
             (Some(sha256), None) => Some(Self::Sha256(sha256)),
             (None, Some(blake3)) => Some(Self::Blake3(blake3)),
@@ -90,23 +93,32 @@ impl ExeDigests {
         }
     }
 
-    /// SHA-256 of the file.
+    /// Returns the SHA-256 of the file.
     #[must_use]
     pub fn sha256(&self) -> Option<&ExeDigest> {
         match self {
-            Self::Sha256(sha256) | Self::Both { sha256, .. } => Some(sha256),
+            Self::Sha256(sha256) | Self::Both { sha256, .. } => {
+                Some(sha256).filter(|digest| is_present(digest))
+            }
             Self::Blake3(_) => None,
         }
     }
 
-    /// BLAKE3 of the file.
+    /// Returns the BLAKE3 of the file.
     #[must_use]
     pub fn blake3(&self) -> Option<&ExeDigest> {
         match self {
-            Self::Blake3(blake3) | Self::Both { blake3, .. } => Some(blake3),
+            Self::Blake3(blake3) | Self::Both { blake3, .. } => {
+                Some(blake3).filter(|digest| is_present(digest))
+            }
             Self::Sha256(_) => None,
         }
     }
+}
+
+/// Returns whether a field of the width of a digest has one in it.
+fn is_present(digest: &ExeDigest) -> bool {
+    *digest != [0; EXE_DIGEST_BYTES]
 }
 
 /// Why something is not a [`DaemonProcess`], or why the current process could not make its own.
@@ -139,6 +151,9 @@ pub enum IdentityError {
         /// The text as it came.
         found: String,
     },
+    /// Every digest is 32 zero bytes, which stand for an absent one.
+    #[error("identity has no digest: every digest in it is 32 zero bytes, which stand for an absent one")]
+    ZeroDigests,
     /// The only digest is of an algorithm that this library does not know.
     #[error("identity names the digest algorithm {algorithm:?}, {BLAKE3_ALGORITHM:?} is known")]
     UnknownDigestAlgorithm {

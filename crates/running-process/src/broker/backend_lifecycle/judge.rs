@@ -1,6 +1,6 @@
 //! Compares what a daemon was expected to be with what was observed. Pure: it asks nobody.
 
-use super::identity::{DaemonProcess, ExeDigests, Origin, started};
+use super::identity::{DaemonProcess, ExeDigest, ExeDigests, Origin, started};
 use std::fmt;
 
 /// What is compared.
@@ -76,7 +76,8 @@ impl fmt::Display for Check {
 
 /// Every comparison of an identity that answered with the one that was expected, in a fixed order.
 ///
-/// Digests are compared where both sides carry the same algorithm; two identities without a common one do not agree.
+/// Digests are compared where both sides carry the same algorithm, and all of those must agree; two identities without a
+/// common one do not agree. A digest of 32 zero bytes is an absent one.
 /// Start time and instance are compared where the expected identity tells its origin; one that then tells none does not
 /// agree.
 /// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
@@ -115,18 +116,35 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
     checks
 }
 
-pub(super) fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
-    let pairs =
-        [("blake3", expected.blake3(), found.blake3()), ("sha256", expected.sha256(), found.sha256())];
-    let mut common: Vec<_> =
-        pairs.into_iter().filter_map(|(name, expected, found)| Some((name, expected?, found?))).collect();
+fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
     // A digest that differs is better evidence than one that agrees.
-    common.sort_by_key(|(_, expected, found)| expected == found);
-    match common.first() {
+    let differing = common(expected, found).find(|(_, expected, found)| expected != found);
+    digest_check(differing.or_else(|| common(expected, found).next()), expected, found)
+}
+
+/// Compares the digests of an image with those that were recorded. One of them tells images apart, so the first that
+/// both sides have decides, BLAKE3 before SHA-256.
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "images are read with the feature `host` only"))]
+pub(super) fn compare_image(expected: &ExeDigests, image: &ExeDigests) -> Check {
+    digest_check(common(expected, image).next(), expected, image)
+}
+
+/// An algorithm, and the digests by it that were expected and found.
+type Common<'a> = (&'static str, &'a ExeDigest, &'a ExeDigest);
+
+/// Returns the digests that both sides have.
+fn common<'a>(expected: &'a ExeDigests, found: &'a ExeDigests) -> impl Iterator<Item = Common<'a>> {
+    let blake3 = expected.blake3().zip(found.blake3()).map(|(expected, found)| ("blake3", expected, found));
+    let sha256 = expected.sha256().zip(found.sha256()).map(|(expected, found)| ("sha256", expected, found));
+    blake3.into_iter().chain(sha256)
+}
+
+fn digest_check(common: Option<Common<'_>>, expected: &ExeDigests, found: &ExeDigests) -> Check {
+    match common {
         Some((name, expected, found)) => Check {
             kind: CheckKind::ExeDigest,
-            expected: hex(name, *expected),
-            found: hex(name, *found),
+            expected: hex(name, expected),
+            found: hex(name, found),
             agrees: expected == found,
         },
         None => Check {
@@ -139,10 +157,11 @@ pub(super) fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Chec
 }
 
 fn algorithms(digests: &ExeDigests) -> &'static str {
-    match digests {
-        ExeDigests::Sha256(_) => "a sha256 only",
-        ExeDigests::Blake3(_) => "a blake3 only",
-        ExeDigests::Both { .. } => "sha256 and blake3",
+    match (digests.sha256(), digests.blake3()) {
+        (Some(_), None) => "a sha256 only",
+        (None, Some(_)) => "a blake3 only",
+        (Some(_), Some(_)) => "sha256 and blake3",
+        (None, None) => "no digest",
     }
 }
 
@@ -158,4 +177,30 @@ fn hex(algorithm: &str, digest: &[u8]) -> String {
 
 fn endpoint(daemon: &DaemonProcess) -> String {
     format!("{} at {}", daemon.ipc_endpoint.namespace_id, daemon.ipc_endpoint.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_digest_tells_an_image_and_blake3_comes_first() {
+        let (sha256, blake3, other, absent) = ([1; 32], [2; 32], [3; 32], [0; 32]);
+        let image = ExeDigests::Both { sha256, blake3 };
+        for (expected, agrees, algorithm) in [
+            (image, true, "blake3:"),
+            (ExeDigests::Blake3(blake3), true, "blake3:"),
+            (ExeDigests::Sha256(sha256), true, "sha256:"),
+            (ExeDigests::Both { sha256: absent, blake3 }, true, "blake3:"),
+            (ExeDigests::Both { sha256, blake3: absent }, true, "sha256:"),
+            (ExeDigests::Both { sha256: other, blake3 }, true, "blake3:"),
+            (ExeDigests::Both { sha256, blake3: other }, false, "blake3:"),
+            (ExeDigests::Sha256(other), false, "sha256:"),
+            (ExeDigests::Both { sha256: absent, blake3: absent }, false, "sha256 and blake3"),
+        ] {
+            let check = compare_image(&expected, &image);
+            assert_eq!(check.agrees, agrees, "{check}");
+            assert!(check.found.starts_with(algorithm), "{check}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::origin::instance_id_of_digits;
 use super::wire::{exact_path, path_bytes};
-use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, IdentityError, Origin};
+use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, IdentityError, Origin, is_present};
 use crate::broker::protocol::{self, Endpoint};
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for DaemonProcess {
         let message = protocol::DaemonProcess {
             pid: required("pid", fields.pid)?,
             exe_path: required("exe_path", fields.exe_path)?,
-            exe_sha256: to_vec(fields.exe_sha256.or(fields.legacy_exe_sha256)),
+            exe_sha256: to_vec(one_of(fields.exe_sha256, fields.legacy_exe_sha256)),
             ipc_endpoint: Some(required("ipc_endpoint", fields.ipc_endpoint)?),
             started_at_unix_ms: required("started_at_unix_ms", fields.started_at_unix_ms)?,
             boot_id: required("boot_id", fields.boot_id)?,
@@ -173,6 +173,11 @@ impl DaemonFields {
             Origin::from_known(self.kernel_start_time, instance_id, self.pid_namespace, inherited_listener);
         Ok(origin.ok_or(IdentityError::MissingField { field }))
     }
+}
+
+/// Returns the digest of a file that has a field for it of each generation: the first one that is not all zeros.
+fn one_of(first: Option<ExeDigest>, second: Option<ExeDigest>) -> Option<ExeDigest> {
+    first.filter(is_present).or(second).or(first)
 }
 
 fn required<T, E: Error>(name: &'static str, field: Option<T>) -> Result<T, E> {

@@ -102,6 +102,7 @@ impl TryFrom<protocol::DaemonProcess> for DaemonProcess {
         };
         let Some(exe_digests) = ExeDigests::from_known(sha256, blake3) else {
             return Err(match message.exe_hash_algorithm.as_str() {
+                "" | BLAKE3_ALGORITHM if sha256.or(blake3).is_some() => IdentityError::ZeroDigests,
                 "" | BLAKE3_ALGORITHM => IdentityError::MissingField { field: "exe_hash" },
                 _ => IdentityError::UnknownDigestAlgorithm { algorithm: message.exe_hash_algorithm },
             });

@@ -5,7 +5,7 @@ use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
 use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, remembered_digests};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, started};
-use crate::broker::backend_lifecycle::judge::{Check, compare_digests};
+use crate::broker::backend_lifecycle::judge::{Check, compare_image};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
 use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
 use crate::transport::LocalStream;
@@ -246,7 +246,7 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
     }
     let image = process.image_metadata().ok()??;
     let digests = remembered_digests(&image, digest_cache())?;
-    let check = compare_digests(&expected.exe_digests, &digests);
+    let check = compare_image(&expected.exe_digests, &digests);
     let recorded = check.agrees && file::is_at(&image, &expected.exe_path);
     recorded.then(|| (ImageState::AsRecorded, IMAGE_VERDICT, evidence(&check, AS_RECORDED)))
 }
@@ -261,7 +261,7 @@ pub(super) fn judge_digests(
         DigestError::TimedOut => ProbeError::TimedOut,
         error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
-    let check = compare_digests(&expected.exe_digests, &digests);
+    let check = compare_image(&expected.exe_digests, &digests);
     if !check.agrees {
         return Err(ProbeError::WrongImage { path: image.path, check });
     }

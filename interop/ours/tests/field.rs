@@ -1,0 +1,230 @@
+//! Daemons from the field, which other projects made on the published crate: started as their users start them, and proven
+//! by both drivers and by the command.
+//!
+//! `run.sh` installs them; without it, or without a network for it, these tests say so and are skipped.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
+use running_process::broker::backend_lifecycle::identity::ExeDigests;
+use running_process::broker::backend_lifecycle::probe::probe_endpoint;
+use running_process::broker::backend_lifecycle::verify::{
+    ImageState, Policy, ProofLevel, StepKind, StepVerdict,
+};
+use running_process::broker::backend_sdk::{try_read_daemon_identity_file, write_daemon_identity_file};
+use running_process::broker::protocol::Endpoint;
+use tempfile::TempDir;
+
+/// Longer than any daemon here takes to start on a slow machine: only a hang reaches it.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The programs of the wheels, in a private home.
+struct Field {
+    programs: PathBuf,
+    home: TempDir,
+}
+
+impl Field {
+    /// `None`, with the reason on standard error, if the wheels are not installed.
+    fn installed() -> Option<Self> {
+        let Some(programs) = std::env::var_os("INTEROP_FIELD") else {
+            eprintln!(
+                "skipped: INTEROP_FIELD does not name the installed wheels; interop/run.sh installs them"
+            );
+            return None;
+        };
+        Some(Self { programs: programs.into(), home: tempfile::tempdir().unwrap() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// A program of a wheel, whose files all are below the private home.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg("--kill-after=1").arg(DEADLINE.as_secs().to_string()).arg(self.programs.join(program));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
+            command.env(variable, self.home.path());
+        }
+        // It takes its home from the user database otherwise.
+        command.env("ZCCACHE_CACHE_DIR", self.path("zccache"));
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    }
+
+    /// The only file below the home whose name ends so. Waits until there is one.
+    fn file(&self, ending: &str) -> PathBuf {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let mut found = Vec::new();
+            find(self.home.path(), ending, &mut found);
+            match found.len() {
+                1 => return found.remove(0),
+                0 if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                _ => panic!("{ending}: {found:?}"),
+            }
+        }
+    }
+
+    /// The daemon at `socket`, as it answers a probe.
+    fn ask(&self, socket: &Path) -> DaemonProcess {
+        let endpoint = Endpoint::unix_socket("unknown", socket.to_str().unwrap()).unwrap();
+        probe_endpoint(&endpoint, Instant::now() + DEADLINE).unwrap().identity
+    }
+}
+
+fn find(directory: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    // Daemons make and remove files meanwhile.
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            find(&path, ending, found);
+        } else if path.as_os_str().to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+/// Ends every process that runs a program below the private home.
+impl Drop for Field {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let running: Vec<_> = fs::read_dir("/proc")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|process| {
+                    fs::read_link(process.path().join("exe"))
+                        .is_ok_and(|exe| exe.starts_with(self.home.path()))
+                })
+                .filter_map(|process| process.file_name().into_string().ok())
+                .collect();
+            if running.is_empty() || Instant::now() > deadline {
+                return;
+            }
+            let _ended_meanwhile = Command::new("kill").args(["-KILL", "--"]).args(&running).status();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn policies() -> [Policy; 2] {
+    [Policy::default(), Policy::lenient()]
+}
+
+/// Both drivers prove the daemon by both policies, and so does the command, from an identity file.
+#[track_caller]
+fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
+    let deadline = || Instant::now() + DEADLINE;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for policy in policies() {
+        let blocking = BackendHandle::verify(expected, policy.clone(), deadline()).unwrap();
+        let on_tokio =
+            runtime.block_on(BackendHandle::verify_async(expected, policy.clone(), deadline())).unwrap();
+        for handle in [blocking, on_tokio] {
+            let proof = handle.proof();
+            assert_eq!((proof.image, proof.with_origin), (ImageState::AsRecorded, false), "{proof:#?}");
+            assert!(proof.level >= ProofLevel::Named, "{proof:#?}");
+            let image = proof.steps.iter().find(|step| step.kind == StepKind::Image).unwrap();
+            assert_eq!(image.verdict, StepVerdict::Proven);
+            assert!(image.evidence.starts_with("blake3:"), "{}", image.evidence);
+            handle.connect().unwrap();
+        }
+    }
+    for policy in ["default", "lenient"] {
+        let mut command =
+            Command::new(std::env::var_os("RUNNING_PROCESS").expect("run.sh builds the command"));
+        let output =
+            command.arg("probe").arg(file).args(["--policy", policy, "--deadline", "60s"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("the recorded daemon answers"), "{text}");
+    }
+    BackendHandle::probe_with_service("field", "1", &expected.ipc_endpoint, expected).unwrap()
+}
+
+/// An altered digest is not taken for an absent one.
+fn assert_altered_is_refused(expected: &DaemonProcess) {
+    let mut altered = expected.clone();
+    altered.exe_digests = ExeDigests::Blake3([9; 32]);
+    for policy in policies() {
+        assert!(BackendHandle::verify(&altered, policy, Instant::now() + DEADLINE).is_err());
+    }
+}
+
+/// The file as its daemon wrote it has zeros where the older digest would be.
+fn assert_zeros_in(file: &Path) {
+    let object: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(object["legacy_exe_sha256"], serde_json::json!(vec![0; 32]), "{object}");
+}
+
+#[test]
+fn the_daemon_of_zccache_is_proven_by_its_identity_file() {
+    let Some(field) = Field::installed() else { return };
+    field.run("zccache", &["start"]);
+    let file = field.file(".running-process.json");
+    assert_zeros_in(&file);
+    let daemon = try_read_daemon_identity_file(&file).unwrap().unwrap();
+    assert!(matches!(daemon.exe_digests, ExeDigests::Blake3(_)), "{daemon:?}");
+    assert_eq!(field.ask(Path::new(&daemon.ipc_endpoint.path)), daemon);
+    let handle = assert_proven(&daemon, &file);
+    assert_altered_is_refused(&daemon);
+    handle.force_kill().unwrap();
+}
+
+/// It writes no identity file: its broker learns the identities from the answers.
+#[test]
+fn each_endpoint_of_soldr_is_proven_with_the_namespace_that_it_answers() {
+    let Some(field) = Field::installed() else { return };
+    field.run("soldr", &["daemon", "start"]);
+    let endpoints = [".control.sock", ".session.sock"].map(|ending| field.ask(&field.file(ending)));
+    let [control, session] = &endpoints;
+    assert!(control.ipc_endpoint.namespace_id.starts_with("mnt:["), "{control:?}");
+    assert_eq!(Path::new(&session.ipc_endpoint.namespace_id), session.exe_path);
+    assert_eq!(control.pid, session.pid);
+    for daemon in &endpoints {
+        let file = field.path("identity.json");
+        write_daemon_identity_file(&file, daemon).unwrap();
+        assert_proven(&try_read_daemon_identity_file(&file).unwrap().unwrap(), &file);
+        assert_altered_is_refused(daemon);
+    }
+    // The identity of one endpoint is not that of the other.
+    let mut mixed = control.clone();
+    mixed.ipc_endpoint.path.clone_from(&session.ipc_endpoint.path);
+    assert!(BackendHandle::verify(&mixed, Policy::lenient(), Instant::now() + DEADLINE).is_err());
+}
+
+#[test]
+fn a_service_server_of_the_wheel_is_proven_and_serves() {
+    let Some(field) = Field::installed() else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../field/service.py");
+    let mut command = field.command("python3");
+    let service = command.arg(script).arg(field.path("run")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    fs::create_dir(field.path("run")).unwrap();
+    let mut service = service.spawn().unwrap();
+    let mut file = String::new();
+    BufReader::new(service.stdout.take().unwrap()).read_line(&mut file).unwrap();
+    let file = Path::new(file.trim_end());
+    assert_zeros_in(file);
+    let daemon = try_read_daemon_identity_file(file).unwrap().unwrap();
+    let mut client = assert_proven(&daemon, file).into_client();
+    assert_eq!(client.request(0x7A63, b"ping".to_vec()).unwrap().payload, b"pong:ping");
+    assert_altered_is_refused(&daemon);
+    // It ends with its standard input, and `timeout` with it.
+    drop(service.stdin.take());
+    assert!(service.wait().unwrap().success());
+}
