@@ -2,7 +2,9 @@
 #![cfg(feature = "host")]
 
 use running_process::broker::backend_lifecycle::probe::{PeerRole, ProbeError};
-use running_process::broker::backend_sdk::{BindError, ConnectError, FrameClientError};
+use running_process::broker::backend_sdk::{
+    BindError, ConnectError, DirectoryFault, FrameClientError, LockFault,
+};
 use running_process::broker::protocol::{Refusal, RefusalReason};
 use std::error::Error;
 use std::io;
@@ -35,6 +37,9 @@ fn names_of_endpoints_are_quoted() {
     }
     for error in [
         BindError::InUse { path: path() },
+        BindError::HeldByChild { path: path(), pid: Some(7) },
+        BindError::Directory { path: path(), fault: DirectoryFault::WritableByOthers { mode: 0o777 } },
+        BindError::Lock { path: path(), fault: LockFault::ForeignOwner { owner: 0 } },
         BindError::NotASocket { path: path() },
         BindError::NotALock { path: path() },
         BindError::NoDirectory { path: path() },

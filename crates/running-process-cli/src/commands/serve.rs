@@ -138,6 +138,9 @@ fn report(trouble: &ServerTrouble) {
 fn bind_failure(error: BindError) -> Failure {
     let hint = match &error {
         BindError::InUse { .. } => "another daemon serves it; stop that one, or choose another --socket",
+        BindError::HeldByChild { .. } => "end that process, or choose another --socket",
+        BindError::Directory { .. } => "use a directory of mode 700 that belongs to you",
+        BindError::Lock { .. } | BindError::NotALock { .. } => "see to the lock, or choose another --socket",
         BindError::NotASocket { .. } => "it was left untouched; choose another --socket, or move it away",
         BindError::NoDirectory { .. } => "make the directory first, readable by you alone (mode 700)",
         BindError::Name(NameError::TooLong { .. }) => "choose a shorter path, for example under /tmp",

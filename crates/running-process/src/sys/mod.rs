@@ -34,6 +34,8 @@ mod imp;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd_peer;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux_lock;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
 #[cfg(unix)]
 mod passed;
@@ -67,6 +69,8 @@ pub(crate) use bsd_peer::{peer_of, user_of};
 ))]
 pub(crate) use imp::{OnTermination, peer_of, user_of};
 #[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux_lock::lock_holder;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
@@ -94,6 +98,25 @@ pub(crate) use readiness::{watch, watch_owned};
 pub(crate) use termination::OnTermination;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
+
+/// The process that holds a lock which this process could not take.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "only Linux tells")]
+pub(crate) enum LockHolder {
+    /// The process that took it.
+    Owner,
+    /// A process that the owner, which has ended, forked: it has the owner's open files.
+    Child { pid: u32 },
+    /// The system does not tell.
+    Unknown,
+}
+
+/// The process that holds the lock on `file`.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) fn lock_holder(_file: &File) -> LockHolder {
+    LockHolder::Unknown
+}
 
 /// Why this process has no descriptors from a service manager (`sd_listen_fds(3)`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -114,6 +114,34 @@ pub enum BindError {
         /// The name as given.
         path: String,
     },
+    /// The process that owned the name has ended, and one that it forked, and that runs no other program, still has its lock
+    /// or its socket. That one may be a daemon that detached itself after it had bound; else it is to be ended.
+    #[error(
+        "the process that owned {path:?} has ended, but {}, which it forked, keeps its lock: end that one",
+        process(*pid)
+    )]
+    HeldByChild {
+        /// The name as given.
+        path: String,
+        /// The forked process, where the system tells (Linux, of this user's processes).
+        pid: Option<u32>,
+    },
+    /// Other users could put another socket in the place of this one. Nothing was made.
+    #[error("the directory of {path:?} {fault}")]
+    Directory {
+        /// The name as given.
+        path: String,
+        /// What is wrong with the directory.
+        fault: DirectoryFault,
+    },
+    /// The lock file is there and cannot be used. It was left alone.
+    #[error("the lock {path:?} {fault}")]
+    Lock {
+        /// The name of the lock file.
+        path: String,
+        /// What is wrong with it.
+        fault: LockFault,
+    },
     /// Something that is not a stream socket stands at the name. It was left alone.
     #[error("{path:?} exists and is not a stream socket")]
     NotASocket {
@@ -193,6 +221,46 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Why a directory is not one in which only its user puts files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryFault {
+    /// Neither this user nor root owns it.
+    #[error("belongs to user {owner}, not to this user or root")]
+    ForeignOwner {
+        /// The user id of the owner.
+        owner: u32,
+    },
+    /// Users other than the owner can replace what is in it.
+    #[error("has mode {mode:03o}, which lets other users replace what is in it; make it 700")]
+    WritableByOthers {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+/// Why a lock file cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockFault {
+    /// Another user owns it, who could hold its lock for ever. A run as root leaves such a file.
+    #[error("belongs to user {owner}, not to this user; if no daemon of that user runs, remove it")]
+    ForeignOwner {
+        /// The user id of the owner.
+        owner: u32,
+    },
+    /// This user owns it and cannot open it.
+    #[error("has mode {mode:03o} and cannot be opened; make it 600")]
+    Unusable {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// What a descriptor is that should be a listening Unix-domain stream socket.

@@ -25,7 +25,7 @@ mod tests;
 mod traits;
 
 pub use crate::sys::NotPassed;
-pub use error::{BindError, ConnectError, InheritedFault, NameError};
+pub use error::{BindError, ConnectError, DirectoryFault, InheritedFault, LockFault, NameError};
 
 #[cfg(feature = "tokio")]
 pub(crate) use imp::{

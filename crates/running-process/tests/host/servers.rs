@@ -12,6 +12,8 @@ macro_rules! on {
 
             mod legacy;
             mod limits;
+            #[cfg(unix)]
+            mod publishing;
             mod server;
             #[cfg(unix)]
             mod signals;

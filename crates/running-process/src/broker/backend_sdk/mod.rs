@@ -55,5 +55,6 @@ pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerCo
 
 #[cfg(feature = "host")]
 pub use crate::transport::{
-    BindError, ConnectError, InheritedFault, LocalListener, LocalStream, NameError, NotPassed, StopSignal,
+    BindError, ConnectError, DirectoryFault, InheritedFault, LocalListener, LocalStream, LockFault,
+    NameError, NotPassed, StopSignal,
 };

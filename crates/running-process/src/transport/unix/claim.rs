@@ -1,28 +1,22 @@
 //! Owning a listening socket and, unless it was inherited, its name: the lock beside it, and what may be replaced.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use rustix::fs::{Mode, OFlags, chmod, rename};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
-use super::super::error::{BindError, ConnectError};
-use super::name::{self, MAX_PATH_BYTES};
-use super::{LocalStream, denies_sockets, inherited, new_socket};
+use super::super::error::{BindError, ConnectError, NameError};
+use super::directory::{Directory, FileIdentity, bits, mode_of, own_user, type_of};
+use super::lock::{self, OWNER_ONLY};
+use super::{LocalStream, denies_sockets, inherited, name, new_socket};
+use crate::sys::{Newest, PeerError};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
 const BACKLOG: i32 = 4096;
-/// Read and write for the owner: a Unix-domain socket asks for write permission to connect.
-const OWNER_ONLY: u32 = 0o600;
-/// Length of the name that a socket has until it replaces a stale one, where there is room.
-const TEMPORARY_NAME_BYTES: usize = 12;
-/// How many temporary names are tried before giving up.
-const TEMPORARY_NAMES: u64 = 64;
 
 /// A listening socket, which owns its name for as long as this value lives unless somebody else made it.
 #[derive(Debug)]
@@ -32,44 +26,33 @@ pub(super) struct Claim {
     name: Option<OwnedName>,
 }
 
-/// The name of a socket that this process made.
-///
-/// Ownership is an advisory lock on the file `PATH.lock`. Whoever holds it, and nobody else, may replace or remove
-/// the socket at `PATH`. The lock ends with the process, however it ends. The file stays behind for good: if it were removed,
-/// one process could hold the lock on the removed file and another on its successor.
+/// The name of a socket that this process made, under the [lock](lock::take) beside it.
 #[derive(Debug)]
 struct OwnedName {
-    path: PathBuf,
+    directory: Directory,
+    name: OsString,
+    /// Of the socket, whose inode the kernel holds while it is bound.
     identity: FileIdentity,
     lock: File,
 }
 
-/// Device and inode. The number is not reused while the socket is bound, because the kernel holds the inode.
-#[derive(Debug, PartialEq, Eq)]
-struct FileIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl FileIdentity {
-    fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::symlink_metadata(path)?;
-        Ok(Self { device: found.dev(), inode: found.ino() })
-    }
-}
-
 impl Claim {
     pub(super) fn new(path: &str) -> Result<Self, BindError> {
+        name::address(path)?;
+        // The working directory may change before a client connects or the socket is removed.
+        let path = &*absolute(path)?;
         let address = name::address(path)?;
-        let lock = lock(path)?;
-        let socket =
-            if stale_socket(path)? { replace(Path::new(path)) } else { listen_at(&address, Path::new(path)) };
-        let socket = socket.map_err(|error| bind_error(path, error))?;
-        let identity = FileIdentity::of(Path::new(path))
-            .map_err(|source| BindError::Io { path: path.to_owned(), source })?;
-        // The path may be relative and the working directory change before the socket is removed.
-        let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-        Ok(Self { socket, name: Some(OwnedName { path, identity, lock }) })
+        let (directory, name) = Directory::of(Path::new(path)).map_err(|error| bind_error(path, error))?;
+        match directory.check() {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => return Err(BindError::Directory { path: path.to_owned(), fault }),
+            Err(source) => return Err(BindError::Io { path: path.to_owned(), source }),
+        }
+        let lock = lock::take(&directory, &name, path)?;
+        remove_stale(&directory, &name, path)?;
+        let (socket, identity) =
+            listen_at(&address, &directory, &name).map_err(|error| bind_error(path, error))?;
+        Ok(Self { socket, name: Some(OwnedName { directory, name, identity, lock }) })
     }
 
     /// The socket at `path` that a service manager passed to this process.
@@ -89,10 +72,10 @@ impl Claim {
 /// both descriptors until it runs its program, and one that runs none keeps them.
 impl Drop for Claim {
     fn drop(&mut self) {
-        let Some(OwnedName { path, identity, lock }) = &self.name else { return };
-        if FileIdentity::of(path).is_ok_and(|found| found == *identity) {
+        let Some(OwnedName { directory, name, identity, lock }) = &self.name else { return };
+        if matches!(directory.look_at(name), Ok(Some(found)) if FileIdentity::of(&found) == *identity) {
             // If it cannot be removed it stays as a stale socket, which the next owner replaces.
-            let _ = fs::remove_file(path);
+            let _ = directory.remove(name);
         }
         // Systems that cannot shut a listening socket down say so; there it ends with its last descriptor.
         let _ = shutdown(&self.socket, Shutdown::Both);
@@ -101,131 +84,109 @@ impl Drop for Claim {
     }
 }
 
-fn lock(path: &str) -> Result<File, BindError> {
-    let lock_path = format!("{path}.lock");
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(OWNER_ONLY)
-        .custom_flags(flags.bits().cast_signed())
-        .open(&lock_path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) => {
-            let something_else = fs::symlink_metadata(&lock_path).is_ok_and(|found| !found.is_file());
-            return Err(if something_else {
-                BindError::NotALock { path: lock_path }
-            } else {
-                let errno = Errno::from_io_error(&error);
-                errno.map_or_else(
-                    || BindError::Io { path: lock_path.clone(), source: error },
-                    |errno| bind_error(path, errno),
-                )
-            });
-        }
-    };
-    match file.metadata() {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Err(BindError::NotALock { path: lock_path }),
-        Err(source) => return Err(BindError::Io { path: lock_path, source }),
-    }
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BindError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(BindError::Io { path: lock_path, source }),
-    }
+fn absolute(path: &str) -> Result<String, BindError> {
+    let absolute = std::path::absolute(path)
+        .map_err(|source| BindError::Io { path: path.to_owned(), source })?
+        .into_os_string()
+        .into_string();
+    absolute.map_err(|path| NameError::Invalid { name: path.to_string_lossy().into_owned() }.into())
 }
 
-/// Whether a socket that nobody listens on stands at `path`. `false`: nothing does. All else is an error, because it
-/// belongs to somebody.
-fn stale_socket(path: &str) -> Result<bool, BindError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {}
-        Ok(_) => return Err(BindError::NotASocket { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(BindError::Io { path: path.to_owned(), source }),
+/// Removes a socket that nobody listens on. Anything else is an error, because it belongs to somebody.
+///
+/// Until the next one is bound the name is missing. No daemon listens meanwhile in any case, and none can come while the lock
+/// is held. Binding elsewhere and renaming would leave the kernel with the other name for good.
+fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<(), BindError> {
+    let look = || directory.look_at(name).map_err(|error| bind_error(path, error));
+    let Some(found) = look()? else { return Ok(()) };
+    if type_of(&found) != FileType::Socket {
+        return Err(BindError::NotASocket { path: path.to_owned() });
     }
     // A daemon that knows nothing of the lock may listen here.
     match LocalStream::connect(path) {
-        Ok(_) | Err(ConnectError::BacklogFull { .. }) => Err(BindError::InUse { path: path.to_owned() }),
-        Err(ConnectError::Refused { .. }) => Ok(true),
-        Err(ConnectError::NotFound { .. }) => Ok(false),
-        Err(ConnectError::NotASocket { path }) => Err(BindError::NotASocket { path }),
-        Err(ConnectError::PermissionDenied { path, source }) => {
-            Err(BindError::PermissionDenied { path, source })
+        Err(ConnectError::Refused { .. }) => {}
+        Err(ConnectError::NotFound { .. }) => return Ok(()),
+        Ok(stream) => {
+            let path = path.to_owned();
+            return Err(match stream.peer(Newest::Use) {
+                // It called listen and has ended, so a process that it forked keeps the socket.
+                Err(PeerError::Gone { .. }) => BindError::HeldByChild { path, pid: None },
+                _ => BindError::InUse { path },
+            });
         }
-        Err(ConnectError::Name(error)) => Err(BindError::Name(error)),
-        Err(ConnectError::Unavailable { source }) => Err(BindError::Unavailable { source }),
-        Err(ConnectError::Io { path, source }) => Err(BindError::Io { path, source }),
+        Err(ConnectError::BacklogFull { path }) => return Err(BindError::InUse { path }),
+        Err(ConnectError::NotASocket { path }) => return Err(BindError::NotASocket { path }),
+        Err(ConnectError::PermissionDenied { path, source }) => {
+            return Err(BindError::PermissionDenied { path, source });
+        }
+        Err(ConnectError::Name(error)) => return Err(BindError::Name(error)),
+        Err(ConnectError::Unavailable { source }) => return Err(BindError::Unavailable { source }),
+        Err(ConnectError::Io { path, source }) => return Err(BindError::Io { path, source }),
+    }
+    match look()? {
+        Some(now) if FileIdentity::of(&now) == FileIdentity::of(&found) => match directory.remove(name) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(bind_error(path, error)),
+        },
+        // A daemon that knows nothing of the lock is just taking the name. If it has, binding fails.
+        _ => Ok(()),
     }
 }
 
-enum ListenError {
+pub(super) enum ListenError {
     Socket(Errno),
     Bind(Errno),
 }
 
-/// A socket that listens at `path`, which must not exist.
-fn listen_at(address: &SocketAddrUnix, path: &Path) -> Result<OwnedFd, ListenError> {
+/// A socket that listens at `name`, which must not exist, and what identifies its file.
+fn listen_at(
+    address: &SocketAddrUnix,
+    directory: &Directory,
+    name: &OsString,
+) -> Result<(OwnedFd, FileIdentity), ListenError> {
     let socket = new_socket().map_err(ListenError::Socket)?;
+    // The file gets the mode that the socket has when it is bound, less the umask.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    rustix::fs::fchmod(&socket, OWNER_ONLY).map_err(ListenError::Bind)?;
     bind(&socket, address).map_err(ListenError::Bind)?;
-    // Until the socket listens every connection is refused, so nobody slips in before the mode is set.
-    match chmod(path, Mode::RUSR | Mode::WUSR).and_then(|()| listen(&socket, BACKLOG)) {
-        Ok(()) => Ok(socket),
+    let found = match directory.look_at(name) {
+        Ok(Some(found)) if type_of(&found) == FileType::Socket && found.st_uid == own_user() => found,
+        // Something else has taken the name since.
+        Ok(_) => return Err(ListenError::Bind(Errno::EXIST)),
+        Err(error) => return Err(ListenError::Bind(error)),
+    };
+    let right = mode_of(&found) == bits(OWNER_ONLY);
+    let set = if right { Ok(()) } else { set_mode(directory, name, &found) };
+    // Until the socket listens every connection is refused, so nobody slips in before the mode is right.
+    match set.and_then(|()| listen(&socket, BACKLOG)) {
+        Ok(()) => Ok((socket, FileIdentity::of(&found))),
         Err(error) => {
-            let _ = fs::remove_file(path);
+            let _ = directory.remove(name);
             Err(ListenError::Bind(error))
         }
     }
 }
 
-/// Puts a listening socket in the place of the one at `path`, in one step: at every moment the name exists, and
-/// whoever connects reaches the old socket or the new one.
-fn replace(path: &Path) -> Result<OwnedFd, ListenError> {
-    let mut taken = Errno::ADDRINUSE;
-    for temporary in temporary_names(path) {
-        let Ok(address) = SocketAddrUnix::new(&temporary) else { continue };
-        match listen_at(&address, &temporary) {
-            Err(ListenError::Bind(error @ (Errno::ADDRINUSE | Errno::EXIST))) => taken = error,
-            Err(error) => return Err(error),
-            Ok(socket) => {
-                return match rename(&temporary, path) {
-                    Ok(()) => Ok(socket),
-                    Err(error) => {
-                        let _ = fs::remove_file(&temporary);
-                        Err(ListenError::Bind(error))
-                    }
-                };
-            }
-        }
+/// Gives the socket's file, which was just `found`, its mode. Nothing is followed: the file is held, and looked at once more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_mode(directory: &Directory, name: &OsString, found: &Stat) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags, chmod, fstat};
+    use std::os::fd::AsRawFd;
+    let held = directory.open_file(name, OFlags::PATH, Mode::empty())?;
+    if FileIdentity::of(&fstat(&held)?) != FileIdentity::of(found) {
+        return Err(Errno::EXIST);
     }
-    Err(ListenError::Bind(taken))
+    // No call changes the mode of what such a descriptor refers to; its entry leads to the file that it holds.
+    chmod(PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd())), OWNER_ONLY)
 }
 
-/// Names in the directory of `path` that fit into an address: where there is little room the name is shorter, down
-/// to one character, which still fits because the name that it will replace does.
-fn temporary_names(path: &Path) -> impl Iterator<Item = PathBuf> {
-    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let room = MAX_PATH_BYTES.saturating_sub(directory.join("x").as_os_str().len() - 1);
-    // Nothing depends on the names being hard to guess: binding refuses one that exists.
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let start = since.as_secs() ^ (u64::from(since.subsec_nanos()) << 32) ^ u64::from(std::process::id());
-    (0..TEMPORARY_NAMES).map(move |attempt| {
-        let mut number = start.wrapping_add(attempt);
-        let digits = std::iter::repeat_with(|| {
-            let digit = DIGITS[usize::try_from(number % 36).unwrap_or_default()];
-            number /= 36;
-            char::from(digit)
-        });
-        directory.join(digits.take(room.clamp(1, TEMPORARY_NAME_BYTES)).collect::<String>())
-    })
+/// Gives the socket's file its mode, and nothing that a link leads to.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_mode(directory: &Directory, name: &OsString, _: &Stat) -> Result<(), Errno> {
+    rustix::fs::chmodat(directory, name.as_os_str(), OWNER_ONLY, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError {
+pub(super) fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError {
     let error = error.into();
     let path = path.to_owned();
     match error {

@@ -148,7 +148,10 @@ mod tests {
         let unusable = choose("/run/d", &several);
         assert!(matches!(unusable, Err(BindError::InheritedUnusable { descriptor: 8, .. })), "{unusable:?}");
         let elsewhere = choose("/run/e", &several).unwrap_err().to_string();
-        assert_eq!(elsewhere, "the service manager listens at /run/a, /run/b, /run/c, not at /run/e");
+        assert_eq!(
+            elsewhere,
+            r#"the service manager listens at "/run/a", "/run/b", "/run/c", not at "/run/e""#
+        );
     }
 
     #[test]
@@ -158,7 +161,7 @@ mod tests {
             seen(4, None, State::Unusable(InheritedFault::NotASocket)),
         ];
         let unusable = choose("/run/a", &two).unwrap_err().to_string();
-        assert_eq!(unusable, "descriptor 3, passed for /run/a, is not a Unix-domain socket");
+        assert_eq!(unusable, r#"descriptor 3, passed for "/run/a", is not a Unix-domain socket"#);
     }
 
     /// What a descriptor is taken for that `look_at` looks at.

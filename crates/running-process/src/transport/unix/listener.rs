@@ -27,12 +27,14 @@ pub struct LocalListener {
 impl LocalListener {
     /// Takes the endpoint name `path` and listens there. From now on clients can connect.
     ///
-    /// A socket that a daemon left behind is replaced, and the name exists at every moment of that. A socket that
-    /// somebody answers on, or anything that is not a socket, is left alone.
+    /// A socket that a daemon left behind is removed, and a new one bound under its name. A client that connects in between
+    /// finds no endpoint instead of one that nobody listens on. A socket that a process listens on, or anything that is not a
+    /// socket, is left alone.
     ///
     /// # Platform-specific behavior
     ///
-    /// On Unix `path` is the path of the socket, in a directory that exists. On Windows it is the bare name of the
+    /// On Unix `path` is the path of the socket, in a directory that exists, that belongs to this user or root, and that no
+    /// other user can write unless it has the sticky bit, as `/tmp` has. A relative path is made absolute. On Windows it is the bare name of the
     /// pipe, without `\\.\pipe\`.
     ///
     /// # Errors

@@ -4,8 +4,10 @@ mod arrived;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod claim;
+mod directory;
 mod inherited;
 mod listener;
+mod lock;
 mod name;
 mod stop;
 mod stream;

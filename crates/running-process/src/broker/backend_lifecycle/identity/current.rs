@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 impl DaemonProcess {
-    /// The identity of this process, which listens on `ipc_endpoint`.
+    /// The identity of this process, which listens on `ipc_endpoint`. On Unix a relative path is made absolute.
     ///
     /// Digests the executable; where the platform allows it, the image that this process runs, even if another file has
     /// taken its path since. An executable that was digested before and has not changed is not read again: on Unix its
@@ -50,11 +50,25 @@ impl DaemonProcess {
             exe_path: image.path,
             exe_digests: digested.digests,
             boot_id: sys::boot_id().map_err(IdentityError::BootId)?,
-            ipc_endpoint,
+            ipc_endpoint: ipc_endpoint.absolute(),
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             idle_timeout_secs,
             origin: own_origin()?,
         })
+    }
+}
+
+impl Endpoint {
+    /// The same endpoint for every process on this machine: on Unix a relative path is made absolute.
+    pub(crate) fn absolute(mut self) -> Self {
+        // What cannot be made absolute, such as an empty path, is refused where it is used.
+        if cfg!(unix)
+            && let Ok(path) = std::path::absolute(&self.path)
+            && let Ok(path) = path.into_os_string().into_string()
+        {
+            self.path = path;
+        }
+        self
     }
 }
 
@@ -87,6 +101,17 @@ fn own_instance_id() -> io::Result<[u8; INSTANCE_ID_BYTES]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn an_endpoint_means_the_same_everywhere() {
+        let absolute =
+            |path: &str| Endpoint { namespace_id: "test".into(), path: path.into() }.absolute().path;
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute("a/test.sock"), here.join("a/test.sock").to_str().unwrap());
+        assert_eq!(absolute("/run/test.sock"), "/run/test.sock");
+        assert_eq!(absolute(""), "");
+    }
 
     #[test]
     fn this_process_is_one_instance_with_the_origin_that_the_system_tells() {

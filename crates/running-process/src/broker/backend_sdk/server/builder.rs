@@ -8,7 +8,12 @@ macro_rules! shared_methods {
         /// # Errors
         ///
         /// Another daemon owns the endpoint, or something that is not a socket stands there.
+        ///
+        /// # Platform-specific behavior
+        ///
+        /// On Unix a relative path is made absolute, here and in the identity: clients have other working directories.
         pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
+            let endpoint = endpoint.absolute();
             let listener = LocalListener::bind(&endpoint.path)?;
             Ok(Self::on(listener, endpoint, false))
         }
@@ -23,7 +28,7 @@ macro_rules! shared_methods {
         /// On Windows always [`BindError::NotInheritable`].
         pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
             let listener = LocalListener::inherited(&endpoint.path)?;
-            Ok(Self::on(listener, endpoint, true))
+            Ok(Self::on(listener, endpoint.absolute(), true))
         }
 
         fn on(listener: LocalListener, endpoint: Endpoint, inherited: bool) -> Self {
@@ -35,10 +40,13 @@ macro_rules! shared_methods {
             }
         }
 
-        /// Writes the identity file at `path` once the server runs and knows who it is, and removes it when it ends.
+        /// Writes the identity file at `path` once the server runs and knows who it is, and removes it when it ends. A relative
+        /// path is made absolute here, so that it means the same wherever the daemon goes.
         #[must_use]
         pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
-            self.setup.record = Some(path.into());
+            let path = path.into();
+            // Without a working directory only an absolute path means anything; the other one fails when it is used.
+            self.setup.record = Some(std::path::absolute(&path).unwrap_or(path));
             self
         }
 

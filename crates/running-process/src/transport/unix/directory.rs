@@ -1,0 +1,118 @@
+//! The directory of a socket or a file, in which nobody else can put another one in its place.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::super::error::DirectoryFault;
+
+/// To look at, not to list: a user who may pass through the directory may use a file in it.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+const LOOK: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+const LOOK: OFlags = OFlags::RDONLY;
+
+/// An open directory. What is done in it is done there, whatever stands at its path by now.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens the directory that `path`, which ends in a file name, leads to, and returns it with that name.
+    ///
+    /// # Errors
+    ///
+    /// What opening it gave; [`Errno::INVAL`] if `path` has no file name.
+    pub(crate) fn of(path: &Path) -> Result<(Self, OsString), Errno> {
+        let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = openat(CWD, parent, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok((Self(directory), name))
+    }
+
+    /// Checks that no other user can replace a file in it: it belongs to this user or root, and only they can write it. In one
+    /// with the sticky bit, such as `/tmp`, only its owner replaces a file.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; otherwise the inner result says what is wrong.
+    pub(crate) fn check(&self) -> io::Result<Result<(), DirectoryFault>> {
+        const STICKY: u32 = 0o1000;
+        let found = fstat(&self.0)?;
+        let owner = found.st_uid;
+        if owner != 0 && owner != own_user() {
+            return Ok(Err(DirectoryFault::ForeignOwner { owner }));
+        }
+        let mode = mode_of(&found);
+        if mode & 0o022 != 0 && mode & STICKY == 0 {
+            return Ok(Err(DirectoryFault::WritableByOthers { mode }));
+        }
+        Ok(Ok(()))
+    }
+
+    /// What stands at `name`, itself and not what it may lead to; `None` if nothing does.
+    pub(crate) fn look_at(&self, name: &OsStr) -> Result<Option<Stat>, Errno> {
+        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the file `name`, never what a link leads to, never waiting and never becoming the terminal of this process.
+    pub(crate) fn open_file(&self, name: &OsStr, flags: OFlags, mode: Mode) -> Result<File, Errno> {
+        let own = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(&self.0, name, flags | own, mode).map(File::from)
+    }
+
+    pub(crate) fn remove(&self, name: &OsStr) -> Result<(), Errno> {
+        unlinkat(&self.0, name, AtFlags::empty())
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Device and inode. The number is not reused while something holds the inode open or, of a socket, bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        reason = "the types differ between systems"
+    )]
+    pub(crate) fn of(found: &Stat) -> Self {
+        Self { device: found.st_dev as u64, inode: u64::from(found.st_ino) }
+    }
+}
+
+pub(crate) fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The permission bits, with the sticky bit and its like.
+pub(crate) fn mode_of(found: &Stat) -> u32 {
+    bits(Mode::from_raw_mode(found.st_mode))
+}
+
+#[allow(clippy::useless_conversion, reason = "the type differs between systems")]
+pub(crate) fn bits(mode: Mode) -> u32 {
+    u32::from(mode.bits()) & 0o7777
+}
+
+pub(crate) fn type_of(found: &Stat) -> FileType {
+    FileType::from_raw_mode(found.st_mode)
+}
