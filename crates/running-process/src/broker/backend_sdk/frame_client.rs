@@ -24,17 +24,17 @@ pub const MAX_WAITING_EVENTS: usize = 4096;
 /// the daemon wait in order for [`next_event`](Self::next_event).
 ///
 /// After [`FrameClientError::Refused`] the connection goes on; after [`FrameClientError::TimedOut`], too, and a response
-/// that comes late is dropped. After every other error of the connection it is dead, [`is_usable`](Self::is_usable) says
-/// so, and each further call returns [`FrameClientError::Dead`].
+/// that comes late is dropped. After every other error of the connection it is closed at once,
+/// [`is_usable`](Self::is_usable) says so, and each further call returns [`FrameClientError::Dead`].
 #[derive(Debug)]
 pub struct FrameClient {
-    stream: LocalStream,
+    /// `None` once the connection has ended.
+    stream: Option<LocalStream>,
     connection: ClientConnection,
     timeout: Option<Duration>,
     late: Late,
     answers: ById<RequestId, Result<Frame, Refusal>>,
     events: VecDeque<Frame>,
-    usable: bool,
 }
 
 /// Why a request has no response.
@@ -131,13 +131,12 @@ impl FrameClient {
     #[must_use]
     pub fn from_stream(stream: impl Into<LocalStream>) -> Self {
         Self {
-            stream: stream.into(),
+            stream: Some(stream.into()),
             connection: ClientConnection::new(),
             timeout: None,
             late: Late::default(),
             answers: ById::default(),
             events: VecDeque::new(),
-            usable: true,
         }
     }
 
@@ -158,7 +157,7 @@ impl FrameClient {
     /// Whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.usable
+        self.stream.is_some()
     }
 
     /// Sends a request and waits for its response.
@@ -234,7 +233,8 @@ impl FrameClient {
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let count = self.connection.output_slices(&mut slices);
-            match self.stream.write_unless_readable(&slices[..count], || deadline).map_err(stream_error) {
+            let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
+            match stream.write_unless_readable(&slices[..count], || deadline).map_err(stream_error) {
                 Ok(Some(written)) => self.connection.output_written(written),
                 Ok(None) => self.read_more(deadline)?,
                 // What the daemon answered before it closed is still to be read, up to the end that tells so.
@@ -300,19 +300,23 @@ impl FrameClient {
     }
 
     fn check_usable(&self) -> Result<(), FrameClientError> {
-        if self.usable { Ok(()) } else { Err(FrameClientError::Dead) }
+        if self.is_usable() { Ok(()) } else { Err(FrameClientError::Dead) }
     }
 
+    /// The connection is of no further use: the daemon learns it now, not once this value is dropped.
     fn end(&mut self, error: FrameClientError) -> FrameClientError {
-        self.usable = false;
+        if let Some(stream) = self.stream.take() {
+            stream.disconnect();
+        }
         error
     }
 
     /// Reads once and sorts what came.
     fn read_more(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
+        let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
         let buffer = self.connection.receive_buffer();
-        let read = self.stream.read_onto(buffer, deadline);
-        match self.late.or(read, || self.stream.read_arrived_onto(buffer)) {
+        let read = stream.read_onto(buffer, deadline);
+        match self.late.or(read, || stream.read_arrived_onto(buffer)) {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
                     Ok(()) => FrameClientError::Closed,

@@ -28,6 +28,9 @@ pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(super) const SEND: SendFlags = SendFlags::empty();
 
+/// How much is written in one call that waits, in bytes: the system tells nothing of a slow reader before all of it is taken.
+const WAITED_FOR: usize = 128 * 1024;
+
 /// A connected local byte stream: a Unix-domain socket, or a named pipe on Windows.
 ///
 /// Reads and writes block, up to a deadline where one is given. Clones share the connection, which closes with the
@@ -151,8 +154,8 @@ impl LocalStream {
         self.write_vectored(&[IoSlice::new(bytes)], || deadline)
     }
 
-    /// Writes what the connection takes of `pieces`, of which one at least is not empty, in one call: what it takes at once
-    /// if that is anything, else all of them, or as much as it takes until `deadline`.
+    /// Writes what the connection takes of `pieces`, of which one at least is not empty: what it takes at once if that is
+    /// anything, else the beginning of the first, or as much of that as it takes until `deadline`.
     ///
     /// # Errors
     ///
@@ -164,7 +167,13 @@ impl LocalStream {
     ) -> io::Result<usize> {
         let mut flags = SendFlags::DONTWAIT;
         loop {
-            if let Some(written) = self.write_with(pieces, flags)? {
+            let written = if flags.is_empty() {
+                let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+                self.write_with(&[IoSlice::new(&first[..first.len().min(WAITED_FOR)])], flags)
+            } else {
+                self.write_with(pieces, flags)
+            };
+            if let Some(written) = written? {
                 return Ok(written);
             }
             let deadline = deadline();

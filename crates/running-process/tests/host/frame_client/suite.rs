@@ -44,6 +44,7 @@ cases! {
     a_response_to_a_request_that_was_never_sent_is_fatal
     a_frame_that_breaks_the_strict_rules_is_fatal
     bytes_that_are_no_frame_are_fatal
+    a_client_that_is_dead_has_closed_its_connection_although_it_is_still_there
     a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated
     a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection
     responses_that_came_before_the_end_are_still_given_out
@@ -354,6 +355,20 @@ fn bytes_that_are_no_frame_are_fatal<C: Client>() {
         panic!("{error:?}")
     };
     assert!(matches!(framing, FramingError::FrameTooLarge { body_length: 0xffff_ffff, .. }));
+}
+
+fn a_client_that_is_dead_has_closed_its_connection_although_it_is_still_there<C: Client>() {
+    let (mut client, peer) = scripted::<C>(|mut peer| {
+        peer.receive();
+        peer.0.write_all(b"-ERR unknown command\r\n").unwrap();
+        peer.expect_end();
+    });
+    let client = watched(move || {
+        assert!(matches!(client.request(b"ping"), Err(FrameClientError::Connection(_))));
+        client
+    });
+    join(peer);
+    assert!(!client.is_usable());
 }
 
 fn a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated<C: Client>() {

@@ -1,9 +1,10 @@
 //! What a server leaves behind, and what it still answers, when it is stopped.
 
 use super::Running;
+use crate::daemon::Daemon;
 use crate::support::{
-    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched,
-    write,
+    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read, read_frames, read_to_end, request, soon,
+    watched, write,
 };
 use running_process::broker::backend_sdk::{
     ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
@@ -286,4 +287,70 @@ fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
     watched(move || server.run().unwrap());
     assert!(waiting.request(SHOUT, b"x".to_vec()).is_err());
     assert!(!place.record().exists());
+}
+
+/// Sends events until it is told that nobody wants them.
+#[cfg(unix)]
+fn floods(server: Daemon) -> (Daemon, mpsc::Receiver<()>) {
+    let (end, ended) = mpsc::channel();
+    let server = server.serve(0xF00F, move |request| {
+        while request.send_event(&[0; 64 * 1024]).is_ok() {}
+        // Whether the test still wants to know makes no difference.
+        let _ = end.send(());
+        Ok(Vec::new())
+    });
+    (server, ended)
+}
+
+/// Pipes do not let a write go that another process does not take.
+#[cfg(unix)]
+#[test]
+fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
+    let mut ended = None;
+    let mut config = ServerConfig::default();
+    // Longer than a test may take.
+    config.drain = 10 * PATIENCE;
+    config.write = 10 * PATIENCE;
+    let mut server = Running::start(|server| {
+        let (server, end) = floods(server.config(config));
+        ended = Some(end);
+        server.serve_inline(0xF010, |_| Ok(vec![0; 4 << 20]))
+    });
+    let (events, answer) = (server.connect(), server.connect());
+    write(&events, &request(0xF00F, 1, b""));
+    write(&answer, &request(0xF010, 2, b""));
+    read(&events, 1);
+    read(&answer, 1);
+    server.stop_and_join().unwrap();
+    next(&ended.unwrap());
+    for _ in 0..2 {
+        assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
+    let mut config = ServerConfig::default();
+    config.drain = 10 * PATIENCE;
+    let mut server =
+        Running::start(|server| server.config(config).serve_inline(0xF010, |_| Ok(vec![7; 4 << 20])));
+    let connection = server.connect();
+    write(&connection, &request(0xF010, 2, b""));
+    let first = read(&connection, 1);
+    server.stop.stop();
+    let rest = watched(move || {
+        let mut rest = first;
+        loop {
+            // The pace of the reader: more than the patience with one that reads nothing, in all.
+            std::thread::sleep(Duration::from_millis(30));
+            match connection.read_before(&mut [0; 64 * 1024], Some(soon())).unwrap() {
+                0 => return rest.len(),
+                length => rest.resize(rest.len() + length, 0),
+            }
+        }
+    });
+    assert!(rest > 4 << 20);
+    server.join().unwrap();
+    assert!(!server.has_more_trouble());
 }

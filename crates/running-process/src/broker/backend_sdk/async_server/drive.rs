@@ -9,7 +9,7 @@ use crate::broker::backend_sdk::connection::earliest;
 use crate::broker::backend_sdk::output::PIECES;
 use crate::broker::backend_sdk::server::ServerTrouble;
 use crate::broker::backend_sdk::server::observe::Fact;
-use crate::broker::backend_sdk::server::service::READ_BYTES;
+use crate::broker::backend_sdk::server::service::{READ_BYTES, STALLED};
 use crate::broker::backend_sdk::server::session::Session;
 use crate::broker::runtime_clock::now;
 use crate::transport::{Late, ServedStream, timed_out};
@@ -178,6 +178,9 @@ impl Driver {
         }
         self.phase = phase;
         self.stream.interrupt_reads();
+        if let Some(unread) = &mut self.unread {
+            unread.deadline = earliest(unread.deadline, now().checked_add(STALLED));
+        }
         if phase == Phase::Cancelling {
             session.connection.cancel_all(CancelReason::ShuttingDown);
         }
@@ -225,12 +228,18 @@ impl Driver {
             return;
         }
         if written && self.unread.as_ref().is_some_and(|unread| unread.again) {
-            let deadline = now.checked_add(link.shared.service.config.write);
+            let deadline = now.checked_add(self.patience(link));
             self.unread = Some(Unread { length: session.connection.unwritten(), deadline, again: false });
             return;
         }
         self.unread = None;
         fail(link, session, timed_out());
+    }
+
+    /// For how long the peer may read nothing.
+    fn patience(&self, link: &Link) -> Duration {
+        let write = link.shared.service.config.write;
+        if self.phase == Phase::Serving { write } else { write.min(STALLED) }
     }
 
     /// Whether output waits that the peer should have read by `now`.
@@ -251,13 +260,17 @@ impl Driver {
                     self.unread = self.unread.take().filter(|unread| unread.length > written);
                     if let Some(unread) = &mut self.unread {
                         unread.length -= written;
+                        if self.phase != Phase::Serving {
+                            // Who reads on is waited for.
+                            unread.deadline = now().checked_add(STALLED);
+                        }
                     }
                     advanced = true;
                 }
                 Poll::Ready(Ok(0)) => fail(link, session, io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Err(error)) => fail(link, session, error),
                 Poll::Pending => {
-                    let write = link.shared.service.config.write;
+                    let write = self.patience(link);
                     self.unread.get_or_insert_with(|| Unread {
                         length: session.connection.unwritten(),
                         deadline: now().checked_add(write),

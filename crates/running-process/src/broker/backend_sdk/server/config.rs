@@ -27,8 +27,8 @@ pub struct ServerConfig {
     pub enough_output: usize,
     /// How long a peer may take to read what is written to it at once. Default: 30 s.
     pub write: Duration,
-    /// How long connections at work are waited for once the server is stopped. Then what they work on is cancelled.
-    /// Default: 5 s.
+    /// How long connections at work are waited for once the server is stopped. Then what they work on is cancelled. A peer
+    /// that takes nothing of what waits to be written to it is waited for a second at most. Default: 5 s.
     pub drain: Duration,
     /// The payload protocol under which the server tells what it has counted, to whom it serves and inline, unless the
     /// daemon serves that protocol itself; `None`: it tells nobody. Default:

@@ -8,10 +8,12 @@ use super::budget;
 use super::observe::Fact;
 use super::session::{self, Session};
 use super::shared::Shared;
+use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Condvar, LocalStream, Mutex, MutexGuard};
 use super::turn::{self, Quick, Turn};
 use super::{Cancellation, ConcurrentHandler, PeerCredentials};
 use crate::broker::protocol::Refusal;
+use crate::transport::timed_out;
 use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -29,6 +31,8 @@ pub(super) struct Link {
     pub(super) stream: Arc<LocalStream>,
     pub(super) shared: Arc<Shared>,
     state: Mutex<State>,
+    /// How often the peer has taken a part of the output, but not all.
+    parts: AtomicU64,
     /// Notified when something has [advanced](Self::advance).
     advanced: Condvar,
 }
@@ -37,6 +41,8 @@ struct State {
     session: Session<Cancellation>,
     /// A thread is writing the output, and will write whatever is added to it.
     writing: bool,
+    /// How often it has written all that there was.
+    written: u64,
     /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
     watching: bool,
     /// How many threads wait for something to advance.
@@ -94,8 +100,16 @@ impl Link {
         let mut session = Session::new(&shared.service, PeerCredentials::of(stream.user())?, Instant::now());
         // Nothing next to the thread that reads it.
         session.connection.keep(budget::LARGEST_SHARE);
-        let state = State { session, writing: false, watching: false, waiting: 0, quick: Quick::default() };
-        Ok(Self { id, stream: Arc::new(stream), shared, state: Mutex::new(state), advanced: Condvar::new() })
+        let state = State {
+            session,
+            writing: false,
+            written: 0,
+            watching: false,
+            waiting: 0,
+            quick: Quick::default(),
+        };
+        let (state, parts, advanced) = (Mutex::new(state), AtomicU64::new(0), Condvar::new());
+        Ok(Self { id, stream: Arc::new(stream), shared, state, parts, advanced })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -300,6 +314,23 @@ impl Link {
         drop(self.pump(&mut state, None));
     }
 
+    /// Ends the connection if its peer has taken nothing of what waits to be written since this was called with `seen`. Does
+    /// nothing while the connection is locked, as an inline handler may keep it.
+    pub(super) fn end_if_stalled(&self, seen: &mut Option<(u64, u64)>) {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let now = state.writing.then(|| (state.written, self.parts.load(Ordering::Relaxed)));
+        if now.is_some() && now == *seen {
+            self.fail(&mut state, timed_out());
+            // Its calls are told, and who writes.
+            drop(self.pump(&mut state, None));
+        }
+        *seen = now;
+    }
+
     /// Whether a probe waits for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on.
     pub(super) fn awaits_identity(&self) -> bool {
         self.state().session.connection.awaits_identity()
@@ -328,8 +359,9 @@ impl Link {
             let mut output = state.session.connection.take_output();
             drop(state);
             let bytes = output.len();
-            let written = write_all(&self.stream, &mut output, self.shared.service.config.write);
+            let written = self.write_all(&mut output);
             state = self.state();
+            state.written += 1;
             state.session.connection.give_back_output(output, Instant::now());
             match written {
                 Ok(()) => self.note(Fact::Sent { bytes }),
@@ -348,25 +380,30 @@ impl Link {
         }
         self.advance(&state);
     }
-}
 
-/// Writes all of `output`, for which the peer has so much time from when it first takes nothing; once more so much if it has
-/// taken something when that has passed, because this process may have been stopped meanwhile.
-fn write_all(stream: &LocalStream, output: &mut Output, patience: Duration) -> io::Result<()> {
-    let mut deadline = OnceCell::new();
-    let mut again = true;
-    while !output.is_empty() {
-        let mut slices = [IoSlice::new(&[]); PIECES];
-        let count = output.fill(&mut slices);
-        let until = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
-        let written = stream.write_vectored(&slices[..count], until)?;
-        output.consume(written);
-        let passed = |until: &Option<Instant>| until.is_some_and(|until| until <= Instant::now());
-        if again && deadline.get().is_some_and(passed) {
-            (deadline, again) = (OnceCell::new(), false);
+    /// Writes all of `output`, for which the peer has so much time from when it first takes nothing; once more so much if it has
+    /// taken something when that has passed, because this process may have been stopped meanwhile.
+    fn write_all(&self, output: &mut Output) -> io::Result<()> {
+        let patience = self.shared.service.config.write;
+        let mut deadline = OnceCell::new();
+        let mut again = true;
+        loop {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let count = output.fill(&mut slices);
+            let until = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
+            let written = self.stream.write_vectored(&slices[..count], until)?;
+            output.consume(written);
+            if output.is_empty() {
+                break;
+            }
+            self.parts.fetch_add(1, Ordering::Relaxed);
+            let passed = |until: &Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+            if again && deadline.get().is_some_and(passed) {
+                (deadline, again) = (OnceCell::new(), false);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Drop for Link {

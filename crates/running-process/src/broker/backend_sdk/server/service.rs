@@ -25,6 +25,9 @@ pub(in super::super) const READ_BYTES: usize = 64 * 1024;
 /// How long accepting pauses, unless a connection ends, when the process is out of descriptors.
 pub(in super::super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a peer may take nothing of what waits to be written to it, once the server is stopped.
+pub(in super::super) const STALLED: Duration = Duration::from_secs(1);
+
 /// How long cancelled calls have to tell their clients so, once the server's patience has ended.
 pub(in super::super) const LAST_WORDS: Duration = Duration::from_millis(500);
 

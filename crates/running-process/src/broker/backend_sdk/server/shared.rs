@@ -1,14 +1,14 @@
 use super::link::{Concurrent, Link};
 use super::observe::Fact;
 use super::pool::{Job, Pool};
-use super::service::{LAST_WORDS, READ_BYTES, Service};
+use super::service::{LAST_WORDS, READ_BYTES, STALLED, Service};
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::turn::{Pace, Watch};
 use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
 use crate::transport::StopSignal;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What every thread of one server sees.
 pub(super) struct Shared {
@@ -88,14 +88,32 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
+    /// Waits until every connection has ended, but no longer than `timeout`, then gives how many are left. Who reads nothing
+    /// of what waits for it is not waited for.
+    fn wait_for_all(&self, timeout: Duration) -> Option<usize> {
+        let began = Instant::now();
+        let mut seen = HashMap::new();
+        loop {
+            let open: Vec<_> = self.open().values().cloned().collect();
+            for link in open {
+                link.end_if_stalled(seen.entry(link.id).or_default());
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            let connections = self.wait_for(left.min(STALLED), |open| open == 0);
+            if connections == 0 {
+                return None;
+            }
+            if left <= STALLED {
+                return Some(connections);
+            }
+        }
+    }
+
     /// Waits for the connections at work, for as long as the configuration allows. Then cancels what they work on, and
     /// tells the clients.
     pub(super) fn drain(&self) -> Result<(), ServerError> {
         let waited = self.service.config.drain;
-        let connections = self.wait_for(waited, |open| open == 0);
-        if connections == 0 {
-            return Ok(());
-        }
+        let Some(connections) = self.wait_for_all(waited) else { return Ok(()) };
         let late: Vec<_> = self.open().values().cloned().collect();
         for link in &late {
             link.cancel_all();
