@@ -51,7 +51,7 @@ impl Program {
 /// Waits until a file has been left alone for so long that its digest may be remembered: a later change would show in its
 /// times.
 fn settle(file: &Path) {
-    const SETTLED: Duration = Duration::from_millis(2100);
+    const SETTLED: Duration = Duration::from_millis(200);
     let written = file.metadata().and_then(|metadata| metadata.modified()).expect("it is there");
     thread::sleep(SETTLED.saturating_sub(written.elapsed().unwrap_or_default()));
 }

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_peer");
+pub(crate) const WRITER: &str = env!("CARGO_BIN_EXE_mapped-writer");
 pub(crate) const PROBER: &str = env!("CARGO_BIN_EXE_prober");
 pub(crate) const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
 
@@ -165,6 +166,18 @@ pub(crate) fn prober(place: &Place, words: &[&str]) -> Command {
     let mut command = Command::new(PROBER);
     command.arg(&place.record).args(words).arg(TOKIO);
     command
+}
+
+/// Whether the digests of the program of `place` may be remembered; if not, says that the test is skipped.
+pub(crate) fn is_remembered(place: &Place) -> bool {
+    // ext2 and its successors, XFS, Btrfs, F2FS, bcachefs.
+    const REMEMBERED: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];
+    let magic = rustix::fs::statfs(&place.program).unwrap().f_type.cast_unsigned() & 0xFFFF_FFFF;
+    let remembered = REMEMBERED.contains(&magic);
+    if !remembered {
+        eprintln!("skipped: nothing is remembered of {}, a file system {magic:#x}", place.program.display());
+    }
+    remembered
 }
 
 /// Whether this test may become other users; if not, says that it is skipped.

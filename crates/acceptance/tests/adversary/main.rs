@@ -12,6 +12,7 @@ mod images;
 mod impostors;
 mod inherited;
 mod manners;
+mod mapped;
 mod namespaces;
 mod replacement;
 

@@ -4,7 +4,7 @@ use running_process::broker::backend_handle::{BackendHandle, BackendHandleError,
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{Policy, verify_async};
 use running_process::broker::protocol::Endpoint;
-use running_process_acceptance::{PATIENCE, Place, soon};
+use running_process_acceptance::{PATIENCE, Peer, Place, soon};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,10 +46,16 @@ async fn a_silent_daemon_costs_the_deadline_and_no_other_task_its_turn() {
     assert!(turns > FEW, "{turns}");
 }
 
+/// A daemon of a large executable, of which it remembers nothing where the caller looks.
+fn unremembered() -> (Place, Peer) {
+    let place = Place::with_large_copy(PEER, LARGE);
+    let daemon = Peer::start(place.command("genuine").env("XDG_CACHE_HOME", place.path("cache")));
+    (place, daemon)
+}
+
 #[tokio::test]
 async fn an_executable_that_has_to_be_read_costs_no_other_task_its_turn() {
-    let place = Place::with_large_copy(PEER, LARGE);
-    let _daemon = place.start("genuine");
+    let (place, _daemon) = unremembered();
     let identity = place.identity();
     let verify = BackendHandle::verify_async(&identity, Policy::default(), soon());
     let (verified, turns) = counting_turns(verify).await;
@@ -59,8 +65,7 @@ async fn an_executable_that_has_to_be_read_costs_no_other_task_its_turn() {
 
 #[tokio::test]
 async fn reading_an_executable_costs_no_more_than_the_deadline() {
-    let place = Place::with_large_copy(PEER, LARGE);
-    let _daemon = place.start("genuine");
+    let (place, _daemon) = unremembered();
     let deadline = Instant::now() + Duration::from_millis(20);
     let refused = verify_async(&place.identity(), &Policy::default(), deadline).await.unwrap_err();
     assert!(matches!(refused.error, ProbeError::TimedOut), "{refused:?}");

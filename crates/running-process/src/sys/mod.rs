@@ -34,6 +34,8 @@ mod imp;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd_peer;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux_clock;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_lock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
@@ -68,6 +70,8 @@ pub(crate) use bsd_peer::{peer_of, user_of};
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
 ))]
 pub(crate) use imp::{OnTermination, peer_of, user_of};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux_clock::{time_since_boot, wall_clock};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_lock::lock_holder;
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,8 +1,10 @@
 //! The daemon that everybody else pretends to be.
 
-use crate::impostor::{Answers, converse, listener_from_stdin};
+use crate::impostor::{Answers, converse, end_with_stdin, listener_from_stdin, take_over};
 use running_process::broker::backend_handle::DaemonProcess;
-use running_process::broker::backend_sdk::{Server, write_daemon_identity_file};
+use running_process::broker::backend_sdk::{
+    Server, try_read_daemon_identity_file, write_daemon_identity_file,
+};
 use running_process::broker::protocol::Endpoint;
 use running_process_acceptance::TOKEN;
 use running_process_acceptance::wire::SHOUT;
@@ -56,6 +58,19 @@ fn answering(server: Server, record: &Path, token: Option<&str>) -> Server {
         .authorize(|_| Ok(()))
         .serve(SHOUT, move |request| Ok([token.as_bytes(), b" ", request.payload()].concat()))
         .on_ready(|_| println!("ready"))
+}
+
+/// A daemon that says of itself that its executable has the digests in the record, and writes that into the record.
+pub(crate) fn serve_with_recorded_digests(socket: &str, record: &Path) {
+    let recorded = try_read_daemon_identity_file(record).unwrap().unwrap();
+    let listener = take_over(Path::new(socket));
+    let endpoint = Endpoint::unix_socket("adversary", socket).unwrap();
+    let mut identity = DaemonProcess::current_process(endpoint, None).unwrap();
+    identity.exe_digests = recorded.exe_digests;
+    write_daemon_identity_file(record, &identity).unwrap();
+    end_with_stdin(&listener);
+    println!("ready");
+    converse(&listener, &Answers { identity: Box::new(move || identity.clone()), token: "evil" });
 }
 
 /// The identity of this process, written to `record`.

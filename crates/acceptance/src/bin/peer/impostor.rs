@@ -185,7 +185,7 @@ fn each(listener: &UnixListener, treat: impl Fn(&UnixStream, &mut Vec<u8>) -> io
 }
 
 /// Accepts who is waiting already, and nobody else, once the standard input ends.
-fn end_with_stdin(listener: &UnixListener) {
+pub(crate) fn end_with_stdin(listener: &UnixListener) {
     let listener = listener.try_clone().unwrap();
     std::thread::spawn(move || {
         // Nothing is expected but the end.

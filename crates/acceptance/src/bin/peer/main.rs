@@ -28,6 +28,7 @@ fn main() {
     match &mode[..] {
         "genuine" => genuine::serve(socket, record, argument),
         "aloud" => genuine::serve_aloud(socket, record),
+        "other-digests" => genuine::serve_with_recorded_digests(socket, record),
         "inherited" => genuine::serve_passed(socket, record),
         "inherited-unrecorded" => genuine::serve_inherited(socket, record),
         "replay" => impostor::replay(&impostor::take_over(path), record),

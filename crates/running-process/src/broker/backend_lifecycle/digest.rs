@@ -1,28 +1,37 @@
-//! Digests of an open executable: bounded reads for as long as somebody waits, and a cache, so that an executable is read
-//! once.
+//! Digests of an open executable: bounded reads for as long as somebody waits, and a cache, so that an image that runs is
+//! read once.
 //!
 //! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
-//! What is cached is found again by what the file system says of the open file, never by its path.
+//! What is cached is found again by what the file system says of the open file, never by its path; `rule.rs` says what may
+//! be.
 //!
-//! Start with [`digests_of`].
+//! Start with [`digests_of`] and [`DigestCache`].
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod cache;
-#[cfg(unix)]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "digest/forgetful.rs"]
+mod cache;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod disk;
 mod key;
+#[cfg(any(test, target_os = "linux", target_os = "android"))]
+mod rule;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod system;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cache::DigestCache;
+pub(crate) use cache::{Before, DigestCache};
 
 use super::identity::ExeDigests;
 #[cfg(feature = "tokio")]
 use crate::broker::runtime_clock::before;
 use key::FileKey;
 use sha2::Digest;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// How much is read and digested before the next question whether to go on, in bytes: a few milliseconds without
 /// optimization, far below one with it.
@@ -36,9 +45,15 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Digested {
     /// SHA-256 and BLAKE3.
     pub digests: ExeDigests,
-    /// How much of the file was read for them, in bytes: 0 if they were cached.
-    #[cfg_attr(not(test), allow(dead_code, reason = "what a cache is judged by"))]
+    /// How much of the file was read for them, in bytes; more than its size if it was read again.
+    #[cfg_attr(not(test), allow(dead_code, reason = "what reading costs"))]
     pub bytes_read: u64,
+    /// What the file system said of the file before and after it was read.
+    #[cfg_attr(
+        not(any(test, target_os = "linux", target_os = "android")),
+        allow(dead_code, reason = "nothing is remembered elsewhere")
+    )]
+    key: FileKey,
 }
 
 /// Why a file has no digests.
@@ -70,38 +85,16 @@ impl From<DigestError> for io::Error {
     }
 }
 
-/// Both digests of all that `file` contains, from `cache` or by reading it before `deadline`.
+/// Returns both digests of all that `file` contains, by reading it before `deadline`.
 ///
 /// The cursor of `file` does not matter, and moves only on Windows. Only the time that a single read of 64 KiB takes can
 /// pass beyond `deadline`; a file system that hangs is not interrupted.
 ///
 /// # Errors
 ///
-/// As [`DigestError`] says; nothing is cached then.
-pub(crate) fn digests_of(
-    file: &File,
-    deadline: Instant,
-    cache: &DigestCache,
-) -> Result<Digested, DigestError> {
-    digests_while(file, cache, &mut || Instant::now() < deadline)
-}
-
-/// [`digests_of`] for as long as `go_on`, which is asked before each read, says so.
-///
-/// # Errors
-///
-/// As [`digests_of`].
-pub(crate) fn digests_while(
-    file: &File,
-    cache: &DigestCache,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<Digested, DigestError> {
-    digests_at(SystemTime::now(), file, cache, go_on)
-}
-
-/// Both digests of the file of which `metadata` tells, if they are in `cache`.
-pub(crate) fn remembered_digests(metadata: &Metadata, cache: &DigestCache) -> Option<ExeDigests> {
-    if metadata.is_file() { cache.get(&FileKey::of(metadata)) } else { None }
+/// As [`DigestError`] says.
+pub(crate) fn digests_of(file: &File, deadline: Instant) -> Result<Digested, DigestError> {
+    digests_while(file, &mut || Instant::now() < deadline)
 }
 
 /// [`digests_of`] on tokio: `file` is read on a thread of the runtime's for blocking work. That ends
@@ -111,13 +104,9 @@ pub(crate) fn remembered_digests(metadata: &Metadata, cache: &DigestCache) -> Op
 ///
 /// As [`digests_of`]. A file system that hangs does not hold the caller beyond `deadline`.
 #[cfg(feature = "tokio")]
-pub(crate) async fn digests_of_async(
-    file: &File,
-    deadline: Instant,
-    cache: &'static DigestCache,
-) -> Result<Digested, DigestError> {
+pub(crate) async fn digests_of_async(file: &File, deadline: Instant) -> Result<Digested, DigestError> {
     let file = file.try_clone()?;
-    let reading = tokio::task::spawn_blocking(move || digests_of(&file, deadline, cache));
+    let reading = tokio::task::spawn_blocking(move || digests_of(&file, deadline));
     match before(deadline, reading).await {
         Some(Ok(digests)) => digests,
         // The runtime is being shut down.
@@ -126,25 +115,19 @@ pub(crate) async fn digests_of_async(
     }
 }
 
-/// [`digests_while`] at the wall-clock time `now`.
-fn digests_at(
-    now: SystemTime,
-    file: &File,
-    cache: &DigestCache,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<Digested, DigestError> {
+/// [`digests_of`] for as long as `go_on`, which is asked before each read, says so.
+///
+/// # Errors
+///
+/// As [`digests_of`].
+pub(crate) fn digests_while(file: &File, go_on: &mut dyn FnMut() -> bool) -> Result<Digested, DigestError> {
     let mut bytes_read = 0;
     let mut before = key_of(file)?;
     for _ in 0..ATTEMPTS {
-        if let Some(digests) = cache.get(&before) {
-            return Ok(Digested { digests, bytes_read });
-        }
         let digests = read_all(file, before.size, &mut bytes_read, go_on)?;
         let after = key_of(file)?;
         if after == before {
-            // Aged by the time before the first read: whatever was written later shows in the key.
-            cache.put(&before, &digests, now);
-            return Ok(Digested { digests, bytes_read });
+            return Ok(Digested { digests, bytes_read, key: before });
         }
         if !before.same_content_times(&after) {
             return Err(DigestError::Changed);

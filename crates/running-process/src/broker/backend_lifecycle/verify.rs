@@ -24,7 +24,7 @@ use super::identity::DaemonProcess;
 use super::probe::{ProbeError, exchange};
 use crate::sys::ProcessHandle;
 use crate::transport::LocalStream;
-use checks::{Image, digest_cache};
+use checks::Image;
 use std::time::Instant;
 use steps::{Answered, Connected, Verification, is_hang_up};
 
@@ -95,8 +95,8 @@ fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verifie
     let image = match verification.image(seen.unwrap_or_else(look))? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
-            let digests = digests_of(unread.file(), deadline, digest_cache());
-            verification.digested(unread, digests)?
+            let read = digests_of(unread.file(), deadline);
+            verification.digested(&process, unread, read)?
         }
     };
     verification.finish(process, answered, image)

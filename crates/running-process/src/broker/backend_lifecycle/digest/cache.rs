@@ -1,86 +1,147 @@
-//! Where digests are kept: in memory, and for later processes on disk.
+//! The digests that are remembered: in memory, and for later processes on disk.
 
-#[cfg(unix)]
 use super::disk::DiskCache;
 use super::key::FileKey;
+use super::rule::{Facts, Moment, Remember, remember};
+use super::{Digested, system};
 use crate::broker::backend_lifecycle::identity::ExeDigests;
+use crate::sys::ProcessHandle;
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::fs::{File, Metadata};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// How many files the memory remembers; a process meets its own executable and those of a few daemons.
 const MEMORY_ENTRIES: usize = 64;
 
-/// Digests of files that were read before. It only saves time: whatever goes wrong in it, the file is read again.
-///
-/// # Platform-specific behavior
-///
-/// On Windows nothing is kept on disk.
+/// Digests of images that were read before. It only saves time: whatever goes wrong in it, the image is read again.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
     /// The oldest first; at most [`MEMORY_ENTRIES`].
-    memory: Mutex<VecDeque<(FileKey, ExeDigests)>>,
-    #[cfg(unix)]
+    memory: Mutex<VecDeque<Entry>>,
+    /// The image of this process, which it runs until it ends.
+    own: Mutex<Option<(FileKey, ExeDigests)>>,
     disk: Option<DiskCache>,
+}
+
+/// Digests that are good by their key, for as long as the wall clock is not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) key: FileKey,
+    /// The [offset](Moment::offset) under which the key was taken.
+    pub(super) offset: i64,
+    pub(super) digests: ExeDigests,
+}
+
+/// The moment before an image was looked at; none if the clocks did not tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before(pub(super) Option<Moment>);
+
+impl Before {
+    pub(crate) fn now() -> Self {
+        Self(Moment::now())
+    }
 }
 
 impl DigestCache {
     /// The one cache of this process, with the user's cache directory behind it.
     pub(crate) fn of_process() -> &'static Self {
-        static CACHE: LazyLock<DigestCache> = LazyLock::new(|| DigestCache {
-            memory: Mutex::default(),
-            #[cfg(unix)]
-            disk: DiskCache::of_user(),
-        });
+        static CACHE: LazyLock<DigestCache> =
+            LazyLock::new(|| DigestCache { disk: DiskCache::of_user(), ..DigestCache::default() });
         &CACHE
     }
 
     /// A cache with nothing in memory, and on disk what is below `base`.
-    #[cfg(all(test, unix))]
+    #[cfg(test)]
     pub(super) fn below(base: &std::path::Path) -> Self {
-        Self { memory: Mutex::default(), disk: Some(DiskCache::below(base.to_owned())) }
+        Self { disk: Some(DiskCache::below(base.to_owned())), ..Self::default() }
     }
 
-    pub(super) fn get(&self, key: &FileKey) -> Option<ExeDigests> {
-        let found = self.memory().iter().find(|(known, _)| known == key).map(|(_, digests)| *digests);
-        #[cfg(unix)]
-        if found.is_none()
-            && let Some(digests) = self.disk.as_ref().and_then(|disk| disk.read(key))
-        {
-            self.remember(key, digests);
-            return Some(digests);
-        }
-        found
+    /// Returns both digests of the file of which `metadata` tells, if they are remembered.
+    pub(crate) fn find(&self, metadata: &Metadata) -> Option<ExeDigests> {
+        let now = Moment::now()?;
+        if metadata.is_file() { self.get(&FileKey::of(metadata), now.offset) } else { None }
     }
 
-    /// Keeps `digests` if the file was left alone long enough at the time `now`, before it was read.
-    pub(super) fn put(&self, key: &FileKey, digests: &ExeDigests, now: SystemTime) {
-        if !key.is_settled(now) {
-            return;
+    /// Returns both digests of the image of this process, of which `metadata` tells, if they are remembered.
+    pub(crate) fn find_own(&self, metadata: &Metadata) -> Option<ExeDigests> {
+        let own = *lock(&self.own);
+        match own {
+            Some((key, digests)) if key == FileKey::of(metadata) => Some(digests),
+            _ => self.find(metadata),
         }
-        self.remember(key, *digests);
-        #[cfg(unix)]
+    }
+
+    /// Remembers what was read of `image`, which `process` was seen to run after the moment `before`, if it still does and
+    /// the [rule](super::rule) allows it.
+    pub(crate) fn keep(&self, image: &File, read: &Digested, process: &ProcessHandle, before: Before) {
+        let still_runs = || {
+            let found = process.image_metadata();
+            found.is_ok_and(|found| found.is_some_and(|found| FileKey::of(&found) == read.key))
+        };
+        if system::refuses_writers() && still_runs() && judge(image, read, before) == Remember::ByKey {
+            self.put(read, before);
+        }
+    }
+
+    /// Remembers what was read of `image`, which this process runs.
+    pub(crate) fn keep_own(&self, image: &File, read: &Digested, before: Before) {
+        match judge(image, read, before) {
+            Remember::Not => return,
+            Remember::WhileItRuns => {}
+            Remember::ByKey => self.put(read, before),
+        }
+        *lock(&self.own) = Some((read.key, read.digests));
+    }
+
+    fn put(&self, read: &Digested, before: Before) {
+        let Before(Some(Moment { offset, .. })) = before else { return };
+        self.remember(Entry { key: read.key, offset, digests: read.digests });
+    }
+
+    pub(super) fn get(&self, key: &FileKey, offset: i64) -> Option<ExeDigests> {
+        let holds = |entry: &Entry| entry.key == *key && !Moment::is_step(entry.offset, offset);
+        let found = lock(&self.memory).iter().find(|entry| holds(entry)).copied();
+        let entry = found.or_else(|| {
+            let entry = self.disk.as_ref()?.read(key).filter(holds)?;
+            self.remember_in_memory(entry);
+            Some(entry)
+        });
+        entry.map(|entry| entry.digests)
+    }
+
+    pub(super) fn remember(&self, entry: Entry) {
+        self.remember_in_memory(entry);
         if let Some(disk) = &self.disk {
-            disk.write(key, digests);
+            disk.write(&entry);
         }
     }
 
-    fn remember(&self, key: &FileKey, digests: ExeDigests) {
-        let mut memory = self.memory();
-        memory.retain(|(known, _)| known != key);
+    fn remember_in_memory(&self, entry: Entry) {
+        let mut memory = lock(&self.memory);
+        memory.retain(|known| known.key != entry.key);
         if memory.len() >= MEMORY_ENTRIES {
             memory.pop_front();
         }
-        memory.push_back((*key, digests));
-    }
-
-    fn memory(&self) -> std::sync::MutexGuard<'_, VecDeque<(FileKey, ExeDigests)>> {
-        // Nothing is ever half done in it.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        memory.push_back(entry);
     }
 
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.memory().len()
+        lock(&self.memory).len()
     }
+}
+
+fn judge(image: &File, read: &Digested, Before(before): Before) -> Remember {
+    remember(&Facts {
+        writers_refused: system::refuses_writers(),
+        file_system: system::file_system(image),
+        changed: read.key.changed,
+        before,
+        after: Moment::now(),
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is ever half done in it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

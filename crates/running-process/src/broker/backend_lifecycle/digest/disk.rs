@@ -1,11 +1,13 @@
 //! The cache on disk: a fixed number of small files in a private directory.
 //!
-//! A directory that is not this user's alone is left as it is and not used. An entry is believed only whole: it carries
-//! the key that it belongs to and a checksum. Nothing here waits, follows a link below the base, or reads more than one
+//! A directory that is not this user's alone is left as it is and not used. An entry is believed only whole, and only in the
+//! boot in which it was made: it carries that boot's id, the key that it belongs to and a checksum. Nothing here waits, follows a link below the base, or reads more than one
 //! entry's length.
 
+use super::cache::Entry;
 use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
+use crate::sys;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Uid;
@@ -19,11 +21,13 @@ use std::time::{Duration, SystemTime};
 const OUTER: &str = "running-process";
 const INNER: &str = "digests";
 
-/// What an entry starts with; another layout takes another one.
-const MAGIC: &[u8; 8] = b"rpdigst2";
+/// What an entry starts with; another layout, or another rule of what is remembered, takes another one.
+const MAGIC: &[u8; 8] = b"rpdigst3";
 const DIGEST: usize = size_of::<ExeDigest>();
-/// Everything before the checksum: magic, key, SHA-256, BLAKE3.
-const CHECKED: usize = MAGIC.len() + FileKey::BYTES + 2 * DIGEST;
+/// Everything that an entry must begin with to be believed: magic, boot, key.
+const NAMED: usize = MAGIC.len() + size_of::<u64>() + FileKey::BYTES;
+/// Everything before the checksum: that, the offset of the wall clock, SHA-256, BLAKE3.
+const CHECKED: usize = NAMED + size_of::<i64>() + 2 * DIGEST;
 /// Length of an entry; the last part is the [`checksum`] of the rest.
 const ENTRY: usize = CHECKED + size_of::<u64>();
 
@@ -57,8 +61,8 @@ impl DiskCache {
         Self { base }
     }
 
-    /// The digests that were kept for `key`.
-    pub(super) fn read(&self, key: &FileKey) -> Option<ExeDigests> {
+    /// Returns what was kept for `key` since the machine was started.
+    pub(super) fn read(&self, key: &FileKey) -> Option<Entry> {
         let owner = rustix::process::geteuid();
         let directory = self.directory(owner, false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -70,14 +74,14 @@ impl DiskCache {
         }
         let mut entry = [0; ENTRY];
         File::from(file).read_exact(&mut entry).ok()?;
-        decode(&entry, key)
+        decode(&entry, boot()?, key)
     }
 
-    /// Keeps `digests` for `key`, instead of whatever was in its place. Says nothing if it could not.
-    pub(super) fn write(&self, key: &FileKey, digests: &ExeDigests) {
-        let Some(entry) = encode(key, digests) else { return };
+    /// Keeps an entry instead of whatever was in its place. Says nothing if it could not.
+    pub(super) fn write(&self, entry: &Entry) {
+        let slot = slot(&entry.key);
+        let Some(entry) = boot().and_then(|boot| encode(boot, entry)) else { return };
         let Some(directory) = self.directory(rustix::process::geteuid(), true) else { return };
-        let slot = slot(key);
         let unfinished = format!("{slot}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&directory, &unfinished, flags, Mode::RUSR | Mode::WUSR) {
@@ -151,8 +155,20 @@ fn checksum(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn encode(key: &FileKey, digests: &ExeDigests) -> Option<[u8; ENTRY]> {
-    let parts = [&MAGIC[..], &key.to_bytes(), digests.sha256()?, digests.blake3()?];
+/// Returns a number of the current boot. The id is 122 random bits, which a checksum tells apart well enough.
+fn boot() -> Option<u64> {
+    sys::boot_id().ok().map(|id| checksum(id.as_bytes()))
+}
+
+/// Returns what an entry for `key` begins with.
+fn name(boot: u64, key: &FileKey) -> [u8; NAMED] {
+    let mut name = [0; NAMED];
+    name.copy_from_slice(&[&MAGIC[..], &boot.to_le_bytes(), &key.to_bytes()].concat());
+    name
+}
+
+fn encode(boot: u64, Entry { key, offset, digests }: &Entry) -> Option<[u8; ENTRY]> {
+    let parts = [&name(boot, key)[..], &offset.to_le_bytes(), digests.sha256()?, digests.blake3()?];
     let mut entry = [0; ENTRY];
     let (checked, sum) = entry.split_at_mut(CHECKED);
     checked.copy_from_slice(&parts.concat());
@@ -160,14 +176,15 @@ fn encode(key: &FileKey, digests: &ExeDigests) -> Option<[u8; ENTRY]> {
     Some(entry)
 }
 
-fn decode(entry: &[u8; ENTRY], key: &FileKey) -> Option<ExeDigests> {
+fn decode(entry: &[u8; ENTRY], boot: u64, key: &FileKey) -> Option<Entry> {
     let (content, sum) = entry.split_at(CHECKED);
     if checksum(content).to_le_bytes() != sum {
         return None;
     }
-    let digests = content.strip_prefix(MAGIC)?.strip_prefix(&key.to_bytes())?;
+    let (offset, digests) = content.strip_prefix(&name(boot, key))?.split_first_chunk()?;
     let (sha256, blake3) = digests.split_at(DIGEST);
-    Some(ExeDigests::Both { sha256: sha256.try_into().ok()?, blake3: blake3.try_into().ok()? })
+    let digests = ExeDigests::Both { sha256: sha256.try_into().ok()?, blake3: blake3.try_into().ok()? };
+    Some(Entry { key: *key, offset: i64::from_le_bytes(*offset), digests })
 }
 
 #[cfg(test)]

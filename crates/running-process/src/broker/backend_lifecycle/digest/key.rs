@@ -1,33 +1,22 @@
-//! What a file system says of a file that stays equal exactly as long as the file's content does.
+//! What a file system says of a file, by which the file is found again.
 
 use std::fs::Metadata;
-use std::time::{Duration, SystemTime};
-
-/// How long a file must have been left alone before its digests are kept. Within the granularity of the file system's
-/// clock a second change leaves no trace: up to two seconds on FAT, the coarsest in use.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// Device, inode, size, time of modification and time of change of a file, as found at one moment.
 ///
-/// Nobody can set the time of change, and it changes with every write: two equal keys that are
-/// [settled](Self::is_settled) mean the same content. It also changes when a file is renamed, linked or removed, which
-/// costs one more reading.
-///
-/// # Limits
-///
-/// A file that is written through a shared mapping shows that only when the kernel writes it back. Linux gives no such
-/// mapping of an executable that runs.
+/// No call sets the time of change to a chosen value. It also changes when a file is renamed, linked or removed, which
+/// costs one more reading. Equal keys do not mean equal contents by themselves: see the [rule](super::rule).
 ///
 /// # Platform-specific behavior
 ///
-/// On Windows the key is size, creation time and time of the last write, because the standard library offers no more:
-/// another file can bear the same, and whoever may write a file can set both times. It is kept in memory only.
+/// On Windows the key is size, creation time and time of the last write, because the standard library offers no more. It
+/// only serves to notice that a file changes while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileKey {
     pub(super) size: u64,
-    /// Changed by every write of the content.
+    /// Time of modification, or of the last write.
     pub(super) written: Timestamp,
-    /// Changed by every write, and by more.
+    /// Time of change, or of creation.
     pub(super) changed: Timestamp,
     /// Device and inode.
     #[cfg(unix)]
@@ -40,7 +29,7 @@ type Timestamp = (i64, i64);
 type Timestamp = u64;
 
 impl FileKey {
-    /// Whether nothing says that the content changed between two moments, though more may have.
+    /// Returns whether nothing says that the content changed between two moments, though more may have.
     pub(super) fn same_content_times(&self, later: &Self) -> bool {
         (self.size, self.written) == (later.size, later.written)
     }
@@ -48,9 +37,6 @@ impl FileKey {
 
 #[cfg(unix)]
 impl FileKey {
-    /// Length of [`to_bytes`](Self::to_bytes).
-    pub(super) const BYTES: usize = 7 * 8;
-
     pub(super) fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self {
@@ -60,21 +46,14 @@ impl FileKey {
             file: [metadata.dev(), metadata.ino()],
         }
     }
+}
 
-    /// Whether the key is worth keeping, at the time `now` before the file was read.
-    ///
-    /// Times of whole seconds are not taken: read-only images often give all their files the same made-up one.
-    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        let (Ok(seconds), Ok(nanoseconds @ 1..1_000_000_000)) =
-            (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
-        else {
-            return false;
-        };
-        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds));
-        changed.and_then(|changed| now.duration_since(changed).ok()).is_some_and(|age| age >= SETTLED)
-    }
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl FileKey {
+    /// Length of [`to_bytes`](Self::to_bytes).
+    pub(super) const BYTES: usize = 7 * 8;
 
-    /// The key for storage.
+    /// Returns the key for storage.
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
         let [device, inode] = self.file;
         let parts = [
@@ -104,44 +83,11 @@ impl FileKey {
             changed: metadata.creation_time(),
         }
     }
-
-    /// Whether the key is worth keeping, at the time `now` before the file was read.
-    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        /// Between the epochs of Windows and Unix.
-        const TO_UNIX_EPOCH: Duration = Duration::from_hours(134_774 * 24);
-        // In 100 nanoseconds since 1601.
-        let latest = Duration::from_nanos_u128(u128::from(self.written.max(self.changed)) * 100);
-        let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };
-        (now + TO_UNIX_EPOCH).checked_sub(latest).is_some_and(|age| age >= SETTLED)
-    }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_worth_keeping_two_seconds_after_the_last_change() {
-        let at = |seconds, nanoseconds| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-        let changed = |changed| FileKey { size: 3, written: (90, 5), changed, file: [1, 2] };
-        let cases = [
-            ((100, 5), at(102, 5), true),
-            ((100, 5), at(4_000_000_000, 0), true),
-            ((100, 5), at(102, 4), false),
-            ((100, 5), at(100, 5), false),
-            // The clock was set back since.
-            ((100, 5), at(99, 0), false),
-            // Made up, or nonsense.
-            ((100, 0), at(200, 0), false),
-            ((-1, 5), at(200, 0), false),
-            ((100, -5), at(200, 0), false),
-            ((100, 1_000_000_000), at(200, 0), false),
-            ((i64::MAX, 5), at(200, 0), false),
-        ];
-        for (time, now, settled) in cases {
-            assert_eq!(changed(time).is_settled(now), settled, "{time:?} at {now:?}");
-        }
-    }
 
     #[test]
     fn keys_that_differ_in_anything_are_stored_differently() {

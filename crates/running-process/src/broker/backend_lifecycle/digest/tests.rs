@@ -1,23 +1,21 @@
-//! What is digested, what is refused, and what is not read twice. Real files; the time is given.
+//! What is digested, and what is refused. Real files.
 
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod remembered;
 
 use super::*;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Long after any file of a test was made.
-pub(super) fn later() -> SystemTime {
-    SystemTime::now() + Duration::from_hours(1)
-}
-
-pub(super) fn digest_later(file: &File, cache: &DigestCache) -> Result<Digested, DigestError> {
-    digests_at(later(), file, cache, &mut || true)
-}
-
-/// What is read whatever is remembered.
 fn digest(file: &File) -> Result<Digested, DigestError> {
-    digests_while(file, &DigestCache::default(), &mut || true)
+    digests_while(file, &mut || true)
+}
+
+/// What was read, without what the file system said of it.
+fn read(digested: &Digested) -> (ExeDigests, u64) {
+    (digested.digests, digested.bytes_read)
 }
 
 /// What one call over the whole content gives.
@@ -72,7 +70,7 @@ fn both_digests_are_the_published_ones_of_abc() {
     let digested = digest(&Place::with(b"abc").open()).unwrap();
     let sha256 = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     let blake3 = hex("6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
-    assert_eq!(digested, Digested { digests: ExeDigests::Both { sha256, blake3 }, bytes_read: 3 });
+    assert_eq!(read(&digested), (ExeDigests::Both { sha256, blake3 }, 3));
 }
 
 #[test]
@@ -89,68 +87,9 @@ fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
 }
 
 #[test]
-fn a_file_that_was_digested_is_not_read_again() {
-    let file = Place::with(b"abc");
-    let cache = DigestCache::default();
-    let first = digest_later(&file.open(), &cache).unwrap();
-    let second = digest_later(&file.open(), &cache).unwrap();
-    assert_eq!((first.digests, second.digests), (digests_of_bytes(b"abc"), digests_of_bytes(b"abc")));
-    assert_eq!((first.bytes_read, second.bytes_read), (3, 0));
-}
-
-#[test]
-fn a_file_that_was_changed_is_read_again() {
-    let file = Place::with(b"abc");
-    let cache = DigestCache::default();
-    digest_later(&file.open(), &cache).unwrap();
-    std::fs::write(&file.path, "abcd").unwrap();
-    let digested = digest_later(&file.open(), &cache).unwrap();
-    assert_eq!(digested, Digested { digests: digests_of_bytes(b"abcd"), bytes_read: 4 });
-}
-
-#[test]
-fn another_file_is_read() {
-    let cache = DigestCache::default();
-    for content in [b"abc", b"abd", b"abe"] {
-        let file = Place::with(content);
-        let digested = digest_later(&file.open(), &cache).unwrap();
-        assert_eq!(digested, Digested { digests: digests_of_bytes(content), bytes_read: 3 });
-    }
-}
-
-#[test]
-fn a_file_that_was_just_changed_is_not_kept() {
-    let file = Place::with(b"abc");
-    let cache = DigestCache::default();
-    for _ in 0..2 {
-        // The file is younger than two seconds for this clock, however long the test takes.
-        let now = SystemTime::UNIX_EPOCH;
-        assert_eq!(digests_at(now, &file.open(), &cache, &mut || true).unwrap().bytes_read, 3);
-    }
-    assert_eq!(cache.remembered(), 0);
-}
-
-#[test]
-fn the_memory_keeps_the_latest_sixty_four() {
-    let cache = DigestCache::default();
-    let files: Vec<_> = (0..65_u8).map(|byte| Place::with(&[byte])).collect();
-    for file in &files {
-        assert_eq!(digest_later(&file.open(), &cache).unwrap().bytes_read, 1);
-    }
-    assert_eq!(cache.remembered(), 64);
-    assert_eq!(digest_later(&files[64].open(), &cache).unwrap().bytes_read, 0);
-    assert_eq!(digest_later(&files[1].open(), &cache).unwrap().bytes_read, 0);
-    assert_eq!(digest_later(&files[0].open(), &cache).unwrap().bytes_read, 1);
-}
-
-#[test]
-fn a_deadline_that_has_passed_allows_no_read_but_what_is_kept() {
-    let file = Place::with(b"abc");
-    let cache = DigestCache::default();
-    let read = digests_of(&file.open(), Instant::now(), &cache);
+fn a_deadline_that_has_passed_allows_no_read() {
+    let read = digests_of(&Place::with(b"abc").open(), Instant::now());
     assert!(matches!(read, Err(DigestError::TimedOut)), "{read:?}");
-    digest_later(&file.open(), &cache).unwrap();
-    assert_eq!(digests_of(&file.open(), Instant::now(), &cache).unwrap().bytes_read, 0);
 }
 
 #[test]
@@ -160,7 +99,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
     let mut chunks = 0_u64;
     let start = Instant::now();
     let deadline = start + Duration::from_millis(50);
-    let digested = digests_while(&file.open(), &DigestCache::default(), &mut || {
+    let digested = digests_while(&file.open(), &mut || {
         chunks += 1;
         Instant::now() < deadline
     });
@@ -171,23 +110,22 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
 }
 
 #[test]
-fn digesting_ends_once_nobody_waits_and_nothing_is_kept_then() {
+fn digesting_ends_once_nobody_waits() {
     let file = Place::with(&several_chunks());
-    let cache = DigestCache::default();
     let mut left = 2;
-    let digested = digests_at(later(), &file.open(), &cache, &mut || {
+    let digested = digests_while(&file.open(), &mut || {
         left -= 1;
         left > 0
     });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
-    assert_eq!((left, cache.remembered()), (0, 0));
+    assert_eq!(left, 0);
 }
 
 /// What digesting a file of several chunks gives if `change` happens to it after the first one.
-fn changed_meanwhile(cache: &DigestCache, change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
+fn changed_meanwhile(change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
     let place = Place::with(&several_chunks());
     let mut asked = 0;
-    digests_at(later(), &place.open(), cache, &mut || {
+    digests_while(&place.open(), &mut || {
         asked += 1;
         if asked == 2 {
             change(&place.path);
@@ -199,14 +137,12 @@ fn changed_meanwhile(cache: &DigestCache, change: impl Fn(&PathBuf)) -> Result<D
 #[test]
 fn a_file_that_is_cut_or_extended_meanwhile_is_refused() {
     let whole = several_chunks().len() as u64;
-    let cache = DigestCache::default();
     for length in [0, 1, CHUNK_BYTES as u64, whole - 1, whole + 1, 3 << 30] {
-        let digested = changed_meanwhile(&cache, |path| {
+        let digested = changed_meanwhile(|path| {
             File::options().write(true).open(path).unwrap().set_len(length).unwrap();
         });
         assert!(matches!(digested, Err(DigestError::Changed)), "{length}: {digested:?}");
     }
-    assert_eq!(cache.remembered(), 0);
 }
 
 #[cfg(unix)]
@@ -240,7 +176,7 @@ mod unix {
     }
 
     /// Another content of the same length, with the time of modification set back.
-    fn forge(path: &PathBuf, content: &[u8]) {
+    pub(super) fn forge(path: &PathBuf, content: &[u8]) {
         let modified = std::fs::metadata(path).unwrap().modified().unwrap();
         until_it_shows(path, || {
             std::fs::write(path, content).unwrap();
@@ -250,50 +186,19 @@ mod unix {
     }
 
     #[test]
-    fn a_change_shows_although_length_and_time_of_modification_are_the_same() {
-        let file = Place::with(b"abc");
-        let cache = DigestCache::default();
-        digest_later(&file.open(), &cache).unwrap();
-        forge(&file.path, b"xyz");
-        let digested = digest_later(&file.open(), &cache).unwrap();
-        assert_eq!(digested, Digested { digests: digests_of_bytes(b"xyz"), bytes_read: 3 });
-    }
-
-    #[test]
-    fn a_file_is_known_by_every_name_of_it() {
-        let file = Place::with(b"abc");
-        let linked = file.directory.path().join("linked");
-        std::fs::hard_link(&file.path, &linked).unwrap();
-        let cache = DigestCache::default();
-        assert_eq!(digest_later(&file.open(), &cache).unwrap().bytes_read, 3);
-        assert_eq!(digest_later(&File::open(&linked).unwrap(), &cache).unwrap().bytes_read, 0);
-        // A file that replaces it is another one.
-        let open = file.open();
-        std::fs::write(file.directory.path().join("new"), "xyz").unwrap();
-        std::fs::rename(file.directory.path().join("new"), &file.path).unwrap();
-        assert_eq!(digest_later(&file.open(), &cache).unwrap().digests, digests_of_bytes(b"xyz"));
-        // Being replaced is a change of the old one's links: it may be read once more, and is the old one.
-        assert_eq!(digest_later(&open, &cache).unwrap().digests, digests_of_bytes(b"abc"));
-        assert_eq!(digest_later(&open, &cache).unwrap().bytes_read, 0);
-    }
-
-    #[test]
     fn a_file_that_is_written_meanwhile_is_refused_or_read_again() {
         let content = several_chunks();
         let other: Vec<_> = content.iter().map(|byte| !byte).collect();
-        let cache = DigestCache::default();
-        let written = changed_meanwhile(&cache, |path| {
+        let written = changed_meanwhile(|path| {
             let before = std::fs::metadata(path).unwrap().modified().unwrap();
             while std::fs::metadata(path).unwrap().modified().unwrap() == before {
                 std::fs::write(path, &other).unwrap();
             }
         });
         assert!(matches!(written, Err(DigestError::Changed)), "{written:?}");
-        assert_eq!(cache.remembered(), 0);
         // With its time set back it passes for renamed; what counts is what the second reading finds.
-        let forged = changed_meanwhile(&cache, |path| forge(path, &other)).unwrap();
-        let bytes_read = 2 * other.len() as u64;
-        assert_eq!(forged, Digested { digests: digests_of_bytes(&other), bytes_read });
+        let forged = changed_meanwhile(|path| forge(path, &other)).unwrap();
+        assert_eq!(read(&forged), (digests_of_bytes(&other), 2 * other.len() as u64));
     }
 
     #[test]
@@ -303,14 +208,12 @@ mod unix {
             let mode = std::fs::metadata(path).unwrap().permissions().mode() ^ 0o100;
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         };
-        let digested =
-            changed_meanwhile(&DigestCache::default(), |path| until_it_shows(path, || change(path))).unwrap();
-        let bytes_read = 2 * content.len() as u64;
-        assert_eq!(digested, Digested { digests: digests_of_bytes(&content), bytes_read });
+        let digested = changed_meanwhile(|path| until_it_shows(path, || change(path))).unwrap();
+        assert_eq!(read(&digested), (digests_of_bytes(&content), 2 * content.len() as u64));
 
         let place = Place::with(&content);
         let mut asked = 0;
-        let digested = digests_while(&place.open(), &DigestCache::default(), &mut || {
+        let digested = digests_while(&place.open(), &mut || {
             asked += 1;
             until_it_shows(&place.path, || change(&place.path));
             true
@@ -318,19 +221,5 @@ mod unix {
         assert!(matches!(digested, Err(DigestError::Changed)), "{digested:?}");
         // Before each of four pieces, and before the end was found.
         assert_eq!(asked, 5 * ATTEMPTS);
-    }
-
-    #[test]
-    fn the_age_counts_from_before_the_first_read() {
-        let place = Place::with(b"abc");
-        let metadata = std::fs::metadata(&place.path).unwrap();
-        let changed = SystemTime::UNIX_EPOCH
-            + Duration::new(metadata.ctime().try_into().unwrap(), metadata.ctime_nsec().try_into().unwrap());
-        let cache = DigestCache::default();
-        let two_seconds = Duration::from_secs(2);
-        let digest = |now| digests_at(now, &place.open(), &cache, &mut || true).unwrap().bytes_read;
-        assert_eq!(digest(changed + two_seconds - Duration::from_nanos(1)), 3);
-        assert_eq!(digest(changed + two_seconds), 3);
-        assert_eq!(digest(changed), 0, "what is kept is good at any time");
     }
 }

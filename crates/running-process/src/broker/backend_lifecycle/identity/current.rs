@@ -1,9 +1,10 @@
 //! The identity of the process that runs this code.
 
-use super::{DaemonProcess, INSTANCE_ID_BYTES, IdentityError, Origin};
-use crate::broker::backend_lifecycle::digest::{DigestCache, digests_while};
+use super::{DaemonProcess, ExeDigests, INSTANCE_ID_BYTES, IdentityError, Origin};
+use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, digests_while};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
+use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,8 +13,8 @@ impl DaemonProcess {
     /// The identity of this process, which listens on `ipc_endpoint`. On Unix a relative path is made absolute.
     ///
     /// Digests the executable; where the platform allows it, the image that this process runs, even if another file has
-    /// taken its path since. An executable that was digested before and has not changed is not read again: on Unix its
-    /// digests are kept in `running-process/digests` below `$XDG_CACHE_HOME` or `~/.cache`.
+    /// taken its path since. On Linux the digests of an image that runs are remembered where nothing can change it unseen:
+    /// in this process, and on local file systems in `running-process/digests` below `$XDG_CACHE_HOME` or `~/.cache`.
     ///
     /// There is an origin wherever the system tells when it started this process.
     ///
@@ -39,16 +40,17 @@ impl DaemonProcess {
         idle_timeout_secs: Option<u32>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, IdentityError> {
+        let before = Before::now();
         let image = sys::own_image().map_err(IdentityError::Executable)?;
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_err(|_| IdentityError::ClockBeforeEpoch)?;
-        let digested = digests_while(&image.file, DigestCache::of_process(), go_on)
+        let exe_digests = own_digests(&image.file, before, go_on)
             .map_err(|error| IdentityError::Executable(error.into()))?;
         Ok(Self {
             pid: std::process::id(),
             exe_path: image.path,
-            exe_digests: digested.digests,
+            exe_digests,
             boot_id: sys::boot_id().map_err(IdentityError::BootId)?,
             ipc_endpoint: ipc_endpoint.absolute(),
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
@@ -70,6 +72,21 @@ impl Endpoint {
         }
         self
     }
+}
+
+/// Returns the digests of the image that this process runs, which was opened after the moment `before`.
+fn own_digests(
+    image: &File,
+    before: Before,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<ExeDigests, DigestError> {
+    let cache = DigestCache::of_process();
+    if let Some(digests) = cache.find_own(&image.metadata()?) {
+        return Ok(digests);
+    }
+    let read = digests_while(image, go_on)?;
+    cache.keep_own(image, &read, before);
+    Ok(read.digests)
 }
 
 /// None where the system does not tell when it started this process.

@@ -1,6 +1,6 @@
 //! The same steps on tokio.
 
-use super::checks::{Image, digest_cache};
+use super::checks::Image;
 use super::steps::{Answered, Connected, Verification, is_hang_up};
 use super::{Policy, Proof, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::digests_of_async;
@@ -64,8 +64,8 @@ async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<V
     let image = match verification.image(seen.unwrap_or_else(look))? {
         Image::Judged(image) => image,
         Image::Unread(unread) => {
-            let digests = digests_of_async(unread.file(), deadline, digest_cache()).await;
-            verification.digested(unread, digests)?
+            let read = digests_of_async(unread.file(), deadline).await;
+            verification.digested(&process, unread, read)?
         }
     };
     verification.finish(process, answered, image)

@@ -3,7 +3,7 @@
 use super::file;
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{DigestCache, DigestError, remembered_digests};
+use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, Digested};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, started};
 use crate::broker::backend_lifecycle::judge::{Check, compare_image};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
@@ -42,6 +42,8 @@ pub(super) type Look = Result<Image<Seen>, ProbeError>;
 /// An image that its digests are to tell.
 pub(super) struct Unread {
     image: ProcessImage,
+    /// The moment before the process was seen to run it.
+    before: Before,
     state: ImageState,
     place: &'static str,
 }
@@ -207,6 +209,7 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
     if let Some(seen) = remembered_image(expected, process, policy) {
         return Ok(Image::Judged(seen));
     }
+    let before = Before::now();
     let image = match process.open_image() {
         Ok(image) => image,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
@@ -223,10 +226,10 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
         return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
     };
     if policy.image != ImageCheck::SameAsCaller {
-        let unread = Unread { image, state, place };
+        let unread = Unread { image, before, state, place };
         let metadata = unread.file().metadata();
-        return match metadata.ok().and_then(|found| remembered_digests(&found, digest_cache())) {
-            Some(digests) => judge_digests(expected, unread, Ok(digests)).map(Image::Judged),
+        return match metadata.ok().and_then(|found| DigestCache::of_process().find(&found)) {
+            Some(digests) => judge_digests(expected, unread, &digests).map(Image::Judged),
             None => Ok(Image::Unread(unread)),
         };
     }
@@ -245,23 +248,34 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
         return None;
     }
     let image = process.image_metadata().ok()??;
-    let digests = remembered_digests(&image, digest_cache())?;
+    let digests = DigestCache::of_process().find(&image)?;
     let check = compare_image(&expected.exe_digests, &digests);
     let recorded = check.agrees && file::is_at(&image, &expected.exe_path);
     recorded.then(|| (ImageState::AsRecorded, IMAGE_VERDICT, evidence(&check, AS_RECORDED)))
 }
 
-/// Compares the digests of an image with the record.
-pub(super) fn judge_digests(
+/// Remembers what was read of the image of `process`, if that is safe, and compares it with the record.
+pub(super) fn judge_read(
     expected: &DaemonProcess,
-    Unread { image, state, place }: Unread,
-    digests: Result<ExeDigests, DigestError>,
+    process: &ProcessHandle,
+    image: Unread,
+    read: Result<Digested, DigestError>,
 ) -> Result<Seen, ProbeError> {
-    let digests = digests.map_err(|error| match error {
+    let read = read.map_err(|error| match error {
         DigestError::TimedOut => ProbeError::TimedOut,
         error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
-    let check = compare_image(&expected.exe_digests, &digests);
+    DigestCache::of_process().keep(image.file(), &read, process, image.before);
+    judge_digests(expected, image, &read.digests)
+}
+
+/// Compares the digests of an image with the record.
+fn judge_digests(
+    expected: &DaemonProcess,
+    Unread { image, state, place, .. }: Unread,
+    digests: &ExeDigests,
+) -> Result<Seen, ProbeError> {
+    let check = compare_image(&expected.exe_digests, digests);
     if !check.agrees {
         return Err(ProbeError::WrongImage { path: image.path, check });
     }
@@ -316,17 +330,5 @@ fn level(evidence: PeerEvidence) -> ProofLevel {
     match evidence {
         PeerEvidence::PidFd => ProofLevel::Held,
         PeerEvidence::Credentials | PeerEvidence::AuditToken | PeerEvidence::PipeServer => ProofLevel::Named,
-    }
-}
-
-/// What a cache says of another process's image counts only where its owner cannot forge the key: where the key has no
-/// change time, the image is read.
-pub(super) fn digest_cache() -> &'static DigestCache {
-    #[cfg(unix)]
-    return DigestCache::of_process();
-    #[cfg(not(unix))]
-    {
-        static NONE: std::sync::LazyLock<DigestCache> = std::sync::LazyLock::new(DigestCache::default);
-        &NONE
     }
 }

@@ -2,7 +2,7 @@
 //! driver carries the exchange and has an image digested.
 
 use super::checks::{
-    Image, Look, Seen, Unread, Verdict, boot, judge_digests, judge_writer, live_process, namespace, newest,
+    Image, Look, Seen, Unread, Verdict, boot, judge_read, judge_writer, live_process, namespace, newest,
     running_image, start_time, still_alive, who_listens, writer_evidence,
 };
 use super::{
@@ -190,13 +190,14 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Judges an image by its digests.
+    /// Judges an image by what was read of it.
     pub(super) fn digested(
         &mut self,
+        process: &ProcessHandle,
         image: Unread,
-        digests: Result<Digested, DigestError>,
+        read: Result<Digested, DigestError>,
     ) -> Result<ImageState, ProbeError> {
-        let judged = judge_digests(self.expected, image, digests.map(|digested| digested.digests));
+        let judged = judge_read(self.expected, process, image, read);
         let seen = self.refuse(StepKind::Image, judged)?;
         Ok(self.take_image(seen))
     }

@@ -1,20 +1,37 @@
 //! What is kept for other processes, and what is never believed, followed or repaired.
 
 use super::*;
-use crate::broker::backend_lifecycle::digest::tests::{
-    Place, digest_later, digests_of_bytes, later, watched,
-};
-use crate::broker::backend_lifecycle::digest::{DigestCache, digests_at};
+use crate::broker::backend_lifecycle::digest::DigestCache;
+use crate::broker::backend_lifecycle::digest::tests::{Place, digests_of_bytes, watched};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
+/// What the wall clock is ahead of the time since boot; nobody sets it here.
+const OFFSET: i64 = 1_700_000_000_000_000_000;
+
+fn entry_of(key: FileKey) -> Entry {
+    Entry { key, offset: OFFSET, digests: digests_of_bytes(b"abc") }
+}
+
+/// Asks `cache` for the digests of `abc`, and has it remember them if it has none; how much must have been read for that.
+fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
+    match cache.get(&key, OFFSET) {
+        Some(found) => {
+            assert_eq!(found, digests_of_bytes(b"abc"));
+            0
+        }
+        None => {
+            cache.remember(entry_of(key));
+            3
+        }
+    }
+}
+
 /// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
 fn read_below(base: &Path, file: &Place) -> u64 {
-    let (base, file) = (base.to_owned(), file.open());
-    let digested = watched(move || digest_later(&file, &DigestCache::below(&base)).unwrap());
-    assert_eq!(digested.digests, digests_of_bytes(b"abc"));
-    digested.bytes_read
+    let (base, key) = (base.to_owned(), key_of(file));
+    watched(move || read_with(&DigestCache::below(&base), key))
 }
 
 fn key_of(file: &Place) -> FileKey {
@@ -66,10 +83,7 @@ fn what_is_kept_is_private_and_survives_the_memory() {
     assert_eq!((mode(&base.join("running-process")), mode(directory)), (0o700, 0o700));
     assert_eq!(mode(&entry), 0o600);
     assert_eq!(std::fs::read_dir(directory).unwrap().count(), 1);
-    let linked = file.directory.path().join("linked");
-    std::fs::hard_link(&file.path, &linked).unwrap();
-    read_below(&base, &file);
-    assert_eq!(read_below(&base, &Place { path: linked, ..file }), 0);
+    assert_eq!(read_below(&base, &file), 0);
 }
 
 #[test]
@@ -156,6 +170,31 @@ fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &s
 }
 
 #[test]
+fn an_entry_of_another_layout_or_boot_is_not_believed() {
+    let (file, base, entry) = kept();
+    let good = std::fs::read(&entry).unwrap();
+    // What was remembered by an older rule, and what was remembered before the machine was started again.
+    for (place, other) in [(0, *b"rpdigst2"), (8, *b"rebooted")] {
+        let mut changed = good.clone();
+        changed[place..][..8].copy_from_slice(&other);
+        let sum = checksum(&changed[..CHECKED]);
+        changed[CHECKED..].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&entry, changed).unwrap();
+        assert_ignored_and_replaced(&file, &base, &entry, "another layout or boot");
+    }
+}
+
+#[test]
+fn an_entry_is_not_believed_once_the_wall_clock_was_set() {
+    let (file, base, _) = kept();
+    let found = |offset| DigestCache::below(&base).get(&key_of(&file), offset).is_some();
+    assert!(found(OFFSET) && found(OFFSET - 1) && found(OFFSET + 1));
+    for step in [-3_600_000_000_000, -5_000_000, 5_000_000, 3_600_000_000_000] {
+        assert!(!found(OFFSET + step), "{step}");
+    }
+}
+
+#[test]
 fn the_checksum_is_the_published_one_of_foobar() {
     assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
     assert_eq!(checksum(b"foobar"), 0x8594_4171_f739_67e8);
@@ -173,21 +212,21 @@ fn an_entry_that_is_not_whole_is_not_believed() {
     assert_ignored_and_replaced(&file, &base, &entry, "extended");
     std::fs::write(&entry, [0; ENTRY]).unwrap();
     assert_ignored_and_replaced(&file, &base, &entry, "zeros");
-    let key = key_of(&file);
+    let (boot, key) = (boot().unwrap(), key_of(&file));
     for index in 0..ENTRY {
         let mut damaged: [u8; ENTRY] = good[..].try_into().unwrap();
         damaged[index] ^= 1;
-        assert_eq!(decode(&damaged, &key), None, "{index}");
+        assert_eq!(decode(&damaged, boot, &key), None, "{index}");
     }
-    // A checksum that is right makes neither another layout nor another file's entry right.
-    for index in 0..MAGIC.len() + FileKey::BYTES {
+    // A checksum that is right makes neither another layout, nor another boot's or another file's entry right.
+    for index in 0..NAMED {
         let mut other: [u8; ENTRY] = good[..].try_into().unwrap();
         other[index] ^= 1;
         let sum = checksum(&other[..CHECKED]);
         other[CHECKED..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(decode(&other, &key), None, "{index}");
+        assert_eq!(decode(&other, boot, &key), None, "{index}");
     }
-    assert_eq!(decode(&good[..].try_into().unwrap(), &key), Some(digests_of_bytes(b"abc")));
+    assert_eq!(decode(&good[..].try_into().unwrap(), boot, &key), Some(entry_of(key)));
 }
 
 #[test]
@@ -262,43 +301,42 @@ fn concurrent_writers_of_one_place_never_show_a_torn_entry() {
     let entries: Vec<_> = (0..)
         .filter_map(in_same_place)
         .zip([1_u8, 2, 3, 4])
-        .map(|(key, byte)| (key, digests_of_bytes(&[byte])))
+        .map(|(key, byte)| Entry { digests: digests_of_bytes(&[byte]), ..entry_of(key) })
         .collect();
     watched(move || {
         std::thread::scope(|scope| {
-            for (key, digests) in &entries {
+            for entry in &entries {
                 let cache = DiskCache::below(base.clone());
-                scope.spawn(move || (0..200).for_each(|_| cache.write(key, digests)));
+                scope.spawn(move || (0..200).for_each(|_| cache.write(entry)));
             }
             for _ in 0..2 {
                 let cache = DiskCache::below(base.clone());
                 let entries = &entries;
                 scope.spawn(move || {
-                    for (key, digests) in entries.iter().cycle().take(1000) {
-                        let found = cache.read(key);
-                        assert!(found.is_none() || found == Some(*digests));
+                    for entry in entries.iter().cycle().take(1000) {
+                        let found = cache.read(&entry.key);
+                        assert!(found.is_none() || found == Some(*entry));
                     }
                 });
             }
         });
         let cache = DiskCache::below(base);
-        assert_eq!(entries.iter().filter(|(key, _)| cache.read(key).is_some()).count(), 1);
+        assert_eq!(entries.iter().filter(|entry| cache.read(&entry.key).is_some()).count(), 1);
     });
     assert_eq!(std::fs::read_dir(entry.parent().unwrap()).unwrap().count(), 1, "nothing is left unfinished");
     drop(file);
 }
 
-/// Digests a file with the cache of its process and prints how much it read.
+/// Asks the cache of its process for the digests of a file, and prints how much it had to read.
 #[test]
 #[ignore = "started by the next test in another process"]
 fn in_another_process() {
     let Some(path) = std::env::var_os("RUNNING_PROCESS_TEST_FILE") else { return };
-    let file = File::open(path).unwrap();
+    let key = FileKey::of(&std::fs::metadata(path).unwrap());
     let cache = DigestCache::of_process();
-    let digested = digests_at(later(), &file, cache, &mut || true).unwrap();
-    assert_eq!(digested.digests, digests_of_bytes(b"abc"));
-    assert_eq!(digests_at(later(), &file, cache, &mut || true).unwrap().bytes_read, 0);
-    println!("read {} bytes", digested.bytes_read);
+    let read = read_with(cache, key);
+    assert_eq!(read_with(cache, key), 0);
+    println!("read {read} bytes");
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! The facts of the [rule](super::rule), asked from Linux.
+
+use super::rule::{FileSystem, Moment};
+use crate::sys;
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
+
+/// How long reading both clocks may take, in nanoseconds: by half of that the offset is wrong.
+const READING: i64 = 2_000_000;
+/// How often the clocks are read before this process is too rarely scheduled for it.
+const READINGS: u32 = 10;
+
+/// Types of file systems whose every writer sets the time of change, the first store through a shared mapping included
+/// (`statfs(2)`, `linux/magic.h`): ext2, ext3 and ext4, XFS, Btrfs, F2FS, bcachefs.
+const KEEP_CHANGE_TIME: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];
+/// tmpfs and ramfs. What is made by `memfd_create(2)` is of the first.
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58F6];
+
+/// First Linux on which a process cannot give up the protection of the image that it runs: before, the kernel refused
+/// writers for as long as a mapping of the text was there, which a process can remove.
+const BOUND_TO_THE_PROCESS: (u32, u32) = (5, 15);
+/// Series of Linux of which some releases admit writers of an image that runs.
+const ADMIT_WRITERS: [(u32, u32); 2] = [(6, 11), (6, 12)];
+
+impl Moment {
+    /// Returns the present moment; none if the clocks cannot be read closely enough together.
+    pub(super) fn now() -> Option<Self> {
+        for _ in 0..READINGS {
+            let earlier = sys::time_since_boot()?;
+            let wall = sys::wall_clock()?;
+            let took = sys::time_since_boot()?.checked_sub(earlier)?;
+            if took <= READING {
+                return Some(Self { wall, offset: wall.checked_sub(earlier.checked_add(took / 2)?)? });
+            }
+        }
+        None
+    }
+}
+
+/// Returns what the file system of `file` guarantees.
+pub(super) fn file_system(file: &File) -> FileSystem {
+    let Ok(found) = rustix::fs::fstatfs(file) else { return FileSystem::Unknown };
+    // A signed type on some machines, and of 32 bits on others.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number")]
+    let magic = found.f_type as u64 & 0xFFFF_FFFF;
+    if KEEP_CHANGE_TIME.contains(&magic) {
+        FileSystem::KeepsChangeTime
+    } else if IN_MEMORY.contains(&magic) {
+        FileSystem::InMemory
+    } else {
+        FileSystem::Unknown
+    }
+}
+
+/// Returns whether this kernel refuses writers of an image that runs.
+///
+/// It is asked once, about the image of this process: opening that for writing must fail because it runs. Where another
+/// reason comes first, such as a file of another user, the release of the kernel decides.
+pub(super) fn refuses_writers() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+        let Some(release) = release.as_deref().and_then(series) else { return false };
+        release >= BOUND_TO_THE_PROCESS && own_image_is_busy().unwrap_or(!ADMIT_WRITERS.contains(&release))
+    })
+}
+
+/// Returns whether opening the image of this process for writing is refused because it runs; none if it is refused for
+/// another reason.
+fn own_image_is_busy() -> Option<bool> {
+    let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
+    match fs::OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/exe") {
+        Ok(_) => Some(false),
+        Err(error) => (Errno::from_io_error(&error) == Some(Errno::TXTBSY)).then_some(true),
+    }
+}
+
+/// Returns the first two numbers of a release, as 6 and 12 of `6.12.3-generic`.
+fn series(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.trim().split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_is_the_first_two_numbers_of_a_release() {
+        assert_eq!(series("6.18.44-generic\n"), Some((6, 18)));
+        assert_eq!(series("5.15.0-91-generic"), Some((5, 15)));
+        assert_eq!(series("6.12-rc1"), Some((6, 12)));
+        assert_eq!(series("7.0"), Some((7, 0)));
+        for nonsense in ["", "6", "six.one", ".5", "6.x"] {
+            assert_eq!(series(nonsense), None, "{nonsense}");
+        }
+        assert!((5, 14) < BOUND_TO_THE_PROCESS && (6, 0) > BOUND_TO_THE_PROCESS);
+    }
+
+    #[test]
+    fn the_wall_clock_stands_still_against_the_time_since_boot() {
+        let [one, other] = [(); 2].map(|()| Moment::now().expect("clocks that are read together"));
+        assert!(!Moment::is_step(one.offset, other.offset), "{one:?} {other:?}");
+        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(now.as_nanos().abs_diff(one.wall.try_into().unwrap()) < 3_600_000_000_000);
+    }
+
+    #[test]
+    fn what_is_not_a_file_of_a_known_file_system_guarantees_nothing() {
+        assert_eq!(file_system(&File::open("/proc/self/exe").unwrap()), {
+            // Whatever the tests lie on.
+            file_system(&File::open(std::env::current_exe().unwrap()).unwrap())
+        });
+        assert_eq!(file_system(&File::open("/proc/self/stat").unwrap()), FileSystem::Unknown);
+        let memory = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        assert_eq!(file_system(&File::from(memory)), FileSystem::InMemory);
+    }
+}
