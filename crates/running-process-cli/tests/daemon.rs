@@ -232,3 +232,79 @@ fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
     assert!(daemon.child.wait().unwrap().success());
     assert!(!daemon.socket().exists() && !daemon.identity().exists());
 }
+
+/// A private directory, and `serve` in it with this identity file.
+fn serve_with(identity: &str) -> (tempfile::TempDir, common::Finished) {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("notes"), "precious").expect("a file can be written");
+    let mut serve = command();
+    serve.arg("serve").arg("--socket").arg(path("s")).arg("--identity").arg(path(identity));
+    let finished = finish(&mut serve);
+    (directory, finished)
+}
+
+#[test]
+fn an_identity_path_that_is_something_else_is_refused_before_anything_is_made() {
+    for (identity, says) in [
+        ("notes", "not an identity"),
+        (".", "not a regular file"),
+        ("s", "the path of the endpoint's socket or lock"),
+        ("s.lock", "the path of the endpoint's socket or lock"),
+    ] {
+        let (directory, finished) = serve_with(identity);
+        finished.fails_with(2, &[says, "hint:", "--identity"]);
+        let left: Vec<_> =
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes"], "{identity}");
+        assert_eq!(fs::read_to_string(directory.path().join("notes")).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn a_daemon_that_runs_keeps_its_identity_file() {
+    let daemon = Daemon::start();
+    let before = fs::read(daemon.identity()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve
+        .arg("serve")
+        .arg("--socket")
+        .arg(directory.path().join("s"))
+        .arg("--identity")
+        .arg(daemon.identity());
+    let owner = format!("the daemon of process {}", daemon.child.id());
+    finish(&mut serve).fails_with(2, &[&owner, "hint: give each daemon"]);
+    assert_eq!(fs::read(daemon.identity()).unwrap(), before);
+    assert_eq!(run(&["probe", text(&daemon.identity())]).status, 0);
+}
+
+#[test]
+fn a_start_that_no_client_could_use_fails_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(&directory, PermissionsExt::from_mode(0o775)).unwrap();
+    let mut serve = command();
+    let path = |name: &str| directory.path().join(name);
+    serve.arg("serve").arg("--socket").arg(path("s")).arg("--identity").arg(path("r.json"));
+    finish(&mut serve).fails_with(2, &["mode 775", "make it 700", "hint:"]);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_masked_boot_id_fails_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "mount --bind /dev/null /proc/sys/kernel/random/boot_id || exit 77; exec \"$0\" \"$@\"";
+    let own = command();
+    let mut serve = std::process::Command::new("unshare");
+    serve.args(["-m", "sh", "-c", script]).arg(own.get_program()).arg("serve");
+    let path = |name: &str| directory.path().join(name);
+    serve.arg("--socket").arg(path("s")).arg("--identity").arg(path("r.json"));
+    let finished = finish(&mut serve);
+    if finished.status == 77 || finished.stderr.contains("unshare") {
+        eprintln!("skipped: mounting needs root ({})", finished.stderr.trim());
+        return;
+    }
+    finished.fails_with(2, &["boot_id is empty", "masked"]);
+    assert!(!path("r.json").exists() && !path("s").exists());
+}

@@ -8,7 +8,8 @@ use crate::cli::ServeArgs;
 use crate::failure::{Failure, Verdict, with_causes};
 use crate::output::Output;
 use running_process::broker::backend_sdk::{
-    BindError, LegacyClassification, LegacyConnection, NameError, Server, ServerError, ServerTrouble,
+    BindError, IdentityFileError, LegacyClassification, LegacyConnection, NameError, Server, ServerError,
+    ServerTrouble, check_daemon_identity_path,
 };
 use running_process::broker::protocol::{Endpoint, MAX_FRAME_BYTES};
 use std::io::{self, Read, Write};
@@ -33,6 +34,9 @@ pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict,
     let framed = Arc::clone(&cache);
     let json = output.is_json();
     let identity = std::path::absolute(&arguments.identity)?;
+    // Before anything is made.
+    check_daemon_identity_path(&identity, &endpoint)
+        .map_err(|source| server_failure(ServerError::Record { path: identity.clone(), source }))?;
     let server = Server::bind(endpoint)
         .map_err(bind_failure)?
         .record(&identity)
@@ -151,9 +155,25 @@ fn bind_failure(error: BindError) -> Failure {
 
 fn server_failure(error: ServerError) -> Failure {
     let hint = match &error {
-        ServerError::Record { .. } => "choose an --identity in a directory that you can write",
+        ServerError::Record { source, .. } => record_hint(source),
         ServerError::DrainTimedOut { .. } => "their clients see the connection end",
         _ => "run it again; if it stays, the message above says what the system refused",
     };
     Failure::undecided(error).hint(hint)
+}
+
+fn record_hint(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(IdentityFileError::InUse { .. } | IdentityFileError::EndpointItself) => {
+            "give each daemon an --identity of its own"
+        }
+        Some(
+            IdentityFileError::ForeignDirectory { .. } | IdentityFileError::DirectoryWritableByOthers { .. },
+        ) => "clients would not read it there: use a directory of mode 700 that belongs to you",
+        Some(_) => "it was left untouched; choose another --identity, or move it away",
+        None if error.kind() == io::ErrorKind::NotFound => {
+            "make the directory first, readable by you alone (mode 700)"
+        }
+        None => "choose an --identity in a directory that you can write",
+    }
 }

@@ -20,6 +20,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::readable;
 use super::{ProcessImage, is_ready, wait_ready};
 
+/// Where the kernel tells its random boot id.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
 const PID_FS_MAGIC: u64 = 0x5049_4446;
 /// The flag of a process that is about to exit (`PF_EXITING` in `linux/sched.h`).
@@ -32,6 +34,11 @@ pub(super) fn boot_id() -> io::Result<String> {
     static OWN: OnceLock<String> = OnceLock::new();
     if let Some(id) = OWN.get() {
         return Ok(id.clone());
+    }
+    let id = read(BOOT_ID)?;
+    if id.trim_ascii().is_empty() {
+        let masked = format!("{BOOT_ID} is empty: it is masked in this container or sandbox");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, masked));
     }
     let id = read("/proc/sys/kernel/random/boot_id").map_err(without_proc)?;
     Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())

@@ -137,6 +137,7 @@ impl AsyncServer {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
+        setup.check_record()?;
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(crate::broker::runtime_clock::now);
         let presence = introduction.presence();

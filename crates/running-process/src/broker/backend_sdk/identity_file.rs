@@ -4,10 +4,20 @@
 //! decides which process a client talks to, so a reader takes it only from its own user (or root), from a regular file
 //! that nobody else can write, in a directory in which nobody else can replace it, and in bounded size.
 
+#[cfg(unix)]
+mod place;
+#[cfg(not(unix))]
+#[path = "identity_file/unowned_place.rs"]
+mod place;
+mod publish;
+
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::sys;
+use crate::broker::protocol::Endpoint;
+#[cfg(unix)]
+use crate::transport::{DirectoryFault, own_user};
+use place::Place;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The largest identity file that is read, in bytes. One is about 1.5 KiB, plus the lengths of its two paths.
@@ -21,8 +31,8 @@ pub enum IdentityFileError {
     /// A directory, a FIFO, a device or a socket stands at the path, or a symbolic link, which is not followed.
     #[error("not a regular file")]
     NotARegularFile,
-    /// Neither this user nor root owns the file.
-    #[error("owned by user {owner}, not by this user or root")]
+    /// Another user owns the file. One of root's is read, and not replaced.
+    #[error("owned by user {owner}, not by this user")]
     ForeignOwner {
         /// The user id of the owner.
         owner: u32,
@@ -51,6 +61,32 @@ pub enum IdentityFileError {
     /// The content is not an identity of any generation.
     #[error("not an identity")]
     Malformed(#[from] serde_json::Error),
+    /// The file is that of another daemon, at another endpoint, which runs, or may run in another pid namespace.
+    #[error(
+        "it belongs to the daemon of process {pid} at {endpoint:?}; stop that one, or choose another file"
+    )]
+    InUse {
+        /// The recorded process.
+        pid: u32,
+        /// Where that daemon listens.
+        endpoint: String,
+    },
+    /// The path is that of the daemon's own socket, or of the lock beside it.
+    #[error("it is the path of the endpoint's socket or lock; choose another file")]
+    EndpointItself,
+    /// Other processes write the file and do not come to an end.
+    #[error("other processes are writing it")]
+    Busy,
+}
+
+#[cfg(unix)]
+impl From<DirectoryFault> for IdentityFileError {
+    fn from(fault: DirectoryFault) -> Self {
+        match fault {
+            DirectoryFault::ForeignOwner { owner } => Self::ForeignDirectory { owner },
+            DirectoryFault::WritableByOthers { mode } => Self::DirectoryWritableByOthers { mode },
+        }
+    }
 }
 
 impl From<IdentityFileError> for io::Error {
@@ -60,6 +96,7 @@ impl From<IdentityFileError> for io::Error {
             | IdentityFileError::WritableByOthers { .. }
             | IdentityFileError::ForeignDirectory { .. }
             | IdentityFileError::DirectoryWritableByOthers { .. } => io::ErrorKind::PermissionDenied,
+            IdentityFileError::InUse { .. } | IdentityFileError::Busy => io::ErrorKind::ResourceBusy,
             _ => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
@@ -68,31 +105,30 @@ impl From<IdentityFileError> for io::Error {
 
 /// Writes `daemon` to `path` for every generation of clients, readable by this user alone.
 ///
-/// The file is replaced as a whole: a reader sees the old content or the new one, and a symbolic link at `path` is
-/// replaced, not followed.
+/// The file is replaced as a whole: a reader sees the old content or the new one, also after a crash of the machine. Only an
+/// identity file of this user is replaced, and one of a daemon that runs at another endpoint than `daemon` is not. Files that
+/// processes left which were killed while they wrote to `path` are removed.
 ///
 /// # Errors
 ///
-/// The directory is missing or cannot be written.
+/// The directory is missing or cannot be written, or nobody would read a file there, or something else stands at `path`, which
+/// is left alone: the error then carries an [`IdentityFileError`].
+///
+/// # Platform-specific behavior
+///
+/// On Windows ownership and access are not checked, and of two processes that write at the same moment the later one wins.
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
-    let json = serde_json::to_vec_pretty(daemon)?;
-    replace(path, &json)
+    publish::write(path, daemon)
 }
 
-/// Puts a file with `content` in the place of whatever is at `path`.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // Beside it, because renaming stays within a file system.
-    let unfinished = path.with_file_name(format!(".{:016x}.new", u64::from_ne_bytes(sys::random()?)));
-    let written = options.open(&unfinished)?.write_all(content);
-    let replaced = written.and_then(|()| std::fs::rename(&unfinished, path));
-    if replaced.is_err() {
-        let _best_effort = std::fs::remove_file(&unfinished);
-    }
-    replaced
+/// Checks whether the identity of a daemon at `endpoint` can be written to `path`, for a daemon that wants to know before it
+/// binds. Nothing is changed.
+///
+/// # Errors
+///
+/// As those of [`write_daemon_identity_file`].
+pub fn check_daemon_identity_path(path: &Path, endpoint: &Endpoint) -> io::Result<()> {
+    publish::check(path, endpoint)
 }
 
 /// The identity in the file at `path`, or `None` for any reason: [`try_read_daemon_identity_file`] tells which.
@@ -111,11 +147,19 @@ pub fn read_daemon_identity_file(path: &Path) -> Option<DaemonProcess> {
 ///
 /// On Windows ownership and access are not checked; the file is as trustworthy as the directory it is in.
 pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonProcess>> {
-    let file = match open_without_following(path) {
+    let file = match Place::of(path).and_then(|place| place.open()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
+        Ok(None) => return Ok(None),
+        Ok(Some(file)) => file,
+        Err(error) => return Err(error),
     };
-    let length = usize::try_from(check_trustworthy(&file)?).unwrap_or(usize::MAX);
+    let length = check_trustworthy(&file)?;
+    read_from(&file, length).map(Some)
+}
+
+/// The identity in `file`, whose length was `length` bytes.
+fn read_from(file: &File, length: u64) -> io::Result<DaemonProcess> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
     // With room left, one more read finds the end.
     let mut json = Vec::with_capacity(length.min(MAX_IDENTITY_FILE_BYTES) + 1);
     file.take(MAX_IDENTITY_FILE_BYTES as u64 + 1).read_to_end(&mut json)?;
@@ -124,7 +168,7 @@ pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonPro
     }
     // Editors put a byte order mark there, which a parser may ignore (RFC 8259, section 8.1).
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&json);
-    Ok(Some(serde_json::from_slice(json).map_err(IdentityFileError::Malformed)?))
+    Ok(serde_json::from_slice(json).map_err(IdentityFileError::Malformed)?)
 }
 
 /// Removes the file at `path`. A failure changes nothing for clients, who verify what they find there;
@@ -133,66 +177,19 @@ pub fn remove_daemon_identity_file(path: &Path) {
     let _best_effort = try_remove_daemon_identity_file(path);
 }
 
-/// Removes the file at `path`, if there is one.
+/// Removes the identity file at `path`, if there is one.
 ///
 /// # Errors
 ///
-/// The file is there and cannot be removed.
+/// Something stands there that cannot be removed, or that is not an identity file of this user and is left alone: the error
+/// then carries an [`IdentityFileError`].
 pub fn try_remove_daemon_identity_file(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
+    publish::remove(path, |_| true)
 }
 
-/// Opens whatever stands at `path` itself, in a directory in which nobody else can put another file in its place; never
-/// waits for the writer of a FIFO.
-#[cfg(unix)]
-fn open_without_following(path: &Path) -> io::Result<File> {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-    use rustix::io::Errno;
-    // To look at, not to list: whoever may pass through the directory may read a file in it.
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    const LOOK: OFlags = OFlags::PATH;
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    const LOOK: OFlags = OFlags::RDONLY;
-
-    let Some(name) = path.file_name() else { return Err(IdentityFileError::NotARegularFile.into()) };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = openat(CWD, parent, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    check_directory(&rustix::fs::fstat(&directory)?)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match openat(&directory, name, flags, Mode::empty()) {
-        Ok(file) => Ok(File::from(file)),
-        // What a symbolic link gives (FreeBSD: EMLINK), and a socket.
-        Err(Errno::LOOP | Errno::MLINK | Errno::NXIO) => Err(IdentityFileError::NotARegularFile.into()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// In a directory with the sticky bit, such as `/tmp`, only its owner replaces a file.
-#[cfg(unix)]
-fn check_directory(directory: &rustix::fs::Stat) -> Result<(), IdentityFileError> {
-    const STICKY: u32 = 0o1000;
-    let owner = directory.st_uid;
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(IdentityFileError::ForeignDirectory { owner });
-    }
-    #[allow(clippy::useless_conversion, reason = "the type differs between systems")]
-    let mode = u32::from(directory.st_mode) & 0o7777;
-    if mode & 0o022 != 0 && mode & STICKY == 0 {
-        return Err(IdentityFileError::DirectoryWritableByOthers { mode });
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn open_without_following(path: &Path) -> io::Result<File> {
-    if std::fs::symlink_metadata(path)?.is_file() {
-        File::open(path)
-    } else {
-        Err(IdentityFileError::NotARegularFile.into())
-    }
+/// Removes the identity file at `path` if it still is that of `daemon`.
+pub(super) fn remove_own_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
+    publish::remove(path, |found| found == daemon)
 }
 
 /// The length of the file, in bytes, if it is one that is read.
@@ -205,7 +202,7 @@ fn check_trustworthy(file: &File) -> io::Result<u64> {
     {
         use std::os::unix::fs::MetadataExt;
         let owner = metadata.uid();
-        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        if owner != 0 && owner != own_user() {
             return Err(IdentityFileError::ForeignOwner { owner }.into());
         }
         let mode = metadata.mode() & 0o777;

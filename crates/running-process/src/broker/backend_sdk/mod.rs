@@ -38,8 +38,9 @@ pub use connection::{
 pub use frame_client::{FrameClient, FrameClientError, MAX_WAITING_EVENTS};
 #[cfg(feature = "host")]
 pub use identity_file::{
-    IdentityFileError, MAX_IDENTITY_FILE_BYTES, read_daemon_identity_file, remove_daemon_identity_file,
-    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
+    IdentityFileError, MAX_IDENTITY_FILE_BYTES, check_daemon_identity_path, read_daemon_identity_file,
+    remove_daemon_identity_file, try_read_daemon_identity_file, try_remove_daemon_identity_file,
+    write_daemon_identity_file,
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
 pub use output::Output;

@@ -188,6 +188,7 @@ impl Server {
     pub fn run(self) -> Result<(), ServerError> {
         let Self { listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
+        setup.check_record()?;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(Instant::now);
         let presence = introduction.presence();

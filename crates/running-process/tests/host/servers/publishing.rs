@@ -1,10 +1,13 @@
 //! Where a server can be found, and what it does not take for that.
 
 use super::Running;
-use crate::support::{Place, SHOUT, eventually, in_child_process, join};
+use crate::support::{Place, SHOUT, eventually, in_child_process, join, watched};
 use running_process::broker::backend_handle::BackendHandle;
-use running_process::broker::backend_sdk::read_daemon_identity_file;
+use running_process::broker::backend_sdk::{IdentityFileError, ServerError, read_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 /// The name of an ignored test of this module, for a process of its own.
 macro_rules! own {
@@ -37,4 +40,56 @@ fn by_relative_paths() {
     BackendHandle::probe_with_service("test", "1", &daemon.ipc_endpoint, &daemon).unwrap();
     stop.stop();
     join(run).unwrap();
+}
+
+/// Why a server does not run that is to write its identity file to `record`.
+#[track_caller]
+fn refused(place: &Place, record: &Path) -> IdentityFileError {
+    let server = Running::bind(place.endpoint.clone()).unwrap().record(record);
+    let error = watched(move || server.run().unwrap_err());
+    let ServerError::Record { path, source } = error else { panic!("{error:?}") };
+    assert_eq!(path, record);
+    // The endpoint is free again.
+    assert!(!Path::new(&place.endpoint.path).exists());
+    *source.into_inner().unwrap().downcast().unwrap()
+}
+
+#[test]
+fn what_is_not_an_identity_file_is_left_alone_and_the_server_does_not_run() {
+    let place = Place::new();
+    let path = |name: &str| place.directory.path().join(name);
+    std::fs::write(path("notes"), "precious").unwrap();
+    assert!(matches!(refused(&place, &path("notes")), IdentityFileError::Malformed(_)));
+    symlink(path("notes"), path("link")).unwrap();
+    assert!(matches!(refused(&place, &path("link")), IdentityFileError::NotARegularFile));
+    assert_eq!(std::fs::read_to_string(path("link")).unwrap(), "precious");
+    assert!(matches!(refused(&place, place.directory.path()), IdentityFileError::NotARegularFile));
+    assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+    assert!(matches!(refused(&place, &path("fifo")), IdentityFileError::NotARegularFile));
+    for own in ["s", "s.lock"] {
+        assert!(matches!(refused(&place, &path(own)), IdentityFileError::EndpointItself));
+    }
+}
+
+#[test]
+fn a_server_that_no_client_would_accept_does_not_run() {
+    let place = Place::new();
+    let shared = place.directory.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o775)).unwrap();
+    let refused = refused(&place, &shared.join("record.json"));
+    assert!(matches!(refused, IdentityFileError::DirectoryWritableByOthers { mode: 0o775 }), "{refused}");
+    assert!(refused.to_string().contains("make it 700"), "{refused}");
+}
+
+#[test]
+fn the_identity_file_of_a_server_that_runs_is_its_own() {
+    let older = Running::start(|server| server);
+    let identity = older.daemon();
+    let place = Place::new();
+    let in_use = refused(&place, &older.place.record());
+    let expected = std::process::id();
+    assert!(matches!(in_use, IdentityFileError::InUse { pid, .. } if pid == expected), "{in_use}");
+    assert_eq!(older.daemon(), identity, "it can still be found");
+    drop(older.handle());
 }

@@ -40,6 +40,8 @@ impl DaemonProcess {
         idle_timeout_secs: Option<u32>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, IdentityError> {
+        // Before what takes long.
+        let boot_id = sys::boot_id().map_err(IdentityError::BootId)?;
         let before = Before::now();
         let image = sys::own_image().map_err(IdentityError::Executable)?;
         let since_epoch = SystemTime::now()
@@ -51,7 +53,7 @@ impl DaemonProcess {
             pid: std::process::id(),
             exe_path: image.path,
             exe_digests,
-            boot_id: sys::boot_id().map_err(IdentityError::BootId)?,
+            boot_id,
             ipc_endpoint: ipc_endpoint.absolute(),
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             idle_timeout_secs,

@@ -1,9 +1,7 @@
 //! How a server becomes known while it serves already: it identifies its process, writes the record, answers the probes
 //! that wait for that, and tells the daemon.
 
-use super::super::identity_file::{
-    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
-};
+use super::super::identity_file::{remove_own_identity_file, write_daemon_identity_file};
 use super::super::mux::{BackendEndpointMux, Identification};
 use super::setup::{Detector, Identify, ReadyHook};
 use super::{ServerError, ServerStop};
@@ -112,10 +110,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if matches!(try_read_daemon_identity_file(&self.path), Ok(Some(daemon)) if daemon == self.daemon) {
-            // A file that stays behind names a dead process, which every client notices.
-            let _best_effort = try_remove_daemon_identity_file(&self.path);
-        }
+        // A file that stays behind names a dead process, which every client notices.
+        let _best_effort = remove_own_identity_file(&self.path, &self.daemon);
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a server is told before it runs, on threads and on tokio alike.
 
+use super::super::identity_file::check_daemon_identity_path;
 use super::super::mux::{BackendEndpointMux, LegacyClassification};
 use super::budget::Budget;
 use super::introduction::Introduction;
 use super::observe::Observation;
 use super::peer::same_user;
 use super::service::Service;
-use super::{Handler, NotAuthorized, PeerCredentials, ServerConfig, ServerStats, ServerTrouble};
+use super::{Handler, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats, ServerTrouble};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::Endpoint;
 use crate::sys::OnTermination;
@@ -58,6 +59,15 @@ impl<H> Setup<H> {
             stats: ServerStats::zero(),
             signals: None,
         }
+    }
+}
+
+impl<H> Setup<H> {
+    /// Checks, before anything is served, that clients will be able to find the server.
+    pub(in super::super) fn check_record(&self) -> Result<(), ServerError> {
+        let Some(path) = &self.record else { return Ok(()) };
+        check_daemon_identity_path(path, &self.endpoint)
+            .map_err(|source| ServerError::Record { path: path.clone(), source })
     }
 }
 

@@ -1,0 +1,124 @@
+//! Writing and removing an identity file, and what is not taken for one.
+
+use super::place::{Place, Unfinished};
+use super::{IdentityFileError, MAX_IDENTITY_FILE_BYTES, check_trustworthy, read_from};
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::protocol::Endpoint;
+use crate::sys::{self, ProcessHandle};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// How often a file is tried to be written while other processes write it, too.
+const ATTEMPTS: usize = 64;
+
+/// The identity file that stands at a place.
+struct Occupant {
+    file: File,
+    daemon: DaemonProcess,
+}
+
+impl Occupant {
+    /// What stands at `place`, if anything does.
+    ///
+    /// # Errors
+    ///
+    /// It is not an identity file of this user, so it is left alone; or the directory is not one that a reader accepts.
+    fn at(place: &Place) -> io::Result<Option<Self>> {
+        let Some(file) = place.open()? else { return Ok(None) };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(IdentityFileError::NotARegularFile.into());
+        }
+        place.check_owner(&metadata)?;
+        let daemon = read_from(&file, metadata.len())?;
+        Ok(Some(Self { file, daemon }))
+    }
+
+    /// Checks that a daemon at `endpoint` may take its place. The owner of the endpoint may replace what an earlier one wrote;
+    /// any other daemon only what a daemon wrote that has ended.
+    fn check_free_for(&self, endpoint: &Endpoint) -> io::Result<()> {
+        let recorded = &self.daemon.ipc_endpoint.path;
+        if *recorded != endpoint.path && may_run(&self.daemon) {
+            let (pid, endpoint) = (self.daemon.pid, recorded.clone());
+            return Err(IdentityFileError::InUse { pid, endpoint }.into());
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the identity of a daemon at `endpoint` can be published at `path`.
+pub(super) fn check(path: &Path, endpoint: &Endpoint) -> io::Result<()> {
+    checked(&Place::of(path)?, endpoint).map(drop)
+}
+
+fn checked(place: &Place, endpoint: &Endpoint) -> io::Result<Option<Occupant>> {
+    place.check_apart_from(endpoint)?;
+    let occupant = Occupant::at(place)?;
+    if let Some(occupant) = &occupant {
+        occupant.check_free_for(endpoint)?;
+    }
+    Ok(occupant)
+}
+
+/// Writes `daemon` to `path`, as it will be read.
+pub(super) fn write(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
+    let json = serde_json::to_vec_pretty(daemon)?;
+    // As readers do.
+    if json.len() > MAX_IDENTITY_FILE_BYTES {
+        return Err(IdentityFileError::TooLarge.into());
+    }
+    serde_json::from_slice::<DaemonProcess>(&json).map_err(IdentityFileError::Malformed)?;
+    let place = Place::of(path)?;
+    for _ in 0..ATTEMPTS {
+        let occupant = checked(&place, &daemon.ipc_endpoint)?;
+        let _locked = occupant.as_ref().map(|occupant| place.lock(&occupant.file)).transpose()?;
+        if let Some(occupant) = &occupant
+            && !place.leads_to(&occupant.file)?
+        {
+            // Another process has replaced it meanwhile.
+            continue;
+        }
+        place.remove_abandoned();
+        let unfinished = Unfinished::write(&place, &json)?;
+        check_trustworthy(unfinished.file())?;
+        if unfinished.publish(occupant.is_some())? {
+            return Ok(());
+        }
+    }
+    Err(IdentityFileError::Busy.into())
+}
+
+/// Removes the identity file at `path`, if there is one and `is_it` says so of its content.
+pub(super) fn remove(path: &Path, is_it: impl FnOnce(&DaemonProcess) -> bool) -> io::Result<()> {
+    let place = match Place::of(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        place => place?,
+    };
+    let Some(occupant) = Occupant::at(&place)? else { return Ok(()) };
+    let _locked = place.lock(&occupant.file)?;
+    if is_it(&occupant.daemon) && place.leads_to(&occupant.file)? { place.remove() } else { Ok(()) }
+}
+
+/// Whether the daemon may still run. What cannot be told counts as that it does.
+fn may_run(daemon: &DaemonProcess) -> bool {
+    if sys::boot_id().is_ok_and(|boot| boot != daemon.boot_id) {
+        return false;
+    }
+    let recorded = daemon.origin.as_ref().and_then(|origin| origin.pid_namespace);
+    if recorded.is_some() && sys::own_pid_namespace().is_ok_and(|own| own != recorded) {
+        return true;
+    }
+    match ProcessHandle::open(daemon.pid) {
+        Ok(None) => false,
+        Err(_) => true,
+        Ok(Some(process)) => {
+            let same = match &daemon.origin {
+                Some(origin) => process.start_time().map(|start_time| start_time == origin.start_time),
+                // A published peer does not say when it was started.
+                None => sys::process_image(&process).map(|image| image == daemon.exe_path),
+            };
+            !matches!(process.has_exited(), Ok(true)) && same.unwrap_or(true)
+        }
+    }
+}
