@@ -1,7 +1,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use running_process::broker::backend_sdk::{ClientConnection, ClientEvent};
+use running_process::broker::backend_sdk::{ClientConnection, ClientEvent, RequestHead};
 use running_process::broker::protocol::Frame;
 use running_process_fuzz::{Input, SERVED};
 
@@ -21,6 +21,7 @@ fn borrowed(client: &mut ClientConnection) -> Next {
     Ok(event.map(|event| match event {
         ClientEvent::Response(request, frame) => ClientEvent::Response(request, frame.to_frame()),
         ClientEvent::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
+        ClientEvent::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, frame.to_frame()),
         ClientEvent::Event(frame) => ClientEvent::Event(frame.to_frame()),
         ClientEvent::Other(frame) => ClientEvent::Other(frame.to_frame()),
     }))
@@ -39,8 +40,10 @@ struct Outcome {
 
 fn outcome(reads: &[&[u8]], next: impl Fn(&mut ClientConnection) -> Next) -> Outcome {
     let mut client = ClientConnection::new();
-    for _ in 0..4 {
-        client.send_request(SERVED, b"ping").expect("it is small");
+    for events in [false, true, false, true] {
+        let mut head = RequestHead::default();
+        head.events = events;
+        client.send_request_with(SERVED, b"ping", &head).expect("it is small");
     }
     let mut outcome = Outcome::default();
     for read in reads {

@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use prost::Message;
 use running_process::broker::backend_sdk::{
     ClientConnection, ClientConnectionError, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
-    RequestId,
+    RequestHead, RequestId,
 };
 use running_process::broker::protocol::{
-    EncodingPolicy, Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, Refusal, RefusalReason,
+    EncodingPolicy, Frame, FrameKind, FrameRef, MAX_FRAME_BYTES, PayloadEncoding, Refusal, RefusalReason,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 enum Seen {
     Response(RequestId, Vec<u8>),
     Refused(RequestId, Refusal),
+    RequestEvent(RequestId, Vec<u8>),
     Event(Frame),
     Other(Frame),
     Failed(String),
@@ -35,6 +36,7 @@ fn take_events(client: &mut ClientConnection) -> Vec<Seen> {
             Ok(None) => return seen,
             Ok(Some(ClientEvent::Response(id, frame))) => Seen::Response(id, frame.payload.to_vec()),
             Ok(Some(ClientEvent::Refused(id, refusal))) => Seen::Refused(id, refusal),
+            Ok(Some(ClientEvent::RequestEvent(id, frame))) => Seen::RequestEvent(id, frame.payload.to_vec()),
             Ok(Some(ClientEvent::Event(frame))) => Seen::Event(frame.to_frame()),
             Ok(Some(ClientEvent::Other(frame))) => Seen::Other(frame.to_frame()),
             Err(error) => Seen::Failed(chain(&error)),
@@ -269,6 +271,69 @@ fn events_and_requests_of_the_daemons_come_with_all_they_carry() {
         Seen::Response(requests[0].0, b"pong".to_vec()),
     ];
     assert_eq!(take_events(&mut client), seen);
+}
+
+/// A client with two requests whose events are wanted, and these.
+fn streaming_client() -> (ClientConnection, Vec<(RequestId, Frame)>) {
+    let mut client = ClientConnection::new();
+    let mut head = RequestHead::default();
+    head.events = true;
+    let ids = [0, 1].map(|_| client.send_request_with(SERVED, b"ping", &head).expect("a small request fits"));
+    let frames = sent(&mut client);
+    (client, ids.into_iter().zip(frames).collect())
+}
+
+#[test]
+fn events_of_requests_whose_events_are_wanted_come_with_their_request() {
+    let (mut client, requests) = streaming_client();
+    let [(first, one), (second, two)] = &requests[..] else { panic!("two requests") };
+    let event = |request: &Frame, payload: &[u8]| Frame { kind: 2, ..response(request, payload) };
+    let other = frame(FrameKind::Event, 0, b"of none");
+    let wires = [&event(two, b"b"), &other, &event(one, b"a"), &response(one, b"x")].map(wire);
+    client.receive(&wires.concat());
+    let seen = [
+        Seen::RequestEvent(*second, b"b".to_vec()),
+        Seen::Event(other),
+        Seen::RequestEvent(*first, b"a".to_vec()),
+        Seen::Response(*first, b"x".to_vec()),
+    ];
+    assert_eq!(take_events(&mut client), seen);
+
+    // Those of a request that was given up are dropped until its answer has come.
+    client.cancel(*second);
+    client.receive(
+        &[event(two, b"late"), response(two, b"late"), event(two, b"again")].map(|f| wire(&f)).concat(),
+    );
+    assert_eq!(take_events(&mut client), [Seen::Event(event(two, b"again"))]);
+    assert_eq!(client.skipped_events(), 1);
+}
+
+#[test]
+fn events_that_are_not_wanted_are_skipped_and_counted() {
+    let (mut client, requests) = streaming_client();
+    let [(first, one), (second, two)] = &requests[..] else { panic!("two requests") };
+    client.set_unsolicited_events(false);
+    client.drop_events(*first);
+    let event = |request: &Frame| Frame { kind: 2, ..response(request, b"x") };
+    let unsolicited = [
+        frame(FrameKind::Event, 0, b""),
+        frame(FrameKind::Request, 9, b""),
+        frame(FrameKind::Cancel, 9, b""),
+    ];
+    // What cannot be decoded need not be, if nobody wants it.
+    let encoded = Frame { payload_encoding: PayloadEncoding::Zstd.into(), ..event(one) };
+    let stream: Vec<u8> =
+        unsolicited.iter().chain([&event(one), &event(two), &response(one, b"x")]).flat_map(wire).collect();
+    client.receive(&stream);
+    assert_eq!(
+        take_events(&mut client),
+        [Seen::RequestEvent(*second, b"x".to_vec()), Seen::Response(*first, b"x".to_vec())]
+    );
+    assert_eq!(client.skipped_events(), 4);
+    if EncodingPolicy::default().accepted().contains(PayloadEncoding::Zstd) {
+        client.receive(&wire(&encoded));
+        assert_eq!(take_events(&mut client), []);
+    }
 }
 
 #[test]

@@ -2,30 +2,35 @@
 
 mod desk;
 mod driver;
+mod limit;
+mod response_stream;
 mod sync;
 
-use super::frame_client::{FrameClientError, MAX_WAITING_EVENTS};
+pub use response_stream::AsyncResponseStream;
+
+use super::frame_client::FrameClientError;
+use super::request_options::RequestOptions;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
-use crate::broker::runtime_clock::now;
 use crate::transport::LocalStream;
-use desk::{Answer, Desk, Request};
+use desk::{Answer, Desk};
 use driver::Driver;
+use limit::Limit;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Instant;
 use sync::{AsyncStream, connect_async, into_async};
-use tokio::sync::mpsc;
 
 /// A client of a daemon's framed lane, on tokio. Clones share one connection, which ends with the last of them.
 ///
 /// Any number of requests may be in flight, from any number of tasks; responses come in any order. A request whose
-/// future is dropped is given up, and the daemon is told so. Events of the daemon go to [`events`](Self::events).
+/// future is dropped is given up, and the daemon is told so. [`request_streaming`](Self::request_streaming) gives the events of
+/// its request first; those of no request go to [`events`](Self::events). Events that nobody asked for are dropped.
 ///
 /// One task owns the socket and never blocks. It takes requests only as fast as the daemon takes their bytes: a caller
-/// waits for its place until then.
+/// waits for its place until then. While [`MAX_WAITING_EVENT_BYTES`](super::MAX_WAITING_EVENT_BYTES) of events, of all streams
+/// together, wait to be taken, it reads nothing more, so every request waits for who has asked for events: take them, or drop the
+/// stream.
 ///
 /// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection
 /// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who
@@ -37,8 +42,6 @@ pub struct AsyncFrameClient(Arc<Clients>);
 #[derive(Debug)]
 struct Clients {
     desk: Arc<Desk>,
-    /// Until somebody asks for the events.
-    events: Mutex<Option<mpsc::Receiver<Frame>>>,
 }
 
 impl Drop for Clients {
@@ -47,10 +50,9 @@ impl Drop for Clients {
     }
 }
 
-/// Frames that the daemon sent unasked, of one connection.
+/// Frames that the daemon sent under no request, of one connection.
 #[derive(Debug)]
 pub struct FrameEvents {
-    frames: mpsc::Receiver<Frame>,
     desk: Arc<Desk>,
     /// The end was told.
     over: bool,
@@ -105,10 +107,9 @@ impl AsyncFrameClient {
 
     /// A client, and what does its work.
     fn driven(stream: AsyncStream) -> (Self, Driver) {
-        let (events, frames) = mpsc::channel(MAX_WAITING_EVENTS);
         let desk = Arc::new(Desk::default());
-        let driver = Driver::new(stream, Arc::clone(&desk), events);
-        (Self(Arc::new(Clients { desk, events: Mutex::new(Some(frames)) })), driver)
+        let driver = Driver::new(stream, Arc::clone(&desk));
+        (Self(Arc::new(Clients { desk })), driver)
     }
 
     /// As [`FrameClient::set_encoding_policy`](super::FrameClient::set_encoding_policy), for every clone.
@@ -122,14 +123,15 @@ impl AsyncFrameClient {
         self.0.desk.is_open()
     }
 
-    /// What the daemon sends unasked: events, and requests of its own. `None` if they were taken before, by any clone.
+    /// Returns the receiver of what the daemon sends under no request: events, and requests of its own. `None` while there is
+    /// another one, of any clone.
     ///
-    /// At most [`MAX_WAITING_EVENTS`] wait, whether they were taken or not; one more ends the connection with
-    /// [`FrameClientError::TooManyEvents`]. Once the receiver is dropped they are dropped as well.
+    /// It gets what came since it was made, or since the connection was, if no request was made before. At most
+    /// [`MAX_WAITING_EVENT_BYTES`](super::MAX_WAITING_EVENT_BYTES) wait for it. Once it is dropped they are dropped as well.
     #[must_use]
     pub fn events(&self) -> Option<FrameEvents> {
-        let frames = self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(FrameEvents { frames, desk: Arc::clone(&self.0.desk), over: false })
+        let desk = &self.0.desk;
+        desk.claim_events().then(|| FrameEvents { desk: Arc::clone(desk), over: false })
     }
 
     /// Sends a request and waits for its response, for as long as the daemon keeps the connection.
@@ -138,7 +140,7 @@ impl AsyncFrameClient {
     ///
     /// The request is too large or refused, or the connection has ended.
     pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
-        self.exchange(payload_protocol, payload, 0).await.unwrap_or_else(|unsent| Err(unsent.error))
+        self.exchange(payload_protocol, payload, None).await.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
     /// [`request`](Self::request) with a deadline, which the daemon is told as well.
@@ -157,41 +159,93 @@ impl AsyncFrameClient {
         payload: Vec<u8>,
         deadline: Instant,
     ) -> Result<Frame, FrameClientError> {
-        self.exchange_before(payload_protocol, payload, deadline)
-            .await
-            .unwrap_or_else(|unsent| Err(unsent.error))
+        let options = RequestOptions::new().with_deadline(deadline);
+        self.request_with(payload_protocol, payload, &options).await
     }
 
-    pub(super) async fn exchange_before(
+    /// [`request`](Self::request) with a deadline, trace context, or both.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_before`](Self::request_before).
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without timers, if there is a deadline.
+    pub async fn request_with(
         &self,
         payload_protocol: u32,
         payload: Vec<u8>,
-        deadline: Instant,
-    ) -> Answer {
-        let timeout = deadline.saturating_duration_since(now());
-        if timeout.is_zero() {
-            return Ok(Err(FrameClientError::TimedOut { timeout }));
-        }
-        let mut exchange = pin!(self.exchange(payload_protocol, payload, unix_ms_after(timeout)));
-        if let Ok(answer) = tokio::time::timeout(timeout, exchange.as_mut()).await {
-            return answer;
-        }
-        // An answer that has arrived counts, although this process may have been stopped until now.
-        self.0.desk.look().await;
-        match poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context))).await {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => Ok(Err(FrameClientError::TimedOut { timeout })),
-        }
+        options: &RequestOptions,
+    ) -> Result<Frame, FrameClientError> {
+        let answer = self.exchange(payload_protocol, payload, Some(options)).await;
+        answer.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
-    /// `deadline_unix_ms` is 0 for none.
+    /// Sends a request whose events are wanted: the stream gives them one by one, and then the answer. Any number of requests may
+    /// be streamed at once; each stream gets the events of its own.
+    ///
+    /// ```no_run
+    /// # use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+    /// # const BUILD: u32 = 0xF00D;
+    /// # async fn build(client: AsyncFrameClient) -> Result<Vec<u8>, FrameClientError> {
+    /// let mut stream = client.request_streaming(BUILD, b"library".to_vec()).await?;
+    /// while let Some(event) = stream.next_event().await? {
+    ///     println!("{}", event.payload.escape_ascii());
+    /// }
+    /// Ok(stream.response().await?.payload)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended. A request that is too large is told by the stream.
+    pub async fn request_streaming(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+    ) -> Result<AsyncResponseStream, FrameClientError> {
+        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
+    }
+
+    /// [`request_streaming`](Self::request_streaming) with a deadline for all of it, or trace context.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_streaming`](Self::request_streaming). [`FrameClientError::TimedOut`] if the deadline has passed already; nothing
+    /// is sent then.
+    #[allow(clippy::unused_async, reason = "its callers await it like everything else")]
+    pub async fn request_streaming_with(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        options: &RequestOptions,
+    ) -> Result<AsyncResponseStream, FrameClientError> {
+        let limit = Limit::of(Some(options));
+        limit.check()?;
+        let request = limit.request(payload_protocol, payload, Some(options), true);
+        let ticket = self.0.desk.stream(request).map_err(|unsent| unsent.error)?;
+        Ok(AsyncResponseStream::new(self.clone(), ticket, limit))
+    }
+
     pub(super) async fn exchange(
         &self,
         payload_protocol: u32,
         payload: Vec<u8>,
-        deadline_unix_ms: u64,
+        options: Option<&RequestOptions>,
     ) -> Answer {
-        self.0.desk.ask(Request { payload_protocol, payload, deadline_unix_ms }).await
+        let limit = Limit::of(options);
+        if let Err(error) = limit.check() {
+            return Ok(Err(error));
+        }
+        let asked = self.0.desk.ask(limit.request(payload_protocol, payload, options, false));
+        if limit.at.is_none() {
+            return asked.await;
+        }
+        match limit.wait(&self.0.desk, asked).await {
+            Ok(answer) => answer.map(|response| limit.judge(response)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 }
 
@@ -203,16 +257,16 @@ impl FrameEvents {
     /// Why the connection ended, after the last frame; then [`FrameClientError::Dead`], also if the last client was
     /// dropped.
     pub async fn next(&mut self) -> Result<Frame, FrameClientError> {
-        match self.frames.recv().await {
-            Some(frame) => Ok(frame),
-            None if std::mem::replace(&mut self.over, true) => Err(FrameClientError::Dead),
-            None => Err(self.desk.reason()),
+        let next = poll_fn(|context| self.desk.poll_event(context.waker())).await;
+        if next.is_err() && std::mem::replace(&mut self.over, true) {
+            return Err(FrameClientError::Dead);
         }
+        next
     }
 }
 
-/// The wall clock's time after `left`, in milliseconds since the Unix epoch.
-fn unix_ms_after(left: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
+impl Drop for FrameEvents {
+    fn drop(&mut self) {
+        self.desk.drop_events();
+    }
 }

@@ -1,6 +1,9 @@
 //! The client's side of one connection as a state machine: correlation of responses with requests.
 
 mod intake;
+mod requests;
+
+pub use requests::RequestHead;
 
 use super::output::Output;
 use crate::broker::protocol::{
@@ -8,6 +11,7 @@ use crate::broker::protocol::{
     Refusal,
 };
 use intake::{Intake, Taken};
+use requests::Requests;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -49,7 +53,9 @@ pub enum ClientEvent<F> {
     Response(RequestId, F),
     /// The daemon does not serve the request, and says why; no response will come. The connection goes on.
     Refused(RequestId, Refusal),
-    /// An event of the daemon's; its request id may name a request in flight.
+    /// An event of the request, which was sent with [`RequestHead::events`] and is in flight.
+    RequestEvent(RequestId, F),
+    /// Any other event of the daemon's.
     Event(F),
     /// A request or cancel of the daemon's own.
     Other(F),
@@ -61,6 +67,7 @@ impl<F> ClientEvent<F> {
         Ok(match self {
             Self::Response(request, frame) => ClientEvent::Response(request, map(frame)?),
             Self::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
+            Self::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, map(frame)?),
             Self::Event(frame) => ClientEvent::Event(map(frame)?),
             Self::Other(frame) => ClientEvent::Other(map(frame)?),
         })
@@ -121,15 +128,16 @@ impl ClientConnectionError {
 
 /// One client connection, without the connection. Requests may be in flight in any number and be answered in any order.
 ///
+/// Nothing is kept of what was taken, so the driver bounds what it keeps: it takes no more events and reads no more while its
+/// caller has enough, and drops what its caller did not ask for, with
+/// [`set_unsolicited_events`](Self::set_unsolicited_events).
+///
 /// After an error the connection is dead, and there are no more events: what follows in the stream cannot be trusted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ClientConnection {
     intake: Intake,
     output: Output,
-    /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
-    next_id: u64,
-    /// The payload protocol of each request in flight.
-    pending: ById<u64, u32>,
+    requests: Requests,
     encodings: EncodingPolicy,
     /// What the daemon has said that it decodes.
     daemon_accepts: Encodings,
@@ -137,22 +145,6 @@ pub struct ClientConnection {
     payload: Vec<u8>,
     /// The daemon broke the rules.
     dead: bool,
-}
-
-impl Default for ClientConnection {
-    fn default() -> Self {
-        // Zero is what a peer that does not correlate sends.
-        Self {
-            intake: Intake::default(),
-            output: Output::default(),
-            next_id: 1,
-            pending: ById::default(),
-            encodings: EncodingPolicy::default(),
-            daemon_accepts: Encodings::NONE,
-            payload: Vec::new(),
-            dead: false,
-        }
-    }
 }
 
 impl ClientConnection {
@@ -195,21 +187,35 @@ impl ClientConnection {
         payload: impl Into<Cow<'p, [u8]>>,
         deadline_unix_ms: u64,
     ) -> Result<RequestId, FramingError> {
-        let id = self.next_id;
-        let accepted_encodings = self.encodings.accepted().bits();
-        let request = FrameRef::request(payload_protocol, id, &[]);
-        let request = FrameRef { deadline_unix_ms, accepted_encodings, ..request };
-        self.output.append(request, payload.into(), &self.encodings, self.daemon_accepts)?;
-        self.next_id += 1;
-        self.pending.insert(id, payload_protocol);
-        Ok(RequestId(id))
+        let head = RequestHead { deadline_unix_ms, ..RequestHead::default() };
+        self.send_request_with(payload_protocol, payload, &head)
     }
 
-    /// Gives a request up and tells the daemon so; a response that comes all the same is dropped.
+    /// [`send_request`](Self::send_request) with what `head` says beside.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_request`](Self::send_request).
+    pub fn send_request_with<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+        head: &RequestHead<'_>,
+    ) -> Result<RequestId, FramingError> {
+        let accepted_encodings = self.encodings.accepted().bits();
+        let RequestHead { deadline_unix_ms, traceparent, tracestate, events } = *head;
+        let request = FrameRef::request(payload_protocol, self.requests.next_id(), &[]);
+        let request = FrameRef { deadline_unix_ms, traceparent, tracestate, accepted_encodings, ..request };
+        self.output.append(request, payload.into(), &self.encodings, self.daemon_accepts)?;
+        Ok(self.requests.sent(payload_protocol, events))
+    }
+
+    /// Gives a request up and tells the daemon so; a response that comes all the same is dropped, and so are events of it that
+    /// were given out before.
     ///
     /// Does nothing if the response has come already.
     pub fn cancel(&mut self, request: RequestId) {
-        let Some(payload_protocol) = self.pending.remove(&request.0) else { return };
+        let Some(payload_protocol) = self.requests.cancel(request) else { return };
         let request = FrameRef::request(payload_protocol, request.0, &[]);
         let cancel = FrameRef { kind: FrameKind::Cancel.into(), ..request };
         let encoded = cancel.encode_framed(self.output.tail());
@@ -219,7 +225,24 @@ impl ClientConnection {
     /// Whether the response to `request` is still to come.
     #[must_use]
     pub fn is_pending(&self, request: RequestId) -> bool {
-        self.pending.contains_key(&request.0)
+        self.requests.is_pending(request)
+    }
+
+    /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are given out. Default: yes. What is not given out is
+    /// skipped without being decoded.
+    pub fn set_unsolicited_events(&mut self, wanted: bool) {
+        self.requests.unsolicited = wanted;
+    }
+
+    /// Stops giving out the events of `request`; its response is still waited for.
+    pub fn drop_events(&mut self, request: RequestId) {
+        self.requests.drop_events(request);
+    }
+
+    /// Returns how many events and requests of the daemon were skipped.
+    #[must_use]
+    pub fn skipped_events(&self) -> u64 {
+        self.requests.dropped
     }
 
     /// Takes what arrived.
@@ -289,7 +312,7 @@ impl ClientConnection {
             if taken.frame.accepted_encodings != 0 {
                 self.daemon_accepts = Encodings::from_bits(taken.frame.accepted_encodings);
             }
-            match correlate(kind, &taken, &mut self.pending, self.next_id) {
+            match self.requests.correlate(kind, &taken) {
                 Ok(None) => {}
                 Ok(Some(event)) => {
                     let give = |()| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));
@@ -327,28 +350,4 @@ impl ClientConnection {
     pub fn output_written(&mut self, length: usize) {
         self.output.consume(length);
     }
-}
-
-/// What the frame that was taken means to the client; `None` for a late response or refusal, whose request was given up.
-#[inline]
-fn correlate(
-    kind: FrameKind,
-    taken: &Taken<'_>,
-    pending: &mut ById<u64, u32>,
-    next_id: u64,
-) -> Result<Option<ClientEvent<()>>, ClientConnectionError> {
-    let FrameRef { request_id: id, payload_protocol: got, .. } = taken.frame;
-    Ok(Some(match kind {
-        FrameKind::Response => match pending.remove(&id) {
-            Some(expected) if expected == got => ClientEvent::Response(RequestId(id), ()),
-            Some(expected) => match Refusal::from_frame(&taken.whole()) {
-                Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
-                None => return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
-            },
-            None if (1..next_id).contains(&id) => return Ok(None),
-            None => return Err(ClientConnectionError::UnknownRequest { got: id }),
-        },
-        FrameKind::Event => ClientEvent::Event(()),
-        FrameKind::Request | FrameKind::Cancel => ClientEvent::Other(()),
-    }))
 }

@@ -1,30 +1,47 @@
 //! The blocking client.
 
-use super::client_connection::{ById, ClientConnection, ClientConnectionError, ClientEvent, RequestId};
-use super::output::PIECES;
-use crate::broker::backend_lifecycle::{DISABLE_VARIABLE, is_disabled};
-use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame, FramingError, Refusal};
-use crate::transport::{ConnectError, Late, LocalStream};
+mod drive;
+mod error;
+mod limit;
+mod response_stream;
+mod waiting;
+
+pub use error::FrameClientError;
+pub(super) use error::stream_error;
+pub use response_stream::ResponseStream;
+#[cfg(feature = "tokio")]
+pub(super) use waiting::kept_bytes;
+pub use waiting::{DEFAULT_ANSWER_LIMIT, MAX_WAITING_EVENT_BYTES};
+
+use super::client_connection::{ById, ClientConnection, RequestId};
+use super::request_options::{RequestOptions, unix_ms_after};
+use crate::broker::backend_lifecycle::is_disabled;
+use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
+use crate::transport::{Late, LocalStream};
+use limit::Limit;
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
+use waiting::Waiting;
 
 /// While this many bytes or more wait to be written, they are written before another request is taken.
 pub(super) const ENOUGH_OUTPUT: usize = 64 * 1024;
 
-/// How many frames that nobody asked for a client keeps until they are taken, by [`FrameClient::next_event`] or its
-/// asynchronous twin.
-pub const MAX_WAITING_EVENTS: usize = 4096;
-
 /// A client of a daemon's framed lane, blocking.
 ///
-/// [`request`](Self::request) is one call; [`send`](Self::send) and [`wait`](Self::wait) keep several requests in
-/// flight, whose responses may come in any order, and [`queue`](Self::queue) has many of them written at once. Events of
-/// the daemon wait in order for [`next_event`](Self::next_event).
+/// [`request`](Self::request) is one call, and [`request_streaming`](Self::request_streaming) one that gives the events of its
+/// request first. [`send`](Self::send) and [`wait`](Self::wait) keep several requests in flight, whose responses may come in any
+/// order, and [`queue`](Self::queue) has many of them written at once.
 ///
-/// After [`FrameClientError::Refused`] the connection goes on; after [`FrameClientError::TimedOut`], too, and a response
-/// that comes late is dropped. After every other error of the connection it is closed at once,
+/// The client has no thread of its own: it reads only inside its calls. What comes for a later call is kept within bounds.
+///
+/// - Events that the caller did not ask for are dropped. Those of no request are asked for with
+///   [`keep_events`](Self::keep_events) and taken with [`next_event`](Self::next_event).
+/// - At most [`MAX_WAITING_EVENT_BYTES`] of events wait, and [`set_answer_limit`](Self::set_answer_limit) of answers that other
+///   calls are to claim. A call that would have to read on returns [`FrameClientError::TooManyEvents`] or
+///   [`TooManyAnswers`](FrameClientError::TooManyAnswers) instead; the daemon notices a socket that is full.
+///
+/// After [`FrameClientError::Refused`] and those two the connection goes on; after [`FrameClientError::TimedOut`], too, and a
+/// response that comes late is dropped. After every other error of the connection it is closed at once,
 /// [`is_usable`](Self::is_usable) says so, and each further call returns [`FrameClientError::Dead`].
 #[derive(Debug)]
 pub struct FrameClient {
@@ -33,84 +50,13 @@ pub struct FrameClient {
     connection: ClientConnection,
     timeout: Option<Duration>,
     late: Late,
-    answers: ById<RequestId, Result<Frame, Refusal>>,
-    events: VecDeque<Frame>,
-}
-
-/// Why a request has no response.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameClientError {
-    /// The environment asks for the legacy path.
-    #[error("frames are switched off by {DISABLE_VARIABLE}=1")]
-    Disabled,
-    /// The endpoint could not be connected to.
-    #[error("no connection to the daemon")]
-    Connect(#[from] ConnectError),
-    /// The request cannot be a frame; nothing was sent and the connection goes on.
-    #[error("the request cannot be sent")]
-    Request(#[source] FramingError),
-    /// The daemon says that it does not serve the request, and why; the connection goes on.
-    #[error("the daemon refused the request")]
-    Refused(#[source] Refusal),
-    /// The connection failed.
-    #[error("the connection failed")]
-    Stream(#[source] io::Error),
-    /// The daemon broke the rules.
-    #[error("the connection cannot be trusted any more")]
-    Connection(#[from] ClientConnectionError),
-    /// The daemon ended the connection; whether it has run the requests in flight is unknown.
-    #[error("the daemon closed the connection before it answered")]
-    Closed,
-    /// Nothing came in time. The request was given up; the daemon may have run it.
-    #[error("no answer within {timeout:?}")]
-    TimedOut {
-        /// The timeout that applied.
-        timeout: Duration,
-    },
-    /// The request was answered already, given up, or sent by another client.
-    #[error("the request is not in flight")]
-    NotInFlight,
-    /// The daemon sent more frames that nobody asked for than a client keeps.
-    #[error("more than {MAX_WAITING_EVENTS} events wait to be taken")]
-    TooManyEvents,
-    /// An earlier error ended the connection.
-    #[error("the connection was ended by an earlier error")]
-    Dead,
-}
-
-impl FrameClientError {
-    /// Whether the daemon may have run the request, as far as this side can tell. What has certainly not run can be sent
-    /// again, whatever it does.
-    #[must_use]
-    pub fn may_have_run(&self) -> bool {
-        match self {
-            Self::Disabled | Self::Connect(_) | Self::Request(_) => false,
-            Self::Refused(refusal) => refusal.may_have_run(),
-            Self::Stream(_)
-            | Self::Connection(_)
-            | Self::Closed
-            | Self::TimedOut { .. }
-            | Self::NotInFlight
-            | Self::TooManyEvents
-            | Self::Dead => true,
-        }
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl FrameClientError {
-    /// The error that ended a connection, once more: all who wait on it are told.
-    pub(super) fn again(&self) -> Self {
-        match self {
-            Self::Stream(error) => Self::Stream(io::Error::new(error.kind(), error.to_string())),
-            Self::Connection(error) => Self::Connection(error.again()),
-            Self::Closed => Self::Closed,
-            Self::TooManyEvents => Self::TooManyEvents,
-            // No other error ends a connection that exists.
-            _ => Self::Dead,
-        }
-    }
+    waiting: Waiting,
+    /// Of requests that were sent with one and are waited for later.
+    deadlines: ById<RequestId, Instant>,
+    /// The request whose events are kept.
+    streaming: Option<RequestId>,
+    /// What was read may hold more frames: there was no room for them.
+    unsorted: bool,
 }
 
 impl FrameClient {
@@ -130,18 +76,25 @@ impl FrameClient {
     /// A client on a connection that speaks frames, or nothing yet.
     #[must_use]
     pub fn from_stream(stream: impl Into<LocalStream>) -> Self {
+        let mut connection = ClientConnection::new();
+        connection.set_unsolicited_events(false);
         Self {
             stream: Some(stream.into()),
-            connection: ClientConnection::new(),
+            connection,
             timeout: None,
             late: Late::default(),
-            answers: ById::default(),
-            events: VecDeque::new(),
+            waiting: Waiting::default(),
+            deadlines: ById::default(),
+            streaming: None,
+            unsorted: false,
         }
     }
 
     /// How long each further call waits. Default: `None`, as long as the daemon keeps the connection; a compilation
     /// may take minutes.
+    ///
+    /// The daemon is told the timeout of [`request`](Self::request) as the deadline of the request. For other calls
+    /// [`RequestOptions::deadline`] says what it is told.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
@@ -154,6 +107,21 @@ impl FrameClient {
         self.connection.set_encoding_policy(policy);
     }
 
+    /// Sets whether events of no request, and requests of the daemon's own, are kept from now on for
+    /// [`next_event`](Self::next_event), which asks for them as well. Default: no; they are dropped.
+    pub fn keep_events(&mut self, keep: bool) {
+        self.connection.set_unsolicited_events(keep);
+        if !keep {
+            self.waiting.events.clear();
+        }
+    }
+
+    /// Sets how many bytes of answers are kept for later calls of [`wait`](Self::wait), the [`Frame`]s included. Default:
+    /// [`DEFAULT_ANSWER_LIMIT`]. One answer may exceed it.
+    pub fn set_answer_limit(&mut self, bytes: usize) {
+        self.waiting.answer_limit = bytes.max(1);
+    }
+
     /// Whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
@@ -164,19 +132,91 @@ impl FrameClient {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send) and [`wait`](Self::wait).
+    /// As [`request_with`](Self::request_with).
     pub fn request(&mut self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
-        let request = self.send(payload_protocol, payload)?;
-        self.wait(request)
+        self.request_with(payload_protocol, payload, &RequestOptions::default())
+    }
+
+    /// [`request`](Self::request) with a deadline of its own, or trace context. The daemon is told the deadline, or the
+    /// [timeout](Self::set_timeout) if that ends earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`wait`](Self::wait), but every error gives the request up. Nothing is sent if the deadline has
+    /// passed already.
+    pub fn request_with(
+        &mut self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        options: &RequestOptions,
+    ) -> Result<Frame, FrameClientError> {
+        let limit = self.limit(options.deadline);
+        let request = self.append(payload_protocol, payload, options, limit, false)?;
+        self.answer(request, limit).inspect_err(|_| self.give_up(request))
+    }
+
+    /// Sends a request whose events are wanted: the stream gives them one by one, and then the answer.
+    ///
+    /// ```no_run
+    /// # use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
+    /// # const BUILD: u32 = 0xF00D;
+    /// # fn build(client: &mut FrameClient) -> Result<Vec<u8>, FrameClientError> {
+    /// let mut stream = client.request_streaming(BUILD, b"library".to_vec())?;
+    /// while let Some(event) = stream.next_event()? {
+    ///     println!("{}", event.payload.escape_ascii());
+    /// }
+    /// Ok(stream.response()?.payload)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn request_streaming(
+        &mut self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+    ) -> Result<ResponseStream<'_>, FrameClientError> {
+        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default())
+    }
+
+    /// [`request_streaming`](Self::request_streaming) with a deadline for all of it, or trace context. The
+    /// [timeout](Self::set_timeout) is for each call of the stream alone, and the daemon is not told.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). Nothing is sent if the deadline has passed already.
+    pub fn request_streaming_with(
+        &mut self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        options: &RequestOptions,
+    ) -> Result<ResponseStream<'_>, FrameClientError> {
+        if let Some(forgotten) = self.streaming {
+            self.end_streaming(forgotten);
+        }
+        let request = self.append(payload_protocol, payload, options, Limit::of(options), true)?;
+        self.streaming = Some(request);
+        let deadline = options.deadline;
+        match self.flush_before(self.limit(deadline)) {
+            Ok(()) => Ok(ResponseStream::new(self, request, deadline)),
+            Err(error) => {
+                self.end_streaming(request);
+                Err(error)
+            }
+        }
     }
 
     /// Sends a request without waiting for its response. A large payload that is given away is not copied.
     ///
-    /// What the daemon answers meanwhile is read if it takes no more requests before that, so any number may be in flight.
+    /// What the daemon answers meanwhile is read if it takes no more requests before that, so any number may be in flight, as long
+    /// as their answers are within the [limit](Self::set_answer_limit).
     ///
     /// # Errors
     ///
     /// The request is too large, or could not be written within the timeout, which ends the connection.
+    /// [`FrameClientError::TooManyAnswers`] and [`TooManyEvents`](FrameClientError::TooManyEvents) give the request up, if it was
+    /// sent at all.
     ///
     /// # Platform-specific behavior
     ///
@@ -187,8 +227,25 @@ impl FrameClient {
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,
     ) -> Result<RequestId, FrameClientError> {
-        let request = self.append(payload_protocol, payload)?;
-        self.flush()?;
+        self.send_with(payload_protocol, payload, &RequestOptions::default())
+    }
+
+    /// [`send`](Self::send) with a deadline, which [`wait`](Self::wait) keeps and the daemon is told, or trace context.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). Nothing is sent if the deadline has passed already.
+    pub fn send_with<'p>(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Cow<'p, [u8]>>,
+        options: &RequestOptions,
+    ) -> Result<RequestId, FrameClientError> {
+        let request = self.append(payload_protocol, payload, options, Limit::of(options), false)?;
+        self.flush_before(self.limit(options.deadline)).inspect_err(|_| self.give_up(request))?;
+        if let Some(deadline) = options.deadline {
+            self.deadlines.insert(request, deadline);
+        }
         Ok(request)
     }
 
@@ -203,20 +260,31 @@ impl FrameClient {
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,
     ) -> Result<RequestId, FrameClientError> {
-        let request = self.append(payload_protocol, payload)?;
+        let request =
+            self.append(payload_protocol, payload, &RequestOptions::default(), Limit::NONE, false)?;
         if self.connection.unwritten() >= ENOUGH_OUTPUT {
-            self.flush()?;
+            self.flush().inspect_err(|_| self.give_up(request))?;
         }
         Ok(request)
     }
 
+    /// Puts a request into the output. `limit` is what the daemon is told.
     fn append<'p>(
         &mut self,
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,
+        options: &RequestOptions,
+        limit: Limit,
+        events: bool,
     ) -> Result<RequestId, FrameClientError> {
         self.check_usable()?;
-        self.connection.send_request(payload_protocol, payload).map_err(FrameClientError::Request)
+        self.waiting.check_room()?;
+        if limit.at.is_some() && limit.timeout.is_zero() {
+            return Err(FrameClientError::TimedOut { timeout: limit.timeout });
+        }
+        let deadline_unix_ms = limit.at.map_or(0, |_| unix_ms_after(limit.timeout));
+        let head = options.head(deadline_unix_ms, events);
+        self.connection.send_request_with(payload_protocol, payload, &head).map_err(FrameClientError::Request)
     }
 
     /// Writes what was [queued](Self::queue).
@@ -226,139 +294,49 @@ impl FrameClient {
     /// It could not be written within the timeout, which ends the connection.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
-        self.flush_before(self.deadline())
-    }
-
-    fn flush_before(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
-        while !self.connection.output().is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let count = self.connection.output_slices(&mut slices);
-            let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
-            match stream.write_unless_readable(&slices[..count], || deadline).map_err(stream_error) {
-                Ok(Some(written)) => self.connection.output_written(written),
-                Ok(None) => self.read_more(deadline)?,
-                // What the daemon answered before it closed is still to be read, up to the end that tells so.
-                Err(FrameClientError::Closed) => loop {
-                    match self.read_more(deadline) {
-                        Ok(()) => {}
-                        Err(FrameClientError::TimedOut { .. }) => {
-                            return Err(self.end(FrameClientError::Closed));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                },
-                Err(error) => return Err(self.end(error)),
-            }
-        }
-        Ok(())
+        self.flush_before(self.limit(None))
     }
 
     /// Waits for the response to `request`.
     ///
     /// # Errors
     ///
-    /// [`FrameClientError::TimedOut`] gives the request up: the daemon is told with the next request that is sent.
-    /// [`FrameClientError::Refused`] is the daemon's answer.
+    /// [`FrameClientError::TimedOut`] gives the request up, and tells the daemon so as [`cancel`](Self::cancel) does.
+    /// [`FrameClientError::Refused`] is the daemon's answer. After [`FrameClientError::TooManyAnswers`] and
+    /// [`TooManyEvents`](FrameClientError::TooManyEvents) the request can be waited for again.
     pub fn wait(&mut self, request: RequestId) -> Result<Frame, FrameClientError> {
-        let deadline = self.deadline();
-        loop {
-            if let Some(answer) = self.answers.remove(&request) {
-                return answer.map_err(FrameClientError::Refused);
-            }
-            self.check_usable()?;
-            if !self.connection.is_pending(request) {
-                return Err(FrameClientError::NotInFlight);
-            }
-            self.flush_before(deadline)?;
-            self.read_more(deadline).inspect_err(|error| {
-                if matches!(error, FrameClientError::TimedOut { .. }) {
-                    self.connection.cancel(request);
-                }
-            })?;
-        }
+        let deadline = self.deadlines.get(&request).copied();
+        let limit = self.limit(deadline);
+        self.answer(request, limit)
     }
 
-    /// The next frame that the daemon sent unasked: an event, or a request of its own. Waits for one if none has come.
+    /// Gives a request up: the daemon is told with what the socket takes at once, else with the next request. An answer or
+    /// event that came, or comes all the same, is dropped.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows the daemon is told with the next request.
+    pub fn cancel(&mut self, request: RequestId) {
+        self.waiting.take_answer(request);
+        self.give_up(request);
+    }
+
+    /// The next frame that the daemon sent under no request: an event, or a request of its own. Waits for one if none has come.
+    /// From now on they are [kept](Self::keep_events).
     ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
     pub fn next_event(&mut self) -> Result<Frame, FrameClientError> {
-        let deadline = self.deadline();
+        self.connection.set_unsolicited_events(true);
+        let limit = self.limit(None);
         loop {
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.waiting.events.take() {
                 return Ok(event);
             }
             self.check_usable()?;
-            self.flush_before(deadline)?;
-            self.read_more(deadline)?;
+            self.flush_before(limit)?;
+            self.read_more(limit)?;
         }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-    }
-
-    fn check_usable(&self) -> Result<(), FrameClientError> {
-        if self.is_usable() { Ok(()) } else { Err(FrameClientError::Dead) }
-    }
-
-    /// The connection is of no further use: the daemon learns it now, not once this value is dropped.
-    fn end(&mut self, error: FrameClientError) -> FrameClientError {
-        if let Some(stream) = self.stream.take() {
-            stream.disconnect();
-        }
-        error
-    }
-
-    /// Reads once and sorts what came.
-    fn read_more(&mut self, deadline: Option<Instant>) -> Result<(), FrameClientError> {
-        let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
-        let buffer = self.connection.receive_buffer();
-        let read = stream.read_onto(buffer, deadline);
-        match self.late.or(read, || stream.read_arrived_onto(buffer)) {
-            Ok(0) => {
-                let error = match self.connection.receive_eof() {
-                    Ok(()) => FrameClientError::Closed,
-                    Err(truncated) => truncated.into(),
-                };
-                return Err(self.end(error));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(FrameClientError::TimedOut { timeout: self.timeout.unwrap_or_default() });
-            }
-            Err(error) => return Err(self.end(stream_error(error))),
-        }
-        self.sort_events().map_err(|error| self.end(error))
-    }
-
-    fn sort_events(&mut self) -> Result<(), FrameClientError> {
-        while let Some(event) = self.connection.next_owned_event()? {
-            match event {
-                ClientEvent::Response(request, frame) => {
-                    self.answers.insert(request, Ok(frame));
-                }
-                ClientEvent::Refused(request, refusal) => {
-                    self.answers.insert(request, Err(refusal));
-                }
-                ClientEvent::Event(_) | ClientEvent::Other(_) if self.events.len() == MAX_WAITING_EVENTS => {
-                    return Err(FrameClientError::TooManyEvents);
-                }
-                ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    self.events.push_back(frame);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A daemon that is gone is one condition, whether it had read everything (the end of the stream), had not (a reset),
-/// or was written to (a broken pipe).
-pub(super) fn stream_error(error: io::Error) -> FrameClientError {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => FrameClientError::Closed,
-        _ => FrameClientError::Stream(error),
     }
 }

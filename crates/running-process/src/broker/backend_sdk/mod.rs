@@ -23,19 +23,23 @@ mod payload;
 #[cfg(feature = "tokio")]
 mod reconnecting_client;
 #[cfg(feature = "host")]
+mod request_options;
+#[cfg(feature = "host")]
 mod server;
 mod server_connection;
 
 #[cfg(feature = "tokio")]
-pub use async_frame_client::{AsyncFrameClient, FrameEvents};
+pub use async_frame_client::{AsyncFrameClient, AsyncResponseStream, FrameEvents};
 #[cfg(feature = "tokio")]
 pub use async_server::{AsyncLegacyConnection, AsyncRequest, AsyncServer};
-pub use client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestId};
+pub use client_connection::{ClientConnection, ClientConnectionError, ClientEvent, RequestHead, RequestId};
 pub use connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Reclassify, Request, WaitingFor,
 };
 #[cfg(feature = "host")]
-pub use frame_client::{FrameClient, FrameClientError, MAX_WAITING_EVENTS};
+pub use frame_client::{
+    DEFAULT_ANSWER_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, ResponseStream,
+};
 #[cfg(feature = "host")]
 pub use identity_file::{
     IdentityFileError, MAX_IDENTITY_FILE_BYTES, check_daemon_identity_path, read_daemon_identity_file,
@@ -47,6 +51,8 @@ pub use output::Output;
 pub use payload::Payload;
 #[cfg(feature = "tokio")]
 pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
+#[cfg(feature = "host")]
+pub use request_options::RequestOptions;
 #[cfg(feature = "host")]
 pub use server::{
     Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized, PeerCredentials, Server,

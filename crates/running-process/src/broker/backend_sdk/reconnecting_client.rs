@@ -6,7 +6,7 @@ mod reconnect;
 pub use error::{NoDaemon, ReconnectError};
 pub use reconnect::Reconnect;
 
-use super::{AsyncFrameClient, try_read_daemon_identity_file};
+use super::{AsyncFrameClient, AsyncResponseStream, RequestOptions, try_read_daemon_identity_file};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
 use crate::broker::protocol::Frame;
@@ -82,7 +82,7 @@ impl ReconnectingClient {
     ///
     /// [`ReconnectError`] tells whether it was sent.
     pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, ReconnectError> {
-        self.send(payload_protocol, payload, None).await
+        self.request_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
     /// [`request`](Self::request) with a deadline, which covers the wait for a connection and which the daemon is told.
@@ -96,7 +96,40 @@ impl ReconnectingClient {
         payload: Vec<u8>,
         deadline: Instant,
     ) -> Result<Frame, ReconnectError> {
-        self.send(payload_protocol, payload, Some(deadline)).await
+        let options = RequestOptions::new().with_deadline(deadline);
+        self.request_with(payload_protocol, payload, &options).await
+    }
+
+    /// Sends a request whose events are wanted, on a connection to a proven daemon. The deadline covers the wait for a connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request), for the beginning. An error of the stream is one of its connection, on which the request may
+    /// have run.
+    pub async fn request_streaming_with(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+        options: &RequestOptions,
+    ) -> Result<AsyncResponseStream, ReconnectError> {
+        let client = self.connection_before(options.deadline, 0).await?;
+        client
+            .request_streaming_with(payload_protocol, payload, options)
+            .await
+            .map_err(ReconnectError::Request)
+    }
+
+    /// [`request_streaming_with`](Self::request_streaming_with) without options.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_streaming_with`](Self::request_streaming_with).
+    pub async fn request_streaming(
+        &self,
+        payload_protocol: u32,
+        payload: Vec<u8>,
+    ) -> Result<AsyncResponseStream, ReconnectError> {
+        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
     /// The connection that the next request will use; it is made if there is none. Its
@@ -131,29 +164,21 @@ impl ReconnectingClient {
         }
     }
 
-    async fn send(
+    /// [`request`](Self::request) with a deadline, which covers the wait for a connection, trace context, or both.
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub async fn request_with(
         &self,
         payload_protocol: u32,
         mut payload: Vec<u8>,
-        deadline: Option<Instant>,
+        options: &RequestOptions,
     ) -> Result<Frame, ReconnectError> {
         let mut attempts = 0;
         loop {
-            let connect = async {
-                if attempts > 0 {
-                    self.0.pause(attempts).await;
-                }
-                self.connection().await
-            };
-            let client = match deadline {
-                None => connect.await,
-                Some(deadline) => before(deadline, connect).await.unwrap_or(Err(ReconnectError::NotInTime)),
-            }?;
-            let answer = match deadline {
-                None => client.exchange(payload_protocol, payload, 0).await,
-                Some(deadline) => client.exchange_before(payload_protocol, payload, deadline).await,
-            };
-            match answer {
+            let client = self.connection_before(options.deadline, attempts).await?;
+            match client.exchange(payload_protocol, payload, Some(options)).await {
                 Ok(answer) => return answer.map_err(ReconnectError::Request),
                 Err(unsent) => payload = unsent.payload,
             }
@@ -161,6 +186,24 @@ impl ReconnectingClient {
             if attempts >= self.0.reconnect.attempts {
                 return Err(ReconnectError::NotConnected { attempts, source: Arc::new(NoDaemon::Ended) });
             }
+        }
+    }
+
+    /// A connection, after a pause if `attempts` have found none that took the request.
+    async fn connection_before(
+        &self,
+        deadline: Option<Instant>,
+        attempts: u32,
+    ) -> Result<AsyncFrameClient, ReconnectError> {
+        let connect = async {
+            if attempts > 0 {
+                self.0.pause(attempts).await;
+            }
+            self.connection().await
+        };
+        match deadline {
+            None => connect.await,
+            Some(deadline) => before(deadline, connect).await.unwrap_or(Err(ReconnectError::NotInTime)),
         }
     }
 }

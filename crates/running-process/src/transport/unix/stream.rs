@@ -209,6 +209,15 @@ impl LocalStream {
         }
     }
 
+    /// Writes what the connection takes of `pieces` at once; `None` is nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub(crate) fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        self.write_with(pieces, SendFlags::DONTWAIT)
+    }
+
     /// Writes what the connection takes, in the way of `flags`; `None` is nothing.
     fn write_with(&self, pieces: &[IoSlice<'_>], flags: SendFlags) -> io::Result<Option<usize>> {
         let flags = SEND | flags;

@@ -198,6 +198,16 @@ impl LocalStream {
         self.write_vectored(pieces, deadline).map(Some)
     }
 
+    /// Writes nothing: a pipe that is full may take a part of a message whose write is given up.
+    ///
+    /// # Errors
+    ///
+    /// None on Windows.
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "the portable surface has both")]
+    pub(crate) fn write_now(&self, _pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
     /// The process that made this pipe. Of either end it is the server, also when another process inherited the pipe.
     ///
     /// # Platform-specific behavior

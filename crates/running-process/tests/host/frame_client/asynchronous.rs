@@ -1,8 +1,8 @@
 //! What only the asynchronous client has: many callers at once, and futures that are dropped.
 
-use super::peer::{event, shouted};
+use super::peer::{event, event_of, shouted};
 use crate::support::SHOUT;
-use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES};
 use running_process::broker::protocol::{Frame, FrameKind, encode_framed, try_decode_framed};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -148,7 +148,8 @@ async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
     );
     assert!(matches!(error, Err(FrameClientError::TimedOut { timeout: told }) if told == timeout));
     assert!(began.elapsed() >= timeout);
-    assert!((earliest..=wall(SystemTime::now() + timeout)).contains(&request.deadline_unix_ms));
+    // Rounded up.
+    assert!((earliest..=wall(SystemTime::now() + timeout) + 1).contains(&request.deadline_unix_ms));
     assert_cancels(&daemon.receive().await, &request);
     assert!(client.is_usable());
 
@@ -258,6 +259,114 @@ async fn events_that_nobody_wants_are_dropped() {
         daemon.answer(&request).await;
     });
     assert_eq!(response.unwrap().payload, b"STILL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_come_before_the_first_request_are_there_for_who_asks_then() {
+    let (client, mut daemon) = pair();
+    daemon.send(&event(1)).await;
+    settle().await;
+    let mut events = client.events().unwrap();
+    assert_eq!(events.next().await.unwrap().payload, b"1");
+    drop(events);
+    daemon.send(&event(2)).await;
+    settle().await;
+    let mut events = client.events().unwrap();
+    daemon.send(&event(3)).await;
+    assert_eq!(events.next().await.unwrap().payload, b"3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_requests_at_work_together_are_told_apart() {
+    let (client, mut daemon) = pair();
+    let mut streams = Vec::new();
+    let mut requests = Vec::new();
+    for number in 0..3 {
+        streams.push(client.request_streaming(SHOUT, vec![b'a' + number]).await.unwrap());
+        requests.push(daemon.receive().await);
+    }
+    // A stream keeps the connection.
+    drop(client);
+    for round in 0..4 {
+        for request in &requests {
+            daemon.send(&event_of(request, vec![request.payload[0], round])).await;
+        }
+    }
+    for request in requests.iter().rev() {
+        daemon.answer(request).await;
+    }
+    for (mut stream, name) in streams.into_iter().zip(b'a'..) {
+        for round in 0..4 {
+            assert_eq!(stream.next_event().await.unwrap().unwrap().payload, [name, round]);
+        }
+        assert!(stream.next_event().await.unwrap().is_none());
+        assert_eq!(stream.response().await.unwrap().payload, [name.to_ascii_uppercase()]);
+    }
+    assert!(daemon.next().await.is_none());
+}
+
+/// Sends events of 1 MiB to a client that takes none, until the client reads no more; gives how many bytes that were.
+async fn fill(daemon: &mut Daemon, event: &Frame) -> usize {
+    let wire = encode_framed(&Frame { payload: vec![7; 1 << 20], ..event.clone() }).unwrap();
+    let mut sent = 0;
+    loop {
+        let rest = &wire[sent % wire.len()..];
+        tokio::select! {
+            written = daemon.socket.write(rest) => sent += written.unwrap(),
+            () = settle() => return sent,
+        }
+        assert!(sent < 64 << 20, "nothing holds the daemon back");
+    }
+}
+
+/// What a client reads and keeps at most: the bound, the event that exceeds it, one read and what the system holds.
+const MOST: usize = MAX_WAITING_EVENT_BYTES + (4 << 20);
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_read_holds_the_daemon_back_until_it_is_dropped() {
+    let (client, mut daemon) = pair();
+    let stream = client.request_streaming(SHOUT, b"x".to_vec()).await.unwrap();
+    let request = daemon.receive().await;
+    let sent = fill(&mut daemon, &event_of(&request, Vec::new())).await;
+    assert!((MAX_WAITING_EVENT_BYTES..MOST).contains(&sent), "{sent}");
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.request(SHOUT, b"other".to_vec()).await }
+    });
+    let other = daemon.receive().await;
+    settle().await;
+    assert!(!asking.is_finished(), "its answer cannot have been read");
+    drop(stream);
+    assert_cancels(&daemon.receive().await, &request);
+    // The rest of the event that was begun.
+    let wire = encode_framed(&event_of(&request, vec![7; 1 << 20])).unwrap();
+    daemon.socket.write_all(&wire[sent % wire.len()..]).await.unwrap();
+    daemon.answer(&other).await;
+    assert_eq!(asking.await.unwrap().unwrap().payload, b"OTHER");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_not_taken_hold_the_daemon_back_and_are_not_lost() {
+    let (client, mut daemon) = pair();
+    let mut events = client.events().unwrap();
+    let sent = fill(&mut daemon, &event(0)).await;
+    assert!((MAX_WAITING_EVENT_BYTES..MOST).contains(&sent), "{sent}");
+    let wire = encode_framed(&Frame { payload: vec![7; 1 << 20], ..event(0) }).unwrap();
+    let rest = wire[sent % wire.len()..].to_vec();
+    let (request, ()) = tokio::join!(client.request(SHOUT, b"x".to_vec()), async {
+        let request = daemon.receive().await;
+        let sending = async {
+            daemon.socket.write_all(&rest).await.unwrap();
+            daemon.answer(&request).await;
+        };
+        let taking = async {
+            for _ in 0..sent.div_ceil(wire.len()) {
+                assert_eq!(events.next().await.unwrap().payload.len(), 1 << 20);
+            }
+        };
+        tokio::join!(sending, taking);
+    });
+    assert_eq!(request.unwrap().payload, b"X");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! A daemon that follows a script, and what every client must be able to do with it.
 
-use crate::support::{PATIENCE, SHOUT, join, watched};
+use crate::support::{PATIENCE, SHOUT, join, next, watched};
 use prost::Message;
-use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
+use running_process::broker::backend_sdk::{FrameClient, FrameClientError, RequestOptions};
 use running_process::broker::protocol::{
     EncodingPolicy, Endpoint, Frame, FrameKind, FrameRef, Refusal, read_frame, registry,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -54,6 +55,11 @@ pub(crate) fn event(number: usize) -> Frame {
     Frame { kind: FrameKind::Event.into(), ..frame }
 }
 
+/// An event of `request`.
+pub(crate) fn event_of(request: &Frame, payload: Vec<u8>) -> Frame {
+    Frame { kind: FrameKind::Event.into(), ..Frame::response_to(request, payload) }
+}
+
 /// What the blocking and the asynchronous client have in common.
 pub(crate) trait Client: Sized + Send + 'static {
     fn over(socket: UnixStream) -> Self;
@@ -64,7 +70,26 @@ pub(crate) trait Client: Sized + Send + 'static {
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
     /// All of them in flight before any is answered.
     fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>>;
+    fn request_with(&mut self, payload: &[u8], options: &RequestOptions) -> Result<Frame, FrameClientError>;
+    /// The payloads of the events of a request as `take` wants them, and then its answer if that wants no more.
+    fn stream(
+        &mut self,
+        payload: &[u8],
+        options: &RequestOptions,
+        take: impl FnMut(&[u8]) -> Take,
+    ) -> Result<Option<Frame>, FrameClientError>;
+    /// Lets the client do what it has begun, until `end`.
+    fn drive_until(&mut self, end: &Receiver<()>);
+    /// Events of no request are wanted from now on.
+    fn want_events(&mut self);
     fn next_event(&mut self) -> Result<Frame, FrameClientError>;
+}
+
+/// What becomes of a request that is streamed, after an event.
+pub(crate) enum Take {
+    More,
+    Answer,
+    Nothing,
 }
 
 impl Client for FrameClient {
@@ -101,6 +126,35 @@ impl Client for FrameClient {
         requests.into_iter().map(|request| self.wait(request)).collect()
     }
 
+    fn request_with(&mut self, payload: &[u8], options: &RequestOptions) -> Result<Frame, FrameClientError> {
+        self.request_with(SHOUT, payload.to_vec(), options)
+    }
+
+    fn stream(
+        &mut self,
+        payload: &[u8],
+        options: &RequestOptions,
+        mut take: impl FnMut(&[u8]) -> Take,
+    ) -> Result<Option<Frame>, FrameClientError> {
+        let mut stream = self.request_streaming_with(SHOUT, payload.to_vec(), options)?;
+        while let Some(event) = stream.next_event()? {
+            match take(&event.payload) {
+                Take::More => {}
+                Take::Answer => break,
+                Take::Nothing => return Ok(None),
+            }
+        }
+        stream.response().map(Some)
+    }
+
+    fn drive_until(&mut self, end: &Receiver<()>) {
+        next(end);
+    }
+
+    fn want_events(&mut self) {
+        self.keep_events(true);
+    }
+
     fn next_event(&mut self) -> Result<Frame, FrameClientError> {
         self.next_event()
     }
@@ -111,7 +165,10 @@ pub(crate) use on_tokio::OnTokio;
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
-    use super::{Client, Duration, EncodingPolicy, Endpoint, Frame, FrameClientError, SHOUT, UnixStream};
+    use super::{
+        Client, Duration, EncodingPolicy, Endpoint, Frame, FrameClientError, Receiver, RequestOptions, SHOUT,
+        Take, UnixStream,
+    };
     use running_process::broker::backend_sdk::{AsyncFrameClient, FrameEvents};
     use std::time::Instant;
     use tokio::runtime::{Builder, Runtime};
@@ -119,7 +176,7 @@ mod on_tokio {
     /// The asynchronous client in a runtime of its own.
     pub(crate) struct OnTokio {
         client: AsyncFrameClient,
-        events: FrameEvents,
+        events: Option<FrameEvents>,
         runtime: Runtime,
     }
 
@@ -129,8 +186,7 @@ mod on_tokio {
         ) -> Result<Self, FrameClientError> {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             let client = runtime.block_on(client())?;
-            let events = client.events().unwrap();
-            Ok(Self { client, events, runtime })
+            Ok(Self { client, events: None, runtime })
         }
     }
 
@@ -171,8 +227,48 @@ mod on_tokio {
             started.into_iter().map(|request| self.runtime.block_on(request).unwrap()).collect()
         }
 
+        fn request_with(
+            &mut self,
+            payload: &[u8],
+            options: &RequestOptions,
+        ) -> Result<Frame, FrameClientError> {
+            self.runtime.block_on(self.client.request_with(SHOUT, payload.to_vec(), options))
+        }
+
+        fn stream(
+            &mut self,
+            payload: &[u8],
+            options: &RequestOptions,
+            mut take: impl FnMut(&[u8]) -> Take,
+        ) -> Result<Option<Frame>, FrameClientError> {
+            self.runtime.block_on(async {
+                let mut stream = self.client.request_streaming_with(SHOUT, payload.to_vec(), options).await?;
+                while let Some(event) = stream.next_event().await? {
+                    match take(&event.payload) {
+                        Take::More => {}
+                        Take::Answer => break,
+                        Take::Nothing => return Ok(None),
+                    }
+                }
+                stream.response().await.map(Some)
+            })
+        }
+
+        fn drive_until(&mut self, end: &Receiver<()>) {
+            // Its task has turns only while the runtime has something to wait for.
+            self.runtime.block_on(async {
+                while end.try_recv().is_err() {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+
+        fn want_events(&mut self) {
+            self.events = self.client.events();
+        }
+
         fn next_event(&mut self) -> Result<Frame, FrameClientError> {
-            self.runtime.block_on(self.events.next())
+            self.runtime.block_on(self.events.as_mut().expect("events are wanted").next())
         }
     }
 }

@@ -1,12 +1,8 @@
 //! What holds for every client, whatever drives it.
 
-#[cfg(feature = "tokio")]
-use super::peer::OnTokio;
-use super::peer::{Client, Peer, event, run, scripted};
+use super::peer::{Client, event, run, scripted};
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
-use running_process::broker::backend_sdk::{
-    ClientConnectionError, FrameClient, FrameClientError, MAX_WAITING_EVENTS,
-};
+use running_process::broker::backend_sdk::{ClientConnectionError, FrameClientError};
 use running_process::broker::protocol::{
     EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError, MAX_FRAME_BYTES,
     Refusal, RefusalReason, encode_framed,
@@ -14,19 +10,6 @@ use running_process::broker::protocol::{
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-/// Each case once for each client.
-macro_rules! cases {
-    ($($case:ident)*) => {
-        mod blocking {
-            $(#[test] fn $case() { super::$case::<super::FrameClient>(); })*
-        }
-        #[cfg(feature = "tokio")]
-        mod on_tokio {
-            $(#[test] fn $case() { super::$case::<super::OnTokio>(); })*
-        }
-    };
-}
 
 cases! {
     a_request_gets_its_response
@@ -36,7 +19,6 @@ cases! {
     after_a_timeout_the_connection_goes_on_and_the_late_response_is_dropped
     a_peer_that_drips_bytes_does_not_stretch_the_timeout
     events_come_in_the_order_in_which_they_were_sent
-    as_many_events_wait_as_promised_and_one_more_ends_the_connection
     a_refused_request_says_why_and_the_connection_goes_on
     a_refusal_that_comes_too_late_is_dropped
     a_payload_is_encoded_once_the_daemon_says_that_it_decodes_and_not_where_the_policy_is_off
@@ -192,6 +174,7 @@ fn events_come_in_the_order_in_which_they_were_sent<C: Client>() {
             peer.send(&event(3));
         },
         |mut client| {
+            client.want_events();
             assert_eq!(client.request(b"x").unwrap().payload, b"X");
             for number in 0..4 {
                 assert_eq!(client.next_event().unwrap().payload, number.to_string().as_bytes());
@@ -199,32 +182,6 @@ fn events_come_in_the_order_in_which_they_were_sent<C: Client>() {
             assert!(matches!(client.next_event(), Err(FrameClientError::Closed)));
         },
     );
-}
-
-fn as_many_events_wait_as_promised_and_one_more_ends_the_connection<C: Client>() {
-    let flood = |count: usize| {
-        move |mut peer: Peer| {
-            let request = peer.receive();
-            let mut wire = Vec::new();
-            for number in 0..count {
-                wire.extend(encode_framed(&event(number)).unwrap());
-            }
-            wire.extend(encode_framed(&Frame::response_to(&request, b"done".to_vec())).unwrap());
-            // The client may have hung up by then.
-            let _ = peer.0.write_all(&wire);
-        }
-    };
-    run::<C>(flood(MAX_WAITING_EVENTS), |mut client| {
-        assert_eq!(client.request(b"x").unwrap().payload, b"done");
-        for number in 0..MAX_WAITING_EVENTS {
-            assert_eq!(client.next_event().unwrap().payload, number.to_string().as_bytes());
-        }
-    });
-    run::<C>(flood(MAX_WAITING_EVENTS + 1), |mut client| {
-        let error = client.request(b"x").unwrap_err();
-        assert!(matches!(error, FrameClientError::TooManyEvents));
-        assert!(matches!(client.request(b"again"), Err(FrameClientError::Dead)));
-    });
 }
 
 fn a_refused_request_says_why_and_the_connection_goes_on<C: Client>() {

@@ -1,9 +1,14 @@
 //! Where callers leave their requests and find their answers.
 
+mod kept;
+
 use super::super::client_connection::ById;
 use super::super::frame_client::FrameClientError;
 use super::sync::{Mutex, MutexGuard};
+use crate::broker::backend_sdk::request_options::RequestOptions;
 use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
+pub(super) use kept::Streamed;
+use kept::{Kept, Stream};
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
@@ -30,6 +35,10 @@ pub(super) struct Request {
     pub(super) payload: Vec<u8>,
     /// 0 is none.
     pub(super) deadline_unix_ms: u64,
+    /// What else the frame says, if it says more.
+    pub(super) options: Option<Box<RequestOptions>>,
+    /// Its events are wanted.
+    pub(super) streamed: bool,
 }
 
 /// For how many callers memory is kept while there are none, of 160 bytes each.
@@ -37,6 +46,16 @@ const KEPT: usize = 1024;
 
 /// Names a request between its caller and the task, which alone knows its id on the wire.
 pub(super) type Ticket = u64;
+
+/// What the task delivers for a caller, or under [`UNSOLICITED`] for who takes the events of no request.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    Event(Frame),
+    Answer(Response),
+}
+
+/// In the place of a ticket: of no request.
+pub(super) const UNSOLICITED: Ticket = Ticket::MAX;
 
 /// How many requests or responses cross the desk at once at most, so that nobody holds it for long.
 pub(super) const BATCH: usize = 64;
@@ -57,6 +76,7 @@ struct State {
     given_up: Vec<Ticket>,
     encodings: EncodingPolicy,
     looks: Looks,
+    kept: Kept,
     /// The last client is gone.
     left: bool,
     end: Option<End>,
@@ -78,6 +98,8 @@ struct Looks {
 enum Caller {
     Waits(Waker),
     Answered(Response),
+    /// It reads the events of its request as well.
+    Streams(Box<Stream>),
 }
 
 /// The connection has ended.
@@ -101,10 +123,14 @@ pub(super) struct Work {
     pub(super) given_up: Vec<Ticket>,
     pub(super) requests: Vec<(Ticket, Request)>,
     pub(super) encodings: EncodingPolicy,
+    /// Events of no request are wanted.
+    pub(super) unsolicited: bool,
     /// There are more requests than were asked for.
     pub(super) more: bool,
     /// Callers wait until what has arrived is read, and are told by this number.
     pub(super) look: Option<u64>,
+    /// How many bytes of events there is room for.
+    pub(super) event_room: usize,
 }
 
 impl Desk {
@@ -120,11 +146,6 @@ impl Desk {
     /// Whether the connection goes on.
     pub(super) fn is_open(&self) -> bool {
         self.state().end.is_none()
-    }
-
-    /// Why the connection has ended.
-    pub(super) fn reason(&self) -> FrameClientError {
-        self.state().end.as_ref().map_or(FrameClientError::Dead, |end| end.reason.again())
     }
 
     /// Waits for what becomes of `request`. Dropped before that, it is given up.
@@ -178,6 +199,8 @@ impl Desk {
             None => state.task = Some(waker.clone()),
         }
         work.encodings = state.encodings;
+        work.unsolicited = state.kept.wants_unsolicited();
+        work.event_room = state.kept.room();
         work.given_up.append(&mut state.given_up);
         let mut taken = 0;
         while taken < room
@@ -192,29 +215,30 @@ impl Desk {
         !state.left
     }
 
-    /// Gives every caller that is still there the response to its request. `wakers` is empty memory.
-    pub(super) fn answer(&self, responses: &mut Vec<(Ticket, Response)>, wakers: &mut Vec<Waker>) {
+    /// Gives every caller that is still there what came for it. Returns how many bytes of events there is room for then; once
+    /// that was none and there is some again, the task is woken. `wakers` is empty memory.
+    pub(super) fn deliver(&self, deliveries: &mut Vec<(Ticket, Delivery)>, wakers: &mut Vec<Waker>) -> usize {
         let mut state = self.state();
-        for (ticket, response) in responses.drain(..) {
-            if let Some(caller) = state.callers.get_mut(&ticket)
-                && let Caller::Waits(waker) = std::mem::replace(caller, Caller::Answered(response))
-            {
-                wakers.push(waker);
-            }
+        for (ticket, delivery) in deliveries.drain(..) {
+            wakers.extend(state.deliver(ticket, delivery));
         }
+        let room = state.kept.room();
         drop(state);
         wakers.drain(..).for_each(Waker::wake);
+        room
     }
 
     /// The connection has ended; everyone who waits is told.
     pub(super) fn end(&self, reason: FrameClientError) {
         let mut state = self.state();
         state.end = Some(End { reason, told: false });
-        let waiting = state.callers.values().filter_map(|caller| match caller {
+        let State { callers, kept, .. } = &mut *state;
+        let waiting = callers.values_mut().filter_map(|caller| match caller {
             Caller::Waits(waker) => Some(waker.clone()),
             Caller::Answered(_) => None,
+            Caller::Streams(stream) => stream.take_waker(),
         });
-        let mut wakers: Vec<_> = waiting.collect();
+        let mut wakers: Vec<_> = waiting.chain(kept.take_waker()).collect();
         wakers.append(&mut state.looks.wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -229,9 +253,28 @@ impl State {
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.callers.insert(ticket, Caller::Waits(waker.clone()));
+        let caller =
+            if request.streamed { Caller::Streams(Box::default()) } else { Caller::Waits(waker.clone()) };
+        self.callers.insert(ticket, caller);
         self.requests.push_back((ticket, request));
+        self.kept.begin();
         Ok(ticket)
+    }
+
+    /// Gives `ticket` what came for it, unless nobody wants it; returns whom to wake.
+    fn deliver(&mut self, ticket: Ticket, delivery: Delivery) -> Option<Waker> {
+        match (self.callers.get_mut(&ticket), delivery) {
+            (Some(caller @ Caller::Waits(_)), Delivery::Answer(response)) => {
+                match std::mem::replace(caller, Caller::Answered(response)) {
+                    Caller::Waits(waker) => Some(waker),
+                    Caller::Answered(_) | Caller::Streams(_) => None,
+                }
+            }
+            (Some(Caller::Streams(stream)), Delivery::Answer(response)) => stream.answer(response),
+            (Some(Caller::Streams(stream)), Delivery::Event(frame)) => self.kept.add_to(stream, frame),
+            (None, Delivery::Event(frame)) if ticket == UNSOLICITED => self.kept.add(frame),
+            _ => None,
+        }
     }
 
     fn poll_answer(&mut self, ticket: Ticket, waker: &Waker) -> Poll<Answer> {
@@ -272,7 +315,11 @@ impl State {
 
     /// Nobody waits for the request of `ticket` any more. Whether the task has to know.
     fn give_up(&mut self, ticket: Ticket) -> bool {
-        let waited = matches!(self.callers.remove(&ticket), Some(Caller::Waits(_)));
+        let waited = match self.callers.remove(&ticket) {
+            Some(Caller::Waits(_)) => true,
+            Some(Caller::Streams(stream)) => !self.kept.forget(&stream),
+            Some(Caller::Answered(_)) | None => false,
+        };
         let taken = waited && self.take_back(ticket).is_none();
         self.shrink();
         if taken {

@@ -3,10 +3,11 @@
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
 
+use super::super::client_connection::RequestHead;
 use super::super::client_connection::{ById, ClientConnection, ClientEvent, RequestId};
-use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, stream_error};
+use super::super::frame_client::{ENOUGH_OUTPUT, FrameClientError, kept_bytes, stream_error};
 use super::super::output::PIECES;
-use super::desk::{BATCH, Desk, Request, Response, Ticket, Work};
+use super::desk::{BATCH, Delivery, Desk, Request, Ticket, UNSOLICITED, Work};
 use super::sync::{AsyncStream, poll_read_onto, poll_write, read_arrived_onto};
 use crate::broker::protocol::Frame;
 use crate::transport::Late;
@@ -14,7 +15,9 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::sync::mpsc::{self, error::TrySendError};
+
+/// How much a turn reads at most, in bytes, before the callers have theirs: what was read is theirs to take.
+const ENOUGH_READ: usize = 1024 * 1024;
 
 pub(super) struct Driver {
     stream: AsyncStream,
@@ -27,11 +30,14 @@ pub(super) struct Driver {
     write_closed: bool,
     /// What is empty between turns keeps its memory.
     work: Work,
-    responses: Vec<(Ticket, Response)>,
+    deliveries: Vec<(Ticket, Delivery)>,
     wakers: Vec<Waker>,
-    // Behind the stream, so that whoever is told of the end finds it closed, and before the events, which end with it.
+    /// How many bytes of events there is room for.
+    event_room: usize,
+    /// What was read may hold more frames: there was no room for them.
+    unsorted: bool,
+    // Behind the stream, so that whoever is told of the end finds it closed.
     open: Opened,
-    events: mpsc::Sender<Frame>,
 }
 
 /// The desk of a connection, which has ended when this is dropped.
@@ -48,7 +54,7 @@ impl Drop for Opened {
 }
 
 impl Driver {
-    pub(super) fn new(stream: AsyncStream, desk: Arc<Desk>, events: mpsc::Sender<Frame>) -> Self {
+    pub(super) fn new(stream: AsyncStream, desk: Arc<Desk>) -> Self {
         Self {
             stream,
             connection: ClientConnection::new(),
@@ -56,10 +62,11 @@ impl Driver {
             ids: ById::default(),
             write_closed: false,
             work: Work::default(),
-            responses: Vec::new(),
+            deliveries: Vec::new(),
             wakers: Vec::new(),
+            event_room: 0,
+            unsorted: false,
             open: Opened { desk, reason: FrameClientError::Dead },
-            events,
         }
     }
 
@@ -72,6 +79,7 @@ impl Driver {
 
     /// Does what can be done now. Where nothing can, the task will be woken.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
+        let mut read = 0;
         loop {
             if !self.take_work(context) {
                 return Poll::Ready(Ok(()));
@@ -84,7 +92,19 @@ impl Driver {
             if self.work.more && self.connection.unwritten() < ENOUGH_OUTPUT {
                 continue;
             }
-            ready!(self.read(context))?;
+            if self.unsorted {
+                if self.event_room == 0 {
+                    // Who takes an event wakes the task.
+                    return Poll::Pending;
+                }
+                self.sort()?;
+                continue;
+            }
+            if read >= ENOUGH_READ {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            read += ready!(self.read(context))?;
         }
     }
 
@@ -106,6 +126,8 @@ impl Driver {
     /// Puts what was taken into the output.
     fn work(&mut self) {
         self.connection.set_encoding_policy(self.work.encodings);
+        self.connection.set_unsolicited_events(self.work.unsolicited);
+        self.event_room = self.work.event_room;
         for ticket in self.work.given_up.drain(..) {
             if let Some(request) = self.ids.remove(&ticket) {
                 self.tickets.remove(&request);
@@ -113,16 +135,23 @@ impl Driver {
             }
         }
         for (ticket, request) in self.work.requests.drain(..) {
-            let Request { payload_protocol, payload, deadline_unix_ms } = request;
-            match self.connection.send_request_before(payload_protocol, payload, deadline_unix_ms) {
+            let Request { payload_protocol, payload, deadline_unix_ms, options, streamed } = request;
+            let head = match &options {
+                Some(options) => options.head(deadline_unix_ms, streamed),
+                None => RequestHead { deadline_unix_ms, events: streamed, ..RequestHead::default() },
+            };
+            match self.connection.send_request_with(payload_protocol, payload, &head) {
                 Ok(request) => {
                     self.tickets.insert(request, ticket);
                     self.ids.insert(ticket, request);
                 }
-                Err(error) => self.responses.push((ticket, Err(FrameClientError::Request(error)))),
+                Err(error) => {
+                    let answer = Delivery::Answer(Err(FrameClientError::Request(error)));
+                    self.deliveries.push((ticket, answer));
+                }
             }
         }
-        self.answer();
+        self.deliver();
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
@@ -143,57 +172,83 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads once and sorts what came.
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
+    /// Reads once and sorts what came; gives how many bytes.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, FrameClientError>> {
         let read = ready!(poll_read_onto(&mut self.stream, context, self.connection.receive_buffer()));
-        if read.map_err(stream_error)? == 0 {
+        let read = read.map_err(stream_error)?;
+        if read == 0 {
             self.connection.receive_eof()?;
             return Poll::Ready(Err(FrameClientError::Closed));
         }
-        let sorted = self.sort();
-        self.answer();
-        Poll::Ready(sorted)
+        Poll::Ready(self.sort().map(|()| read))
     }
 
     /// Reads what has arrived, whatever the runtime has noticed of it, and sorts it.
     fn read_arrived(&mut self) -> Result<(), FrameClientError> {
         let mut late = Late::default();
         // The end, and why there is nothing to read, are for who reads in time.
-        while let Some(Ok(1..)) =
-            late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
+        while !self.unsorted
+            && let Some(Ok(1..)) =
+                late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
         {
             self.sort()?;
         }
-        self.answer();
         Ok(())
     }
 
+    /// Sorts what was read while there is room for its events.
     fn sort(&mut self) -> Result<(), FrameClientError> {
+        let sorted = self.sort_while_room();
+        self.deliver();
+        sorted
+    }
+
+    fn sort_while_room(&mut self) -> Result<(), FrameClientError> {
+        self.unsorted = true;
         while let Some(event) = self.connection.next_owned_event()? {
             let (request, response) = match event {
                 ClientEvent::Response(request, frame) => (request, Ok(frame)),
                 ClientEvent::Refused(request, refusal) => (request, Err(FrameClientError::Refused(refusal))),
+                ClientEvent::RequestEvent(request, frame) => {
+                    let ticket = self.tickets.get(&request).copied();
+                    if !self.keep(ticket, frame) {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    if let Err(TrySendError::Full(_)) = self.events.try_send(frame) {
-                        return Err(FrameClientError::TooManyEvents);
+                    if !self.keep(Some(UNSOLICITED), frame) {
+                        return Ok(());
                     }
                     continue;
                 }
             };
             if let Some(ticket) = self.tickets.remove(&request) {
                 self.ids.remove(&ticket);
-                self.responses.push((ticket, response));
+                self.deliveries.push((ticket, Delivery::Answer(response)));
             }
-            if self.responses.len() == BATCH {
-                self.answer();
+            if self.deliveries.len() >= BATCH {
+                self.deliver();
             }
         }
+        self.unsorted = false;
         Ok(())
     }
 
-    fn answer(&mut self) {
-        if !self.responses.is_empty() {
-            self.open.desk.answer(&mut self.responses, &mut self.wakers);
+    /// Delivers an event, if there is anybody for it. Whether there is room for another one.
+    fn keep(&mut self, ticket: Option<Ticket>, frame: Frame) -> bool {
+        let Some(ticket) = ticket else { return true };
+        self.event_room = self.event_room.saturating_sub(kept_bytes(&frame));
+        self.deliveries.push((ticket, Delivery::Event(frame)));
+        if self.event_room == 0 || self.deliveries.len() >= BATCH {
+            self.deliver();
+        }
+        self.event_room > 0
+    }
+
+    fn deliver(&mut self) {
+        if !self.deliveries.is_empty() {
+            self.event_room = self.open.desk.deliver(&mut self.deliveries, &mut self.wakers);
         }
     }
 }
