@@ -40,6 +40,12 @@ pub(crate) use served::ServedStream;
 
 use std::io;
 
+/// A connection was accepted that cannot be used, such as one whose other side is gone already. That says nothing of its
+/// listener, whatever `error` would say of one.
+pub(crate) fn unprepared(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
 /// The one error of every call whose deadline has passed.
 pub(crate) fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")

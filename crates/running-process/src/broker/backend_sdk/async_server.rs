@@ -3,6 +3,7 @@
 mod accept;
 mod bell;
 mod drive;
+mod introducing;
 mod legacy;
 mod link;
 mod request;
@@ -16,14 +17,16 @@ use super::payload::Payload;
 use super::server::builder::{debug_server, shared_methods};
 use super::server::setup::Setup;
 use super::server::{
-    Handler, HandlerError, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats,
+    Callback, Handler, HandlerError, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats,
     ServerStop, ServerTrouble,
 };
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 #[cfg(test)]
 use crate::broker::backend_lifecycle::identity::IdentityError;
 use crate::broker::protocol::{Endpoint, FrameRef};
+use crate::broker::runtime_clock::now;
 use crate::transport::{AsyncListener, BindError, LocalListener};
+use introducing::Introducing;
 use shared::Shared;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -122,9 +125,8 @@ impl AsyncServer {
     /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
     /// if it is the server's own, the socket. If the future is dropped instead, all of it ends at once.
     ///
-    /// It serves at once. Meanwhile this process is identified on a thread of the runtime's for blocking work, for which its
-    /// executable is read unless its digests are remembered; then the record is written, and whoever has sent a probe before
-    /// that is answered.
+    /// It serves at once. Meanwhile this process is identified on a thread of its own, for which its executable is read
+    /// unless its digests are remembered; then the record is written, and whoever has sent a probe before that is answered.
     ///
     /// # Errors
     ///
@@ -138,13 +140,16 @@ impl AsyncServer {
         let Self { listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
         setup.check_record()?;
+        let waited = setup.config.drain;
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
-        let (service, introduction) = setup.start(crate::broker::runtime_clock::now);
+        let (service, introduction) = setup.start(now);
         let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy));
         let introducing = {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            tokio::task::spawn_blocking(move || introduction.run(&stop, || shared.ring_all()))
+            let introduce =
+                move || introduction.run(&stop, &shared.service.observation, || shared.ring_all());
+            Introducing::spawn(introduce).map_err(ServerError::Accept)?
         };
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());
@@ -153,12 +158,15 @@ impl AsyncServer {
         drop(presence);
         drop(listener);
         stop.stop();
-        let drained = connections.drain().await;
-        introducing.await.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(ended) => Err(ServerError::Accept(ended.into())),
-        })?;
-        drained?;
+        let deadline = now().checked_add(waited);
+        let connections = connections.drain(deadline).await;
+        let introduced = introducing.wait_until(deadline).await;
+        let mut callbacks = Vec::new();
+        callbacks.extend(introduced.is_none().then_some(Callback::OnReady));
+        introduced.unwrap_or(Ok(()))?;
+        if connections > 0 || !callbacks.is_empty() {
+            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
+        }
         accepted.map_err(ServerError::Accept)
     }
 }

@@ -1,7 +1,10 @@
 //! The blocking server: a few threads for each connection, bounded.
 
+pub(super) mod accept_errors;
+mod background;
 mod budget;
 pub(super) mod builder;
+pub(super) mod callback;
 mod cancellation;
 mod config;
 mod drive;
@@ -23,6 +26,7 @@ mod stop;
 mod sync;
 mod turn;
 
+pub use callback::Callback;
 pub use cancellation::Cancellation;
 pub use config::{ServerConfig, ServerTrouble};
 pub use legacy::LegacyConnection;
@@ -36,15 +40,16 @@ use super::payload::Payload;
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::{Endpoint, FrameRef};
 use crate::transport::{BindError, LocalListener, StopSignal};
+use background::Background;
 use builder::{debug_server, shared_methods};
 use setup::Setup;
 use shared::Shared;
+use std::fmt;
 use std::io;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+use stop::StopGuard;
 
 /// Why a handler has no response. A [`Refusal`](crate::broker::protocol::Refusal) is sent as it is; any other error as
 /// one with the reason `HandlerFailed` and its text.
@@ -118,15 +123,34 @@ pub enum ServerError {
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),
-    /// The server was stopped, and connections were still at work when its patience ended; their threads go on until
-    /// they are done or the process ends.
-    #[error("{connections} connections are still at work after {} ms", waited.as_millis())]
+    /// The server was stopped, and something was still at work when its patience ended. Threads of the daemon's code go on
+    /// until it returns or the process ends.
+    #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]
     DrainTimedOut {
-        /// How many.
+        /// How many connections, at whose requests or legacy wire handlers work.
         connections: usize,
+        /// Closures of the daemon that have not returned: [`Callback::OnReady`], also while this process is still being
+        /// identified, and [`Callback::Observe`], if it was told of something by the thread that accepts.
+        callbacks: Vec<Callback>,
         /// How long they were waited for.
         waited: Duration,
     },
+}
+
+/// What was late, in words.
+struct Late<'a>(usize, &'a [Callback]);
+
+impl fmt::Display for Late<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(connections, callbacks) = *self;
+        let connections = match connections {
+            0 => None,
+            1 => Some("1 connection".to_owned()),
+            several => Some(format!("{several} connections")),
+        };
+        let late: Vec<_> = connections.into_iter().chain(callbacks.iter().map(Callback::to_string)).collect();
+        formatter.write_str(&late.join(", "))
+    }
 }
 
 impl Server {
@@ -189,29 +213,48 @@ impl Server {
         let Self { listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
         setup.check_record()?;
+        let waited = setup.config.drain;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(Instant::now);
         let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy, signal));
+        let listener = Arc::new(Mutex::new(Some(listener)));
+        // This thread runs none of the daemon's code, so none of it keeps this from its deadline.
         let introducing = {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            thread::Builder::new()
-                .name("running-process".to_owned())
-                .spawn(move || introduction.run(&stop, || shared.identified()))
-                .map_err(ServerError::Accept)?
+            let introduce =
+                move || introduction.run(&stop, &shared.service.observation, || shared.identified());
+            Background::spawn(introduce).map_err(ServerError::Accept)?
         };
-        let stopping = Arc::clone(&shared);
-        stop.when_stopped(move || stopping.stop());
-        let accepted = drive::accept(&shared, &listener);
+        let accepting = {
+            let (shared, listener, stop) = (Arc::clone(&shared), Arc::clone(&listener), stop.clone());
+            let accept = move || {
+                let _stops = StopGuard::new(stop);
+                drive::accept(&shared, &listener)
+            };
+            Background::spawn(accept).map_err(ServerError::Accept)?
+        };
+        let (stopping, (ending, is_ending)) = (Arc::clone(&shared), mpsc::channel());
+        stop.when_stopped(move || {
+            stopping.stop();
+            // This is waited for until it comes.
+            let _ = ending.send(());
+        });
+        let _ = is_ending.recv();
+        let deadline = Instant::now().checked_add(waited);
         drop(presence);
-        drop(listener);
-        stop.stop();
-        let drained = shared.drain();
-        let introduced = introducing.join();
+        drop(listener.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let connections = shared.drain(deadline);
+        let (accepted, introduced) = (accepting.wait_until(deadline), introducing.wait_until(deadline));
         shared.pool.close();
-        introduced.unwrap_or_else(|panic| resume_unwind(panic))?;
-        drained?;
-        accepted.map_err(ServerError::Accept)
+        let mut callbacks = Vec::new();
+        callbacks.extend(introduced.is_none().then_some(Callback::OnReady));
+        callbacks.extend(accepted.is_none().then_some(Callback::Observe));
+        introduced.unwrap_or(Ok(()))?;
+        if connections > 0 || !callbacks.is_empty() {
+            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
+        }
+        accepted.unwrap_or(Ok(())).map_err(ServerError::Accept)
     }
 }
 

@@ -1,12 +1,13 @@
 //! A Unix-domain socket that accepts connections.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::super::error::BindError;
+use super::super::unprepared;
 use super::claim::Claim;
 use super::{LocalStream, StopSignal};
 use crate::sys::wait_ready;
@@ -95,7 +96,9 @@ impl LocalListener {
     pub(crate) fn accept_now(&self) -> io::Result<Option<LocalStream>> {
         loop {
             match accept(self.claim.socket()) {
-                Ok(stream) => return Ok(Some(stream)),
+                Ok(socket) => {
+                    return prepare(socket).map(Some).map_err(|errno| unprepared(errno.into()));
+                }
                 // The connection was gone before it was accepted.
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(None),
@@ -106,14 +109,23 @@ impl LocalListener {
 }
 
 #[cfg(not(target_vendor = "apple"))]
-fn accept(listener: impl AsFd) -> Result<LocalStream, Errno> {
-    let socket = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
+fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)
+}
+
+#[cfg(target_vendor = "apple")]
+fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    rustix::net::accept(listener)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+#[expect(clippy::unnecessary_wraps, reason = "it fails on macOS")]
+fn prepare(socket: OwnedFd) -> Result<LocalStream, Errno> {
     Ok(LocalStream::accepted(socket))
 }
 
 #[cfg(target_vendor = "apple")]
-fn accept(listener: impl AsFd) -> Result<LocalStream, Errno> {
-    let socket = rustix::net::accept(listener)?;
+fn prepare(socket: OwnedFd) -> Result<LocalStream, Errno> {
     // Not one step on this system: a child forked at this very moment by another thread inherits the socket.
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     LocalStream::new(socket)

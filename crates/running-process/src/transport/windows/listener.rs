@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
 use super::super::error::BindError;
+use super::super::unprepared;
 use super::{LocalStream, StopSignal, is, name};
 use crate::sys::windows_pipe::{Instance, PipePath};
 use crate::sys::windows_wait::wait_any;
@@ -104,7 +105,7 @@ impl LocalListener {
             let _ = self.fill(&mut waiting);
             // An instance whose client is gone already is none.
             if let Some(Ok(pipe)) = instance.map(Instance::finish) {
-                return LocalStream::try_from(pipe).map(Some);
+                return LocalStream::try_from(pipe).map(Some).map_err(unprepared);
             }
         }
     }

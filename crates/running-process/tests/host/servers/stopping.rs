@@ -150,8 +150,8 @@ fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
     write(&connection, &request(0xF00F, 1, b""));
     next(&has_entered);
     match server.stop_and_join() {
-        Err(ServerError::DrainTimedOut { connections: 1, waited }) => {
-            assert_eq!(waited, Duration::from_millis(50));
+        Err(ServerError::DrainTimedOut { connections: 1, callbacks, waited }) => {
+            assert_eq!((&callbacks[..], waited), (&[][..], Duration::from_millis(50)));
         }
         other => panic!("{other:?}"),
     }

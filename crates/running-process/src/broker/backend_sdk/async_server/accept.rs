@@ -3,8 +3,9 @@
 use super::drive::{Driver, Open, serve};
 use super::link::Link;
 use super::shared::{Phase, Shared};
-use crate::broker::backend_sdk::server::service::{EXHAUSTED_PAUSE, LAST_WORDS, is_exhausted};
-use crate::broker::backend_sdk::server::{PeerCredentials, ServerError, ServerTrouble};
+use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
+use crate::broker::backend_sdk::server::service::LAST_WORDS;
+use crate::broker::backend_sdk::server::{PeerCredentials, ServerTrouble};
 use crate::broker::runtime_clock::now;
 use crate::transport::{AsyncListener, LocalStream, ServedStream};
 use std::future::poll_fn;
@@ -12,27 +13,28 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::Instant;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, timeout};
+use tokio::time::{Sleep, timeout_at};
 
 /// Every connection's task; they end with this.
 pub(super) struct Connections {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
     next_id: u64,
-    exhausted: Option<Exhausted>,
+    errors: AcceptErrors,
+    paused: Option<Paused>,
 }
 
-/// The process was out of descriptors while so many connections were open.
-struct Exhausted {
+/// Nothing could be accepted while so many connections were open.
+struct Paused {
     open: usize,
     pause: Pin<Box<Sleep>>,
 }
 
 impl Connections {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tasks: JoinSet::new(), next_id: 0, exhausted: None }
+        Self { shared, tasks: JoinSet::new(), next_id: 0, errors: AcceptErrors::default(), paused: None }
     }
 
     /// Accepts until the server is stopped.
@@ -46,30 +48,36 @@ impl Connections {
                 ready!(self.poll_room(context));
                 match ready!(listener.poll_accept(context)) {
                     Ok(stream) => {
+                        self.errors.forget();
                         if let Err(trouble) = self.start(stream) {
                             self.shared.service.observation.trouble(&trouble);
                         }
                     }
-                    Err(error) if is_exhausted(&error) => {
+                    Err(error) => {
+                        let (error, after) = match self.errors.judge(error) {
+                            Ok(judged) => judged,
+                            Err(broken) => return Poll::Ready(Err(broken)),
+                        };
                         self.shared.service.observation.trouble(&ServerTrouble::Accept(error));
-                        let pause = Box::pin(tokio::time::sleep(EXHAUSTED_PAUSE));
-                        self.exhausted = Some(Exhausted { open: self.tasks.len(), pause });
+                        if after == AfterError::Pause {
+                            let pause = Box::pin(tokio::time::sleep(ACCEPT_PAUSE));
+                            self.paused = Some(Paused { open: self.tasks.len(), pause });
+                        }
                     }
-                    Err(error) => return Poll::Ready(Err(error)),
                 }
             }
         })
         .await
     }
 
-    /// Takes note of connections that have ended, and waits for one if descriptors are short.
+    /// Takes note of connections that have ended, and waits for one, or for a while, if nothing could be accepted.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(_ended)) = self.tasks.poll_join_next(context) {}
-        if let Some(Exhausted { open, pause }) = &mut self.exhausted {
+        if let Some(Paused { open, pause }) = &mut self.paused {
             if self.tasks.len() >= *open {
                 ready!(pause.as_mut().poll(context));
             }
-            self.exhausted = None;
+            self.paused = None;
         }
         Poll::Ready(())
     }
@@ -90,21 +98,27 @@ impl Connections {
         Ok(())
     }
 
-    /// Waits for the connections at work, for as long as the configuration allows. Then cancels what they work on, and
-    /// tells the clients.
-    pub(super) async fn drain(mut self) -> Result<(), ServerError> {
-        let waited = self.shared.service.config.drain;
-        if self.ended_within(waited).await {
-            return Ok(());
+    /// Waits until `deadline` for the connections at work. Then cancels what they work on, and tells the clients. Gives how
+    /// many there were.
+    pub(super) async fn drain(mut self, deadline: Option<Instant>) -> usize {
+        if self.ended_before(deadline).await {
+            return 0;
         }
         let connections = self.tasks.len();
         self.shared.enter(Phase::Cancelling);
-        self.ended_within(LAST_WORDS).await;
-        Err(ServerError::DrainTimedOut { connections, waited })
+        self.ended_before(now().checked_add(LAST_WORDS)).await;
+        connections
     }
 
     /// Whether every connection has ended in time.
-    async fn ended_within(&mut self, time: Duration) -> bool {
-        timeout(time, async { while self.tasks.join_next().await.is_some() {} }).await.is_ok()
+    async fn ended_before(&mut self, deadline: Option<Instant>) -> bool {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        match deadline {
+            Some(deadline) => timeout_at(deadline.into(), ended).await.is_ok(),
+            None => {
+                ended.await;
+                true
+            }
+        }
     }
 }

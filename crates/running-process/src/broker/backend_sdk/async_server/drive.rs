@@ -8,6 +8,7 @@ use crate::broker::backend_sdk::CancelReason;
 use crate::broker::backend_sdk::connection::earliest;
 use crate::broker::backend_sdk::output::PIECES;
 use crate::broker::backend_sdk::server::ServerTrouble;
+use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::observe::Fact;
 use crate::broker::backend_sdk::server::service::{READ_BYTES, STALLED};
 use crate::broker::backend_sdk::server::session::Session;
@@ -41,7 +42,14 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
     let Some(buffered) = poll_fn(|context| driver.turn(link, context)).await else { return };
     match &link.shared.legacy {
         Some(handler) => {
-            handler(AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link))).await;
+            let connection = AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link));
+            let handled = match callback::run(|| handler(connection)) {
+                Some(handling) => Guarded::new(handling).await,
+                None => None,
+            };
+            if handled.is_none() {
+                link.shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
+            }
         }
         None => link.shared.service.observation.trouble(&ServerTrouble::LegacyNotServed),
     }
@@ -66,10 +74,6 @@ impl Drop for Open {
         let shared = &self.link.shared;
         shared.open().remove(&self.id);
         shared.service.observation.note(Fact::Closed);
-        if std::thread::panicking() {
-            // Only the handler of the legacy wire can.
-            shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
-        }
         let mut session = self.link.session();
         if session.connection.in_flight() > 0 {
             session.hang_up();

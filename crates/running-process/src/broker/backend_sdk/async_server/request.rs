@@ -1,12 +1,11 @@
 //! A request in the hands of an asynchronous handler.
 
-use super::Handling;
 use super::link::{Abandon, Concurrent, Link};
+use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::observe::RequestSpan;
 use crate::broker::backend_sdk::server::session::Cancel;
 use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, Payload, SendEventError};
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -53,21 +52,17 @@ pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
 /// Has the handler of `call` serve it up to its first wait, in the task of the connection, which then goes on. What is left
 /// of it, if it waits, is to be polled by another task.
 pub(super) fn serve_at_once(link: Arc<Link>, call: Concurrent) -> Option<Serving> {
-    let serve = || {
-        let mut serving = Serving::new(link, call);
-        serving.ending.rings = false;
-        let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
-        serving.ending.rings = true;
-        served.is_pending().then_some(serving)
-    };
-    // After a panic the call has ended with it.
-    catch_unwind(AssertUnwindSafe(serve)).ok().flatten()
+    let mut serving = Serving::new(link, call);
+    serving.ending.rings = false;
+    let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
+    serving.ending.rings = true;
+    served.is_pending().then_some(serving)
 }
 
 /// A handler at work, for as long as somebody waits.
 pub(super) struct Serving {
-    /// `None` if nobody waited any more when it was to begin.
-    handling: Option<Handling>,
+    /// `None` if nobody waited any more when it was to begin, or if the handler panicked instead of giving a future.
+    handling: Option<Guarded<Result<Payload, HandlerError>>>,
     cancel: Abandon,
     ending: Ending,
 }
@@ -77,15 +72,23 @@ impl Serving {
         let Concurrent { call, handler, request, cancel, span } = call;
         let payload_protocol = request.frame().payload_protocol;
         let request = AsyncRequest { incoming: request, link: Arc::clone(&link), call };
-        let ending = Ending { link, call, payload_protocol, answer: None, span, rings: true };
-        let handling = (!cancel.is_cancelled()).then(|| ending.span.in_scope(|| handler(request)));
+        let mut ending =
+            Ending { link, call, payload_protocol, outcome: Outcome::Nothing, span, rings: true };
+        let mut handling = None;
+        if !cancel.is_cancelled() {
+            handling = ending.span.in_scope(|| callback::run(|| handler(request))).map(Guarded::new);
+            if handling.is_none() {
+                ending.outcome = Outcome::Panicked;
+            }
+        }
         Self { handling, cancel, ending }
     }
 
     fn poll_handler(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { handling, ending, .. } = self;
         if let Some(handling) = handling {
-            ending.answer = Some(ready!(ending.span.in_scope(|| handling.as_mut().poll(context))));
+            let answer = ready!(ending.span.in_scope(|| Pin::new(handling).poll(context)));
+            ending.outcome = answer.map_or(Outcome::Panicked, Outcome::Answer);
         }
         Poll::Ready(())
     }
@@ -110,13 +113,20 @@ impl Drop for Serving {
     }
 }
 
-/// Ends the call when it is dropped: with the answer, with a panic, or, if nobody waits any more or the runtime ends, with
-/// nothing.
+/// What became of a call.
+enum Outcome {
+    /// Nobody waits any more, or the runtime ends.
+    Nothing,
+    Answer(Result<Payload, HandlerError>),
+    Panicked,
+}
+
+/// Ends the call when it is dropped.
 struct Ending {
     link: Arc<Link>,
     call: CallId,
     payload_protocol: u32,
-    answer: Option<Result<Payload, HandlerError>>,
+    outcome: Outcome,
     span: RequestSpan,
     /// Whether the task of the connection has to be told.
     rings: bool,
@@ -125,12 +135,12 @@ struct Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let service = &self.link.shared.service;
-        let answer = self.answer.take();
-        let answer = self.span.in_scope(|| match answer {
-            Some(answer) => answer.map_err(|error| service.failed(self.payload_protocol, error)),
-            None if std::thread::panicking() => Err(service.panicked()),
+        let outcome = std::mem::replace(&mut self.outcome, Outcome::Nothing);
+        let answer = self.span.in_scope(|| match outcome {
+            Outcome::Answer(answer) => answer.map_err(|error| service.failed(self.payload_protocol, error)),
+            Outcome::Panicked => Err(service.panicked()),
             // It goes nowhere.
-            None => Ok(Payload::default()),
+            Outcome::Nothing => Ok(Payload::default()),
         });
         self.link.finish(self.call, answer);
         if self.rings {

@@ -1,5 +1,5 @@
 use super::super::connection::{ConnectionConfig, ConnectionError};
-use super::{HandlerError, NotAuthorized, PeerCredentials};
+use super::{Callback, HandlerError, NotAuthorized, PeerCredentials};
 use crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL;
 use std::io;
 use std::time::Duration;
@@ -84,7 +84,11 @@ pub enum ServerTrouble {
         /// What it is told.
         source: NotAuthorized,
     },
-    /// A connection could not be accepted, or not be given a thread.
+    /// The system can make no more threads, so a connection was closed or a request refused as overloaded. The next one is
+    /// tried again.
+    #[error("no thread could be made")]
+    NoThread(#[source] io::Error),
+    /// A connection could not be accepted.
     #[error("a connection could not be accepted")]
     Accept(#[source] io::Error),
     /// The peer broke the rules or was too slow.
@@ -107,4 +111,11 @@ pub enum ServerTrouble {
     /// A handler panicked; its message went to the panic hook, and the client was told that much.
     #[error("a handler panicked")]
     HandlerPanicked,
+    /// Another closure of the daemon panicked; its message went to the panic hook. A connection whose detector panicked is
+    /// ended, and one whose rule did is not served. The observer is not told that it panicked itself; that is only counted.
+    #[error("{callback} panicked")]
+    CallbackPanicked {
+        /// Which closure.
+        callback: Callback,
+    },
 }

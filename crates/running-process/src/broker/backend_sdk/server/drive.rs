@@ -1,42 +1,50 @@
 //! What the threads do: one accepts, one has the turn on each connection, and more serve its requests.
 
 use super::super::payload::Payload;
+use super::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
 use super::link::{Concurrent, Input, Link, Step, Taken};
-use super::service::{EXHAUSTED_PAUSE, is_exhausted};
 use super::shared::Shared;
 use super::sync::{self, LocalStream};
 use super::turn::{Turn, Watch};
-use super::{LegacyConnection, ServerRequest, ServerTrouble};
+use super::{LegacyConnection, ServerRequest, ServerTrouble, callback};
 use crate::broker::protocol::Refusal;
 use crate::transport::{Late, LocalListener};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Accepts until the server is stopped.
-pub(super) fn accept(shared: &Arc<Shared>, listener: &LocalListener) -> io::Result<()> {
+/// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So
+/// the listener can be closed although the observer, which is called in between, does not return.
+pub(super) fn accept(shared: &Arc<Shared>, listener: &Mutex<Option<LocalListener>>) -> io::Result<()> {
     let mut next_id = 0_u64;
+    let mut errors = AcceptErrors::default();
     loop {
-        match listener.accept(&shared.signal) {
+        let accepted = match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(listener) => listener.accept(&shared.signal),
+            None => return Ok(()),
+        };
+        match accepted {
             Ok(None) => return Ok(()),
             Ok(Some(stream)) => {
+                errors.forget();
                 if let Err(trouble) = start(shared, next_id, sync::shared(stream)) {
                     shared.service.observation.trouble(&trouble);
                 }
                 next_id += 1;
             }
-            Err(error) if is_exhausted(&error) => {
+            Err(error) => {
+                let (error, after) = errors.judge(error)?;
                 shared.service.observation.trouble(&ServerTrouble::Accept(error));
-                let open = shared.open_connections();
-                shared.wait_for(EXHAUSTED_PAUSE, |now_open| now_open < open);
+                if after == AfterError::Pause {
+                    let open = shared.open_connections();
+                    shared.wait_for(ACCEPT_PAUSE, |now_open| now_open < open);
+                }
             }
-            Err(error) => return Err(error),
         }
     }
 }
 
-/// Gives the connection a thread, unless there are too many.
+/// Gives the connection a thread, unless there are too many, or none can be made.
 pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
     let max_connections = shared.service.config.max_connections;
     if shared.open_connections() >= max_connections {
@@ -44,66 +52,129 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
     }
     let link = Arc::new(Link::new(Arc::clone(shared), id, stream)?);
     shared.opened(&link);
-    shared.run(Box::new(move |scratch| take_turn(&link, Turn::default(), scratch)));
-    Ok(())
+    let reading = Arc::clone(&link);
+    let reader = Box::new(move |scratch: &mut [u8]| Reader::new(&reading, Turn::default()).run(scratch));
+    shared.pool.submit(reader).map_err(|error| {
+        drop(Reader::new(&link, Turn::default()));
+        ServerTrouble::NoThread(error)
+    })
 }
 
-/// Reads the connection and serves what is quick, until it is over or another thread has the turn.
-pub(super) fn take_turn(link: &Arc<Link>, turn: Turn, scratch: &mut [u8]) {
-    let mut late = Late::default();
-    loop {
-        let input = match link.next_step(turn) {
-            Step::Serve(call) => {
-                serve(link, call, Some(turn));
+/// The thread that reads a connection. When this is dropped and still has the turn, the connection is closed and does not
+/// count as open any more: it has ended, or the thread panicked.
+pub(super) struct Reader<'l> {
+    link: &'l Arc<Link>,
+    turn: Turn,
+    late: Late,
+    /// Another thread was given the turn by this one.
+    handed_over: bool,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if !self.handed_over && self.link.end(self.turn) {
+            self.link.shared.closed(self.link);
+        }
+    }
+}
+
+impl<'l> Reader<'l> {
+    pub(super) fn new(link: &'l Arc<Link>, turn: Turn) -> Self {
+        Self { link, turn, late: Late::default(), handed_over: false }
+    }
+
+    /// Reads the connection and serves what is quick, until it is over or another thread has the turn.
+    pub(super) fn run(mut self, scratch: &mut [u8]) {
+        let link = self.link;
+        let shared = &link.shared;
+        while let Some(input) = self.next_input(scratch) {
+            let Taken { calls, quick } = link.take(input, self.turn);
+            let mut calls = calls.into_iter();
+            if quick {
+                link.refuse(shared.submit(link, calls));
                 continue;
             }
-            Step::Passed => return,
-            Step::Read(deadline, None) => {
-                let read = link.stream.read_before(scratch, deadline);
-                match late.or(read, || link.stream.read_arrived(scratch)) {
-                    Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
-                    nothing => why(link, nothing),
+            let Some(first) = calls.next() else { continue };
+            // Another thread reads on before anything here can block.
+            match self.hand_over() {
+                Ok(()) => {
+                    link.refuse(shared.submit(link, calls));
+                    link.flush();
+                    return serve(link, first, None);
+                }
+                Err(error) => {
+                    let refusal = shared.service.no_thread(error);
+                    let calls = std::iter::once(first).chain(calls).map(|call| call.call);
+                    link.refuse(calls.map(|call| (call, refusal.clone())).collect());
                 }
             }
-            Step::Read(deadline, Some(mut buffer)) => {
-                let read = link.stream.read_onto(&mut buffer, deadline);
-                match late.or(read, || link.stream.read_arrived_onto(&mut buffer)) {
-                    Ok(length @ 1..) => Input::Onto(buffer, length),
-                    nothing => {
-                        link.give_back(buffer);
-                        why(link, nothing)
+        }
+    }
+
+    /// Has another thread read on.
+    fn hand_over(&mut self) -> io::Result<()> {
+        let (link, turn) = (Arc::clone(self.link), self.turn);
+        self.handed_over = true;
+        let submitted = self.link.shared.pool.submit(Box::new(move |scratch| {
+            Reader::new(&link, turn).run(scratch);
+        }));
+        self.handed_over = submitted.is_ok();
+        submitted
+    }
+
+    /// What comes next from the peer or the clock; serves what is quick until then. `None`: this thread has nothing more to
+    /// read.
+    fn next_input<'s>(&mut self, scratch: &'s mut [u8]) -> Option<Input<'s>> {
+        let (link, turn) = (self.link, self.turn);
+        loop {
+            return Some(match link.next_step(turn) {
+                Step::Serve { call, unwatched } => {
+                    if unwatched && !Watch::add(&link.shared, link) {
+                        link.unwatched();
+                    }
+                    serve(link, call, Some(turn));
+                    continue;
+                }
+                Step::Read(deadline, None) => {
+                    let read = link.stream.read_before(scratch, deadline);
+                    match self.late.or(read, || link.stream.read_arrived(scratch)) {
+                        Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
+                        nothing => why(link, nothing),
                     }
                 }
-            }
-            Step::Watch(deadline) => match link.stream.wait_hang_up(deadline) {
-                Ok(true) => Input::Gone,
-                Ok(false) => Input::Time,
-                Err(error) => Input::Failed(error),
-            },
-            Step::Time => Input::Time,
-            Step::Legacy(buffered) => {
-                hand_over(link, buffered);
-                return link.shared.closed(link);
-            }
-            Step::End => return link.shared.closed(link),
-        };
-        let shared = &link.shared;
-        let Taken { calls, quick, unwatched } = link.take(input, turn);
-        if unwatched {
-            Watch::add(shared, link);
+                Step::Read(deadline, Some(mut buffer)) => {
+                    let read = link.stream.read_onto(&mut buffer, deadline);
+                    match self.late.or(read, || link.stream.read_arrived_onto(&mut buffer)) {
+                        Ok(length @ 1..) => Input::Onto(buffer, length),
+                        nothing => {
+                            link.give_back(buffer);
+                            why(link, nothing)
+                        }
+                    }
+                }
+                Step::Watch(deadline) => match link.stream.wait_hang_up(deadline) {
+                    Ok(true) => Input::Gone,
+                    Ok(false) => Input::Time,
+                    Err(error) => Input::Failed(error),
+                },
+                Step::Time => Input::Time,
+                Step::Legacy(buffered) => {
+                    serve_legacy(link, buffered);
+                    return None;
+                }
+                Step::Passed | Step::End => return None,
+            });
         }
-        let mut calls = calls.into_iter();
-        if quick {
-            shared.submit(link, calls);
-            continue;
-        }
-        let Some(first) = calls.next() else { continue };
-        // Somebody reads on before anything here can block.
-        let reading = Arc::clone(link);
-        shared.run(Box::new(move |scratch| take_turn(&reading, turn, scratch)));
-        shared.submit(link, calls);
+    }
+}
+
+/// Takes the turn from the thread that serves a quick request, if that is still the last of `begun`, and reads on.
+pub(super) fn take_over(link: &Arc<Link>, begun: u64, scratch: &mut [u8]) {
+    if let Some(turn) = link.pass_turn(begun) {
+        let reader = Reader::new(link, turn);
+        // What was answered before the slow one waits for nothing.
         link.flush();
-        return serve(link, first, None);
+        reader.run(scratch);
     }
 }
 
@@ -141,20 +212,17 @@ fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Payload, Refusal> {
     }
     let payload_protocol = request.frame().payload_protocol;
     let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
-    span.in_scope(|| {
-        let answer = catch_unwind(AssertUnwindSafe(|| handler(&request)));
-        link.shared.service.judge(payload_protocol, answer)
-    })
+    span.in_scope(|| link.shared.service.judge(payload_protocol, || handler(&request)))
 }
 
 /// The connection speaks the legacy wire from now on.
-fn hand_over(link: &Arc<Link>, buffered: Vec<u8>) {
+fn serve_legacy(link: &Arc<Link>, buffered: Vec<u8>) {
     let service = &link.shared.service;
     let Some(handler) = &link.shared.legacy else {
         return service.observation.trouble(&ServerTrouble::LegacyNotServed);
     };
     let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
-    if catch_unwind(AssertUnwindSafe(|| handler(connection))).is_err() {
+    if callback::run(|| handler(connection)).is_none() {
         service.observation.trouble(&ServerTrouble::HandlerPanicked);
     }
 }

@@ -3,8 +3,10 @@
 
 use super::super::identity_file::{remove_own_identity_file, write_daemon_identity_file};
 use super::super::mux::{BackendEndpointMux, Identification};
+use super::callback::{self, Callback};
+use super::observe::Observation;
 use super::setup::{Detector, Identify, ReadyHook};
-use super::{ServerError, ServerStop};
+use super::{ServerError, ServerStop, ServerTrouble};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::Endpoint;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -30,9 +32,14 @@ impl Introduction {
 
     /// Does it, unless the [`Presence`] ends before. `wake` has every connection see that the identification has ended. If
     /// the server cannot become known, it is stopped.
-    pub(in super::super) fn run(self, stop: &ServerStop, wake: impl Fn()) -> Result<(), ServerError> {
+    pub(in super::super) fn run(
+        self,
+        stop: &ServerStop,
+        observation: &Observation,
+        wake: impl Fn(),
+    ) -> Result<(), ServerError> {
         let mux = Arc::clone(&self.mux);
-        let introduced = catch_unwind(AssertUnwindSafe(|| self.introduce(&wake)));
+        let introduced = catch_unwind(AssertUnwindSafe(|| self.introduce(observation, &wake)));
         if mux.identification() == Identification::Underway {
             mux.identify(None);
             wake();
@@ -43,7 +50,7 @@ impl Introduction {
         introduced.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn introduce(self, wake: impl Fn()) -> Result<(), ServerError> {
+    fn introduce(self, observation: &Observation, wake: impl Fn()) -> Result<(), ServerError> {
         let Self { endpoint, inherited, identify, record, ready, mux, visible } = self;
         let identified = identify(endpoint, &mut || !lock(&visible).ended);
         let mut visible = lock(&visible);
@@ -61,7 +68,9 @@ impl Introduction {
         // Whose probe is answered finds the record, too.
         mux.identify(Some(daemon));
         wake();
-        ready(mux.daemon());
+        if callback::run(|| ready(mux.daemon())).is_none() {
+            observation.trouble(&ServerTrouble::CallbackPanicked { callback: Callback::OnReady });
+        }
         Ok(())
     }
 }

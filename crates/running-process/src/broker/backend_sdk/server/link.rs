@@ -59,14 +59,12 @@ pub(super) struct Taken {
     pub(super) calls: Vec<Concurrent>,
     /// There are more, for whoever has the turn.
     pub(super) quick: bool,
-    /// These are the first, so a watch is to begin.
-    pub(super) unwatched: bool,
 }
 
 /// What whoever has the turn does next.
 pub(super) enum Step {
-    /// Serve a request that is expected to be quick.
-    Serve(Concurrent),
+    /// Serve a request that is expected to be quick. If it is the first, a watch is to begin.
+    Serve { call: Concurrent, unwatched: bool },
     /// Nothing: another thread has the turn.
     Passed,
     /// Read, until the time given; onto the buffer, if there is one.
@@ -117,13 +115,18 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what whoever has the turn serves, unless the connection is locked.
-    pub(super) fn try_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> Option<T> {
+    /// The state, unless the connection is locked.
+    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
         match self.state.try_lock() {
-            Ok(mut state) => Some(look(&mut state.quick)),
-            Err(TryLockError::Poisoned(poisoned)) => Some(look(&mut poisoned.into_inner().quick)),
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Looks at what whoever has the turn serves, unless the connection is locked.
+    pub(super) fn try_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> Option<T> {
+        self.try_state().map(|mut state| look(&mut state.quick))
     }
 
     /// Waits until something has [advanced](Self::advance), or so long.
@@ -150,8 +153,9 @@ impl Link {
         if !state.quick.has(turn) {
             return Step::Passed;
         }
+        let unwatched = state.quick.wants_watch();
         if let Some(call) = state.quick.begin() {
-            return Step::Serve(call);
+            return Step::Serve { call, unwatched };
         }
         state.watching = false;
         loop {
@@ -202,7 +206,7 @@ impl Link {
     pub(super) fn take(self: &Arc<Self>, input: Input<'_>, turn: Turn) -> Taken {
         let mut state = self.state();
         let calls = self.take_input(&mut state, input, turn);
-        let taken = Taken { calls, quick: !state.quick.is_empty(), unwatched: state.quick.wants_watch() };
+        let taken = Taken { calls, quick: !state.quick.is_empty() };
         if taken.calls.is_empty() && !taken.quick {
             self.write(state, Some(turn));
         }
@@ -294,46 +298,93 @@ impl Link {
         next
     }
 
+    /// Refuses calls.
+    pub(super) fn refuse(self: &Arc<Self>, calls: Vec<(CallId, Refusal)>) {
+        if !calls.is_empty() {
+            let mut state = self.state();
+            self.refuse_in(&mut state, calls);
+            self.write(state, None);
+        }
+    }
+
+    fn refuse_in(&self, state: &mut State, calls: Vec<(CallId, Refusal)>) {
+        for (call, refusal) in calls {
+            state.session.finish(&self.shared.service, call, Err(refusal), Instant::now());
+        }
+        self.advance(state);
+    }
+
+    /// Nobody could be found to watch what is quick; the next request tries again.
+    pub(super) fn unwatched(&self) {
+        self.state().quick.unwatched();
+    }
+
+    /// Gives the turn to the caller if the last of `begun` quick requests is still being served.
+    pub(super) fn pass_turn(&self, begun: u64) -> Option<Turn> {
+        self.state().quick.pass(begun)
+    }
+
+    /// Whoever has `turn` reads no more; `false` if another thread has the turn. A connection that is not over is ended.
+    pub(super) fn end(&self, turn: Turn) -> bool {
+        let mut state = self.state();
+        if !state.quick.has(turn) {
+            return false;
+        }
+        if !state.session.connection.is_over() {
+            state.session.hang_up();
+            // The calls are told, and nothing new can come.
+            drop(self.pump(&mut state, None));
+        }
+        true
+    }
+
     /// Blocks while the peer leaves enough output unread.
     pub(super) fn send_event(self: &Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         let enough = self.shared.service.config.enough_output;
         let mut state = self.state();
         while state.session.holds_back(call, enough) {
-            state = self.wait(state, None);
+            if state.writing {
+                state = self.wait(state, None);
+            } else {
+                // The answers to quick requests wait for this very handler.
+                self.write(state, None);
+                state = self.state();
+            }
         }
         state.session.send_event(&self.shared.service, call, payload)?;
         self.write(state, None);
         Ok(())
     }
 
-    /// Cancels every call: the daemon's patience has ended.
-    pub(super) fn cancel_all(&self) {
+    /// Cancels every call, and tells the peer: the daemon's patience has ended.
+    pub(super) fn cancel_all(self: &Arc<Self>) {
         let mut state = self.state();
         state.session.connection.cancel_all(CancelReason::ShuttingDown);
         // Nothing new can come of it: the server was stopped long ago, and what had come is admitted.
         drop(self.pump(&mut state, None));
+        self.write(state, None);
     }
 
-    /// Ends the connection if its peer has taken nothing of what waits to be written since this was called with `seen`. Does
-    /// nothing while the connection is locked, as an inline handler may keep it.
-    pub(super) fn end_if_stalled(&self, seen: &mut Option<(u64, u64)>) {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+    /// Whether the peer has taken nothing of what waits to be written since this was called with `seen`. Says nothing while the
+    /// connection is locked, as an inline handler may keep it.
+    pub(super) fn is_stalled(&self, seen: &mut Option<(u64, u64)>) -> bool {
+        let Some(state) = self.try_state() else { return false };
         let now = state.writing.then(|| (state.written, self.parts.load(Ordering::Relaxed)));
-        if now.is_some() && now == *seen {
-            self.fail(&mut state, timed_out());
-            // Its calls are told, and who writes.
-            drop(self.pump(&mut state, None));
-        }
-        *seen = now;
+        std::mem::replace(seen, now).is_some_and(|seen| Some(seen) == now)
     }
 
-    /// Whether a probe waits for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on.
-    pub(super) fn awaits_identity(&self) -> bool {
-        self.state().session.connection.awaits_identity()
+    /// Ends the connection, whose peer does not read.
+    pub(super) fn end_stalled(&self) {
+        let mut state = self.state();
+        self.fail(&mut state, timed_out());
+        // Its calls are told, and who writes.
+        drop(self.pump(&mut state, None));
+    }
+
+    /// Whether a probe may wait for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on. Does not
+    /// wait for whoever holds the connection, as an inline handler may.
+    pub(super) fn may_await_identity(&self) -> bool {
+        self.try_state().is_none_or(|state| state.session.connection.awaits_identity())
     }
 
     /// Writes what there is to write.
@@ -351,7 +402,8 @@ impl Link {
         loop {
             if state.session.connection.is_postponed() {
                 let asked = self.pump(&mut state, turn);
-                self.shared.submit(self, asked);
+                let refused = self.shared.submit(self, asked);
+                self.refuse_in(&mut state, refused);
             }
             if state.session.gone || state.session.connection.output().is_empty() {
                 break;

@@ -81,7 +81,7 @@ impl Model {
 
     /// Everything has come to its end, and nothing was held against anybody.
     fn end(self) {
-        self.shared.drain().expect("every connection ends");
+        assert_eq!(self.shared.drain(None), 0, "every connection ends");
         self.shared.pool.close();
         assert_eq!(*self.troubles.lock().expect("no panics"), [""; 0]);
     }

@@ -9,6 +9,7 @@ mod trouble;
 pub(in super::super) use span::RequestSpan;
 pub(super) use trouble::TroubleKind;
 
+use super::callback::{self, Callback};
 use super::setup::Observer;
 use super::{ServerStats, ServerTrouble};
 use crate::broker::protocol::RefusalReason;
@@ -97,12 +98,27 @@ impl Observation {
 
     #[inline]
     pub(in super::super) fn note(&self, fact: Fact<'_>) {
-        self.stats.count(&fact);
-        #[cfg(feature = "metrics")]
-        self.metrics.count(&fact);
+        self.count(&fact);
         if let Fact::Trouble(trouble) = fact {
-            span::warn(trouble);
-            (self.observer)(trouble);
+            self.tell(trouble);
+        }
+    }
+
+    #[inline]
+    fn count(&self, fact: &Fact<'_>) {
+        self.stats.count(fact);
+        #[cfg(feature = "metrics")]
+        callback::run(|| self.metrics.count(fact));
+    }
+
+    /// Tells the daemon, whose observer and whose subscriber of `tracing` may panic. A panic is counted.
+    #[cold]
+    fn tell(&self, trouble: &ServerTrouble) {
+        let traced = callback::run(|| span::warn(trouble));
+        let observed = callback::run(|| (self.observer)(trouble));
+        if traced.and(observed).is_none() {
+            let panicked = ServerTrouble::CallbackPanicked { callback: Callback::Observe };
+            self.count(&Fact::Trouble(&panicked));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Threads that do whatever is next: made when none is idle, ended when idle for long.
 
+use super::callback;
 use super::sync::{Condvar, Mutex, MutexGuard, thread};
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// How long an idle thread waits for something to do before it ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Something to do, once, on a thread of the pool. It gets the thread's scratch memory.
+/// Something to do, once, on a thread of the pool. It gets the thread's scratch memory. The thread outlives its panic.
 pub(super) type Job = Box<dyn FnOnce(&mut [u8]) + Send>;
 
 /// As many threads as there are jobs at once: a job may block for as long as it likes, and no other waits for it. Whoever
@@ -19,8 +20,12 @@ pub(super) struct Pool {
     submitted: Condvar,
     /// How much scratch memory each thread has, in bytes.
     scratch: usize,
+    /// No thread can be made, says a test.
+    #[cfg(test)]
+    pub(super) exhausted: std::sync::atomic::AtomicBool,
 }
 
+/// Each job has a thread that waits for it: `jobs.len() <= waiting`.
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
@@ -31,7 +36,13 @@ struct Queue {
 
 impl Pool {
     pub(super) fn new(scratch: usize) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::default(), submitted: Condvar::new(), scratch })
+        Arc::new(Self {
+            queue: Mutex::default(),
+            submitted: Condvar::new(),
+            scratch,
+            #[cfg(test)]
+            exhausted: false.into(),
+        })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -43,18 +54,22 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// There is no idle thread and none can be made. The job stays in the queue, for the next thread that is done.
+    /// There is no idle thread and none can be made. The job is dropped, and the next one is tried again.
     pub(super) fn submit(self: &Arc<Self>, job: Job) -> io::Result<()> {
         let mut queue = self.queue();
-        queue.jobs.push_back(job);
-        let enough = queue.waiting >= queue.jobs.len();
-        drop(queue);
-        if enough {
+        if queue.waiting > queue.jobs.len() {
+            queue.jobs.push_back(job);
+            drop(queue);
             self.submitted.notify_one();
             return Ok(());
         }
+        drop(queue);
+        #[cfg(test)]
+        if self.exhausted.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let pool = Arc::clone(self);
-        thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work())?;
+        thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work(job))?;
         Ok(())
     }
 
@@ -64,10 +79,12 @@ impl Pool {
         self.submitted.notify_all();
     }
 
-    fn work(&self) {
+    fn work(&self, first: Job) {
         let mut scratch = vec![0; self.scratch];
-        while let Some(job) = self.next() {
-            job(&mut scratch);
+        let mut next = Some(first);
+        while let Some(job) = next {
+            callback::run(|| job(&mut scratch));
+            next = self.next();
         }
     }
 

@@ -5,6 +5,7 @@ use super::super::mux::BackendEndpointMux;
 use super::super::payload::Payload;
 use super::super::server_connection::{Call, ServerConnection};
 use super::budget::{Account, Budget};
+use super::callback::{self, Callback};
 use super::observe::{Fact, Observation};
 use super::setup::{Authorize, Detector};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
@@ -13,7 +14,6 @@ use prost::Message;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How much of an error's text goes to the peer, in bytes.
@@ -21,9 +21,6 @@ const LONGEST_MESSAGE: usize = 1024;
 
 /// How much is read from a connection at once, in bytes.
 pub(in super::super) const READ_BYTES: usize = 64 * 1024;
-
-/// How long accepting pauses, unless a connection ends, when the process is out of descriptors.
-pub(in super::super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a peer may take nothing of what waits to be written to it, once the server is stopped.
 pub(in super::super) const STALLED: Duration = Duration::from_secs(1);
@@ -74,14 +71,19 @@ impl<H> Service<H> {
     /// Whether `peer` is served at all, beyond probes.
     pub(in super::super) fn authorize(&self, peer: &mut Peer) -> Result<(), Refusal> {
         let credentials = peer.credentials;
-        let verdict = peer.verdict.get_or_insert_with(|| {
-            (self.authorize)(&credentials).map_err(|denied| {
-                self.observation
-                    .trouble(&ServerTrouble::NotAuthorized { peer: credentials, source: denied.clone() });
-                Refusal::new(RefusalReason::NotAuthorized, clipped(denied.to_string()))
-            })
-        });
-        verdict.clone()
+        peer.verdict.get_or_insert_with(|| self.ask_rule(credentials)).clone()
+    }
+
+    fn ask_rule(&self, peer: PeerCredentials) -> Result<(), Refusal> {
+        let Some(verdict) = callback::run(|| (self.authorize)(&peer)) else {
+            self.panicked_in(Callback::Authorize);
+            return Err(Refusal::new(RefusalReason::NotAuthorized, "the daemon's rule panicked"));
+        };
+        verdict.map_err(|source| {
+            let refusal = Refusal::new(RefusalReason::NotAuthorized, clipped(source.to_string()));
+            self.observation.trouble(&ServerTrouble::NotAuthorized { peer, source });
+            refusal
+        })
     }
 
     /// Whether and how `request`, which came at `now`, is served.
@@ -136,6 +138,13 @@ impl<H> Service<H> {
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
 
+    /// What the peer is told of a request for which no thread can be made.
+    pub(in super::super) fn no_thread(&self, error: io::Error) -> Refusal {
+        self.observation.trouble(&ServerTrouble::NoThread(error));
+        let refusal = Refusal::new(RefusalReason::Overloaded, "the daemon can make no more threads");
+        refusal.retry_after(self.config.retry_after)
+    }
+
     /// The connection of `peer` uses `memory` bytes now; an error if the server has no more for it.
     pub(in super::super) fn settle(
         &self,
@@ -164,22 +173,27 @@ impl<H> Service<H> {
         match error.downcast::<Refusal>() {
             Ok(refusal) => *refusal,
             Err(source) => {
-                let refusal = Refusal::new(RefusalReason::HandlerFailed, clipped(source.to_string()));
-                self.observation.trouble(&ServerTrouble::Handler { payload_protocol, source });
-                refusal
+                let Some(message) = callback::run(|| source.to_string()) else {
+                    callback::discard(source);
+                    return self.panicked();
+                };
+                let trouble = ServerTrouble::Handler { payload_protocol, source };
+                self.observation.trouble(&trouble);
+                callback::discard(trouble);
+                Refusal::new(RefusalReason::HandlerFailed, clipped(message))
             }
         }
     }
 
-    /// What becomes of what a handler returned, unless it panicked.
+    /// What becomes of what a handler of `payload_protocol` returns when it is run, or of its panic.
     pub(in super::super) fn judge(
         &self,
         payload_protocol: u32,
-        answer: thread::Result<Result<Payload, HandlerError>>,
+        handle: impl FnOnce() -> Result<Payload, HandlerError>,
     ) -> Result<Payload, Refusal> {
-        match answer {
-            Ok(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
-            Err(_panic) => Err(self.panicked()),
+        match callback::run(handle) {
+            Some(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
+            None => Err(self.panicked()),
         }
     }
 
@@ -194,6 +208,11 @@ impl<H> Service<H> {
     pub(in super::super) fn panicked(&self) -> Refusal {
         self.observation.trouble(&ServerTrouble::HandlerPanicked);
         Refusal::new(RefusalReason::HandlerFailed, "the handler panicked")
+    }
+
+    /// Notes that `callback` panicked.
+    pub(in super::super) fn panicked_in(&self, callback: Callback) {
+        self.observation.trouble(&ServerTrouble::CallbackPanicked { callback });
     }
 
     /// An answer did not fit a frame, which the peer was told.
@@ -212,20 +231,4 @@ fn left_until(unix_ms: u64) -> Duration {
 fn clipped(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
     message
-}
-
-/// Whether accepting may work again once something else ends.
-pub(in super::super) fn is_exhausted(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        matches!(
-            Errno::from_io_error(error),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-        )
-    }
-    #[cfg(not(unix))]
-    {
-        error.kind() == io::ErrorKind::OutOfMemory
-    }
 }

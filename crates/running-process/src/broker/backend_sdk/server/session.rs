@@ -7,12 +7,12 @@ use super::super::payload::Payload;
 use super::super::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
+use super::callback::{self, Callback};
 use super::observe::{Batch, Fact, Outcome, RequestSpan};
 use super::service::{Admission, Peer, Service};
 use super::setup::Detector;
 use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
 use crate::broker::protocol::{Refusal, RefusalReason};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -88,7 +88,14 @@ impl<C: Cancel> Session<C> {
         mut asked: impl FnMut(Concurrent<H, C>),
     ) {
         loop {
-            self.take_events(service, &mut asked);
+            let taken = callback::run(|| self.take_events(service, &mut asked));
+            if taken.is_none() && !self.gone {
+                // The handlers and the rule, which are run there as well, are caught where they are called.
+                service.panicked_in(Callback::Detector);
+                self.hang_up();
+                // Calls are told.
+                continue;
+            }
             if service.budget.is_tight() {
                 // Nothing is kept for the next message.
                 self.connection.release();
@@ -233,7 +240,7 @@ impl<C: Cancel> Session<C> {
     /// Whether an event of `call` waits: the peer leaves `enough` bytes unread, and somebody waits for the call.
     pub(in super::super) fn holds_back(&self, call: CallId, enough: usize) -> bool {
         let wanted = self.calls.get(&call).is_some_and(|work| !work.cancel.is_cancelled());
-        wanted && !self.gone && self.connection.unwritten() >= enough
+        wanted && !self.gone && self.connection.unwritten() >= enough.max(1)
     }
 
     /// Nothing can be read or written any more, and every call is cancelled.
@@ -256,10 +263,8 @@ fn answer<H: ?Sized>(
     batch: &mut Batch<'_>,
 ) {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
-    let answer = RequestSpan::new(&call.frame, peer).in_scope(|| {
-        let answer = catch_unwind(AssertUnwindSafe(|| handler(&call.frame)));
-        service.judge(payload_protocol, answer)
-    });
+    let span = RequestSpan::new(&call.frame, peer);
+    let answer = span.in_scope(|| service.judge(payload_protocol, || handler(&call.frame)));
     match answer {
         Err(refusal) => refuse(call, &refusal, batch),
         Ok(payload) => match call.respond(payload) {

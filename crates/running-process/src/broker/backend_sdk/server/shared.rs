@@ -1,10 +1,12 @@
+use super::super::server_connection::CallId;
 use super::link::{Concurrent, Link};
 use super::observe::Fact;
-use super::pool::{Job, Pool};
+use super::pool::Pool;
 use super::service::{LAST_WORDS, READ_BYTES, STALLED, Service};
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::turn::{Pace, Watch};
-use super::{ConcurrentHandler, Handler, LegacyHandler, ServerError, ServerTrouble, drive};
+use super::{ConcurrentHandler, Handler, LegacyHandler, drive};
+use crate::broker::protocol::Refusal;
 use crate::transport::StopSignal;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -55,10 +57,13 @@ impl Shared {
 
     /// Has every connection go on whose probe waits for the identification, which has ended.
     pub(super) fn identified(&self) {
-        // An inline handler may hold up one of them; nobody else waits for that with the lock.
+        // An inline handler may hold up one of them, for which nobody else waits.
         let open: Vec<_> = self.open().values().cloned().collect();
-        for link in open.into_iter().filter(|link| link.awaits_identity()) {
-            self.run(Box::new(move |_| link.flush()));
+        for link in open.into_iter().filter(|link| link.may_await_identity()) {
+            let flushing = Arc::clone(&link);
+            if self.pool.submit(Box::new(move |_| flushing.flush())).is_err() {
+                link.flush();
+            }
         }
     }
 
@@ -72,6 +77,7 @@ impl Shared {
         }
     }
 
+    /// The connection does not count as open any more; its [`Reader`](drive::Reader) sees to that.
     pub(super) fn closed(&self, link: &Link) {
         self.open().remove(&link.id);
         self.service.observation.note(Fact::Closed);
@@ -88,56 +94,61 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
-    /// Waits until every connection has ended, but no longer than `timeout`, then gives how many are left. Who reads nothing
-    /// of what waits for it is not waited for.
-    fn wait_for_all(&self, timeout: Duration) -> Option<usize> {
-        let began = Instant::now();
+    /// Waits until `deadline` for every connection to end, then gives how many are left. Who reads nothing of what waits for it
+    /// is not waited for.
+    fn wait_for_all(&self, deadline: Option<Instant>) -> usize {
         let mut seen = HashMap::new();
         loop {
             let open: Vec<_> = self.open().values().cloned().collect();
             for link in open {
-                link.end_if_stalled(seen.entry(link.id).or_default());
+                if link.is_stalled(seen.entry(link.id).or_default()) {
+                    // The observer is told, by another thread.
+                    let ending = Arc::clone(&link);
+                    if self.pool.submit(Box::new(move |_| ending.end_stalled())).is_err() {
+                        link.stream.disconnect();
+                    }
+                }
             }
-            let left = timeout.saturating_sub(began.elapsed());
+            let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let connections = self.wait_for(left.min(STALLED), |open| open == 0);
-            if connections == 0 {
-                return None;
-            }
-            if left <= STALLED {
-                return Some(connections);
+            if connections == 0 || left <= STALLED {
+                return connections;
             }
         }
     }
 
-    /// Waits for the connections at work, for as long as the configuration allows. Then cancels what they work on, and
-    /// tells the clients.
-    pub(super) fn drain(&self) -> Result<(), ServerError> {
-        let waited = self.service.config.drain;
-        let Some(connections) = self.wait_for_all(waited) else { return Ok(()) };
+    /// Waits until `deadline` for the connections at work. Then has what they work on cancelled, and the clients told. Gives
+    /// how many there were. Never waits for the daemon's code: whatever that may hold up is done by other threads.
+    pub(super) fn drain(&self, deadline: Option<Instant>) -> usize {
+        let connections = self.wait_for_all(deadline);
+        if connections == 0 {
+            return 0;
+        }
         let late: Vec<_> = self.open().values().cloned().collect();
         for link in &late {
-            link.cancel_all();
-            let link = Arc::clone(link);
-            self.run(Box::new(move |_| link.flush()));
+            let cancelled = Arc::clone(link);
+            // Without a thread the clients see the connection end.
+            let _ = self.pool.submit(Box::new(move |_| cancelled.cancel_all()));
         }
         self.wait_for(LAST_WORDS, |open| open == 0);
         for link in &late {
             link.stream.disconnect();
         }
-        Err(ServerError::DrainTimedOut { connections, waited })
+        connections
     }
 
-    /// Has the calls of `link` served by other threads.
-    pub(super) fn submit(&self, link: &Arc<Link>, calls: impl IntoIterator<Item = Concurrent>) {
+    /// Has the calls of `link` served by other threads. Gives those for which there is none, and what their client is told.
+    pub(super) fn submit(
+        &self,
+        link: &Arc<Link>,
+        calls: impl IntoIterator<Item = Concurrent>,
+    ) -> Vec<(CallId, Refusal)> {
+        let mut refused = Vec::new();
         for call in calls {
-            let link = Arc::clone(link);
-            self.run(Box::new(move |_| drive::serve(&link, call, None)));
+            let (link, id) = (Arc::clone(link), call.call);
+            let served = self.pool.submit(Box::new(move |_| drive::serve(&link, call, None)));
+            refused.extend(served.err().map(|error| (id, self.service.no_thread(error))));
         }
-    }
-
-    pub(super) fn run(&self, job: Job) {
-        if let Err(error) = self.pool.submit(job) {
-            self.service.observation.trouble(&ServerTrouble::Accept(error));
-        }
+        refused
     }
 }

@@ -49,6 +49,21 @@ impl ServerStop {
     }
 }
 
+/// Stops the server when it is dropped.
+pub(super) struct StopGuard(ServerStop);
+
+impl StopGuard {
+    pub(super) fn new(stop: ServerStop) -> Self {
+        Self(stop)
+    }
+}
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 impl fmt::Debug for State {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("State").field("stopped", &self.stopped).finish_non_exhaustive()

@@ -1,7 +1,7 @@
 //! Serving requests on the thread that reads their connection, as long as they are quick, and passing the turn to read on
 //! to another thread once one is not.
 
-use super::drive::take_turn;
+use super::drive::take_over;
 use super::link::{Concurrent, Link};
 use super::shared::Shared;
 use super::sync::atomic::{AtomicI32, Ordering};
@@ -83,8 +83,8 @@ pub(super) struct Quick {
 pub(super) enum Look {
     /// Requests were begun since.
     Busy(u64),
-    /// It is still the same request: another thread takes the turn.
-    Slow(Turn),
+    /// It is still the same request: another thread is to take the turn.
+    Slow,
     /// Nothing was begun since.
     Quiet,
 }
@@ -134,11 +134,21 @@ impl Quick {
         if self.begun != begun {
             return Look::Busy(self.begun);
         }
-        if !std::mem::take(&mut self.at_work) {
-            return Look::Quiet;
+        if self.at_work { Look::Slow } else { Look::Quiet }
+    }
+
+    /// Gives the turn away if the last of `begun` requests is still being served.
+    pub(super) fn pass(&mut self, begun: u64) -> Option<Turn> {
+        if self.begun != begun || !std::mem::take(&mut self.at_work) {
+            return None;
         }
         self.turn.0 += 1;
-        Look::Slow(self.turn)
+        Some(self.turn)
+    }
+
+    /// The watch did not begin.
+    pub(super) fn unwatched(&mut self) {
+        self.watched = false;
     }
 
     /// Nobody looks any more, unless more than `begun` requests have been begun or one is about to be.
@@ -154,57 +164,68 @@ impl Quick {
 
 /// The connections that are served on their reading threads, and looked at by one thread while there are any.
 #[derive(Default)]
-pub(super) struct Watch(Mutex<Vec<Watched>>);
+pub(super) struct Watch(Mutex<Watching>);
+
+#[derive(Default)]
+struct Watching {
+    connections: Vec<Watched>,
+    /// A thread looks at them.
+    running: bool,
+}
 
 struct Watched {
     link: Arc<Link>,
     /// How many requests it had begun to serve when it was looked at last, and how often that was the same.
     begun: u64,
     quiet: u32,
+    /// The request, counted like those begun, that another thread was told to take the turn from.
+    passed: Option<u64>,
 }
 
 impl Watch {
-    fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
+    fn watching(&self) -> MutexGuard<'_, Watching> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks after `link` from now on, until it is quiet.
-    pub(super) fn add(shared: &Arc<Shared>, link: &Arc<Link>) {
-        let mut watched = shared.watch.watched();
-        let is_first = watched.is_empty();
-        watched.push(Watched { link: Arc::clone(link), begun: 0, quiet: 0 });
-        drop(watched);
-        if is_first {
-            let watching = Arc::clone(shared);
-            shared.run(Box::new(move |_| while watching.watch.goes_on() {}));
+    /// Looks after `link` from now on, until it is quiet; `false` if no thread can be made for that.
+    pub(super) fn add(shared: &Arc<Shared>, link: &Arc<Link>) -> bool {
+        let mut watching = shared.watch.watching();
+        if !watching.running {
+            let watcher = Arc::clone(shared);
+            let watch = Box::new(move |_: &mut [u8]| while watcher.watch.goes_on() {});
+            watching.running = shared.pool.submit(watch).is_ok();
         }
+        if watching.running {
+            watching.connections.push(Watched { link: Arc::clone(link), begun: 0, quiet: 0, passed: None });
+        }
+        watching.running
     }
 
     /// Waits for the next tick and looks at every connection; `false` once there is none.
     fn goes_on(&self) -> bool {
         sync::pause(TICK);
-        let mut watched = self.watched();
-        watched.retain_mut(Watched::look);
-        !watched.is_empty()
+        let mut watching = self.watching();
+        watching.connections.retain_mut(Watched::look);
+        watching.running = !watching.connections.is_empty();
+        watching.running
     }
 }
 
 impl Watched {
     /// Has another thread take the turn if the request is the same as last time; `false` once nothing has happened for long.
     fn look(&mut self) -> bool {
-        let Self { link, begun, quiet } = self;
+        let Self { link, begun, quiet, passed } = self;
         // Whoever holds a connection for long, as an inline handler may, keeps nobody from looking at the others.
         let Some(seen) = link.try_quick(|quick| quick.look(*begun)) else { return true };
         match seen {
             Look::Busy(now) => (*begun, *quiet) = (now, 0),
-            Look::Slow(turn) => {
-                let link = Arc::clone(link);
+            Look::Slow if *passed == Some(*begun) => {}
+            Look::Slow => {
+                let (link, begun) = (Arc::clone(link), *begun);
                 let shared = Arc::clone(&link.shared);
-                shared.run(Box::new(move |scratch| {
-                    // What was answered before the slow one waits for nothing.
-                    link.flush();
-                    take_turn(&link, turn, scratch);
-                }));
+                // If there is no thread for it, the next look tries again.
+                let taking = Box::new(move |scratch: &mut [u8]| take_over(&link, begun, scratch));
+                *passed = shared.pool.submit(taking).is_ok().then_some(begun);
             }
             Look::Quiet => *quiet += 1,
         }

@@ -18,13 +18,15 @@ pub(in super::super) enum TroubleKind {
     ConnectionFailed,
     LegacyNotServed,
     NotAuthorized,
+    NoThread,
     Accept,
     HandlerFailed,
     HandlerPanicked,
+    CallbackPanicked,
 }
 
 impl TroubleKind {
-    pub(in super::super) const COUNT: usize = Self::HandlerPanicked as usize + 1;
+    pub(in super::super) const COUNT: usize = Self::CallbackPanicked as usize + 1;
 
     /// Those that end a connection.
     pub(in super::super) const OF_CONNECTIONS: [Self; 10] = [
@@ -46,6 +48,7 @@ impl TroubleKind {
             ServerTrouble::TooManyRequests { .. } => Self::TooManyRequests,
             ServerTrouble::OutOfMemory { .. } => Self::OutOfMemory,
             ServerTrouble::NotAuthorized { .. } => Self::NotAuthorized,
+            ServerTrouble::NoThread(_) => Self::NoThread,
             ServerTrouble::Accept(_) => Self::Accept,
             ServerTrouble::Connection(error) => match error {
                 ConnectionError::FirstMessageTooLarge { .. } => Self::FirstMessageTooLarge,
@@ -65,6 +68,7 @@ impl TroubleKind {
             ServerTrouble::LegacyNotServed => Self::LegacyNotServed,
             ServerTrouble::Handler { .. } => Self::HandlerFailed,
             ServerTrouble::HandlerPanicked => Self::HandlerPanicked,
+            ServerTrouble::CallbackPanicked { .. } => Self::CallbackPanicked,
         }
     }
 
@@ -85,9 +89,11 @@ impl TroubleKind {
             Self::ConnectionFailed => "connection_failed",
             Self::LegacyNotServed => "legacy_not_served",
             Self::NotAuthorized => "not_authorized",
+            Self::NoThread => "no_thread",
             Self::Accept => "accept",
             Self::HandlerFailed => "handler_failed",
             Self::HandlerPanicked => "handler_panicked",
+            Self::CallbackPanicked => "callback_panicked",
         }
     }
 }

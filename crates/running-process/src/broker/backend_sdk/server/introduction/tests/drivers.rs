@@ -23,7 +23,7 @@ pub(super) const SHOUT: u32 = 0xF00D;
 pub(super) const WORK: u32 = 0xF00E;
 
 /// Longer than anything here takes, shorter than anyone's patience.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a server is told.
 pub(super) struct Plan {

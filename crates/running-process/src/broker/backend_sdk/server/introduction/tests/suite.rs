@@ -195,10 +195,9 @@ fn a_record_that_cannot_be_written_ends_its_server() {
 }
 
 #[test]
-fn a_hook_that_panics_ends_its_server_with_its_panic() {
-    let server = Served::start_with(|plan| plan.ready = Box::new(|_| panic!("the hook's")));
-    server.verdict.send(Verdict::Known).unwrap();
+fn an_identification_that_panics_ends_its_server_with_its_panic() {
+    let server = Served::start_with(|plan| plan.identify = Box::new(|_, _| panic!("the identification's")));
     let (ended, test) = server.join();
-    assert_eq!(ended.unwrap_err().downcast_ref(), Some(&"the hook's"));
+    assert_eq!(ended.unwrap_err().downcast_ref(), Some(&"the identification's"));
     assert!(!test.record.exists());
 }

@@ -1,0 +1,97 @@
+//! Calls into the daemon's own code, which may panic.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A closure that a daemon gives its server, besides its handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Callback {
+    /// The detector of the legacy wire.
+    Detector,
+    /// The rule given to `authorize`.
+    Authorize,
+    /// The closure given to `observe`.
+    Observe,
+    /// The closure given to `on_ready`.
+    OnReady,
+}
+
+impl fmt::Display for Callback {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Detector => "the detector",
+            Self::Authorize => "the rule of `authorize`",
+            Self::Observe => "the observer",
+            Self::OnReady => "`on_ready`",
+        })
+    }
+}
+
+/// Runs code of the daemon; `None` if it panics. No panic leaves this function, also while its thread unwinds already.
+pub(in super::super) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            discard(panic);
+            None
+        }
+    }
+}
+
+/// Drops a value of the daemon's, whose destructor may panic.
+pub(in super::super) fn discard<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        discard_panic(panic);
+    }
+}
+
+/// Drops what a panic carried. If that panics as well, what the second panic carried is leaked: it could go on for ever.
+fn discard_panic(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}
+
+#[cfg(feature = "tokio")]
+pub(in super::super) use tasks::Guarded;
+
+#[cfg(feature = "tokio")]
+mod tasks {
+    use super::{discard, run};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// A future of the daemon's that gives `None` if it panics when it is polled or dropped.
+    pub(in super::super::super) struct Guarded<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+    impl<T> Guarded<T> {
+        pub(in super::super::super) fn new(future: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
+            Self(Some(future))
+        }
+    }
+
+    impl<T> Future for Guarded<T> {
+        type Output = Option<T>;
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+            let Some(future) = &mut self.0 else { return Poll::Ready(None) };
+            let polled = run(|| future.as_mut().poll(context));
+            if let Some(Poll::Pending) = polled {
+                return Poll::Pending;
+            }
+            discard(self.0.take());
+            Poll::Ready(polled.and_then(|polled| match polled {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            }))
+        }
+    }
+
+    impl<T> Drop for Guarded<T> {
+        fn drop(&mut self) {
+            discard(self.0.take());
+        }
+    }
+}
