@@ -1,5 +1,6 @@
 //! Every server behind one face, so that each test runs on threads and on both of tokio's runtimes.
 
+use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
     BindError, CancelReason, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection,
     NotAuthorized, PeerCredentials, SendEventError, Server, ServerConfig, ServerError, ServerRequest,
@@ -12,6 +13,11 @@ use std::path::Path;
 
 /// What moves the bytes of a [`Daemon`].
 pub(crate) trait Driver: 'static {
+    /// Code of the daemon that blocks holds up nothing but its connection.
+    const PREEMPTS: bool = true;
+    /// The thread in `run` runs no code of the daemon.
+    const ACCEPTS_ON_A_THREAD: bool = false;
+
     fn bind(endpoint: Endpoint) -> Result<Daemon, BindError>;
 }
 
@@ -19,6 +25,8 @@ pub(crate) trait Driver: 'static {
 pub(crate) struct Threads;
 
 impl Driver for Threads {
+    const ACCEPTS_ON_A_THREAD: bool = true;
+
     fn bind(endpoint: Endpoint) -> Result<Daemon, BindError> {
         Server::bind(endpoint).map(Daemon::Threads)
     }
@@ -106,6 +114,10 @@ impl Daemon {
 
     pub(crate) fn record(self, path: impl AsRef<Path>) -> Self {
         pass_on!(self.record(path.as_ref()))
+    }
+
+    pub(crate) fn on_ready(self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
+        pass_on!(self.on_ready(ready))
     }
 
     pub(crate) fn observe(self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
@@ -266,6 +278,8 @@ pub(crate) mod asynchronous {
     pub(crate) struct CurrentThread;
 
     impl Driver for CurrentThread {
+        const PREEMPTS: bool = false;
+
         fn bind(endpoint: Endpoint) -> Result<Daemon, BindError> {
             Server::bind(endpoint, Builder::new_current_thread())
         }

@@ -10,6 +10,8 @@ macro_rules! on {
 
             type Running = RunningOn<$driver>;
 
+            mod closures;
+            mod drain;
             mod legacy;
             mod limits;
             #[cfg(unix)]

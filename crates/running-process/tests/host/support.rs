@@ -122,6 +122,9 @@ pub(crate) struct RunningOn<D> {
 pub(crate) type Running = RunningOn<Threads>;
 
 impl<D: Driver> RunningOn<D> {
+    pub(crate) const PREEMPTS: bool = D::PREEMPTS;
+    pub(crate) const ACCEPTS_ON_A_THREAD: bool = D::ACCEPTS_ON_A_THREAD;
+
     /// A server that shouts and reverses, with what `configure` adds. It runs when this returns.
     pub(crate) fn start(configure: impl FnOnce(Daemon) -> Daemon) -> Self {
         let place = Place::new();

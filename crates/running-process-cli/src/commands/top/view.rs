@@ -183,6 +183,7 @@ fn object(status: &ServerStatus, interval: &Interval) -> Value {
         "bytes_received": status.bytes_received,
         "bytes_sent": status.bytes_sent,
         "memory_bytes": status.memory_bytes,
+        "callbacks_panicked": status.callbacks_panicked,
         "limits_hit": {
             "connections": status.connections_refused,
             "in_flight": status.in_flight_limit_hit,

@@ -184,6 +184,9 @@ pub struct ServerStatus {
     /// written.
     #[prost(message, optional, tag = "24")]
     pub latency: ::core::option::Option<LatencyHistogram>,
+    /// How often a closure of the daemon panicked that is no handler: the detector, the rule, the observer, the hook.
+    #[prost(uint64, tag = "25")]
+    pub callbacks_panicked: u64,
 }
 /// Durations in buckets whose width is an eighth of a power of two, so at most an eighth of what is in them.
 #[non_exhaustive]

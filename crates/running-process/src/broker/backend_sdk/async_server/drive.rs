@@ -43,11 +43,11 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
     match &link.shared.legacy {
         Some(handler) => {
             let connection = AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link));
-            let handled = match callback::run(|| handler(connection)) {
+            let ended = match callback::run(|| handler(connection)) {
                 Some(handling) => Guarded::new(handling).await,
                 None => None,
             };
-            if handled.is_none() {
+            if ended.is_none() {
                 link.shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
             }
         }

@@ -88,6 +88,7 @@ impl ServerStats {
             probed_deadline_hit: troubles(TroubleKind::NothingAfterProbe),
             idle_deadline_hit: troubles(TroubleKind::Idle),
             write_deadline_hit: troubles(TroubleKind::ReadsTooSlowly),
+            callbacks_panicked: troubles(TroubleKind::CallbackPanicked),
             latency: Some(LatencyHistogram { counts: counters.latencies.iter().map(read).collect() }),
         }
     }

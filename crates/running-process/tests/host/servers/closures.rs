@@ -1,0 +1,245 @@
+//! What a closure of the daemon costs that panics: its connection or its request, and nothing else.
+
+use super::Running;
+use crate::support::{
+    SHOUT, echo, eventually, read, read_frames, read_to_end, refusal, request, write,
+};
+use running_process::broker::backend_sdk::{LegacyClassification, LocalStream, ServerConfig};
+use std::error::Error;
+use std::fmt;
+use std::io::Read;
+use std::panic::panic_any;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const INTENDED: &str = "this panic is part of the test";
+
+/// A value that a handler panics with, and that panics again when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("{INTENDED}");
+    }
+}
+
+/// An error that panics when it is shown, and when it is dropped.
+#[derive(Debug)]
+struct Hostile;
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("{INTENDED}");
+    }
+}
+
+impl Error for Hostile {}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        panic!("{INTENDED}");
+    }
+}
+
+fn places(connections: usize) -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.max_connections = connections;
+    config
+}
+
+/// Every connection has ended, and its place is free.
+fn assert_all_ended(server: &Running) {
+    eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
+}
+
+#[track_caller]
+fn assert_panicked(connection: &LocalStream) {
+    let refusal = refusal(&read_frames(connection, 1)[0]);
+    assert!(refusal.contains("the handler panicked"), "{refusal}");
+}
+
+/// The server is as good as before, and ends as it should.
+fn assert_unharmed(mut server: Running) {
+    server.assert_serves();
+    assert_all_ended(&server);
+    server.stop_and_join().unwrap();
+}
+
+#[test]
+fn a_detector_that_panics_costs_its_connection() {
+    let detector = |bytes: &[u8]| {
+        assert!(!bytes.starts_with(b"!"), "{INTENDED}");
+        LegacyClassification::NotLegacy
+    };
+    let server = Running::start(|server| server.config(places(3)).legacy(detector, echo));
+    assert_all_ended(&server);
+    let other = server.connect();
+    write(&other, b"before");
+    assert_eq!(read(&other, 6), b"before");
+    for _ in 0..10 {
+        let connection = server.connect();
+        write(&connection, b"!");
+        assert_eq!(read_to_end(&connection), b"");
+        assert_eq!(server.trouble(), "the detector panicked");
+        // All of them find a place, so each has given its own back.
+        eventually(|| (server.stats.snapshot().connections_open == 1).then_some(()));
+    }
+    write(&other, b"after");
+    assert_eq!(read(&other, 5), b"after");
+    drop(other);
+    assert_unharmed(server);
+}
+
+#[test]
+fn a_detector_that_panics_costs_the_requests_of_its_connection_their_answers() {
+    let (report, begun) = std::sync::mpsc::channel();
+    let detector = |bytes: &[u8]| {
+        assert!(!bytes.starts_with(b"!"), "{INTENDED}");
+        LegacyClassification::NotLegacy
+    };
+    let mut config = ServerConfig::default();
+    config.connection.reclassify = running_process::broker::backend_sdk::Reclassify::EveryMessage;
+    let server = Running::start(|server| {
+        server.config(config).legacy(detector, echo).serve(0xF00F, move |request| {
+            report.send(())?;
+            eventually(|| request.cancelled());
+            Ok(Vec::new())
+        })
+    });
+    let connection = server.connect();
+    write(&connection, &request(0xF00F, 1, b""));
+    crate::support::next(&begun);
+    write(&connection, b"!");
+    assert_eq!(read_to_end(&connection), b"");
+    assert_eq!(server.trouble(), "the detector panicked");
+    assert_unharmed(server);
+}
+
+#[test]
+fn a_rule_that_panics_serves_nothing_of_its_connection() {
+    let first = AtomicBool::new(true);
+    let server = Running::start(|server| {
+        server.authorize(move |_| {
+            assert!(!first.swap(false, Ordering::Relaxed), "{INTENDED}");
+            Ok(())
+        })
+    });
+    let connection = server.connect();
+    for id in [1, 2] {
+        write(&connection, &request(SHOUT, id, b"x"));
+        let refusal = refusal(&read_frames(&connection, 1)[0]);
+        assert!(refusal.contains("rule panicked"), "{refusal}");
+    }
+    assert_eq!(server.trouble(), "the rule of `authorize` panicked");
+    drop(connection);
+    assert_unharmed(server);
+}
+
+#[test]
+fn an_observer_that_panics_costs_nothing_and_is_counted() {
+    let server = Running::start(|server| {
+        server
+            .config(places(3))
+            .serve(0xF00F, |_| Err("it never works".into()))
+            .serve(0xF010, |_| panic!("{INTENDED}"))
+            .serve_inline(0xF011, |_| Err("it never works".into()))
+            .serve_inline(0xF012, |_| panic!("{INTENDED}"))
+            .observe(|_| panic!("{INTENDED}"))
+    });
+    assert_all_ended(&server);
+    let connection = server.connect();
+    for protocol in [0xF00F, 0xF010, 0xF011, 0xF012] {
+        write(&connection, &request(protocol, 1, b""));
+        let refusal = refusal(&read_frames(&connection, 1)[0]);
+        assert!(refusal.starts_with("the handler failed ("), "{refusal}");
+    }
+    let panics = |count: u64| {
+        eventually(|| (server.stats.snapshot().callbacks_panicked == count).then_some(()));
+    };
+    panics(4);
+    // Told while its connection is locked: a legacy wire that is not served, a frame that is not.
+    for (sent, count) in [(&b"legacy"[..], 5), (&request(0xF0F0, 1, b"x"), 6)] {
+        let ended = server.connect();
+        write(&ended, sent);
+        read_to_end(&ended);
+        panics(count);
+    }
+    // Told by whoever accepts.
+    let held = [server.connect(), server.connect()];
+    eventually(|| (server.stats.snapshot().connections_open == 3).then_some(()));
+    assert_eq!(read_to_end(&server.connect()), b"");
+    panics(7);
+    drop((held, connection));
+    assert_unharmed(server);
+}
+
+#[test]
+fn what_a_panic_carries_may_panic_as_well() {
+    let server = Running::start(|server| {
+        server
+            .serve(0xF00F, |_| panic_any(Bomb))
+            .serve_quickly(0xF010, |_| panic_any(Bomb))
+            .serve_inline(0xF011, |_| panic_any(Bomb))
+            .legacy(|_| LegacyClassification::NotLegacy, |_| panic_any(Bomb))
+    });
+    let connection = server.connect();
+    for protocol in [0xF00F, 0xF010, 0xF011, 0xF00F, 0xF010, 0xF011] {
+        write(&connection, &request(protocol, 1, b""));
+        assert_panicked(&connection);
+        assert_eq!(server.trouble(), "a handler panicked");
+    }
+    let legacy = server.connect();
+    write(&legacy, b"legacy");
+    assert_eq!(read_to_end(&legacy), b"");
+    assert_eq!(server.trouble(), "a handler panicked");
+    drop(connection);
+    assert_unharmed(server);
+}
+
+#[test]
+fn an_error_that_panics_when_it_is_shown_or_dropped_costs_its_request() {
+    let server = Running::start(|server| {
+        server
+            .serve(0xF00F, |_| Err(Box::new(Hostile)))
+            .serve_quickly(0xF010, |_| Err(Box::new(Hostile)))
+            .serve_inline(0xF011, |_| Err(Box::new(Hostile)))
+    });
+    let connection = server.connect();
+    for protocol in [0xF00F, 0xF010, 0xF011] {
+        write(&connection, &request(protocol, 1, b""));
+        assert_panicked(&connection);
+        assert_eq!(server.trouble(), "a handler panicked");
+        write(&connection, &request(SHOUT, 1, b"on"));
+        assert_eq!(read_frames(&connection, 1)[0].payload, b"ON");
+    }
+    drop(connection);
+    assert_unharmed(server);
+}
+
+#[test]
+fn a_legacy_handler_that_panics_costs_its_connection() {
+    let server = Running::start(|server| {
+        server.config(places(3)).legacy(
+            |_| LegacyClassification::NotLegacy,
+            |mut connection| {
+                connection.read_exact(&mut [0]).unwrap();
+                panic!("{INTENDED}");
+            },
+        )
+    });
+    for _ in 0..5 {
+        assert_all_ended(&server);
+        let connection = server.connect();
+        write(&connection, b"?");
+        assert_eq!(read_to_end(&connection), b"");
+        assert_eq!(server.trouble(), "a handler panicked");
+    }
+    assert_unharmed(server);
+}
+
+#[test]
+fn a_hook_that_panics_once_the_server_is_ready_is_told_and_the_server_goes_on() {
+    let server = Running::start(|server| server.on_ready(|_| panic!("{INTENDED}")));
+    assert_eq!(server.trouble(), "`on_ready` panicked");
+    assert!(server.place.record().exists());
+    assert_unharmed(server);
+}
