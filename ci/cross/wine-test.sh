@@ -44,6 +44,7 @@ chmod +x "$cache/run-exe"
 
 # One server for all tests: one that ends with each test's last process may meet the next test's first.
 server=$(command -v wineserver64 wineserver /usr/lib/wine/wineserver64 | head -1)
+mkdir -p "${WINEPREFIX:-$HOME/.wine}" # which the server wants to find
 "$server" -p
 trap '"$server" -k || true' EXIT
 
