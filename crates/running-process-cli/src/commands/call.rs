@@ -5,6 +5,7 @@ use crate::cli::CallArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
 use running_process::broker::backend_sdk::FrameClientError;
+use running_process::broker::protocol::RefusalReason;
 use std::time::Instant;
 
 pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, Failure> {
@@ -37,6 +38,9 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
 fn request_failure(target: &Target, error: FrameClientError) -> Failure {
     let hint = target.hint(&error, "--deadline");
     let failure = match error {
+        FrameClientError::Refused(ref refusal) if refusal.reason() == RefusalReason::Overloaded => {
+            Failure::undecided(error)
+        }
         FrameClientError::Closed | FrameClientError::Refused(_) | FrameClientError::Connection(_) => {
             Failure::negative(error)
         }

@@ -138,6 +138,7 @@ fn is_undecided(error: &ProbeError) -> bool {
         error,
         ProbeError::Disabled
             | ProbeError::TimedOut
+            | ProbeError::Closed
             | ProbeError::NotInspectable { .. }
             | ProbeError::OtherNamespace { .. }
             | ProbeError::Policy(_)
@@ -156,8 +157,10 @@ pub(super) fn probe_failure(error: ProbeError) -> Failure {
     let hint = match &error {
         ProbeError::Disabled => "unset the variable to probe",
         ProbeError::Connect(ConnectError::NotFound { .. } | ConnectError::Refused { .. })
-        | ProbeError::Gone { .. }
-        | ProbeError::Closed => "the daemon has ended or is ending: start it again",
+        | ProbeError::Gone { .. } => "the daemon has ended or is ending: start it again",
+        ProbeError::Closed => {
+            "the daemon's process lives and listens: it may have as many connections as it allows, or be ending; try again later"
+        }
         ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. } => {
             "the record is an old one: start the daemon again, which writes it anew"
         }

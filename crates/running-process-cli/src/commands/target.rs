@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClientError;
-use running_process::broker::protocol::{MAX_FRAME_BYTES, RefusalReason, registry};
+use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason, registry};
 use std::io::Read;
 use std::time::Instant;
 
@@ -52,6 +52,9 @@ impl Target {
             FrameClientError::Refused(_) if error.may_have_run() => {
                 "the daemon may have run the request, in whole or in part".to_owned()
             }
+            FrameClientError::Refused(refusal) if refusal.reason() == RefusalReason::Overloaded => {
+                overloaded_hint(refusal)
+            }
             FrameClientError::Refused(_) => {
                 "the daemon has not run the request: it does no harm to send it again".to_owned()
             }
@@ -64,6 +67,14 @@ impl Target {
             }
             _ => "whether the daemon has run the request is not known".to_owned(),
         }
+    }
+}
+
+/// What to do about a daemon that is full.
+pub(super) fn overloaded_hint(refusal: &Refusal) -> String {
+    match refusal.retry_after_ms {
+        Some(ms) => format!("the daemon is full and has not run the request: try again after {ms} ms"),
+        None => "the daemon is full and has not run the request: try again later".to_owned(),
     }
 }
 

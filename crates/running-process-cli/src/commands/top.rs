@@ -3,7 +3,7 @@
 mod interval;
 mod view;
 
-use super::target::Target;
+use super::target::{Target, overloaded_hint};
 use crate::cli::{TargetArgs, TopArgs};
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
@@ -76,6 +76,10 @@ impl Daemon {
             FrameClientError::TimedOut { .. } => Failure::undecided(error)
                 .context(format!("{} does not answer", self.title))
                 .hint("it is stopped or overloaded: wait longer with --deadline"),
+            FrameClientError::Refused(ref refusal) if refusal.reason() == RefusalReason::Overloaded => {
+                let hint = overloaded_hint(refusal);
+                Failure::undecided(error).context(format!("{} is full", self.title)).hint(hint)
+            }
             FrameClientError::Refused(_) if other_reason => Failure::negative(error)
                 .context(format!("{} does not tell its status", self.title))
                 .hint("it tells only whom it serves: run this as its own user"),

@@ -3,7 +3,7 @@
 use crate::frame_client::peer::Client;
 #[cfg(feature = "tokio")]
 use crate::frame_client::peer::OnTokio;
-use crate::support::{Place, in_child_process};
+use crate::support::{Place, in_child_process, join};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
@@ -103,4 +103,26 @@ fn not_disabled_by_the_environment() {
     let place = Place::new();
     let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
     assert!(FrameClient::connect(&place.endpoint).is_ok());
+}
+
+/// As published peers do when they are full.
+#[test]
+fn a_living_daemon_that_closes_connections_without_a_word_is_not_told_as_gone() {
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.endpoint.path).unwrap();
+    let daemon = DaemonProcess::current_process(place.endpoint.clone(), None).unwrap();
+    let closing = std::thread::spawn(move || {
+        for _ in 0..=usize::from(cfg!(feature = "tokio")) {
+            drop(listener.accept().unwrap());
+        }
+    });
+    let closed = |error: BackendHandleError| matches!(error, BackendHandleError::Probe(ProbeError::Closed));
+    assert!(closed(BackendHandle::probe_with_service("s", "1", &place.endpoint, &daemon).unwrap_err()));
+    #[cfg(feature = "tokio")]
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let probe = BackendHandle::probe_with_service_async("s", "1", &place.endpoint, &daemon);
+        assert!(closed(runtime.block_on(probe).unwrap_err()));
+    }
+    join(closing);
 }

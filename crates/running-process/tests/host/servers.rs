@@ -12,6 +12,7 @@ macro_rules! on {
 
             mod closures;
             mod drain;
+            mod full;
             mod legacy;
             mod limits;
             #[cfg(unix)]

@@ -55,8 +55,9 @@ pub use reconnecting_client::{NoDaemon, Reconnect, ReconnectError, ReconnectingC
 pub use request_options::RequestOptions;
 #[cfg(feature = "host")]
 pub use server::{
-    Callback, Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized, PeerCredentials,
-    Server, ServerConfig, ServerError, ServerRequest, ServerStats, ServerStop, ServerTrouble,
+    Callback, Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized,
+    OVER_CAPACITY_CONNECTIONS, PeerCredentials, Server, ServerConfig, ServerError, ServerRequest,
+    ServerStats, ServerStop, ServerTrouble,
 };
 pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent};
 

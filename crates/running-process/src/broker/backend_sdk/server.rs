@@ -14,6 +14,7 @@ mod link;
 #[cfg(all(test, shuttle))]
 mod model;
 pub(super) mod observe;
+pub(super) mod over_capacity;
 mod peer;
 mod pool;
 mod request;
@@ -30,6 +31,7 @@ pub use callback::Callback;
 pub use cancellation::Cancellation;
 pub use config::{ServerConfig, ServerTrouble};
 pub use legacy::LegacyConnection;
+pub use over_capacity::OVER_CAPACITY_CONNECTIONS;
 pub use peer::{NotAuthorized, PeerCredentials};
 pub use request::{IncomingRequest, ServerRequest};
 pub use stats::ServerStats;

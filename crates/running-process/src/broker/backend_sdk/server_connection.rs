@@ -341,6 +341,11 @@ where
         self.connection.trust();
     }
 
+    /// As [`Connection::close`].
+    pub(super) fn close(&mut self) {
+        self.connection.close();
+    }
+
     /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.
     pub(super) fn keep(&mut self, bytes: usize) {
         self.kept = bytes;

@@ -146,10 +146,11 @@ fn a_connection_too_many_is_counted_as_refused() {
     server.settled();
     let holds = server.connect();
     eventually(|| (server.stats.snapshot().connections_open == 1).then_some(()));
-    read_to_end(&server.connect());
-    // It is closed before it is counted.
-    let refused = || Some(server.stats.snapshot()).filter(|status| status.connections_refused == 1);
-    assert_eq!(eventually(refused).limits_hit(), 1);
+    let refused = server.connect();
+    write(&refused, &request(SHOUT, 1, b"x"));
+    read_to_end(&refused);
+    let status = server.stats.snapshot();
+    assert_eq!((status.connections_refused, status.limits_hit()), (1, 1));
     drop(holds);
 }
 

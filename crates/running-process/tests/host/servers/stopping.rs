@@ -294,7 +294,8 @@ fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
 fn floods(server: Daemon) -> (Daemon, mpsc::Receiver<()>) {
     let (end, ended) = mpsc::channel();
     let server = server.serve(0xF00F, move |request| {
-        while request.send_event(&[0; 64 * 1024]).is_ok() {}
+        let event = vec![0; 64 * 1024];
+        while request.send_event(&event).is_ok() {}
         // Whether the test still wants to know makes no difference.
         let _ = end.send(());
         Ok(Vec::new())
@@ -341,10 +342,11 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
     server.stop.stop();
     let rest = watched(move || {
         let mut rest = first;
+        let mut bytes = vec![0; 64 * 1024];
         loop {
             // The pace of the reader: more than the patience with one that reads nothing, in all.
             std::thread::sleep(Duration::from_millis(30));
-            match connection.read_before(&mut [0; 64 * 1024], Some(soon())).unwrap() {
+            match connection.read_before(&mut bytes, Some(soon())).unwrap() {
                 0 => return rest.len(),
                 length => rest.resize(rest.len() + length, 0),
             }

@@ -99,7 +99,9 @@ pub enum ProbeError {
     /// Nothing usable came before the deadline.
     #[error("the daemon did not prove itself in time")]
     TimedOut,
-    /// The peer ended the connection instead of answering.
+    /// The peer ended the connection instead of answering. A verification has found the recorded process alive then, and
+    /// where the system names listeners that it listens: the daemon has as many connections as it allows, or is ending. One
+    /// that has ended is [`Gone`](Self::Gone).
     #[error("the daemon closed the connection instead of answering the probe")]
     Closed,
     /// The connection, or a question to the operating system, failed.

@@ -4,6 +4,7 @@ use super::drive::{Driver, Open, serve};
 use super::link::Link;
 use super::shared::{Phase, Shared};
 use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
+use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Room};
 use crate::broker::backend_sdk::server::service::LAST_WORDS;
 use crate::broker::backend_sdk::server::{PeerCredentials, ServerTrouble};
 use crate::broker::runtime_clock::now;
@@ -13,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, timeout_at};
 
@@ -22,11 +23,13 @@ pub(super) struct Connections {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
     next_id: u64,
+    /// Was accepted, and has no place yet.
+    waiting: Option<LocalStream>,
     errors: AcceptErrors,
     paused: Option<Paused>,
 }
 
-/// Nothing could be accepted while so many connections were open.
+/// Nothing could be accepted, or there was no place for it, while so many connections were open.
 struct Paused {
     open: usize,
     pause: Pin<Box<Sleep>>,
@@ -34,7 +37,8 @@ struct Paused {
 
 impl Connections {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tasks: JoinSet::new(), next_id: 0, errors: AcceptErrors::default(), paused: None }
+        let errors = AcceptErrors::default();
+        Self { shared, tasks: JoinSet::new(), next_id: 0, waiting: None, errors, paused: None }
     }
 
     /// Accepts until the server is stopped.
@@ -46,12 +50,14 @@ impl Connections {
                     return Poll::Ready(Ok(()));
                 }
                 ready!(self.poll_room(context));
+                if let Some(stream) = self.waiting.take() {
+                    self.place(stream);
+                    continue;
+                }
                 match ready!(listener.poll_accept(context)) {
                     Ok(stream) => {
                         self.errors.forget();
-                        if let Err(trouble) = self.start(stream) {
-                            self.shared.service.observation.trouble(&trouble);
-                        }
+                        self.waiting = Some(stream);
                     }
                     Err(error) => {
                         let (error, after) = match self.errors.judge(error) {
@@ -60,8 +66,7 @@ impl Connections {
                         };
                         self.shared.service.observation.trouble(&ServerTrouble::Accept(error));
                         if after == AfterError::Pause {
-                            let pause = Box::pin(tokio::time::sleep(ACCEPT_PAUSE));
-                            self.paused = Some(Paused { open: self.tasks.len(), pause });
+                            self.pause(ACCEPT_PAUSE);
                         }
                     }
                 }
@@ -70,7 +75,13 @@ impl Connections {
         .await
     }
 
-    /// Takes note of connections that have ended, and waits for one, or for a while, if nothing could be accepted.
+    /// Accepts nothing until a connection has ended, but for no longer than `time`.
+    fn pause(&mut self, time: Duration) {
+        let pause = Box::pin(tokio::time::sleep(time));
+        self.paused = Some(Paused { open: self.tasks.len(), pause });
+    }
+
+    /// Takes note of connections that have ended, and waits for one, or for a while, if nothing could be accepted or placed.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(Some(_ended)) = self.tasks.poll_join_next(context) {}
         if let Some(Paused { open, pause }) = &mut self.paused {
@@ -82,19 +93,39 @@ impl Connections {
         Poll::Ready(())
     }
 
-    /// Gives the connection a task, unless there are too many.
-    fn start(&mut self, stream: LocalStream) -> Result<(), ServerTrouble> {
-        let max_connections = self.shared.service.config.max_connections;
-        // A task goes on for a moment after its connection.
-        if self.shared.open().len() >= max_connections {
-            return Err(ServerTrouble::TooManyConnections { max_connections });
-        }
+    /// Gives the connection a task if there is a place for it, or has it wait for one.
+    fn place(&mut self, stream: LocalStream) {
+        let service = &self.shared.service;
+        let open = self.shared.open();
+        let room = over_capacity::room(&open, service.config.max_connections, now(), |link| link.place);
+        drop(open);
+        let wait = match room {
+            Room::Free(place) => {
+                if let Err(error) = self.start(stream, place) {
+                    self.shared.service.observation.trouble(&error.into());
+                }
+                return;
+            }
+            Room::After(link) => {
+                link.end();
+                ENDING
+            }
+            Room::In(wait) => wait,
+        };
+        self.waiting = Some(stream);
+        self.pause(wait);
+    }
+
+    fn start(&mut self, stream: LocalStream, place: Place) -> io::Result<()> {
         let peer = PeerCredentials::of(stream.user())?;
         let stream = ServedStream::new(stream)?;
-        let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, now()));
+        let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, place, now()));
         let open = Open::new(link, self.next_id);
         self.next_id += 1;
         self.tasks.spawn(serve(Driver::new(stream), open));
+        if place.is_over_capacity() {
+            self.shared.service.observation.trouble(&self.shared.service.too_many_connections());
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::AsyncHandler;
 use super::bell::Bell;
 use super::shared::Shared;
 use crate::broker::backend_sdk::server::PeerCredentials;
+use crate::broker::backend_sdk::server::over_capacity::Place;
 use crate::broker::backend_sdk::server::session::{self, Cancel, Session};
 use crate::broker::backend_sdk::{CallId, CancelReason, Payload, SendEventError};
 use crate::broker::protocol::Refusal;
@@ -23,6 +24,7 @@ pub(super) struct Link {
     pub(super) bell: Bell,
     /// Notified when output was written, or calls were cancelled.
     pub(super) advanced: Notify,
+    pub(super) place: Place,
     session: Mutex<Session<Abandon>>,
 }
 
@@ -30,9 +32,15 @@ pub(super) struct Link {
 pub(super) type Concurrent = session::Concurrent<AsyncHandler, Abandon>;
 
 impl Link {
-    pub(super) fn new(shared: Arc<Shared>, peer: PeerCredentials, now: Instant) -> Self {
-        let session = Mutex::new(Session::new(&shared.service, peer, now));
-        Self { shared, bell: Bell::default(), advanced: Notify::new(), session }
+    pub(super) fn new(shared: Arc<Shared>, peer: PeerCredentials, place: Place, now: Instant) -> Self {
+        let session = Mutex::new(Session::new(&shared.service, peer, place, now));
+        Self { shared, bell: Bell::default(), advanced: Notify::new(), place, session }
+    }
+
+    /// Ends the connection.
+    pub(super) fn end(&self) {
+        self.session().hang_up();
+        self.bell.ring();
     }
 
     pub(super) fn session(&self) -> MutexGuard<'_, Session<Abandon>> {

@@ -1,5 +1,6 @@
 //! What a connection receives: where it lies, and how large the first message may be.
 
+use super::super::buffer::FrontBuffer;
 use super::{Connection, ConnectionError, LARGE, Lane, LegacyClassification};
 use crate::broker::protocol::MAX_FRAME_BYTES;
 use crate::broker::protocol::header::FrameHeader;
@@ -94,5 +95,16 @@ where
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
     pub(in super::super) fn trust(&mut self) {
         self.trusted = true;
+    }
+
+    /// Nothing more is received; what is to be written still is.
+    #[cfg_attr(
+        not(feature = "host"),
+        allow(dead_code, reason = "the crate's own drivers know whom they serve")
+    )]
+    pub(in super::super) fn close(&mut self) {
+        self.lane = Lane::Over;
+        self.postponed = None;
+        self.input = FrontBuffer::default();
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// Connections at once; one more is closed as soon as it is accepted. On threads, each has one. Default: 1024.
+    /// Connections at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::OVER_CAPACITY_CONNECTIONS) more are accepted and not
+    /// served: their probes are answered, their requests are refused as overloaded, then they are closed, as they are when
+    /// they speak the legacy wire or keep silent for a second. Further ones wait in the backlog. On threads, each connection
+    /// has one. Default: 1024.
     pub max_connections: usize,
     /// What each connection demands of its peer.
     pub connection: ConnectionConfig,
@@ -56,8 +59,8 @@ impl Default for ServerConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerTrouble {
-    /// As many connections as allowed were open, so this one was closed.
-    #[error("{max_connections} connections are open, one more was closed")]
+    /// As many connections as allowed were open, so this one is not served: its peer is told so.
+    #[error("{max_connections} connections are open, one more is not served")]
     TooManyConnections {
         /// [`ServerConfig::max_connections`].
         max_connections: usize,

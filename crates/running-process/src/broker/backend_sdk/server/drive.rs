@@ -44,20 +44,21 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &Mutex<Option<LocalListener
     }
 }
 
-/// Gives the connection a thread, unless there are too many, or none can be made.
+/// Gives the connection a thread, unless none can be made. While there are too many connections it waits for its place.
 pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
-    let max_connections = shared.service.config.max_connections;
-    if shared.open_connections() >= max_connections {
-        return Err(ServerTrouble::TooManyConnections { max_connections });
-    }
-    let link = Arc::new(Link::new(Arc::clone(shared), id, stream)?);
+    let Some(place) = shared.place() else { return Ok(()) };
+    let link = Arc::new(Link::new(Arc::clone(shared), id, stream, place)?);
     shared.opened(&link);
     let reading = Arc::clone(&link);
     let reader = Box::new(move |scratch: &mut [u8]| Reader::new(&reading, Turn::default()).run(scratch));
     shared.pool.submit(reader).map_err(|error| {
         drop(Reader::new(&link, Turn::default()));
         ServerTrouble::NoThread(error)
-    })
+    })?;
+    if place.is_over_capacity() {
+        return Err(shared.service.too_many_connections());
+    }
+    Ok(())
 }
 
 /// The thread that reads a connection. When this is dropped and still has the turn, the connection is closed and does not

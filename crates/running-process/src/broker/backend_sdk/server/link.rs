@@ -6,6 +6,7 @@ use super::super::payload::Payload;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::budget;
 use super::observe::Fact;
+use super::over_capacity::Place;
 use super::session::{self, Session};
 use super::shared::Shared;
 use super::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,7 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) stream: Arc<LocalStream>,
     pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
     state: Mutex<State>,
     /// How often the peer has taken a part of the output, but not all.
     parts: AtomicU64,
@@ -94,8 +96,9 @@ pub(super) enum Input<'a> {
 }
 
 impl Link {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream) -> io::Result<Self> {
-        let mut session = Session::new(&shared.service, PeerCredentials::of(stream.user())?, Instant::now());
+    pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream, place: Place) -> io::Result<Self> {
+        let peer = PeerCredentials::of(stream.user())?;
+        let mut session = Session::new(&shared.service, peer, place, Instant::now());
         // Nothing next to the thread that reads it.
         session.connection.keep(budget::LARGEST_SHARE);
         let state = State {
@@ -107,7 +110,7 @@ impl Link {
             quick: Quick::default(),
         };
         let (state, parts, advanced) = (Mutex::new(state), AtomicU64::new(0), Condvar::new());
-        Ok(Self { id, stream: Arc::new(stream), shared, state, parts, advanced })
+        Ok(Self { id, stream: Arc::new(stream), shared, place, state, parts, advanced })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,7 @@ use super::super::server_connection::{Call, ServerConnection};
 use super::budget::{Account, Budget};
 use super::callback::{self, Callback};
 use super::observe::{Fact, Observation};
+use super::over_capacity::{self, Place};
 use super::setup::{Authorize, Detector};
 use super::{HandlerError, PeerCredentials, ServerConfig, ServerTrouble};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
@@ -42,6 +43,8 @@ pub(in super::super) struct Service<H> {
 #[derive(Debug)]
 pub(in super::super) struct Peer {
     pub(in super::super) credentials: PeerCredentials,
+    /// Why nothing of it is served, whatever the daemon's rule says.
+    over_capacity: Option<Refusal>,
     /// What the daemon's rule said of it; asked once, when first needed.
     verdict: Option<Result<(), Refusal>>,
     account: Account,
@@ -50,8 +53,13 @@ pub(in super::super) struct Peer {
 }
 
 impl Peer {
-    pub(in super::super) fn new(credentials: PeerCredentials) -> Self {
-        Self { credentials, verdict: None, account: Account::default(), memory: 0 }
+    pub(in super::super) fn new(credentials: PeerCredentials, over_capacity: Option<Refusal>) -> Self {
+        Self { credentials, over_capacity, verdict: None, account: Account::default(), memory: 0 }
+    }
+
+    /// Whether it has asked for something although the server is full, which it was told.
+    pub(in super::super) fn is_over_capacity(&self) -> bool {
+        self.over_capacity.is_some() && self.verdict.is_some()
     }
 }
 
@@ -63,13 +71,34 @@ pub(in super::super) struct Admission<'a, H> {
 }
 
 impl<H> Service<H> {
-    pub(in super::super) fn connection(&self, now: Instant) -> ServerConnection<Detector> {
-        let config: ConnectionConfig = self.config.connection.clone();
+    pub(in super::super) fn connection(&self, place: Place, now: Instant) -> ServerConnection<Detector> {
+        let config: ConnectionConfig = match place {
+            Place::Served => self.config.connection.clone(),
+            Place::OverCapacity(_) => over_capacity::demands(&self.config.connection),
+        };
         ServerConnection::new(Arc::clone(&self.mux), config, self.config.enough_output, now)
+    }
+
+    /// A connection was accepted beyond the limit.
+    pub(in super::super) fn too_many_connections(&self) -> ServerTrouble {
+        ServerTrouble::TooManyConnections { max_connections: self.config.max_connections }
+    }
+
+    /// A peer whose connection has this place.
+    pub(in super::super) fn peer(&self, credentials: PeerCredentials, place: Place) -> Peer {
+        let refusal = || {
+            let ServerConfig { max_connections, retry_after, .. } = self.config;
+            let message = format!("{max_connections} connections are open, which is the limit");
+            Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after)
+        };
+        Peer::new(credentials, place.is_over_capacity().then(refusal))
     }
 
     /// Whether `peer` is served at all, beyond probes.
     pub(in super::super) fn authorize(&self, peer: &mut Peer) -> Result<(), Refusal> {
+        if let Some(refusal) = &peer.over_capacity {
+            return peer.verdict.insert(Err(refusal.clone())).clone();
+        }
         let credentials = peer.credentials;
         peer.verdict.get_or_insert_with(|| self.ask_rule(credentials)).clone()
     }

@@ -9,6 +9,7 @@ use super::super::server_connection::{
 };
 use super::callback::{self, Callback};
 use super::observe::{Batch, Fact, Outcome, RequestSpan};
+use super::over_capacity::Place;
 use super::service::{Admission, Peer, Service};
 use super::setup::Detector;
 use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
@@ -63,15 +64,16 @@ impl<H: ?Sized, C> Concurrent<H, C> {
 }
 
 impl<C: Cancel> Session<C> {
-    /// A connection that `peer` made and that was accepted at `now`.
+    /// A connection that `peer` made and that was accepted at `now`, in this `place`.
     pub(in super::super) fn new<H: ?Sized>(
         service: &Service<Handler<H>>,
         peer: PeerCredentials,
+        place: Place,
         now: Instant,
     ) -> Self {
         Self {
-            connection: service.connection(now),
-            peer: Peer::new(peer),
+            connection: service.connection(place, now),
+            peer: service.peer(peer, place),
             calls: ById::default(),
             requests: 0,
             legacy: None,
@@ -129,7 +131,7 @@ impl<C: Cancel> Session<C> {
                 connection.trust();
             }
             match connection.next_event() {
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => {
                     if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
                         error
@@ -187,6 +189,10 @@ impl<C: Cancel> Session<C> {
                 }
                 Ok(Some(ServerEvent::Unasked(_) | ServerEvent::Closed)) => {}
             }
+        }
+        if peer.is_over_capacity() {
+            // It was told so for each request that has come.
+            connection.close();
         }
     }
 

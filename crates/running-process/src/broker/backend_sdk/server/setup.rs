@@ -7,7 +7,10 @@ use super::introduction::Introduction;
 use super::observe::Observation;
 use super::peer::same_user;
 use super::service::Service;
-use super::{Handler, NotAuthorized, PeerCredentials, ServerConfig, ServerError, ServerStats, ServerTrouble};
+use super::{
+    Handler, NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, ServerConfig, ServerError,
+    ServerStats, ServerTrouble,
+};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::Endpoint;
 use crate::sys::OnTermination;
@@ -94,7 +97,7 @@ impl<C: ?Sized> Setup<Handler<C>> {
             handlers: self.handlers,
             authorize: self.authorize,
             observation: Observation::begin(self.stats, self.observer, clock, &served),
-            budget: Budget::new(self.config.memory, self.config.max_connections),
+            budget: Budget::new(self.config.memory, self.config.max_connections + OVER_CAPACITY_CONNECTIONS),
             config: self.config,
         };
         (service, introduction)

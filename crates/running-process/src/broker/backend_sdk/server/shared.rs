@@ -1,6 +1,7 @@
 use super::super::server_connection::CallId;
 use super::link::{Concurrent, Link};
 use super::observe::Fact;
+use super::over_capacity::{self, ENDING, Place, Room};
 use super::pool::Pool;
 use super::service::{LAST_WORDS, READ_BYTES, STALLED, Service};
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -82,6 +83,27 @@ impl Shared {
         self.open().remove(&link.id);
         self.service.observation.note(Fact::Closed);
         self.ended.notify_all();
+    }
+
+    /// Waits for a place for a connection that was accepted; `None` if the server is stopped before there is one.
+    pub(super) fn place(&self) -> Option<Place> {
+        let max_connections = self.service.config.max_connections;
+        while !self.signal.is_stopped() {
+            let open = self.open();
+            let (before, room) =
+                (open.len(), over_capacity::room(&open, max_connections, Instant::now(), |link| link.place));
+            drop(open);
+            let wait = match room {
+                Room::Free(place) => return Some(place),
+                Room::After(link) => {
+                    link.stream.disconnect();
+                    ENDING
+                }
+                Room::In(wait) => wait,
+            };
+            self.wait_for(wait, |open| open < before);
+        }
+        None
     }
 
     pub(super) fn open_connections(&self) -> usize {

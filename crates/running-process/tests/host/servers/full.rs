@@ -1,0 +1,191 @@
+//! A server at its limit of connections: full is not dead.
+
+use super::Running;
+#[cfg(unix)]
+use crate::frame_client::peer::Client;
+#[cfg(all(unix, feature = "tokio"))]
+use crate::frame_client::peer::OnTokio;
+use crate::support::{PATIENCE, SHOUT, eventually, read_to_end, request, watched, write};
+use running_process::broker::backend_handle::BackendHandle;
+use running_process::broker::backend_sdk::{
+    FrameClient, FrameClientError, LegacyClassification, OVER_CAPACITY_CONNECTIONS, ServerConfig,
+};
+use running_process::broker::protocol::{Refusal, RefusalReason};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const RETRY_AFTER: Duration = Duration::from_millis(70);
+const TROUBLE: &str = "1 connections are open, one more is not served";
+
+/// A server that is full, how often a handler of it ran, and who fills it.
+struct Full {
+    server: Running,
+    ran: Arc<AtomicUsize>,
+    holds: FrameClient,
+}
+
+impl Full {
+    fn start() -> Self {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let (count, legacy) = (Arc::clone(&ran), Arc::clone(&ran));
+        let mut config = ServerConfig::default();
+        config.max_connections = 1;
+        config.retry_after = RETRY_AFTER;
+        let server = Running::start(|server| {
+            server
+                .config(config)
+                .serve_quickly(SHOUT, move |request| {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Ok(request.payload().to_ascii_uppercase())
+                })
+                .legacy(
+                    |_| LegacyClassification::NotLegacy,
+                    move |_| {
+                        legacy.fetch_add(1, Ordering::SeqCst);
+                    },
+                )
+        });
+        // The probe that showed that the server runs may still be on its way out.
+        eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
+        let mut holds = server.client();
+        assert_eq!(holds.request(SHOUT, b"held".to_vec()).unwrap().payload, b"HELD");
+        Self { server, ran, holds }
+    }
+
+    fn assert_nothing_ran(mut self) {
+        assert_eq!(self.ran.load(Ordering::SeqCst), 1, "only the request of who fills it");
+        assert_eq!(self.holds.request(SHOUT, b"on".to_vec()).unwrap().payload, b"ON");
+    }
+}
+
+#[track_caller]
+fn assert_overloaded(error: &FrameClientError) {
+    assert!(!error.may_have_run());
+    let FrameClientError::Refused(refusal) = error else { panic!("{error:?}") };
+    assert_eq!(refusal.reason(), RefusalReason::Overloaded);
+    assert_eq!(refusal.message, "1 connections are open, which is the limit");
+    assert_eq!(refusal.retry_after_ms, Some(70));
+}
+
+#[test]
+fn a_probe_is_answered_and_the_request_behind_it_refused() {
+    let full = Full::start();
+    let mut client = watched({
+        let (endpoint, daemon) = (full.server.place.endpoint.clone(), full.server.daemon());
+        move || BackendHandle::probe_with_service("test", "1", &endpoint, &daemon).unwrap().into_client()
+    });
+    assert_eq!(full.server.trouble(), TROUBLE);
+    client.set_timeout(Some(PATIENCE));
+    assert_overloaded(&client.request(SHOUT, b"x".to_vec()).unwrap_err());
+    assert!(matches!(client.request(SHOUT, b"x".to_vec()), Err(FrameClientError::Closed)));
+    full.assert_nothing_ran();
+}
+
+#[test]
+fn every_request_that_came_is_refused_and_then_the_connection_ends() {
+    let full = Full::start();
+    let connection = full.server.connect();
+    write(&connection, &[request(SHOUT, 1, b"x"), request(SHOUT, 2, b"y")].concat());
+    let frames = crate::support::frames(&read_to_end(&connection));
+    let ids: Vec<_> = frames.iter().map(|frame| frame.request_id).collect();
+    assert_eq!(ids, [1, 2]);
+    assert!(frames.iter().all(|frame| Refusal::from_frame(&frame.borrowed()).is_some()));
+    full.assert_nothing_ran();
+}
+
+#[cfg(unix)]
+#[test]
+fn every_client_is_told() {
+    let full = Full::start();
+    asks::<FrameClient>(&full);
+    #[cfg(feature = "tokio")]
+    asks::<OnTokio>(&full);
+    full.assert_nothing_ran();
+}
+
+#[cfg(unix)]
+fn asks<C: Client>(full: &Full) {
+    let endpoint = full.server.place.endpoint.clone();
+    assert_overloaded(&watched(move || C::connect(&endpoint).unwrap().request(b"x").unwrap_err()));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
+    use running_process::broker::backend_sdk::{Reconnect, ReconnectError, ReconnectingClient};
+    let full = Full::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = ReconnectingClient::new(full.server.place.record(), Reconnect::default());
+    let ask = || runtime.block_on(client.request_before(SHOUT, b"x".to_vec(), Instant::now() + PATIENCE));
+    match ask().unwrap_err() {
+        ReconnectError::Request(error) => assert_overloaded(&error),
+        error => panic!("{error:?}"),
+    }
+    let Full { server, holds, .. } = full;
+    drop(holds);
+    // Its connection over capacity may not have been seen to end.
+    let response = eventually(|| ask().ok());
+    assert_eq!(response.payload, b"X");
+    drop(server);
+}
+
+#[test]
+fn who_speaks_the_legacy_wire_is_closed() {
+    let full = Full::start();
+    let connection = full.server.connect();
+    write(&connection, b"-old");
+    assert_eq!(read_to_end(&connection), b"");
+    full.assert_nothing_ran();
+}
+
+#[test]
+fn who_keeps_silent_is_closed_before_long() {
+    let full = Full::start();
+    let silent = full.server.connect();
+    assert_eq!(read_to_end(&silent), b"");
+    assert_eq!(full.server.trouble(), TROUBLE);
+    let trouble = full.server.trouble();
+    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the first message");
+    full.assert_nothing_ran();
+}
+
+/// As many as a backlog holds on every system, beside those that have places.
+#[test]
+fn silent_peers_do_not_keep_others_from_being_told() {
+    let full = Full::start();
+    let silent: Vec<_> = (0..3 * OVER_CAPACITY_CONNECTIONS).map(|_| full.server.connect()).collect();
+    let began = Instant::now();
+    for _ in 0..OVER_CAPACITY_CONNECTIONS {
+        assert_overloaded(&full.server.client().request(SHOUT, b"x".to_vec()).unwrap_err());
+    }
+    let open = full.server.stats.snapshot().connections_open;
+    assert!(open <= 1 + OVER_CAPACITY_CONNECTIONS as u64, "{open}");
+    assert!(began.elapsed() < PATIENCE);
+    drop(silent);
+    full.assert_nothing_ran();
+}
+
+#[test]
+fn a_crowd_is_told_one_by_one() {
+    let full = Full::start();
+    let crowd = 4 * OVER_CAPACITY_CONNECTIONS;
+    std::thread::scope(|scope| {
+        for _ in 0..crowd {
+            let mut client = full.server.client();
+            scope.spawn(move || assert_overloaded(&client.request(SHOUT, b"x".to_vec()).unwrap_err()));
+        }
+    });
+    let status = full.server.stats.snapshot();
+    assert_eq!(status.connections_refused, crowd as u64);
+    assert_eq!(status.requests_refused[RefusalReason::Overloaded as usize], crowd as u64);
+    full.assert_nothing_ran();
+}
+
+#[test]
+fn a_full_server_stops_while_others_wait_for_a_place() {
+    let Full { mut server, holds, .. } = Full::start();
+    let silent: Vec<_> = (0..2 * OVER_CAPACITY_CONNECTIONS).map(|_| server.connect()).collect();
+    server.stop_and_join().unwrap();
+    drop((silent, holds));
+}
