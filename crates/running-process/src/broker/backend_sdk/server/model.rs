@@ -34,7 +34,7 @@ fn daemon() -> DaemonProcess {
     let daemon = protocol::DaemonProcess {
         pid: 7,
         exe_path: "/bin/d".into(),
-        exe_sha256: vec![0; 32],
+        exe_sha256: vec![1; 32],
         boot_id: "b".into(),
         ipc_endpoint: Some(Endpoint { namespace_id: "model".into(), path: "/m".into() }),
         ..Default::default()
