@@ -1,8 +1,8 @@
 //! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
 //!
-//! [`BackendEndpointMux`], [`Connection`] and [`ClientConnection`] are pure. `Server` and `FrameClient` move bytes
-//! around them, blocking; with the feature `tokio`, `AsyncServer` and `AsyncFrameClient` do without, and
-//! `ReconnectingClient` outlives its daemons.
+//! [`BackendEndpointMux`], [`Connection`], [`ServerConnection`] and [`ClientConnection`] are pure. `Server` moves bytes around
+//! a `ServerConnection`, which is a `Connection` with calls, and `FrameClient` around a `ClientConnection`, both blocking;
+//! with the feature `tokio`, `AsyncServer` and `AsyncFrameClient` do so for tasks, and `ReconnectingClient` outlives its daemons.
 
 #[cfg(feature = "tokio")]
 mod async_frame_client;
