@@ -1,7 +1,8 @@
 //! How a daemon says that it does not serve a request, and why.
 //!
 //! A refusal answers the request's id under the control protocol instead of the request's own. So nobody takes it for an
-//! answer: a peer that does not know refusals sees a response of the wrong protocol, which is an error to it.
+//! answer. A peer that does not know refusals sees a response of the wrong protocol: an error to published Rust clients, and nothing to
+//! the published Python one, which skips it.
 
 use super::registry::CONTROL_PAYLOAD_PROTOCOL;
 use super::{FrameKind, FrameRef, PayloadEncoding, Refusal, RefusalReason};
