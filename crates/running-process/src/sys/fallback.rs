@@ -41,14 +41,23 @@ pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<super::Pee
     Err(PeerError::Unsupported)
 }
 
-/// No value of this type exists: making one fails.
+/// Runs an action for each request to end this process, until it is dropped.
+///
+/// No value of this type exists: making one fails. What [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of, for programs with an event
+/// loop of their own.
+///
+/// # Platform-specific behavior
+///
+/// On Unix the requests are SIGTERM, SIGINT and SIGHUP. One that is ignored, as under `nohup`, or that this process handles by
+/// itself is left as it is. On Windows they are those of the console. On Unix systems other than Linux, macOS and FreeBSD
+/// making one is [`Unsupported`](std::io::ErrorKind::Unsupported).
 #[cfg(unix)]
 #[derive(Debug)]
-pub(crate) enum OnTermination {}
+pub enum OnTermination {}
 
 #[cfg(unix)]
 impl OnTermination {
-    pub(crate) fn new(_action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn new(_action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         unsupported("signals are not handled on this system")
     }
 }

@@ -69,7 +69,12 @@ pub(crate) use bsd_peer::{peer_of, user_of};
     unix,
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
 ))]
-pub(crate) use imp::{OnTermination, peer_of, user_of};
+pub use imp::OnTermination;
+#[cfg(all(
+    unix,
+    not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
+))]
+pub(crate) use imp::{peer_of, user_of};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_clock::{time_since_boot, wall_clock};
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -99,7 +104,7 @@ pub(crate) use readiness::{watch, watch_owned};
     target_os = "freebsd",
     windows
 ))]
-pub(crate) use termination::OnTermination;
+pub use termination::OnTermination;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 

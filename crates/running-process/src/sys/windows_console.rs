@@ -32,9 +32,18 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs an action whenever the console asks this process to end, until it is dropped.
+/// Runs an action for each request to end this process, until it is dropped.
+///
+/// What [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of, for programs with an event
+/// loop of their own.
+///
+/// # Platform-specific behavior
+///
+/// On Unix the requests are SIGTERM, SIGINT and SIGHUP. One that is ignored, as under `nohup`, or that this process handles by
+/// itself is left as it is. On Windows they are those of the console. On Unix systems other than Linux, macOS and FreeBSD
+/// making one is [`Unsupported`](std::io::ErrorKind::Unsupported).
 #[derive(Debug)]
-pub(crate) struct OnTermination {
+pub struct OnTermination {
     id: u64,
 }
 
@@ -45,7 +54,7 @@ impl OnTermination {
     /// # Errors
     ///
     /// What the system said.
-    pub(crate) fn new(action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn new(action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let mut registry = registry();
         if registry.actions.is_empty() {
             // SAFETY: `handle` has the type that is asked for and may be called at any time, from any thread.

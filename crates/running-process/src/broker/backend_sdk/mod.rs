@@ -62,6 +62,8 @@ pub use server::{
 pub use server_connection::{Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent};
 
 #[cfg(feature = "host")]
+pub use crate::sys::OnTermination;
+#[cfg(feature = "host")]
 pub use crate::transport::{
     BindError, ConnectError, DirectoryFault, InheritedFault, LocalListener, LocalStream, LockFault,
     NameError, NotPassed, StopSignal,

@@ -48,14 +48,10 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
                 None => None,
             };
             if ended.is_none() {
-                let peer = link.session().peer();
-                link.shared.service.observation.trouble_of(peer, &ServerTrouble::HandlerPanicked);
+                link.shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
             }
         }
-        None => {
-            let peer = link.session().peer();
-            link.shared.service.observation.trouble_of(peer, &ServerTrouble::LegacyNotServed);
-        }
+        None => link.shared.service.observation.trouble(&ServerTrouble::LegacyNotServed),
     }
 }
 
@@ -374,7 +370,7 @@ fn next(session: &mut Session<Abandon>) -> Next {
 
 fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
     if !session.gone {
-        link.shared.service.observation.trouble_of(session.peer(), &error.into());
+        link.shared.service.observation.trouble(&error.into());
         session.hang_up();
     }
 }

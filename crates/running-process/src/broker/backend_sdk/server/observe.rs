@@ -11,7 +11,7 @@ pub(super) use trouble::TroubleKind;
 
 use super::callback::{self, Callback};
 use super::setup::Observer;
-use super::{PeerCredentials, ServerStats, ServerTrouble};
+use super::{ServerStats, ServerTrouble};
 use crate::broker::protocol::RefusalReason;
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,7 @@ pub(in super::super) enum Fact<'a> {
         before: usize,
         now: usize,
     },
-    /// What went wrong, and with whom, if with a peer.
-    Trouble(&'a ServerTrouble, Option<PeerCredentials>),
+    Trouble(&'a ServerTrouble),
 }
 
 /// What became of a request.
@@ -100,8 +99,8 @@ impl Observation {
     #[inline]
     pub(in super::super) fn note(&self, fact: Fact<'_>) {
         self.count(&fact);
-        if let Fact::Trouble(trouble, peer) = fact {
-            self.tell(trouble, peer);
+        if let Fact::Trouble(trouble) = fact {
+            self.tell(trouble);
         }
     }
 
@@ -114,22 +113,17 @@ impl Observation {
 
     /// Tells the daemon, whose observer and whose subscriber of `tracing` may panic. A panic is counted.
     #[cold]
-    fn tell(&self, trouble: &ServerTrouble, peer: Option<PeerCredentials>) {
-        let traced = callback::run(|| span::warn(trouble, peer));
-        let observed = callback::run(|| (self.observer)(trouble, peer.as_ref()));
+    fn tell(&self, trouble: &ServerTrouble) {
+        let traced = callback::run(|| span::warn(trouble));
+        let observed = callback::run(|| (self.observer)(trouble));
         if traced.and(observed).is_none() {
             let panicked = ServerTrouble::CallbackPanicked { callback: Callback::Observe };
-            self.count(&Fact::Trouble(&panicked, peer));
+            self.count(&Fact::Trouble(&panicked));
         }
     }
 
     pub(in super::super) fn trouble(&self, trouble: &ServerTrouble) {
-        self.note(Fact::Trouble(trouble, None));
-    }
-
-    /// Notes what went wrong with the connection or a request of `peer`.
-    pub(in super::super) fn trouble_of(&self, peer: PeerCredentials, trouble: &ServerTrouble) {
-        self.note(Fact::Trouble(trouble, Some(peer)));
+        self.note(Fact::Trouble(trouble));
     }
 
     pub(in super::super) fn outcome(&self, payload_protocol: u32, outcome: Outcome) {

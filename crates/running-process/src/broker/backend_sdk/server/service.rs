@@ -63,13 +63,6 @@ impl Peer {
     }
 }
 
-/// Whose request it is, and whether the answer is waited for.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Caller {
-    pub(in super::super) peer: PeerCredentials,
-    pub(in super::super) waits: bool,
-}
-
 /// What becomes of a request that may be served.
 pub(in super::super) struct Admission<'a, H> {
     pub(in super::super) handler: &'a H,
@@ -112,12 +105,12 @@ impl<H> Service<H> {
 
     fn ask_rule(&self, peer: PeerCredentials) -> Result<(), Refusal> {
         let Some(verdict) = callback::run(|| (self.authorize)(&peer)) else {
-            self.panicked_in(Callback::Authorize, peer);
+            self.panicked_in(Callback::Authorize);
             return Err(Refusal::new(RefusalReason::NotAuthorized, "the daemon's rule panicked"));
         };
         verdict.map_err(|source| {
             let refusal = Refusal::new(RefusalReason::NotAuthorized, clipped(source.to_string()));
-            self.observation.trouble_of(peer, &ServerTrouble::NotAuthorized { peer, source });
+            self.observation.trouble(&ServerTrouble::NotAuthorized { peer, source });
             refusal
         })
     }
@@ -162,14 +155,14 @@ impl<H> Service<H> {
 
     /// Gives a concurrent handler a request, until that has [ended](Fact::Ended), if not too many are served. Of several that
     /// come at once more may be refused than need to be, but no more are served than may be.
-    pub(in super::super) fn begin(&self, peer: PeerCredentials) -> Result<(), Refusal> {
+    pub(in super::super) fn begin(&self) -> Result<(), Refusal> {
         let ServerConfig { max_in_flight, retry_after, .. } = self.config;
         self.observation.note(Fact::Began);
         if self.in_flight() <= max_in_flight {
             return Ok(());
         }
         self.observation.note(Fact::Ended);
-        self.observation.trouble_of(peer, &ServerTrouble::TooManyRequests { max_in_flight });
+        self.observation.trouble(&ServerTrouble::TooManyRequests { max_in_flight });
         let message = format!("{max_in_flight} requests are being served");
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
@@ -204,26 +197,17 @@ impl<H> Service<H> {
         debug_assert!(settled.is_ok(), "nothing is always there");
     }
 
-    /// Returns what the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on
-    /// purpose, or `caller` does not wait any more: then an error is how a handler ends early.
-    pub(in super::super) fn failed(
-        &self,
-        payload_protocol: u32,
-        error: HandlerError,
-        caller: impl FnOnce() -> Caller,
-    ) -> Refusal {
+    /// What the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on purpose.
+    pub(in super::super) fn failed(&self, payload_protocol: u32, error: HandlerError) -> Refusal {
         match error.downcast::<Refusal>() {
             Ok(refusal) => *refusal,
             Err(source) => {
-                let Caller { peer, waits } = caller();
                 let Some(message) = callback::run(|| source.to_string()) else {
                     callback::discard(source);
-                    return self.panicked(peer);
+                    return self.panicked();
                 };
                 let trouble = ServerTrouble::Handler { payload_protocol, source };
-                if waits {
-                    self.observation.trouble_of(peer, &trouble);
-                }
+                self.observation.trouble(&trouble);
                 callback::discard(trouble);
                 Refusal::new(RefusalReason::HandlerFailed, clipped(message))
             }
@@ -235,11 +219,10 @@ impl<H> Service<H> {
         &self,
         payload_protocol: u32,
         handle: impl FnOnce() -> Result<Payload, HandlerError>,
-        caller: impl FnOnce() -> Caller,
     ) -> Result<Payload, Refusal> {
         match callback::run(handle) {
-            Some(answer) => answer.map_err(|error| self.failed(payload_protocol, error, caller)),
-            None => Err(self.panicked(caller().peer)),
+            Some(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
+            None => Err(self.panicked()),
         }
     }
 
@@ -251,25 +234,19 @@ impl<H> Service<H> {
     }
 
     /// What the peer is told of a handler that panicked.
-    pub(in super::super) fn panicked(&self, peer: PeerCredentials) -> Refusal {
-        self.observation.trouble_of(peer, &ServerTrouble::HandlerPanicked);
+    pub(in super::super) fn panicked(&self) -> Refusal {
+        self.observation.trouble(&ServerTrouble::HandlerPanicked);
         Refusal::new(RefusalReason::HandlerFailed, "the handler panicked")
     }
 
-    /// Notes that `callback` panicked, which was called for `peer`.
-    pub(in super::super) fn panicked_in(&self, callback: Callback, peer: PeerCredentials) {
-        self.observation.trouble_of(peer, &ServerTrouble::CallbackPanicked { callback });
+    /// Notes that `callback` panicked.
+    pub(in super::super) fn panicked_in(&self, callback: Callback) {
+        self.observation.trouble(&ServerTrouble::CallbackPanicked { callback });
     }
 
     /// An answer did not fit a frame, which the peer was told.
-    pub(in super::super) fn unanswerable(
-        &self,
-        payload_protocol: u32,
-        error: FramingError,
-        peer: PeerCredentials,
-    ) {
-        let trouble = ServerTrouble::Handler { payload_protocol, source: error.into() };
-        self.observation.trouble_of(peer, &trouble);
+    pub(in super::super) fn unanswerable(&self, payload_protocol: u32, error: FramingError) {
+        self.observation.trouble(&ServerTrouble::Handler { payload_protocol, source: error.into() });
     }
 }
 
