@@ -1,10 +1,14 @@
 //! Arguments and help, in one place.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::failure::{Failure, Verdict};
+use crate::output::{Output, for_stderr};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use running_process::broker::protocol::MAX_FRAME_BYTES;
 use std::fmt;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 const EXIT_STATUS: &str = "\
@@ -24,9 +28,15 @@ Exit status:
 /// One Unix socket or named pipe carries a daemon's own wire, identity probes and framed requests. Start with
 /// `running-process demo`.
 #[derive(Debug, Parser)]
-#[command(name = "running-process", version, after_help = EXIT_STATUS, propagate_version = true)]
+#[command(
+    name = "running-process",
+    version,
+    after_help = EXIT_STATUS,
+    propagate_version = true,
+    max_term_width = 120
+)]
 pub(crate) struct Cli {
-    /// Print JSON, one object a line, each with a `schema_version`.
+    /// Print JSON, one object a line, each with a `schema_version`; errors too, on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -71,7 +81,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen: a socket's path, or on Windows a pipe's bare name.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) socket: String,
     /// Where to write the identity file that clients find the daemon by.
     #[arg(long, value_name = "FILE")]
@@ -210,6 +220,38 @@ pub(crate) struct TopArgs {
 pub(crate) struct DecodeArgs {
     /// The captured bytes; without it, or with `-`, standard input.
     pub(crate) file: Option<PathBuf>,
+}
+
+/// Says why the arguments cannot be used, as JSON if they ask for that; or prints the help that they ask for.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    let arguments = std::env::args_os().skip(1);
+    let is_json = arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if !error.use_stderr() {
+        let mut output = Output::new(false);
+        let printed = output.part(error.render().ansi()).and_then(|()| output.flush());
+        return printed.map_or_else(|failure| failure.print(false), |()| ExitCode::SUCCESS);
+    }
+    if is_json {
+        let (message, hint) = summary(error);
+        return Failure::usage(message).hint(hint).print(true);
+    }
+    // Where standard error is gone too, the exit status is all that is left to say.
+    let _unsaid = io::stderr().write_all(for_stderr(&error.render().ansi().to_string()).as_bytes());
+    Verdict::Undecided.into()
+}
+
+/// What is wrong, and what to do: the first paragraph, and the tip or else the usage.
+fn summary(error: &clap::Error) -> (String, String) {
+    let text = error.render().to_string();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = |name: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(name));
+    let message = match text.strip_prefix("error: ") {
+        Some(text) => words(text.split("\n\n").next().unwrap_or_default()),
+        None => "a command is missing".to_owned(),
+    };
+    let hint = line("tip: ").or_else(|| line("Usage: ").filter(|usage| !usage.is_empty()));
+    let hint = hint.map_or_else(|| "see --help".to_owned(), words);
+    (message, hint)
 }
 
 fn payload_protocol(text: &str) -> Result<u32, String> {

@@ -1,7 +1,14 @@
 //! What a command says when it cannot say yes.
 
+pub(crate) mod advice;
+
+use crate::output::text::safe;
+use crate::output::{for_stderr, object_line};
+use advice::Advice;
+use serde::Serialize;
+use std::borrow::Cow;
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -10,23 +17,31 @@ use std::process::ExitCode;
 pub(crate) enum Verdict {
     Yes,
     No,
+    /// It could not be told; what there is to say has been said.
+    Undecided,
+}
+
+impl Verdict {
+    fn status(self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::No => 1,
+            Self::Undecided => 2,
+        }
+    }
 }
 
 impl From<Verdict> for ExitCode {
     fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Yes => ExitCode::SUCCESS,
-            Verdict::No => ExitCode::from(1),
-        }
+        ExitCode::from(verdict.status())
     }
 }
 
 /// Why a command stopped, and what its user can do.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    status: u8,
+    advice: Advice,
     error: Box<dyn Error>,
-    hint: Option<String>,
 }
 
 /// An error that is only a sentence, with a cause or without.
@@ -36,8 +51,8 @@ struct Sentence {
     source: Option<Box<dyn Error>>,
 }
 
-impl std::fmt::Display for Sentence {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Sentence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
@@ -48,15 +63,46 @@ impl Error for Sentence {
     }
 }
 
+/// A failure for programs, as docs/json.md describes it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    kind: &'static str,
+    status: u8,
+    error: String,
+    causes: Vec<String>,
+    hint: Option<Cow<'static, str>>,
+}
+
 impl Failure {
+    /// An error with the advice that fits it. What this process or the system has run out of is said instead, wherever it
+    /// stands among the causes.
+    pub(crate) fn new(error: impl Into<Box<dyn Error>>, advice: Advice) -> Self {
+        let error = error.into();
+        let advice = advice::exhausted(&*error).unwrap_or(advice);
+        Self { advice, error }
+    }
+
     /// The question could not be answered.
     pub(crate) fn undecided(error: impl Into<Box<dyn Error>>) -> Self {
-        Self { status: 2, error: error.into(), hint: None }
+        Self::new(error, Advice::undecided("failed"))
     }
 
     /// The answer is no.
     pub(crate) fn negative(error: impl Into<Box<dyn Error>>) -> Self {
-        Self { status: 1, error: error.into(), hint: None }
+        Self::new(error, Advice::no("failed"))
+    }
+
+    /// The arguments cannot be used.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::new(error, Advice::undecided("usage"))
+    }
+
+    /// Gives the failure its name in JSON, unless it is about what has run out.
+    pub(crate) fn kind(mut self, kind: &'static str) -> Self {
+        if self.advice.hint.is_none() {
+            self.advice.kind = kind;
+        }
+        self
     }
 
     /// Puts a sentence before the cause.
@@ -65,21 +111,38 @@ impl Failure {
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    /// Says what to do, unless the advice does already.
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.advice.hint.get_or_insert_with(|| hint.into());
         self
     }
 
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.advice.verdict
+    }
+
     /// Says it on standard error.
-    pub(crate) fn report(&self, json: bool) -> ExitCode {
-        if is_broken_pipe(&*self.error) {
-            // Whoever read the output has seen enough of it.
-            return ExitCode::SUCCESS;
-        }
-        let text = if json { self.to_json() } else { self.to_text() };
+    pub(crate) fn print(&self, json: bool) -> ExitCode {
         // Where standard error is gone too, the exit status is all that is left to say.
-        let _unsaid = anstream::stderr().write_all(text.as_bytes());
-        ExitCode::from(self.status)
+        let _unsaid = io::stderr().write_all(&self.line(json));
+        self.verdict().into()
+    }
+
+    /// The failure as standard error gets it.
+    pub(crate) fn line(&self, json: bool) -> Vec<u8> {
+        if json { object_line(&self.report()) } else { for_stderr(&self.to_text()).into_bytes() }
+    }
+
+    /// The failure for programs.
+    pub(crate) fn report(&self) -> Report {
+        let Advice { kind, verdict, ref hint } = self.advice;
+        Report {
+            kind,
+            status: verdict.status(),
+            error: self.error.to_string(),
+            causes: self.causes().collect(),
+            hint: hint.clone(),
+        }
     }
 
     fn causes(&self) -> impl Iterator<Item = String> {
@@ -90,24 +153,14 @@ impl Failure {
     fn to_text(&self) -> String {
         let red = anstyle::AnsiColor::Red.on_default().bold();
         let cyan = anstyle::AnsiColor::Cyan.on_default().bold();
-        let mut text = format!("{red}error{red:#}: {}\n", self.error);
+        let mut text = format!("{red}error{red:#}: {}\n", safe(&self.error));
         for cause in self.causes() {
-            let _infallible = writeln!(text, "  because: {cause}");
+            let _infallible = writeln!(text, "  because: {}", safe(cause));
         }
-        if let Some(hint) = &self.hint {
-            let _infallible = writeln!(text, "{cyan}hint{cyan:#}: {hint}");
+        if let Some(hint) = &self.advice.hint {
+            let _infallible = writeln!(text, "{cyan}hint{cyan:#}: {}", safe(hint));
         }
         text
-    }
-
-    fn to_json(&self) -> String {
-        let object = serde_json::json!({
-            "schema_version": crate::output::SCHEMA_VERSION,
-            "error": self.error.to_string(),
-            "causes": self.causes().collect::<Vec<_>>(),
-            "hint": self.hint,
-        });
-        format!("{object}\n")
     }
 }
 
@@ -119,27 +172,11 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
         let _infallible = write!(text, ": {error}");
         cause = error.source();
     }
-    text
+    safe(text).to_string()
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::undecided(error)
+        Self::new(error, Advice::undecided("io"))
     }
 }
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<OutputClosed>().is_some()
-}
-
-/// Standard output was closed by its reader.
-#[derive(Debug)]
-pub(crate) struct OutputClosed;
-
-impl std::fmt::Display for OutputClosed {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("standard output was closed")
-    }
-}
-
-impl Error for OutputClosed {}

@@ -11,10 +11,13 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse(&error),
+    };
     let mut output = output::Output::new(cli.json);
     match commands::run(cli.command, &mut output) {
         Ok(verdict) => verdict.into(),
-        Err(failure) => failure.report(cli.json),
+        Err(failure) => failure.print(cli.json),
     }
 }

@@ -1,56 +1,227 @@
-//! Standard output: text for people, or JSON for programs.
+//! Standard output: text for people, or JSON for programs. Nothing reaches a stream but through here.
 
-use crate::failure::{Failure, OutputClosed};
-use std::fmt;
-use std::io::{self, Write};
+pub(crate) mod background;
+pub(crate) mod text;
 
-/// The version of everything that `--json` prints; it grows when a field changes its meaning or goes away.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+use crate::failure::Failure;
+use serde::Serialize;
+use serde_json::ser::Formatter;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use text::{is_hostile, payload_for_terminal, write_line};
+
+/// The version of everything that `--json` prints, which docs/json.md describes; it grows when a field changes its meaning
+/// or goes away.
+pub(crate) const SCHEMA_VERSION: u32 = 2;
+
+/// How much output is gathered before it is written, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Where there is no terminal that says otherwise.
+pub(crate) const DEFAULT_COLUMNS: usize = 80;
 
 /// Where a command prints its answer.
+///
+/// A reader that leaves changes no verdict: what is printed from then on is dropped, and the command goes on to its end.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, asked once")]
 pub(crate) struct Output {
     json: bool,
+    is_styled: bool,
+    is_terminal: bool,
+    /// The reader has closed its end.
+    is_closed: bool,
+    buffer: Vec<u8>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        let stdout = io::stdout();
+        let is_styled = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+        if is_styled {
+            // Makes a console of Windows understand styles.
+            let _console = anstream::AutoStream::always_ansi(io::stdout());
+        }
+        let is_terminal = stdout.is_terminal();
+        Self { json, is_styled, is_terminal, is_closed: false, buffer: Vec::new() }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A line for people; programs do not see it. Styles are dropped where the terminal or its user wants none.
-    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+    /// Whether people look at it as it is printed.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.is_terminal && !self.json
+    }
+
+    /// Whether its reader has left.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// How many columns and rows the terminal has at present, if it is one and tells.
+    pub(crate) fn size(&self) -> Option<(usize, usize)> {
+        let size = if self.is_terminal { terminal_size::terminal_size_of(io::stdout()) } else { None };
+        size.map(|(columns, rows)| (columns.0.into(), rows.0.into()))
+    }
+
+    /// How many columns there are at present.
+    pub(crate) fn columns(&self) -> usize {
+        self.size().map_or(DEFAULT_COLUMNS, |(columns, _)| columns)
+    }
+
+    /// Prints a line for people; programs do not see it. Styles are dropped where the terminal or its user wants none.
+    /// What others chose must have gone through [`text::safe`], since it could contain line feeds and styles.
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        self.part(format_args!("{line}\n"))?;
+        self.flush()
+    }
+
+    /// Like [`line`](Self::line), without a line feed at the end, and not at once: [`flush`](Self::flush) prints it.
+    pub(crate) fn part(&mut self, text: impl Display) -> Result<(), Failure> {
         if self.json {
             return Ok(());
         }
-        let mut stdout = anstream::stdout().lock();
-        closed_quietly(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
+        let mut line = String::new();
+        write_line(&text.to_string(), self.is_styled, &mut line);
+        self.write_all(line.as_bytes()).map_err(failed)
     }
 
-    /// An object for programs, on a line of its own; people do not see it.
-    pub(crate) fn object(&mut self, mut object: serde_json::Value) -> Result<(), Failure> {
+    /// Prints an object for programs, on a line of its own; people do not see it.
+    pub(crate) fn object(&mut self, object: impl Serialize) -> Result<(), Failure> {
+        self.partial_object(object)?;
+        self.flush()
+    }
+
+    /// Like [`object`](Self::object), but not at once: [`flush`](Self::flush) prints it.
+    pub(crate) fn partial_object(&mut self, object: impl Serialize) -> Result<(), Failure> {
         if !self.json {
             return Ok(());
         }
-        object["schema_version"] = SCHEMA_VERSION.into();
-        self.bytes(format!("{object}\n").as_bytes())
+        write_object(&object, self).map_err(failed)
     }
 
-    /// Bytes as they are, to people and programs alike.
-    #[expect(clippy::unused_self, reason = "only who holds the output writes to it")]
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        closed_quietly(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+    /// Prints a daemon's bytes: as they are, but escaped at a terminal.
+    pub(crate) fn payload(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        let written = if self.is_terminal {
+            self.write_all(payload_for_terminal(payload).as_bytes())
+        } else {
+            self.write_all(payload)
+        };
+        written.map_err(failed)?;
+        self.flush()
+    }
+
+    /// Prints bytes of this command as they are: a script, or what moves the cursor.
+    pub(crate) fn verbatim(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write_all(bytes).map_err(failed)
+    }
+
+    /// Prints what was gathered.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Write::flush(self).map_err(failed)
     }
 }
 
-fn closed_quietly(written: io::Result<()>) -> Result<(), Failure> {
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::undecided(OutputClosed),
-        _ => Failure::undecided(error).context("standard output cannot be written"),
-    })
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_closed {
+            self.buffer.extend_from_slice(bytes);
+            if self.buffer.len() >= BUFFER_BYTES {
+                Write::flush(self)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
+        self.buffer.clear();
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            written => written,
+        }
+    }
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure::from(error).context("standard output cannot be written")
+}
+
+/// Writes `object` with its schema's version and a line feed. It is the same JSON whatever is escaped in it.
+fn write_object(object: &impl Serialize, to: impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        schema_version: u32,
+        #[serde(flatten)]
+        object: &'a T,
+    }
+
+    let mut to = to;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut to, Harmless);
+    Versioned { schema_version: SCHEMA_VERSION, object }.serialize(&mut serializer)?;
+    to.write_all(b"\n")
+}
+
+/// Escapes hostile characters that JSON lets pass: DEL, C1, those that turn texts around.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        // Of ASCII it is DEL alone that JSON does not escape.
+        if text.is_ascii() && !text.as_bytes().contains(&0x7f) {
+            return writer.write_all(text.as_bytes());
+        }
+        while let Some((at, char)) = rest.char_indices().find(|(_, char)| is_hostile(*char)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + char.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// The text of this command, or the object, as standard error gets it.
+pub(crate) fn for_stderr(text: &str) -> String {
+    let is_styled = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    if is_styled {
+        let _console = anstream::AutoStream::always_ansi(io::stderr());
+    }
+    let mut line = String::with_capacity(text.len());
+    write_line(text, is_styled, &mut line);
+    line
+}
+
+/// `object` on one line, with its schema's version.
+pub(crate) fn object_line(object: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::new();
+    // Memory takes everything, and what this command serializes has no keys but strings.
+    let _infallible = write_object(object, &mut line);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn escaping_changes_no_value(text in any::<String>(), key in any::<String>()) {
+            let object = serde_json::json!({ "text": text, "of": { key: [text] } });
+            let line = String::from_utf8(object_line(&object)).unwrap();
+            prop_assert!(!line.trim_end_matches('\n').contains(is_hostile));
+            let mut read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(read.as_object_mut().unwrap().remove("schema_version"), Some(SCHEMA_VERSION.into()));
+            prop_assert_eq!(read, object);
+        }
+    }
 }

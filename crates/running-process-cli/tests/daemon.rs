@@ -65,7 +65,7 @@ fn programs_get_every_step_as_json() {
     assert_eq!((objects.len(), probe.status), (1, 0));
     assert_eq!(objects[0]["verdict"], "yes");
     assert_eq!(objects[0]["record"]["pid"], daemon.child.id());
-    assert_eq!(objects[0]["proof"]["level"], "held through the kernel");
+    assert_eq!(objects[0]["proof"]["level"], "held");
     assert_eq!(objects[0]["proof"]["listener"], "own");
     let steps = objects[0]["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 9);
@@ -83,7 +83,7 @@ fn a_record_of_another_process_is_told_apart_with_status_one() {
     let probe = run(&["probe", text(&altered)]);
     assert_eq!(probe.status, 1);
     assert!(probe.text().contains("\n  refused   process        "), "{probe:?}");
-    probe.fails_with(1, &["did not prove itself", "was used again", "hint: the record is an old one"]);
+    probe.fails_with(1, &["did not prove itself", "was used again", "hint: the identity file is an old one"]);
     run(&["call", text(&altered), "--protocol", "0xF0CA", "PING"])
         .fails_with(1, &["nothing was sent", "was used again", "hint:"]);
 }
@@ -96,7 +96,7 @@ fn an_impostor_that_repeats_the_record_is_named() {
     let probe = run(&["probe", text(&daemon.identity())]);
     let named = format!("process {} (", std::process::id());
     let expected = format!("the record names process {}", daemon.child.id());
-    probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "hint: somebody else"]);
+    probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "hint: another process has taken"]);
     assert!(probe.text().contains("\n  refused   listener       "), "{probe:?}");
 }
 
@@ -179,9 +179,10 @@ fn a_daemon_that_is_gone_is_reported_as_gone() {
     run(&["call", text(&kept), "--protocol", "0xF0CA", "PING"]).fails_with(1, &["is gone", "start it again"]);
     let json = run(&["probe", "--json", text(&kept)]);
     assert_eq!(json.objects()[0]["verdict"], "no");
-    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
-    assert_eq!(error["schema_version"], 1);
+    let error = &json.objects()[0]["error"];
+    assert_eq!((&error["kind"], &error["status"]), (&"gone".into(), &1.into()));
     assert!(error["hint"].as_str().unwrap().contains("start it again"));
+    assert_eq!(json.stderr, "", "it has been told");
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_daemon_does_not_start_where_it_must_not() {
 fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
     let mut daemon = Daemon::start_with(&["--json"]);
     let ready: serde_json::Value = serde_json::from_str(&daemon.ready).unwrap();
-    assert_eq!((&ready["event"], &ready["schema_version"]), (&"ready".into(), &1.into()));
+    assert_eq!((&ready["event"], &ready["schema_version"]), (&"ready".into(), &2.into()));
     assert_eq!(ready["pid"], daemon.child.id());
     let pid = i32::try_from(daemon.child.id()).unwrap();
     let kill = finish(std::process::Command::new("kill").arg(pid.to_string()));

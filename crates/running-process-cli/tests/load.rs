@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::terminal::Terminal;
 use common::{Daemon, Finished, WATCHDOG, collect, command, finish, run, run_with_input, text};
 use running_process::broker::backend_sdk::{FrameClient, LegacyClassification, Server};
 use running_process::broker::protocol::{Endpoint, try_decode_framed_ref};
@@ -226,7 +227,23 @@ fn a_protocol_that_the_daemon_does_not_serve_ends_the_load_in_its_warm_up() {
     }
     let json = run(&["load", text(&identity), "--protocol", "0xF0CB", "--json"]);
     let report = json.objects().remove(0);
-    assert_eq!((json.status, &report["phase"], &report["latency_ns"]), (1, &"warm-up".into(), &Value::Null));
+    assert_eq!((json.status, &report["phase"], &report["latency_ns"]), (1, &"warm_up".into(), &Value::Null));
+}
+
+#[test]
+fn the_progress_keeps_to_one_line_of_a_narrow_terminal() {
+    let daemon = Daemon::start();
+    let mut terminal = Terminal::open(30, 10);
+    let mut load = load_command(text(&daemon.identity()), &["--duration", "1h", "--warm-up", "0s"]);
+    // Its figures go elsewhere.
+    let load = load.stdout(Stdio::null()).stderr(terminal.end()).env("TERM", "xterm").spawn().unwrap();
+    terminal.read_until(|terminal| terminal.written().matches("measuring").count() >= 3);
+    terminal.read_until(|terminal| terminal.screen.text().contains('…'));
+    let text = terminal.screen.text();
+    assert!(text.lines().count() == 1 && text.starts_with("measuring"), "{text}");
+    assert_eq!(finish(Command::new("kill").args(["-INT", &load.id().to_string()])).status, 0);
+    assert_eq!(terminal.finish(load), 0);
+    assert_eq!(terminal.screen.text(), "", "it is gone in the end");
 }
 
 #[test]

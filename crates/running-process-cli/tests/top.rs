@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::terminal::Terminal;
 use common::{Daemon, Finished, command, run, text};
 use running_process::broker::backend_sdk::{NotAuthorized, Server};
 use running_process::broker::protocol::Endpoint;
@@ -119,6 +120,67 @@ fn a_daemon_that_does_not_tell_its_status_is_told_apart_from_one_that_does_not_s
     refused.fails_with(1, &["does not tell its status", "ask the owner", "as its own user"]);
     let served = top_of(|server| server.serve(0xFFFF, |_| Ok(b"\xff\xffmine".to_vec())));
     served.fails_with(1, &["under 0xFFFF is no status", "--protocol"]);
+}
+
+/// What stands on the terminal after an interval: the figures, and nothing else.
+fn assert_figures(terminal: &Terminal, columns: usize) {
+    let text = terminal.screen.text();
+    let names: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["process", "requests", "latency", "connections", "traffic", "memory", "limits"],
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.chars().count() < columns), "{text}");
+    let words = text.replace(',', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    for figure in
+        ["/s 0 in flight 0 refused 0 cancelled", "p50 - p90 - p99 - max -", "0 in trouble", "in all"]
+    {
+        assert!(words.contains(figure), "{figure}: {text}");
+    }
+}
+
+#[test]
+fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
+    let daemon = Daemon::start();
+    for sizes in [[(40, 24), (40, 24)], [(100, 30), (40, 20)], [(40, 20), (120, 40)], [(80, 24), (30, 30)]] {
+        let mut terminal = Terminal::open(sizes[0].0, sizes[0].1);
+        let mut top = terminal.spawn(command().args(["top", text(&daemon.identity()), "--interval", "20ms"]));
+        for (columns, rows) in sizes {
+            terminal.resize(columns, rows);
+            // The first may have been drawn for the size before, the second not.
+            let drawn = |terminal: &Terminal| terminal.written().matches("in all").count();
+            let before = drawn(&terminal);
+            terminal.read_until(|terminal| drawn(terminal) >= before + 3);
+            terminal.read_until(|terminal| terminal.screen.text().ends_with("in all"));
+            assert_figures(&terminal, columns.into());
+        }
+        top.kill().unwrap();
+        top.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_terminal_of_few_rows_keeps_what_fits() {
+    let daemon = Daemon::start();
+    let mut terminal = Terminal::open(80, 4);
+    let child = terminal.spawn(command().args([
+        "top",
+        text(&daemon.identity()),
+        "--interval",
+        "5ms",
+        "--count",
+        "5",
+    ]));
+    assert_eq!(terminal.finish(child), 0);
+    let lines: Vec<String> = terminal.screen.text().lines().map(str::to_owned).collect();
+    let text = terminal.screen.text();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("process") && lines[2].starts_with("latency"), "{text}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::target::{Target, payload_from_stdin};
 use crate::cli::CallArgs;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, Verdict, advice};
 use crate::output::Output;
 use running_process::broker::backend_sdk::FrameClientError;
-use running_process::broker::protocol::RefusalReason;
+use serde::Serialize;
 use std::time::Instant;
 
 pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, Failure> {
@@ -15,36 +15,38 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
         None => payload_from_stdin()?,
     };
 
-    let deadline = Instant::now() + arguments.deadline.deadline;
+    let patience = arguments.deadline.deadline;
+    let deadline = Instant::now() + patience;
     let mut client = target.prove(deadline)?.into_client();
     client.set_timeout(Some(deadline.saturating_duration_since(Instant::now())));
     let started = Instant::now();
-    let response =
-        client.request(target.protocol, payload).map_err(|error| request_failure(&target, error))?;
+    let response = client.request(target.protocol, payload).map_err(|error| {
+        let error = match error {
+            // The proof has taken its part of the deadline before.
+            FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: patience },
+            error => error,
+        };
+        let advice = advice::request(&error, target.asked("--deadline"));
+        Failure::new(error, advice)
+    })?;
     let took = started.elapsed();
     if output.is_json() {
-        output.object(serde_json::json!({
-            "payload_protocol": response.payload_protocol,
-            "payload_text": std::str::from_utf8(&response.payload).ok(),
-            "payload": response.payload,
-            "elapsed_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        }))?;
+        output.object(Answer {
+            payload_protocol: response.payload_protocol,
+            payload_text: std::str::from_utf8(&response.payload).ok(),
+            payload: &response.payload,
+            elapsed_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        })?;
     } else {
-        output.bytes(&response.payload)?;
+        output.payload(&response.payload)?;
     }
     Ok(Verdict::Yes)
 }
 
-fn request_failure(target: &Target, error: FrameClientError) -> Failure {
-    let hint = target.hint(&error, "--deadline");
-    let failure = match error {
-        FrameClientError::Refused(ref refusal) if refusal.reason() == RefusalReason::Overloaded => {
-            Failure::undecided(error)
-        }
-        FrameClientError::Closed | FrameClientError::Refused(_) | FrameClientError::Connection(_) => {
-            Failure::negative(error)
-        }
-        _ => Failure::undecided(error),
-    };
-    failure.hint(hint)
+#[derive(Serialize)]
+struct Answer<'a> {
+    payload_protocol: u32,
+    payload_text: Option<&'a str>,
+    payload: &'a [u8],
+    elapsed_us: u64,
 }

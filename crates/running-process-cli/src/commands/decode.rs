@@ -1,48 +1,115 @@
 //! `decode`: a captured stream of frames, byte by byte.
 
+mod window;
+
 use crate::cli::DecodeArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use crate::wire::{self, Look, Palette, json, render};
+use crate::wire::{AnnotatedFrame, Look, Palette, Totals, Wanted, annotate_frame, json, render, wanted};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use window::Window;
 
-/// The largest capture that is taken, in bytes: four frames of the largest size.
-const MAX_CAPTURE_BYTES: usize = 64 * 1024 * 1024;
+/// How much that is no frame is read to its end, in bytes: what never ends is never a capture.
+const MAX_REST_BYTES: usize = 64 * 1024 * 1024;
 
-/// What fits a terminal of 80 columns beside the annotations.
-const LOOK_BYTES_PER_LINE: usize = 8;
+const LOOK: Look = Look {
+    palette: Palette::coloured(),
+    // What fits a terminal of 80 columns beside the annotations.
+    bytes_per_line: 8,
+};
 
 pub(super) fn run(arguments: &DecodeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let bytes = match arguments.file.as_deref() {
-        Some(path) if path != Path::new("-") => File::open(path).and_then(read).map_err(|error| {
-            Failure::undecided(error).context(format!("the capture {} cannot be read", path.display()))
+    match arguments.file.as_deref() {
+        Some(path) if path != Path::new("-") => {
+            let unreadable =
+                |error| unreadable(error, format!("the capture {} cannot be read", path.display()));
+            let file = File::open(path).map_err(unreadable)?;
+            decode(file, output, unreadable)
+        }
+        _ => decode(io::stdin().lock(), output, |error| {
+            unreadable(error, "the capture cannot be read from standard input".to_owned())
         }),
-        _ => read(io::stdin().lock()).map_err(|error| {
-            Failure::undecided(error).context("the capture cannot be read from standard input")
-        }),
-    };
-    let bytes = bytes
-        .map_err(|failure| failure.hint("name a file with the bytes that one side sent, as they are"))?;
-    if bytes.len() > MAX_CAPTURE_BYTES {
-        return Err(Failure::undecided(format!("the capture is larger than {MAX_CAPTURE_BYTES} bytes"))
-            .hint("cut it between two frames, for example with head -c"));
     }
-    let capture = wire::annotate(&bytes);
-    let look = Look { palette: Palette::coloured(), bytes_per_line: LOOK_BYTES_PER_LINE };
-    output.line(render::render(&capture, look))?;
-    if output.is_json() {
-        let document = serde_json::to_value(json::document(&capture))
-            .map_err(|error| Failure::undecided(error).context("the capture cannot be written as JSON"))?;
-        output.object(document)?;
-    }
-    Ok(if capture.is_accepted() { Verdict::Yes } else { Verdict::No })
 }
 
-/// One byte more than is taken, so that a larger capture is noticed.
-fn read(capture: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    capture.take(MAX_CAPTURE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn unreadable(error: io::Error, context: String) -> Failure {
+    Failure::undecided(error)
+        .kind("capture_unreadable")
+        .context(context)
+        .hint("name a file with the bytes that one side sent, as they are")
+}
+
+/// Explains frame by frame, as they come; no more is kept than the frame at hand.
+fn decode(
+    capture: impl Read,
+    output: &mut Output,
+    unreadable: impl Fn(io::Error) -> Failure,
+) -> Result<Verdict, Failure> {
+    let mut window = Window::new(capture);
+    let mut totals = Totals::default();
+    loop {
+        let wanted = wanted(window.bytes());
+        let (Wanted::Frame(length) | Wanted::Rest(length)) = wanted;
+        while window.bytes().len() < length && !window.is_at_end() {
+            // Before it may have to wait.
+            output.flush()?;
+            window.read(length).map_err(&unreadable)?;
+        }
+        // What has come may want more.
+        if wanted != self::wanted(window.bytes()) && !window.is_at_end() {
+            continue;
+        }
+        if window.bytes().is_empty() {
+            break;
+        }
+        let behind = match wanted {
+            Wanted::Frame(_) => 0,
+            Wanted::Rest(_) => behind(&mut window, length).map_err(&unreadable)?.ok_or_else(endless)?,
+        };
+        let bytes = window.bytes();
+        let frame = annotate_frame(bytes, totals.length, bytes.len() + behind);
+        show(totals.frames, &frame, output)?;
+        totals.add(&frame);
+        let consumed = frame.bytes.len();
+        window.consume(consumed);
+        if matches!(wanted, Wanted::Rest(_)) {
+            break;
+        }
+    }
+    output.part(render::verdict(totals, LOOK.palette))?;
+    output.partial_object(json::end(totals))?;
+    output.flush()?;
+    Ok(if totals.is_accepted() { Verdict::Yes } else { Verdict::No })
+}
+
+/// Reads to the end of the capture and counts what the window does not keep; `None` if that is too much.
+fn behind<R: Read>(window: &mut Window<R>, kept: usize) -> io::Result<Option<usize>> {
+    let mut behind = window.truncate(kept);
+    while let length @ 1.. = window.skip()? {
+        behind += length;
+        if kept + behind > MAX_REST_BYTES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(behind))
+}
+
+fn endless() -> Failure {
+    Failure::undecided(format!("what is no frame in the capture is larger than {MAX_REST_BYTES} bytes"))
+        .kind("capture_endless")
+        .hint("cut it where the frames end, for example with head -c")
+}
+
+fn show(index: usize, frame: &AnnotatedFrame<'_>, output: &mut Output) -> Result<(), Failure> {
+    if output.is_closed() {
+        // The verdict is all that is left to find.
+        return Ok(());
+    }
+    if output.is_json() {
+        output.partial_object(json::frame(index, frame))
+    } else {
+        output.part(render::frame(index, frame, LOOK))
+    }
 }

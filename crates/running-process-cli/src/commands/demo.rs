@@ -6,11 +6,12 @@ mod daemon;
 mod impostor;
 
 use super::CACHE_PROTOCOL;
-use super::probe::Row;
+use super::probe::{Row, failure, level_name};
 use crate::cli::DemoArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use crate::wire::{self, Look, Palette, render};
+use crate::output::text::safe;
+use crate::wire::{self, Look, Palette, counted, render};
 use anstyle::{AnsiColor, Style};
 use conversation::{Conversation, Pieces};
 use daemon::Daemon;
@@ -45,8 +46,8 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
         "  daemon   process {}, an in-memory cache, ready in {:.0?}",
         record.pid, daemon.started_in
     ))?;
-    output.line(format_args!("  socket   {socket}"))?;
-    output.line(format_args!("  record   {}", daemon.identity.display()))?;
+    output.line(format_args!("  socket   {}", safe(&socket)))?;
+    output.line(format_args!("  record   {}", safe(daemon.identity.display())))?;
     output.object(json!({
         "step": "start", "pid": record.pid, "socket": socket,
         "identity": daemon.identity.display().to_string(), "took_us": micros(daemon.started_in),
@@ -123,7 +124,7 @@ impl Demo<'_> {
     fn proof(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
         let proof = verify(self.record, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
-            .map_err(|unverified| Failure::negative(unverified.error))?;
+            .map_err(|unverified| failure(unverified.error))?;
         let took = started.elapsed();
         for step in &proof.steps {
             self.output.line(format_args!("   {}", Row(step)))?;
@@ -131,7 +132,7 @@ impl Demo<'_> {
         self.output
             .line(format_args!("   {GREEN}proven{GREEN:#}: {}, {DIM}{took:.0?}{DIM:#}", proof.level))?;
         self.output
-            .object(json!({ "step": "proof", "level": proof.level.to_string(), "took_us": micros(took) }))
+            .object(json!({ "step": "proof", "level": level_name(proof.level), "took_us": micros(took) }))
     }
 
     fn framed(&mut self, pieces: Pieces) -> Result<(), Failure> {
@@ -150,10 +151,12 @@ impl Demo<'_> {
     /// Shows a frame byte by byte.
     fn annotate(&mut self, frame: &[u8]) -> Result<(), Failure> {
         let look = Look { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
-        let text = render::render(&wire::annotate(frame), look).to_string();
-        // Without its title, which the summary has given, and without the count of frames.
-        for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
-            self.output.line(format_args!("      {line}"))?;
+        for frame in wire::annotate(frame) {
+            let text = render::frame(0, &frame, look).to_string();
+            // Without its title, which the summary has given.
+            for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
+                self.output.line(format_args!("      {line}"))?;
+            }
         }
         Ok(())
     }
@@ -169,15 +172,15 @@ impl Demo<'_> {
 
     fn took(&mut self, step: &str, conversation: &Conversation) -> Result<(), Failure> {
         let Conversation { sent, received, writes, took, pieces, .. } = conversation;
-        let writes_text = if *writes == 1 { "1 write".to_owned() } else { format!("{writes} writes") };
         let same = match pieces {
             Pieces::Whole => String::new(),
             Pieces::Bytes => format!("{step:<7} {GREEN}same answer{GREEN:#}: "),
         };
         self.output.line(format_args!(
-            "   {same}{} bytes out in {writes_text}, {} bytes back, {DIM}{took:.0?}{DIM:#}",
-            sent.len(),
-            received.len()
+            "   {same}{} out in {}, {} back, {DIM}{took:.0?}{DIM:#}",
+            counted(sent.len(), "byte"),
+            counted(*writes, "write"),
+            counted(received.len(), "byte")
         ))?;
         self.output.object(json!({
             "step": step, "one_byte_at_a_time": *pieces == Pieces::Bytes, "sent": sent, "received": received,
@@ -228,7 +231,7 @@ fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(
     ];
     output.line(format_args!("\n{BOLD}The daemon goes on. Try:{BOLD:#}"))?;
     for (what, command) in &commands {
-        output.line(format_args!("   {DIM}{what:<16}{DIM:#}{command}"))?;
+        output.line(format_args!("   {DIM}{what:<16}{DIM:#}{}", safe(command)))?;
     }
     let commands: Vec<_> = commands.iter().map(|(_, command)| command).collect();
     output.object(json!({ "step": "keep", "pid": pid, "commands": commands }))?;

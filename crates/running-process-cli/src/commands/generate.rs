@@ -3,14 +3,35 @@
 use crate::cli::Cli;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use clap::CommandFactory;
+use crate::output::text::safe;
+use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use std::path::Path;
 
+const NAME: &str = "running-process";
+
 pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "running-process", &mut script);
-    output.bytes(&script)?;
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    let mut script = String::from_utf8(script).map_err(Failure::undecided)?;
+    if shell == Shell::Bash {
+        // The generator takes the hyphen for the start of a subcommand in the names that it looks options up by, and not in
+        // those that it makes of the words of the line.
+        script = script.replace("running__subcmd__process", "running__process");
+    }
+    if shell == Shell::Fish {
+        // The generator knows no values of arguments without a name.
+        script +=
+            "complete -c running-process -n \"__fish_running_process_using_subcommand completions\" -f -a \"";
+        script += &Shell::value_variants().iter().map(Shell::to_string).collect::<Vec<_>>().join(" ");
+        script += "\"\n";
+    }
+    if output.is_json() {
+        output.object(serde_json::json!({ "shell": shell.to_string(), "script": script }))?;
+    } else {
+        output.verbatim(script.as_bytes())?;
+        output.flush()?;
+    }
     Ok(Verdict::Yes)
 }
 
@@ -18,11 +39,11 @@ pub(super) fn manual(directory: &Path, output: &mut Output) -> Result<Verdict, F
     let written =
         std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
     written.map_err(|error| {
-        Failure::undecided(error)
+        Failure::from(error)
             .context(format!("the manual cannot be written to {}", directory.display()))
             .hint("name a directory that you can write, for example ./man")
     })?;
-    output.line(format_args!("wrote the manual to {}", directory.display()))?;
+    output.line(format_args!("wrote the manual to {}", safe(directory.display())))?;
     output.object(serde_json::json!({ "directory": directory.display().to_string() }))?;
     Ok(Verdict::Yes)
 }

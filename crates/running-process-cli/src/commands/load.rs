@@ -7,13 +7,14 @@ mod report;
 mod schedule;
 mod tally;
 
-use super::target::{Target, payload_from_stdin, too_large_hint};
+use super::target::{Target, payload_from_stdin, too_large};
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, Verdict};
-use crate::output::Output;
+use crate::output::text::cut;
+use crate::output::{DEFAULT_COLUMNS, Output};
 use phase::{Extent, Outcome, Plan, Progress};
 use report::Report;
-use running_process::broker::backend_sdk::{AsyncFrameClient, LocalStream};
+use running_process::broker::backend_sdk::{AsyncFrameClient, LocalStream, OnTermination};
 use running_process::broker::protocol::FrameRef;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const FILLER: u8 = b'x';
 pub(super) fn run(arguments: &LoadArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let lanes = u64::from(arguments.connections) * u64::from(arguments.in_flight);
     if lanes > MAX_LANES {
-        return Err(Failure::undecided(format!("{lanes} requests in flight are more than {MAX_LANES}"))
+        return Err(Failure::usage(format!("{lanes} requests in flight are more than {MAX_LANES}"))
             .hint("ask for fewer --connections or less --in-flight"));
     }
     let target = Target::find(&arguments.target)?;
@@ -69,8 +70,13 @@ fn measure(arguments: &LoadArgs, plan: &Arc<Plan>, streams: Vec<LocalStream>) ->
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let interrupt = Arc::new(Notify::new());
     let interrupted = Arc::clone(&interrupt);
-    ctrlc::set_handler(move || interrupted.notify_one())
-        .map_err(|error| Failure::undecided(error).context("signals cannot be handled"))?;
+    // A signal that is ignored, as under nohup, stays so.
+    let _interrupts = match OnTermination::new(move || interrupted.notify_one()) {
+        Ok(interrupts) => Some(interrupts),
+        // Then a signal ends this without its figures.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+        Err(error) => return Err(Failure::from(error).context("signals cannot be handled")),
+    };
     runtime.block_on(async {
         let clients: Result<Vec<_>, _> = streams.into_iter().map(AsyncFrameClient::from_stream).collect();
         let clients = clients.map_err(Failure::undecided)?;
@@ -114,9 +120,7 @@ fn extent(arguments: &LoadArgs) -> Extent {
 fn fit_frame(protocol: u32, payload: &[u8]) -> Result<(), Failure> {
     let request = FrameRef::request(protocol, u64::MAX, payload);
     let request = FrameRef { deadline_unix_ms: u64::MAX, ..request };
-    request.encode_framed(&mut Vec::new()).map_err(|error| {
-        Failure::undecided(error).context("the request cannot be sent").hint(too_large_hint())
-    })
+    request.encode_framed(&mut Vec::new()).map_err(too_large)
 }
 
 /// How far the load is, on one line of the terminal that is written over.
@@ -140,8 +144,12 @@ impl ProgressLine {
 
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
         if self.is_on {
+            // A line that fills the terminal would be continued on the next one, where it cannot be written over.
+            let columns = terminal_size::terminal_size_of(io::stderr())
+                .map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0));
+            let line = cut(&text.to_string(), columns.saturating_sub(1));
             // A terminal that is gone needs no progress.
-            self.is_on = write!(anstream::stderr(), "\r\x1b[K{text}").is_ok();
+            self.is_on = write!(io::stderr(), "\r\x1b[K{line}").is_ok();
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use super::record;
 use crate::cli::{PolicyName, ProbeArgs};
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, Verdict, advice};
 use crate::output::Output;
+use crate::output::text::safe;
 use anstyle::{AnsiColor, Style};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{
-    ImageState, Listener, Policy, Proof, Step, StepVerdict, Unverified, verify,
+    ImageState, Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, verify,
 };
-use running_process::broker::backend_sdk::ConnectError;
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -28,9 +28,10 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
     let expected = record::read(&arguments.identity)?;
     let endpoint = &expected.ipc_endpoint.path;
     output.line(format_args!(
-        "record {}: pid {} at {endpoint}\n",
-        arguments.identity.display(),
-        expected.pid
+        "identity file {}: pid {} at {}\n",
+        safe(arguments.identity.display()),
+        expected.pid,
+        safe(endpoint)
     ))?;
 
     let started = Instant::now();
@@ -58,10 +59,13 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
             Ok(Verdict::Yes)
         }
         Err(Unverified { error, .. }) => {
-            object["verdict"] = if is_undecided(&error) { "undecided" } else { "no" }.into();
-            object["error"] = error.to_string().into();
+            let failure = failure(error).context(format!("{endpoint} did not prove itself"));
+            let verdict = failure.verdict();
+            object["verdict"] = if verdict == Verdict::No { "no" } else { "undecided" }.into();
+            object["error"] = json!(failure.report());
             output.object(object)?;
-            Err(probe_failure(error).context(format!("{endpoint} did not prove itself")))
+            // Programs have been told.
+            if output.is_json() { Ok(verdict) } else { Err(failure) }
         }
     }
 }
@@ -95,7 +99,7 @@ impl fmt::Display for Row<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Step { kind, verdict, evidence } = self.0;
         let style = style(*verdict);
-        write!(formatter, "  {style}{verdict:<10}{style:#}{kind:<14} {evidence}")
+        write!(formatter, "  {style}{verdict:<10}{style:#}{kind:<14} {}", safe(evidence))
     }
 }
 
@@ -109,7 +113,7 @@ fn style(verdict: StepVerdict) -> Style {
 
 fn step_json(step: &Step) -> Value {
     json!({
-        "step": step.kind.to_string(),
+        "step": step_name(step.kind),
         "verdict": step.verdict.to_string(),
         "evidence": step.evidence,
     })
@@ -117,77 +121,46 @@ fn step_json(step: &Step) -> Value {
 
 fn proof_json(proof: &Proof) -> Value {
     json!({
-        "level": proof.level.to_string(),
+        "level": level_name(proof.level),
         "listener": match proof.listener {
             Listener::Own => "own",
             Listener::Inherited { .. } => "inherited",
             Listener::Unknown => "unknown",
         },
         "image": match proof.image {
-            ImageState::AsRecorded => "as recorded",
-            ImageState::ReplacedOnDisk => "replaced on disk",
+            ImageState::AsRecorded => "as_recorded",
+            ImageState::ReplacedOnDisk => "replaced_on_disk",
             ImageState::Unchecked => "unchecked",
         },
         "with_origin": proof.with_origin,
     })
 }
 
-/// Whether the question stays open: the daemon may well be the recorded one.
-fn is_undecided(error: &ProbeError) -> bool {
-    matches!(
-        error,
-        ProbeError::Disabled
-            | ProbeError::TimedOut
-            | ProbeError::Closed
-            | ProbeError::NotInspectable { .. }
-            | ProbeError::OtherNamespace { .. }
-            | ProbeError::Policy(_)
-            | ProbeError::Stream(_)
-            | ProbeError::Connect(
-                ConnectError::BacklogFull { .. }
-                    | ConnectError::PermissionDenied { .. }
-                    | ConnectError::Unavailable { .. }
-                    | ConnectError::Io { .. }
-            )
-    )
+pub(super) fn level_name(level: ProofLevel) -> &'static str {
+    match level {
+        ProofLevel::Held => "held",
+        ProofLevel::Named => "named",
+        ProofLevel::Claimed => "claimed",
+    }
+}
+
+fn step_name(step: StepKind) -> &'static str {
+    match step {
+        StepKind::Process => "process",
+        StepKind::Boot => "boot",
+        StepKind::Namespace => "pid_namespace",
+        StepKind::Connection => "connection",
+        StepKind::Listener => "listener",
+        StepKind::Answer => "answer",
+        StepKind::Writer => "writer",
+        StepKind::Image => "image",
+        StepKind::Alive => "alive",
+        _ => "other",
+    }
 }
 
 /// What a verification that failed means to the person who asked.
-pub(super) fn probe_failure(error: ProbeError) -> Failure {
-    let hint = match &error {
-        ProbeError::Disabled => "unset the variable to probe",
-        ProbeError::Connect(ConnectError::NotFound { .. } | ConnectError::Refused { .. })
-        | ProbeError::Gone { .. } => "the daemon has ended or is ending: start it again",
-        ProbeError::Closed => {
-            "the daemon's process lives and listens: it may have as many connections as it allows, or be ending; try again later"
-        }
-        ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. } => {
-            "the record is an old one: start the daemon again, which writes it anew"
-        }
-        ProbeError::Impostor { .. } => {
-            "somebody else has taken the endpoint: find out who, then restart the daemon in a directory of your own (mode 700)"
-        }
-        ProbeError::WrongImage { .. } | ProbeError::Mismatch(_) => {
-            "the record is not this daemon's: restart the daemon, which writes it anew"
-        }
-        ProbeError::OtherNamespace { .. } => {
-            "the daemon runs in a container that this shell is not in: ask from inside, or start one here"
-        }
-        ProbeError::NotInspectable { .. } => {
-            "ask as the daemon's own user or as root, or accept less with --policy lenient"
-        }
-        ProbeError::Policy(_) => "accept less with --policy default or lenient, or restart the daemon",
-        ProbeError::Connect(ConnectError::BacklogFull { .. }) => {
-            "the daemon is overloaded or stopped: try again later"
-        }
-        ProbeError::TimedOut => {
-            "the daemon is busy, stopped or not one that answers probes: try a longer --deadline"
-        }
-        ProbeError::Framing(_) | ProbeError::Response(_) | ProbeError::Unasked { .. } => {
-            "whatever answers there does not speak this protocol: is this the right daemon?"
-        }
-        _ => "check that this user may talk to the daemon",
-    };
-    let failure = if is_undecided(&error) { Failure::undecided(error) } else { Failure::negative(error) };
-    failure.hint(hint)
+pub(super) fn failure(error: ProbeError) -> Failure {
+    let advice = advice::probe(&error);
+    Failure::new(error, advice)
 }

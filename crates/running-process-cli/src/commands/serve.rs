@@ -5,17 +5,21 @@ use crate::cache::is_resp;
 use crate::cache::session::{Next, Session, execute_payload};
 use crate::cache::store::Store;
 use crate::cli::ServeArgs;
-use crate::failure::{Failure, Verdict, with_causes};
-use crate::output::Output;
+use crate::failure::{Failure, Verdict, advice, with_causes};
+use crate::output::background::Background;
+use crate::output::text::safe;
+use crate::output::{Output, object_line};
+use crate::wire::counted;
+use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, IdentityFileError, LegacyClassification, LegacyConnection, NameError, Server, ServerError,
-    ServerTrouble, check_daemon_identity_path,
+    LegacyClassification, LegacyConnection, Server, ServerError, ServerTrouble, check_daemon_identity_path,
 };
 use running_process::broker::protocol::{Endpoint, MAX_FRAME_BYTES};
+use serde_json::json;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The endpoint's namespace id.
 pub(super) const NAMESPACE: &str = "running-process-demo";
@@ -28,43 +32,107 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
 type Cache = Arc<Mutex<Store>>;
 
+/// How long the last messages are waited for, if they are not read.
+const LAST_MESSAGES: Duration = Duration::from_millis(500);
+
 pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
+    let log = Log::start(output.is_json())?;
+    let verdict = match serve(arguments, &log) {
+        Ok(()) => Verdict::Yes,
+        Err(failure) => {
+            log.failure(&failure);
+            failure.verdict()
+        }
+    };
+    log.stdout.finish(LAST_MESSAGES);
+    log.stderr.finish(LAST_MESSAGES);
+    Ok(verdict)
+}
+
+fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
     let endpoint = endpoint(&arguments.socket)?;
     let cache = Cache::new(Mutex::new(Store::new(Instant::now())));
     let framed = Arc::clone(&cache);
-    let json = output.is_json();
     let identity = std::path::absolute(&arguments.identity)?;
     // Before anything is made.
     check_daemon_identity_path(&identity, &endpoint)
-        .map_err(|source| server_failure(ServerError::Record { path: identity.clone(), source }))?;
+        .map_err(|source| failed(ServerError::Record { path: identity.clone(), source }))?;
+    let (troubles, panics, ready) = (log.clone(), log.clone(), log.clone());
+    std::panic::set_hook(Box::new(move |panic| panics.stderr.say(format!("{panic}\n").into_bytes())));
     let server = Server::bind(endpoint)
-        .map_err(bind_failure)?
+        .map_err(|error| {
+            let advice = advice::bind(&error);
+            Failure::new(error, advice).context("the endpoint cannot be served")
+        })?
         .record(&identity)
         .serve(CACHE_PROTOCOL, move |request| {
             Ok(fit_frame(execute_payload(&mut lock(&framed), request.payload(), Instant::now())))
         })
         .legacy(detect, move |connection| speak_resp(&cache, connection))
-        .observe(report)
+        .observe(move |trouble| troubles.trouble(trouble))
         .stop_on_signals()
-        .map_err(|error| Failure::undecided(error).context("signals cannot be handled"))?;
-    let mut ready = Output::new(json);
-    let server = server.on_ready(move |daemon| {
-        let identity = identity.display();
-        // A reader of the first line who is gone does not stop the daemon.
-        let _reader_gone = ready.line(format_args!(
-            "ready: pid {} serves {} and is described in {identity}",
-            daemon.pid, daemon.ipc_endpoint.path
-        ));
-        let _reader_gone = ready.object(serde_json::json!({
-            "event": "ready",
-            "pid": daemon.pid,
-            "socket": daemon.ipc_endpoint.path,
-            "identity": identity.to_string(),
-            "protocol": CACHE_PROTOCOL,
-        }));
-    });
-    server.run().map_err(server_failure)?;
-    Ok(Verdict::Yes)
+        .map_err(|error| Failure::from(error).context("signals cannot be handled"))?;
+    let server = server.on_ready(move |daemon| ready.ready(daemon, &identity));
+    server.run().map_err(failed)
+}
+
+fn failed(error: ServerError) -> Failure {
+    let advice = advice::server(&error);
+    Failure::new(error, advice)
+}
+
+/// What the daemon says. It never waits for a reader.
+#[derive(Clone)]
+struct Log {
+    json: bool,
+    stdout: Background,
+    stderr: Background,
+}
+
+impl Log {
+    fn start(json: bool) -> io::Result<Self> {
+        let notice = if json {
+            |messages: u64| object_line(&json!({ "event": "dropped", "messages": messages }))
+        } else {
+            |messages: u64| {
+                format!("{} dropped, which nobody read\n", counted(messages, "message")).into_bytes()
+            }
+        };
+        Ok(Self {
+            json,
+            stdout: Background::start(io::stdout(), notice)?,
+            stderr: Background::start(io::stderr(), notice)?,
+        })
+    }
+
+    fn ready(&self, daemon: &DaemonProcess, identity: &Path) {
+        let socket = &daemon.ipc_endpoint.path;
+        self.stdout.say(if self.json {
+            object_line(&json!({
+                "event": "ready",
+                "pid": daemon.pid,
+                "socket": socket,
+                "identity": identity.display().to_string(),
+                "protocol": CACHE_PROTOCOL,
+            }))
+        } else {
+            let (socket, identity) = (safe(socket), safe(identity.display()));
+            format!("ready: pid {} serves {socket} and is described in {identity}\n", daemon.pid).into_bytes()
+        });
+    }
+
+    fn trouble(&self, trouble: &ServerTrouble) {
+        self.stderr.say(if self.json {
+            let kind = advice::trouble(trouble);
+            object_line(&json!({ "event": "trouble", "kind": kind, "error": with_causes(trouble) }))
+        } else {
+            format!("{}\n", with_causes(trouble)).into_bytes()
+        });
+    }
+
+    fn failure(&self, failure: &Failure) {
+        self.stderr.say(failure.line(self.json));
+    }
 }
 
 /// The endpoint named on the command line; a relative path is made absolute, since clients stand elsewhere.
@@ -75,12 +143,12 @@ fn endpoint(name: &str) -> Result<Endpoint, Failure> {
         // An empty name stays empty, for the constructor to refuse.
         let path = if name.is_empty() { PathBuf::new() } else { std::path::absolute(name)? };
         let path = path.to_str().ok_or_else(|| {
-            Failure::undecided(format!("the path {} is not UTF-8", path.display()))
+            Failure::usage(format!("the path {} is not UTF-8", path.display()))
                 .hint("an identity file can only name a socket in UTF-8: choose another directory")
         })?;
         Endpoint::unix_socket(NAMESPACE, path)
     };
-    made.map_err(|error| Failure::undecided(error).hint("give --socket the path of a socket to make"))
+    made.map_err(|error| Failure::usage(error).hint("give --socket the path of a socket to make"))
 }
 
 fn detect(buffer: &[u8]) -> LegacyClassification {
@@ -132,48 +200,4 @@ fn converse(cache: &Cache, session: &mut Session, connection: &mut LegacyConnect
 fn lock(cache: &Cache) -> MutexGuard<'_, Store> {
     // A command that panicked has answered nothing; the entries it left are whole.
     cache.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn report(trouble: &ServerTrouble) {
-    // Where nobody reads standard error, nobody is to be told.
-    let _unsaid = writeln!(io::stderr(), "{}", with_causes(trouble));
-}
-
-fn bind_failure(error: BindError) -> Failure {
-    let hint = match &error {
-        BindError::InUse { .. } => "another daemon serves it; stop that one, or choose another --socket",
-        BindError::HeldByChild { .. } => "end that process, or choose another --socket",
-        BindError::Directory { .. } => "use a directory of mode 700 that belongs to you",
-        BindError::Lock { .. } | BindError::NotALock { .. } => "see to the lock, or choose another --socket",
-        BindError::NotASocket { .. } => "it was left untouched; choose another --socket, or move it away",
-        BindError::NoDirectory { .. } => "make the directory first, readable by you alone (mode 700)",
-        BindError::Name(NameError::TooLong { .. }) => "choose a shorter path, for example under /tmp",
-        _ => "choose a --socket in a directory that you can write",
-    };
-    Failure::undecided(error).context("the endpoint cannot be served").hint(hint)
-}
-
-fn server_failure(error: ServerError) -> Failure {
-    let hint = match &error {
-        ServerError::Record { source, .. } => record_hint(source),
-        ServerError::DrainTimedOut { .. } => "their clients see the connection end",
-        _ => "run it again; if it stays, the message above says what the system refused",
-    };
-    Failure::undecided(error).hint(hint)
-}
-
-fn record_hint(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(IdentityFileError::InUse { .. } | IdentityFileError::EndpointItself) => {
-            "give each daemon an --identity of its own"
-        }
-        Some(
-            IdentityFileError::ForeignDirectory { .. } | IdentityFileError::DirectoryWritableByOthers { .. },
-        ) => "clients would not read it there: use a directory of mode 700 that belongs to you",
-        Some(_) => "it was left untouched; choose another --identity, or move it away",
-        None if error.kind() == io::ErrorKind::NotFound => {
-            "make the directory first, readable by you alone (mode 700)"
-        }
-        None => "choose an --identity in a directory that you can write",
-    }
 }

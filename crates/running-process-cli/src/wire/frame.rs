@@ -21,19 +21,22 @@ impl Span<'_> {
     }
 }
 
-/// Explains what starts at `offset`, which lies inside `capture`: one frame, or everything up to the end.
-pub(super) fn annotate_frame(capture: &[u8], offset: usize) -> AnnotatedFrame<'_> {
-    if capture[offset] != ENVELOPE_VERSION {
-        return legacy(capture, offset);
+/// Explains what `capture` begins with, which is not empty: one frame, or everything up to the end.
+///
+/// `capture` is the part of a capture from `offset` on, as far as it is [`wanted`](super::wanted) and there; `left` is how
+/// much of the whole capture is left from there, which is more only behind what is no frame.
+pub(crate) fn annotate_frame(capture: &[u8], offset: usize, left: usize) -> AnnotatedFrame<'_> {
+    if capture[0] != ENVELOPE_VERSION {
+        return legacy(capture, offset, left);
     }
     let mut walk = Walk::new(capture);
     let value = Value::Number(u64::from(ENVELOPE_VERSION));
-    walk.push(Span { value, ..Span::new(offset, 1, 0, "framing byte") });
-    let rest = &capture[offset + 1..];
+    walk.push(Span { value, ..Span::new(0, 1, 0, "framing byte") });
+    let rest = &capture[1..];
     // The library reports a length only of a frame that it accepts; here it is wanted of every other one.
     let Some(length) = rest.first_chunk() else {
         let note = Some("cut off by the end of the capture".into());
-        walk.push(Span { note, ..Span::new(offset + 1, rest.len(), 0, "body length") });
+        walk.push(Span { note, ..Span::new(1, rest.len(), 0, "body length") });
         return walk.refuse(
             offset,
             capture.len()..capture.len(),
@@ -42,12 +45,12 @@ pub(super) fn annotate_frame(capture: &[u8], offset: usize) -> AnnotatedFrame<'_
     };
     let body_length = u32::from_le_bytes(*length) as usize;
     let value = Value::Number(body_length as u64);
-    walk.push(Span { value, ..Span::new(offset + 1, length.len(), 0, "body length") });
-    let start = offset + FRAME_HEADER_BYTES;
+    walk.push(Span { value, ..Span::new(1, length.len(), 0, "body length") });
+    let start = FRAME_HEADER_BYTES;
     if body_length > MAX_FRAME_BYTES {
-        let is_big_endian = u32::from_be_bytes(*length) as usize == capture.len() - start;
-        walk.push(Span::new(start, capture.len() - start, 0, "not decoded"));
-        return walk.refuse(offset, offset + 1..start, Reason::TooLarge { body_length, is_big_endian });
+        let is_big_endian = u32::from_be_bytes(*length) as usize == left - start;
+        walk.push(Span::new(start, left - start, 0, "not decoded"));
+        return walk.refuse(offset, 1..start, Reason::TooLarge { body_length, is_big_endian });
     }
     let end = start + body_length;
     let Some(body) = capture.get(start..end) else {
@@ -59,7 +62,7 @@ pub(super) fn annotate_frame(capture: &[u8], offset: usize) -> AnnotatedFrame<'_
         Ok(frame) => {
             walk.shape = payload_shape(&frame);
             walk.message(&schema::FRAME, start, end, 1);
-            judge(&mut walk, frame, offset, body_length);
+            judge(&mut walk, frame, body_length);
             walk.finish(offset, Some(frame))
         }
         Err(error) => {
@@ -80,10 +83,11 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self, offset: usize, frame: Option<FrameRef<'a>>) -> AnnotatedFrame<'a> {
         self.problems.sort_by_key(|problem| problem.at.start);
-        let length = self.spans.last().map_or(offset, Span::end) - offset;
+        let length = self.spans.last().map_or(0, Span::end);
         AnnotatedFrame {
             offset,
             length,
+            bytes: &self.capture[..length.min(self.capture.len())],
             wire: Wire::Frame,
             frame,
             spans: self.spans,
@@ -92,10 +96,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Adds a warning about the last field with `tag`, or about the header if there is none.
-    fn warn_at_field(&mut self, offset: usize, tag: u32, reason: impl FnOnce(IsAbsent) -> Reason) {
+    fn warn_at_field(&mut self, tag: u32, reason: impl FnOnce(IsAbsent) -> Reason) {
         let at = self.envelope_field(tag).map(value_bytes);
         let is_absent = at.is_none();
-        self.warn(at.unwrap_or(offset + 1..offset + FRAME_HEADER_BYTES), reason(is_absent));
+        self.warn(at.unwrap_or(1..FRAME_HEADER_BYTES), reason(is_absent));
     }
 
     fn warn(&mut self, at: Range<usize>, reason: Reason) {
@@ -113,25 +117,26 @@ impl<'a> Walk<'a> {
 type IsAbsent = bool;
 
 /// The rest of the capture, in which no frame can be told.
-fn legacy(capture: &[u8], offset: usize) -> AnnotatedFrame<'_> {
-    let rest = &capture[offset..];
-    let reason = Reason::NotAFrame { got: rest[0], guess: guess(rest, offset) };
+fn legacy(rest: &[u8], offset: usize, left: usize) -> AnnotatedFrame<'_> {
+    // A bare body is the whole capture.
+    let is_whole = rest.len() == left;
+    let reason = Reason::NotAFrame { got: rest[0], guess: guess(rest, offset == 0, is_whole) };
     AnnotatedFrame {
         offset,
-        length: rest.len(),
+        length: left,
+        bytes: rest,
         wire: Wire::Legacy,
         frame: None,
-        spans: vec![Span { value: Value::Bytes(rest), ..Span::new(offset, rest.len(), 0, "legacy") }],
-        problems: vec![Problem { severity: Severity::Error, at: offset..offset + 1, reason }],
+        spans: vec![Span { value: Value::Bytes(rest), ..Span::new(0, left, 0, "legacy") }],
+        problems: vec![Problem { severity: Severity::Error, at: 0..1, reason }],
     }
 }
 
-fn guess(rest: &[u8], offset: usize) -> Guess {
+fn guess(rest: &[u8], is_first: bool, is_whole: bool) -> Guess {
     let mut text = rest.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let is_first = offset == 0;
     if is_first && rest.starts_with(b"01") && text.all(u8::is_ascii_hexdigit) {
         Guess::HexText
-    } else if is_first && FrameRef::decode(rest).is_ok_and(|frame| frame.check_strict().is_ok()) {
+    } else if is_first && is_whole && FrameRef::decode(rest).is_ok_and(|frame| frame.check_strict().is_ok()) {
         Guess::BareBody
     } else if is_first {
         Guess::LegacyWire
@@ -151,7 +156,7 @@ fn payload_shape(frame: &FrameRef<'_>) -> PayloadShape {
 }
 
 /// Adds what strict receivers object to in a frame that the decoder takes.
-fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, offset: usize, body_length: usize) {
+fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, body_length: usize) {
     // A receiver names the first rule that is broken; putting that right shows the next one.
     while let Err(violation) = frame.check_strict() {
         let tag = match violation {
@@ -167,9 +172,9 @@ fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, offset: usize, body_lengt
                 frame.payload_encoding = PayloadEncoding::None.into();
                 schema::PAYLOAD_ENCODING
             }
-            _ => return walk.warn_at_field(offset, 0, |_| Reason::Violation { violation, is_absent: false }),
+            _ => return walk.warn_at_field(0, |_| Reason::Violation { violation, is_absent: false }),
         };
-        walk.warn_at_field(offset, tag, |is_absent| Reason::Violation { violation, is_absent });
+        walk.warn_at_field(tag, |is_absent| Reason::Violation { violation, is_absent });
     }
     match payload_shape(&frame) {
         PayloadShape::Opaque => {}
@@ -180,17 +185,17 @@ fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, offset: usize, body_lengt
                     EndpointProbeServerError::NonceLength { .. } => schema::PAYLOAD,
                     _ => 0,
                 };
-                walk.warn_at_field(offset, tag, |_| Reason::MalformedProbe(error));
+                walk.warn_at_field(tag, |_| Reason::MalformedProbe(error));
             }
         }
-        PayloadShape::NonceAndIdentity => judge_response(walk, frame.payload, offset),
+        PayloadShape::NonceAndIdentity => judge_response(walk, frame.payload),
     }
 }
 
-fn judge_response(walk: &mut Walk<'_>, payload: &[u8], offset: usize) {
+fn judge_response(walk: &mut Walk<'_>, payload: &[u8]) {
     let Some((_, identity)) = payload.split_at_checked(PROBE_NONCE_BYTES) else {
         let reason = Reason::NoNonce { length: payload.len() };
-        return walk.warn_at_field(offset, schema::PAYLOAD, |_| reason);
+        return walk.warn_at_field(schema::PAYLOAD, |_| reason);
     };
     let Err(error) = DaemonProcess::decode(identity) else { return };
     let name = match &error {
@@ -205,7 +210,7 @@ fn judge_response(walk: &mut Walk<'_>, payload: &[u8], offset: usize) {
     match walk.spans.iter().rev().find(|span| span.depth == 2 && span.name == name) {
         Some(span) => walk.warn(value_bytes(span), Reason::Identity(error)),
         // What is missing is missing from the payload.
-        None => walk.warn_at_field(offset, schema::PAYLOAD, |_| Reason::Identity(error)),
+        None => walk.warn_at_field(schema::PAYLOAD, |_| Reason::Identity(error)),
     }
 }
 

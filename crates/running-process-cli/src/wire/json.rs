@@ -1,37 +1,47 @@
-//! A capture as JSON, for programs.
+//! Frames as JSON, for programs.
 
 use super::summary::Headline;
-use super::{AnnotatedFrame, Capture, Problem, Severity, Span, Value, Wire};
+use super::{AnnotatedFrame, Problem, Severity, Span, Totals, Value, Wire};
 use serde::Serialize;
 
-/// Grows when a field is removed or changes its meaning; new fields come without notice.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
-
-/// `capture` as a serializable document. Payloads are whole, as text or as hex; offsets and lengths are in bytes.
-pub(crate) fn document<'a>(capture: &'a Capture<'a>) -> Document<'a> {
-    Document {
-        schema_version: SCHEMA_VERSION,
-        length: capture.bytes.len(),
-        accepted: capture.is_accepted(),
-        errors: capture.count(Severity::Error),
-        warnings: capture.count(Severity::Warning),
-        frames: capture.frames.iter().map(frame).collect(),
+/// The frame with the number `index`, counted from 0. Payloads are whole, as text or as hex; offsets in the capture and lengths
+/// are in bytes.
+pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>) -> Frame<'a> {
+    Frame {
+        event: "frame",
+        index,
+        offset: frame.offset,
+        length: frame.length,
+        wire: frame.wire,
+        accepted: frame.is_accepted(),
+        summary: Headline(frame).to_string(),
+        fields: frame.spans.iter().map(|span| field(span, frame.offset)).collect(),
+        problems: frame.problems.iter().map(|problem| reported(problem, frame.offset)).collect(),
     }
 }
 
-/// See [`document`].
+/// What stands behind all frames of a capture.
+pub(crate) fn end(totals: Totals) -> End {
+    let Totals { length, frames, errors, warnings } = totals;
+    End { event: "end", length, frames, accepted: totals.is_accepted(), errors, warnings }
+}
+
+/// See [`end`].
 #[derive(Debug, Serialize)]
-pub(crate) struct Document<'a> {
-    schema_version: u32,
+pub(crate) struct End {
+    event: &'static str,
     length: usize,
+    frames: usize,
     accepted: bool,
     errors: usize,
     warnings: usize,
-    frames: Vec<Frame<'a>>,
 }
 
+/// See [`frame`].
 #[derive(Debug, Serialize)]
-struct Frame<'a> {
+pub(crate) struct Frame<'a> {
+    event: &'static str,
+    index: usize,
     offset: usize,
     length: usize,
     wire: Wire,
@@ -67,21 +77,9 @@ struct Reported {
     help: &'static str,
 }
 
-fn frame<'a>(frame: &'a AnnotatedFrame<'a>) -> Frame<'a> {
-    Frame {
-        offset: frame.offset,
-        length: frame.length,
-        wire: frame.wire,
-        accepted: frame.is_accepted(),
-        summary: Headline(frame).to_string(),
-        fields: frame.spans.iter().map(field).collect(),
-        problems: frame.problems.iter().map(reported).collect(),
-    }
-}
-
-fn field<'a>(span: &'a Span<'a>) -> Field<'a> {
+fn field<'a>(span: &'a Span<'a>, frame: usize) -> Field<'a> {
     Field {
-        offset: span.offset,
+        offset: frame + span.offset,
         length: span.length,
         depth: span.depth,
         name: &span.name,
@@ -92,11 +90,11 @@ fn field<'a>(span: &'a Span<'a>) -> Field<'a> {
     }
 }
 
-fn reported(problem: &Problem) -> Reported {
+fn reported(problem: &Problem, frame: usize) -> Reported {
     Reported {
         severity: problem.severity,
         code: problem.reason.code(),
-        offset: problem.at.start,
+        offset: frame + problem.at.start,
         length: problem.at.len(),
         message: problem.reason.to_string(),
         expected: problem.reason.expected(),

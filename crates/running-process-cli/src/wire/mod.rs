@@ -1,8 +1,9 @@
 //! A captured stream of frames, explained byte by byte.
 //!
-//! Pure: bytes in, values out. **The spans of a [`Capture`] cover every byte exactly once, in order**, whatever the
-//! bytes are, and a frame has no error exactly when the library's decoder accepts it.
-//! [`render`] shows a capture to people, [`json`] to programs, [`summarize`] one frame in one line.
+//! Pure: bytes in, values out. **The spans of an [`AnnotatedFrame`] cover every byte exactly once, in order**, whatever the
+//! bytes are, and a frame has no error exactly when the library's decoder accepts it. A capture is explained frame by frame,
+//! so that one of any size takes the memory of its largest frame; [`wanted`] says how much of it a frame needs.
+//! [`render`] shows a frame to people, [`json`] to programs, [`summarize`] one frame in one line.
 
 mod frame;
 pub(crate) mod json;
@@ -16,23 +17,15 @@ mod tests;
 mod value;
 mod walk;
 
+pub(crate) use frame::annotate_frame;
 pub(crate) use problem::{Problem, Severity};
 pub(crate) use render::{Look, Palette};
 pub(crate) use summary::summarize;
-pub(crate) use value::{Value, grouped};
+pub(crate) use value::{Value, counted, grouped};
 
 use protobuf::WireType;
-use running_process::broker::protocol::FrameRef;
+use running_process::broker::protocol::{ENVELOPE_VERSION, FRAME_HEADER_BYTES, FrameRef, MAX_FRAME_BYTES};
 use std::borrow::Cow;
-
-/// Everything that one side sent, or what was recorded of it.
-#[derive(Debug)]
-pub(crate) struct Capture<'a> {
-    /// The bytes as they came.
-    pub(crate) bytes: &'a [u8],
-    /// Adjacent and in order: together they are `bytes`.
-    pub(crate) frames: Vec<AnnotatedFrame<'a>>,
-}
 
 /// One frame, or the rest of a capture in which no frame can be found.
 #[derive(Debug)]
@@ -41,13 +34,15 @@ pub(crate) struct AnnotatedFrame<'a> {
     pub(crate) offset: usize,
     /// Header included, in bytes; of a frame that is cut off, what is there.
     pub(crate) length: usize,
+    /// Its bytes; of the rest of a capture, as many as were at hand.
+    pub(crate) bytes: &'a [u8],
     /// What it is.
     pub(crate) wire: Wire,
     /// What it says, if it can be decoded.
     pub(crate) frame: Option<FrameRef<'a>>,
     /// Adjacent and in order: together they are the frame.
     pub(crate) spans: Vec<Span<'a>>,
-    /// Ordered by offset.
+    /// Ordered by offset, which counts from the frame's first byte.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -64,7 +59,7 @@ pub(crate) enum Wire {
 /// Bytes that mean one thing: a header field, a protobuf field, the key of a field whose content follows.
 #[derive(Debug)]
 pub(crate) struct Span<'a> {
-    /// Where it starts in the capture.
+    /// Where it starts in the frame.
     pub(crate) offset: usize,
     /// In bytes.
     pub(crate) length: usize,
@@ -116,30 +111,67 @@ impl AnnotatedFrame<'_> {
     }
 }
 
-impl Capture<'_> {
-    /// Whether every frame is one that the library's decoder takes; so is a capture without any.
-    pub(crate) fn is_accepted(&self) -> bool {
-        self.frames.iter().all(AnnotatedFrame::is_accepted)
+/// Adds up the frames of a capture.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// Of all frames, in bytes.
+    pub(crate) length: usize,
+    pub(crate) frames: usize,
+    pub(crate) errors: usize,
+    pub(crate) warnings: usize,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, frame: &AnnotatedFrame<'_>) {
+        let count = |severity| frame.problems.iter().filter(|problem| problem.severity == severity).count();
+        self.length += frame.length;
+        self.frames += 1;
+        self.errors += count(Severity::Error);
+        self.warnings += count(Severity::Warning);
     }
 
-    /// How many problems of `severity` there are.
-    pub(crate) fn count(&self, severity: Severity) -> usize {
-        let problems = self.frames.iter().flat_map(|frame| &frame.problems);
-        problems.filter(|problem| problem.severity == severity).count()
+    /// Whether every frame is one that the library's decoder takes; so is a capture without any.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.errors == 0
     }
 }
 
-/// Explains a captured stream that starts at a frame's first byte.
+/// How much of a capture must be at hand to explain what starts with these bytes, unless the capture ends before.
 ///
 /// A frame with an intact header and an undecodable body is followed by the next frame. Where no frame can be told, the
-/// rest of the capture is one [`AnnotatedFrame`].
-pub(crate) fn annotate(bytes: &[u8]) -> Capture<'_> {
+/// rest of the capture is one [`AnnotatedFrame`], of which no more is looked at than a frame takes.
+pub(crate) fn wanted(bytes: &[u8]) -> Wanted {
+    const LARGEST: usize = FRAME_HEADER_BYTES + MAX_FRAME_BYTES;
+    match bytes.first_chunk::<FRAME_HEADER_BYTES>() {
+        None if bytes.first().is_none_or(|first| *first == ENVELOPE_VERSION) => {
+            Wanted::Frame(FRAME_HEADER_BYTES)
+        }
+        Some([ENVELOPE_VERSION, length @ ..]) => match u32::from_le_bytes(*length) as usize {
+            length if length <= MAX_FRAME_BYTES => Wanted::Frame(FRAME_HEADER_BYTES + length),
+            _ => Wanted::Rest(LARGEST),
+        },
+        _ => Wanted::Rest(LARGEST),
+    }
+}
+
+/// See [`wanted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// So many bytes, with which the next frame may end.
+    Frame(usize),
+    /// So many bytes, and how many follow them.
+    Rest(usize),
+}
+
+/// Explains a captured stream that is wholly at hand.
+pub(crate) fn annotate(bytes: &[u8]) -> Vec<AnnotatedFrame<'_>> {
     let mut frames: Vec<AnnotatedFrame<'_>> = Vec::new();
     let mut offset = 0;
     while offset < bytes.len() {
-        let frame = frame::annotate_frame(bytes, offset);
+        let rest = &bytes[offset..];
+        let frame = annotate_frame(rest, offset, rest.len());
         offset = frame.end();
         frames.push(frame);
     }
-    Capture { bytes, frames }
+    frames
 }

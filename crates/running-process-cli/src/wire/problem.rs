@@ -1,7 +1,7 @@
 //! What can be wrong with captured bytes, and how it is said: what is there, what was expected, what to do.
 
 use super::protobuf::WireType;
-use super::value::grouped;
+use super::value::{counted, grouped};
 use running_process::broker::backend_lifecycle::identity::IdentityError;
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeServerError, PROBE_NONCE_BYTES};
 use running_process::broker::protocol::{
@@ -252,8 +252,7 @@ fn with_cause(formatter: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Res
 }
 
 fn bytes(count: u64) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} byte{plural}", grouped(count))
+    counted(count, "byte")
 }
 
 fn bytes_are(count: usize) -> String {

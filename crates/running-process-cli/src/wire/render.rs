@@ -1,8 +1,8 @@
-//! A capture as lines for a terminal: offset, hex, what it means, and a caret under what is wrong.
+//! Frames as lines for a terminal: offset, hex, what it means, and a caret under what is wrong.
 
 use super::summary::Title;
-use super::value::grouped;
-use super::{AnnotatedFrame, Capture, Problem, Severity, Span};
+use super::value::{counted, grouped};
+use super::{AnnotatedFrame, Problem, Severity, Span, Totals};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::ops::Range;
@@ -41,7 +41,7 @@ pub(crate) struct Palette {
 
 impl Palette {
     /// For a terminal; [`Palette::default`] is for everything else.
-    pub(crate) fn coloured() -> Self {
+    pub(crate) const fn coloured() -> Self {
         let plain = Style::new();
         Self {
             offset: plain.dimmed(),
@@ -59,27 +59,40 @@ impl Palette {
     }
 }
 
-/// `capture` as text, one frame after the other and a verdict at the end; every line ends with a newline.
-pub(crate) fn render<'a>(capture: &'a Capture<'a>, look: Look) -> impl Display + 'a {
+/// The frame with the number `index`, counted from 0, as text; every line ends with a newline.
+pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>, look: Look) -> impl Display + 'a {
     fmt::from_fn(move |formatter| {
-        let offset_width = format!("{:x}", capture.bytes.len()).len().max(4);
-        let mut page = Page { formatter, capture, look, offset_width };
-        for (index, frame) in capture.frames.iter().enumerate() {
-            page.frame(index, frame)?;
-        }
-        page.verdict()
+        let offset_width = format!("{:x}", frame.end()).len().max(4);
+        Page { formatter, shown: frame, look, offset_width }.frame(index)
+    })
+}
+
+/// The line behind all frames of a capture.
+pub(crate) fn verdict(totals: Totals, palette: Palette) -> impl Display {
+    fmt::from_fn(move |formatter| {
+        let Totals { length, frames, errors, warnings } = totals;
+        let (style, verdict) = match (errors, warnings) {
+            _ if frames == 0 => (palette.warning, "nothing to decode".to_owned()),
+            (0, 0) => (palette.value, "no problems".to_owned()),
+            (0, _) => (palette.warning, counted(warnings, "warning")),
+            (_, 0) => (palette.error, counted(errors, "error")),
+            _ => (palette.error, format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
+        };
+        let (frames, bytes) = (counted(frames, "frame"), counted(length, "byte"));
+        writeln!(formatter, "{frames}, {bytes}: {}", painted(style, &verdict))
     })
 }
 
 struct Page<'a, 'f, 'w> {
     formatter: &'f mut Formatter<'w>,
-    capture: &'a Capture<'a>,
+    shown: &'a AnnotatedFrame<'a>,
     look: Look,
     offset_width: usize,
 }
 
-impl<'a> Page<'a, '_, '_> {
-    fn frame(&mut self, index: usize, frame: &'a AnnotatedFrame<'a>) -> fmt::Result {
+impl Page<'_, '_, '_> {
+    fn frame(&mut self, index: usize) -> fmt::Result {
+        let frame = self.shown;
         let heading = format!("frame {}", index + 1);
         let heading = painted(self.look.palette.heading, &heading);
         let length = grouped(frame.length);
@@ -101,20 +114,22 @@ impl<'a> Page<'a, '_, '_> {
     fn span(&mut self, span: &Span<'_>, problems: &[Problem]) -> fmt::Result {
         let width = self.look.bytes_per_line.max(1);
         let lines = span.length.div_ceil(width);
-        let mut hidden = 0;
-        for line in 0..lines {
+        // What is missing at the span's end belongs to its last line.
+        let line_of = |problem: &Problem| ((problem.at.start - span.offset) / width).min(lines - 1);
+        let mut shown: Vec<usize> = if lines > WHOLE_LINES {
+            (0..HEAD_LINES).chain(problems.iter().map(line_of)).collect()
+        } else {
+            (0..lines).collect()
+        };
+        shown.sort_unstable();
+        shown.dedup();
+        let mut next = 0;
+        for line in shown {
             let start = span.offset + line * width;
             let end = span.end().min(start + width);
-            let is_last = line + 1 == lines;
-            let here = problems.iter().filter(|problem| {
-                (start..end).contains(&problem.at.start) || is_last && problem.at.start == end
-            });
-            let here: Vec<&Problem> = here.collect();
-            if lines > WHOLE_LINES && line >= HEAD_LINES && here.is_empty() {
-                hidden += end - start;
-                continue;
-            }
-            self.elision(std::mem::take(&mut hidden))?;
+            let here: Vec<&Problem> = problems.iter().filter(|problem| line_of(problem) == line).collect();
+            self.elision((line - next) * width)?;
+            next = line + 1;
             self.hex(span, start..end, &here)?;
             if line == 0 {
                 self.meaning(span)?;
@@ -124,7 +139,7 @@ impl<'a> Page<'a, '_, '_> {
                 self.problem(problem, start, width)?;
             }
         }
-        self.elision(hidden)
+        self.elision(span.length.saturating_sub(next * width))
     }
 
     fn elision(&mut self, hidden: usize) -> fmt::Result {
@@ -144,7 +159,7 @@ impl<'a> Page<'a, '_, '_> {
 
     /// The offset and the bytes of one line; each run of bytes of one meaning in its colour.
     fn hex(&mut self, span: &Span<'_>, at: Range<usize>, problems: &[&Problem]) -> fmt::Result {
-        let offset = format!("{:0w$x}", at.start, w = self.offset_width);
+        let offset = format!("{:0w$x}", self.shown.offset + at.start, w = self.offset_width);
         write!(self.formatter, "{}  ", painted(self.look.palette.offset, &offset))?;
         let mut run = String::new();
         let mut style = None;
@@ -161,7 +176,9 @@ impl<'a> Page<'a, '_, '_> {
             if !run.is_empty() {
                 run.push(' ');
             }
-            write!(run, "{:02x}", self.capture.bytes[position])?;
+            // Of the rest of a long capture only the beginning is at hand, and shown.
+            let byte = self.shown.bytes.get(position).copied().unwrap_or_default();
+            write!(run, "{byte:02x}")?;
         }
         self.run(style, &run)
     }
@@ -236,22 +253,6 @@ impl<'a> Page<'a, '_, '_> {
         writeln!(self.formatter, "{:column$}{}: {}", "", painted(help, "help"), problem.reason.help())
     }
 
-    fn verdict(&mut self) -> fmt::Result {
-        let capture = self.capture;
-        let frames = capture.frames.len();
-        let (errors, warnings) = (capture.count(Severity::Error), capture.count(Severity::Warning));
-        let palette = &self.look.palette;
-        let (style, verdict) = match (errors, warnings) {
-            _ if frames == 0 => (palette.warning, "nothing to decode".to_owned()),
-            (0, 0) => (palette.value, "no problems".to_owned()),
-            (0, _) => (palette.warning, counted(warnings, "warning")),
-            (_, 0) => (palette.error, counted(errors, "error")),
-            _ => (palette.error, format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"))),
-        };
-        let (frames, bytes) = (counted(frames, "frame"), counted(capture.bytes.len(), "byte"));
-        writeln!(self.formatter, "{frames}, {bytes}: {}", painted(style, &verdict))
-    }
-
     fn severity_style(&self, severity: Severity) -> Style {
         match severity {
             Severity::Error => self.look.palette.error,
@@ -265,10 +266,6 @@ fn detail(field: super::FieldKey) -> String {
         Some(length) => format!("{} {length}", field.wire_type),
         None => field.wire_type.to_string(),
     }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 fn painted(style: Style, text: &str) -> impl Display + '_ {

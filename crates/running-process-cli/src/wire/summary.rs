@@ -18,7 +18,7 @@ const HEADLINE_CHARS: usize = 32;
 /// from it. What is no frame is said to be none, and why.
 pub(crate) fn summarize(frame_bytes: &[u8]) -> String {
     let capture = annotate(frame_bytes);
-    let Some(frame) = capture.frames.first() else { return "nothing (0 bytes)".to_owned() };
+    let Some(frame) = capture.first() else { return "nothing (0 bytes)".to_owned() };
     let arrow = match frame.frame.map(|frame| FrameKind::try_from(frame.kind)) {
         Some(Ok(FrameKind::Request | FrameKind::Cancel)) => "->",
         Some(Ok(FrameKind::Response | FrameKind::Event)) => "<-",

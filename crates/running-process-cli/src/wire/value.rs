@@ -3,7 +3,7 @@
 use running_process::broker::protocol::registry::{self, REGISTERED_CONSUMER_IDS};
 use running_process::broker::protocol::{FrameKind, PayloadEncoding};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// How much of a text is shown unless the format's precision says otherwise, in characters.
@@ -123,6 +123,13 @@ fn utc(unix_ms: u64) -> Option<String> {
     instant.map(|instant| humantime::format_rfc3339_millis(instant).to_string())
 }
 
+/// A number of things, which `noun` names in the singular.
+pub(crate) fn counted(number: impl fmt::Display, noun: &str) -> String {
+    let number = grouped(number);
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// With a comma between thousands.
 pub(crate) fn grouped(number: impl fmt::Display) -> String {
     let digits = number.to_string();
@@ -166,7 +173,7 @@ impl Serialize for Value<'_> {
                 let mut value = serializer.serialize_struct("Bytes", 2)?;
                 match text {
                     Some(text) => value.serialize_field("text", text)?,
-                    None => value.serialize_field("hex", &hex(bytes))?,
+                    None => value.serialize_field("hex", &HexDigits(bytes))?,
                 }
                 value.serialize_field("length", &bytes.len())?;
                 value.end()
@@ -175,9 +182,19 @@ impl Serialize for Value<'_> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+/// Written as it is serialized: of 16 MiB it would be a text of 32 MiB.
+struct HexDigits<'a>(&'a [u8]);
+
+impl Serialize for HexDigits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        serializer.collect_str(&fmt::from_fn(|formatter| {
+            self.0.chunks(512).try_for_each(|bytes| {
+                let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                formatter.write_str(
+                    &digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect::<String>(),
+                )
+            })
+        }))
+    }
 }

@@ -27,8 +27,8 @@ pub(super) enum PayloadShape {
 /// The spans and problems of one frame in the making.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    /// The whole capture.
-    capture: &'a [u8],
+    /// The capture from the frame's first byte on.
+    pub(super) capture: &'a [u8],
     pub(super) shape: PayloadShape,
     pub(super) spans: Vec<Span<'a>>,
     pub(super) problems: Vec<Problem>,

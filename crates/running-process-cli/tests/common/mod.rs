@@ -6,6 +6,9 @@
     reason = "test code, of which each file uses its part"
 )]
 
+#[cfg(unix)]
+pub mod terminal;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,7 +37,7 @@ impl Finished {
         let objects: Vec<serde_json::Value> =
             self.text().lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
         assert!(!objects.is_empty(), "nothing was printed; standard error: {}", self.stderr);
-        assert!(objects.iter().all(|object| object["schema_version"] == 1), "{objects:?}");
+        assert!(objects.iter().all(|object| object["schema_version"] == 2), "{objects:?}");
         objects
     }
 
@@ -78,9 +81,24 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
+/// Waits for a child whose standard output is not the test's.
+pub fn collect_unread(mut child: Child) -> Finished {
+    let (reader, _) = std::io::pipe().unwrap();
+    collect_from(child.stderr.take().unwrap(), reader, child)
+}
+
 pub fn collect(mut child: Child) -> Finished {
-    let stdout = read_aside(child.stdout.take().unwrap());
-    let stderr = read_aside(child.stderr.take().unwrap());
+    let stdout = child.stdout.take().unwrap();
+    collect_from(child.stderr.take().unwrap(), stdout, child)
+}
+
+fn collect_from(
+    stderr: impl Read + Send + 'static,
+    stdout: impl Read + Send + 'static,
+    mut child: Child,
+) -> Finished {
+    let stdout = read_aside(stdout);
+    let stderr = read_aside(stderr);
     let end = |output: mpsc::Receiver<Vec<u8>>, child: &mut Child| {
         output.recv_timeout(WATCHDOG).unwrap_or_else(|_| {
             child.kill().unwrap();

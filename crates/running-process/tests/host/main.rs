@@ -4,8 +4,6 @@
 
 #[cfg(feature = "tokio")]
 mod async_server;
-#[cfg(target_os = "linux")]
-mod client_memory;
 #[cfg(unix)]
 mod connecting;
 mod daemon;

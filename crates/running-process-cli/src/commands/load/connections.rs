@@ -1,7 +1,6 @@
 //! Opening as many verified connections as were asked for.
 
-use crate::commands::probe;
-use crate::failure::Failure;
+use crate::failure::{Failure, advice};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::{ConnectError, LocalStream};
@@ -20,11 +19,9 @@ pub(super) fn open(
     let mut streams = Vec::new();
     for number in 2..=connections {
         let stream = further(&handle, deadline).map_err(|error| {
-            let failure = match error {
-                BackendHandleError::Probe(error) => probe::probe_failure(error),
-                error => Failure::undecided(error),
-            };
-            failure.context(format!("connection {number} of {connections} could not be opened"))
+            let advice = advice::handle(&error);
+            Failure::new(error, advice)
+                .context(format!("connection {number} of {connections} could not be opened"))
         })?;
         streams.push(stream);
     }
@@ -59,9 +56,10 @@ pub(super) fn allow(connections: u32) -> Result<(), Failure> {
     if current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
+    let plural = if connections == 1 { " needs" } else { "s need" };
     let too_few = |limit: u64| {
         Failure::undecided(format!(
-            "{connections} connections need {needed} file descriptors, and this process may have {limit}"
+            "{connections} connection{plural} {needed} file descriptors, and this process may have {limit}"
         ))
     };
     match maximum {
@@ -70,10 +68,10 @@ pub(super) fn allow(connections: u32) -> Result<(), Failure> {
                 "ask for at most {} --connections, or have the hard limit raised (ulimit -Hn)",
                 maximum.saturating_sub(OTHERS)
             );
-            Err(too_few(maximum).hint(hint))
+            Err(too_few(maximum).kind("too_many_open_files").hint(hint))
         }
         _ => setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).map_err(|errno| {
-            Failure::undecided(std::io::Error::from(errno))
+            Failure::from(std::io::Error::from(errno))
                 .context("the limit of file descriptors cannot be raised")
                 .hint(format!("raise it yourself: ulimit -n {needed}"))
         }),

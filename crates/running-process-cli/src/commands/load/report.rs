@@ -5,17 +5,15 @@ use super::phase::{Outcome, Plan};
 use super::tally::FailureKind;
 use super::{Measured, extent};
 use crate::cli::LoadArgs;
+use crate::failure::advice::{self, Advice};
 use crate::failure::{Failure, Verdict, with_causes};
 use crate::output::Output;
-use crate::wire::grouped;
+use crate::wire::{counted, grouped};
 use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
 use running_process::broker::backend_sdk::FrameClientError;
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// Where there is no terminal that says otherwise.
-const DEFAULT_COLUMNS: usize = 80;
 
 const PERCENTILES: [(&str, &str, f64); 4] =
     [("p50", "p50", 0.5), ("p90", "p90", 0.9), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999)];
@@ -36,23 +34,23 @@ impl Report<'_> {
         let Self { arguments, plan } = self;
         let LoadArgs { connections, in_flight, warm_up, .. } = arguments;
         let daemon = &plan.target.daemon;
-        let plural = if *connections == 1 { "" } else { "s" };
         let pace = match arguments.rate {
             Some(rate) => format!("{} requests/s", grouped(rate)),
             None => "as fast as they are answered".to_owned(),
         };
         let extent = extent(arguments);
-        let requests = extent.requests.map(|requests| format!("{} requests", grouped(requests)));
+        let requests = extent.requests.map(|requests| counted(requests, "request"));
         let duration = extent.duration.map(|duration| format!("{duration:?}"));
         let length: Vec<_> = requests.into_iter().chain(duration).collect();
         let warm_up =
             if warm_up.is_zero() { String::new() } else { format!(" after {warm_up:?} of warm-up") };
         output.line(format_args!(
-            "process {} in protocol 0x{:04X}: {connections} connection{plural} x {in_flight} in flight, {} bytes each, \
+            "process {} in protocol 0x{:04X}: {} x {in_flight} in flight, {} each, \
              {pace}, {}{warm_up}\n",
             daemon.pid,
             plan.target.protocol,
-            grouped(plan.payload.len()),
+            counted(*connections, "connection"),
+            counted(plan.payload.len(), "byte"),
             length.join(" or "),
         ))
     }
@@ -97,7 +95,10 @@ impl Report<'_> {
             note(format!("{} due and not sent{reason}", grouped(unsent(outcome))))?;
         }
         if *lost_connections > 0 {
-            note(format!("{lost_connections} of {} connections lost", self.arguments.connections))?;
+            note(format!(
+                "{lost_connections} of {} lost",
+                counted(self.arguments.connections, "connection")
+            ))?;
         }
         Ok(())
     }
@@ -129,20 +130,18 @@ impl Report<'_> {
                 "\n{RED}{name}{RED:#} x {}: {}\n  {CYAN}hint{CYAN:#}: {}",
                 grouped(kind.count),
                 with_causes(&kind.first),
-                self.hint(&kind.first, outcome),
+                self.advice(&kind.first, outcome).hint.unwrap_or_default(),
             ))?;
         }
         Ok(())
     }
 
-    fn hint(&self, error: &FrameClientError, outcome: &Outcome) -> String {
+    fn advice(&self, error: &FrameClientError, outcome: &Outcome) -> Advice {
+        let advice = advice::request(error, self.plan.target.asked("--timeout"));
         match error {
-            FrameClientError::Dead => "nothing was sent: the connection ended before".to_owned(),
-            FrameClientError::Closed | FrameClientError::Stream(_) if outcome.answers.count() > 0 => {
-                "the daemon ended, or it serves fewer connections at once: it answered other requests"
-                    .to_owned()
-            }
-            _ => self.plan.target.hint(error, "--timeout"),
+            FrameClientError::Closed | FrameClientError::Stream(_) if outcome.answers.count() > 0 => advice
+                .hint("the daemon ended, or it serves fewer connections at once: it answered other requests"),
+            _ => advice,
         }
     }
 
@@ -156,10 +155,11 @@ impl Report<'_> {
             latency[key] = latencies.value_at_quantile(quantile).into();
         }
         let has_latencies = !only_warm_up && !latencies.is_empty();
-        let errors: Vec<_> = (outcome.failures.0.iter())
-            .map(|(name, kind)| {
+        let errors: Vec<_> = (outcome.failures.0.values())
+            .map(|kind| {
                 let FailureKind { count, first } = kind;
-                json!({ "kind": name, "count": count, "first": with_causes(first), "hint": self.hint(first, outcome) })
+                let Advice { kind, hint, .. } = self.advice(first, outcome);
+                json!({ "kind": kind, "count": count, "first": with_causes(first), "hint": hint })
             })
             .collect();
         json!({
@@ -169,7 +169,7 @@ impl Report<'_> {
             "connections": arguments.connections,
             "in_flight": arguments.in_flight,
             "rate": arguments.rate,
-            "phase": if *only_warm_up { "warm-up" } else { "measured" },
+            "phase": if *only_warm_up { "warm_up" } else { "measured" },
             "interrupted": outcome.interrupted,
             "elapsed_us": u64::try_from(outcome.elapsed.as_micros()).unwrap_or(u64::MAX),
             "requests": {
@@ -218,7 +218,7 @@ fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Fail
         .unzip();
     output.line(format_args!("{BOLD}latency{BOLD:#}     {}", names.trim_end()))?;
     output.line(format_args!("            {}\n", values.trim_end()))?;
-    let columns = terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0));
+    let columns = output.columns();
     output.line(render(&buckets(&recorded(latencies)), columns).trim_end_matches('\n'))
 }
 

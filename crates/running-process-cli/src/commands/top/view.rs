@@ -2,13 +2,13 @@
 
 use super::Interval;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::text::{columns, cut};
+use crate::output::{DEFAULT_COLUMNS, Output};
 use crate::wire::grouped;
 use anstyle::{AnsiColor, Style};
 use running_process::broker::protocol::ServerStatus;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 const BOLD: Style = Style::new().bold();
@@ -16,10 +16,6 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 
 /// How many rows follow each header of the table.
 const ROWS: usize = 20;
-
-/// A line that is too long is cut, so that each takes one row, or is continued on the next row again.
-const NO_WRAP: &[u8] = b"\x1b[?7l";
-const WRAP: &[u8] = b"\x1b[?7h";
 
 /// The columns of the table and how wide they are.
 const COLUMNS: [(&str, usize); 10] = [
@@ -38,14 +34,22 @@ const COLUMNS: [(&str, usize); 10] = [
 /// Where statuses are shown: a screen that is drawn over, a table that grows, or objects for programs.
 pub(super) struct View {
     title: String,
-    is_screen: bool,
-    /// How many were shown.
+    /// How many rows of the table were shown.
     shown: usize,
+    drawn: Option<Drawn>,
+}
+
+/// What stands on the terminal above the cursor.
+struct Drawn {
+    lines: usize,
+    /// Of the terminal at that time.
+    size: Option<(usize, usize)>,
 }
 
 impl View {
-    pub(super) fn new(title: String, output: &Output) -> Self {
-        Self { title, is_screen: io::stdout().is_terminal() && !output.is_json(), shown: 0 }
+    /// `title` has gone through [`safe`](crate::output::text::safe).
+    pub(super) fn new(title: String) -> Self {
+        Self { title, shown: 0, drawn: None }
     }
 
     pub(super) fn show(
@@ -55,77 +59,119 @@ impl View {
         output: &mut Output,
     ) -> Result<(), Failure> {
         if output.is_json() {
-            output.object(object(status, interval))?;
-        } else if self.is_screen {
-            let screen = screen(&self.title, status, interval);
-            if self.shown > 0 {
-                // Up to where the last one began, and away with it.
-                output.bytes(format!("\x1b[{}A\x1b[J", screen.lines().count()).as_bytes())?;
-            }
-            output.bytes(NO_WRAP)?;
-            output.line(screen.trim_end())?;
-            output.bytes(WRAP)?;
-        } else {
-            if self.shown.is_multiple_of(ROWS) {
-                output
-                    .line(format_args!("{BOLD}{}{BOLD:#}", row(&COLUMNS.map(|(name, _)| name.to_owned()))))?;
-            }
-            output.line(row(&cells(status, interval)))?;
+            return output.object(object(status, interval));
+        }
+        if output.is_screen() {
+            return self.draw(&figures(&self.title, status, interval), output);
+        }
+        if self.shown.is_multiple_of(ROWS) {
+            output.line(format_args!("{BOLD}{}{BOLD:#}", row(&COLUMNS.map(|(name, _)| name.to_owned()))))?;
         }
         self.shown += 1;
-        Ok(())
+        output.line(row(&cells(status, interval)))
+    }
+
+    /// Draws over what was drawn before. A terminal of another size by now may have moved that, so all of it is cleared.
+    fn draw(&mut self, figures: &[Figures], output: &mut Output) -> Result<(), Failure> {
+        let size = output.size();
+        let (columns, rows) = size.unwrap_or((DEFAULT_COLUMNS, usize::MAX));
+        // The last column and the last row stay free: what fills them moves the cursor on some terminals.
+        let mut lines = screen(figures, columns.saturating_sub(1));
+        lines.truncate(rows.saturating_sub(1).max(1));
+        match &self.drawn {
+            None => {}
+            Some(drawn) if drawn.size == size => {
+                output.verbatim(format!("\x1b[{}A\r\x1b[J", drawn.lines).as_bytes())?;
+            }
+            Some(_) => output.verbatim(b"\x1b[H\x1b[2J")?,
+        }
+        self.drawn = Some(Drawn { lines: lines.len(), size });
+        output.line(lines.join("\n"))
     }
 }
 
-/// The same number of lines each time.
-fn screen(title: &str, status: &ServerStatus, interval: &Interval) -> String {
+/// Figures that belong together, under a name or none.
+struct Figures {
+    name: &'static str,
+    figures: Vec<(String, Style)>,
+}
+
+fn figures(title: &str, status: &ServerStatus, interval: &Interval) -> Vec<Figures> {
     let warned = |count: u64| if count > 0 { RED } else { Style::new() };
-    let (limits, troubles) = (warned(interval.limits_hit), warned(interval.troubles));
-    let latencies =
-        interval.latencies().map(|(name, latency)| format!("{name} {:<9}", shown(latency))).join(" ");
+    let plain = |figures: Vec<String>| figures.into_iter().map(|figure| (figure, Style::new())).collect();
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime().as_secs()));
-    let mut text = format!("{title}, up {uptime}\n");
-    let mut line = |name: &str, figures: String| {
-        let _infallible = writeln!(text, "{BOLD}{name:<13}{BOLD:#}{}", figures.trim_end());
-    };
-    line(
-        "requests",
-        format!(
-            "{}/s, {} in flight, {} refused, {} cancelled",
-            whole(interval.rate(interval.answered)),
-            grouped(status.requests_in_flight),
-            grouped(interval.refused),
-            grouped(interval.cancelled),
-        ),
-    );
-    line("latency", latencies);
-    line(
-        "connections",
-        format!(
-            "{} open, {} accepted, {troubles}{} in trouble{troubles:#}",
-            grouped(status.connections_open),
-            grouped(status.connections_accepted),
-            grouped(interval.troubles),
-        ),
-    );
-    line(
-        "traffic",
-        format!(
-            "{}/s in, {}/s out",
-            amount(interval.rate(interval.bytes_received)),
-            amount(interval.rate(interval.bytes_sent)),
-        ),
-    );
-    line("memory", memory(status));
-    line(
-        "limits hit",
-        format!(
-            "{limits}{}{limits:#}, {} in all",
-            grouped(interval.limits_hit),
-            grouped(status.limits_hit())
-        ),
-    );
-    text
+    vec![
+        Figures { name: "", figures: plain(vec![title.to_owned(), format!("up {uptime}")]) },
+        Figures {
+            name: "requests",
+            figures: plain(vec![
+                format!("{}/s", whole(interval.rate(interval.answered))),
+                format!("{} in flight", grouped(status.requests_in_flight)),
+                format!("{} refused", grouped(interval.refused)),
+                format!("{} cancelled", grouped(interval.cancelled)),
+            ]),
+        },
+        Figures {
+            name: "latency",
+            figures: plain(
+                interval.latencies().map(|(name, latency)| format!("{name} {}", shown(latency))).into(),
+            ),
+        },
+        Figures {
+            name: "connections",
+            figures: vec![
+                (format!("{} open", grouped(status.connections_open)), Style::new()),
+                (format!("{} accepted", grouped(status.connections_accepted)), Style::new()),
+                (format!("{} in trouble", grouped(interval.troubles)), warned(interval.troubles)),
+            ],
+        },
+        Figures {
+            name: "traffic",
+            figures: plain(vec![
+                format!("{}/s in", amount(interval.rate(interval.bytes_received))),
+                format!("{}/s out", amount(interval.rate(interval.bytes_sent))),
+            ]),
+        },
+        Figures { name: "memory", figures: plain(vec![memory(status)]) },
+        Figures {
+            name: "limits hit",
+            figures: vec![
+                (grouped(interval.limits_hit), warned(interval.limits_hit)),
+                (format!("{} in all", grouped(status.limits_hit())), Style::new()),
+            ],
+        },
+    ]
+}
+
+/// The figures as lines of at most `width` columns: one that does not fit begins another line.
+fn screen(figures: &[Figures], width: usize) -> Vec<String> {
+    const NAME_COLUMNS: usize = 13;
+    const SEPARATOR: &str = ", ";
+    let mut lines = Vec::new();
+    for Figures { name, figures } in figures {
+        let indent = if name.is_empty() { 0 } else { NAME_COLUMNS.min(width / 2) };
+        let continued = indent.max(2.min(width / 2));
+        let name = cut(name, indent.saturating_sub(1));
+        let mut line = format!("{BOLD}{name}{BOLD:#}{:pad$}", "", pad = indent - columns(&name));
+        let mut used = indent;
+        for (index, (figure, style)) in figures.iter().enumerate() {
+            let figure = cut(figure, width - continued);
+            if index > 0 {
+                let is_room = used + SEPARATOR.len() + columns(&figure) <= width;
+                if is_room {
+                    line += SEPARATOR;
+                    used += SEPARATOR.len();
+                } else {
+                    lines.push(std::mem::replace(&mut line, " ".repeat(continued)));
+                    used = continued;
+                }
+            }
+            let _infallible = write!(line, "{style}{figure}{style:#}");
+            used += columns(&figure);
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 fn row(cells: &[String; COLUMNS.len()]) -> String {
@@ -236,15 +282,42 @@ mod tests {
         let interval = Interval::between(&nothing, &nothing, Duration::ZERO);
         let expected = "     0         0      0        -        -        -        -       0      0      0 B";
         assert_eq!(row(&cells(&nothing, &interval)), expected);
-        let screen = anstream::adapter::strip_str(&screen("process 7", &nothing, &interval)).to_string();
-        let expected = "process 7, up 0s
+        let figures = figures("process 7", &nothing, &interval);
+        let screen = |width| {
+            let lines = screen(&figures, width);
+            let plain = lines.iter().map(|line| anstream::adapter::strip_str(line).to_string());
+            plain.collect::<Vec<_>>().join("\n")
+        };
+        let wide = "process 7, up 0s
 requests     0/s, 0 in flight, 0 refused, 0 cancelled
-latency      p50 -         p90 -         p99 -         max -
+latency      p50 -, p90 -, p99 -, max -
 connections  0 open, 0 accepted, 0 in trouble
 traffic      0 B/s in, 0 B/s out
 memory       0 B
-limits hit   0, 0 in all
-";
-        assert_eq!(screen, expected);
+limits hit   0, 0 in all";
+        assert_eq!(screen(80), wide);
+        let narrow = "process 7, up 0s
+requests     0/s, 0 in flight
+             0 refused, 0 cancelled
+latency      p50 -, p90 -, p99 -, max -
+connections  0 open, 0 accepted
+             0 in trouble
+traffic      0 B/s in, 0 B/s out
+memory       0 B
+limits hit   0, 0 in all";
+        assert_eq!(screen(39), narrow);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let nothing = ServerStatus::default();
+        let interval = Interval::between(&nothing, &nothing, Duration::ZERO);
+        let figures = figures("process 7 at /a/socket/with/日本語/in/its/name", &nothing, &interval);
+        for width in 0..90 {
+            for line in screen(&figures, width) {
+                let line = anstream::adapter::strip_str(&line).to_string();
+                assert!(columns(&line) <= width.max(1), "{width}: {line:?}");
+            }
+        }
     }
 }

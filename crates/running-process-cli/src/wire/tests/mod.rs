@@ -31,9 +31,23 @@ fn framed(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+fn rendered(bytes: &[u8], look: Look) -> String {
+    let mut text = String::new();
+    let mut totals = Totals::default();
+    for (index, frame) in annotate(bytes).iter().enumerate() {
+        write!(text, "{}", render::frame(index, frame, look)).unwrap();
+        totals.add(frame);
+    }
+    text + &render::verdict(totals, look.palette).to_string()
+}
+
+fn is_accepted(bytes: &[u8]) -> bool {
+    annotate(bytes).iter().all(AnnotatedFrame::is_accepted)
+}
+
 fn plain(bytes: &[u8]) -> String {
     let look = Look { palette: Palette::default(), bytes_per_line: 8 };
-    render::render(&annotate(bytes), look).to_string()
+    rendered(bytes, look)
 }
 
 /// Compares with `tests/snapshots/{name}`; `UPDATE_SNAPSHOTS=1` writes it.

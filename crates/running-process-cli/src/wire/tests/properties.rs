@@ -27,16 +27,22 @@ fn capture_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn check(bytes: &[u8]) {
-    let capture = annotate(bytes);
+    let frames = annotate(bytes);
     let mut end = 0;
-    for frame in &capture.frames {
+    for frame in &frames {
         assert_eq!(frame.offset, end);
         for span in &frame.spans {
-            assert_eq!(span.offset, end, "{span:?}");
+            assert_eq!(frame.offset + span.offset, end, "{span:?}");
             assert!(span.length > 0, "{span:?}");
-            end = span.end();
+            end = frame.offset + span.end();
         }
         assert_eq!(frame.end(), end);
+        assert_eq!(frame.bytes, &bytes[frame.offset..end]);
+        // No more of the capture is looked at than is said to be wanted.
+        let (Wanted::Frame(wanted) | Wanted::Rest(wanted)) = wanted(&bytes[frame.offset..]);
+        let at_hand = &bytes[frame.offset..bytes.len().min(frame.offset + wanted)];
+        let again = annotate_frame(at_hand, frame.offset, bytes.len() - frame.offset);
+        assert_eq!(format!("{again:?}"), format!("{frame:?}"));
         let decoded = try_decode_framed(&bytes[frame.offset..]);
         assert_eq!(frame.is_accepted(), matches!(decoded, Ok(Some(_))), "{decoded:?}\n{}", plain(bytes));
         if let Ok(Some(decoded)) = decoded {
@@ -50,15 +56,15 @@ fn check(bytes: &[u8]) {
             plain(bytes)
         );
         for problem in &frame.problems {
-            assert!(frame.offset <= problem.at.start && problem.at.end <= frame.end(), "{problem:?}");
+            assert!(problem.at.end <= frame.length, "{problem:?}");
         }
     }
     assert_eq!(end, bytes.len());
     // Every byte and every problem is shown, or counted as hidden.
     let shown = plain(bytes);
-    let problems: usize = capture.frames.iter().map(|frame| frame.problems.len()).sum();
+    let problems: usize = frames.iter().map(|frame| frame.problems.len()).sum();
     assert_eq!(shown.matches("  help: ").count(), problems, "{shown}");
-    assert!(serde_json::to_string(&json::document(&capture)).is_ok());
+    assert!(frames.iter().all(|frame| serde_json::to_string(&json::frame(0, frame)).is_ok()));
     let _ = summarize(bytes);
 }
 

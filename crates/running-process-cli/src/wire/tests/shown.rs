@@ -12,7 +12,7 @@ fn the_golden_frames_look_like_this() {
 fn sixteen_bytes_a_line_fit_a_wide_terminal() {
     let look = Look { palette: Palette::default(), bytes_per_line: 16 };
     let bytes = vector("probe_response_blake3_generation");
-    assert_snapshot("wide.txt", &render::render(&annotate(&bytes), look).to_string());
+    assert_snapshot("wide.txt", &rendered(&bytes, look));
 }
 
 #[test]
@@ -20,7 +20,9 @@ fn programs_get_a_document() {
     let mut bytes = vector("request_traced_deadline");
     bytes.extend(vector("probe_response_sha256_generation"));
     bytes.extend(unhex("01 04 00 00 00 22 c8 01 70"));
-    let json = serde_json::to_string_pretty(&json::document(&annotate(&bytes))).unwrap();
+    let frames = annotate(&bytes);
+    let frames: Vec<_> = frames.iter().enumerate().map(|(index, frame)| json::frame(index, frame)).collect();
+    let json = serde_json::to_string_pretty(&frames).unwrap();
     assert_snapshot("document.json", &(json + "\n"));
 }
 
@@ -29,7 +31,7 @@ fn colours_change_nothing_but_the_colours() {
     let mut bytes: Vec<u8> = vectors().into_iter().flat_map(|(_, frame)| frame).collect();
     bytes.extend(b"rest");
     let look = Look { palette: Palette::coloured(), bytes_per_line: 8 };
-    let coloured = render::render(&annotate(&bytes), look).to_string();
+    let coloured = rendered(&bytes, look);
     let mut parts = coloured.split("\u{1b}[");
     let mut stripped = parts.next().unwrap().to_owned();
     stripped.extend(parts.map(|part| part.split_once('m').unwrap().1));
@@ -94,8 +96,8 @@ fn what_the_decoder_takes_silently_is_noted() {
 #[test]
 fn a_frame_of_very_many_fields_is_listed_in_part() {
     let capture = framed(&unhex("2801").repeat(100_000));
-    let capture = annotate(&capture);
-    assert!(capture.is_accepted());
-    assert!(capture.frames[0].spans.len() < 1_100);
-    assert_eq!(capture.frames[0].length, 200_005);
+    let frames = annotate(&capture);
+    assert!(frames[0].is_accepted());
+    assert!(frames[0].spans.len() < 1_100);
+    assert_eq!(frames[0].length, 200_005);
 }

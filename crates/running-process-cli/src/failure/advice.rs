@@ -1,0 +1,340 @@
+//! The one table from errors to their names in JSON, their verdicts and what to do about them.
+//!
+//! The names are documented in docs/json.md: programs compare them, so they stay when a message changes. A hint is given only
+//! where it follows from the error; a wrong one costs more than none.
+
+use super::Verdict;
+use running_process::broker::backend_handle::BackendHandleError;
+use running_process::broker::backend_lifecycle::probe::ProbeError;
+use running_process::broker::backend_sdk::{
+    BindError, ConnectError, FrameClientError, IdentityFileError, NameError, ServerError, ServerTrouble,
+};
+use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason};
+use std::borrow::Cow;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The name that programs compare.
+    pub(crate) kind: &'static str,
+    pub(crate) verdict: Verdict,
+    /// What to do.
+    pub(crate) hint: Option<Cow<'static, str>>,
+}
+
+impl Advice {
+    pub(crate) const fn no(kind: &'static str) -> Self {
+        Self { kind, verdict: Verdict::No, hint: None }
+    }
+
+    pub(crate) const fn undecided(kind: &'static str) -> Self {
+        Self { kind, verdict: Verdict::Undecided, hint: None }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+const ENDED: &str = "the daemon has ended or is ending: start it again";
+const SANDBOX: &str =
+    "a sandbox or a security policy denies local sockets to this process: run it outside of that";
+
+/// What this process or the system has run out of, if that is among the causes.
+pub(super) fn exhausted(error: &(dyn Error + 'static)) -> Option<Advice> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| run_out(error.downcast_ref::<io::Error>()?))
+}
+
+fn run_out(error: &io::Error) -> Option<Advice> {
+    // EMFILE and ENFILE have these numbers on every Unix; std has no kind for them.
+    let advice = match (error.raw_os_error(), error.kind()) {
+        (Some(24), _) if cfg!(unix) => Advice::undecided("too_many_open_files")
+            .hint("this process may not open another file: raise the limit (ulimit -n), or close some"),
+        (Some(23), _) if cfg!(unix) => Advice::undecided("too_many_open_files")
+            .hint("the whole system may not open another file: end what holds so many"),
+        (_, ErrorKind::OutOfMemory) => {
+            Advice::undecided("out_of_memory").hint("the system has no memory left")
+        }
+        (_, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Advice::undecided("storage_full").hint("make room there, or choose another place")
+        }
+        (_, ErrorKind::ReadOnlyFilesystem) => {
+            Advice::undecided("read_only").hint("choose a place on a file system that can be written")
+        }
+        _ => return None,
+    };
+    Some(advice)
+}
+
+/// Why a daemon did not prove itself.
+pub(crate) fn probe(error: &ProbeError) -> Advice {
+    match error {
+        ProbeError::Disabled => Advice::undecided("probes_disabled").hint("unset the variable to probe"),
+        ProbeError::Connect(error) => connect(error),
+        ProbeError::EndpointMismatch { .. } => {
+            Advice::no("endpoint_mismatch").hint("name the identity file of the daemon at that endpoint")
+        }
+        ProbeError::Gone { .. } => Advice::no("gone").hint(ENDED),
+        ProbeError::ReusedPid { .. } => Advice::no("reused_pid")
+            .hint("the identity file is an old one: start the daemon again, which writes it anew"),
+        ProbeError::OtherBoot { .. } => Advice::no("other_boot")
+            .hint("the identity file is an old one: start the daemon again, which writes it anew"),
+        ProbeError::Impostor { .. } => Advice::no("impostor").hint(
+            "another process has taken the endpoint: find out which, then restart the daemon in a directory of your own \
+             (mode 700)",
+        ),
+        ProbeError::WrongImage { .. } => Advice::no("wrong_image")
+            .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
+        ProbeError::Mismatch(_) => Advice::no("other_identity")
+            .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
+        ProbeError::OtherNamespace { .. } => Advice::undecided("other_namespace")
+            .hint("the daemon runs in a container that this shell is not in: ask from inside, or start one here"),
+        ProbeError::NotInspectable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Advice::undecided("not_inspectable")
+                .hint("ask as the daemon's own user or as root, or accept less with --policy lenient")
+        }
+        ProbeError::NotInspectable { .. } => {
+            Advice::undecided("not_inspectable").hint("accept less with --policy lenient")
+        }
+        ProbeError::Policy(_) => Advice::undecided("policy")
+            .hint("accept less with --policy default or lenient, or restart the daemon"),
+        ProbeError::TimedOut => Advice::undecided("timed_out")
+            .hint("the daemon is busy, stopped or not one that answers probes: try a longer --deadline"),
+        ProbeError::Closed => Advice::undecided("closed").hint(
+            "the daemon's process lives and listens: it may have as many connections as it allows, or be ending; try \
+             again later",
+        ),
+        ProbeError::Framing(_) | ProbeError::Response(_) | ProbeError::Unasked { .. } => {
+            Advice::no("no_probe_answer")
+                .hint("whatever answers there does not speak this protocol: is this the right daemon?")
+        }
+        ProbeError::Stream(_) => Advice::undecided("stream"),
+        _ => Advice::undecided("failed"),
+    }
+}
+
+/// Why an endpoint could not be connected to.
+pub(crate) fn connect(error: &ConnectError) -> Advice {
+    match error {
+        ConnectError::Name(_) => Advice::no("invalid_endpoint").hint(
+            "the identity file names an endpoint that cannot be: is it this system's? restart the daemon",
+        ),
+        ConnectError::NotFound { .. } => Advice::no("no_endpoint").hint(ENDED),
+        ConnectError::Refused { .. } => Advice::no("nobody_listens").hint(ENDED),
+        ConnectError::BacklogFull { .. } => {
+            Advice::undecided("backlog_full").hint("the daemon is overloaded or stopped: try again later")
+        }
+        ConnectError::NotASocket { .. } => Advice::no("not_a_socket").hint(
+            "something else stands where the daemon's socket was: move it away and start the daemon again",
+        ),
+        ConnectError::PermissionDenied { .. } => Advice::undecided("permission_denied").hint(
+            "ask as the daemon's own user: the mode of its socket or of a directory above keeps this one out",
+        ),
+        ConnectError::Unavailable { .. } => Advice::undecided("sockets_unavailable").hint(SANDBOX),
+        _ => Advice::undecided("stream"),
+    }
+}
+
+/// Why a daemon could not be verified once more, or not be ended.
+pub(crate) fn handle(error: &BackendHandleError) -> Advice {
+    match error {
+        BackendHandleError::Probe(error) => probe(error),
+        _ => Advice::undecided("process"),
+    }
+}
+
+/// Why an endpoint could not be owned.
+pub(crate) fn bind(error: &BindError) -> Advice {
+    match error {
+        BindError::InUse { .. } => Advice::undecided("in_use")
+            .hint("another daemon serves it: stop that one, or choose another --socket"),
+        BindError::NotASocket { .. } => Advice::undecided("not_a_socket")
+            .hint("it was left untouched: choose another --socket, or move it away"),
+        BindError::NotALock { .. } => Advice::undecided("lock_unusable")
+            .hint("it was left untouched: choose another --socket, or move it away"),
+        BindError::Lock { .. } => {
+            Advice::undecided("lock_unusable").hint("see to the lock, or choose another --socket")
+        }
+        BindError::HeldByChild { .. } => {
+            Advice::undecided("held_by_child").hint("end that process, or choose another --socket")
+        }
+        BindError::Directory { .. } => {
+            Advice::undecided("directory_of_others").hint("use a directory of mode 700 that belongs to you")
+        }
+        BindError::NoDirectory { .. } => Advice::undecided("no_directory")
+            .hint("make the directory first, readable by you alone (mode 700)"),
+        BindError::Name(NameError::TooLong { .. }) => {
+            Advice::undecided("invalid_endpoint").hint("choose a shorter path, for example under /tmp")
+        }
+        BindError::Name(_) => {
+            Advice::undecided("invalid_endpoint").hint("give --socket the path of a socket to make")
+        }
+        BindError::PermissionDenied { .. } => {
+            Advice::undecided("permission_denied").hint("choose a --socket in a directory that you can write")
+        }
+        BindError::Unavailable { .. } => Advice::undecided("sockets_unavailable").hint(SANDBOX),
+        _ => Advice::undecided("failed"),
+    }
+}
+
+/// Why a server did not start, or not end as it should.
+pub(crate) fn server(error: &ServerError) -> Advice {
+    match error {
+        ServerError::Record { source, .. } => identity_path(source),
+        ServerError::Identity(_) => Advice::undecided("not_identified"),
+        ServerError::DrainTimedOut { .. } => {
+            Advice::undecided("drain_timed_out").hint("their clients see the connection end")
+        }
+        _ => Advice::undecided("failed"),
+    }
+}
+
+/// Why an identity file cannot be written.
+fn identity_path(error: &io::Error) -> Advice {
+    let unwritable = Advice::undecided("identity_file_unwritable");
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(IdentityFileError::InUse { .. } | IdentityFileError::EndpointItself) => {
+            unwritable.hint("give each daemon an --identity of its own")
+        }
+        Some(
+            IdentityFileError::ForeignDirectory { .. } | IdentityFileError::DirectoryWritableByOthers { .. },
+        ) => unwritable
+            .hint("clients would not read it there: use a directory of mode 700 that belongs to you"),
+        Some(IdentityFileError::Busy) => unwritable.hint("give each daemon an --identity of its own"),
+        Some(_) => unwritable.hint("it was left untouched; choose another --identity, or move it away"),
+        None => match error.kind() {
+            ErrorKind::NotFound => {
+                unwritable.hint("make the directory of --identity first, readable by you alone (mode 700)")
+            }
+            ErrorKind::PermissionDenied => {
+                unwritable.hint("choose an --identity in a directory that you can write")
+            }
+            _ => unwritable,
+        },
+    }
+}
+
+/// The name of what a server notes of a connection, as docs/observe.md lists them where they are known here.
+pub(crate) fn trouble(trouble: &ServerTrouble) -> &'static str {
+    match trouble {
+        ServerTrouble::TooManyConnections { .. } => "too_many_connections",
+        ServerTrouble::TooManyRequests { .. } => "too_many_requests",
+        ServerTrouble::OutOfMemory { .. } => "out_of_memory",
+        ServerTrouble::NotAuthorized { .. } => "not_authorized",
+        ServerTrouble::Accept(_) => "accept",
+        ServerTrouble::Connection(_) => "connection_ended",
+        ServerTrouble::Stream(_) => "connection_failed",
+        ServerTrouble::LegacyNotServed => "legacy_not_served",
+        ServerTrouble::Handler { .. } => "handler_failed",
+        ServerTrouble::HandlerPanicked => "handler_panicked",
+        _ => "other",
+    }
+}
+
+/// Why an identity file is not taken.
+pub(crate) fn identity_file(error: &io::Error) -> Advice {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let unusable = Advice::undecided("identity_file_unusable");
+    match inner {
+        Some(IdentityFileError::NotARegularFile) => {
+            unusable.hint("name the file itself, not a link to it or a directory")
+        }
+        Some(IdentityFileError::DirectoryWritableByOthers { .. }) => {
+            unusable.hint("if you trust what is in it now: chmod 700 the directory")
+        }
+        Some(IdentityFileError::ForeignOwner { .. } | IdentityFileError::ForeignDirectory { .. }) => unusable.hint(
+            "whoever owns the file chooses whom you talk to: run as that user, or restart the daemon as yours",
+        ),
+        Some(IdentityFileError::WritableByOthers { .. }) => {
+            unusable.hint("if you trust what it says now: chmod 600 the file")
+        }
+        Some(IdentityFileError::TooLarge | IdentityFileError::Malformed(_)) => {
+            unusable.hint("is this the daemon's identity file? restarting the daemon writes it anew")
+        }
+        None if error.kind() == ErrorKind::PermissionDenied => unusable
+            .hint("ask as the daemon's own user: the mode of the file or of a directory above keeps this one out"),
+        Some(_) | None => unusable,
+    }
+}
+
+/// What a request was about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) protocol: u32,
+    /// The option that says how long to wait for a response.
+    pub(crate) patience: &'static str,
+}
+
+/// Why a request has no response.
+pub(crate) fn request(error: &FrameClientError, asked: Asked) -> Advice {
+    let Asked { protocol, patience } = asked;
+    match error {
+        FrameClientError::Disabled => Advice::undecided("frames_disabled").hint("unset the variable to call"),
+        FrameClientError::Connect(error) => connect(error),
+        FrameClientError::Request(_) => Advice::undecided("request_too_large").hint(too_large()),
+        FrameClientError::Refused(refusal) => refused(refusal, protocol),
+        FrameClientError::Closed => Advice::no("closed").hint(format!(
+            "the daemon ended, or it closes the connection on a payload protocol that it does not serve: is \
+             0x{protocol:04X} right?"
+        )),
+        FrameClientError::Connection(_) => Advice::no("not_this_protocol")
+            .hint("the daemon does not keep to the protocol: is it up to date?"),
+        FrameClientError::TimedOut { .. } => Advice::undecided("timed_out")
+            .hint(format!("the daemon may still run the request: wait longer with {patience}")),
+        FrameClientError::Stream(_) => {
+            Advice::undecided("stream").hint("whether the daemon has run the request is not known")
+        }
+        FrameClientError::TooManyEvents { .. } => {
+            Advice::undecided("too_many_events").hint("whether the daemon has run the request is not known")
+        }
+        FrameClientError::TooManyAnswers { .. } => Advice::undecided("too_many_answers"),
+        FrameClientError::Dead => {
+            Advice::undecided("dead").hint("nothing was sent: the connection ended before")
+        }
+        _ => Advice::undecided("failed").hint("whether the daemon has run the request is not known"),
+    }
+}
+
+pub(crate) fn too_large() -> String {
+    format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included")
+}
+
+fn refused(refusal: &Refusal, protocol: u32) -> Advice {
+    match refusal.reason() {
+        RefusalReason::Overloaded => {
+            let when =
+                refusal.retry_after_ms.map_or_else(|| "later".to_owned(), |ms| format!("after {ms} ms"));
+            Advice::undecided("overloaded")
+                .hint(format!("the daemon is full and has not run the request: try again {when}"))
+        }
+        RefusalReason::DeadlinePassed => Advice::no("deadline_passed")
+            .hint("the daemon may have run the request, in whole or in part: allow it more time"),
+        RefusalReason::Cancelled => {
+            Advice::no("cancelled").hint("the daemon may have run the request, in whole or in part")
+        }
+        RefusalReason::UnservedProtocol => Advice::no("unserved_protocol").hint(format!(
+            "is 0x{protocol:04X} the right payload protocol? the daemon has not run the request"
+        )),
+        RefusalReason::BadEncoding => Advice::no("bad_encoding")
+            .hint("the daemon has not run the request: it cannot decode the payload"),
+        RefusalReason::NotAuthorized => Advice::no("not_authorized")
+            .hint("the daemon serves others than you: ask as its own user; it has not run the request"),
+        RefusalReason::HandlerFailed => {
+            Advice::no("handler_failed").hint("the daemon has run the request as far as it came: see its log")
+        }
+        RefusalReason::ShuttingDown => Advice::no("shutting_down")
+            .hint("the daemon has not run the request: send it again once the daemon was started again"),
+        RefusalReason::AnswerTooLarge => Advice::no("answer_too_large")
+            .hint("the daemon has run the request, and its answer does not fit a frame: ask for less"),
+        RefusalReason::Unspecified => {
+            Advice::no("refused").hint("the daemon may have run the request, in whole or in part")
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "advice_tests.rs"]
+mod tests;
