@@ -6,6 +6,8 @@ mod lent;
 mod peer;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
@@ -65,7 +67,7 @@ fn in_millis(millis: u64) -> Instant {
 }
 
 /// A client and the server's side of the same connection.
-fn pair() -> (LocalStream, LocalStream) {
+pub(super) fn pair() -> (LocalStream, LocalStream) {
     watched(|| {
         let name = Name::new();
         let listener = LocalListener::bind(&name.name).unwrap();

@@ -1,13 +1,14 @@
 //! Named pipes for tokio.
 
 use std::io::{self, IoSlice};
-use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::windows::named_pipe::NamedPipeClient;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -17,8 +18,37 @@ use super::stream::{is_end, write_error};
 use super::{LocalListener, LocalStream, StopSignal, stream};
 use crate::sys::{Newest, Peer, PeerError, windows_async, windows_pipe};
 
-/// What tokio drives.
-pub(crate) type AsyncStream = tokio::net::windows::named_pipe::NamedPipeClient;
+/// A connection that belongs to a task.
+#[derive(Debug)]
+pub(crate) struct AsyncStream {
+    pipe: NamedPipeClient,
+    /// The other side has closed, and all that may still come is what the runtime had begun to read before that was seen.
+    closed: bool,
+}
+
+impl AsyncStream {
+    fn new(pipe: OwnedHandle) -> io::Result<Self> {
+        Ok(Self { pipe: windows_pipe::asynchronous(pipe)?, closed: false })
+    }
+
+    /// Calls `poll` until it has read something, or the end.
+    ///
+    /// The runtime gives 0 both for the end and for an empty write of the other side, with which nothing has come and nothing
+    /// has ended. So the system is asked; and because the runtime reads ahead, once more after it has said that all is read.
+    fn poll_receive(
+        &mut self,
+        mut poll: impl FnMut(Pin<&mut NamedPipeClient>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match ready!(poll(Pin::new(&mut self.pipe))) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Poll::Ready(Ok(0)),
+                Ok(0) if self.closed => return Poll::Ready(Ok(0)),
+                Ok(0) => self.closed = windows_pipe::arrived(self.pipe.as_handle()).is_err(),
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+}
 
 /// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
 ///
@@ -26,7 +56,7 @@ pub(crate) type AsyncStream = tokio::net::windows::named_pipe::NamedPipeClient;
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    windows_pipe::asynchronous(stream::connected(path)?)
+    AsyncStream::new(stream::connected(path)?)
         .map_err(|source| ConnectError::Io { path: path.to_owned(), source })
 }
 
@@ -36,7 +66,7 @@ pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
-    windows_pipe::asynchronous(stream.into_pipe()?)
+    AsyncStream::new(stream.into_pipe()?)
 }
 
 /// Reads what has arrived into the start of `buf`, which is not empty; 0 is the end of the stream.
@@ -45,9 +75,10 @@ pub(in crate::transport) fn poll_read(
     context: &mut Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    let mut buf = ReadBuf::new(buf);
-    let read = Pin::new(stream).poll_read(context, &mut buf);
-    read.map(|read| end_is_no_error(read.map(|()| buf.filled().len())))
+    stream.poll_receive(|pipe| {
+        let mut buf = ReadBuf::new(buf);
+        pipe.poll_read(context, &mut buf).map_ok(|()| buf.filled().len())
+    })
 }
 
 /// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
@@ -57,7 +88,7 @@ pub(crate) fn poll_read_onto(
     context: &mut Context<'_>,
     buffer: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    pin!(stream.read_buf(buffer)).poll(context).map(end_is_no_error)
+    stream.poll_receive(|pipe| pin!(pipe.get_mut().read_buf(buffer)).poll(context))
 }
 
 /// On Unix, reads what has arrived whatever the runtime has noticed of it. On Windows the runtime itself reads ahead, so
@@ -85,15 +116,7 @@ pub(crate) fn poll_write(
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
-    Pin::new(stream).poll_write(context, &first[..first.len().min(PIECE)])
-}
-
-/// The other side has closed.
-fn end_is_no_error(read: io::Result<usize>) -> io::Result<usize> {
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        read => read,
-    }
+    Pin::new(&mut stream.pipe).poll_write(context, &first[..first.len().min(PIECE)])
 }
 
 /// A connection that a task uses for a while. It is bound to no runtime by that.
@@ -163,7 +186,7 @@ impl AsyncWait {
     pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
         if !std::mem::replace(&mut self.interrupted, true) {
             // That it cannot be told means that the connection has ended.
-            self.left = windows_pipe::arrived(stream.as_handle()).unwrap_or(0) + READ_AHEAD;
+            self.left = windows_pipe::arrived(stream.pipe.as_handle()).unwrap_or(0) + READ_AHEAD;
         }
     }
 
@@ -248,5 +271,34 @@ impl Drop for AsyncListener {
             // Whether it panicked makes no difference any more.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tests::pair;
+
+    /// What a read gives if the runtime gives `polls`, one after the other.
+    fn receive(stream: &mut AsyncStream, polls: &[Poll<usize>]) -> Poll<usize> {
+        let mut polls = polls.iter();
+        let read = stream.poll_receive(|_| polls.next().expect("it asks no further").map(Ok));
+        assert_eq!(polls.len(), 0, "it did not ask for all");
+        read.map(|read| read.expect("nothing fails"))
+    }
+
+    #[test]
+    fn nothing_read_is_the_end_only_once_the_other_side_has_closed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let (client, server) = pair();
+        let mut stream = into_async(client).expect("the runtime takes it");
+        let [nothing, three] = [Poll::Ready(0), Poll::Ready(3)];
+        assert_eq!(receive(&mut stream, &[nothing, nothing, three]), three);
+        assert_eq!(receive(&mut stream, &[nothing, Poll::Pending]), Poll::Pending);
+        drop(server);
+        // What the runtime had begun to read before.
+        assert_eq!(receive(&mut stream, &[nothing, three]), three);
+        assert_eq!(receive(&mut stream, &[nothing]), nothing);
     }
 }
