@@ -19,6 +19,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
@@ -177,6 +178,9 @@ impl Driver {
 
     fn heed_phase(&mut self, link: &Link, session: &mut Session<Abandon>) {
         let phase = link.shared.phase();
+        if link.place.is_over_capacity() && link.ending.load(Ordering::Acquire) {
+            self.stream.interrupt_reads();
+        }
         if phase == self.phase {
             return;
         }

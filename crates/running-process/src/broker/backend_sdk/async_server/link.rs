@@ -25,6 +25,8 @@ pub(super) struct Link {
     /// Notified when output was written, or calls were cancelled.
     pub(super) advanced: Notify,
     pub(super) place: Place,
+    /// Nothing more is to be read than has arrived.
+    pub(super) ending: AtomicBool,
     session: Mutex<Session<Abandon>>,
 }
 
@@ -34,12 +36,19 @@ pub(super) type Concurrent = session::Concurrent<AsyncHandler, Abandon>;
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, peer: PeerCredentials, place: Place, now: Instant) -> Self {
         let session = Mutex::new(Session::new(&shared.service, peer, place, now));
-        Self { shared, bell: Bell::default(), advanced: Notify::new(), place, session }
+        Self {
+            shared,
+            bell: Bell::default(),
+            advanced: Notify::new(),
+            place,
+            ending: AtomicBool::new(false),
+            session,
+        }
     }
 
-    /// Ends the connection.
+    /// Ends the connection once what has arrived is answered.
     pub(super) fn end(&self) {
-        self.session().hang_up();
+        self.ending.store(true, Ordering::Release);
         self.bell.ring();
     }
 

@@ -96,7 +96,8 @@ impl Shared {
             let wait = match room {
                 Room::Free(place) => return Some(place),
                 Room::After(link) => {
-                    link.stream.disconnect();
+                    // What it has sent is still answered.
+                    link.stream.interrupt_reads();
                     ENDING
                 }
                 Room::In(wait) => wait,
