@@ -39,6 +39,12 @@ mod linux_clock;
 mod linux_lock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+#[path = "bsd_watch.rs"]
+mod name_watch;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux_watch.rs"]
+mod name_watch;
 #[cfg(unix)]
 mod passed;
 mod peer;
@@ -81,6 +87,8 @@ pub(crate) use linux_clock::{time_since_boot, wall_clock};
 pub(crate) use linux_lock::lock_holder;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+pub(crate) use name_watch::NameWatch;
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]

@@ -40,6 +40,17 @@ pub(crate) use served::ServedStream;
 
 use std::io;
 
+/// What a listener waits for.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection(LocalStream),
+    /// The name leads to this listener no more.
+    #[cfg_attr(windows, allow(dead_code, reason = "a pipe has its name for as long as it is there"))]
+    NameLost,
+    /// Only where it waits for a signal to stop.
+    Stopped,
+}
+
 /// A connection was accepted that cannot be used, such as one whose other side is gone already. That says nothing of its
 /// listener, whatever `error` would say of one.
 pub(crate) fn unprepared(error: io::Error) -> io::Error {

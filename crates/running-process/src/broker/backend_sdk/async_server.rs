@@ -137,14 +137,16 @@ impl AsyncServer {
     ///
     /// Outside a tokio runtime that drives I/O and time.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { listener, mut setup, legacy, stop } = self;
+        let Self { mut listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
         setup.check_record()?;
         let waited = setup.config.drain;
-        let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
+        let path = setup.endpoint.path.clone();
         let (service, introduction) = setup.start(now);
         let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy));
+        listener.watch_name();
+        let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
         let introducing = {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
             let introduce =
@@ -154,7 +156,7 @@ impl AsyncServer {
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());
         let mut connections = accept::Connections::new(shared);
-        let accepted = connections.accept(&mut listener).await;
+        let accepted = connections.accept(&mut listener, &path).await;
         drop(presence);
         drop(listener);
         stop.stop();

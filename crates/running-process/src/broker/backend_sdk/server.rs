@@ -212,14 +212,16 @@ impl Server {
     /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
     /// work [`ServerConfig::drain`] after it was stopped.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { listener, mut setup, legacy, stop } = self;
+        let Self { mut listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
         setup.check_record()?;
         let waited = setup.config.drain;
+        let path = setup.endpoint.path.clone();
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
         let (service, introduction) = setup.start(Instant::now);
         let presence = introduction.presence();
         let shared = Arc::new(Shared::new(service, legacy, signal));
+        listener.watch_name();
         let listener = Arc::new(Mutex::new(Some(listener)));
         // This thread runs none of the daemon's code, so none of it keeps this from its deadline.
         let introducing = {
@@ -232,7 +234,7 @@ impl Server {
             let (shared, listener, stop) = (Arc::clone(&shared), Arc::clone(&listener), stop.clone());
             let accept = move || {
                 let _stops = StopGuard::new(stop);
-                drive::accept(&shared, &listener)
+                drive::accept(&shared, &listener, &path)
             };
             Background::spawn(accept).map_err(ServerError::Accept)?
         };

@@ -11,6 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::super::Accepted;
 use super::super::error::ConnectError;
 use super::stream::SEND;
 use super::{LocalListener, LocalStream, arrived, stream};
@@ -281,6 +282,8 @@ impl AsyncWait {
 pub(crate) struct AsyncListener {
     /// Another descriptor of the same socket.
     ready: AsyncFd<OwnedFd>,
+    /// Another descriptor of what tells of the listener's name, where there is such a thing.
+    watch: Option<AsyncFd<OwnedFd>>,
     listener: LocalListener,
 }
 
@@ -289,17 +292,30 @@ impl AsyncListener {
     ///
     /// Outside a runtime that drives I/O.
     pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
-        let ready = sys::watch_owned(listener.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
-        Ok(Self { ready, listener })
+        let watched = |fd: BorrowedFd<'_>| sys::watch_owned(fd.try_clone_to_owned()?, Interest::READABLE);
+        let ready = watched(listener.as_fd())?;
+        let watch = listener.name_events().map(watched).transpose()?;
+        Ok(Self { ready, watch, listener })
     }
 
-    /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+    /// Waits for the next connection, or until the name is lost. After an error the listener is as good as before, and the connection still waits.
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        if self.listener.is_newly_watched() && self.listener.is_name_lost() {
+            return Poll::Ready(Ok(Accepted::NameLost));
+        }
+        if let Some(watch) = &self.watch {
+            while let Poll::Ready(Ok(mut ready)) = watch.poll_read_ready(context) {
+                ready.clear_ready();
+                if self.listener.is_name_lost() {
+                    return Poll::Ready(Ok(Accepted::NameLost));
+                }
+            }
+        }
         loop {
             let mut ready = ready!(self.ready.poll_read_ready(context))?;
             match self.listener.accept_now() {
                 Ok(None) => ready.clear_ready(),
-                Ok(Some(stream)) => return Poll::Ready(Ok(stream)),
+                Ok(Some(stream)) => return Poll::Ready(Ok(Accepted::Connection(stream))),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }

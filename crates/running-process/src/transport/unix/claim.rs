@@ -12,6 +12,7 @@ use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 use super::super::error::{BindError, ConnectError, NameError};
 use super::directory::{Directory, FileIdentity, bits, mode_of, own_user, type_of};
 use super::lock::{self, OWNER_ONLY};
+use super::watch::{self, Watch};
 use super::{LocalStream, denies_sockets, inherited, name, new_socket};
 use crate::sys::{Newest, PeerError};
 
@@ -22,6 +23,7 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(super) struct Claim {
     socket: OwnedFd,
+    path: PathBuf,
     /// `None`: the name is the service manager's, which keeps the socket and passes it again.
     name: Option<OwnedName>,
 }
@@ -52,16 +54,26 @@ impl Claim {
         remove_stale(&directory, &name, path)?;
         let (socket, identity) =
             listen_at(&address, &directory, &name).map_err(|error| bind_error(path, error))?;
-        Ok(Self { socket, name: Some(OwnedName { directory, name, identity, lock }) })
+        let name = Some(OwnedName { directory, name, identity, lock });
+        Ok(Self { socket, path: PathBuf::from(path), name })
     }
 
     /// The socket at `path` that a service manager passed to this process.
     pub(super) fn inherited(path: &str) -> Result<Self, BindError> {
-        Ok(Self { socket: inherited::take(path)?, name: None })
+        Ok(Self { socket: inherited::take(path)?, path: PathBuf::from(path), name: None })
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
         &self.socket
+    }
+
+    /// Watches the name. A service manager's socket that cannot be seen from here is not watched.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        let identity = match &self.name {
+            Some(name) => name.identity,
+            None => watch::find(&self.path)?,
+        };
+        Watch::new(self.path.clone(), identity)
     }
 }
 

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::super::Accepted;
 use super::super::error::BindError;
 use super::super::unprepared;
 use super::claim::Claim;
+use super::watch::Watch;
 use super::{LocalStream, StopSignal};
 use crate::sys::wait_ready;
 
@@ -23,6 +25,7 @@ use crate::sys::wait_ready;
 #[derive(Debug)]
 pub struct LocalListener {
     claim: Claim,
+    watch: Option<Watch>,
 }
 
 impl LocalListener {
@@ -42,7 +45,7 @@ impl LocalListener {
     ///
     /// [`BindError`] says why: the name has an owner, is not a socket, or cannot be a name here.
     pub fn bind(path: &str) -> Result<Self, BindError> {
-        Ok(Self { claim: Claim::new(path)? })
+        Ok(Self { claim: Claim::new(path)?, watch: None })
     }
 
     /// Takes the socket that listens at `path` and that a service manager passed to this process by the protocol of
@@ -66,7 +69,7 @@ impl LocalListener {
     ///
     /// [`BindError`] says why: nothing was passed, nothing that listens at `path`, or it has been taken.
     pub fn inherited(path: &str) -> Result<Self, BindError> {
-        Ok(Self { claim: Claim::inherited(path)? })
+        Ok(Self { claim: Claim::inherited(path)?, watch: None })
     }
 
     /// Waits for the next connection; `None` once `stop` has been given, which wins over connections that wait.
@@ -77,15 +80,58 @@ impl LocalListener {
     /// still waits.
     pub fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
         loop {
-            let mut ready = [PollFd::new(self, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-            wait_ready(&mut ready, None)?;
-            if stop.is_stopped() {
-                return Ok(None);
-            }
-            if let Some(stream) = self.accept_now()? {
-                return Ok(Some(stream));
+            match self.next(stop)? {
+                Accepted::Connection(stream) => return Ok(Some(stream)),
+                Accepted::Stopped => return Ok(None),
+                Accepted::NameLost => {}
             }
         }
+    }
+
+    /// From now on accepting also tells that the socket is not at its path any more, where the system has such a watch to give.
+    pub(crate) fn watch_name(&mut self) {
+        self.watch = self.claim.watch();
+    }
+
+    /// [`accept`](Self::accept) that tells, once, that the name is lost if it is [watched](Self::watch_name).
+    pub(crate) fn next(&self, stop: &StopSignal) -> io::Result<Accepted> {
+        if self.watch.as_ref().is_some_and(Watch::is_new) && self.is_name_lost() {
+            return Ok(Accepted::NameLost);
+        }
+        loop {
+            let watch = self.name_events();
+            let mut ready = [
+                PollFd::new(self, PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+                PollFd::from_borrowed_fd(watch.unwrap_or(stop.as_fd()), PollFlags::IN),
+            ];
+            wait_ready(&mut ready[..2 + usize::from(watch.is_some())], None)?;
+            if stop.is_stopped() {
+                return Ok(Accepted::Stopped);
+            }
+            if !ready[2].revents().is_empty() && self.is_name_lost() {
+                return Ok(Accepted::NameLost);
+            }
+            if let Some(stream) = self.accept_now()? {
+                return Ok(Accepted::Connection(stream));
+            }
+        }
+    }
+
+    /// Readable when [`is_name_lost`](Self::is_name_lost) is to be asked.
+    pub(crate) fn name_events(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether it was lost since this was asked last.
+    pub(crate) fn is_name_lost(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_lost)
+    }
+
+    /// Whether what happened before the name was watched is still to be asked for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_newly_watched(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_new)
     }
 
     /// Takes a connection that waits already, if there is one.

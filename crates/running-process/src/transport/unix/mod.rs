@@ -12,6 +12,11 @@ mod name;
 mod stop;
 mod stream;
 mod timeouts;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+mod watch;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")))]
+#[path = "unwatched.rs"]
+mod watch;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{

@@ -12,6 +12,7 @@ use tokio::net::windows::named_pipe::NamedPipeClient;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::super::Accepted;
 use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::stream::{is_end, write_error};
@@ -256,9 +257,10 @@ impl AsyncListener {
     }
 
     /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<LocalStream>> {
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let ended = || Err(io::Error::other("the thread that accepts has ended"));
-        self.accepted.poll_recv(context).map(|connection| connection.unwrap_or_else(ended))
+        let connection = self.accepted.poll_recv(context);
+        connection.map(|connection| connection.unwrap_or_else(ended).map(Accepted::Connection))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
+use super::super::Accepted;
 use super::super::error::BindError;
 use super::super::unprepared;
 use super::{LocalStream, StopSignal, is, name};
@@ -72,6 +73,15 @@ impl LocalListener {
     pub fn inherited(path: &str) -> Result<Self, BindError> {
         name::path(path)?;
         Err(BindError::NotInheritable { path: path.to_owned() })
+    }
+
+    /// A pipe has its name for as long as it is there.
+    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "as on Unix")]
+    pub(crate) fn watch_name(&mut self) {}
+
+    /// [`accept`](Self::accept) in the form that tells of lost names as well.
+    pub(crate) fn next(&self, stop: &StopSignal) -> io::Result<Accepted> {
+        Ok(self.accept(stop)?.map_or(Accepted::Stopped, Accepted::Connection))
     }
 
     fn fill(&self, waiting: &mut VecDeque<Instance>) -> io::Result<()> {

@@ -93,3 +93,50 @@ fn the_identity_file_of_a_server_that_runs_is_its_own() {
     assert_eq!(older.daemon(), identity, "it can still be found");
     drop(older.handle());
 }
+
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+#[test]
+fn a_server_says_that_its_name_is_gone() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("removed", |socket| std::fs::remove_file(socket).unwrap()),
+        ("moved", |socket| std::fs::rename(socket, socket.with_extension("aside")).unwrap()),
+        ("replaced", |socket| {
+            let other = socket.with_extension("other");
+            std::fs::write(&other, "").unwrap();
+            std::fs::rename(other, socket).unwrap();
+        }),
+        ("its directory moved", |socket| {
+            let directory = socket.parent().unwrap();
+            std::fs::rename(directory, directory.with_extension("moved")).unwrap();
+        }),
+    ];
+    for (what, happens) in changes {
+        let mut server = Running::start(|server| server);
+        let mut client = server.client();
+        let socket = server.place.endpoint.path.clone();
+        happens(Path::new(&socket));
+        let told = server.trouble();
+        assert!(told.contains(&format!("the socket {socket:?} was removed or replaced")), "{what}: {told}");
+        assert_eq!(client.request(SHOUT, b"still".to_vec()).unwrap().payload, b"STILL", "{what}");
+        server.stop_and_join().unwrap();
+        assert!(!server.has_more_trouble(), "{what}: it is told once");
+        let moved = server.place.directory.path().with_extension("moved");
+        if moved.exists() {
+            assert!(!moved.join("s").exists(), "the socket is still its own");
+            std::fs::remove_dir_all(moved).unwrap();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_happens_to_other_files_is_not_told() {
+    let mut server = Running::start(|server| server);
+    std::fs::write(server.place.directory.path().join("other"), "").unwrap();
+    // A change of its own mode is, and changes nothing.
+    std::fs::set_permissions(&server.place.endpoint.path, PermissionsExt::from_mode(0o600)).unwrap();
+    server.assert_serves();
+    server.stop_and_join().unwrap();
+    assert!(!server.has_more_trouble());
+}

@@ -97,10 +97,21 @@ impl DiskCache {
         }
     }
 
+    /// Nothing is made in another user's directory: root with the `HOME` of a user would leave there what that user could not use.
+    fn check_base(&self, owner: Uid) -> Option<()> {
+        let base = match rustix::fs::stat(&self.base) {
+            Err(Errno::NOENT) => rustix::fs::stat(self.base.parent()?),
+            base => base,
+        };
+        let found = base.ok()?.st_uid;
+        (found == owner.as_raw() || found == Uid::ROOT.as_raw()).then_some(())
+    }
+
     /// The directory of the entries, held open, if it is `owner`'s alone.
     fn directory(&self, owner: Uid, create: bool) -> Option<OwnedFd> {
         let outer = self.base.join(OUTER);
         if create {
+            self.check_base(owner)?;
             make(rustix::fs::mkdir(&self.base, Mode::RWXU))?;
             make(rustix::fs::mkdir(&outer, Mode::RWXU))?;
         }

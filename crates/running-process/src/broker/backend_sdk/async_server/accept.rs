@@ -8,7 +8,7 @@ use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Roo
 use crate::broker::backend_sdk::server::service::LAST_WORDS;
 use crate::broker::backend_sdk::server::{PeerCredentials, ServerTrouble};
 use crate::broker::runtime_clock::now;
-use crate::transport::{AsyncListener, LocalStream, ServedStream};
+use crate::transport::{Accepted, AsyncListener, LocalStream, ServedStream};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -42,7 +42,7 @@ impl Connections {
     }
 
     /// Accepts until the server is stopped.
-    pub(super) async fn accept(&mut self, listener: &mut AsyncListener) -> io::Result<()> {
+    pub(super) async fn accept(&mut self, listener: &mut AsyncListener, path: &str) -> io::Result<()> {
         poll_fn(|context| {
             self.shared.acceptor.listen(context.waker());
             loop {
@@ -55,10 +55,16 @@ impl Connections {
                     continue;
                 }
                 match ready!(listener.poll_accept(context)) {
-                    Ok(stream) => {
+                    Ok(Accepted::Connection(stream)) => {
                         self.errors.forget();
                         self.waiting = Some(stream);
                     }
+                    Ok(Accepted::NameLost) => {
+                        let path = path.to_owned();
+                        self.shared.service.observation.trouble(&ServerTrouble::EndpointLost { path });
+                    }
+                    // The phase tells.
+                    Ok(Accepted::Stopped) => {}
                     Err(error) => {
                         let (error, after) = match self.errors.judge(error) {
                             Ok(judged) => judged,

@@ -91,6 +91,19 @@ pub enum ServerTrouble {
     /// tried again.
     #[error("no thread could be made")]
     NoThread(#[source] io::Error),
+    /// The socket is not at its path any more: removed, replaced or moved, for example by a cleaner of old files. The daemon goes on
+    /// with the connections that it has, and no further client finds it; another daemon may start beside it. One that would rather
+    /// end calls [`ServerStop::stop`](super::ServerStop::stop).
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux, macOS and FreeBSD notice it at once and without asking, as long as the user may have another watch. What happens to
+    /// directories above that of the socket is not noticed. On Windows a pipe cannot lose its name.
+    #[error("the socket {path:?} was removed or replaced, so clients do not find this daemon any more")]
+    EndpointLost {
+        /// Where the socket was.
+        path: String,
+    },
     /// A connection could not be accepted.
     #[error("a connection could not be accepted")]
     Accept(#[source] io::Error),

@@ -8,24 +8,31 @@ use super::sync::{self, LocalStream};
 use super::turn::{Turn, Watch};
 use super::{LegacyConnection, ServerRequest, ServerTrouble, callback};
 use crate::broker::protocol::Refusal;
-use crate::transport::{Late, LocalListener};
+use crate::transport::{Accepted, Late, LocalListener};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So
 /// the listener can be closed although the observer, which is called in between, does not return.
-pub(super) fn accept(shared: &Arc<Shared>, listener: &Mutex<Option<LocalListener>>) -> io::Result<()> {
+pub(super) fn accept(
+    shared: &Arc<Shared>,
+    listener: &Mutex<Option<LocalListener>>,
+    path: &str,
+) -> io::Result<()> {
     let mut next_id = 0_u64;
     let mut errors = AcceptErrors::default();
     loop {
         let accepted = match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(listener) => listener.accept(&shared.signal),
+            Some(listener) => listener.next(&shared.signal),
             None => return Ok(()),
         };
         match accepted {
-            Ok(None) => return Ok(()),
-            Ok(Some(stream)) => {
+            Ok(Accepted::Stopped) => return Ok(()),
+            Ok(Accepted::NameLost) => {
+                shared.service.observation.trouble(&ServerTrouble::EndpointLost { path: path.to_owned() });
+            }
+            Ok(Accepted::Connection(stream)) => {
                 errors.forget();
                 if let Err(trouble) = start(shared, next_id, sync::shared(stream)) {
                     shared.service.observation.trouble(&trouble);

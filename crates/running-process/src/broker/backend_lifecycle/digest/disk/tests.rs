@@ -112,6 +112,23 @@ fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
 }
 
 #[test]
+fn nothing_is_made_in_the_directory_of_another_user() {
+    let file = Place::with(b"abc");
+    let home = file.directory.path().join("home");
+    let base = home.join(".cache");
+    std::fs::create_dir(&home).unwrap();
+    if !gave_away(&home) {
+        return;
+    }
+    assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3));
+    assert!(!base.exists());
+    std::fs::create_dir(&base).unwrap();
+    assert!(gave_away(&base));
+    assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 3));
+    assert_eq!(std::fs::read_dir(&base).unwrap().count(), 0);
+}
+
+#[test]
 fn a_directory_that_others_can_enter_is_not_used_and_not_repaired() {
     for name in ["running-process", "running-process/digests"] {
         for open in [0o710, 0o701, 0o740, 0o770, 0o777, 0o755] {

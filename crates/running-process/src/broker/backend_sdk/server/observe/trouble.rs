@@ -20,6 +20,7 @@ pub(in super::super) enum TroubleKind {
     NotAuthorized,
     NoThread,
     Accept,
+    EndpointLost,
     HandlerFailed,
     HandlerPanicked,
     CallbackPanicked,
@@ -50,6 +51,7 @@ impl TroubleKind {
             ServerTrouble::NotAuthorized { .. } => Self::NotAuthorized,
             ServerTrouble::NoThread(_) => Self::NoThread,
             ServerTrouble::Accept(_) => Self::Accept,
+            ServerTrouble::EndpointLost { .. } => Self::EndpointLost,
             ServerTrouble::Connection(error) => match error {
                 ConnectionError::FirstMessageTooLarge { .. } => Self::FirstMessageTooLarge,
                 ConnectionError::TimedOut { waiting_for } => match waiting_for {
@@ -91,6 +93,7 @@ impl TroubleKind {
             Self::NotAuthorized => "not_authorized",
             Self::NoThread => "no_thread",
             Self::Accept => "accept",
+            Self::EndpointLost => "endpoint_lost",
             Self::HandlerFailed => "handler_failed",
             Self::HandlerPanicked => "handler_panicked",
             Self::CallbackPanicked => "callback_panicked",

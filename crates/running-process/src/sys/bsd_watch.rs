@@ -1,0 +1,64 @@
+//! Notice of a file that is removed, replaced or moved.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+use std::time::Duration;
+
+use rustix::event::kqueue::{Event, EventFilter, EventFlags, VnodeEvents, kevent, kqueue};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+
+/// Readable once something may have happened to the name of a file: `EVFILT_VNODE` in kqueue(2).
+#[derive(Debug)]
+pub(crate) struct NameWatch {
+    queue: OwnedFd,
+    /// Watched for as long as it is open.
+    _directory: File,
+}
+
+impl NameWatch {
+    /// Watches the directory of `path`, since a socket cannot be opened: every name that comes or goes there is told. A
+    /// directory further up that is moved is not noticed.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened for reading.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        let directory = File::open(path.parent().ok_or(io::ErrorKind::NotFound)?)?;
+        let queue = kqueue()?;
+        fcntl_setfd(&queue, FdFlags::CLOEXEC)?;
+        let flags = VnodeEvents::WRITE | VnodeEvents::DELETE | VnodeEvents::RENAME | VnodeEvents::REVOKE;
+        let watch = Event::new(
+            EventFilter::Vnode { vnode: directory.as_raw_fd(), flags },
+            EventFlags::ADD | EventFlags::CLEAR,
+            ptr::null_mut(),
+        );
+        let taken: &mut [Event] = &mut [];
+        // SAFETY: the descriptor is kept open for as long as the queue.
+        unsafe { kevent(&queue, &[watch], taken, None) }?;
+        Ok(Self { queue, _directory: directory })
+    }
+
+    /// Makes it unreadable until something happens again.
+    pub(crate) fn clear(&self) {
+        let none = EventFilter::Vnode { vnode: -1, flags: VnodeEvents::empty() };
+        let mut events = [Event::new(none, EventFlags::empty(), ptr::null_mut())];
+        loop {
+            // SAFETY: nothing is added, and what is taken refers to the descriptor that this value keeps open.
+            match unsafe { kevent(&self.queue, &[], &mut events[..], Some(Duration::ZERO)) } {
+                Ok(1..) | Err(Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+impl AsFd for NameWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}

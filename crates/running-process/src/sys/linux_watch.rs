@@ -1,0 +1,43 @@
+//! Notice of a file that is removed, replaced or moved.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+use rustix::io::{Errno, read};
+
+/// Readable once something may have happened to the name of a file: inotify(7).
+#[derive(Debug)]
+pub(crate) struct NameWatch(OwnedFd);
+
+impl NameWatch {
+    /// Watches the file at `path`, and the directory that it is in. What happens to other files there is not told, so nothing
+    /// wakes while the name stays. A directory further up that is moved is not noticed.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there, or the user has as many watches as allowed.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        // A file that is still in use is not deleted with its name; the number of its names is an attribute.
+        let own = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
+        add_watch(&inotify, path, own | WatchFlags::DONT_FOLLOW)?;
+        if let Some(directory) = path.parent() {
+            add_watch(&inotify, directory, WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF)?;
+        }
+        Ok(Self(inotify))
+    }
+
+    /// Makes it unreadable until something happens again.
+    pub(crate) fn clear(&self) {
+        let mut events = [0; 4096];
+        while matches!(read(&self.0, &mut events), Ok(1..) | Err(Errno::INTR)) {}
+    }
+}
+
+impl AsFd for NameWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

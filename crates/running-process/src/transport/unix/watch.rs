@@ -1,0 +1,52 @@
+//! Whether a listener can still be found under its name.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, CWD, statat};
+
+use super::directory::FileIdentity;
+use crate::sys::NameWatch;
+
+/// Tells once the socket at a path is not the listener's any more. Nothing is asked for while nothing happens there.
+#[derive(Debug)]
+pub(super) struct Watch {
+    events: NameWatch,
+    path: PathBuf,
+    identity: FileIdentity,
+    /// What happened before it was watched was looked for.
+    looked: AtomicBool,
+    lost: AtomicBool,
+}
+
+impl Watch {
+    /// Watches the socket at `path`, which is known by `identity`. `None` where the system does not watch files, or no more.
+    pub(super) fn new(path: PathBuf, identity: FileIdentity) -> Option<Self> {
+        let events = NameWatch::new(&path).ok()?;
+        Some(Self { events, path, identity, looked: AtomicBool::new(false), lost: AtomicBool::new(false) })
+    }
+
+    /// Whether something may have happened before it was watched; `false` from the second time on.
+    pub(super) fn is_new(&self) -> bool {
+        !self.looked.load(Ordering::Relaxed) && !self.looked.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the socket has gone from the path since this was called last. To be called once something may have happened.
+    pub(super) fn is_lost(&self) -> bool {
+        self.events.clear();
+        let lost = find(&self.path) != Some(self.identity);
+        !self.lost.swap(lost, Ordering::Relaxed) && lost
+    }
+}
+
+pub(super) fn find(path: &Path) -> Option<FileIdentity> {
+    statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|found| FileIdentity::of(&found))
+}
+
+/// Readable once something may have happened.
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+}
