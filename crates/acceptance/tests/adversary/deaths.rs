@@ -1,8 +1,10 @@
 //! Daemons that end: before, during and long before the probe.
 
-use crate::harness::{both, every_policy, place, prober, refused};
+use crate::harness::{
+    PEER, assert_genuine, both, every_policy, is_impossible, place, prober, refused, verify,
+};
 use running_process::broker::backend_lifecycle::probe::{Absence, ProbeError};
-use running_process::broker::backend_lifecycle::verify::Policy;
+use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
 use running_process_acceptance::Peer;
 use rustix::process::Signal;
 use std::process::Stdio;
@@ -101,4 +103,32 @@ fn a_start_time_that_is_not_the_kernels_is_told_as_such() {
         let error = refused(&identity, policy);
         assert!(matches!(error, ProbeError::Mismatch(_)), "{error:?}");
     }
+}
+
+#[test]
+fn a_daemon_whose_first_thread_has_ended_lives() {
+    let place = place();
+    let mut daemon = place.start("without-first-thread");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    assert!(stat.contains(") Z "), "{stat}");
+    let identity = place.identity();
+    assert_eq!(identity.exe_path, std::fs::canonicalize(PEER).unwrap());
+    for policy in every_policy().into_iter().filter(|policy| !is_impossible(policy)) {
+        let handle = verify(&identity, &policy).unwrap();
+        assert_eq!(handle.proof().image, ImageState::AsRecorded);
+        assert!(handle.is_alive());
+        assert_genuine(&identity, &policy);
+    }
+    // An impostor of that kind is named with what it runs.
+    let mut impostor = identity.clone();
+    impostor.pid = std::process::id();
+    impostor.origin = None;
+    match refused(&impostor, &Policy::default()) {
+        ProbeError::Impostor { pid, image, .. } => {
+            assert_eq!((pid, image), (daemon.pid(), Some(identity.exe_path.clone())));
+        }
+        error => panic!("{error:?}"),
+    }
+    daemon.kill();
+    assert!(matches!(refused(&identity, &Policy::default()), ProbeError::Gone { .. }));
 }

@@ -109,7 +109,8 @@ pub(crate) fn assert_refused_as(
         ProbeError::Impostor { role, pid: found, image: runs, expected: recorded } => {
             assert_eq!((role, found, recorded), (as_whom, pid, expected.pid), "{policy:?}");
             assert_eq!(runs.as_deref(), Some(image), "{policy:?}");
-            assert!(message.contains(&format!("process {pid} ({})", image.display())), "{message}");
+            let named = format!("process {pid} ({:?})", image.display().to_string());
+            assert!(message.contains(&named), "{message}");
         }
         other => panic!("{other:?} by {policy:?}"),
     }

@@ -1,16 +1,21 @@
 //! The executable: replaced, removed, exchanged, and far too large.
 
+use crate::DRIVER;
 use crate::cost::warm_bytes;
 use crate::harness::{
-    PEER, Probed, assert_genuine, both, every_policy, is_impossible, is_remembered, place, prober, refused,
-    verify,
+    PEER, Probed, assert_genuine, both, every_policy, is_impossible, is_remembered, is_root, place, prober,
+    refused, verify,
 };
+use running_process::broker::backend_handle::BackendHandleError;
+use running_process::broker::backend_lifecycle::identity::ExeDigests;
 use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
-use running_process_acceptance::{Peer, Place, copy_program};
+use running_process_acceptance::{Peer, Place, copy_program, watched};
 use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::process::Stdio;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const GIB: u64 = 1 << 30;
@@ -68,6 +73,110 @@ fn a_process_that_runs_another_image_by_now_is_refused_although_it_is_the_same_p
             ProbeError::Policy(PolicyRule::ReplacedOnDisk) => assert!(!policy.replaced_on_disk),
             error => panic!("{error:?}"),
         }
+    }
+}
+
+#[test]
+fn a_process_that_runs_another_image_once_it_was_looked_at_is_refused() {
+    let place = place();
+    let other = place.path("other");
+    copy_program(PEER.as_ref(), &other, fs::metadata(PEER).unwrap().len() + 1);
+    for words in [
+        ["default", "credentials=0"],
+        ["default", "credentials=1"],
+        ["strict", "credentials=0"],
+        ["lenient", "credentials=0"],
+        ["lenient", "credentials=1"],
+    ] {
+        let _ended = fs::remove_file(&place.socket);
+        let _daemon = Peer::start(place.command("exec-meanwhile").arg(&other));
+        let probed = Probed::by(&mut prober(&place, &words));
+        let outcome = probed.outcome(1);
+        assert!(outcome.starts_with("refused OtherImage"), "{outcome} for {words:?}");
+    }
+}
+
+#[test]
+fn a_handle_does_not_outlast_the_image_that_it_proved() {
+    let place = place();
+    let other = place.path("other");
+    copy_program(PEER.as_ref(), &other, fs::metadata(PEER).unwrap().len() + 1);
+    for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
+        let _ended = fs::remove_file(&place.socket);
+        let mut daemon = Peer::start(place.command("exec-later").arg(&other));
+        let handle = verify(&place.identity(), policy).unwrap();
+        assert!(handle.is_alive());
+        daemon.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        assert_eq!(daemon.line().as_deref(), Some("ready"));
+        assert!(!handle.is_alive());
+        let handle = Arc::new(handle);
+        let connecting = Arc::clone(&handle);
+        match watched(move || DRIVER.connect(&connecting)) {
+            Err(BackendHandleError::Probe(ProbeError::OtherImage { pid })) => assert_eq!(pid, daemon.pid()),
+            other => panic!("{other:?} by {policy:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_daemon_from_memory_is_proven_and_not_called_replaced() {
+    let place = place();
+    let _daemon = place.start("from-memory");
+    let identity = place.identity();
+    assert!(identity.exe_path.starts_with("/memfd:daemon"), "{identity:?}");
+    for policy in every_policy().iter().filter(|policy| !is_impossible(policy)) {
+        assert_eq!(verify(&identity, policy).unwrap().proof().image, ImageState::NotComparable);
+        assert_genuine(&identity, policy);
+    }
+    let mut other = identity.clone();
+    other.exe_digests = ExeDigests::Blake3([9; 32]);
+    // The answer has the digest that the image has.
+    assert!(matches!(refused(&other, &Policy::lenient()), ProbeError::Mismatch(_)));
+}
+
+/// A command that runs another with mounts of its own, if this system lets it.
+fn with_own_mounts(script: &str) -> Option<Command> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    is_root().then_some(unshare)
+}
+
+#[test]
+fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it() {
+    let place = place();
+    let private = place.path("private");
+    fs::create_dir(&private).unwrap();
+    let program = private.join("daemon");
+    let script = r#"mount -t tmpfs none "$1" && cp "$2" "$3" && exec "$3" genuine "$4" "$5""#;
+    let Some(mut command) = with_own_mounts(script) else { return };
+    command.args([&private, Path::new(PEER), &program, &place.socket, &place.record]);
+    let daemon = Peer::start(&mut command);
+    let identity = place.identity();
+    assert_eq!((identity.pid, &identity.exe_path), (daemon.pid(), &program));
+    let states = |identity| {
+        let policies = every_policy().into_iter().filter(|policy| !is_impossible(policy));
+        policies
+            .map(|policy| verify(identity, &policy).map(|handle| handle.proof().image))
+            .collect::<Vec<_>>()
+    };
+    // Here nothing stands at the path, or something else.
+    assert!(!program.exists());
+    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
+    fs::write(&program, "another program").unwrap();
+    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
+    // An upgrade is one where the daemon sees it.
+    let seen_by_daemon =
+        |name: &Path| PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), name.display()));
+    fs::write(seen_by_daemon(&private.join("new")), "an upgrade").unwrap();
+    fs::rename(seen_by_daemon(&private.join("new")), seen_by_daemon(&program)).unwrap();
+    let upgraded = states(&identity);
+    assert!(upgraded.iter().any(|state| matches!(state, Ok(ImageState::ReplacedOnDisk))));
+    for state in upgraded {
+        let told = matches!(
+            state,
+            Ok(ImageState::ReplacedOnDisk) | Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk))
+        );
+        assert!(told, "{state:?}");
     }
 }
 

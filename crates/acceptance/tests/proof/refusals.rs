@@ -3,7 +3,7 @@
 use crate::DRIVER;
 use running_process::broker::backend_handle::{BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::identity::ExeDigests;
-use running_process::broker::backend_lifecycle::judge::{Check, CheckKind};
+use running_process::broker::backend_lifecycle::judge::CheckKind;
 use running_process::broker::backend_lifecycle::probe::{
     EndpointProbeError, IdentityMismatch, ProbeEnvelopeError, ProbeError, endpoint_probe_request_from_frame,
     endpoint_probe_response_frame, handle_endpoint_probe,
@@ -337,13 +337,9 @@ fn differing(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Vec<CheckK
     let message = error.to_string();
     let ProbeError::Mismatch(IdentityMismatch { checks }) = error else { panic!("{error:?}") };
     assert!(message.starts_with("another identity answered: "), "{message}");
-    for Check { kind, expected, found, agrees } in &checks {
-        assert_eq!(*agrees, expected == found);
-        assert_eq!(
-            message.contains(&format!("{kind} is {found}, expected {expected}")),
-            !agrees,
-            "{message}"
-        );
+    for check in &checks {
+        assert_eq!(check.agrees, check.expected == check.found);
+        assert_eq!(message.contains(&check.to_string()), !check.agrees, "{message}");
     }
     checks.iter().filter(|check| !check.agrees).map(|check| check.kind).collect()
 }

@@ -84,6 +84,9 @@ fn conclude(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Fa
     if proof.image == ImageState::ReplacedOnDisk {
         output.line("its executable was replaced on disk: restart it to run the new one")?;
     }
+    if proof.image == ImageState::NotComparable {
+        output.line("whether its executable was replaced on disk cannot be told from here")?;
+    }
     if !proof.with_origin {
         output.line(
             "its record has no start time: a restart with the same pid and executable is not told apart",
@@ -130,6 +133,7 @@ fn proof_json(proof: &Proof) -> Value {
         "image": match proof.image {
             ImageState::AsRecorded => "as_recorded",
             ImageState::ReplacedOnDisk => "replaced_on_disk",
+            ImageState::NotComparable => "not_comparable",
             ImageState::Unchecked => "unchecked",
         },
         "with_origin": proof.with_origin,

@@ -88,6 +88,9 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
         ),
         ProbeError::WrongImage { .. } => Advice::no("wrong_image")
             .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
+        ProbeError::OtherImage { .. } => {
+            Advice::no("other_image").hint("the daemon has just replaced itself: probe again")
+        }
         ProbeError::Mismatch(_) => Advice::no("other_identity")
             .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
         ProbeError::OtherNamespace { .. } => Advice::undecided("other_namespace")

@@ -58,6 +58,7 @@ fn a_verification_that_fails() {
             NO,
             "another process has taken the endpoint",
         ),
+        (probe(&ProbeError::OtherImage { pid }), "other_image", NO, "probe again"),
         (probe(&ProbeError::OtherNamespace { pid }), "other_namespace", OPEN, "container"),
         (inspect(denied()), "not_inspectable", OPEN, "daemon's own user"),
         (inspect(other()), "not_inspectable", OPEN, "accept less"),

@@ -9,10 +9,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -26,8 +27,6 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const PID_FS_MAGIC: u64 = 0x5049_4446;
 /// The flag of a process that is about to exit (`PF_EXITING` in `linux/sched.h`).
 const EXITING: u64 = 4;
-/// How long such a process is waited for: a multiple of what freeing a large memory takes.
-pub(super) const LAST_STEPS: Duration = Duration::from_millis(100);
 
 /// Read once: no process outlives its boot.
 pub(super) fn boot_id() -> io::Result<String> {
@@ -44,8 +43,9 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())
 }
 
+/// Asked of the thread that asks: `/proc/self` shows no image once the first thread has ended.
 pub(super) fn own_image() -> io::Result<ProcessImage> {
-    open_image("/proc/self/exe").map_err(without_proc)
+    open_image("/proc/thread-self/exe").map_err(without_proc)
 }
 
 pub(super) fn own_start_time() -> io::Result<u64> {
@@ -53,7 +53,7 @@ pub(super) fn own_start_time() -> io::Result<u64> {
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
-    pid_namespace("/proc/self/ns/pid").map_err(without_proc)
+    pid_namespace("/proc/thread-self/ns/pid").map_err(without_proc)
 }
 
 /// An entry of the caller's own that is missing means that there is no `/proc`.
@@ -126,6 +126,31 @@ fn original_path(link: PathBuf, image: &Metadata) -> PathBuf {
     if stands_there(&link) { link } else { PathBuf::from(std::ffi::OsString::from_vec(stripped.to_vec())) }
 }
 
+/// Returns what `read` finds in the directory of the process `number`, or in that of one of its threads.
+///
+/// The directory of a process is that of its first thread. Once that has ended, it shows neither image nor file system,
+/// and those of the other threads do.
+fn in_any_thread<T>(number: u32, read: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
+    match read(&format!("/proc/{number}")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            threads(number).find_map(|thread| read(&thread).ok()).ok_or(error)
+        }
+        found => found,
+    }
+}
+
+/// Returns the directories of the threads of the process `number` but for the first.
+fn threads(number: u32) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(format!("/proc/{number}/task")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let others = names.filter(move |name| *name != number.to_string());
+    others.map(move |name| format!("/proc/{number}/task/{name}"))
+}
+
+fn image_in(directory: &str) -> io::Result<Metadata> {
+    fs::metadata(format!("{directory}/exe"))
+}
+
 #[derive(Debug)]
 pub(super) struct ProcessHandle {
     pid: u32,
@@ -187,32 +212,49 @@ impl ProcessHandle {
     }
 
     pub(super) fn image_path(&self) -> io::Result<PathBuf> {
-        self.look(|number| {
-            let link = format!("/proc/{number}/exe");
+        self.look(|directory| {
+            let link = format!("{directory}/exe");
             Ok(original_path(fs::read_link(&link)?, &fs::metadata(&link)?))
         })
     }
 
     pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
-        self.look(|number| open_image(&format!("/proc/{number}/exe")))
+        self.look(|directory| open_image(&format!("{directory}/exe")))
     }
 
     pub(super) fn image_metadata(&self) -> io::Result<Metadata> {
-        self.look(|number| fs::metadata(format!("/proc/{number}/exe")))
+        self.look(image_in)
+    }
+
+    pub(super) fn unguarded_image_metadata(&self) -> io::Result<Metadata> {
+        in_any_thread(self.number_in_proc()?, image_in)
+    }
+
+    pub(super) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        self.look(|directory| {
+            let root =
+                openat(CWD, format!("{directory}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                Ok(file) => File::from(file).metadata().map(Some),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
-        self.look(|number| start_time(&read(&format!("/proc/{number}/stat"))?))
+        self.look(|directory| start_time(&read(&format!("{directory}/stat"))?))
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.look(|number| pid_namespace(&format!("/proc/{number}/ns/pid")))
+        self.look(|directory| pid_namespace(&format!("{directory}/ns/pid")))
     }
 
-    /// What `read` finds in `/proc` under the number that it is given.
-    fn look<T>(&self, read: impl FnOnce(u32) -> io::Result<T>) -> io::Result<T> {
+    /// Returns what `read` finds in the directory of `/proc` that it is given.
+    fn look<T>(&self, read: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
         // The number is one of a process that lives, or there is none.
-        let found = self.number_in_proc().and_then(read);
+        let found = self.number_in_proc().and_then(|number| in_any_thread(number, read));
         // Alive after the reads: the number meant this process all the time.
         if self.has_exited()? {
             return Err(gone());
@@ -231,19 +273,18 @@ impl ProcessHandle {
         }
     }
 
-    /// Whether the process has exited, or is on its way; then this waits for its last steps.
     pub(super) fn is_ending(&self) -> io::Result<bool> {
-        if self.is_exiting()? { self.wait_exit(Some(Instant::now() + LAST_STEPS)) } else { self.has_exited() }
+        Ok(self.is_exiting() || self.has_exited()?)
     }
 
-    /// Whether the process is on its way. Where only the first thread of several has ended it is, too.
-    pub(super) fn is_exiting(&self) -> io::Result<bool> {
-        if self.has_exited()? {
-            return Ok(false);
-        }
-        let number = self.number_in_proc();
-        let stat = number.and_then(|number| read(&format!("/proc/{number}/stat")));
-        Ok(stat.and_then(|stat| flags(&stat)).is_ok_and(|flags| flags & EXITING != 0))
+    /// Returns whether every thread is exiting: none of them will run the program again.
+    fn is_exiting(&self) -> bool {
+        let flags = |directory: &str| read(&format!("{directory}/stat")).and_then(|stat| flags(&stat));
+        self.number_in_proc().is_ok_and(|number| {
+            flags(&format!("/proc/{number}")).is_ok_and(|flags| flags & EXITING != 0)
+                // A thread without an entry has ended since it was listed.
+                && threads(number).all(|thread| flags(&thread).map_or(true, |flags| flags & EXITING != 0))
+        })
     }
 
     pub(super) fn has_exited(&self) -> io::Result<bool> {
@@ -275,7 +316,7 @@ impl ProcessHandle {
             return Ok(*number);
         }
         // "Pid:" in the information about a pidfd, pidfd_open(2): not positive if there is no such number.
-        let information = read(&format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
+        let information = read(&format!("/proc/thread-self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
         let mut lines = information.split(|byte| *byte == b'\n');
         let number = lines.find_map(|line| line.strip_prefix(b"Pid:"));
         let number = number

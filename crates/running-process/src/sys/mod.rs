@@ -9,7 +9,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -270,11 +270,11 @@ impl ProcessHandle {
         self.0.has_exited()
     }
 
-    /// Whether the process has exited or is about to, so that its connections may be closed already.
+    /// Returns whether the process has exited or is about to, so that its connections may be closed already.
     ///
     /// # Platform-specific behavior
     ///
-    /// Linux tells of a process that is about to exit, and this waits a moment for its exit. Elsewhere this is
+    /// Linux tells of a process that is about to exit: none of its threads runs the program any more. Elsewhere this is
     /// [`has_exited`](Self::has_exited).
     ///
     /// # Errors
@@ -285,29 +285,6 @@ impl ProcessHandle {
         return self.0.is_ending();
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         self.0.has_exited()
-    }
-
-    /// [`is_ending`](Self::is_ending) for a task, which waits without blocking.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime that drives I/O and timers.
-    #[cfg(feature = "tokio")]
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(clippy::unused_async, reason = "only Linux tells of a process that is about to exit")
-    )]
-    pub(crate) async fn is_ending_async(&self) -> io::Result<bool> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if self.0.is_exiting()? {
-            let last_steps = tokio::time::timeout(imp::LAST_STEPS, self.exited());
-            return last_steps.await.unwrap_or(Ok(())).and_then(|()| self.has_exited());
-        }
-        self.has_exited()
     }
 
     /// Whether both handles mean one process: not two that had the same id, one after the other.
@@ -373,6 +350,44 @@ impl ProcessHandle {
         return self.0.image_metadata().map(Some);
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         Ok(None)
+    }
+
+    /// [`image_metadata`](Self::image_metadata) in one system call. The answer counts only if the process has not exited
+    /// after this.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, which means nothing if the process has exited.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Linux leads to the image")
+    )]
+    pub(crate) fn unguarded_image_metadata(&self) -> io::Result<Option<Metadata>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.0.unguarded_image_metadata().map(Some);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Ok(None)
+    }
+
+    /// Returns what stands at `path` where the process itself looks it up, in its own mounts and below its own root
+    /// directory; `None` if nothing does.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Only Linux (5.6 and later) lets another process look.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_time`](Self::start_time), or the path cannot be followed.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(clippy::unused_self, unused_variables, reason = "only Linux lets another process look")
+    )]
+    pub(crate) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.0.standing_at(path);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Opens the executable image that the process runs.

@@ -1,5 +1,6 @@
 //! The daemon that everybody else pretends to be.
 
+use crate::hostile::state;
 use crate::impostor::{Answers, converse, end_with_stdin, listener_from_stdin, take_over};
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::{
@@ -8,8 +9,12 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::Endpoint;
 use running_process_acceptance::TOKEN;
 use running_process_acceptance::wire::SHOUT;
-use std::io::Read;
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 /// Answers every request with its token and the request.
 pub(crate) fn serve(socket: &str, record: &Path, token: Option<&str>) {
@@ -22,6 +27,34 @@ pub(crate) fn serve(socket: &str, record: &Path, token: Option<&str>) {
         stop.stop();
     });
     server.run().unwrap();
+}
+
+/// The same daemon, which begins when its first thread has ended.
+#[allow(unsafe_code)]
+pub(crate) fn serve_without_first_thread(socket: &str, record: &Path) {
+    let (socket, record) = (socket.to_owned(), record.to_owned());
+    std::thread::spawn(move || {
+        while state("/proc/self/stat") != Some('Z') {
+            std::thread::yield_now();
+        }
+        serve(&socket, &record, None);
+        std::process::exit(0);
+    });
+    // SAFETY: it ends this thread and returns to nobody, so that nothing of it is used again.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// The same daemon from a copy of its program in memory, which has no name on disk.
+pub(crate) fn serve_from_memory(socket: &str, record: &Path) {
+    let memory = memfd_create("daemon", MemfdFlags::CLOEXEC).unwrap();
+    let mut copy = std::fs::File::from(memory);
+    copy.write_all(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
+    // A second way to the file, which is not open for writing.
+    let image = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let image = std::fs::File::open(image).unwrap();
+    drop(copy);
+    let program = format!("/proc/self/fd/{}", image.as_raw_fd());
+    panic!("{}", Command::new(program).arg("genuine").arg(socket).arg(record).exec());
 }
 
 /// A daemon that says what it is asked, and never answers `stall`.

@@ -10,13 +10,13 @@ use running_process::broker::backend_sdk::{ConnectError, LocalStream};
 use running_process::broker::protocol::{FrameRef, encode_framed, read_frame};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, bind, listen, sendmsg, socket_with,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, bind, listen, recv, sendmsg, socket_with,
 };
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -117,6 +117,41 @@ pub(crate) fn become_another(socket: &str, record: &Path, program: &str) {
     let listener = UnixListener::bind(socket).unwrap();
     record_this_process(socket, record);
     panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
+}
+
+/// Records itself, and lets `program` answer in its place, as the same process, once somebody has looked at what it runs.
+pub(crate) fn become_another_meanwhile(socket: &str, record: &Path, program: &str) {
+    let listener = UnixListener::bind(socket).unwrap();
+    record_this_process(socket, record);
+    println!("ready");
+    let (stream, _) = listener.accept().unwrap();
+    // The challenge has come, and is left for the other program.
+    recv(&stream, &mut [0; 1], RecvFlags::PEEK).unwrap();
+    // The prober looks while nothing has been answered. It sleeps when it has looked.
+    let prober = socket_peercred(&stream).unwrap().pid.as_raw_nonzero();
+    while state(&format!("/proc/{prober}/stat")) != Some('S') {
+        std::thread::yield_now();
+    }
+    let mut other = Command::new(program);
+    other.arg("replay-connected").arg(socket).arg(record).stdin(Stdio::from(OwnedFd::from(stream)));
+    panic!("{}", other.exec());
+}
+
+/// Answers its first prober as itself, and becomes `program` when it is told to, which replays the record.
+pub(crate) fn become_another_later(socket: &str, record: &Path, program: &str) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let identity = record_this_process(socket, record);
+    println!("ready");
+    let (stream, _) = listener.accept().unwrap();
+    (&stream).write_all(&challenge(&stream, &identity)).unwrap();
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
+}
+
+/// What a process or thread does, by its letter in `proc_pid_stat(5)`.
+pub(crate) fn state(stat: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(stat).unwrap();
+    stat.rsplit_once(") ").unwrap().1.chars().next()
 }
 
 /// Records itself, and leaves it to a child to accept and to answer.

@@ -54,6 +54,13 @@ pub(crate) fn replay_on_stdin(record: &Path) {
     converse(&listener, &recorded(record));
 }
 
+/// Answers on the connection that is its standard input, with the record.
+pub(crate) fn replay_connected(record: &Path) {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let send = |mut stream: &UnixStream, bytes: &[u8]| stream.write_all(bytes);
+    converse_with(&stream, &mut Vec::new(), &recorded(record), send).unwrap();
+}
+
 /// Replays, and claims to be the recorded process in the credentials that go with each message.
 pub(crate) fn claim_on_stdin(record: &Path) {
     let listener = listener_from_stdin();

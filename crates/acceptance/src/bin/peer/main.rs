@@ -27,6 +27,8 @@ fn main() {
     let argument = argument.first().map(String::as_str);
     match &mode[..] {
         "genuine" => genuine::serve(socket, record, argument),
+        "from-memory" => genuine::serve_from_memory(socket, record),
+        "without-first-thread" => genuine::serve_without_first_thread(socket, record),
         "aloud" => genuine::serve_aloud(socket, record),
         "other-digests" => genuine::serve_with_recorded_digests(socket, record),
         "inherited" => genuine::serve_passed(socket, record),
@@ -38,6 +40,9 @@ fn main() {
         "proxy" => impostor::proxy(&impostor::take_over(path), Path::new(argument.unwrap())),
         "proxy-inherited" => impostor::proxy_on_stdin(Path::new(argument.unwrap())),
         "hand-over" => impostor::hand_over(path, record),
+        "replay-connected" => impostor::replay_connected(record),
+        "exec-meanwhile" => hostile::become_another_meanwhile(socket, record, argument.unwrap()),
+        "exec-later" => hostile::become_another_later(socket, record, argument.unwrap()),
         "exec" => hostile::become_another(socket, record, argument.unwrap()),
         "delegate" => hostile::delegate(socket, record),
         "deaf" => hostile::deaf(socket, record),

@@ -3,7 +3,9 @@ mod asynchronous;
 
 use super::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, ProbeError};
-use crate::broker::backend_lifecycle::verify::{Policy, Proof, Verified, verify_again, verify_connection};
+use crate::broker::backend_lifecycle::verify::{
+    FileId, Policy, Proof, Verified, still_runs, verify_again, verify_connection,
+};
 use crate::broker::backend_sdk::{FrameClient, LocalStream};
 use crate::broker::protocol::Endpoint;
 use crate::sys::ProcessHandle;
@@ -32,6 +34,7 @@ pub struct BackendHandle {
     proof: Proof,
     policy: Policy,
     process: ProcessHandle,
+    image: Option<FileId>,
     stream: LocalStream,
 }
 
@@ -107,7 +110,8 @@ impl BackendHandle {
         Ok(Self::of(verified, expected, policy))
     }
 
-    fn of(Verified { proof, process, stream }: Verified, expected: &DaemonProcess, policy: Policy) -> Self {
+    fn of(verified: Verified, expected: &DaemonProcess, policy: Policy) -> Self {
+        let Verified { proof, process, image, stream } = verified;
         Self {
             service_name: String::new(),
             service_version: String::new(),
@@ -115,6 +119,7 @@ impl BackendHandle {
             proof,
             policy,
             process,
+            image,
             stream,
         }
     }
@@ -135,10 +140,11 @@ impl BackendHandle {
         Self::probe_with_service("", "", endpoint, expected).ok()
     }
 
-    /// Whether the daemon's process has not exited; `false` also if the operating system does not tell.
+    /// Returns whether the daemon's process has not exited and, on Linux, still runs the image that was proven; `false`
+    /// also if the operating system does not tell.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        matches!(self.process.has_exited(), Ok(false))
+        still_runs(&self.process, self.image).is_ok() && matches!(self.process.has_exited(), Ok(false))
     }
 
     /// Another connection to the daemon, verified as well: where the kernel names who listens, that is one question to it
@@ -146,7 +152,8 @@ impl BackendHandle {
     /// may follow. It takes at most [`DEFAULT_PROBE_TIMEOUT`].
     ///
     /// Who listens is not who accepts: a process to which the daemon left its listening socket may answer there. Who does
-    /// not accept that calls [`verify`](Self::verify) again, which also judges the writer of the answer and the image.
+    /// not accept that calls [`verify`](Self::verify) again, which also judges the writer of the answer. On Linux the process
+    /// must still run the image that was proven.
     ///
     /// # Errors
     ///
@@ -161,7 +168,7 @@ impl BackendHandle {
     ///
     /// As [`connect`](Self::connect).
     pub fn connect_before(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
-        Ok(verify_again(&self.daemon_process, &self.process, &self.policy, deadline)?)
+        Ok(verify_again(&self.daemon_process, &self.process, self.image, &self.policy, deadline)?)
     }
 
     /// The connection that was verified.

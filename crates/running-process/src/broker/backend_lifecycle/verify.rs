@@ -16,6 +16,8 @@ mod steps;
 pub use asynchronous::verify_async;
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{verify_again_async, verify_connection_async};
+pub(in crate::broker) use checks::still_runs;
+pub(crate) use file::FileId;
 pub use policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 pub use proof::{ImageState, Listener, Proof, Step, StepKind, StepVerdict};
 
@@ -33,6 +35,8 @@ use steps::{Answered, Connected, Verification, is_hang_up};
 pub(crate) struct Verified {
     pub(crate) proof: Proof,
     pub(crate) process: ProcessHandle,
+    /// The file of the image, where it was seen and the system leads to the one that runs.
+    pub(crate) image: Option<FileId>,
     pub(crate) stream: LocalStream,
 }
 
@@ -68,10 +72,12 @@ pub(crate) fn verify_connection(
 
 /// Verifies a further connection to a daemon whose process is already held.
 ///
-/// Where the kernel hands out the listener itself, that is one question to it; otherwise the daemon is asked again.
+/// Where the kernel hands out the listener itself, that is one question to it; otherwise the daemon is asked again. The
+/// process must still run `image`, if that is known.
 pub(crate) fn verify_again(
     expected: &DaemonProcess,
     process: &ProcessHandle,
+    image: Option<FileId>,
     policy: &Policy,
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
@@ -81,7 +87,7 @@ pub(crate) fn verify_again(
         Ok(stream) => stream,
         Err(connected) => ask(&mut verification, process, connected, || {}, deadline)?.stream,
     };
-    verification.alive(process)?;
+    verification.alive(process, image)?;
     Ok(stream)
 }
 

@@ -134,6 +134,30 @@ fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
 }
 
 #[test]
+fn what_stands_at_a_path_is_found_where_the_process_looks_it_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = idle();
+    let process = handle(&child);
+    let file = directory.path().join("file");
+    assert!(process.standing_at(&file).unwrap().is_none());
+    assert!(process.standing_at(&file.join("below")).unwrap().is_none());
+    fs::write(&file, "").unwrap();
+    let found = process.standing_at(&file).unwrap().unwrap();
+    assert_eq!(found.ino(), fs::metadata(&file).unwrap().ino());
+    // A link that leads nowhere is nothing; one that leads to itself cannot be followed.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    assert!(process.standing_at(&link).unwrap().is_none());
+    let circle = directory.path().join("circle");
+    std::os::unix::fs::symlink("circle", &circle).unwrap();
+    assert!(process.standing_at(&circle).is_err());
+    child.kill().unwrap();
+    assert!(process.wait_exit(None).unwrap());
+    assert_eq!(process.standing_at(&file).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_process_is_ending_once_it_was_killed_and_not_before() {
     let mut child = idle();
     let process = handle(&child);

@@ -15,12 +15,12 @@ async fn many_tasks_see_one_process_exit_and_none_before() {
         waiting.spawn(async move { process.exited().await.unwrap() });
     }
     timeout(Duration::from_millis(20), waiting.join_next()).await.unwrap_err();
-    assert!(!process.is_ending_async().await.unwrap());
+    assert!(!process.is_ending().unwrap());
     child.kill().unwrap();
     timeout(PATIENCE, async { while waiting.join_next().await.transpose().unwrap().is_some() {} })
         .await
         .unwrap();
-    assert!(process.is_ending_async().await.unwrap(), "nobody has waited for it yet");
+    assert!(process.is_ending().unwrap(), "nobody has waited for it yet");
     child.wait().unwrap();
     timeout(PATIENCE, process.exited()).await.unwrap().unwrap();
 }
@@ -41,5 +41,5 @@ async fn a_wait_that_is_given_up_leaves_the_process_as_it_was() {
 #[tokio::test]
 async fn this_process_is_not_about_to_exit() {
     let this = ProcessHandle::open(std::process::id()).unwrap().unwrap();
-    assert!(!this.is_ending_async().await.unwrap());
+    assert!(!this.is_ending().unwrap());
 }

@@ -81,7 +81,8 @@ impl BackendHandle {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_before_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
-        Ok(verify_again_async(&self.daemon_process, &self.process, &self.policy, deadline).await?)
+        Ok(verify_again_async(&self.daemon_process, &self.process, self.image, &self.policy, deadline)
+            .await?)
     }
 
     /// An asynchronous client on the connection that was verified, whichever constructor made the handle.

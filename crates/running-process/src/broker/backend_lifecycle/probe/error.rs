@@ -93,6 +93,13 @@ pub enum ProbeError {
         /// The digests.
         check: Check,
     },
+    /// The process ran the recorded image when it was looked at, and another one after it had answered: it has replaced
+    /// itself by `exec`.
+    #[error("process {pid} runs another image by now than the one that was proven")]
+    OtherImage {
+        /// The recorded pid.
+        pid: u32,
+    },
     /// Everything that was checked is right, and the caller's policy asks for more.
     #[error(transparent)]
     Policy(#[from] PolicyRule),

@@ -1,6 +1,7 @@
 //! The same steps on tokio.
 
 use super::checks::Image;
+use super::file::FileId;
 use super::steps::{Answered, Connected, Verification, is_hang_up};
 use super::{Policy, Proof, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::digests_of_async;
@@ -41,6 +42,7 @@ pub(crate) async fn verify_connection_async(
 pub(crate) async fn verify_again_async(
     expected: &DaemonProcess,
     process: &ProcessHandle,
+    image: Option<FileId>,
     policy: &Policy,
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
@@ -50,7 +52,7 @@ pub(crate) async fn verify_again_async(
         Ok(stream) => stream,
         Err(connected) => ask(&mut verification, process, connected, || {}, deadline).await?.stream,
     };
-    verification.alive(process)?;
+    verification.alive(process, image)?;
     Ok(stream)
 }
 
@@ -81,6 +83,6 @@ async fn ask(
     let mut witness = verification.witness(process);
     let challenge = verification.challenge(&mut witness)?;
     let answer = exchange_async(&connected.stream, challenge, meanwhile, deadline).await;
-    let ended = is_hang_up(&answer) && matches!(process.is_ending_async().await, Ok(true));
+    let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));
     verification.answered(connected, witness, answer, ended)
 }

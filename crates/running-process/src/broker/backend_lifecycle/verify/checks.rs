@@ -1,6 +1,6 @@
 //! Each question of a verification, and what its answer means. None of them knows what was asked before.
 
-use super::file;
+use super::file::{self, FileId};
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
 use super::proof::{ImageState, Listener, StepVerdict};
 use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, Digested};
@@ -8,7 +8,7 @@ use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, star
 use crate::broker::backend_lifecycle::judge::{Check, compare_image};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
 use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
-use crate::transport::LocalStream;
+use crate::transport::{ConnectError, LocalStream};
 use std::fs::File;
 use std::io;
 
@@ -21,14 +21,23 @@ const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
 
-/// Where an image is that is [`AsRecorded`](ImageState::AsRecorded).
-const AS_RECORDED: &str = "stands at the recorded path";
-
 /// What a step is worth, and what people are told of it.
 pub(super) type Verdict = (StepVerdict, String);
 
 /// An image that was looked at, what that is worth, and what people are told of it.
-pub(super) type Seen = (ImageState, StepVerdict, String);
+pub(super) struct Seen {
+    pub(super) image: Ran,
+    pub(super) verdict: StepVerdict,
+    pub(super) evidence: String,
+}
+
+/// The image that a process ran when it was looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) state: ImageState,
+    /// Which file it is, where it was seen and the system leads to the one that runs.
+    pub(super) file: Option<FileId>,
+}
 
 /// What a process runs: `T` of it is known, or it is to be digested first.
 pub(super) enum Image<T> {
@@ -41,16 +50,16 @@ pub(super) type Look = Result<Image<Seen>, ProbeError>;
 
 /// An image that its digests are to tell.
 pub(super) struct Unread {
-    image: ProcessImage,
+    opened: ProcessImage,
     /// The moment before the process was seen to run it.
     before: Before,
-    state: ImageState,
+    image: Ran,
     place: &'static str,
 }
 
 impl Unread {
     pub(super) fn file(&self) -> &File {
-        &self.image.file
+        &self.opened.file
     }
 }
 
@@ -70,8 +79,7 @@ pub(super) fn boot(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
 }
 
 pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
-    let recorded = expected.origin.as_ref().and_then(|origin| origin.pid_namespace);
-    match (recorded, sys::own_pid_namespace().map_err(ProbeError::Stream)?) {
+    match (recorded_namespace(expected), sys::own_pid_namespace().map_err(ProbeError::Stream)?) {
         (Some(recorded), Some(own)) if recorded != own => {
             Err(ProbeError::OtherNamespace { pid: expected.pid })
         }
@@ -91,6 +99,44 @@ pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, Pr
         return Err(ProbeError::Gone { pid, how: Absence::Exited });
     }
     Ok(process)
+}
+
+/// Returns why there is no process of the recorded pid, `error` unless the endpoint tells more.
+///
+/// A pid says nothing without its namespace. Where the record does not tell that, a daemon may well listen that has another
+/// number here, or none.
+pub(super) fn why_absent(
+    error: ProbeError,
+    expected: &DaemonProcess,
+    policy: &Policy,
+    dial: impl FnOnce() -> Result<LocalStream, ConnectError>,
+) -> ProbeError {
+    let pid = expected.pid;
+    if !matches!(error, ProbeError::Gone { .. }) || recorded_namespace(expected).is_some() {
+        return error;
+    }
+    let stream = match dial() {
+        Ok(stream) => stream,
+        // Nobody listens.
+        Err(
+            ConnectError::NotFound { .. } | ConnectError::Refused { .. } | ConnectError::NotASocket { .. },
+        ) => return error,
+        Err(untold) => return untold.into(),
+    };
+    match stream.peer(newest(policy)).map(|peer| peer.process.pid_namespace()) {
+        Err(PeerError::OtherNamespace) => ProbeError::OtherNamespace { pid },
+        Ok(Ok(Some(theirs))) if sys::own_pid_namespace().is_ok_and(|own| own != Some(theirs)) => {
+            ProbeError::OtherNamespace { pid }
+        }
+        Ok(Err(source)) if source.kind() != io::ErrorKind::NotFound => {
+            ProbeError::NotInspectable { pid, source }
+        }
+        _ => error,
+    }
+}
+
+fn recorded_namespace(expected: &DaemonProcess) -> Option<u64> {
+    expected.origin.as_ref().and_then(|origin| origin.pid_namespace)
 }
 
 /// Whether the process is as old as the record says.
@@ -210,34 +256,40 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
         return Ok(Image::Judged(seen));
     }
     let before = Before::now();
-    let image = match process.open_image() {
-        Ok(image) => image,
+    let opened = match process.open_image() {
+        Ok(opened) => opened,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
+            let image = Ran { state: ImageState::Unchecked, file: None };
             let evidence = format!("cannot be read: {error}");
-            return Ok(Image::Judged((ImageState::Unchecked, StepVerdict::Unchecked, evidence)));
+            return Ok(Image::Judged(Seen { image, verdict: StepVerdict::Unchecked, evidence }));
         }
         Err(error) => return Err(unanswered(expected.pid, error)),
     };
-    let (state, place) = if file::stands_at(&image, &expected.exe_path) {
-        (ImageState::AsRecorded, AS_RECORDED)
-    } else if policy.replaced_on_disk {
-        (ImageState::ReplacedOnDisk, "replaced on disk since it started")
-    } else {
+    let metadata = opened.file.metadata().map_err(ProbeError::Stream)?;
+    let file = FileId::of(&metadata);
+    let (state, place) = file::standing(&opened, file, process, &expected.exe_path);
+    if state == ImageState::ReplacedOnDisk && !policy.replaced_on_disk {
         return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
-    };
+    }
+    let image = Ran { state, file };
     if policy.image != ImageCheck::SameAsCaller {
-        let unread = Unread { image, before, state, place };
-        let metadata = unread.file().metadata();
-        return match metadata.ok().and_then(|found| DigestCache::of_process().find(&found)) {
+        let unread = Unread { opened, before, image, place };
+        return match DigestCache::of_process().find(&metadata) {
             Some(digests) => judge_digests(expected, unread, &digests).map(Image::Judged),
             None => Ok(Image::Unread(unread)),
         };
     }
-    let own = sys::own_image().map_err(ProbeError::Stream)?;
-    if file::is_same(&own.file, &image.file).map_err(ProbeError::Stream)? {
-        Ok(Image::Judged((state, IMAGE_VERDICT, format!("the caller's own executable, {place}"))))
-    } else {
-        Err(ProbeError::Policy(PolicyRule::NotTheCallersImage))
+    let own = sys::own_image().and_then(|own| own.file.metadata()).map_err(ProbeError::Stream)?;
+    match (FileId::of(&own), file) {
+        (Some(own), Some(file)) if own == file => {
+            let evidence = format!("the caller's own executable, {place}");
+            Ok(Image::Judged(Seen { image, verdict: IMAGE_VERDICT, evidence }))
+        }
+        (Some(_), Some(_)) => Err(ProbeError::Policy(PolicyRule::NotTheCallersImage)),
+        _ => Err(ProbeError::Stream(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this system does not tell whether two files are one",
+        ))),
     }
 }
 
@@ -247,39 +299,60 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
     if policy.image == ImageCheck::SameAsCaller {
         return None;
     }
-    let image = process.image_metadata().ok()??;
-    let digests = DigestCache::of_process().find(&image)?;
+    let metadata = process.image_metadata().ok()??;
+    let digests = DigestCache::of_process().find(&metadata)?;
     let check = compare_image(&expected.exe_digests, &digests);
-    let recorded = check.agrees && file::is_at(&image, &expected.exe_path);
-    recorded.then(|| (ImageState::AsRecorded, IMAGE_VERDICT, evidence(&check, AS_RECORDED)))
+    let file = FileId::of(&metadata);
+    let recorded = check.agrees && file::is_at(file, &expected.exe_path);
+    let image = Ran { state: ImageState::AsRecorded, file };
+    let evidence = || evidence(&check, "stands at the recorded path");
+    recorded.then(|| Seen { image, verdict: IMAGE_VERDICT, evidence: evidence() })
 }
 
 /// Remembers what was read of the image of `process`, if that is safe, and compares it with the record.
 pub(super) fn judge_read(
     expected: &DaemonProcess,
     process: &ProcessHandle,
-    image: Unread,
+    unread: Unread,
     read: Result<Digested, DigestError>,
 ) -> Result<Seen, ProbeError> {
     let read = read.map_err(|error| match error {
         DigestError::TimedOut => ProbeError::TimedOut,
         error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
-    DigestCache::of_process().keep(image.file(), &read, process, image.before);
-    judge_digests(expected, image, &read.digests)
+    DigestCache::of_process().keep(unread.file(), &read, process, unread.before);
+    judge_digests(expected, unread, &read.digests)
 }
 
 /// Compares the digests of an image with the record.
 fn judge_digests(
     expected: &DaemonProcess,
-    Unread { image, state, place, .. }: Unread,
+    Unread { opened, image, place, .. }: Unread,
     digests: &ExeDigests,
 ) -> Result<Seen, ProbeError> {
     let check = compare_image(&expected.exe_digests, digests);
     if !check.agrees {
-        return Err(ProbeError::WrongImage { path: image.path, check });
+        return Err(ProbeError::WrongImage { path: opened.path, check });
     }
-    Ok((state, IMAGE_VERDICT, evidence(&check, place)))
+    Ok(Seen { image, verdict: IMAGE_VERDICT, evidence: evidence(&check, place) })
+}
+
+/// Checks that the process still runs `image`, which it ran before it answered. Its liveness is to be checked after this.
+pub(in crate::broker) fn still_runs(
+    process: &ProcessHandle,
+    image: Option<FileId>,
+) -> Result<(), ProbeError> {
+    let Some(image) = image else { return Ok(()) };
+    let pid = process.pid();
+    // Where one call does not tell, the question with its checks says why.
+    let found = process.unguarded_image_metadata().or_else(|_| process.image_metadata());
+    match found.map_err(|error| unanswered(pid, error))? {
+        Some(found) if FileId::of(&found) != Some(image) => {
+            still_alive(process)?;
+            Err(ProbeError::OtherImage { pid })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn evidence(check: &Check, place: &str) -> String {

@@ -1,44 +1,61 @@
-//! Whether two files are one, and whether one stands at a path.
+//! Whether two files are one, and where a running image stands.
 
-use crate::sys::ProcessImage;
-use std::fs::{File, Metadata};
-use std::io;
+use super::proof::ImageState;
+use crate::sys::{ProcessHandle, ProcessImage};
+use std::fs::Metadata;
 use std::path::Path;
 
-/// Whether the image is what stands at `path` now.
-#[cfg(unix)]
-pub(super) fn stands_at(image: &ProcessImage, path: &Path) -> bool {
-    image.file.metadata().is_ok_and(|running| is_at(&running, path))
+/// A file, whatever its name: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
+
+impl FileId {
+    /// Returns the number of the file; `None` on systems whose files have none.
+    #[cfg(unix)]
+    #[allow(clippy::unnecessary_wraps, reason = "other systems have none")]
+    pub(crate) fn of(file: &Metadata) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        Some(Self(file.dev(), file.ino()))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn of(_file: &Metadata) -> Option<Self> {
+        None
+    }
 }
 
-/// Whether the file is what stands at `path` now.
-#[cfg(unix)]
-pub(super) fn is_at(file: &Metadata, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).is_ok_and(|standing| (standing.dev(), standing.ino()) == (file.dev(), file.ino()))
+/// Returns whether the file is what stands at `path` now.
+pub(super) fn is_at(file: Option<FileId>, path: &Path) -> bool {
+    file.is_some() && std::fs::metadata(path).is_ok_and(|standing| FileId::of(&standing) == file)
 }
 
-/// No system but Linux leads to the image of a process.
-#[cfg(not(unix))]
-pub(super) fn is_at(_file: &Metadata, _path: &Path) -> bool {
-    false
+/// Returns where the image of `process` stands, for programs and for people.
+///
+/// The recorded path is the daemon's: in another mount namespace, or below another root directory, it leads to another
+/// file than the caller's. So what is not found there by the caller is looked up where the daemon does.
+pub(super) fn standing(
+    image: &ProcessImage,
+    file: Option<FileId>,
+    process: &ProcessHandle,
+    path: &Path,
+) -> (ImageState, &'static str) {
+    // Without numbers of files the image was opened by its path, so it stands there.
+    if is_at(file, path) || (file.is_none() && image.path == path) {
+        return (ImageState::AsRecorded, "stands at the recorded path");
+    }
+    match process.standing_at(path) {
+        Ok(Some(found)) if FileId::of(&found) == file => {
+            (ImageState::AsRecorded, "stands at the recorded path where the daemon looks it up")
+        }
+        Ok(None) if had_no_name(path) => (ImageState::NotComparable, "has no name on disk"),
+        Ok(_) => (ImageState::ReplacedOnDisk, "replaced on disk since it started"),
+        Err(_) => (ImageState::NotComparable, "the recorded path cannot be followed from here"),
+    }
 }
 
-/// Whether the image is what stands at `path` now: the image was opened by its path, so it is if that is the same.
-#[cfg(not(unix))]
-pub(super) fn stands_at(image: &ProcessImage, path: &Path) -> bool {
-    image.path == path
-}
-
-/// Whether two open files are one.
-#[cfg(unix)]
-pub(super) fn is_same(one: &File, other: &File) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let (one, other) = (one.metadata()?, other.metadata()?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_same(_one: &File, _other: &File) -> io::Result<bool> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not tell whether two files are one"))
+/// Returns whether a recorded path, at which nothing stands, is the kernel's name for an image without one: it was made in
+/// memory (`memfd_create`), or had been removed when the daemon recorded itself.
+fn had_no_name(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.starts_with("/memfd:") || path.ends_with(" (deleted)")
 }

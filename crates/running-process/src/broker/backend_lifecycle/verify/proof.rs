@@ -95,9 +95,13 @@ pub enum Listener {
 pub enum ImageState {
     /// The image that runs is the recorded one and stands at the recorded path.
     AsRecorded,
-    /// The image that runs is the recorded one; another file, or none, stands at the path by now. The daemon wants to be
-    /// upgraded. Only Linux tells: elsewhere a running image is found by its path.
+    /// The image that runs is the recorded one; another file, or none, stands at its path by now, where the daemon itself
+    /// looks that up. The daemon wants to be upgraded. Only Linux tells: elsewhere a running image is found by its path.
     ReplacedOnDisk,
+    /// The image that runs is the recorded one, and what stands at its path cannot be told from here: the image has no name
+    /// on disk (a memfd), or the daemon's path cannot be followed (another mount namespace or root directory that this
+    /// user may not enter). That says nothing against the daemon, and nothing about an upgrade.
+    NotComparable,
     /// The image could not be read.
     Unchecked,
 }

@@ -2,12 +2,11 @@
 //! driver carries the exchange and has an image digested.
 
 use super::checks::{
-    Image, Look, Seen, Unread, Verdict, boot, judge_read, judge_writer, live_process, namespace, newest,
-    running_image, start_time, still_alive, who_listens, writer_evidence,
+    Image, Look, Ran, Seen, Unread, Verdict, boot, judge_read, judge_writer, live_process, namespace, newest,
+    running_image, start_time, still_alive, still_runs, who_listens, why_absent, writer_evidence,
 };
-use super::{
-    ImageState, Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified,
-};
+use super::file::FileId;
+use super::{Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::{DigestError, Digested};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
@@ -87,7 +86,11 @@ impl<'a> Verification<'a> {
         if self.expected.origin.is_none() && !self.policy.without_origin {
             return Err(ProbeError::Policy(PolicyRule::WithoutOrigin));
         }
-        Ok(Begun(live_process(self.expected).map(|process| (process, self.dial()))))
+        let Self { expected, policy, .. } = *self;
+        match live_process(expected) {
+            Ok(process) => Ok(Begun(Ok((process, self.dial())))),
+            Err(error) => Ok(Begun(Err(why_absent(error, expected, policy, || self.dial().0)))),
+        }
     }
 
     pub(super) fn dial(&self) -> Dialled {
@@ -183,7 +186,7 @@ impl<'a> Verification<'a> {
     }
 
     /// What the process runs: judged, or to be digested first.
-    pub(super) fn image(&mut self, seen: Look) -> Result<Image<ImageState>, ProbeError> {
+    pub(super) fn image(&mut self, seen: Look) -> Result<Image<Ran>, ProbeError> {
         match self.refuse(StepKind::Image, seen)? {
             Image::Judged(seen) => Ok(Image::Judged(self.take_image(seen))),
             Image::Unread(unread) => Ok(Image::Unread(unread)),
@@ -196,14 +199,15 @@ impl<'a> Verification<'a> {
         process: &ProcessHandle,
         image: Unread,
         read: Result<Digested, DigestError>,
-    ) -> Result<ImageState, ProbeError> {
+    ) -> Result<Ran, ProbeError> {
         let judged = judge_read(self.expected, process, image, read);
         let seen = self.refuse(StepKind::Image, judged)?;
         Ok(self.take_image(seen))
     }
 
-    /// That all of this was of a process that is alive.
-    pub(super) fn alive(&mut self, process: &ProcessHandle) -> Result<(), ProbeError> {
+    /// Checks that all of this was of a process that is alive, and that runs what it ran.
+    pub(super) fn alive(&mut self, process: &ProcessHandle, image: Option<FileId>) -> Result<(), ProbeError> {
+        self.refuse(StepKind::Image, still_runs(process, image))?;
         let alive =
             still_alive(process).map(|()| (StepVerdict::Proven, "still alive after all this".to_owned()));
         self.step(StepKind::Alive, alive)
@@ -214,13 +218,14 @@ impl<'a> Verification<'a> {
         &mut self,
         process: ProcessHandle,
         answered: Answered,
-        image: ImageState,
+        image: Ran,
     ) -> Result<Verified, ProbeError> {
-        self.alive(&process)?;
+        self.alive(&process, image.file)?;
         let Answered { stream, listener, level } = answered;
         let steps = std::mem::take(&mut self.taken);
         let with_origin = self.expected.origin.is_some();
-        Ok(Verified { proof: Proof { steps, level, listener, image, with_origin }, process, stream })
+        let proof = Proof { steps, level, listener, image: image.state, with_origin };
+        Ok(Verified { proof, process, image: image.file, stream })
     }
 
     /// How far a verification came that `error` ended.
@@ -228,9 +233,9 @@ impl<'a> Verification<'a> {
         Unverified { error, steps: self.taken }
     }
 
-    fn take_image(&mut self, (state, verdict, evidence): Seen) -> ImageState {
+    fn take_image(&mut self, Seen { image, verdict, evidence }: Seen) -> Ran {
         self.take(StepKind::Image, verdict, evidence);
-        state
+        image
     }
 
     fn step(&mut self, kind: StepKind, result: Result<Verdict, ProbeError>) -> Result<(), ProbeError> {
