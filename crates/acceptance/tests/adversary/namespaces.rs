@@ -174,3 +174,67 @@ fn another_users_daemon_is_open_to_root() {
         assert_genuine(&identity, &policy);
     }
 }
+
+/// A command that runs another as `user` in a user namespace that maps nobody, if this system lets it.
+fn unmapped(user: &str) -> Option<Command> {
+    let unshared = || {
+        let mut command = as_user(user);
+        command.args(["unshare", "--user"]);
+        command
+    };
+    let output = unshared().arg("true").output();
+    if !output.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a user namespace cannot be had: {output:?}");
+        return None;
+    }
+    Some(unshared())
+}
+
+/// All users have one number there: that of the caller, of the daemon and of a stranger.
+#[test]
+fn users_that_cannot_be_told_apart_are_not_taken_for_ones_own() {
+    if !is_root() {
+        return;
+    }
+    let place = place();
+    // The caller's own user may read a record that is nobody else's to write.
+    let directory = place.path("theirs");
+    std::fs::create_dir(&directory).unwrap();
+    let record = directory.join("record");
+    let daemon = place.start("genuine");
+    std::fs::copy(&place.record, &record).unwrap();
+    for path in [&directory, &record] {
+        std::os::unix::fs::chown(path, Some(DAEMONS_USER.parse().unwrap()), None).unwrap();
+    }
+    std::fs::set_permissions(&record, Permissions::from_mode(0o644)).unwrap();
+    let program = for_everyone(&place, PROBER);
+    for user in [CALLERS_USER, DAEMONS_USER] {
+        let Some(mut command) = unmapped(user) else { return };
+        let output = command.arg(&program).arg(&record).args(["lenient", TOKIO]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("UnmappedUser"), "{output:?}");
+    }
+    // Outside of such a namespace a stranger is a stranger, and the owner the owner.
+    let mut stranger = as_user(CALLERS_USER);
+    let output = stranger.arg(&program).arg(&record).args(["lenient", TOKIO]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ForeignDirectory"), "{output:?}");
+    let mut owner = as_user(DAEMONS_USER);
+    std::fs::set_permissions(&place.socket, Permissions::from_mode(0o666)).unwrap();
+    let probed = Probed::by(owner.arg(&program).arg(&record).args(["lenient", TOKIO]));
+    assert!(probed.outcome(1).starts_with("served"), "{:?}", probed.lines);
+    drop(daemon);
+}
+
+#[test]
+fn a_daemon_that_cannot_tell_users_apart_does_not_start() {
+    if !is_root() {
+        return;
+    }
+    let place = place();
+    let program = for_everyone(&place, PEER);
+    let Some(mut command) = unmapped(DAEMONS_USER) else { return };
+    let output = command.arg(program).arg("aloud").args([&place.socket, &place.record]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("UnmappedUser"), "{output:?}");
+    assert!(!place.socket.exists() && !place.record.exists());
+}

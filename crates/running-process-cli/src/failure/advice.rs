@@ -251,6 +251,9 @@ pub(crate) fn identity_file(error: &io::Error) -> Advice {
         Some(IdentityFileError::ForeignOwner { .. } | IdentityFileError::ForeignDirectory { .. }) => unusable.hint(
             "whoever owns the file chooses whom you talk to: run as that user, or restart the daemon as yours",
         ),
+        Some(IdentityFileError::UnmappedUser { .. }) => unusable.hint(
+            "run outside of that user namespace, or map this user in it: unshare --map-current-user",
+        ),
         Some(IdentityFileError::WritableByOthers { .. }) => {
             unusable.hint("if you trust what it says now: chmod 600 the file")
         }

@@ -178,6 +178,7 @@ fn an_identity_file_that_is_not_taken() {
         (inner(IdentityFileError::DirectoryWritableByOthers { mode: 0o777 }), kind, OPEN, "chmod 700"),
         (inner(IdentityFileError::ForeignOwner { owner: 1 }), kind, OPEN, "chooses whom"),
         (inner(IdentityFileError::ForeignDirectory { owner: 1 }), kind, OPEN, "chooses whom"),
+        (inner(IdentityFileError::UnmappedUser { uid: 65_534 }), kind, OPEN, "user namespace"),
         (inner(IdentityFileError::WritableByOthers { mode: 0o666 }), kind, OPEN, "chmod 600"),
         (inner(IdentityFileError::TooLarge), kind, OPEN, "writes it anew"),
         (identity_file(&denied()), kind, OPEN, "daemon's own user"),

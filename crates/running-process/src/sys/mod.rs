@@ -60,6 +60,8 @@ mod termination;
 mod tests;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod unnamed;
+#[cfg(unix)]
+mod user;
 #[cfg(all(windows, feature = "tokio"))]
 pub(crate) mod windows_async;
 #[cfg(windows)]
@@ -115,6 +117,9 @@ pub(crate) use readiness::{watch, watch_owned};
 pub use termination::OnTermination;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
+
+#[cfg(unix)]
+pub(crate) use user::{UnmappedUser, own_user};
 
 /// The process that holds a lock which this process could not take.
 #[cfg(unix)]

@@ -233,6 +233,14 @@ pub enum DirectoryFault {
         /// The user id of the owner.
         owner: u32,
     },
+    /// This process cannot tell: in its user namespace, which does not map its user, all users have one number (Linux).
+    #[error(
+        "has an owner that cannot be told: this user namespace shows every user as {uid}, this one included"
+    )]
+    UnmappedUser {
+        /// The number that the kernel shows for every user without one.
+        uid: u32,
+    },
     /// Users other than the owner can replace what is in it.
     #[error("has mode {mode:03o}, which lets other users replace what is in it; make it 700")]
     WritableByOthers {
@@ -250,6 +258,14 @@ pub enum LockFault {
     ForeignOwner {
         /// The user id of the owner.
         owner: u32,
+    },
+    /// This process cannot tell: in its user namespace, which does not map its user, all users have one number (Linux).
+    #[error(
+        "has an owner that cannot be told: this user namespace shows every user as {uid}, this one included"
+    )]
+    UnmappedUser {
+        /// The number that the kernel shows for every user without one.
+        uid: u32,
     },
     /// This user owns it and cannot open it.
     #[error("has mode {mode:03o} and cannot be opened; make it 600")]

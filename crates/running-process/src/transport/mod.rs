@@ -32,7 +32,7 @@ pub(crate) use imp::{
     AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
 };
 #[cfg(unix)]
-pub(crate) use imp::{Directory, FileIdentity, own_user, type_of};
+pub(crate) use imp::{Directory, FileIdentity, type_of};
 pub use imp::{LocalListener, LocalStream, StopSignal};
 pub(crate) use late::Late;
 #[cfg(feature = "tokio")]

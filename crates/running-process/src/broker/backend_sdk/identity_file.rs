@@ -14,7 +14,7 @@ mod publish;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::Endpoint;
 #[cfg(unix)]
-use crate::transport::{DirectoryFault, own_user};
+use crate::transport::DirectoryFault;
 use place::Place;
 use std::fs::File;
 use std::io::{self, Read};
@@ -55,6 +55,13 @@ pub enum IdentityFileError {
         /// The permission bits.
         mode: u32,
     },
+    /// This process cannot tell whether the file and its directory are of its own user: in its user namespace, which does
+    /// not map that user, all users have one number (Linux).
+    #[error("users cannot be told apart in this user namespace, which shows all of them as {uid}")]
+    UnmappedUser {
+        /// The number that the kernel shows for every user without one.
+        uid: u32,
+    },
     /// The file is larger than an identity can be.
     #[error("larger than {MAX_IDENTITY_FILE_BYTES} bytes")]
     TooLarge,
@@ -85,6 +92,7 @@ impl From<DirectoryFault> for IdentityFileError {
         match fault {
             DirectoryFault::ForeignOwner { owner } => Self::ForeignDirectory { owner },
             DirectoryFault::WritableByOthers { mode } => Self::DirectoryWritableByOthers { mode },
+            DirectoryFault::UnmappedUser { uid } => Self::UnmappedUser { uid },
         }
     }
 }
@@ -95,7 +103,8 @@ impl From<IdentityFileError> for io::Error {
             IdentityFileError::ForeignOwner { .. }
             | IdentityFileError::WritableByOthers { .. }
             | IdentityFileError::ForeignDirectory { .. }
-            | IdentityFileError::DirectoryWritableByOthers { .. } => io::ErrorKind::PermissionDenied,
+            | IdentityFileError::DirectoryWritableByOthers { .. }
+            | IdentityFileError::UnmappedUser { .. } => io::ErrorKind::PermissionDenied,
             IdentityFileError::InUse { .. } | IdentityFileError::Busy => io::ErrorKind::ResourceBusy,
             _ => io::ErrorKind::InvalidData,
         };
@@ -192,6 +201,12 @@ pub(super) fn remove_own_identity_file(path: &Path, daemon: &DaemonProcess) -> i
     publish::remove(path, |found| found == daemon)
 }
 
+/// Returns the user of this process, if it can be told from others.
+#[cfg(unix)]
+fn own_user() -> Result<u32, IdentityFileError> {
+    crate::sys::own_user().map_err(|error| IdentityFileError::UnmappedUser { uid: error.uid })
+}
+
 /// The length of the file, in bytes, if it is one that is read.
 fn check_trustworthy(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
@@ -202,7 +217,7 @@ fn check_trustworthy(file: &File) -> io::Result<u64> {
     {
         use std::os::unix::fs::MetadataExt;
         let owner = metadata.uid();
-        if owner != 0 && owner != own_user() {
+        if owner != 0 && owner != own_user()? {
             return Err(IdentityFileError::ForeignOwner { owner }.into());
         }
         let mode = metadata.mode() & 0o777;

@@ -10,11 +10,11 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use super::super::error::{BindError, ConnectError, NameError};
-use super::directory::{Directory, FileIdentity, bits, mode_of, own_user, type_of};
+use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
 use super::watch::{self, Watch};
 use super::{LocalStream, denies_sockets, inherited, name, new_socket};
-use crate::sys::{Newest, PeerError};
+use crate::sys::{Newest, PeerError, own_user};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -162,7 +162,7 @@ fn listen_at(
     rustix::fs::fchmod(&socket, OWNER_ONLY).map_err(ListenError::Bind)?;
     bind(&socket, address).map_err(ListenError::Bind)?;
     let found = match directory.look_at(name) {
-        Ok(Some(found)) if type_of(&found) == FileType::Socket && found.st_uid == own_user() => found,
+        Ok(Some(found)) if type_of(&found) == FileType::Socket && own_user() == Ok(found.st_uid) => found,
         // Something else has taken the name since.
         Ok(_) => return Err(ListenError::Bind(Errno::EXIST)),
         Err(error) => return Err(ListenError::Bind(error)),

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat
 use rustix::io::Errno;
 
 use super::super::error::DirectoryFault;
+use crate::sys::own_user;
 
 /// To look at, not to list: a user who may pass through the directory may use a file in it.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -44,8 +45,11 @@ impl Directory {
         const STICKY: u32 = 0o1000;
         let found = fstat(&self.0)?;
         let owner = found.st_uid;
-        if owner != 0 && owner != own_user() {
-            return Ok(Err(DirectoryFault::ForeignOwner { owner }));
+        match own_user() {
+            _ if owner == 0 => {}
+            Ok(own) if owner == own => {}
+            Ok(_) => return Ok(Err(DirectoryFault::ForeignOwner { owner })),
+            Err(error) => return Ok(Err(DirectoryFault::UnmappedUser { uid: error.uid })),
         }
         let mode = mode_of(&found);
         if mode & 0o022 != 0 && mode & STICKY == 0 {
@@ -97,10 +101,6 @@ impl FileIdentity {
     pub(crate) fn of(found: &Stat) -> Self {
         Self { device: found.st_dev as u64, inode: u64::from(found.st_ino) }
     }
-}
-
-pub(crate) fn own_user() -> u32 {
-    rustix::process::geteuid().as_raw()
 }
 
 /// The permission bits, with the sticky bit and its like.

@@ -7,8 +7,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat};
 use rustix::io::Errno;
 
 use super::super::error::{BindError, LockFault};
-use super::directory::{Directory, bits, mode_of, own_user, type_of};
-use crate::sys::{LockHolder, lock_holder};
+use super::directory::{Directory, bits, mode_of, type_of};
+use crate::sys::{LockHolder, lock_holder, own_user};
 
 /// Read and write for the owner.
 pub(super) const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -69,9 +69,10 @@ fn check(found: &Stat, lock_path: &str) -> Result<(), BindError> {
     if type_of(found) != FileType::RegularFile {
         return Err(BindError::NotALock { path: lock_path.to_owned() });
     }
-    if found.st_uid != own_user() {
-        let fault = LockFault::ForeignOwner { owner: found.st_uid };
-        return Err(BindError::Lock { path: lock_path.to_owned(), fault });
-    }
-    Ok(())
+    let fault = match own_user() {
+        Ok(own) if found.st_uid == own => return Ok(()),
+        Ok(_) => LockFault::ForeignOwner { owner: found.st_uid },
+        Err(error) => LockFault::UnmappedUser { uid: error.uid },
+    };
+    Err(BindError::Lock { path: lock_path.to_owned(), fault })
 }

@@ -24,7 +24,7 @@ pub(crate) use asynchronous::{
 };
 #[cfg(feature = "tokio")]
 pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
-pub(crate) use directory::{Directory, FileIdentity, own_user, type_of};
+pub(crate) use directory::{Directory, FileIdentity, type_of};
 pub use listener::LocalListener;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

@@ -63,7 +63,7 @@ impl DiskCache {
 
     /// Returns what was kept for `key` since the machine was started.
     pub(super) fn read(&self, key: &FileKey) -> Option<Entry> {
-        let owner = rustix::process::geteuid();
+        let owner = own_user()?;
         let directory = self.directory(owner, false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, slot(key), flags, Mode::empty()).ok()?;
@@ -81,7 +81,7 @@ impl DiskCache {
     pub(super) fn write(&self, entry: &Entry) {
         let slot = slot(&entry.key);
         let Some(entry) = boot().and_then(|boot| encode(boot, entry)) else { return };
-        let Some(directory) = self.directory(rustix::process::geteuid(), true) else { return };
+        let Some(directory) = own_user().and_then(|owner| self.directory(owner, true)) else { return };
         let unfinished = format!("{slot}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&directory, &unfinished, flags, Mode::RUSR | Mode::WUSR) {
@@ -121,6 +121,11 @@ impl DiskCache {
         }
         open_private(outer.as_fd(), Path::new(INNER), owner)
     }
+}
+
+/// The user of this process; none where it cannot be told from others.
+fn own_user() -> Option<Uid> {
+    sys::own_user().ok().map(Uid::from_raw)
 }
 
 /// Whether a directory has been made, or something of its name is there.

@@ -1,9 +1,9 @@
 //! Where an identity file is, or will be: a name in an open directory.
 
-use super::IdentityFileError;
+use super::{IdentityFileError, own_user};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
-use crate::transport::{Directory, FileIdentity, own_user, type_of};
+use crate::transport::{Directory, FileIdentity, type_of};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, linkat, renameat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -63,7 +63,7 @@ impl Place {
             Ok(Some(found)) if type_of(&found) != FileType::RegularFile => {
                 IdentityFileError::NotARegularFile.into()
             }
-            Ok(Some(found)) if error == Errno::ACCESS && found.st_uid != own_user() => {
+            Ok(Some(found)) if error == Errno::ACCESS && !own_user().is_ok_and(|own| own == found.st_uid) => {
                 IdentityFileError::ForeignOwner { owner: found.st_uid }.into()
             }
             _ => error.into(),
@@ -74,7 +74,7 @@ impl Place {
     #[allow(clippy::unused_self, reason = "where files have no owners nothing is checked")]
     pub(super) fn check_owner(&self, file: &Metadata) -> Result<(), IdentityFileError> {
         let owner = file.uid();
-        if owner == own_user() { Ok(()) } else { Err(IdentityFileError::ForeignOwner { owner }) }
+        if owner == own_user()? { Ok(()) } else { Err(IdentityFileError::ForeignOwner { owner }) }
     }
 
     /// Checks that it is neither the socket nor the lock of `endpoint`, whether they are there or not.
@@ -146,7 +146,9 @@ impl Place {
         for name in entries.flatten().map(|entry| entry.file_name()) {
             if self.is_unfinished(&name)
                 && let Ok(file) = self.directory.open_file(&name, OFlags::RDONLY, Mode::empty())
-                && file.metadata().is_ok_and(|found| found.is_file() && found.uid() == own_user())
+                && file
+                    .metadata()
+                    .is_ok_and(|found| found.is_file() && own_user().is_ok_and(|own| own == found.uid()))
                 && file.try_lock().is_ok()
             {
                 let _best_effort = self.directory.remove(&name);

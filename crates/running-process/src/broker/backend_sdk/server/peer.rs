@@ -1,6 +1,8 @@
 //! Who may be served.
 
 use crate::sys::{PeerError, PeerUser};
+#[cfg(unix)]
+use crate::sys::{UnmappedUser, own_user};
 use std::io;
 
 /// Who made a connection, as the operating system says. The process may have exited since, and its number been given to
@@ -28,14 +30,26 @@ impl PeerCredentials {
         }
     }
 
-    /// Whether the connection was made by the user that this process acts as.
+    /// Returns whether the connection was made by the user that this process acts as; `false` where that cannot be told.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// In a user namespace of Linux that does not map the user of this process, every user has the same number, its own
+    /// included: then this is `false` for all.
     #[must_use]
     pub fn is_same_user(&self) -> bool {
-        #[cfg(unix)]
-        let own = Some(rustix::process::geteuid().as_raw());
-        #[cfg(not(unix))]
-        let own = None;
-        self.uid == own
+        self.compare_user().is_ok_and(|same| same)
+    }
+
+    #[cfg(unix)]
+    fn compare_user(&self) -> Result<bool, UnmappedUser> {
+        Ok(self.uid == Some(own_user()?))
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unnecessary_wraps, reason = "other systems cannot always tell")]
+    fn compare_user(&self) -> Result<bool, std::convert::Infallible> {
+        Ok(self.uid.is_none())
     }
 }
 
@@ -55,5 +69,51 @@ impl NotAuthorized {
 
 /// The default: the daemon's own user and nobody else, not even the superuser.
 pub(super) fn same_user(peer: &PeerCredentials) -> Result<(), NotAuthorized> {
-    if peer.is_same_user() { Ok(()) } else { Err(NotAuthorized::new("this daemon serves its own user only")) }
+    match peer.compare_user() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NotAuthorized::new("this daemon serves its own user only")),
+        Err(error) => Err(NotAuthorized::new(format!("this daemon serves its own user only: {error}"))),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn peer(uid: u32) -> PeerCredentials {
+        PeerCredentials { pid: None, uid: Some(uid) }
+    }
+
+    #[test]
+    fn only_the_daemons_own_user_is_served() {
+        let own = rustix::process::geteuid().as_raw();
+        assert!(same_user(&peer(own)).is_ok() && peer(own).is_same_user());
+        let stranger = peer(own + 1);
+        assert!(same_user(&stranger).is_err() && !stranger.is_same_user());
+    }
+
+    #[test]
+    #[ignore = "started by the next test in a user namespace that maps nobody"]
+    fn where_users_cannot_be_told_apart() {
+        let own = rustix::process::geteuid().as_raw();
+        let refused = same_user(&peer(own)).unwrap_err().to_string();
+        assert!(refused.contains("user namespace") && !peer(own).is_same_user(), "{refused}");
+    }
+
+    #[test]
+    fn no_user_is_served_where_users_cannot_be_told_apart() {
+        let test = concat!(module_path!(), "::where_users_cannot_be_told_apart");
+        let test = test.split_once("::").unwrap().1;
+        let mut unshared = Command::new("unshare");
+        unshared.arg("--user").arg(std::env::current_exe().unwrap());
+        let output = unshared.args(["--exact", test, "--ignored"]).output();
+        match output {
+            Ok(output) if !output.stdout.is_empty() => {
+                let printed = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+            }
+            refused => eprintln!("skipped: a user namespace cannot be had: {refused:?}"),
+        }
+    }
 }
