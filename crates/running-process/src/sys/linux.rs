@@ -34,12 +34,11 @@ pub(super) fn boot_id() -> io::Result<String> {
     if let Some(id) = OWN.get() {
         return Ok(id.clone());
     }
-    let id = read(BOOT_ID)?;
+    let id = read(BOOT_ID).map_err(without_proc)?;
     if id.trim_ascii().is_empty() {
         let masked = format!("{BOOT_ID} is empty: it is masked in this container or sandbox");
         return Err(io::Error::new(io::ErrorKind::InvalidData, masked));
     }
-    let id = read("/proc/sys/kernel/random/boot_id").map_err(without_proc)?;
     Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())
 }
 
