@@ -13,7 +13,7 @@ use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
 use running_process_acceptance::{Peer, Place, copy_program, watched};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,8 +165,8 @@ fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it()
     fs::write(&program, "another program").unwrap();
     assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
     // An upgrade is one where the daemon sees it.
-    let seen_by_daemon =
-        |name: &Path| PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), name.display()));
+    let root = Path::new("/proc").join(daemon.pid().to_string()).join("root");
+    let seen_by_daemon = |name: &Path| root.join(name.strip_prefix("/").unwrap());
     fs::write(seen_by_daemon(&private.join("new")), "an upgrade").unwrap();
     fs::rename(seen_by_daemon(&private.join("new")), seen_by_daemon(&program)).unwrap();
     let upgraded = states(&identity);

@@ -231,8 +231,12 @@ impl ProcessHandle {
 
     pub(super) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
         self.look(|directory| {
-            let root =
-                openat(CWD, format!("{directory}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let root = openat(
+                CWD,
+                Path::new(directory).join("root"),
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
                 Ok(file) => File::from(file).metadata().map(Some),
