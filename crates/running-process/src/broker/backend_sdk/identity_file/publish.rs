@@ -96,6 +96,7 @@ pub(super) fn remove(path: &Path, is_it: impl FnOnce(&DaemonProcess) -> bool) ->
         place => place?,
     };
     let Some(occupant) = Occupant::at(&place)? else { return Ok(()) };
+    #[allow(clippy::let_unit_value, reason = "on Unix it is a lock, held to the end")]
     let _locked = place.lock(&occupant.file)?;
     if is_it(&occupant.daemon) && place.leads_to(&occupant.file)? { place.remove() } else { Ok(()) }
 }
