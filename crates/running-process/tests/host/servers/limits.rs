@@ -102,7 +102,7 @@ fn all_connections_together_have_a_limit_and_one_request_more_is_refused() {
         assert_eq!(next(&works.begun), [u8::try_from(id).unwrap()]);
     }
     write(&connections[2], &work(3));
-    let expected = "overloaded (2 requests are being served); may be served after 70 ms";
+    let expected = r#"overloaded ("2 requests are being served"); may be served after 70 ms"#;
     assert_eq!(refusal(&read_frames(&connections[2], 1)[0]), expected);
     assert_eq!(works.server.trouble(), "2 requests are being served, one more was refused");
     works.go_on.send(()).unwrap();
@@ -273,7 +273,7 @@ fn a_request_that_comes_after_its_deadline_is_not_begun() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
     write(&connection, &due(1, Duration::ZERO));
-    let expected = "the deadline has passed (it had passed when the request came)";
+    let expected = r#"the deadline has passed ("it had passed when the request came")"#;
     assert_eq!(refusal(&read_frames(&connection, 1)[0]), expected);
     assert!(works.begun.try_recv().is_err());
 }

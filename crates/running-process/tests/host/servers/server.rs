@@ -152,7 +152,7 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
         let refusals = refusals(&connection, protocol, &[b"", b"fail", b"busy", b""]);
-        let expected = [(2, "the handler failed (out of disk)"), (3, "overloaded (three builds wait)")];
+        let expected = [(2, r#"the handler failed ("out of disk")"#), (3, r#"overloaded ("three builds wait")"#)];
         assert_eq!(refusals, expected.map(|(id, refusal)| (id, refusal.to_owned())));
         let trouble = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
         assert_eq!(server.trouble(), trouble);
@@ -174,7 +174,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
         let refusals = refusals(&connection, protocol, &[b"", b"panic", b""]);
-        assert_eq!(refusals, [(2, "the handler failed (the handler panicked)".to_owned())]);
+        assert_eq!(refusals, [(2, r#"the handler failed ("the handler panicked")"#.to_owned())]);
         assert_eq!(server.trouble(), "a handler panicked");
     }
 }
@@ -189,7 +189,7 @@ fn a_response_above_the_cap_is_refused() {
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
         let [(2, refusal)] = &refusals(&connection, protocol, &[b"", &[0; 17], b""])[..] else { panic!() };
-        assert!(refusal.starts_with("the answer does not fit a frame (frame body is "), "{refusal}");
+        assert!(refusal.starts_with("the answer does not fit a frame (\"frame body is "), "{refusal}");
         let trouble = server.trouble();
         let expected = format!("the handler of payload protocol 0x{protocol:04X} failed: frame body is ");
         assert!(trouble.starts_with(&expected) && trouble.ends_with("the cap is 16777216"), "{trouble}");
@@ -221,7 +221,7 @@ fn frames_that_are_not_served_end_their_connection() {
         assert_eq!(answered[0].payload, b"BEFORE", "what came before is answered");
         let refusals: Vec<_> = refused.into_iter().map(refusal).collect();
         if reason.ends_with("is not served by this daemon") {
-            assert_eq!(refusals, [format!("the payload protocol is not served ({reason})")]);
+            assert_eq!(refusals, [format!("the payload protocol is not served ({reason:?})")]);
         } else {
             assert!(refusals.is_empty(), "{refusals:?}");
         }
@@ -244,7 +244,7 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     let connection = strict.connect();
     write(&connection, &[encode_framed(&encoded).unwrap(), request(SHOUT, 2, b"x")].concat());
     let answers = read_frames(&connection, 2);
-    let expected = "the payload's encoding cannot be decoded (payload encoding 9 is not accepted)";
+    let expected = r#"the payload's encoding cannot be decoded ("payload encoding 9 is not accepted")"#;
     assert_eq!((refusal(&answers[0]), &answers[1].payload[..]), (expected.to_owned(), &b"X"[..]));
 
     let lenient = Running::with_config(|config| config.connection.strict = false);

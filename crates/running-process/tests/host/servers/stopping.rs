@@ -1,11 +1,13 @@
 //! What a server leaves behind, and what it still answers, when it is stopped.
 
 use super::Running;
+#[cfg(unix)]
 use crate::daemon::Daemon;
 use crate::support::{
-    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read, read_frames, read_to_end, request, soon,
-    watched, write,
+    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched, write,
 };
+#[cfg(unix)]
+use crate::support::{read, soon};
 use running_process::broker::backend_sdk::{
     ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
     read_daemon_identity_file, write_daemon_identity_file,
@@ -158,7 +160,7 @@ fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
     assert!(!server.place.record().exists());
     // The client is told, although the handler still works.
     let refusal = Refusal::from_frame(&read_frames(&connection, 1)[0].borrowed()).unwrap();
-    assert_eq!(refusal.to_string(), "the handler failed (the daemon ended before the answer)");
+    assert_eq!(refusal.to_string(), "the handler failed (\"the daemon ended before the answer\")");
     assert!(refusal.may_have_run());
     // A Windows pipe lasts as long as the handler.
     if cfg!(unix) {
