@@ -17,8 +17,9 @@ use super::mux::{BackendEndpointMux, Identification, LegacyClassification, MuxEr
 use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
-    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
-    RefusalReason, registry::CONTROL_PAYLOAD_PROTOCOL, try_decode_framed_ref,
+    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FrameViolation, FramingError,
+    MAX_FRAME_BYTES, PROTOCOL_VERSION, RefusalReason, registry::CONTROL_PAYLOAD_PROTOCOL,
+    try_decode_framed_ref,
 };
 use answer::refuse;
 use std::io::IoSlice;
@@ -266,13 +267,25 @@ where
                 return Ok(Some(ConnectionEvent::ProbeAnswered));
             }
             Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => return Ok(None),
-            Err(error) => match cancel_elsewhere(&error, &buffer[..length]) {
-                Some(cancel) => (cancel, length),
-                None => {
-                    tell_unserved(&error, &buffer[..length], &mut self.output);
+            Err(error) => {
+                let rejected = rejected(&buffer[..length]);
+                let Some(cancel) = rejected.filter(|frame| is_cancel(&error, frame)) else {
+                    if let MuxError::UnservedPayloadProtocol { .. } = error
+                        && let Some(frame) = rejected
+                    {
+                        refuse(&frame, RefusalReason::UnservedProtocol, &error, &mut self.output);
+                    }
                     return Err(self.lane.fail(error));
+                };
+                if self.config.strict && cancel.envelope_version != PROTOCOL_VERSION {
+                    return Err(self
+                        .lane
+                        .fail(FrameViolation::EnvelopeVersion { got: cancel.envelope_version }));
                 }
-            },
+                front.consume(length);
+                self.lane = Lane::Framed;
+                return Ok(Some(ConnectionEvent::Cancel(cancel)));
+            }
         };
         let kind = FrameKind::try_from(frame.kind);
         let encodings = &self.config.encodings;
@@ -288,13 +301,10 @@ where
         }
         front.consume(consumed);
         self.lane = Lane::Framed;
-        let decoded = match kind {
-            // The payload of a cancel means nothing, so it need not be understood.
-            Ok(FrameKind::Cancel) => Ok(frame),
-            _ => encodings.decode(frame, &mut self.decoded),
-        };
-        let frame = match decoded {
+        let frame = match encodings.decode(frame, &mut self.decoded) {
             Ok(decoded) => decoded,
+            // The payload of a cancel means nothing, so it need not be understood.
+            Err(_) if kind == Ok(FrameKind::Cancel) => frame,
             // The daemon may know it.
             Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => frame,
             // The envelope holds, so the peer can be told, and the frames behind this one be understood.
@@ -376,27 +386,23 @@ where
     }
 }
 
-/// Refuses the request in `message` if the mux does not serve its payload protocol.
+/// Returns the frame in `message`, if it is one.
 #[cold]
-fn tell_unserved(error: &MuxError, message: &[u8], output: &mut Output) {
-    if let MuxError::UnservedPayloadProtocol { .. } = error
-        && let Ok(Some(first)) = try_decode_framed_ref(message)
-    {
-        refuse(&first.frame, RefusalReason::UnservedProtocol, error, output);
-    }
+#[inline(never)]
+fn rejected(message: &[u8]) -> Option<FrameRef<'_>> {
+    Some(try_decode_framed_ref(message).ok()??.frame)
 }
 
-/// Returns the cancel in `message`, which the mux refused with `error`, if its payload protocol is the control protocol or one
-/// that is not served. A cancel names its request by the request id, so its payload protocol does not matter.
+/// Whether `frame`, which the mux rejected with `error`, is a cancel of the control protocol or of one that is not served. A cancel
+/// names its request by the request id, so its payload protocol does not matter.
 #[cold]
-fn cancel_elsewhere<'a>(error: &MuxError, message: &'a [u8]) -> Option<FrameRef<'a>> {
-    let may_be_cancel = match error {
+fn is_cancel(error: &MuxError, frame: &FrameRef<'_>) -> bool {
+    let of_protocol = match error {
         MuxError::UnservedPayloadProtocol { .. } => true,
         MuxError::UnexpectedFirstPartyFrame { payload_protocol } => {
             *payload_protocol == CONTROL_PAYLOAD_PROTOCOL
         }
         _ => false,
     };
-    let frame = try_decode_framed_ref(message).ok().flatten()?.frame;
-    (may_be_cancel && frame.kind == i32::from(FrameKind::Cancel)).then_some(frame)
+    of_protocol && frame.kind == i32::from(FrameKind::Cancel)
 }

@@ -47,7 +47,8 @@ pub fn try_decode_framed(bytes: &[u8]) -> Result<Option<DecodedFramed>, FramingE
 /// # Errors
 ///
 /// As [`try_decode_framed`].
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a frame passes through registers, or once more through memory")]
 pub fn try_decode_framed_ref(bytes: &[u8]) -> Result<Option<DecodedFramedRef<'_>>, FramingError> {
     let Some(body) = complete_body(bytes, MAX_FRAME_BYTES)? else { return Ok(None) };
     Ok(Some(DecodedFramedRef { frame: FrameRef::decode(body)?, consumed: FRAME_HEADER_BYTES + body.len() }))

@@ -125,15 +125,22 @@ impl Requests {
                 Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
                 None => return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
             },
-            None if (1..self.next_id).contains(&id) => {
-                self.muted.remove(&id);
-                return Ok(None);
-            }
-            None => return Err(ClientConnectionError::UnknownRequest { got: id }),
+            None => return self.late(id).map(|()| None),
         }))
     }
 
+    /// A response to a request that is not in flight.
+    #[cold]
+    fn late(&mut self, id: u64) -> Result<(), ClientConnectionError> {
+        if !(1..self.next_id).contains(&id) {
+            return Err(ClientConnectionError::UnknownRequest { got: id });
+        }
+        self.muted.remove(&id);
+        Ok(())
+    }
+
     /// What a frame that is no response means.
+    #[inline(never)]
     fn unanswering(&mut self, kind: FrameKind, id: u64) -> Option<ClientEvent<()>> {
         if kind == FrameKind::Event {
             let pending = self.pending.get(&id).map(|pending| pending.events);
