@@ -124,6 +124,13 @@ impl Daemon {
         pass_on!(self.observe(observer))
     }
 
+    pub(crate) fn observe_with_peer(
+        self,
+        observer: impl Fn(&ServerTrouble, Option<&PeerCredentials>) + Send + Sync + 'static,
+    ) -> Self {
+        pass_on!(self.observe_with_peer(observer))
+    }
+
     #[cfg(unix)]
     pub(crate) fn stop_on_signals(self) -> io::Result<Self> {
         Ok(match self {

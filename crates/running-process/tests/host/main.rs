@@ -4,6 +4,8 @@
 
 #[cfg(feature = "tokio")]
 mod async_server;
+#[cfg(target_os = "linux")]
+mod client_memory;
 #[cfg(unix)]
 mod connecting;
 mod daemon;

@@ -67,6 +67,8 @@ pub(crate) trait Client: Sized + Send + 'static {
     fn set_encoding_policy(&mut self, policy: EncodingPolicy);
     fn is_usable(&self) -> bool;
     fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError>;
+    /// [`request`](Self::request) of another protocol.
+    fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError>;
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
     /// All of them in flight before any is answered.
     fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>>;
@@ -111,6 +113,10 @@ impl Client for FrameClient {
 
     fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError> {
         self.request(SHOUT, payload.to_vec())
+    }
+
+    fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError> {
+        self.request(payload_protocol, payload.to_vec())
     }
 
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {
@@ -209,6 +215,10 @@ mod on_tokio {
 
         fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError> {
             self.runtime.block_on(self.client.request(SHOUT, payload.to_vec()))
+        }
+
+        fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError> {
+            self.runtime.block_on(self.client.request(payload_protocol, payload.to_vec()))
         }
 
         fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {

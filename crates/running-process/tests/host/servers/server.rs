@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::support::{
-    Place, REVERSE, SHOUT, echo, eventually, frames, join, read, read_frames, read_to_end, refusal,
+    Place, REVERSE, SHOUT, echo, eventually, frames, join, next, read, read_frames, read_to_end, refusal,
     request, soon, watched, write,
 };
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
@@ -157,6 +157,72 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
         let trouble = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
         assert_eq!(server.trouble(), trouble);
         assert!(!server.has_more_trouble(), "a refusal on purpose is no trouble");
+    }
+}
+
+#[test]
+fn an_error_of_a_handler_that_nobody_waits_for_is_no_trouble() {
+    let (begins, begun) = mpsc::channel();
+    let server = Running::start(|server| {
+        server
+            .serve(0xF00F, move |request| {
+                begins.send(())?;
+                eventually(|| request.cancelled());
+                Err("the compiler was killed".into())
+            })
+            .serve(0xF010, |_| Err("out of disk".into()))
+    });
+    let cancel = Frame { kind: FrameKind::Cancel.into(), ..Frame::request(0xF00F, Vec::new()) };
+    let cancel = encode_framed(&cancel.with_request_id(1)).unwrap();
+    let cancels: [fn(LocalStream, &[u8]); 2] = [
+        |connection, cancel| {
+            write(&connection, cancel);
+            assert_eq!(refusal(&read_frames(&connection, 1)[0]), "cancelled");
+        },
+        |connection, _| drop(connection),
+    ];
+    for (times, end) in (1..).zip(cancels) {
+        let connection = server.connect();
+        write(&connection, &request(0xF00F, 1, b""));
+        next(&begun);
+        end(connection, &cancel);
+        eventually(|| {
+            let status = server.stats.snapshot();
+            (status.requests_cancelled == times && status.requests_in_flight == 0).then_some(())
+        });
+        assert!(!server.has_more_trouble());
+    }
+    // What somebody waits for is told.
+    let connection = server.connect();
+    write(&connection, &request(0xF010, 1, b""));
+    read_frames(&connection, 1);
+    assert_eq!(server.trouble(), "the handler of payload protocol 0xF010 failed: out of disk");
+}
+
+#[test]
+fn an_observer_learns_whose_trouble_it_is() {
+    let (report, troubles) = mpsc::channel();
+    let server = Running::start(|server| {
+        server
+            .serve(0xF00F, |_| Err("out of disk".into()))
+            .observe_with_peer(move |trouble, peer| {
+                let _ = report.send((trouble.to_string(), peer.map(|peer| (*peer, peer.to_string()))));
+            })
+    });
+    let connection = server.connect();
+    // A handler that fails, and then half a frame.
+    write(&connection, &[&request(0xF00F, 1, b"")[..], b"\x01\x09"].concat());
+    read_frames(&connection, 1);
+    drop(connection);
+    for expected in ["the handler of payload protocol 0xF00F failed", "a connection was ended"] {
+        let (trouble, peer) = next(&troubles);
+        let (peer, shown) = peer.expect("a peer's");
+        assert_eq!(trouble, expected);
+        assert!(peer.is_same_user());
+        #[cfg(unix)]
+        assert_eq!(shown, format!("process {} of user {}", std::process::id(), peer.uid.unwrap()));
+        #[cfg(not(unix))]
+        assert!(shown.contains("process"), "{shown}");
     }
 }
 

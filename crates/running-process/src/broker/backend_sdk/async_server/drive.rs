@@ -49,10 +49,14 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
                 None => None,
             };
             if ended.is_none() {
-                link.shared.service.observation.trouble(&ServerTrouble::HandlerPanicked);
+                let peer = link.session().peer();
+                link.shared.service.observation.trouble_of(peer, &ServerTrouble::HandlerPanicked);
             }
         }
-        None => link.shared.service.observation.trouble(&ServerTrouble::LegacyNotServed),
+        None => {
+            let peer = link.session().peer();
+            link.shared.service.observation.trouble_of(peer, &ServerTrouble::LegacyNotServed);
+        }
     }
 }
 
@@ -374,7 +378,7 @@ fn next(session: &mut Session<Abandon>) -> Next {
 
 fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
     if !session.gone {
-        link.shared.service.observation.trouble(&error.into());
+        link.shared.service.observation.trouble_of(session.peer(), &error.into());
         session.hang_up();
     }
 }

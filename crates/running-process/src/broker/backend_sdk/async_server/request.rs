@@ -136,9 +136,12 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let service = &self.link.shared.service;
         let outcome = std::mem::replace(&mut self.outcome, Outcome::Nothing);
+        let caller = || self.link.session().caller(self.call);
         let answer = self.span.in_scope(|| match outcome {
-            Outcome::Answer(answer) => answer.map_err(|error| service.failed(self.payload_protocol, error)),
-            Outcome::Panicked => Err(service.panicked()),
+            Outcome::Answer(answer) => {
+                answer.map_err(|error| service.failed(self.payload_protocol, error, caller))
+            }
+            Outcome::Panicked => Err(service.panicked(caller().peer)),
             // It goes nowhere.
             Outcome::Nothing => Ok(Payload::default()),
         });

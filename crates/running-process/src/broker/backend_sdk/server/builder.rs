@@ -89,7 +89,17 @@ macro_rules! shared_methods {
 
         /// Tells `observer` of every connection that did not end well. Default: nobody is told.
         #[must_use]
-        pub fn observe(mut self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
+        pub fn observe(self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
+            self.observe_with_peer(move |trouble, _| observer(trouble))
+        }
+
+        /// Tells `observer` of trouble, as [`observe`](Self::observe), and with whom it was; `None` if with no peer. It takes the place
+        /// of any other observer.
+        #[must_use]
+        pub fn observe_with_peer(
+            mut self,
+            observer: impl Fn(&ServerTrouble, Option<&PeerCredentials>) + Send + Sync + 'static,
+        ) -> Self {
             self.setup.observer = Box::new(observer);
             self
         }

@@ -80,7 +80,7 @@ pub enum ServerTrouble {
         budget: usize,
     },
     /// The daemon does not serve this peer, whose requests are refused and whose legacy wire is closed.
-    #[error("a peer is not served: {peer:?}")]
+    #[error("a peer is not served: {peer}")]
     NotAuthorized {
         /// Who it is.
         peer: PeerCredentials,

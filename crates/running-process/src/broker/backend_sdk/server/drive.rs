@@ -220,17 +220,18 @@ fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Payload, Refusal> {
     }
     let payload_protocol = request.frame().payload_protocol;
     let request = ServerRequest::new(request, cancellation, Arc::clone(link), call);
-    span.in_scope(|| link.shared.service.judge(payload_protocol, || handler(&request)))
+    let caller = || link.caller(call);
+    span.in_scope(|| link.shared.service.judge(payload_protocol, || handler(&request), caller))
 }
 
 /// The connection speaks the legacy wire from now on.
 fn serve_legacy(link: &Arc<Link>, buffered: Vec<u8>) {
     let service = &link.shared.service;
     let Some(handler) = &link.shared.legacy else {
-        return service.observation.trouble(&ServerTrouble::LegacyNotServed);
+        return service.observation.trouble_of(link.peer(), &ServerTrouble::LegacyNotServed);
     };
     let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
     if callback::run(|| handler(connection)).is_none() {
-        service.observation.trouble(&ServerTrouble::HandlerPanicked);
+        service.observation.trouble_of(link.peer(), &ServerTrouble::HandlerPanicked);
     }
 }

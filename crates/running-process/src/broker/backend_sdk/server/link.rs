@@ -7,6 +7,7 @@ use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::budget;
 use super::observe::Fact;
 use super::over_capacity::Place;
+use super::service::Caller;
 use super::session::{self, Session};
 use super::shared::Shared;
 use super::sync::atomic::{AtomicU64, Ordering};
@@ -255,7 +256,7 @@ impl Link {
 
     fn fail(&self, state: &mut State, error: io::Error) {
         if !state.session.gone {
-            self.note(Fact::Trouble(&error.into()));
+            self.note(Fact::Trouble(&error.into(), Some(state.session.peer())));
             state.session.hang_up();
         }
     }
@@ -281,6 +282,16 @@ impl Link {
             self.advance(state);
         }
         others
+    }
+
+    /// Returns who made the connection.
+    pub(super) fn peer(&self) -> PeerCredentials {
+        self.state().session.peer()
+    }
+
+    /// Returns who waits for the answer to `call`, if anybody does.
+    pub(super) fn caller(&self, call: CallId) -> Caller {
+        self.state().session.caller(call)
     }
 
     /// `call` has ended with `answer` at `ended`. Whoever has the turn gets the next one, and writes the answers together

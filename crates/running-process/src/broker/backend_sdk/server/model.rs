@@ -10,7 +10,7 @@ use super::observe::Observation;
 use super::service::Service;
 use super::shared::Shared;
 use super::sync::thread;
-use super::{ConcurrentHandler, Handler, ServerConfig, ServerStats, ServerTrouble, drive};
+use super::{ConcurrentHandler, Handler, PeerCredentials, ServerConfig, ServerStats, ServerTrouble, drive};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_sdk::model::{check, wire::Other};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
@@ -34,7 +34,7 @@ fn daemon() -> DaemonProcess {
     let daemon = protocol::DaemonProcess {
         pid: 7,
         exe_path: "/bin/d".into(),
-        exe_sha256: vec![0; 32],
+        exe_sha256: vec![1; 32],
         boot_id: "b".into(),
         ipc_endpoint: Some(Endpoint { namespace_id: "model".into(), path: "/m".into() }),
         ..Default::default()
@@ -55,8 +55,9 @@ impl Model {
         change(&mut config);
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&troubles);
-        let observer =
-            move |trouble: &ServerTrouble| told.lock().expect("no panics").push(trouble.to_string());
+        let observer = move |trouble: &ServerTrouble, _: Option<&PeerCredentials>| {
+            told.lock().expect("no panics").push(trouble.to_string());
+        };
         let observation = Observation::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
         let service = Service {
             mux: Arc::new(BackendEndpointMux::unidentified(

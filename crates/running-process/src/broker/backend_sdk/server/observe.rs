@@ -11,7 +11,7 @@ pub(super) use trouble::TroubleKind;
 
 use super::callback::{self, Callback};
 use super::setup::Observer;
-use super::{ServerStats, ServerTrouble};
+use super::{PeerCredentials, ServerStats, ServerTrouble};
 use crate::broker::protocol::RefusalReason;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,8 @@ pub(in super::super) enum Fact<'a> {
         before: usize,
         now: usize,
     },
-    Trouble(&'a ServerTrouble),
+    /// What went wrong, and with whom, if with a peer.
+    Trouble(&'a ServerTrouble, Option<PeerCredentials>),
 }
 
 /// What became of a request.
@@ -99,8 +100,8 @@ impl Observation {
     #[inline]
     pub(in super::super) fn note(&self, fact: Fact<'_>) {
         self.count(&fact);
-        if let Fact::Trouble(trouble) = fact {
-            self.tell(trouble);
+        if let Fact::Trouble(trouble, peer) = fact {
+            self.tell(trouble, peer);
         }
     }
 
@@ -113,17 +114,22 @@ impl Observation {
 
     /// Tells the daemon, whose observer and whose subscriber of `tracing` may panic. A panic is counted.
     #[cold]
-    fn tell(&self, trouble: &ServerTrouble) {
-        let traced = callback::run(|| span::warn(trouble));
-        let observed = callback::run(|| (self.observer)(trouble));
+    fn tell(&self, trouble: &ServerTrouble, peer: Option<PeerCredentials>) {
+        let traced = callback::run(|| span::warn(trouble, peer));
+        let observed = callback::run(|| (self.observer)(trouble, peer.as_ref()));
         if traced.and(observed).is_none() {
             let panicked = ServerTrouble::CallbackPanicked { callback: Callback::Observe };
-            self.count(&Fact::Trouble(&panicked));
+            self.count(&Fact::Trouble(&panicked, peer));
         }
     }
 
     pub(in super::super) fn trouble(&self, trouble: &ServerTrouble) {
-        self.note(Fact::Trouble(trouble));
+        self.note(Fact::Trouble(trouble, None));
+    }
+
+    /// Notes what went wrong with the connection or a request of `peer`.
+    pub(in super::super) fn trouble_of(&self, peer: PeerCredentials, trouble: &ServerTrouble) {
+        self.note(Fact::Trouble(trouble, Some(peer)));
     }
 
     pub(in super::super) fn outcome(&self, payload_protocol: u32, outcome: Outcome) {

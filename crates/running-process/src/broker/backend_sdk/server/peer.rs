@@ -3,7 +3,7 @@
 use crate::sys::{PeerError, PeerUser};
 #[cfg(unix)]
 use crate::sys::{UnmappedUser, own_user};
-use std::io;
+use std::{fmt, io};
 
 /// Who made a connection, as the operating system says. The process may have exited since, and its number been given to
 /// another: the user is what to authorize by.
@@ -18,6 +18,16 @@ pub struct PeerCredentials {
     pub pid: Option<u32>,
     /// Its effective user when it connected.
     pub uid: Option<u32>,
+}
+
+impl fmt::Display for PeerCredentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(formatter, "process {pid}")?,
+            None => formatter.write_str("a process without a number here")?,
+        }
+        self.uid.map_or(Ok(()), |uid| write!(formatter, " of user {uid}"))
+    }
 }
 
 impl PeerCredentials {

@@ -63,6 +63,13 @@ impl Peer {
     }
 }
 
+/// Whose request it is, and whether the answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Caller {
+    pub(in super::super) peer: PeerCredentials,
+    pub(in super::super) waits: bool,
+}
+
 /// What becomes of a request that may be served.
 pub(in super::super) struct Admission<'a, H> {
     pub(in super::super) handler: &'a H,
@@ -105,12 +112,12 @@ impl<H> Service<H> {
 
     fn ask_rule(&self, peer: PeerCredentials) -> Result<(), Refusal> {
         let Some(verdict) = callback::run(|| (self.authorize)(&peer)) else {
-            self.panicked_in(Callback::Authorize);
+            self.panicked_in(Callback::Authorize, peer);
             return Err(Refusal::new(RefusalReason::NotAuthorized, "the daemon's rule panicked"));
         };
         verdict.map_err(|source| {
             let refusal = Refusal::new(RefusalReason::NotAuthorized, clipped(source.to_string()));
-            self.observation.trouble(&ServerTrouble::NotAuthorized { peer, source });
+            self.observation.trouble_of(peer, &ServerTrouble::NotAuthorized { peer, source });
             refusal
         })
     }
@@ -155,14 +162,14 @@ impl<H> Service<H> {
 
     /// Gives a concurrent handler a request, until that has [ended](Fact::Ended), if not too many are served. Of several that
     /// come at once more may be refused than need to be, but no more are served than may be.
-    pub(in super::super) fn begin(&self) -> Result<(), Refusal> {
+    pub(in super::super) fn begin(&self, peer: PeerCredentials) -> Result<(), Refusal> {
         let ServerConfig { max_in_flight, retry_after, .. } = self.config;
         self.observation.note(Fact::Began);
         if self.in_flight() <= max_in_flight {
             return Ok(());
         }
         self.observation.note(Fact::Ended);
-        self.observation.trouble(&ServerTrouble::TooManyRequests { max_in_flight });
+        self.observation.trouble_of(peer, &ServerTrouble::TooManyRequests { max_in_flight });
         let message = format!("{max_in_flight} requests are being served");
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
@@ -197,17 +204,26 @@ impl<H> Service<H> {
         debug_assert!(settled.is_ok(), "nothing is always there");
     }
 
-    /// What the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on purpose.
-    pub(in super::super) fn failed(&self, payload_protocol: u32, error: HandlerError) -> Refusal {
+    /// Returns what the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on
+    /// purpose, or `caller` does not wait any more: then an error is how a handler ends early.
+    pub(in super::super) fn failed(
+        &self,
+        payload_protocol: u32,
+        error: HandlerError,
+        caller: impl FnOnce() -> Caller,
+    ) -> Refusal {
         match error.downcast::<Refusal>() {
             Ok(refusal) => *refusal,
             Err(source) => {
+                let Caller { peer, waits } = caller();
                 let Some(message) = callback::run(|| source.to_string()) else {
                     callback::discard(source);
-                    return self.panicked();
+                    return self.panicked(peer);
                 };
                 let trouble = ServerTrouble::Handler { payload_protocol, source };
-                self.observation.trouble(&trouble);
+                if waits {
+                    self.observation.trouble_of(peer, &trouble);
+                }
                 callback::discard(trouble);
                 Refusal::new(RefusalReason::HandlerFailed, clipped(message))
             }
@@ -219,10 +235,11 @@ impl<H> Service<H> {
         &self,
         payload_protocol: u32,
         handle: impl FnOnce() -> Result<Payload, HandlerError>,
+        caller: impl FnOnce() -> Caller,
     ) -> Result<Payload, Refusal> {
         match callback::run(handle) {
-            Some(answer) => answer.map_err(|error| self.failed(payload_protocol, error)),
-            None => Err(self.panicked()),
+            Some(answer) => answer.map_err(|error| self.failed(payload_protocol, error, caller)),
+            None => Err(self.panicked(caller().peer)),
         }
     }
 
@@ -234,19 +251,25 @@ impl<H> Service<H> {
     }
 
     /// What the peer is told of a handler that panicked.
-    pub(in super::super) fn panicked(&self) -> Refusal {
-        self.observation.trouble(&ServerTrouble::HandlerPanicked);
+    pub(in super::super) fn panicked(&self, peer: PeerCredentials) -> Refusal {
+        self.observation.trouble_of(peer, &ServerTrouble::HandlerPanicked);
         Refusal::new(RefusalReason::HandlerFailed, "the handler panicked")
     }
 
-    /// Notes that `callback` panicked.
-    pub(in super::super) fn panicked_in(&self, callback: Callback) {
-        self.observation.trouble(&ServerTrouble::CallbackPanicked { callback });
+    /// Notes that `callback` panicked, which was called for `peer`.
+    pub(in super::super) fn panicked_in(&self, callback: Callback, peer: PeerCredentials) {
+        self.observation.trouble_of(peer, &ServerTrouble::CallbackPanicked { callback });
     }
 
     /// An answer did not fit a frame, which the peer was told.
-    pub(in super::super) fn unanswerable(&self, payload_protocol: u32, error: FramingError) {
-        self.observation.trouble(&ServerTrouble::Handler { payload_protocol, source: error.into() });
+    pub(in super::super) fn unanswerable(
+        &self,
+        payload_protocol: u32,
+        error: FramingError,
+        peer: PeerCredentials,
+    ) {
+        let trouble = ServerTrouble::Handler { payload_protocol, source: error.into() };
+        self.observation.trouble_of(peer, &trouble);
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::server_connection::{
 use super::callback::{self, Callback};
 use super::observe::{Batch, Fact, Outcome, RequestSpan};
 use super::over_capacity::Place;
-use super::service::{Admission, Peer, Service};
+use super::service::{Admission, Caller, Peer, Service};
 use super::setup::Detector;
 use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
 use crate::broker::protocol::{Refusal, RefusalReason};
@@ -93,7 +93,7 @@ impl<C: Cancel> Session<C> {
             let taken = callback::run(|| self.take_events(service, &mut asked));
             if taken.is_none() && !self.gone {
                 // The handlers and the rule, which are run there as well, are caught where they are called.
-                service.panicked_in(Callback::Detector);
+                service.panicked_in(Callback::Detector, self.peer.credentials);
                 self.hang_up();
                 // Calls are told.
                 continue;
@@ -109,7 +109,7 @@ impl<C: Cancel> Session<C> {
             }
             match service.settle(&mut self.peer, memory, self.connection.has_spoken()) {
                 Err(trouble) if !self.gone => {
-                    service.observation.trouble(&trouble);
+                    service.observation.trouble_of(self.peer.credentials, &trouble);
                     self.hang_up();
                 }
                 _ => return,
@@ -139,7 +139,7 @@ impl<C: Cancel> Session<C> {
                         batch.asked();
                         batch.refused(payload_protocol, RefusalReason::UnservedProtocol);
                     }
-                    observation.trouble(&error.into());
+                    observation.trouble_of(peer.credentials, &error.into());
                 }
                 Ok(Some(ServerEvent::Request(call))) => match service.admit(&call.frame, call.now(), peer) {
                     Ok(Admission { handler: Handler::Status, .. }) => service.tell_status(call),
@@ -149,7 +149,7 @@ impl<C: Cancel> Session<C> {
                     }
                     Ok(Admission { handler: Handler::Concurrent(handler), deadline }) => {
                         batch.asked();
-                        if let Err(refusal) = service.begin() {
+                        if let Err(refusal) = service.begin(peer.credentials) {
                             refuse(call, &refusal, &mut batch);
                             continue;
                         }
@@ -213,7 +213,7 @@ impl<C: Cancel> Session<C> {
             Ok(payload) => match self.connection.respond(call, payload) {
                 Ok(()) => Outcome::Answered,
                 Err(error) => {
-                    service.unanswerable(payload_protocol, error);
+                    service.unanswerable(payload_protocol, error, self.peer.credentials);
                     Outcome::Refused(RefusalReason::AnswerTooLarge)
                 }
             },
@@ -229,6 +229,17 @@ impl<C: Cancel> Session<C> {
                 observation.took(taken, ended, 1);
             }
         }
+    }
+
+    /// Returns who made the connection.
+    pub(in super::super) fn peer(&self) -> PeerCredentials {
+        self.peer.credentials
+    }
+
+    /// Returns who waits for the answer to `call`, if anybody does.
+    pub(in super::super) fn caller(&self, call: CallId) -> Caller {
+        let cancelled = self.calls.get(&call).is_none_or(|work| work.cancel.is_cancelled());
+        Caller { peer: self.peer.credentials, waits: !cancelled && !self.gone }
     }
 
     /// Sends an event ahead of the answer to `call`.
@@ -270,13 +281,14 @@ fn answer<H: ?Sized>(
 ) {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
     let span = RequestSpan::new(&call.frame, peer);
-    let answer = span.in_scope(|| service.judge(payload_protocol, || handler(&call.frame)));
+    let caller = || Caller { peer, waits: true };
+    let answer = span.in_scope(|| service.judge(payload_protocol, || handler(&call.frame), caller));
     match answer {
         Err(refusal) => refuse(call, &refusal, batch),
         Ok(payload) => match call.respond(payload) {
             Ok(()) => batch.answered(payload_protocol, taken),
             Err(error) => {
-                service.unanswerable(payload_protocol, error);
+                service.unanswerable(payload_protocol, error, peer);
                 batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
             }
         },

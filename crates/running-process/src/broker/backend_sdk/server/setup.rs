@@ -22,7 +22,7 @@ use std::time::Instant;
 pub(in super::super) type Detector = Box<dyn Fn(&[u8]) -> LegacyClassification + Send + Sync>;
 pub(in super::super) type Authorize =
     Box<dyn Fn(&PeerCredentials) -> Result<(), NotAuthorized> + Send + Sync>;
-pub(in super::super) type Observer = Box<dyn Fn(&ServerTrouble) + Send + Sync>;
+pub(in super::super) type Observer = Box<dyn Fn(&ServerTrouble, Option<&PeerCredentials>) + Send + Sync>;
 pub(super) type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
 /// Makes the identity of this process, for as long as what it asks in between says so.
 pub(super) type Identify =
@@ -57,7 +57,7 @@ impl<H> Setup<H> {
             detector: Box::new(|_| LegacyClassification::NotLegacy),
             authorize: Box::new(same_user),
             ready: Box::new(|_| {}),
-            observer: Box::new(|_| {}),
+            observer: Box::new(|_, _| {}),
             config: ServerConfig::default(),
             stats: ServerStats::zero(),
             signals: None,

@@ -125,7 +125,7 @@ impl ServerStats {
                 // Wraps around for less, and back again: the sum of all is never negative.
                 add(&counters.memory_bytes, (now as u64).wrapping_sub(before as u64));
             }
-            Fact::Trouble(trouble) => add(&counters.troubles[TroubleKind::of(trouble) as usize], 1),
+            Fact::Trouble(trouble, _) => add(&counters.troubles[TroubleKind::of(trouble) as usize], 1),
         }
     }
 }

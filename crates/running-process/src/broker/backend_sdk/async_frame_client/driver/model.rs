@@ -1,7 +1,6 @@
 //! The client's task and its callers in every interleaving that a model checker tries, on a connection in memory.
 //!
-//! Each future has a thread that polls it, as in a runtime of many threads. The model knows no time, so no deadline passes,
-//! and no events.
+//! Each future has a thread that polls it, as in a runtime of many threads. The model knows no time, so no deadline passes.
 
 pub(in super::super) mod stream;
 
@@ -116,6 +115,64 @@ fn every_caller_gets_its_own_answer_in_whatever_order_they_come() {
     });
 }
 
+#[test]
+fn every_stream_gets_the_events_of_its_request_and_then_its_answer() {
+    check(|| {
+        let (client, daemon, driving) = connect(40);
+        let asking = [1, 2].map(|number| {
+            let client = client.clone();
+            task(async move {
+                let mut stream = client.request_streaming(WORK, vec![number]).await.expect("a connection");
+                for round in 0..2 {
+                    let event = stream.next_event().await.expect("a connection").expect("an event");
+                    assert_eq!(event.payload, [number, round]);
+                }
+                assert!(stream.next_event().await.expect("a connection").is_none());
+                assert_eq!(stream.response().await.expect("an answer").payload, [number; 3]);
+            })
+        });
+        drop(client);
+        let requests = daemon.receive(2);
+        for round in 0..2 {
+            for request in &requests {
+                let event = Frame::response_to(request, vec![request.payload[0], round]);
+                let event = Frame { kind: FrameKind::Event.into(), ..event };
+                daemon.send(&encode_framed(&event).expect("a small frame"));
+            }
+        }
+        for request in &requests {
+            answer(&daemon, request);
+        }
+        for asking in asking {
+            join(asking);
+        }
+        join(driving);
+        assert!(daemon.is_over());
+    });
+}
+
+#[test]
+fn a_stream_that_is_dropped_is_cancelled_and_others_go_on() {
+    check(|| {
+        let (client, daemon, driving) = connect(40);
+        let serving = thread::spawn(move || serve(&daemon, |request| request.payload[0] == 2));
+        let dropped = task({
+            let client = client.clone();
+            async move {
+                let mut stream = client.request_streaming(WORK, vec![1]).await.expect("a connection");
+                for_a_while(stream.next_event()).await
+            }
+        });
+        let other = client.request(WORK, vec![2]);
+        assert_eq!(block_on(other).expect("an answer").payload, [2; 3]);
+        join(dropped);
+        drop(client);
+        join(driving);
+        let heard = join(serving);
+        assert!(heard.cancelled.len() <= 1);
+    });
+}
+
 /// What a daemon has heard.
 #[derive(Default)]
 struct Heard {
@@ -226,7 +283,7 @@ impl End {
 /// Asks, and asks again if the connection has ended. With what became of the first request.
 async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce()) -> Answer {
     let payload = vec![number; if thread_rng().r#gen() { LARGE } else { 1 }];
-    let mut asking = pin!(client.exchange(WORK, payload.clone(), 0));
+    let mut asking = pin!(client.exchange(WORK, payload.clone(), None));
     let first = poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
     pause();
     let outcome = match first {
@@ -240,7 +297,7 @@ async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce(
     }
     if !matches!(outcome, Ok(Ok(_))) {
         assert!(!client.is_usable());
-        let again = client.exchange(WORK, vec![number], 0).await;
+        let again = client.exchange(WORK, vec![number], None).await;
         assert!(matches!(again, Err(NotSent { error: FrameClientError::Dead, .. })), "{again:?}");
     }
     outcome

@@ -86,7 +86,7 @@ impl Metrics {
             }
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
             Fact::Memory { before, now } => self.memory.increment(now as f64 - before as f64),
-            Fact::Trouble(trouble) => {
+            Fact::Trouble(trouble, _) => {
                 counter!("running_process_troubles_total", "kind" => TroubleKind::of(trouble).name())
                     .increment(1);
             }

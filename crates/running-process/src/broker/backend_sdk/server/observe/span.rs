@@ -62,10 +62,11 @@ fn span_of(request: &FrameRef<'_>, peer: PeerCredentials) -> tracing::Span {
 }
 
 #[cfg(feature = "tracing")]
-pub(super) fn warn(trouble: &ServerTrouble) {
+pub(super) fn warn(trouble: &ServerTrouble, peer: Option<PeerCredentials>) {
     let error: &(dyn std::error::Error + 'static) = trouble;
     let kind = TroubleKind::of(trouble).name();
-    tracing::warn!(target: "running_process", kind, error, "{trouble}");
+    let (pid, uid) = peer.map_or((None, None), |peer| (peer.pid, peer.uid));
+    tracing::warn!(target: "running_process", kind, error, peer.pid = pid, peer.uid = uid, "{trouble}");
 }
 
 #[cfg(not(feature = "tracing"))]
@@ -81,4 +82,4 @@ impl RequestSpan {
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) fn warn(_: &ServerTrouble) {}
+pub(super) fn warn(_: &ServerTrouble, _: Option<PeerCredentials>) {}
