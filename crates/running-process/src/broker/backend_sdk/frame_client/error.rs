@@ -41,14 +41,14 @@ pub enum FrameClientError {
     #[error("the request is not in flight")]
     NotInFlight,
     /// Events that the caller asked for wait, as many as a client keeps, and the call would have to read on. Take them with
-    /// [`FrameClient::next_event`], then wait again; the connection goes on.
+    /// [`FrameClient::next_event`](super::FrameClient::next_event), then wait again; the connection goes on.
     #[error("{bytes} bytes of events wait to be taken, at most {MAX_WAITING_EVENT_BYTES} are kept")]
     TooManyEvents {
         /// How much waits, in bytes.
         bytes: usize,
     },
     /// Answers to other requests wait, as many as a client keeps, and the call would have to read on. Claim some with
-    /// [`FrameClient::wait`], then wait again; the connection goes on.
+    /// [`FrameClient::wait`](super::FrameClient::wait), then wait again; the connection goes on.
     #[error("{bytes} bytes of answers to other requests wait to be claimed")]
     TooManyAnswers {
         /// How much waits, in bytes.
