@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[cfg(feature = "tokio")]
+mod async_closures;
+#[cfg(feature = "tokio")]
 mod async_server;
 #[cfg(target_os = "linux")]
 mod client_memory;

@@ -15,6 +15,7 @@ macro_rules! on {
             mod full;
             mod legacy;
             mod limits;
+            mod no_threads;
             #[cfg(unix)]
             mod publishing;
             mod server;
@@ -22,6 +23,7 @@ macro_rules! on {
             mod signals;
             mod stats;
             mod stopping;
+
             mod turns;
         }
     };

@@ -12,7 +12,7 @@ mod conversation {
     //! Both servers, each with a client that asks a few things and stops it.
 
     use running_process::broker::backend_sdk::{AsyncServer, LocalStream, Server, ServerStop};
-    use running_process::broker::protocol::{Endpoint, Frame, encode_framed};
+    use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -34,7 +34,8 @@ mod conversation {
     /// What every handler does before it answers.
     pub(crate) type Hook = fn();
 
-    pub(crate) fn on_threads(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) {
+    /// Gives how many frames the client received.
+    pub(crate) fn on_threads(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let server = Server::bind(endpoint.clone())
             .unwrap()
@@ -49,10 +50,11 @@ mod conversation {
             .serve(protocols.failing, |_| Err::<Vec<u8>, _>("it never works".into()));
         let client = client(endpoint, server.stop_handle(), requests);
         server.run().unwrap();
-        client.join().unwrap();
+        client.join().unwrap()
     }
 
-    pub(crate) fn on_tokio(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) {
+    /// Gives how many frames the client received.
+    pub(crate) fn on_tokio(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let server = AsyncServer::bind(endpoint.clone())
@@ -69,7 +71,7 @@ mod conversation {
             .serve(protocols.failing, |_| async { Err::<Vec<u8>, _>("it never works".into()) });
         let client = client(endpoint, server.stop_handle(), requests);
         runtime.block_on(server.run()).unwrap();
-        client.join().unwrap();
+        client.join().unwrap()
     }
 
     fn place() -> (tempfile::TempDir, Endpoint) {
@@ -79,7 +81,7 @@ mod conversation {
     }
 
     /// Sends all requests, reads every answer and stops the server.
-    fn client(endpoint: Endpoint, stop: ServerStop, requests: Vec<Frame>) -> thread::JoinHandle<()> {
+    fn client(endpoint: Endpoint, stop: ServerStop, requests: Vec<Frame>) -> thread::JoinHandle<usize> {
         thread::spawn(move || {
             let stream = LocalStream::connect(&endpoint.path).unwrap();
             let deadline = Some(Instant::now() + PATIENCE);
@@ -88,8 +90,16 @@ mod conversation {
             }
             stream.shutdown_write().unwrap();
             let mut bytes = [0; 4096];
-            while stream.read_before(&mut bytes, deadline).unwrap() > 0 {}
+            let mut received = Vec::new();
+            while let length @ 1.. = stream.read_before(&mut bytes, deadline).unwrap() {
+                received.extend_from_slice(&bytes[..length]);
+            }
             stop.stop();
+            let (mut rest, mut count) = (&received[..], 0);
+            while let Some(frame) = try_decode_framed(rest).unwrap() {
+                (rest, count) = (&rest[frame.consumed..], count + 1);
+            }
+            count
         })
     }
 }

@@ -5,10 +5,14 @@ use metrics::{
 };
 use running_process::broker::protocol::Frame;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The value of each metric by its name and labels; of a histogram, how much was recorded.
 static VALUES: Mutex<BTreeMap<String, f64>> = Mutex::new(BTreeMap::new());
+
+/// Whether recording panics.
+static PANICS: AtomicBool = AtomicBool::new(false);
 
 struct Metric(String);
 
@@ -19,6 +23,7 @@ impl Metric {
     }
 
     fn change(&self, by: f64) {
+        assert!(!PANICS.load(Ordering::Relaxed), "this panic is part of the test");
         *VALUES.lock().unwrap().entry(self.0.clone()).or_default() += by;
     }
 }
@@ -136,4 +141,13 @@ fn a_recorder_sees_what_a_server_on_tokio_does() {
     let _alone = record();
     on_tokio(&PROTOCOLS, || {}, requests());
     check();
+}
+
+#[test]
+fn a_recorder_that_panics_costs_no_request() {
+    let _alone = record();
+    PANICS.store(true, Ordering::Relaxed);
+    let answered = [on_threads, on_tokio].map(|serve| serve(&PROTOCOLS, || {}, requests()));
+    PANICS.store(false, Ordering::Relaxed);
+    assert_eq!(answered, [requests().len(); 2]);
 }

@@ -29,6 +29,14 @@ struct Capture {
     last: AtomicU64,
 }
 
+/// The method of the subscriber that panics.
+static PANICS: Mutex<Option<&'static str>> = Mutex::new(None);
+
+fn panic_in(method: &'static str) {
+    let panics = *PANICS.lock().unwrap();
+    assert!(panics != Some(method), "this panic is part of the test");
+}
+
 struct Into<'a>(&'a mut Fields);
 
 impl Visit for Into<'_> {
@@ -52,6 +60,7 @@ impl Subscriber for Capture {
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        panic_in("new_span");
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let mut fields = Fields::from([("name".to_owned(), attributes.metadata().name().to_owned())]);
         attributes.record(&mut Into(&mut fields));
@@ -60,12 +69,14 @@ impl Subscriber for Capture {
     }
 
     fn record(&self, span: &Id, values: &Record<'_>) {
+        panic_in("record");
         values.record(&mut Into(TRACED.lock().unwrap().spans.get_mut(&span.into_u64()).unwrap()));
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        panic_in("event");
         let mut fields = Fields::new();
         event.record(&mut Into(&mut fields));
         let inside = ENTERED.with_borrow(|entered| entered.last().copied());
@@ -73,10 +84,17 @@ impl Subscriber for Capture {
     }
 
     fn enter(&self, span: &Id) {
+        panic_in("enter");
         ENTERED.with_borrow_mut(|entered| entered.push(span.into_u64()));
     }
 
+    fn try_close(&self, _: Id) -> bool {
+        panic_in("try_close");
+        false
+    }
+
     fn exit(&self, span: &Id) {
+        panic_in("exit");
         ENTERED.with_borrow_mut(|entered| assert_eq!(entered.pop(), Some(span.into_u64())));
     }
 }
@@ -150,4 +168,18 @@ fn each_request_has_a_span_around_its_handler_on_tokio() {
     let protocols = Protocols { inline: 0xF200, concurrent: 0xF201, failing: 0xF202 };
     on_tokio(&protocols, hook, requests(&protocols));
     check(&protocols);
+}
+
+#[test]
+fn a_subscriber_that_panics_costs_no_request() {
+    let _alone = capture();
+    let protocols = Protocols { inline: 0xF400, concurrent: 0xF401, failing: 0xF402 };
+    for method in ["new_span", "record", "event", "enter", "exit", "try_close"] {
+        *PANICS.lock().unwrap() = Some(method);
+        let answered = [on_threads, on_tokio].map(|serve| serve(&protocols, || {}, requests(&protocols)));
+        *PANICS.lock().unwrap() = None;
+        assert_eq!(answered, [requests(&protocols).len(); 2], "{method}");
+        // What was entered is left where leaving panicked.
+        ENTERED.with_borrow_mut(Vec::clear);
+    }
 }

@@ -31,9 +31,24 @@ use shared::Shared;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-type Handling = Pin<Box<dyn Future<Output = Result<Payload, HandlerError>> + Send>>;
-type AsyncHandler = dyn Fn(AsyncRequest) -> Handling + Send + Sync;
+/// The future of a handler. It is polled as it is: a future around it would drop it while its panic unwinds.
+trait Handling: Send {
+    fn poll_answer(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Payload, HandlerError>>;
+}
+
+impl<F, R> Handling for F
+where
+    F: Future<Output = Result<R, HandlerError>> + Send,
+    R: Into<Payload>,
+{
+    fn poll_answer(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Payload, HandlerError>> {
+        self.poll(context).map(|answer| answer.map(R::into))
+    }
+}
+
+type AsyncHandler = dyn Fn(AsyncRequest) -> Pin<Box<dyn Handling>> + Send + Sync;
 type LegacyHandling = Pin<Box<dyn Future<Output = ()> + Send>>;
 type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyHandling + Send + Sync>;
 
@@ -82,10 +97,7 @@ impl AsyncServer {
         F: Future<Output = Result<R, HandlerError>> + Send + 'static,
         R: Into<Payload>,
     {
-        let handler = Arc::new(move |request| {
-            let handling = handler(request);
-            Box::pin(async move { handling.await.map(R::into) }) as Handling
-        });
+        let handler = Arc::new(move |request| Box::pin(handler(request)) as Pin<Box<dyn Handling>>);
         self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
         self
     }
@@ -106,6 +118,9 @@ impl AsyncServer {
     /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
     /// what starts with any other byte is legacy if the detector does not need more of it. The future of the handler is
     /// dropped if it has not ended when [`ServerConfig::drain`] is over.
+    ///
+    /// The connection is locked while `detector` looks at it, so that must not wait. If it panics its connection is ended; a
+    /// panic of `handler` ends its connection as well, and both are told to the observer.
     ///
     /// Without this, legacy connections are closed.
     #[must_use]
@@ -130,8 +145,10 @@ impl AsyncServer {
     ///
     /// # Errors
     ///
-    /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
-    /// work [`ServerConfig::drain`] after it was stopped.
+    /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
+    /// [`ServerConfig::drain`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
+    /// second after that, if the runtime still polls it: code that blocks a thread of the runtime cannot be interrupted. In a
+    /// runtime of one thread, or if the observer blocks the task that polls this, that code holds up the end as well.
     ///
     /// # Panics
     ///

@@ -174,8 +174,8 @@ impl Server {
     }
 
     /// Serves requests of `payload_protocol` on the thread that reads the connection, without copying them: for handlers
-    /// that never wait, to which this is several times faster. Until `handler` returns, nothing else happens on that
-    /// connection.
+    /// that never wait, to which this is several times faster. The connection is locked while `handler` runs: until it returns,
+    /// nothing else happens there, no deadline and no cancel included.
     #[must_use]
     pub fn serve_inline<R: Into<Payload>>(
         mut self,
@@ -188,6 +188,9 @@ impl Server {
 
     /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
     /// what starts with any other byte is legacy if the detector does not need more of it.
+    ///
+    /// The connection is locked while `detector` looks at it, so that must not wait. If it panics its connection is ended; a
+    /// panic of `handler` ends its connection as well, and both are told to the observer.
     ///
     /// Without this, legacy connections are closed.
     #[must_use]
@@ -209,8 +212,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The server cannot start, identify this process, write its record or accept any more, or connections were still at
-    /// work [`ServerConfig::drain`] after it was stopped.
+    /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
+    /// [`ServerConfig::drain`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
+    /// second after that, whatever code of the daemon does not.
     pub fn run(self) -> Result<(), ServerError> {
         let Self { mut listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();

@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::support::{eventually, next, read_frames, refusal, request, write};
-use running_process::broker::backend_sdk::LocalStream;
+use running_process::broker::backend_sdk::{LocalStream, ServerConfig};
 use running_process::broker::protocol::{FrameKind, FrameRef};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -108,4 +108,76 @@ fn a_cancel_and_a_hang_up_reach_a_request_that_was_expected_to_be_quick() {
     // Not by the stop, whose drain would end it too.
     eventually(|| (server.stats.snapshot().requests_in_flight == 0).then_some(()));
     server.stop_and_join().unwrap();
+}
+
+/// Answers at once, inline, with what it was sent.
+const INLINE: u32 = 0xF012;
+/// Answers at once, unless it was sent nothing: then it sends an event before.
+const TELLING: u32 = 0xF013;
+
+/// Quick requests that are taken while their connection is being written to: until that is done the output is full. What the
+/// reading thread serves then must be watched as well, and must not wait for output that only this thread would write.
+fn taken_while_writing(mut last: impl FnMut(&LocalStream, &Receiver<()>, &Sender<()>)) {
+    let (entered, begun) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let mut config = ServerConfig::default();
+    config.enough_output = 1;
+    let server = Running::start(move |server| {
+        server
+            .config(config)
+            .serve_inline(INLINE, |request| Ok(request.payload.to_vec()))
+            .serve(USUALLY_QUICK, move |request| {
+                if request.payload().is_empty() {
+                    entered.send(())?;
+                    eventually(|| gate.lock().unwrap().try_recv().ok());
+                }
+                Ok(request.payload().to_vec())
+            })
+            .serve(TELLING, |request| {
+                if request.payload().is_empty() {
+                    request.send_event(b"event")?;
+                }
+                Ok(b"told".to_vec())
+            })
+    });
+    let warm = server.connect();
+    for protocol in [USUALLY_QUICK, TELLING] {
+        for id in 0..200 {
+            write(&warm, &request(protocol, id, b"quick"));
+            read_frames(&warm, 1);
+        }
+    }
+    // Whether a connection is busy, for which its reading thread serves quick requests, is a matter of a millisecond.
+    for _ in 0..20 {
+        let connection = server.connect();
+        write(&connection, &request(INLINE, 1, b"first"));
+        read_frames(&connection, 1);
+        last(&connection, &begun, &go_on);
+    }
+}
+
+#[test]
+fn a_slow_request_that_was_taken_while_writing_holds_up_none_behind_it() {
+    taken_while_writing(|connection, begun, go_on| {
+        let slow = request(USUALLY_QUICK, 3, b"");
+        write(connection, &[&request(INLINE, 2, b"full")[..], &slow].concat());
+        assert_eq!(read_frames(connection, 1)[0].request_id, 2);
+        next(begun);
+        write(connection, &request(INLINE, 4, b"behind"));
+        assert_eq!(read_frames(connection, 1)[0].request_id, 4);
+        go_on.send(()).unwrap();
+        assert_eq!(read_frames(connection, 1)[0].request_id, 3);
+    });
+}
+
+#[test]
+fn an_event_does_not_wait_for_the_answers_that_its_own_thread_is_to_write() {
+    taken_while_writing(|connection, _, _| {
+        let wire = [request(INLINE, 2, b"full"), request(USUALLY_QUICK, 3, b"quick"), request(TELLING, 4, b"")];
+        write(connection, &wire.concat());
+        let mut told: Vec<_> = read_frames(connection, 4).iter().map(|answer| answer.request_id).collect();
+        told.sort_unstable();
+        assert_eq!(told, [2, 3, 4, 4]);
+    });
 }

@@ -45,7 +45,10 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
         Some(handler) => {
             let connection = AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(link));
             let ended = match callback::run(|| handler(connection)) {
-                Some(handling) => Guarded::new(handling).await,
+                Some(handling) => {
+                    let mut handling = Guarded::new(handling);
+                    poll_fn(|context| handling.poll_by(|handling| handling.poll(context))).await
+                }
                 None => None,
             };
             if ended.is_none() {

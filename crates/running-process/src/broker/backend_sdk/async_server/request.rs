@@ -1,5 +1,6 @@
 //! A request in the hands of an asynchronous handler.
 
+use super::Handling;
 use super::link::{Abandon, Concurrent, Link};
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::observe::RequestSpan;
@@ -62,7 +63,7 @@ pub(super) fn serve_at_once(link: Arc<Link>, call: Concurrent) -> Option<Serving
 /// A handler at work, for as long as somebody waits.
 pub(super) struct Serving {
     /// `None` if nobody waited any more when it was to begin, or if the handler panicked instead of giving a future.
-    handling: Option<Guarded<Result<Payload, HandlerError>>>,
+    handling: Option<Guarded<dyn Handling>>,
     cancel: Abandon,
     ending: Ending,
 }
@@ -87,7 +88,8 @@ impl Serving {
     fn poll_handler(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { handling, ending, .. } = self;
         if let Some(handling) = handling {
-            let answer = ready!(ending.span.in_scope(|| Pin::new(handling).poll(context)));
+            let poll = || handling.poll_by(|handling| handling.poll_answer(context));
+            let answer = ready!(ending.span.in_scope(poll));
             ending.outcome = answer.map_or(Outcome::Panicked, Outcome::Answer);
         }
         Poll::Ready(())

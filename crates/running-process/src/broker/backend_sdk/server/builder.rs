@@ -52,6 +52,9 @@ macro_rules! shared_methods {
 
         /// Asks `rule` of every connection before its first request, or before its legacy wire is served. Probes are always
         /// answered. Default: the daemon's own user is served and nobody else.
+        ///
+        /// The connection is locked while `rule` runs, so it must not wait: until it returns nothing else happens on that
+        /// connection. If it panics, nothing of that connection is served.
         #[must_use]
         pub fn authorize(
             mut self,
@@ -69,6 +72,9 @@ macro_rules! shared_methods {
         }
 
         /// Calls `ready` once clients can find this daemon: it serves, its record is written and probes are answered.
+        ///
+        /// `ready` has a thread of its own and may wait. Once the server is stopped it is waited for as long as connections
+        /// are; then [`run`](Self::run) returns without it. If it panics the observer is told, and the server goes on.
         #[must_use]
         pub fn on_ready(mut self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
             self.setup.ready = Box::new(ready);
@@ -88,6 +94,11 @@ macro_rules! shared_methods {
         }
 
         /// Tells `observer` of every connection that did not end well. Default: nobody is told.
+        ///
+        /// `observer` is called where the trouble is, often while its connection is locked, so it must not wait: until it
+        /// returns nothing else happens there, and no connection is accepted if it was told of one that was not. Write to what
+        /// may be full or closed without waiting and without panicking; `eprintln!` does both. A panic is counted
+        /// (`callbacks_panicked` of [`stats`](Self::stats)) and costs nothing else.
         #[must_use]
         pub fn observe(self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
             self.observe_with_peer(move |trouble, _| observer(trouble))

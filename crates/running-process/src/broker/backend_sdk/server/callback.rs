@@ -61,35 +61,34 @@ pub(in super::super) use tasks::Guarded;
 mod tasks {
     use super::{discard, run};
     use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::task::Poll;
 
-    /// A future of the daemon's that gives `None` if it panics when it is polled or dropped.
-    pub(in super::super::super) struct Guarded<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+    /// A future of the daemon's that gives `None` if it panics when it is polled. It is dropped once it has ended, and never
+    /// while a panic unwinds, so its destructor may panic as well.
+    pub(in super::super::super) struct Guarded<F: ?Sized>(Option<Pin<Box<F>>>);
 
-    impl<T> Guarded<T> {
-        pub(in super::super::super) fn new(future: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
+    impl<F: ?Sized> Guarded<F> {
+        pub(in super::super::super) fn new(future: Pin<Box<F>>) -> Self {
             Self(Some(future))
         }
-    }
 
-    impl<T> Future for Guarded<T> {
-        type Output = Option<T>;
-
-        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        /// Polls the future by `poll`.
+        pub(in super::super::super) fn poll_by<T>(
+            &mut self,
+            poll: impl FnOnce(Pin<&mut F>) -> Poll<T>,
+        ) -> Poll<Option<T>> {
             let Some(future) = &mut self.0 else { return Poll::Ready(None) };
-            let polled = run(|| future.as_mut().poll(context));
-            if let Some(Poll::Pending) = polled {
-                return Poll::Pending;
-            }
+            let output = match run(|| poll(future.as_mut())) {
+                Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(output)) => Some(output),
+                None => None,
+            };
             discard(self.0.take());
-            Poll::Ready(polled.and_then(|polled| match polled {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            }))
+            Poll::Ready(output)
         }
     }
 
-    impl<T> Drop for Guarded<T> {
+    impl<F: ?Sized> Drop for Guarded<F> {
         fn drop(&mut self) {
             discard(self.0.take());
         }

@@ -11,7 +11,11 @@ use crate::broker::protocol::Refusal;
 use crate::transport::{Accepted, Late, LocalListener};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the first bytes of a connection for which there is no thread are waited for: those of a client that connects in
+/// order to ask are there by then.
+const FIRST_BYTES: Duration = Duration::from_millis(10);
 
 /// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So
 /// the listener can be closed although the observer, which is called in between, does not return.
@@ -58,10 +62,13 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
     shared.opened(&link);
     let reading = Arc::clone(&link);
     let reader = Box::new(move |scratch: &mut [u8]| Reader::new(&reading, Turn::default()).run(scratch));
-    shared.pool.submit(reader).map_err(|error| {
-        drop(Reader::new(&link, Turn::default()));
-        ServerTrouble::NoThread(error)
-    })?;
+    if let Err(error) = shared.pool.submit(reader) {
+        // This thread has others to accept, so it reads once.
+        let reader = Reader::new(&link, Turn::default());
+        let refusal = shared.service.no_thread(error);
+        link.refuse_peer(refusal, reader.turn, Instant::now() + FIRST_BYTES);
+        return Ok(());
+    }
     if place.is_over_capacity() {
         return Err(shared.service.too_many_connections());
     }

@@ -312,6 +312,15 @@ impl Link {
         next
     }
 
+    /// Refuses what the peer has asked for by `deadline`, and answers a probe. Runs no handler.
+    pub(super) fn refuse_peer(self: &Arc<Self>, refusal: Refusal, turn: Turn, deadline: Instant) {
+        self.state().session.refuse_peer(refusal);
+        let mut bytes = [0; 4096];
+        if let Ok(length @ 1..) = self.stream.read_before(&mut bytes, Some(deadline)) {
+            self.take(Input::Bytes(&bytes[..length]), turn);
+        }
+    }
+
     /// Refuses calls.
     pub(super) fn refuse(self: &Arc<Self>, calls: Vec<(CallId, Refusal)>) {
         if !calls.is_empty() {
@@ -349,6 +358,8 @@ impl Link {
             // The calls are told, and nothing new can come.
             drop(self.pump(&mut state, None));
         }
+        // Whoever still holds the connection needs no memory of it.
+        state.session.settle_all(&self.shared.service);
         true
     }
 

@@ -106,3 +106,74 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Has `pool` run a job that waits until it is told, or its sender is gone; gives that, once it runs.
+    fn occupy(pool: &Arc<Pool>) -> mpsc::Sender<()> {
+        let ((go_on, gate), (report, runs)) = (mpsc::channel(), mpsc::channel());
+        pool.submit(Box::new(move |_| {
+            report.send(()).unwrap();
+            let _ = gate.recv();
+        }))
+        .unwrap();
+        runs.recv_timeout(SOON).unwrap();
+        go_on
+    }
+
+    #[track_caller]
+    fn assert_runs(pool: &Arc<Pool>) {
+        let (report, runs) = mpsc::channel();
+        pool.submit(Box::new(move |_| report.send(()).unwrap())).unwrap();
+        runs.recv_timeout(SOON).expect("the job is run");
+    }
+
+    fn wait_until_idle(pool: &Arc<Pool>, threads: usize) {
+        while pool.queue().waiting < threads {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_thread_is_refused_and_later_ones_are_run() {
+        let pool = Pool::new(1);
+        let first = occupy(&pool);
+        pool.exhausted.store(true, Ordering::Relaxed);
+        let (report, dropped) = mpsc::channel::<()>();
+        for _ in 0..5 {
+            let report = report.clone();
+            assert!(pool.submit(Box::new(move |_| report.send(()).unwrap())).is_err());
+        }
+        drop(report);
+        assert_eq!(dropped.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
+        // A thread that is idle is good for a job.
+        drop(first);
+        wait_until_idle(&pool, 1);
+        assert_runs(&pool);
+        // And so are new ones, at once, as soon as there can be any.
+        pool.exhausted.store(false, Ordering::Relaxed);
+        let occupied = [occupy(&pool), occupy(&pool), occupy(&pool)];
+        assert_runs(&pool);
+        drop(occupied);
+        wait_until_idle(&pool, 4);
+        assert!(pool.queue().jobs.is_empty());
+        pool.close();
+    }
+
+    #[test]
+    fn a_thread_outlives_the_panics_of_its_jobs() {
+        let pool = Pool::new(1);
+        pool.submit(Box::new(|_| panic!("this panic is part of the test"))).unwrap();
+        wait_until_idle(&pool, 1);
+        pool.exhausted.store(true, Ordering::Relaxed);
+        assert_runs(&pool);
+        pool.close();
+    }
+}

@@ -57,6 +57,11 @@ impl Peer {
         Self { credentials, over_capacity, verdict: None, account: Account::default(), memory: 0 }
     }
 
+    /// Serves nothing of it from now on.
+    pub(in super::super) fn refuse(&mut self, refusal: Refusal) {
+        self.over_capacity = Some(refusal);
+    }
+
     /// Whether it has asked for something although the server is full, which it was told.
     pub(in super::super) fn is_over_capacity(&self) -> bool {
         self.over_capacity.is_some() && self.verdict.is_some()

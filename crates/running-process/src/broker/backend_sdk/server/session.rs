@@ -82,6 +82,11 @@ impl<C: Cancel> Session<C> {
         }
     }
 
+    /// Refuses whatever the peer asks for from now on.
+    pub(in super::super) fn refuse_peer(&mut self, refusal: Refusal) {
+        self.peer.refuse(refusal);
+    }
+
     /// Goes through everything that the connection has to tell; `asked` gets the calls for concurrent handlers. If there is no
     /// memory for it, nothing can be read or written any more.
     pub(in super::super) fn pump<H: ?Sized>(

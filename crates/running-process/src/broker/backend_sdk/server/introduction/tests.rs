@@ -22,6 +22,43 @@ on!(tokio, super::drivers::tasks::MultiThread);
 #[cfg(feature = "tokio")]
 on!(tokio_on_one_thread, super::drivers::tasks::CurrentThread);
 
+/// An inline handler that does not return holds its own connection and nobody else's: the probes of others are answered once
+/// the identity is known, and the hook is called.
+fn a_connection_that_is_held_holds_up_no_probe_and_no_hook<D: drivers::Driver>() {
+    use drivers::{HOLD, Verdict, identity_in, next, probe, read_frames, request, write};
+    use std::sync::{Mutex, mpsc};
+
+    let ((report, is_held), (go_on, gate)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (report, gate) = (Mutex::new(report), Mutex::new(gate));
+    let server = drivers::ServedBy::<D>::start_with(|plan| {
+        plan.hold = Box::new(move || {
+            report.lock().unwrap().send(()).unwrap();
+            let _ = gate.lock().unwrap().recv_timeout(drivers::PATIENCE * 3);
+        });
+    });
+    let waits = server.connect();
+    write(&waits, &probe(1));
+    let held = server.connect();
+    write(&held, &[request(HOLD, 1, b""), probe(2)].concat());
+    next(&is_held);
+    server.verdict.send(Verdict::Known).unwrap();
+    let answered = identity_in(&read_frames(&waits, 1)[0]);
+    assert_eq!(next(&server.ready), answered);
+    drop(go_on);
+    assert_eq!(identity_in(&read_frames(&held, 2)[1]), answered);
+}
+
+#[test]
+fn a_connection_that_is_held_holds_up_no_probe_and_no_hook_on_threads() {
+    a_connection_that_is_held_holds_up_no_probe_and_no_hook::<drivers::Threads>();
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_connection_that_is_held_holds_up_no_probe_and_no_hook_on_tokio() {
+    a_connection_that_is_held_holds_up_no_probe_and_no_hook::<drivers::tasks::MultiThread>();
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn a_server_that_was_dropped_leaves_the_record_of_its_successor_alone() {

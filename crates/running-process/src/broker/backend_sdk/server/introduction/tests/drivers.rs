@@ -22,6 +22,9 @@ pub(super) const SHOUT: u32 = 0xF00D;
 /// Answers once the test says so.
 pub(super) const WORK: u32 = 0xF00E;
 
+/// Holds its connection for as long as the test says.
+pub(super) const HOLD: u32 = 0xF00F;
+
 /// Longer than anything here takes, shorter than anyone's patience.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,6 +35,7 @@ pub(super) struct Plan {
     pub(super) config: ServerConfig,
     pub(super) identify: Identify,
     pub(super) ready: ReadyHook,
+    pub(super) hold: Box<dyn Fn() + Send + Sync>,
     work: Arc<dyn Fn() -> Result<Vec<u8>, HandlerError> + Send + Sync>,
 }
 
@@ -50,6 +54,10 @@ macro_rules! configured {
             .identify_by($plan.identify)
             .on_ready($plan.ready)
             .serve_inline(SHOUT, |request| Ok(request.payload.to_ascii_uppercase()))
+            .serve_inline(HOLD, move |_| {
+                ($plan.hold)();
+                Ok("")
+            })
     };
 }
 
@@ -78,7 +86,7 @@ impl Driver for Threads {
 
 #[cfg(feature = "tokio")]
 pub(super) mod tasks {
-    use super::{Driver, Plan, SHOUT, WORK, detect};
+    use super::{Driver, HOLD, Plan, SHOUT, WORK, detect};
     use crate::broker::backend_sdk::{AsyncServer, ServerError, ServerStop};
     use std::sync::Arc;
     use std::thread::{self, JoinHandle};
@@ -158,6 +166,7 @@ pub(super) fn plan() -> (Plan, Test) {
         config: ServerConfig::default(),
         identify: Box::new(move |endpoint, go_on| identify(&verdicts, endpoint, go_on)),
         ready: Box::new(move |daemon| report.send(daemon.clone()).unwrap()),
+        hold: Box::new(|| {}),
         work: Arc::new(move || {
             gate.lock().unwrap().recv_timeout(PATIENCE)?;
             Ok(b"done".to_vec())

@@ -1,0 +1,93 @@
+//! A process that can make no more threads.
+
+#[cfg(target_os = "linux")]
+use super::Running;
+#[cfg(target_os = "linux")]
+use crate::support::{SHOUT, eventually, frames, in_child_process, read_frames, read_to_end, request, write};
+
+/// The name of a test in this module.
+#[cfg(target_os = "linux")]
+fn name(test: &str) -> String {
+    let module = module_path!().split_once("::").expect("the crate comes first").1;
+    format!("{module}::{test}")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_comes_while_no_thread_can_be_made_is_answered_at_once_and_later_ones_are_served() {
+    in_child_process(&name("in_a_process_of_its_own"), |_| {});
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "limits its whole process: run by another test"]
+fn in_a_process_of_its_own() {
+    use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+    use rustix::thread::set_thread_res_uid;
+
+    // The limit does not hold for root. Whatever this thread starts has its user.
+    if geteuid().is_root() {
+        let nobody = rustix::process::Uid::from_raw(65534);
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+    }
+    let unlimited = getrlimit(Resource::Nproc);
+    let server = Running::start(|server| {
+        server.serve_quickly(0xF00F, |request| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Ok(request.payload().to_vec())
+        })
+    });
+    let client = server.connect();
+    write(&client, &request(SHOUT, 1, b"served"));
+    assert_eq!(read_frames(&client, 1)[0].payload, b"SERVED");
+
+    setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: unlimited.maximum }).unwrap();
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "a thread could be made");
+    // More at once than there are idle threads.
+    let requests: Vec<u8> = (1..=30).flat_map(|id| request(0xF00F, id, b"x")).collect();
+    write(&client, &requests);
+    let answers = read_frames(&client, 30);
+    for answer in &answers {
+        assert!(answer.payload == b"x" || told_to_come_again(answer), "{answer:?}");
+    }
+    // Each has its answer or its end, also those that connect before anybody is gone.
+    let connections: Vec<_> = (0..10)
+        .map(|_| {
+            let connection = server.connect();
+            // It may be closed by now.
+            let _ = connection.write_all_before(&request(SHOUT, 1, b"x"), Some(crate::support::soon()));
+            connection
+        })
+        .collect();
+    for connection in connections {
+        if cfg!(unix) {
+            let _ = connection.shutdown_write();
+        }
+        for answer in frames(&read_to_end(&connection)) {
+            assert!(answer.payload == b"X" || told_to_come_again(&answer), "{answer:?}");
+        }
+    }
+
+    setrlimit(Resource::Nproc, unlimited).unwrap();
+    // Every one of them, at once, and also where requests were refused.
+    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for each in clients.iter().chain([&client]) {
+        write(each, &requests);
+    }
+    for each in clients.iter().chain([&client]) {
+        assert!(read_frames(each, 30).iter().all(|answer| answer.payload == b"x"));
+    }
+    drop((clients, client));
+    eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
+    let mut server = server;
+    server.stop_and_join().unwrap();
+}
+
+/// The refusal of a request for which there is no thread.
+#[cfg(target_os = "linux")]
+fn told_to_come_again(answer: &running_process::broker::protocol::Frame) -> bool {
+    use running_process::broker::protocol::{Refusal, RefusalReason};
+
+    let refusal = Refusal::from_frame(&answer.borrowed());
+    refusal.is_some_and(|refusal| refusal.reason() == RefusalReason::Overloaded && !refusal.may_have_run())
+}
