@@ -15,6 +15,8 @@ mod daemon;
 mod frame_client;
 mod identity_file;
 mod legacy_parts;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod servers;

@@ -23,7 +23,7 @@ macro_rules! on {
             mod signals;
             mod stats;
             mod stopping;
-
+            mod strangers;
             mod turns;
         }
     };

@@ -10,6 +10,21 @@ const PATIENCE: u8 = 16;
 /// Capacity above it, in bytes, is given back as soon as most of it is free.
 pub(super) const MOST_KEPT: usize = 4 * 1024 * 1024;
 
+/// A larger block of memory, in bytes, goes back to the system as soon as it is not needed.
+const MOST_LEFT: usize = 1024 * 1024;
+
+/// Drops `bytes`, and has the system take the memory back if that is large.
+///
+/// glibc keeps blocks of the size of the largest that was ever freed, up to 32 MiB, for each of its arenas, of which there
+/// are eight for each processor (`M_MMAP_THRESHOLD` in mallopt(3)). A block that was made small before it is freed leaves
+/// all of it to the system, and so do the next ones of its size.
+pub(super) fn give_back(mut bytes: Vec<u8>) {
+    if bytes.capacity() > MOST_LEFT {
+        bytes.clear();
+        bytes.shrink_to(1);
+    }
+}
+
 /// Bytes that came in and are not consumed: appended at the end, consumed from the front in amortized constant time.
 ///
 /// Memory follows the bytes that are held, never a length that a peer claims.
@@ -20,6 +35,12 @@ pub(super) struct FrontBuffer {
     start: usize,
     /// How often in a row most of the capacity was not needed.
     unneeded: u8,
+}
+
+impl Drop for FrontBuffer {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl FrontBuffer {

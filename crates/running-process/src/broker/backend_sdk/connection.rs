@@ -46,10 +46,21 @@ impl Lane {
     }
 }
 
+/// Until when a message may only be as large as a peer's first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    /// A frame for the daemon has come, which judges its sender by itself.
+    UntilFramed,
+    /// The driver [trusts](Connection::trust) the peer.
+    UntilTrusted,
+    /// Any message that fits a frame may come.
+    Lifted,
+}
+
 /// What this side does not take yet of what has come: the peer is not to blame for the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Postponed {
-    /// A request.
+    /// A request, or a probe for whose answer there is too much output.
     Request,
     /// A probe, because this daemon's own identity is not known yet.
     Probe,
@@ -116,8 +127,7 @@ pub struct Connection<F> {
     postponed: Option<Postponed>,
     /// The peer waits for this side, not this side for the peer.
     busy: bool,
-    /// The peer may begin with any message.
-    trusted: bool,
+    fence: Fence,
     opened: Instant,
     last_received: Instant,
     /// When the last byte came or went.
@@ -146,7 +156,7 @@ where
             held_back: false,
             postponed: None,
             busy: false,
-            trusted: false,
+            fence: Fence::UntilFramed,
             opened: now,
             last_received: now,
             last_activity: now,
@@ -161,11 +171,12 @@ where
     /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
     #[inline]
     pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
-        self.next_event_unless(|_, _| false)
+        self.next_event_unless(true, |_, _| false)
     }
 
     /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is told the
-    /// length of the output as well; everything behind the request waits with it.
+    /// length of the output as well; everything behind the request waits with it. It is asked of a probe too, then without
+    /// a frame. Payloads are as they came unless it is to `decode` them.
     ///
     /// # Errors
     ///
@@ -173,7 +184,8 @@ where
     #[inline]
     pub(super) fn next_event_unless(
         &mut self,
-        postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
+        decode: bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, usize) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         if self.postponed.take().is_some() {
             self.input.reclaim();
@@ -194,7 +206,7 @@ where
                 let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES);
                 match header.map_err(|error| self.lane.fail(MuxError::Framing(error)))? {
                     Some(header) if header.frame_length() <= buffer.len() => {
-                        self.next_frame(header.frame_length(), postpone)
+                        self.next_frame(header.frame_length(), decode, postpone)
                     }
                     Some(header) => self.wait(header.frame_length()),
                     None => self.wait(buffer.len()),
@@ -236,7 +248,8 @@ where
     fn next_frame(
         &mut self,
         length: usize,
-        postpone: impl FnOnce(&FrameRef<'_>, usize) -> bool,
+        decode: bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, usize) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.check_first(length)?;
         self.expired = false;
@@ -256,6 +269,10 @@ where
                         self.lane = Lane::Over;
                         return Ok(None);
                     }
+                }
+                if postpone(None, self.output.len()) {
+                    self.postponed = Some(Postponed::Request);
+                    return Ok(None);
                 }
                 if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
                     return Err(self.lane.fail(MuxError::Framing(error)));
@@ -295,14 +312,17 @@ where
         {
             return Err(self.lane.fail(violation));
         }
-        if kind == Ok(FrameKind::Request) && postpone(&frame, self.output.len()) {
+        if kind == Ok(FrameKind::Request) && postpone(Some(&frame), self.output.len()) {
             self.postponed = Some(Postponed::Request);
             return Ok(None);
         }
         front.consume(consumed);
         self.lane = Lane::Framed;
-        let frame = match encodings.decode(frame, &mut self.decoded) {
-            Ok(decoded) => decoded,
+        if self.fence == Fence::UntilFramed {
+            self.fence = Fence::Lifted;
+        }
+        let frame = match if decode { encodings.decode(frame, &mut self.decoded) } else { Ok(frame) } {
+            Ok(frame) => frame,
             // The payload of a cancel means nothing, so it need not be understood.
             Err(_) if kind == Ok(FrameKind::Cancel) => frame,
             // The daemon may know it.

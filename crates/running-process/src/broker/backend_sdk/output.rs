@@ -168,6 +168,10 @@ impl Output {
         }
         let at = frame.encode_around_payload(self.tail())?;
         let is_encoded = frame.payload_encoding != i32::from(PayloadEncoding::None);
+        if is_encoded {
+            // It was made in room for the payload as it was.
+            encoded.shrink_to_fit();
+        }
         Ok(Some(Cut { at, encoded: is_encoded.then_some(encoded) }))
     }
 

@@ -1,5 +1,6 @@
 //! What answers are made of.
 
+use super::buffer::give_back;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
@@ -26,6 +27,14 @@ enum Bytes {
     Static(&'static [u8]),
     Slice(Arc<[u8]>),
     Vector(Arc<Vec<u8>>),
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Bytes::Owned(bytes) = &mut self.0 {
+            give_back(std::mem::take(bytes));
+        }
+    }
 }
 
 impl Payload {

@@ -6,6 +6,7 @@ mod budget;
 pub(super) mod builder;
 pub(super) mod callback;
 mod cancellation;
+mod charges;
 mod config;
 mod drive;
 mod introduction;

@@ -9,7 +9,9 @@ use super::connection::{Connection, ConnectionConfig, ConnectionError, Connectio
 use super::mux::{BackendEndpointMux, LegacyClassification};
 use super::output::Output;
 use super::payload::Payload;
-use crate::broker::protocol::{EncodingPolicy, FramingError, Refusal};
+#[cfg(feature = "host")]
+use crate::broker::protocol::Encodings;
+use crate::broker::protocol::{EncodingPolicy, FrameRef, FramingError, Refusal};
 use calls::Calls;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -26,7 +28,8 @@ const KEPT: Duration = Duration::from_secs(1);
 /// A request is [admitted](Call::admit) and answered later, in any order, or answered while its event is looked at. At
 /// most [`ConnectionConfig::max_in_flight`] are admitted; the next request then waits in the buffer, with all that is
 /// behind it, and so does one whose id is that of an admitted one, so a peer that does not number its requests is
-/// answered in order. None is taken while the peer leaves [enough output](Self::new) unread.
+/// answered in order. None is taken while the peer leaves [enough output](Self::new) unread, and no probe is answered. A
+/// request whose trace context is longer than W3C's bounds, 55 and 512 bytes, is served without it.
 ///
 /// A call that was cancelled keeps its place until it is [answered](Self::respond) or [refused](Self::refuse), because
 /// its handler may still run.
@@ -123,7 +126,7 @@ where
     fn release_at(&self) -> Option<Instant> {
         let connection = &self.connection;
         let empty = connection.buffered() == 0 && self.all_written();
-        (empty && self.memory() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+        (empty && self.buffers() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
     }
 
     /// From now on at most `max_in_flight` calls are admitted at once; those that are, stay.
@@ -157,19 +160,37 @@ where
     /// The peer broke the rules or was too slow. Output may wait that says why, and admitted calls may still be answered;
     /// nothing more is received.
     pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
+        self.next_event_unless(true, |_, _| false)
+    }
+
+    /// [`next_event`](Self::next_event) that leaves the next request where it is also if `postpone` says so. That is told
+    /// whether anything of this connection will end by itself, a call or the output, after which it is asked again.
+    ///
+    /// Payloads are as they came unless it is to `decode` them.
+    #[inline]
+    pub(super) fn next_event_unless(
+        &mut self,
+        decode: bool,
+        postpone: impl FnOnce(&FrameRef<'_>, bool) -> bool,
+    ) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
         self.calls.write_refusals(self.connection.output_buffer());
         self.heed_waiting();
         let Self { connection, calls, max_in_flight, enough_output, being_written, now, .. } = self;
         if let Some((call, reason)) = calls.next_cancelled() {
             return Ok(Some(ServerEvent::Cancelled(call, reason)));
         }
-        let event = connection.next_event_unless(|request, output| {
-            calls.len() >= *max_in_flight
-                || output + *being_written >= *enough_output
-                || calls.contains(request.request_id)
+        let event = connection.next_event_unless(decode, |request, output| {
+            let unwritten = output + *being_written;
+            unwritten >= *enough_output
+                || request.is_some_and(|request| {
+                    calls.len() >= *max_in_flight
+                        || calls.contains(request.request_id)
+                        || postpone(request, !calls.is_empty() || unwritten > 0)
+                })
         })?;
         Ok(event.map(|event| match event {
             ConnectionEvent::Request(Request { frame, output, encodings }) => {
+                let frame = frame.with_bounded_trace();
                 ServerEvent::Request(Call { frame, output, calls, encodings, now: *now })
             }
             ConnectionEvent::Cancel(frame) => match calls.cancel(frame.request_id, CancelReason::Requested) {
@@ -307,9 +328,13 @@ where
         self.connection.has_spoken()
     }
 
-    /// The memory of the buffers, in bytes.
+    /// The memory of the buffers and of what is kept of calls, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
+        self.buffers() + self.calls.memory()
+    }
+
+    fn buffers(&self) -> usize {
         self.connection.memory() + self.lent + self.spare.capacity()
     }
 }
@@ -336,14 +361,24 @@ where
         self.connection.begins_too_large()
     }
 
-    /// As [`Connection::trust`].
-    pub(super) fn trust(&mut self) {
-        self.connection.trust();
+    /// What the peer decodes of the answer to `call`; nothing if the call has ended.
+    pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
+        self.calls.accepted_encodings(call)
+    }
+
+    /// As [`Connection::fence`].
+    pub(super) fn fence(&mut self) {
+        self.connection.fence();
     }
 
     /// As [`Connection::close`].
     pub(super) fn close(&mut self) {
         self.connection.close();
+    }
+
+    /// As [`Connection::trust`].
+    pub(super) fn trust(&mut self) {
+        self.connection.trust();
     }
 
     /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.

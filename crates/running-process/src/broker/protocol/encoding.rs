@@ -14,6 +14,10 @@ mod snappy;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+pub(crate) use payload::DecodeStopped;
+use payload::decode_granted;
+#[cfg(feature = "host")]
+use payload::most_decoded;
 pub use payload::{DecodePayloadError, EncodePayloadError, decode_payload, encode_payload};
 
 use super::{FrameRef, MAX_FRAME_BYTES, PayloadEncoding};
@@ -166,14 +170,48 @@ impl EncodingPolicy {
         frame: FrameRef<'a>,
         buffer: &'a mut Vec<u8>,
     ) -> Result<FrameRef<'a>, DecodePayloadError> {
+        self.decode_granted(frame, buffer, &mut |_| true).map_err(|stopped| match stopped {
+            DecodeStopped::Failed(error) => error,
+            DecodeStopped::NotGranted => unreachable!("everything is granted"),
+        })
+    }
+
+    /// [`decode`](Self::decode) that asks `grant` before `buffer` takes memory, with how many bytes it will have then.
+    #[inline]
+    pub(crate) fn decode_granted<'a>(
+        &self,
+        frame: FrameRef<'a>,
+        buffer: &'a mut Vec<u8>,
+        grant: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<FrameRef<'a>, DecodeStopped> {
         let got = frame.payload_encoding;
         let encoding = match PayloadEncoding::try_from(got) {
             Ok(PayloadEncoding::None) => return Ok(frame),
             Ok(encoding) if self.accepted().contains(encoding) => encoding,
-            _ => return Err(DecodePayloadError::NotAccepted { got }),
+            _ => return Err(DecodeStopped::Failed(DecodePayloadError::NotAccepted { got })),
         };
-        decode_payload(encoding, frame.payload, self.max_decoded, buffer)?;
+        decode_granted(encoding, frame.payload, self.max_decoded, buffer, grant)?;
         Ok(FrameRef { payload: buffer, payload_encoding: PayloadEncoding::None.into(), ..frame })
+    }
+
+    /// Whether a payload of so many bytes is encoded for a peer that accepts `peer`, if that makes it shorter.
+    pub(crate) fn encodes(&self, length: usize, peer: Encodings) -> bool {
+        !self.usable(peer).is_empty() && length >= self.threshold && length <= self.max_decoded
+    }
+
+    fn usable(&self, peer: Encodings) -> Encodings {
+        self.send.and(peer).and(Encodings::SUPPORTED)
+    }
+
+    /// How many bytes the payload of `frame` has at most once it is decoded.
+    #[cfg(feature = "host")]
+    pub(crate) fn most_decoded(&self, frame: &FrameRef<'_>) -> usize {
+        match PayloadEncoding::try_from(frame.payload_encoding) {
+            Ok(encoding) if self.accepted().contains(encoding) => {
+                most_decoded(encoding, frame.payload, self.max_decoded)
+            }
+            _ => frame.payload.len(),
+        }
     }
 
     /// The frame as it goes to a peer that accepts `peer`: encoded into `buffer`, whose content is replaced, if that
@@ -187,9 +225,8 @@ impl EncodingPolicy {
         }
         let frame = FrameRef { accepted_encodings: self.accepted().bits(), ..frame };
         let length = frame.payload.len();
-        let usable = self.send.and(peer).and(Encodings::SUPPORTED);
-        let Some(encoding) = usable.iter().next() else { return frame };
-        if length < self.threshold || length > self.max_decoded {
+        let Some(encoding) = self.usable(peer).iter().next() else { return frame };
+        if !self.encodes(length, peer) {
             return frame;
         }
         match encode_payload(encoding, frame.payload, buffer) {

@@ -23,6 +23,8 @@ pub use codec::{
     DecodedFramed, DecodedFramedRef, encode_framed, read_frame, read_frame_with_cap, try_decode_framed,
     try_decode_framed_ref, write_frame, write_framed,
 };
+#[cfg(feature = "host")]
+pub(crate) use encoding::DecodeStopped;
 pub use encoding::{
     DecodePayloadError, EncodePayloadError, EncodingPolicy, Encodings, decode_payload, encode_payload,
 };

@@ -1,10 +1,31 @@
 //! Which trace a request belongs to, as W3C Trace Context level 1 writes it.
 
+use super::FrameRef;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
 /// The length of a `traceparent` of version 00, in bytes.
 const LENGTH: usize = 55;
+
+/// How long a `tracestate` may be that is kept and passed on, in bytes: as much as section 3.3.1.5 of the recommendation
+/// has everyone pass on.
+const LONGEST_STATE: usize = 512;
+
+impl FrameRef<'_> {
+    /// The frame without a trace context that is longer than W3C's bounds: 55 bytes of `traceparent`, without which the
+    /// `tracestate` goes as well, and 512 bytes of that.
+    #[inline]
+    #[must_use]
+    pub(crate) fn with_bounded_trace(self) -> Self {
+        if self.traceparent.len() > LENGTH {
+            Self { traceparent: "", tracestate: "", ..self }
+        } else if self.tracestate.len() > LONGEST_STATE {
+            Self { tracestate: "", ..self }
+        } else {
+            self
+        }
+    }
+}
 
 /// A `traceparent`: the trace of a request, and the span that sent it.
 ///
@@ -89,6 +110,19 @@ mod tests {
             assert_eq!((parent.parent_id.get(), parent.sampled), (0x00f0_67aa_0ba9_02b7, sampled));
             assert_eq!(parent.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_trace_context_is_kept_within_the_bounds_of_the_recommendation() {
+        let (parent, state) = ("p".repeat(55), "s".repeat(512));
+        let within =
+            FrameRef { traceparent: &parent, tracestate: &state, ..FrameRef::request(0xF00D, 1, b"x") };
+        assert_eq!(within.with_bounded_trace(), within);
+        let (longer_parent, longer_state) = ("p".repeat(56), "s".repeat(513));
+        let beyond = FrameRef { tracestate: &longer_state, ..within };
+        assert_eq!(beyond.with_bounded_trace(), FrameRef { tracestate: "", ..within });
+        let beyond = FrameRef { traceparent: &longer_parent, ..within };
+        assert_eq!(beyond.with_bounded_trace(), FrameRef { traceparent: "", tracestate: "", ..within });
     }
 
     #[test]

@@ -124,9 +124,9 @@ fn a_rule_that_panics_serves_nothing_of_its_connection() {
         })
     });
     let connection = server.connect();
-    for id in [1, 2] {
-        write(&connection, &request(SHOUT, id, b"x"));
-        let refusal = refusal(&read_frames(&connection, 1)[0]);
+    write(&connection, &[request(SHOUT, 1, b"x"), request(SHOUT, 2, b"x")].concat());
+    for answer in read_frames(&connection, 2) {
+        let refusal = refusal(&answer);
         assert!(refusal.contains("rule panicked"), "{refusal}");
     }
     assert_eq!(server.trouble(), "the rule of `authorize` panicked");

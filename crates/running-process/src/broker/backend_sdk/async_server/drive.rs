@@ -88,7 +88,8 @@ impl Drop for Open {
             // Handlers are told; nothing new can come of it.
             session.pump(&shared.service, drop);
         }
-        session.settle_all(&shared.service);
+        // What handlers still work on goes with them.
+        session.settle(&shared.service);
         drop(session);
         self.link.advanced.notify_waiters();
     }
@@ -291,9 +292,12 @@ impl Driver {
                         deadline: now().checked_add(write),
                         again: true,
                     });
-                    return advanced;
+                    break;
                 }
             }
+        }
+        if advanced {
+            session.settle(&link.shared.service);
         }
         advanced
     }
@@ -392,7 +396,7 @@ fn begin(link: &Arc<Link>, calls: Vec<Concurrent>) -> bool {
     let began = (link.shared.one_thread && !calls.is_empty()).then(now);
     for call in calls {
         let link = Arc::clone(link);
-        if began.is_some_and(|began| now().duration_since(began) < AT_ONCE) {
+        if began.is_some_and(|began| now().duration_since(began) < AT_ONCE) && !link.is_full() {
             match request::serve_at_once(link, call) {
                 Some(waiting) => drop(tokio::spawn(waiting)),
                 None => ended = true,

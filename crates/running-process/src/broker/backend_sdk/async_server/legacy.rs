@@ -1,5 +1,6 @@
 use super::link::Link;
 use super::shared::Phase;
+use crate::broker::backend_sdk::buffer::give_back;
 use crate::transport::ServedStream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -61,8 +62,9 @@ impl AsyncRead for AsyncLegacyConnection {
         into.put_slice(&this.buffered()[..length]);
         this.start += length;
         if this.start == this.buffered.len() {
-            this.buffered = Vec::new();
+            give_back(std::mem::take(&mut this.buffered));
             this.start = 0;
+            this.link.release_legacy();
         }
         Poll::Ready(Ok(()))
     }

@@ -62,6 +62,29 @@ impl Link {
         self.session().finish(&self.shared.service, call, answer, now());
     }
 
+    /// Whether the peer leaves so much unread that no handler begins for it.
+    pub(super) fn is_full(&self) -> bool {
+        self.session().connection.unwritten() >= self.shared.service.config.enough_output.max(1)
+    }
+
+    /// Waits while the peer leaves enough output unread, before the handler of `call` begins.
+    pub(super) async fn room(&self, call: CallId) {
+        let enough = self.shared.service.config.enough_output;
+        while self.session().holds_back(call, enough) {
+            let mut advanced = pin!(self.advanced.notified());
+            advanced.as_mut().enable();
+            // It may have advanced before that.
+            if self.session().holds_back(call, enough) {
+                advanced.await;
+            }
+        }
+    }
+
+    /// The legacy handler has read what was received before it began.
+    pub(super) fn release_legacy(&self) {
+        self.session().release_legacy(&self.shared.service);
+    }
+
     /// Waits while the peer leaves enough output unread.
     pub(super) async fn send_event(&self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         let enough = self.shared.service.config.enough_output;
@@ -85,6 +108,13 @@ impl Link {
     ) -> Option<Result<(), SendEventError>> {
         let mut session = self.session();
         (!session.holds_back(call, enough)).then(|| session.send_event(&self.shared.service, call, payload))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        session.settle_all(&self.shared.service);
     }
 }
 

@@ -45,8 +45,9 @@ impl Deref for AsyncRequest {
     }
 }
 
-/// Has the handler of `call` serve it, in the task that polls this.
+/// Has the handler of `call` serve it, in the task that polls this, once the peer has read enough.
 pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
+    link.room(call.call).await;
     Serving::new(link, call).await;
 }
 

@@ -30,11 +30,7 @@ pub(super) fn refuse(request: &FrameRef<'_>, reason: RefusalReason, why: &dyn Er
 /// Appends the frame that refuses `request` to `output`.
 pub(in super::super) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut Output) {
     let payload = refusal.encode_to_vec();
-    // It is too large only if the request's trace context fills a frame by itself; a refusal does without.
-    let frame = FrameRef::refusal_of(request, &payload);
-    if frame.encode_framed(output.tail()).is_err() {
-        let bare = FrameRef { traceparent: "", tracestate: "", ..frame };
-        let encoded = bare.encode_framed(output.tail());
-        debug_assert!(encoded.is_ok(), "a refusal is a few bytes");
-    }
+    let frame = FrameRef::refusal_of(request, &payload).with_bounded_trace();
+    let encoded = frame.encode_framed(output.tail());
+    debug_assert!(encoded.is_ok(), "a refusal is a few bytes");
 }

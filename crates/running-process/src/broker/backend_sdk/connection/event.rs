@@ -92,9 +92,9 @@ pub enum ConnectionError {
     /// A frame breaks the strict rules.
     #[error("the peer sent a frame that this daemon refuses")]
     Refused(#[from] FrameViolation),
-    /// The first message is too large for a peer that has sent nothing valid yet.
+    /// A message is too large for a peer of which nothing is known.
     #[error(
-        "the first message is larger than {limit} bytes, which is the limit for a peer that has sent nothing valid"
+        "the first message is larger than {limit} bytes, which is the limit for a peer that is not known to be served"
     )]
     FirstMessageTooLarge {
         /// [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes).

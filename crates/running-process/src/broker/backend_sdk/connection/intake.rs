@@ -1,7 +1,7 @@
 //! What a connection receives: where it lies, and how large the first message may be.
 
-use super::super::buffer::FrontBuffer;
-use super::{Connection, ConnectionError, LARGE, Lane, LegacyClassification};
+use super::super::buffer::{FrontBuffer, give_back};
+use super::{Connection, ConnectionError, Fence, LARGE, Lane, LegacyClassification};
 use crate::broker::protocol::MAX_FRAME_BYTES;
 use crate::broker::protocol::header::FrameHeader;
 use std::time::Instant;
@@ -44,7 +44,7 @@ where
     pub(in super::super) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
         self.lent = 0;
         if self.lane == Lane::Over {
-            return;
+            return give_back(input);
         }
         if input.len() == length {
             self.message_began = now;
@@ -78,10 +78,10 @@ where
 
     #[inline]
     fn allows_first(&self, length: usize) -> bool {
-        self.lane != Lane::Undecided || self.trusted || length <= self.config.first_message_bytes
+        self.fence == Fence::Lifted || length <= self.config.first_message_bytes
     }
 
-    /// Whether the first message, as far as it has come or says its length, is too large for a peer that is not
+    /// Whether the next message, as far as it has come or says its length, is too large for a peer that is not
     /// [trusted](Self::trust).
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
     pub(in super::super) fn begins_too_large(&self) -> bool {
@@ -91,10 +91,22 @@ where
         !self.allows_first(length)
     }
 
-    /// The peer may begin with a message of any length.
-    #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
+    /// Each message may only be as large as a first one, whatever has come, until the peer is [trusted](Self::trust).
+    #[cfg_attr(
+        not(feature = "host"),
+        allow(dead_code, reason = "the crate's own drivers know whom they serve")
+    )]
+    pub(in super::super) fn fence(&mut self) {
+        self.fence = Fence::UntilTrusted;
+    }
+
+    /// The peer may send messages of any length.
+    #[cfg_attr(
+        not(feature = "host"),
+        allow(dead_code, reason = "the crate's own drivers know whom they serve")
+    )]
     pub(in super::super) fn trust(&mut self) {
-        self.trusted = true;
+        self.fence = Fence::Lifted;
     }
 
     /// Nothing more is received; what is to be written still is.

@@ -6,7 +6,7 @@ use super::sync::atomic::{AtomicUsize, Ordering};
 pub(super) const LARGEST_SHARE: usize = 16 * 1024;
 
 /// Each connection has a small share that nobody can take from it; what goes beyond comes from a common pool, half of
-/// which is out of reach for peers that have not sent anything valid.
+/// which is out of reach for peers that the daemon has not said it serves.
 #[derive(Debug)]
 pub(in super::super) struct Budget {
     share: usize,
@@ -32,22 +32,33 @@ impl Budget {
         self.taken.load(Ordering::Relaxed) >= self.pool / 2
     }
 
-    /// The connection of `account` uses `memory` bytes now; `false` if that does not fit any more. `proven` peers may
-    /// use the whole pool.
-    pub(in super::super) fn settle(&self, account: &mut Account, memory: usize, proven: bool) -> bool {
+    /// Takes what the connection of `account` needs beyond its share to use `memory` bytes from the pool, or gives back what
+    /// it does not need any more; `false` if the pool does not have it. Peers that are `served` may use the whole pool.
+    ///
+    /// An attempt that fails takes nothing, not even for a moment: nobody else is refused because of it.
+    pub(in super::super) fn settle(&self, account: &mut Account, memory: usize, served: bool) -> bool {
         let wanted = memory.saturating_sub(self.share);
-        let Some(more) = wanted.checked_sub(account.0) else {
+        if wanted < account.0 {
             self.taken.fetch_sub(account.0 - wanted, Ordering::Relaxed);
-            account.0 = wanted;
-            return true;
-        };
-        let limit = if proven { self.pool } else { self.pool / 2 };
-        if more > 0 && self.taken.fetch_add(more, Ordering::Relaxed) + more > limit {
-            self.taken.fetch_sub(more, Ordering::Relaxed);
-            return false;
+        } else if wanted > account.0 {
+            let (more, limit) = (wanted - account.0, self.limit(served));
+            let take = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= limit);
+            if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+                return false;
+            }
         }
         account.0 = wanted;
         true
+    }
+
+    /// Whether the connection of `account` could use `memory` bytes now.
+    pub(in super::super) fn affords(&self, account: &Account, memory: usize, served: bool) -> bool {
+        let more = memory.saturating_sub(self.share).saturating_sub(account.0);
+        more == 0 || self.taken.load(Ordering::Relaxed).saturating_add(more) <= self.limit(served)
+    }
+
+    fn limit(&self, served: bool) -> usize {
+        if served { self.pool } else { self.pool / 2 }
     }
 }
 
@@ -72,13 +83,16 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_pool_is_out_of_reach_for_who_has_shown_nothing() {
+    fn half_of_the_pool_is_out_of_reach_for_strangers() {
         let budget = Budget::new(1_000_000, 10);
         let half = (1_000_000 - 10 * LARGEST_SHARE) / 2;
         let (mut stranger, mut known) = <(Account, Account)>::default();
         assert!(budget.settle(&mut stranger, LARGEST_SHARE + half, false));
         assert!(!budget.settle(&mut stranger, LARGEST_SHARE + half + 1, false));
+        assert!(!budget.affords(&stranger, LARGEST_SHARE + half + 1, false));
+        assert!(budget.affords(&known, LARGEST_SHARE + half, true));
         assert!(budget.settle(&mut known, LARGEST_SHARE + half, true));
+        assert!(!budget.affords(&known, LARGEST_SHARE + half + 1, true));
     }
 
     #[test]

@@ -21,12 +21,17 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// What an overloaded server tells clients to wait before they ask again. Default: 50 ms.
     pub retry_after: Duration,
-    /// The memory of all buffers and requests being served together, in bytes; a connection that needs more when it is
-    /// used up is ended. What handlers share does not count. Each connection has up to 16 KiB of it to itself, and half of the rest is kept for peers that
-    /// have sent a valid message. Default: 256 MiB.
+    /// The memory of all connections together, in bytes: what they received, the requests that handlers work on, with
+    /// payloads decoded, and the answers and events that wait to be read. It is charged before it is taken, and an answer
+    /// when its handler returns. A request that no memory is left for waits for earlier ones of its connection, and is
+    /// refused as overloaded if there are none; a connection that needs more for what it receives, or for an answer to be
+    /// kept, is ended.
+    ///
+    /// What handlers work with does not count, and neither do payloads that the daemon shares. Each connection has up to
+    /// 16 KiB to itself, and half of the rest is kept for peers that the daemon has said it serves. Default: 256 MiB.
     pub memory: usize,
-    /// While so many bytes wait for a peer to read them, its next requests wait, and handlers that send it events do.
-    /// Default: 256 KiB.
+    /// While so many bytes wait for a peer to read them, none of its requests is taken, none of its handlers begins, and
+    /// those that send it events wait. Default: 256 KiB.
     pub enough_output: usize,
     /// How long a peer may take to read what is written to it at once. Default: 30 s.
     pub write: Duration,

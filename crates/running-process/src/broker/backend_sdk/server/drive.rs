@@ -211,6 +211,9 @@ pub(super) fn serve(link: &Arc<Link>, call: Concurrent, turn: Option<Turn>) {
     let mut began = Instant::now();
     while let Some(concurrent) = next {
         let (call, payload_protocol) = (concurrent.call, concurrent.payload_protocol());
+        if turn.is_none() {
+            link.wait_for_room(call);
+        }
         let answer = answer(link, concurrent);
         let ended = Instant::now();
         link.shared.pace(payload_protocol).note(ended.saturating_duration_since(began));
@@ -237,7 +240,7 @@ fn serve_legacy(link: &Arc<Link>, buffered: Vec<u8>) {
     let Some(handler) = &link.shared.legacy else {
         return service.observation.trouble_of(link.peer(), &ServerTrouble::LegacyNotServed);
     };
-    let connection = LegacyConnection::new(buffered, Arc::clone(&link.stream));
+    let connection = LegacyConnection::new(buffered, link);
     if callback::run(|| handler(connection)).is_none() {
         service.observation.trouble_of(link.peer(), &ServerTrouble::HandlerPanicked);
     }

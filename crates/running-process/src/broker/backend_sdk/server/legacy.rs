@@ -1,3 +1,5 @@
+use super::super::buffer::give_back;
+use super::link::Link;
 use super::sync::LocalStream;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -12,11 +14,14 @@ pub struct LegacyConnection {
     /// What stands before it has been read; `start <= buffered.len()`.
     start: usize,
     stream: Arc<LocalStream>,
+    /// What `buffered` is charged to, until it was read.
+    link: Option<Arc<Link>>,
 }
 
 impl LegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, stream: Arc<LocalStream>) -> Self {
-        Self { buffered, start: 0, stream }
+    pub(super) fn new(buffered: Vec<u8>, link: &Arc<Link>) -> Self {
+        let (stream, charged) = (Arc::clone(&link.stream), Arc::clone(link));
+        Self { buffered, start: 0, stream, link: Some(charged) }
     }
 
     /// What was received before the wire was known and has not been read yet.
@@ -44,8 +49,11 @@ impl Read for LegacyConnection {
         let length = self.buffered().read(into)?;
         self.start += length;
         if self.start == self.buffered.len() {
-            self.buffered = Vec::new();
+            give_back(std::mem::take(&mut self.buffered));
             self.start = 0;
+            if let Some(link) = self.link.take() {
+                link.release_legacy();
+            }
         }
         Ok(length)
     }

@@ -1,9 +1,11 @@
 //! One connection, shared by the thread that reads it and those that serve its requests.
 
+mod room;
+
 use super::super::connection::earliest;
 use super::super::output::{Output, PIECES};
 use super::super::payload::Payload;
-use super::super::server_connection::{CallId, CancelReason, SendEventError};
+use super::super::server_connection::{CallId, CancelReason};
 use super::budget;
 use super::observe::Fact;
 use super::over_capacity::Place;
@@ -152,10 +154,22 @@ impl Link {
     }
 
     /// What whoever has the turn does next; waits while there is nothing to do but to let calls end and output be written.
-    pub(super) fn next_step(&self, turn: Turn) -> Step {
+    pub(super) fn next_step(self: &Arc<Self>, turn: Turn) -> Step {
         let mut state = self.state();
-        if !state.quick.has(turn) {
-            return Step::Passed;
+        loop {
+            if !state.quick.has(turn) {
+                return Step::Passed;
+            }
+            if state.quick.is_empty() || !self.is_full(&state) {
+                break;
+            }
+            // Whoever writes now has more room to tell of, or there is nobody.
+            state = if state.writing {
+                self.wait(state, None)
+            } else {
+                self.write(state, Some(turn));
+                self.state()
+            };
         }
         let unwatched = state.quick.wants_watch();
         if let Some(call) = state.quick.begin() {
@@ -295,7 +309,7 @@ impl Link {
     }
 
     /// `call` has ended with `answer` at `ended`. Whoever has the turn gets the next one, and writes the answers together
-    /// once there is none.
+    /// once there is none, or there are enough.
     pub(super) fn finish(
         self: &Arc<Self>,
         call: CallId,
@@ -305,6 +319,11 @@ impl Link {
     ) -> Option<Concurrent> {
         let mut state = self.state();
         state.session.finish(&self.shared.service, call, answer, ended);
+        self.tell_if_gone(&mut state);
+        if turn.is_some() && self.is_full(&state) {
+            self.write(state, turn);
+            state = self.state();
+        }
         let next = turn.and_then(|turn| state.quick.follow(turn));
         if next.is_none() {
             self.write(state, turn);
@@ -361,24 +380,6 @@ impl Link {
         // Whoever still holds the connection needs no memory of it.
         state.session.settle_all(&self.shared.service);
         true
-    }
-
-    /// Blocks while the peer leaves enough output unread.
-    pub(super) fn send_event(self: &Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        let enough = self.shared.service.config.enough_output;
-        let mut state = self.state();
-        while state.session.holds_back(call, enough) {
-            if state.writing {
-                state = self.wait(state, None);
-            } else {
-                // The answers to quick requests wait for this very handler.
-                self.write(state, None);
-                state = self.state();
-            }
-        }
-        state.session.send_event(&self.shared.service, call, payload)?;
-        self.write(state, None);
-        Ok(())
     }
 
     /// Cancels every call, and tells the peer: the daemon's patience has ended.
@@ -442,12 +443,10 @@ impl Link {
             state.session.connection.give_back_output(output, Instant::now());
             match written {
                 Ok(()) => self.note(Fact::Sent { bytes }),
-                Err(error) => {
-                    self.fail(&mut state, error);
-                    // The calls are told.
-                    drop(self.pump(&mut state, None));
-                }
+                Err(error) => self.fail(&mut state, error),
             }
+            state.session.settle(&self.shared.service);
+            self.tell_if_gone(&mut state);
             self.advance(&state);
         }
         state.writing = false;

@@ -5,7 +5,7 @@
 mod parts;
 pub(super) mod stream;
 
-use super::budget::Budget;
+use super::budget::{Account, Budget};
 use super::observe::Observation;
 use super::service::Service;
 use super::shared::Shared;
@@ -272,5 +272,21 @@ fn who_waits_for_an_identity_that_never_comes_is_let_go_and_calls_are_answered()
         failing.join().expect("it has told");
         model.end();
         assert!(peer.0.is_over());
+    });
+}
+
+#[test]
+fn who_asks_for_too_much_memory_takes_none_from_others_not_even_for_a_moment() {
+    check(|| {
+        // Half of it is one connection's own.
+        let budget = Arc::new(Budget::new(100, 1));
+        let greedy = Arc::clone(&budget);
+        let asking = thread::spawn(move || {
+            assert!(!greedy.settle(&mut Account::default(), 101, true));
+        });
+        let mut modest = Account::default();
+        assert!(budget.settle(&mut modest, 100, true));
+        assert!(budget.settle(&mut modest, 0, true));
+        asking.join().expect("it was refused");
     });
 }

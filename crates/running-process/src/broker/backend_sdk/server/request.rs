@@ -1,3 +1,4 @@
+use super::super::buffer::give_back;
 use super::super::server_connection::{CallId, CancelReason, SendEventError};
 use super::link::Link;
 use super::{Cancellation, PeerCredentials};
@@ -26,8 +27,8 @@ impl IncomingRequest {
     }
 
     #[cfg(feature = "tokio")]
-    pub(in super::super) fn into_payload(self) -> Vec<u8> {
-        self.frame.payload
+    pub(in super::super) fn into_payload(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.frame.payload)
     }
 
     /// The whole frame: protocol, request id, trace context.
@@ -46,6 +47,12 @@ impl IncomingRequest {
     #[must_use]
     pub fn peer(&self) -> PeerCredentials {
         self.peer
+    }
+}
+
+impl Drop for IncomingRequest {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.frame.payload));
     }
 }
 

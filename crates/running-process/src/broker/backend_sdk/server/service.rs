@@ -47,14 +47,16 @@ pub(in super::super) struct Peer {
     over_capacity: Option<Refusal>,
     /// What the daemon's rule said of it; asked once, when first needed.
     verdict: Option<Result<(), Refusal>>,
-    account: Account,
-    /// What the account was last settled for, in bytes.
-    memory: usize,
+    pub(super) account: Account,
+    /// What the account is charged with, in bytes.
+    pub(super) charged: usize,
+    /// What of it was noted.
+    pub(super) noted: usize,
 }
 
 impl Peer {
     pub(in super::super) fn new(credentials: PeerCredentials, over_capacity: Option<Refusal>) -> Self {
-        Self { credentials, over_capacity, verdict: None, account: Account::default(), memory: 0 }
+        Self { credentials, over_capacity, verdict: None, account: Account::default(), charged: 0, noted: 0 }
     }
 
     /// Serves nothing of it from now on.
@@ -62,9 +64,14 @@ impl Peer {
         self.over_capacity = Some(refusal);
     }
 
-    /// Whether it has asked for something although the server is full, which it was told.
-    pub(in super::super) fn is_over_capacity(&self) -> bool {
-        self.over_capacity.is_some() && self.verdict.is_some()
+    /// Whether the daemon has said that it serves this peer; until then it is a stranger, whatever it sends.
+    pub(in super::super) fn is_served(&self) -> bool {
+        matches!(self.verdict, Some(Ok(())))
+    }
+
+    /// Whether it has asked for something, and was told that it is not served or that the server is full.
+    pub(in super::super) fn is_refused(&self) -> bool {
+        matches!(self.verdict, Some(Err(_)))
     }
 }
 
@@ -88,7 +95,10 @@ impl<H> Service<H> {
             Place::Served => self.config.connection.clone(),
             Place::OverCapacity(_) => over_capacity::demands(&self.config.connection),
         };
-        ServerConnection::new(Arc::clone(&self.mux), config, self.config.enough_output, now)
+        let mut connection =
+            ServerConnection::new(Arc::clone(&self.mux), config, self.config.enough_output, now);
+        connection.fence();
+        connection
     }
 
     /// A connection was accepted beyond the limit.
@@ -184,29 +194,6 @@ impl<H> Service<H> {
         self.observation.trouble(&ServerTrouble::NoThread(error));
         let refusal = Refusal::new(RefusalReason::Overloaded, "the daemon can make no more threads");
         refusal.retry_after(self.config.retry_after)
-    }
-
-    /// The connection of `peer` uses `memory` bytes now; an error if the server has no more for it.
-    pub(in super::super) fn settle(
-        &self,
-        peer: &mut Peer,
-        memory: usize,
-        proven: bool,
-    ) -> Result<(), ServerTrouble> {
-        if self.budget.settle(&mut peer.account, memory, proven) {
-            let before = std::mem::replace(&mut peer.memory, memory);
-            if before != memory {
-                self.observation.note(Fact::Memory { before, now: memory });
-            }
-            return Ok(());
-        }
-        Err(ServerTrouble::OutOfMemory { wanted: memory, budget: self.config.memory })
-    }
-
-    /// The connection of `peer` is gone.
-    pub(in super::super) fn settle_all(&self, peer: &mut Peer) {
-        let settled = self.settle(peer, 0, true);
-        debug_assert!(settled.is_ok(), "nothing is always there");
     }
 
     /// Returns what the peer is told of a handler that failed. The observer is told as well, unless the handler refuses on

@@ -1,5 +1,6 @@
 //! One connection with its calls, whoever moves its bytes: threads or a task.
 
+use super::super::buffer::give_back;
 use super::super::client_connection::ById;
 use super::super::connection::ConnectionError;
 use super::super::mux::MuxError;
@@ -8,12 +9,13 @@ use super::super::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
 use super::callback::{self, Callback};
+use super::charges::{UNCHARGED, answer_memory};
 use super::observe::{Batch, Fact, Outcome, RequestSpan};
 use super::over_capacity::Place;
 use super::service::{Admission, Caller, Peer, Service};
 use super::setup::Detector;
-use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials};
-use crate::broker::protocol::{Refusal, RefusalReason};
+use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials, ServerTrouble};
+use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +35,8 @@ pub(in super::super) struct Session<C> {
     requests: usize,
     /// What the legacy handler starts with, until whoever reads takes it.
     pub(in super::super) legacy: Option<Vec<u8>>,
+    /// The memory of that, in bytes, until the handler has read it.
+    handed_over: usize,
     /// Nothing can be read or written any more.
     pub(in super::super) gone: bool,
     /// Calls were cancelled, and who waits with them is still to be told.
@@ -77,6 +81,7 @@ impl<C: Cancel> Session<C> {
             calls: ById::default(),
             requests: 0,
             legacy: None,
+            handed_over: 0,
             gone: false,
             cancelled: false,
         }
@@ -94,7 +99,10 @@ impl<C: Cancel> Session<C> {
         service: &Service<Handler<H>>,
         mut asked: impl FnMut(Concurrent<H, C>),
     ) {
+        // What was received is charged before anything is made of it.
+        self.settle(service);
         loop {
+            let was_gone = self.gone;
             let taken = callback::run(|| self.take_events(service, &mut asked));
             if taken.is_none() && !self.gone {
                 // The handlers and the rule, which are run there as well, are caught where they are called.
@@ -107,19 +115,45 @@ impl<C: Cancel> Session<C> {
                 // Nothing is kept for the next message.
                 self.connection.release();
             }
-            let memory = self.connection.memory() + self.requests;
-            if memory == 0 {
+            if self.connection.memory() + self.requests == 0 {
                 // The buffers gave theirs back.
                 self.calls.shrink_to_fit();
             }
-            match service.settle(&mut self.peer, memory, self.connection.has_spoken()) {
-                Err(trouble) if !self.gone => {
-                    service.observation.trouble_of(self.peer.credentials, &trouble);
-                    self.hang_up();
-                }
-                _ => return,
+            if self.settle(service) && self.gone == was_gone {
+                return;
             }
         }
+    }
+
+    /// What the connection uses of the server's memory, in bytes.
+    fn memory(&self) -> usize {
+        let calls = self.calls.capacity() * size_of::<(CallId, Work<C>)>();
+        self.connection.memory() + self.requests + calls + self.handed_over
+    }
+
+    /// Charges what the connection uses now. `false` if there is no memory for it: then nothing can be read or written any
+    /// more, and the next [pump](Self::pump) tells the calls.
+    pub(in super::super) fn settle<H>(&mut self, service: &Service<H>) -> bool {
+        let memory = self.memory();
+        match service.settle(&mut self.peer, memory) {
+            Err(trouble) if !self.gone => {
+                self.exhaust(service, &trouble);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// There is no memory for what is to be kept for the peer to read.
+    fn exhaust<H>(&mut self, service: &Service<H>, trouble: &ServerTrouble) {
+        service.observation.trouble_of(self.peer.credentials, trouble);
+        self.hang_up();
+    }
+
+    /// The legacy handler has read what was received before it began.
+    pub(in super::super) fn release_legacy<H>(&mut self, service: &Service<H>) {
+        self.handed_over = 0;
+        self.settle(service);
     }
 
     fn take_events<H: ?Sized>(
@@ -127,15 +161,21 @@ impl<C: Cancel> Session<C> {
         service: &Service<Handler<H>>,
         asked: &mut impl FnMut(Concurrent<H, C>),
     ) {
-        let Self { connection, peer, calls, requests, legacy, cancelled, .. } = self;
+        let mut exhausted = None;
+        let Self { connection, peer, calls, requests, legacy, handed_over, cancelled, .. } = self;
         let observation = &service.observation;
         let mut batch = Batch::new(observation);
-        loop {
+        // The payload of an inline request that came encoded.
+        let mut decoded = Vec::new();
+        while exhausted.is_none() {
             connection.set_max_in_flight(service.max_in_flight_each());
             if connection.begins_too_large() && service.authorize(peer).is_ok() {
                 connection.trust();
             }
-            match connection.next_event() {
+            let event = connection.next_event_unless(false, |request, goes_on| {
+                goes_on && !service.affords(peer, request) && service.authorize(peer).is_ok()
+            });
+            match event {
                 Ok(None) => break,
                 Err(error) => {
                     if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
@@ -150,7 +190,8 @@ impl<C: Cancel> Session<C> {
                     Ok(Admission { handler: Handler::Status, .. }) => service.tell_status(call),
                     Ok(Admission { handler: Handler::Inline(handler), .. }) => {
                         batch.asked();
-                        answer(service, handler, call, peer.credentials, &mut batch);
+                        let answered = answer(service, handler, call, &mut decoded, peer, &mut batch);
+                        exhausted = answered.err();
                     }
                     Ok(Admission { handler: Handler::Concurrent(handler), deadline }) => {
                         batch.asked();
@@ -158,14 +199,23 @@ impl<C: Cancel> Session<C> {
                             refuse(call, &refusal, &mut batch);
                             continue;
                         }
-                        let (taken, frame) = (call.now(), call.frame.to_frame());
-                        let (payload_protocol, memory) = (frame.payload_protocol, frame.payload.len());
-                        let span = RequestSpan::new(&call.frame, peer.credentials);
+                        let taken = call.now();
+                        let (frame, memory) = match service.owned(&call, peer) {
+                            Ok(owned) => owned,
+                            Err(refusal) => {
+                                observation.note(Fact::Ended);
+                                refuse(call, &refusal, &mut batch);
+                                continue;
+                            }
+                        };
+                        let payload_protocol = frame.payload_protocol;
+                        let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
                         let request = IncomingRequest::new(frame, deadline, peer.credentials);
                         let call = call.admit(deadline);
                         let cancel = C::default();
                         *requests += memory;
-                        calls.insert(call, Work { cancel: cancel.clone(), payload_protocol, memory, taken });
+                        let work = Work { cancel: cancel.clone(), payload_protocol, memory, taken };
+                        calls.insert(call, work);
                         let handler = Arc::clone(handler);
                         asked(Concurrent { call, handler, request, cancel, span });
                     }
@@ -181,27 +231,32 @@ impl<C: Cancel> Session<C> {
                     }
                     *cancelled = true;
                 }
-                Ok(Some(ServerEvent::Legacy(buffered))) => {
+                Ok(Some(ServerEvent::Legacy(mut buffered))) => {
                     if service.authorize(peer).is_ok() {
+                        buffered.shrink_to_fit();
+                        *handed_over = buffered.capacity();
                         *legacy = Some(buffered);
                     }
                 }
                 Ok(Some(ServerEvent::ProbeAnswered)) => observation.note(Fact::ProbeAnswered),
-                Ok(Some(ServerEvent::Refused(_))) => {
-                    batch.asked();
-                    // Which protocol it has is not told.
-                    batch.refused(0, RefusalReason::BadEncoding);
-                }
-                Ok(Some(ServerEvent::Unasked(_) | ServerEvent::Closed)) => {}
+                Ok(Some(ServerEvent::Refused(_))) => unreachable!("what is decoded here is refused here"),
+                // Whoever sends the daemon anything is asked for.
+                Ok(Some(ServerEvent::Unasked(_))) => drop(service.authorize(peer)),
+                Ok(Some(ServerEvent::Closed)) => {}
             }
         }
-        if peer.is_over_capacity() {
+        give_back(decoded);
+        if peer.is_refused() {
             // It was told so for each request that has come.
             connection.close();
         }
+        if let Some(trouble) = exhausted {
+            self.exhaust(service, &trouble);
+        }
     }
 
-    /// `call` has ended with `answer` at `ended`.
+    /// `call` has ended with `answer` at `ended`. If there is no memory to keep the answer, nothing can be read or written
+    /// any more, and the next [pump](Self::pump) tells the other calls.
     pub(in super::super) fn finish<H>(
         &mut self,
         service: &Service<H>,
@@ -215,11 +270,18 @@ impl<C: Cancel> Session<C> {
         self.requests -= work.memory;
         observation.note(Fact::Ended);
         let outcome = match answer {
-            Ok(payload) => match self.connection.respond(call, payload) {
-                Ok(()) => Outcome::Answered,
-                Err(error) => {
-                    service.unanswerable(payload_protocol, error, self.peer.credentials);
-                    Outcome::Refused(RefusalReason::AnswerTooLarge)
+            Ok(payload) => match self.keep(service, call, &payload) {
+                Ok(()) => match self.connection.respond(call, payload) {
+                    Ok(()) => Outcome::Answered,
+                    Err(error) => {
+                        service.unanswerable(payload_protocol, error, self.peer.credentials);
+                        Outcome::Refused(RefusalReason::AnswerTooLarge)
+                    }
+                },
+                Err(trouble) => {
+                    self.exhaust(service, &trouble);
+                    self.connection.refuse(call, &Refusal::default());
+                    Outcome::Cancelled
                 }
             },
             Err(refusal) => {
@@ -234,6 +296,7 @@ impl<C: Cancel> Session<C> {
                 observation.took(taken, ended, 1);
             }
         }
+        self.settle(service);
     }
 
     /// Returns who made the connection.
@@ -247,22 +310,51 @@ impl<C: Cancel> Session<C> {
         Caller { peer: self.peer.credentials, waits: !cancelled && !self.gone }
     }
 
-    /// Sends an event ahead of the answer to `call`.
+    /// Charges an answer that is to be kept, unless nobody waits for it.
+    fn keep<H>(
+        &mut self,
+        service: &Service<H>,
+        call: CallId,
+        payload: &Payload,
+    ) -> Result<(), ServerTrouble> {
+        if self.gone || payload.capacity().max(payload.len()) < UNCHARGED {
+            return Ok(());
+        }
+        let accepted = self.connection.accepted_encodings(call);
+        let memory = answer_memory(payload, &service.config.connection.encodings, accepted);
+        let memory = self.memory() + memory;
+        service.charge(&mut self.peer, memory)
+    }
+
+    /// Sends an event ahead of the answer to `call`. If there is no memory to keep it, nothing can be read or written any
+    /// more, and the next [pump](Self::pump) tells the calls.
     pub(in super::super) fn send_event<H>(
         &mut self,
         service: &Service<H>,
         call: CallId,
         payload: &[u8],
     ) -> Result<(), SendEventError> {
-        self.connection.send_event(call, payload)?;
+        if payload.len() >= UNCHARGED && !self.gone {
+            let memory = self.memory() + payload.len();
+            if let Err(trouble) = service.charge(&mut self.peer, memory) {
+                self.exhaust(service, &trouble);
+                return Err(SendEventError::Cancelled);
+            }
+        }
+        let sent = self.connection.send_event(call, payload);
+        self.settle(service);
+        sent?;
         service.observation.note(Fact::EventSent);
         Ok(())
     }
 
-    /// Whether an event of `call` waits: the peer leaves `enough` bytes unread, and somebody waits for the call.
+    /// Whether an event of `call` waits, or its handler with its beginning: the peer leaves `enough` bytes unread, and
+    /// somebody waits for the call.
     pub(in super::super) fn holds_back(&self, call: CallId, enough: usize) -> bool {
-        let wanted = self.calls.get(&call).is_some_and(|work| !work.cancel.is_cancelled());
-        wanted && !self.gone && self.connection.unwritten() >= enough.max(1)
+        if self.gone || self.connection.unwritten() < enough.max(1) {
+            return false;
+        }
+        self.calls.get(&call).is_some_and(|work| !work.cancel.is_cancelled())
     }
 
     /// Nothing can be read or written any more, and every call is cancelled.
@@ -277,27 +369,39 @@ impl<C: Cancel> Session<C> {
     }
 }
 
+/// Answers `call` inline; an error if there is no memory to keep the answer.
 fn answer<H: ?Sized>(
     service: &Service<Handler<H>>,
     handler: &InlineHandler,
     call: Call<'_>,
-    peer: PeerCredentials,
+    decoded: &mut Vec<u8>,
+    peer: &mut Peer,
     batch: &mut Batch<'_>,
-) {
+) -> Result<(), ServerTrouble> {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
-    let span = RequestSpan::new(&call.frame, peer);
-    let caller = || Caller { peer, waits: true };
-    let answer = span.in_scope(|| service.judge(payload_protocol, || handler(&call.frame), caller));
+    let answer = service.decoded(&call, decoded, peer).and_then(|frame| {
+        let span = RequestSpan::new(&frame, peer.credentials);
+        let caller = || Caller { peer: peer.credentials, waits: true };
+        span.in_scope(|| service.judge(payload_protocol, || handler(&frame), caller))
+    });
     match answer {
         Err(refusal) => refuse(call, &refusal, batch),
-        Ok(payload) => match call.respond(payload) {
-            Ok(()) => batch.answered(payload_protocol, taken),
-            Err(error) => {
-                service.unanswerable(payload_protocol, error, peer);
-                batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
+        Ok(payload) => {
+            let accepted = Encodings::from_bits(call.frame.accepted_encodings);
+            let memory = answer_memory(&payload, &service.config.connection.encodings, accepted);
+            if memory >= UNCHARGED {
+                service.charge_more(peer, memory)?;
             }
-        },
+            match call.respond(payload) {
+                Ok(()) => batch.answered(payload_protocol, taken),
+                Err(error) => {
+                    service.unanswerable(payload_protocol, error, peer.credentials);
+                    batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
+                }
+            }
+        }
     }
+    Ok(())
 }
 
 fn refuse(call: Call<'_>, refusal: &Refusal, batch: &mut Batch<'_>) {

@@ -2,6 +2,8 @@ use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
 use super::super::payload::Payload;
 use super::calls::Calls;
+#[cfg(feature = "host")]
+use crate::broker::protocol::DecodeStopped;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
 };
@@ -118,6 +120,21 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn admit(self, deadline: Option<Instant>) -> CallId {
         self.calls.admit(&self.frame, deadline)
+    }
+
+    /// The request with its payload as its sender had it: decoded into `buffer`, if it came encoded. `grant` is asked before
+    /// `buffer` takes memory, with how many bytes it will have then.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(in super::super) fn decoded<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+        grant: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<FrameRef<'b>, DecodeStopped>
+    where
+        'a: 'b,
+    {
+        self.encodings.decode_granted(self.frame, buffer, grant)
     }
 
     /// Answers at once.

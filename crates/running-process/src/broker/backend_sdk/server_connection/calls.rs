@@ -5,6 +5,8 @@ use super::super::connection::{append_answer, append_refusal};
 use super::super::output::Output;
 use super::super::payload::Payload;
 use super::call::{CallId, CancelReason, SendEventError};
+#[cfg(feature = "host")]
+use crate::broker::protocol::Encodings;
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -61,6 +63,11 @@ impl Calls {
         self.admitted.contains_key(&request_id)
     }
 
+    /// The memory of the table of calls, in bytes; what each has beside is small.
+    pub(super) fn memory(&self) -> usize {
+        self.admitted.capacity() * size_of::<(u64, Admitted)>()
+    }
+
     /// Gives its memory back if there is no call.
     pub(super) fn release(&mut self) {
         if self.is_empty() && self.untold.is_empty() {
@@ -84,6 +91,11 @@ impl Calls {
         let before = self.admitted.insert(request_id, admitted);
         debug_assert!(before.is_none(), "a request whose id is in flight is postponed");
         CallId { request_id, sequence }
+    }
+
+    #[cfg(feature = "host")]
+    pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
+        self.named(call).map_or(Encodings::NONE, |admitted| Encodings::from_bits(admitted.accepted_encodings))
     }
 
     /// Answers `call`, unless it is cancelled, and ends it.

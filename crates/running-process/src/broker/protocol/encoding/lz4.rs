@@ -1,6 +1,6 @@
 //! The LZ4 frame format (`lz4_Frame_format.md`): one frame, whose blocks are of at most 64 KiB, the format's default.
 
-use super::payload::Undecoded;
+use super::payload::{Undecoded, take_room};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::io::{self, Read, Write};
 
@@ -20,14 +20,26 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Undecoded> {
-    if stated_size(payload)?.is_some_and(|stated| stated > cap as u64) {
+pub(super) fn decode(
+    payload: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<(), Undecoded> {
+    let stated = stated_size(payload)?;
+    if stated.is_some_and(|stated| stated > cap as u64) {
         return Err(Undecoded::TooLarge);
     }
+    // One byte more than there may be tells that there are more.
+    let most = stated.map_or(cap, |stated| usize::try_from(stated).unwrap_or(cap)).saturating_add(1);
     let mut decoder = FrameDecoder::new(Input { rest: payload, exhausted: false });
     loop {
         let length = out.len();
-        out.resize(length + CHUNK, 0);
+        let chunk = CHUNK.min(most.saturating_sub(length)).max(1);
+        if out.capacity() < length + chunk {
+            take_room(out, (2 * length).max(CHUNK).min(most).max(length + chunk), grant)?;
+        }
+        out.resize(length + chunk, 0);
         let read = decoder.read(&mut out[length..])?;
         out.truncate(length + read);
         if out.len() > cap {
@@ -42,6 +54,15 @@ pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<()
         Input { exhausted: true, .. } => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         Input { rest: [], .. } => Ok(()),
         Input { .. } => Err(Undecoded::Trailing),
+    }
+}
+
+/// How many bytes it decodes to at most.
+pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
+    match stated_size(payload) {
+        Ok(Some(stated)) => usize::try_from(stated).ok(),
+        // A byte of a match's length stands for 255 bytes.
+        _ => payload.len().checked_mul(255),
     }
 }
 

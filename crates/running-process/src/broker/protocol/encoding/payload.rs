@@ -116,32 +116,92 @@ pub fn decode_payload(
     cap: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), DecodePayloadError> {
+    decode_granted(encoding, payload, cap, out, &mut |_| true).map_err(|stopped| match stopped {
+        DecodeStopped::Failed(error) => error,
+        DecodeStopped::NotGranted => unreachable!("everything is granted"),
+    })
+}
+
+/// Why a payload was not decoded.
+#[derive(Debug)]
+pub(crate) enum DecodeStopped {
+    Failed(DecodePayloadError),
+    /// The memory for it was not granted.
+    NotGranted,
+}
+
+/// [`decode_payload`] that asks `grant` before `out` takes memory, with how many bytes it will have then.
+pub(super) fn decode_granted(
+    encoding: PayloadEncoding,
+    payload: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<(), DecodeStopped> {
     out.clear();
     let decoded = match encoding {
         PayloadEncoding::None if payload.len() > cap => Err(Undecoded::TooLarge),
-        PayloadEncoding::None => {
+        PayloadEncoding::None => take_room(out, payload.len(), grant).map(|()| {
             out.extend_from_slice(payload);
-            Ok(())
-        }
+        }),
         #[cfg(feature = "zstd")]
-        PayloadEncoding::Zstd => super::zstd::decode(payload, cap, out),
+        PayloadEncoding::Zstd => super::zstd::decode(payload, cap, out, grant),
         #[cfg(feature = "snappy")]
-        PayloadEncoding::Snappy => super::snappy::decode(payload, cap, out),
+        PayloadEncoding::Snappy => super::snappy::decode(payload, cap, out, grant),
         #[cfg(feature = "lz4")]
-        PayloadEncoding::Lz4 => super::lz4::decode(payload, cap, out),
+        PayloadEncoding::Lz4 => super::lz4::decode(payload, cap, out, grant),
         #[cfg(not(all(feature = "lz4", feature = "snappy", feature = "zstd")))]
-        _ => return Err(DecodePayloadError::NotAccepted { got: encoding.into() }),
+        _ => return Err(DecodeStopped::Failed(DecodePayloadError::NotAccepted { got: encoding.into() })),
     };
-    decoded.map_err(|undecoded| match undecoded {
-        Undecoded::TooLarge => DecodePayloadError::TooLarge { cap },
-        Undecoded::Trailing => DecodePayloadError::TrailingBytes { encoding },
-        Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason },
+    decoded.map_err(|undecoded| {
+        DecodeStopped::Failed(match undecoded {
+            Undecoded::NotGranted => return DecodeStopped::NotGranted,
+            Undecoded::TooLarge => DecodePayloadError::TooLarge { cap },
+            Undecoded::Trailing => DecodePayloadError::TrailingBytes { encoding },
+            Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason },
+        })
     })
+}
+
+/// How many bytes `payload` decodes to at most, as far as that can be told without decoding it: what it states, else
+/// what its encoding makes of so many bytes, and never more than `cap`.
+pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> usize {
+    let most = match encoding {
+        #[cfg(feature = "zstd")]
+        PayloadEncoding::Zstd => super::zstd::most_decoded(payload),
+        #[cfg(feature = "snappy")]
+        PayloadEncoding::Snappy => super::snappy::most_decoded(payload),
+        #[cfg(feature = "lz4")]
+        PayloadEncoding::Lz4 => super::lz4::most_decoded(payload),
+        _ => Some(payload.len()),
+    };
+    most.unwrap_or(cap).min(cap)
+}
+
+/// Has `out` make room for `room` bytes in all, of which it holds some, if it has less.
+pub(super) fn take_room(
+    out: &mut Vec<u8>,
+    room: usize,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<(), Undecoded> {
+    if room <= out.capacity() {
+        return Ok(());
+    }
+    if !grant(room) {
+        return Err(Undecoded::NotGranted);
+    }
+    if out.is_empty() {
+        // Nothing is to be copied, so the old memory goes before the new one comes.
+        *out = Vec::new();
+    }
+    out.reserve_exact(room - out.len());
+    Ok(())
 }
 
 /// What one decoder has to say.
 #[allow(dead_code, reason = "which of these can happen depends on the encodings that are compiled in")]
 pub(super) enum Undecoded {
+    NotGranted,
     TooLarge,
     Trailing,
     Damaged(io::Error),

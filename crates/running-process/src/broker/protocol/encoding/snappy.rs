@@ -1,6 +1,6 @@
 //! Snappy's raw format (`format_description.txt`): the length, then the elements.
 
-use super::payload::Undecoded;
+use super::payload::{Undecoded, take_room};
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 use std::io;
 
@@ -14,7 +14,17 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Undecoded> {
+/// How many bytes it decodes to, if it is not damaged.
+pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
+    decompress_len(payload).ok()
+}
+
+pub(super) fn decode(
+    payload: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<(), Undecoded> {
     let length = decompress_len(payload)?;
     if length > cap {
         return Err(Undecoded::TooLarge);
@@ -23,6 +33,7 @@ pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<()
         let message = "the length is more than so few bytes can make";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
     }
+    take_room(out, length, grant)?;
     out.resize(length, 0);
     Decoder::new().decompress(payload, out)?;
     Ok(())

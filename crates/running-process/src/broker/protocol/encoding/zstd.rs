@@ -1,6 +1,6 @@
 //! Zstandard (RFC 8878): one frame.
 
-use super::payload::Undecoded;
+use super::payload::{Undecoded, take_room};
 use std::io;
 use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall;
 
@@ -17,7 +17,12 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
 
 /// Decodes in one go, so that the output is its own window, and again with twice the room while that is too little:
 /// no memory is taken for a size or a window that is only claimed.
-pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<(), Undecoded> {
+pub(super) fn decode(
+    payload: &[u8],
+    cap: usize,
+    out: &mut Vec<u8>,
+    grant: &mut dyn FnMut(usize) -> bool,
+) -> Result<(), Undecoded> {
     if zstd_safe::find_frame_compressed_size(payload).map_err(reason)? < payload.len() {
         return Err(Undecoded::Trailing);
     }
@@ -27,10 +32,11 @@ pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<()
     if stated.is_some_and(|stated| stated > cap as u64) {
         return Err(Undecoded::TooLarge);
     }
-    let mut room = (FIRST_OUTPUT + 16 * payload.len()).min(cap);
+    let most = stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or(cap);
+    let mut room = (FIRST_OUTPUT + 16 * payload.len()).min(most);
     loop {
         out.clear();
-        out.reserve_exact(room.max(1));
+        take_room(out, room.max(1), grant)?;
         match zstd_safe::decompress(out, payload) {
             Ok(_) if out.len() > cap => return Err(Undecoded::TooLarge),
             Ok(_) => return Ok(()),
@@ -38,9 +44,15 @@ pub(super) fn decode(payload: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<()
                 return Err(reason(code).into());
             }
             Err(_) if room >= cap => return Err(Undecoded::TooLarge),
-            Err(_) => room = (2 * room).min(cap),
+            Err(code) if room >= most => return Err(reason(code).into()),
+            Err(_) => room = (2 * room).min(most),
         }
     }
+}
+
+/// How many bytes it decodes to at most, if it states that.
+pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
+    zstd_safe::get_frame_content_size(payload).ok().flatten().and_then(|stated| usize::try_from(stated).ok())
 }
 
 fn reason(code: zstd_safe::ErrorCode) -> io::Error {
