@@ -125,11 +125,15 @@ impl FrontBuffer {
 
     /// Moves what is held to the front once more than half of the buffer is consumed, so that a byte moves at most
     /// once for each byte that was consumed, and gives back capacity that has not been needed for a while.
+    #[inline]
     pub(super) fn reclaim(&mut self) {
-        let filled = self.bytes.len();
-        if self.start <= filled / 2 {
-            return;
+        if self.start > self.bytes.len() / 2 {
+            self.drop_consumed();
         }
+    }
+
+    fn drop_consumed(&mut self) {
+        let filled = self.bytes.len();
         self.bytes.drain(..self.start);
         self.start = 0;
         let capacity = self.bytes.capacity();

@@ -312,7 +312,17 @@ impl ClientConnection {
             if taken.frame.accepted_encodings != 0 {
                 self.daemon_accepts = Encodings::from_bits(taken.frame.accepted_encodings);
             }
-            match self.requests.correlate(kind, &taken) {
+            let id = taken.frame.request_id;
+            let removed = match self.requests.answered(kind, &taken.frame) {
+                Ok(()) => {
+                    let taken = taken.decoded(&self.encodings);
+                    let give =
+                        |taken| Some(ClientEvent::Response(RequestId(id), give(taken, &mut self.payload)));
+                    break taken.map(give).map_err(ClientConnectionError::from);
+                }
+                Err(removed) => removed,
+            };
+            match self.requests.correlate(kind, &taken, removed) {
                 Ok(None) => {}
                 Ok(Some(event)) => {
                     let give = |()| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));

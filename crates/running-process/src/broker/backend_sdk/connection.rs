@@ -5,6 +5,7 @@ mod config;
 mod deadline;
 mod event;
 mod intake;
+mod rejected;
 mod state;
 
 pub(super) use answer::{append_answer, append_refusal};
@@ -17,11 +18,11 @@ use super::mux::{BackendEndpointMux, Identification, LegacyClassification, MuxEr
 use super::output::{LARGE, Output};
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
-    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FrameViolation, FramingError,
-    MAX_FRAME_BYTES, PROTOCOL_VERSION, RefusalReason, registry::CONTROL_PAYLOAD_PROTOCOL,
-    try_decode_framed_ref,
+    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
+    RefusalReason, try_decode_framed_ref,
 };
 use answer::refuse;
+use rejected::cancel_of_rejected;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
@@ -174,8 +175,8 @@ where
         self.next_event_unless(true, |_, _| false)
     }
 
-    /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is told the
-    /// length of the output as well; everything behind the request waits with it. It is asked of a probe too, then without
+    /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is shown
+    /// the output as well; everything behind the request waits with it. It is asked of a probe too, then without
     /// a frame. Payloads are as they came unless it is to `decode` them.
     ///
     /// # Errors
@@ -185,7 +186,7 @@ where
     pub(super) fn next_event_unless(
         &mut self,
         decode: bool,
-        postpone: impl FnOnce(Option<&FrameRef<'_>>, usize) -> bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         if self.postponed.take().is_some() {
             self.input.reclaim();
@@ -215,18 +216,24 @@ where
         }
     }
 
-    /// The wire of the message at the front of the input. Settles what the detector leaves open once no more bytes
-    /// will come, or none have come for long enough: a complete frame is a frame, anything else is legacy.
+    /// The wire of the message at the front of the input.
+    #[inline]
     fn next_wire(&mut self) -> LegacyClassification {
-        let buffer = self.input.as_slice();
-        let asked = self.lane != Lane::Framed || self.config.reclassify == Reclassify::EveryMessage;
         self.held_back = false;
-        if buffer.is_empty() {
-            return LegacyClassification::NeedMoreBytes;
+        if self.input.is_empty() {
+            LegacyClassification::NeedMoreBytes
+        } else if self.lane == Lane::Framed && self.config.reclassify == Reclassify::Never {
+            LegacyClassification::NotLegacy
+        } else {
+            self.classify()
         }
-        if !asked {
-            return LegacyClassification::NotLegacy;
-        }
+    }
+
+    /// Asks the detector. Settles what it leaves open once no more bytes will come, or none have come for long enough: a
+    /// complete frame is a frame, anything else is legacy.
+    #[inline(never)]
+    fn classify(&mut self) -> LegacyClassification {
+        let buffer = self.input.as_slice();
         match self.mux.classify(buffer) {
             LegacyClassification::NeedMoreBytes if self.eof || self.expired => {
                 match try_decode_framed_ref(buffer) {
@@ -249,7 +256,7 @@ where
         &mut self,
         length: usize,
         decode: bool,
-        postpone: impl FnOnce(Option<&FrameRef<'_>>, usize) -> bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.check_first(length)?;
         self.expired = false;
@@ -270,7 +277,7 @@ where
                         return Ok(None);
                     }
                 }
-                if postpone(None, self.output.len()) {
+                if postpone(None, &self.output) {
                     self.postponed = Some(Postponed::Request);
                     return Ok(None);
                 }
@@ -285,20 +292,9 @@ where
             }
             Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => return Ok(None),
             Err(error) => {
-                let rejected = rejected(&buffer[..length]);
-                let Some(cancel) = rejected.filter(|frame| is_cancel(&error, frame)) else {
-                    if let MuxError::UnservedPayloadProtocol { .. } = error
-                        && let Some(frame) = rejected
-                    {
-                        refuse(&frame, RefusalReason::UnservedProtocol, &error, &mut self.output);
-                    }
-                    return Err(self.lane.fail(error));
-                };
-                if self.config.strict && cancel.envelope_version != PROTOCOL_VERSION {
-                    return Err(self
-                        .lane
-                        .fail(FrameViolation::EnvelopeVersion { got: cancel.envelope_version }));
-                }
+                let message = &buffer[..length];
+                let cancel = cancel_of_rejected(message, error, self.config.strict, &mut self.output);
+                let cancel = cancel.map_err(|error| self.lane.fail(error))?;
                 front.consume(length);
                 self.lane = Lane::Framed;
                 return Ok(Some(ConnectionEvent::Cancel(cancel)));
@@ -312,7 +308,7 @@ where
         {
             return Err(self.lane.fail(violation));
         }
-        if kind == Ok(FrameKind::Request) && postpone(Some(&frame), self.output.len()) {
+        if kind == Ok(FrameKind::Request) && postpone(Some(&frame), &self.output) {
             self.postponed = Some(Postponed::Request);
             return Ok(None);
         }
@@ -400,29 +396,14 @@ where
         }
     }
 
+    /// Whether nothing waits to be written.
+    #[inline]
+    pub(super) fn all_written(&self) -> bool {
+        self.output.is_empty()
+    }
+
     /// The end of the output, to append to.
     pub(super) fn output_buffer(&mut self) -> &mut Output {
         &mut self.output
     }
-}
-
-/// Returns the frame in `message`, if it is one.
-#[cold]
-#[inline(never)]
-fn rejected(message: &[u8]) -> Option<FrameRef<'_>> {
-    Some(try_decode_framed_ref(message).ok()??.frame)
-}
-
-/// Whether `frame`, which the mux rejected with `error`, is a cancel of the control protocol or of one that is not served. A cancel
-/// names its request by the request id, so its payload protocol does not matter.
-#[cold]
-fn is_cancel(error: &MuxError, frame: &FrameRef<'_>) -> bool {
-    let of_protocol = match error {
-        MuxError::UnservedPayloadProtocol { .. } => true,
-        MuxError::UnexpectedFirstPartyFrame { payload_protocol } => {
-            *payload_protocol == CONTROL_PAYLOAD_PROTOCOL
-        }
-        _ => false,
-    };
-    of_protocol && frame.kind == i32::from(FrameKind::Cancel)
 }

@@ -58,6 +58,7 @@ impl Output {
 
     /// Whether none wait.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.bytes.len() && self.payloads.is_empty()
     }

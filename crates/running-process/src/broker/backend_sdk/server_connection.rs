@@ -180,7 +180,7 @@ where
             return Ok(Some(ServerEvent::Cancelled(call, reason)));
         }
         let event = connection.next_event_unless(decode, |request, output| {
-            let unwritten = output + *being_written;
+            let unwritten = output.len() + *being_written;
             unwritten >= *enough_output
                 || request.is_some_and(|request| {
                     calls.len() >= *max_in_flight
@@ -294,7 +294,7 @@ where
     }
 
     fn all_written(&self) -> bool {
-        self.being_written == 0 && self.connection.output().is_empty()
+        self.being_written == 0 && self.connection.all_written()
     }
 
     /// How many bytes wait to be written, or were taken and are being written.

@@ -39,7 +39,7 @@ pub(super) struct Requests {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+pub(super) struct Pending {
     payload_protocol: u32,
     events: Events,
 }
@@ -105,32 +105,42 @@ impl Requests {
         }
     }
 
-    /// Returns what the frame that was taken means to the client; `None` for one that is dropped: a late response or refusal,
-    /// or an event that is not wanted.
+    /// Takes the request that `frame` answers out of those in flight. Otherwise [`correlate`](Self::correlate) tells what the
+    /// frame means, with the request that is not in flight any more.
     #[inline]
+    pub(super) fn answered(&mut self, kind: FrameKind, frame: &FrameRef<'_>) -> Result<(), Option<Pending>> {
+        if kind != FrameKind::Response {
+            return Err(None);
+        }
+        match self.pending.remove(&frame.request_id) {
+            Some(pending) if pending.payload_protocol == frame.payload_protocol => Ok(()),
+            removed => Err(removed),
+        }
+    }
+
+    /// Returns what a frame that is no [answer](Self::answered) means to the client; `None` for one that is dropped: a late
+    /// response or refusal, or an event that is not wanted.
+    #[inline(never)]
     pub(super) fn correlate(
         &mut self,
         kind: FrameKind,
         taken: &Taken<'_>,
+        removed: Option<Pending>,
     ) -> Result<Option<ClientEvent<()>>, ClientConnectionError> {
         let FrameRef { request_id: id, payload_protocol: got, .. } = taken.frame;
         if kind != FrameKind::Response {
             return Ok(self.unanswering(kind, id));
         }
-        Ok(Some(match self.pending.remove(&id) {
-            Some(Pending { payload_protocol: expected, .. }) if expected == got => {
-                ClientEvent::Response(RequestId(id), ())
-            }
-            Some(Pending { payload_protocol: expected, .. }) => match Refusal::from_frame(&taken.whole()) {
-                Some(refusal) => ClientEvent::Refused(RequestId(id), refusal),
-                None => return Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
-            },
-            None => return self.late(id).map(|()| None),
-        }))
+        let Some(Pending { payload_protocol: expected, .. }) = removed else {
+            return self.late(id).map(|()| None);
+        };
+        match Refusal::from_frame(&taken.whole()) {
+            Some(refusal) => Ok(Some(ClientEvent::Refused(RequestId(id), refusal))),
+            None => Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
+        }
     }
 
     /// A response to a request that is not in flight.
-    #[cold]
     fn late(&mut self, id: u64) -> Result<(), ClientConnectionError> {
         if !(1..self.next_id).contains(&id) {
             return Err(ClientConnectionError::UnknownRequest { got: id });
@@ -140,7 +150,6 @@ impl Requests {
     }
 
     /// What a frame that is no response means.
-    #[inline(never)]
     fn unanswering(&mut self, kind: FrameKind, id: u64) -> Option<ClientEvent<()>> {
         if kind == FrameKind::Event {
             let pending = self.pending.get(&id).map(|pending| pending.events);

@@ -197,10 +197,15 @@ impl Calls {
     }
 
     /// Tells the peer of every call that was cancelled since.
+    #[inline]
     pub(super) fn write_refusals(&mut self, output: &mut Output) {
-        if self.unrefused.is_empty() {
-            return;
+        if !self.unrefused.is_empty() {
+            self.write_unwritten_refusals(output);
         }
+    }
+
+    #[cold]
+    fn write_unwritten_refusals(&mut self, output: &mut Output) {
         for (call, refusal) in std::mem::take(&mut self.unrefused) {
             if let Some(admitted) = self.named(call) {
                 append_refusal(&admitted.request(call.request_id), &refusal, output);

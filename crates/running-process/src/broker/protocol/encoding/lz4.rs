@@ -58,6 +58,7 @@ pub(super) fn decode(
 }
 
 /// How many bytes it decodes to at most.
+#[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     match stated_size(payload) {
         Ok(Some(stated)) => usize::try_from(stated).ok(),

@@ -165,6 +165,7 @@ pub(super) fn decode_granted(
 
 /// How many bytes `payload` decodes to at most, as far as that can be told without decoding it: what it states, else
 /// what its encoding makes of so many bytes, and never more than `cap`.
+#[cfg(feature = "host")]
 pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> usize {
     let most = match encoding {
         #[cfg(feature = "zstd")]
