@@ -12,11 +12,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a process may take that writes the same file: far more than that takes.
-const WRITING: Duration = Duration::from_secs(2);
-/// How often it is looked at.
+/// How often it is looked whether another process has written the file.
 const PAUSE: Duration = Duration::from_millis(1);
 /// What the name of a file ends with that is still being written; the name begins with a dot and the name of the identity
 /// file, and has 16 hexadecimal digits between them.
@@ -93,15 +91,12 @@ impl Place {
     }
 
     /// Keeps other processes of this library from replacing or removing `file`, which stands there, until it is dropped.
+    /// Waits for one that has it, until `deadline`.
     #[allow(clippy::unused_self, reason = "where a lock would keep readers out there is none")]
-    pub(super) fn lock<'f>(&self, file: &'f File) -> io::Result<Locked<'f>> {
-        let mut waited = Duration::ZERO;
+    pub(super) fn lock<'f>(&self, file: &'f File, deadline: Instant) -> io::Result<Locked<'f>> {
         loop {
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) if waited < WRITING => {
-                    std::thread::sleep(PAUSE);
-                    waited += PAUSE;
-                }
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => return Err(IdentityFileError::Busy.into()),
                 // An error is that of a file system without locks.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(Locked(file)),

@@ -8,9 +8,13 @@ use crate::sys::{self, ProcessHandle};
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// How often a file is tried to be written while other processes write it, too.
-const ATTEMPTS: usize = 64;
+/// How long a file is tried to be written while other processes write it, too. Whoever has written it is the first to see
+/// the new file, and may write it again before others wake: how often that happens says nothing of how long it will.
+const WRITING: Duration = Duration::from_secs(10);
+/// How long one is tried to be removed: it stays behind then, which every client notices.
+const REMOVING: Duration = Duration::from_secs(2);
 
 /// The identity file that stands at a place.
 struct Occupant {
@@ -70,23 +74,26 @@ pub(super) fn write(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     }
     serde_json::from_slice::<DaemonProcess>(&json).map_err(IdentityFileError::Malformed)?;
     let place = Place::of(path)?;
-    for _ in 0..ATTEMPTS {
+    let deadline = Instant::now() + WRITING;
+    loop {
         let occupant = checked(&place, &daemon.ipc_endpoint)?;
-        let _locked = occupant.as_ref().map(|occupant| place.lock(&occupant.file)).transpose()?;
+        let _locked = occupant.as_ref().map(|occupant| place.lock(&occupant.file, deadline)).transpose()?;
         if let Some(occupant) = &occupant
             && !place.leads_to(&occupant.file)?
         {
             // Another process has replaced it meanwhile.
-            continue;
+        } else {
+            place.remove_abandoned();
+            let unfinished = Unfinished::write(&place, &json)?;
+            check_trustworthy(unfinished.file())?;
+            if unfinished.publish(occupant.is_some())? {
+                return Ok(());
+            }
         }
-        place.remove_abandoned();
-        let unfinished = Unfinished::write(&place, &json)?;
-        check_trustworthy(unfinished.file())?;
-        if unfinished.publish(occupant.is_some())? {
-            return Ok(());
+        if Instant::now() >= deadline {
+            return Err(IdentityFileError::Busy.into());
         }
     }
-    Err(IdentityFileError::Busy.into())
 }
 
 /// Removes the identity file at `path`, if there is one and `is_it` says so of its content.
@@ -97,7 +104,7 @@ pub(super) fn remove(path: &Path, is_it: impl FnOnce(&DaemonProcess) -> bool) ->
     };
     let Some(occupant) = Occupant::at(&place)? else { return Ok(()) };
     #[allow(clippy::let_unit_value, reason = "on Unix it is a lock, held to the end")]
-    let _locked = place.lock(&occupant.file)?;
+    let _locked = place.lock(&occupant.file, Instant::now() + REMOVING)?;
     if is_it(&occupant.daemon) && place.leads_to(&occupant.file)? { place.remove() } else { Ok(()) }
 }
 

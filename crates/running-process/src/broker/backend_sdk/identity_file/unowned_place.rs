@@ -6,6 +6,7 @@ use crate::sys;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Place {
@@ -41,7 +42,7 @@ impl Place {
     }
 
     /// A lock would keep readers from reading.
-    pub(super) fn lock(&self, _: &File) -> io::Result<()> {
+    pub(super) fn lock(&self, _: &File, _: Instant) -> io::Result<()> {
         Ok(())
     }
 
