@@ -183,12 +183,27 @@ fn a_process_that_cannot_be_identified_ends_its_server() {
 
 #[test]
 fn a_record_that_cannot_be_written_ends_its_server() {
-    let nowhere = std::path::PathBuf::from("/nowhere/at/all.json");
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("removed");
+    std::fs::create_dir(&directory).unwrap();
+    let nowhere = directory.join("record.json");
     let server = Served::start_with(|plan| plan.record.clone_from(&nowhere));
     let waits = server.connect();
     write(&waits, &probe(1));
+    // Who serves has looked at the place of the record.
+    server.assert_serves();
+    std::fs::remove_dir(&directory).unwrap();
     server.verdict.send(Verdict::Known).unwrap();
     assert_eq!(read_to_end(&waits), b"");
+    let (ended, test) = server.join();
+    assert!(matches!(ended.unwrap(), Err(ServerError::Record { path, .. }) if path == nowhere));
+    assert!(test.ready.try_recv().is_err());
+}
+
+#[test]
+fn a_record_that_nobody_could_write_ends_its_server_before_it_is_identified() {
+    let nowhere = std::path::PathBuf::from("/nowhere/at/all.json");
+    let server = Served::start_with(|plan| plan.record.clone_from(&nowhere));
     let (ended, test) = server.join();
     assert!(matches!(ended.unwrap(), Err(ServerError::Record { path, .. }) if path == nowhere));
     assert!(test.ready.try_recv().is_err());
