@@ -95,7 +95,7 @@ impl Input {
         let daemon = DaemonProcess {
             pid: 7,
             exe_path: "/bin/d".into(),
-            exe_sha256: vec![0; 32],
+            exe_sha256: vec![7; 32],
             boot_id: "b".into(),
             ipc_endpoint: Some(Endpoint { namespace_id: "demo".into(), path: "/run/demo.sock".into() }),
             ..DaemonProcess::default()

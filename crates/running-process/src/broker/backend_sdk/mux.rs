@@ -118,7 +118,7 @@ pub enum MuxError {
 /// use running_process::broker::backend_sdk::{BackendEndpointMux, LegacyClassification, MuxPoll};
 /// use running_process::broker::protocol::{self, Frame, encode_framed};
 /// # let daemon = protocol::DaemonProcess {
-/// #     pid: 7, exe_path: "/bin/d".into(), exe_sha256: vec![0; 32], boot_id: "b".into(),
+/// #     pid: 7, exe_path: "/bin/d".into(), exe_sha256: vec![7; 32], boot_id: "b".into(),
 /// #     ipc_endpoint: Some(protocol::Endpoint::unix_socket("demo", "/run/demo.sock")?),
 /// #     ..Default::default()
 /// # };

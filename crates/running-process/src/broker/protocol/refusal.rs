@@ -114,6 +114,9 @@ mod tests {
         assert_eq!(Refusal::from_frame(&FrameRef::response_to(&request, &payload)), None);
         let request = FrameRef { kind: FrameKind::Request.into(), ..frame };
         assert_eq!(Refusal::from_frame(&request), None);
-        assert_eq!(refusal.to_string(), "overloaded (64 requests are in flight); may be served after 20 ms");
+        assert_eq!(
+            refusal.to_string(),
+            r#"overloaded ("64 requests are in flight"); may be served after 20 ms"#
+        );
     }
 }
