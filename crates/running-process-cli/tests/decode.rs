@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+#[cfg(target_os = "linux")]
 const MIB: usize = 1 << 20;
 
 fn frame(payload: usize) -> Vec<u8> {

@@ -80,8 +80,11 @@ impl Drop for Serve {
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut writer = File::from(std::os::fd::OwnedFd::from(writer));
-    let size = rustix::pipe::fcntl_getpipe_size(&writer).unwrap();
-    writer.write_all(&vec![b'.'; size]).unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    for size in [4096, 1] {
+        while writer.write(&[b'.'; 4096][..size]).is_ok() {}
+    }
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
     (reader, Stdio::from(writer))
 }
 

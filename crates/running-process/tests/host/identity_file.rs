@@ -1,11 +1,14 @@
 //! The identity file: what is written, and what a reader refuses to take.
 
 use crate::support::watched;
+#[cfg(windows)]
+use crate::support::{eventually, join};
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
+#[cfg(unix)]
+use running_process::broker::backend_sdk::check_daemon_identity_path;
 use running_process::broker::backend_sdk::{
-    IdentityFileError, MAX_IDENTITY_FILE_BYTES, check_daemon_identity_path, read_daemon_identity_file,
-    remove_daemon_identity_file, try_read_daemon_identity_file, try_remove_daemon_identity_file,
-    write_daemon_identity_file,
+    IdentityFileError, MAX_IDENTITY_FILE_BYTES, read_daemon_identity_file, remove_daemon_identity_file,
+    try_read_daemon_identity_file, try_remove_daemon_identity_file, write_daemon_identity_file,
 };
 use running_process::broker::protocol::{self, Endpoint};
 use std::io;
@@ -207,7 +210,8 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
         std::thread::scope(|scope| {
             for daemon in &daemons {
                 scope.spawn(|| {
-                    for _ in 0..100 {
+                    // Each is flushed to the disk, which may be busy.
+                    for _ in 0..25 {
                         match write_daemon_identity_file(&path, daemon) {
                             Ok(()) => {}
                             // What another thread is just replacing cannot be opened or replaced there.
@@ -232,6 +236,27 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
             }
         });
     });
+}
+
+/// As Windows lets programs open files, and some do that know no better.
+#[cfg(windows)]
+#[test]
+fn a_file_that_somebody_just_reads_without_sharing_it_is_replaced() {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_SHARE_READ: u32 = 1;
+    let (directory, path) = place();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
+    let reader = std::fs::File::options().read(true).share_mode(FILE_SHARE_READ).open(&path).unwrap();
+    let mut next = daemon();
+    next.pid += 1;
+    let (written, record) = (next.clone(), path.clone());
+    let writing = std::thread::spawn(move || write_daemon_identity_file(&record, &written));
+    // The new file is beside it and only has to be put in its place.
+    eventually(|| (std::fs::read_dir(&directory).unwrap().count() == 2).then_some(()));
+    drop(reader);
+    join(writing).unwrap();
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(next));
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
 }
 
 #[cfg(unix)]

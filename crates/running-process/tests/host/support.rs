@@ -3,7 +3,7 @@
 use crate::daemon::{Daemon, Driver, Legacy, Threads};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
-use running_process::broker::backend_lifecycle::probe::{ProbedEndpoint, probe_endpoint};
+use running_process::broker::backend_lifecycle::probe::{ProbeError, ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
     BindError, ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
     ServerStats, ServerStop, ServerTrouble, read_daemon_identity_file,
@@ -142,7 +142,12 @@ impl<D: Driver> RunningOn<D> {
         let (stop, stats) = (server.stop_handle(), server.stats());
         let thread = Some(thread::spawn(move || server.run()));
         let running = Self { place, stop, stats, troubles, thread, driver: PhantomData };
-        let ProbedEndpoint { identity, .. } = probe_endpoint(&running.place.endpoint, soon()).unwrap();
+        // With a short deadline, a busy machine may need more than one attempt.
+        let ProbedEndpoint { identity, .. } =
+            eventually(|| match probe_endpoint(&running.place.endpoint, soon()) {
+                Err(ProbeError::Closed | ProbeError::Stream(_)) => None,
+                probed => Some(probed.unwrap()),
+            });
         assert_eq!(identity.pid, std::process::id());
         running
     }

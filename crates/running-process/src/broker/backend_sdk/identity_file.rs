@@ -126,6 +126,8 @@ impl From<IdentityFileError> for io::Error {
 /// # Platform-specific behavior
 ///
 /// On Windows ownership and access are not checked, and of two processes that write at the same moment the later one wins.
+/// A file that another program has open without sharing it is replaced as soon as it is closed, within two seconds; else
+/// writing fails.
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     publish::write(path, daemon)
 }

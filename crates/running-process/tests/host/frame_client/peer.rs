@@ -68,6 +68,7 @@ pub(crate) trait Client: Sized + Send + 'static {
     fn is_usable(&self) -> bool;
     fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError>;
     /// [`request`](Self::request) of another protocol.
+    #[cfg(target_os = "linux")]
     fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError>;
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
     /// All of them in flight before any is answered.
@@ -115,6 +116,7 @@ impl Client for FrameClient {
         self.request(SHOUT, payload.to_vec())
     }
 
+    #[cfg(target_os = "linux")]
     fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError> {
         self.request(payload_protocol, payload.to_vec())
     }
@@ -217,6 +219,7 @@ mod on_tokio {
             self.runtime.block_on(self.client.request(SHOUT, payload.to_vec()))
         }
 
+        #[cfg(target_os = "linux")]
         fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError> {
             self.runtime.block_on(self.client.request(payload_protocol, payload.to_vec()))
         }

@@ -90,22 +90,23 @@ impl Place {
         Ok(())
     }
 
-    /// Keeps other processes of this library from replacing or removing `file`, which stands there, until it is dropped.
-    /// Waits for one that has it, until `deadline`.
-    #[allow(clippy::unused_self, reason = "where a lock would keep readers out there is none")]
-    pub(super) fn lock<'f>(&self, file: &'f File, deadline: Instant) -> io::Result<Locked<'f>> {
+    /// Keeps other processes of this library from replacing or removing `file` until the result is dropped; `None` if it is not
+    /// what stands there any more. Waits for one that has it, until `deadline`.
+    pub(super) fn hold(&self, file: File, deadline: Instant) -> io::Result<Option<Held>> {
         loop {
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
                 Err(TryLockError::WouldBlock) => return Err(IdentityFileError::Busy.into()),
                 // An error is that of a file system without locks.
-                Ok(()) | Err(TryLockError::Error(_)) => return Ok(Locked(file)),
+                Ok(()) | Err(TryLockError::Error(_)) => break,
             }
         }
+        let held = Held(file);
+        Ok(self.leads_to(&held.0)?.then_some(held))
     }
 
     /// Whether `file` is what stands there.
-    pub(super) fn leads_to(&self, file: &File) -> io::Result<bool> {
+    fn leads_to(&self, file: &File) -> io::Result<bool> {
         let own = FileIdentity::of(&fstat(file)?);
         Ok(self.directory.look_at(&self.name)?.is_some_and(|found| FileIdentity::of(&found) == own))
     }
@@ -154,9 +155,9 @@ impl Place {
 
 /// A locked file.
 #[derive(Debug)]
-pub(super) struct Locked<'f>(&'f File);
+pub(super) struct Held(File);
 
-impl Drop for Locked<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         // Closing would not do while a child that another thread starts has a copy.
         let _ = self.0.unlock();

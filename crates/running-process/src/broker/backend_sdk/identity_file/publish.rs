@@ -77,16 +77,14 @@ pub(super) fn write(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     let deadline = Instant::now() + WRITING;
     loop {
         let occupant = checked(&place, &daemon.ipc_endpoint)?;
-        let _locked = occupant.as_ref().map(|occupant| place.lock(&occupant.file, deadline)).transpose()?;
-        if let Some(occupant) = &occupant
-            && !place.leads_to(&occupant.file)?
-        {
-            // Another process has replaced it meanwhile.
-        } else {
+        let replaces = occupant.is_some();
+        let held = occupant.map(|occupant| place.hold(occupant.file, deadline)).transpose()?.flatten();
+        // Else another process has replaced it meanwhile.
+        if replaces == held.is_some() {
             place.remove_abandoned();
             let unfinished = Unfinished::write(&place, &json)?;
             check_trustworthy(unfinished.file())?;
-            if unfinished.publish(occupant.is_some())? {
+            if unfinished.publish(replaces)? {
                 return Ok(());
             }
         }
@@ -102,10 +100,9 @@ pub(super) fn remove(path: &Path, is_it: impl FnOnce(&DaemonProcess) -> bool) ->
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         place => place?,
     };
-    let Some(occupant) = Occupant::at(&place)? else { return Ok(()) };
-    #[allow(clippy::let_unit_value, reason = "on Unix it is a lock, held to the end")]
-    let _locked = place.lock(&occupant.file, Instant::now() + REMOVING)?;
-    if is_it(&occupant.daemon) && place.leads_to(&occupant.file)? { place.remove() } else { Ok(()) }
+    let Some(Occupant { file, daemon }) = Occupant::at(&place)? else { return Ok(()) };
+    let held = place.hold(file, Instant::now() + REMOVING)?;
+    if held.is_some() && is_it(&daemon) { place.remove() } else { Ok(()) }
 }
 
 /// Whether the daemon may still run. What cannot be told counts as that it does.

@@ -6,7 +6,15 @@ use crate::sys;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a file is tried to be replaced that somebody has open, such as a client that reads it: far longer than that takes.
+const READING: Duration = Duration::from_secs(2);
+/// How often it is tried.
+const PAUSE: Duration = Duration::from_millis(10);
+/// What Windows says of such a file.
+const ACCESS_DENIED: i32 = 5;
+const SHARING_VIOLATION: i32 = 32;
 
 #[derive(Debug)]
 pub(super) struct Place {
@@ -41,13 +49,10 @@ impl Place {
         Ok(())
     }
 
-    /// A lock would keep readers from reading.
-    pub(super) fn lock(&self, _: &File, _: Instant) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn leads_to(&self, _: &File) -> io::Result<bool> {
-        Ok(true)
+    /// Closes the file: a lock would keep readers from reading, and not every file system lets an open one be replaced.
+    pub(super) fn hold(&self, file: File, _: Instant) -> io::Result<Option<Held>> {
+        drop(file);
+        Ok(Some(Held))
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
@@ -59,6 +64,10 @@ impl Place {
 
     pub(super) fn remove_abandoned(&self) {}
 }
+
+/// Nothing: of two processes that write at the same moment the later one wins.
+#[derive(Debug)]
+pub(super) struct Held;
 
 /// A whole identity file that is not at its place yet. It is removed when dropped.
 pub(super) struct Unfinished<'p> {
@@ -84,7 +93,14 @@ impl<'p> Unfinished<'p> {
     }
 
     pub(super) fn publish(mut self, _: bool) -> io::Result<bool> {
-        std::fs::rename(&self.path, &self.place.path)?;
+        let deadline = Instant::now() + READING;
+        while let Err(error) = std::fs::rename(&self.path, &self.place.path) {
+            let open = matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION));
+            if !open || Instant::now() >= deadline {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE);
+        }
         self.published = true;
         Ok(true)
     }
