@@ -33,14 +33,14 @@ impl Flooding {
         let endpoint = Endpoint::unix_socket("flood", text(&directory.path().join("s"))).unwrap();
         let (tell, peaks) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
-        let served = AtomicUsize::new(0);
+        let answered = AtomicUsize::new(0);
         let server = Server::bind(endpoint)
             .unwrap()
             .record(directory.path().join("record.json"))
             .on_ready(move |_| ready.send(()).unwrap())
             .serve(FLOOD, move |request| {
                 // The first ones are enough: the others only answer.
-                if served.fetch_add(1, Ordering::Relaxed) < 3 {
+                if answered.fetch_add(1, Ordering::Relaxed) < 3 {
                     let event = vec![7; MIB];
                     for _ in 0..events {
                         request.send_event(&event)?;

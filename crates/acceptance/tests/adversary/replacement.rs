@@ -88,7 +88,7 @@ fn a_thousand_rounds_of_replacing_restarting_and_reusing_pids_give_no_wrong_verd
     );
     command.args(["race", &seed.to_string(), &ROUNDS.to_string()]);
     let mut scenario = Peer::spawn(&mut command, Stdio::null());
-    scenario.wait_patiently(3);
+    scenario.wait_patiently(9);
     let lines = scenario.lines();
     let report = lines.join("\n");
     println!("{report}");
