@@ -6,7 +6,7 @@ mod common;
 
 use common::{WATCHDOG, command, finish, run, text};
 use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -77,14 +77,12 @@ impl Drop for Serve {
 }
 
 /// A pipe that holds no more: its reader reads nothing.
-fn full_pipe() -> (PipeReader, Stdio) {
+#[cfg(target_os = "linux")]
+fn full_pipe() -> (std::io::PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut writer = File::from(std::os::fd::OwnedFd::from(writer));
-    rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    for size in [4096, 1] {
-        while writer.write(&[b'.'; 4096][..size]).is_ok() {}
-    }
-    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let size = rustix::pipe::fcntl_getpipe_size(&writer).unwrap();
+    writer.write_all(&vec![b'.'; size]).unwrap();
     (reader, Stdio::from(writer))
 }
 

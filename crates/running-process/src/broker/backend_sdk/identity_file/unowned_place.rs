@@ -23,9 +23,18 @@ pub(super) struct Place {
 
 #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as on Unix")]
 impl Place {
+    /// The place that `path` names.
+    ///
+    /// # Errors
+    ///
+    /// There is no such directory.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         if path.file_name().is_none() {
             return Err(IdentityFileError::NotARegularFile.into());
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if !std::fs::metadata(parent.unwrap_or(Path::new(".")))?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
         }
         Ok(Self { path: path.to_owned() })
     }
