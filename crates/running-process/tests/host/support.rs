@@ -248,12 +248,12 @@ pub(crate) fn read_frames(stream: &LocalStream, count: usize) -> Vec<Frame> {
             0 => panic!("the stream ended after {} of {count} frames", found.len()),
             length => received.extend_from_slice(&bytes[..length]),
         }
-        let mut rest = &received[..];
-        while let Some(decoded) = try_decode_framed(rest).unwrap() {
-            rest = &rest[decoded.consumed..];
+        let mut consumed = 0;
+        while let Some(decoded) = try_decode_framed(&received[consumed..]).unwrap() {
+            consumed += decoded.consumed;
             found.push(decoded.frame);
         }
-        received = rest.to_vec();
+        received.drain(..consumed);
     }
     assert_eq!((found.len(), received.len()), (count, 0));
     found
