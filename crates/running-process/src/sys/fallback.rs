@@ -43,8 +43,9 @@ pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<super::Pee
 
 /// Runs an action for each request to end this process, until it is dropped.
 ///
-/// No value of this type exists: making one fails. What [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of, for programs with an event
-/// loop of their own.
+/// No value of this type exists: making one fails.
+/// [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of it; programs with an event loop of
+/// their own use it directly.
 ///
 /// # Platform-specific behavior
 ///

@@ -21,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::readable;
 use super::{ProcessImage, is_ready, wait_ready};
 
-/// Where the kernel tells its random boot id.
+/// The file in which the kernel tells its random boot id.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
 const PID_FS_MAGIC: u64 = 0x5049_4446;

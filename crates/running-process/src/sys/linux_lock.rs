@@ -1,4 +1,4 @@
-//! Who holds a lock, as `/proc` tells it.
+//! The holder of a lock, as `/proc` tells it.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

@@ -12,7 +12,7 @@ use rustix::io::{Errno, read};
 pub(crate) struct NameWatch(OwnedFd);
 
 impl NameWatch {
-    /// Watches the file at `path`, and the directory that it is in. What happens to other files there is not told, so nothing
+    /// Watches the file at `path`, and the directory that it is in. Events of other files there are not told, so nothing
     /// wakes while the name stays. A directory further up that is moved is not noticed.
     ///
     /// # Errors

@@ -362,7 +362,7 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// What the system said, which means nothing if the process has exited.
+    /// The error of the system, which means nothing if the process has exited.
     #[cfg_attr(
         not(any(target_os = "linux", target_os = "android")),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Linux leads to the image")

@@ -21,7 +21,7 @@ use libc::__error as errno_location;
 /// A service manager's request, the terminal's interrupt key, and the end of the terminal.
 const SIGNALS: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// Where the handler writes one byte for each signal; -1 before there is such a descriptor. It is never closed.
+/// The descriptor to which the handler writes one byte for each signal; -1 before there is one. It is never closed.
 static WRITER: AtomicI32 = AtomicI32::new(-1);
 /// The process that reads the other end.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -44,8 +44,8 @@ fn registry() -> MutexGuard<'static, Registry> {
 
 /// Runs an action for each request to end this process, until it is dropped.
 ///
-/// What [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of, for programs with an event
-/// loop of their own.
+/// [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of it; programs with an event
+/// loop of their own use it directly.
 ///
 /// # Platform-specific behavior
 ///
@@ -63,7 +63,7 @@ impl OnTermination {
     ///
     /// # Errors
     ///
-    /// What making a pipe or the thread gave.
+    /// A pipe or the thread could not be made.
     pub fn new(action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let mut registry = registry();
         start_thread()?;
@@ -92,7 +92,7 @@ impl Drop for OnTermination {
             }
         }
         drop(registry);
-        // What it owns may be anything, so it goes without the lock.
+        // The action may own anything, so it is dropped without the lock.
         drop(action);
     }
 }

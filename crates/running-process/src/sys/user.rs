@@ -1,6 +1,6 @@
-//! Which user this process is, where that can be told.
+//! The user of this process, where that can be told.
 
-/// Why this process cannot tell its own user from others.
+/// The reason why this process cannot tell its own user from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the user namespace of this process does not map its user, so user {uid} stands for it and for every other user; \
@@ -39,7 +39,7 @@ mod mapping {
     use std::fs;
     use std::sync::OnceLock;
 
-    /// What the kernel uses unless it is told another number.
+    /// The number that the kernel uses unless it is told another one.
     const OVERFLOW_USER: u32 = 65_534;
 
     /// Read once: only an administrator changes it.

@@ -12,8 +12,8 @@ use windows_sys::Win32::System::Console::{
 };
 use windows_sys::core::BOOL;
 
-/// How long a handler keeps the system from ending this process, which has limits of its own: five seconds when a console
-/// closes (`HandlerRoutine`).
+/// Longest time for which a handler keeps the system from ending this process. The system has limits of its own: five
+/// seconds when a console closes (`HandlerRoutine`).
 const LONGEST_END: Duration = Duration::from_secs(20);
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { actions: Vec::new(), next_id: 0 });
@@ -34,8 +34,8 @@ fn registry() -> MutexGuard<'static, Registry> {
 
 /// Runs an action for each request to end this process, until it is dropped.
 ///
-/// What [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of, for programs with an event
-/// loop of their own.
+/// [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of it; programs with an event
+/// loop of their own use it directly.
 ///
 /// # Platform-specific behavior
 ///
@@ -53,7 +53,7 @@ impl OnTermination {
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The handler could not be registered.
     pub fn new(action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let mut registry = registry();
         if registry.actions.is_empty() {
@@ -81,7 +81,7 @@ impl Drop for OnTermination {
             ENDED.notify_all();
         }
         drop(registry);
-        // What it owns may be anything, so it goes without the lock.
+        // The action may own anything, so it is dropped without the lock.
         drop(action);
     }
 }

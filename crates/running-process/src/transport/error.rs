@@ -1,4 +1,4 @@
-//! Why a name could not be connected to, or not be owned. Names are quoted in the messages, since others choose them.
+//! Reasons why a name could not be connected to, or not be owned. Names are quoted in the messages, since others choose them.
 
 use std::io;
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ pub enum BindError {
     Directory {
         /// The name as given.
         path: String,
-        /// What is wrong with the directory.
+        /// The fault of the directory.
         fault: DirectoryFault,
     },
     /// The lock file is there and cannot be used. It was left alone.
@@ -139,7 +139,7 @@ pub enum BindError {
     Lock {
         /// The name of the lock file.
         path: String,
-        /// What is wrong with it.
+        /// The fault of the lock file.
         fault: LockFault,
     },
     /// Something that is not a stream socket stands at the name. It was left alone.
@@ -223,7 +223,7 @@ pub enum BindError {
     },
 }
 
-/// Why a directory is not one in which only its user puts files.
+/// The reason why a directory is not one in which only its user puts files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryFault {
@@ -249,7 +249,7 @@ pub enum DirectoryFault {
     },
 }
 
-/// Why a lock file cannot be used.
+/// The reason why a lock file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockFault {

@@ -1,8 +1,8 @@
-//! What has already arrived counts before a deadline judges.
+//! Reads after a deadline: bytes that have already arrived count before it judges.
 
 use std::io;
 
-/// How many reads in a row may follow a passed deadline. Sixteen of 64 KiB empty a socket of the largest usual buffer; a
+/// Most reads in a row that may follow a passed deadline. Sixteen of 64 KiB empty a socket of the largest usual buffer; a
 /// peer that always has one more byte ready gains no more than that.
 const MOST: u8 = 16;
 

@@ -40,7 +40,7 @@ pub(crate) use served::ServedStream;
 
 use std::io;
 
-/// What a listener waits for.
+/// An event that a listener waits for.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Connection(LocalStream),

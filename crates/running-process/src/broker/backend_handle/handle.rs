@@ -185,9 +185,9 @@ impl BackendHandle {
 
     /// Asks the daemon's process to end (SIGTERM) and waits for it.
     ///
-    /// What the daemon does about it is its own matter. One that called `Server::stop_on_signals`, or handles SIGTERM by itself,
-    /// answers what it has received and removes its socket and identity file; give it at least its
-    /// `ServerConfig::drain` of time. Any other one dies where it stands.
+    /// The daemon decides how it ends. One that called `Server::stop_on_signals`, or handles SIGTERM by itself, answers
+    /// what it has received and removes its socket and identity file; give it at least its `ServerConfig::drain` of time.
+    /// Any other daemon ends at once.
     ///
     /// # Errors
     ///

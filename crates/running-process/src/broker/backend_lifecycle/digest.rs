@@ -1,9 +1,9 @@
-//! Digests of an open executable: bounded reads for as long as somebody waits, and a cache, so that an image that runs is
+//! Digests of an open executable: bounded reads for as long as a caller waits, and a cache, so that an image that runs is
 //! read once.
 //!
 //! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
-//! What is cached is found again by what the file system says of the open file, never by its path; `rule.rs` says what may
-//! be.
+//! A cached digest is found again by the state that the file system reports of the open file, never by its path;
+//! `rule.rs` says which digests may be cached.
 //!
 //! Start with [`digests_of`] and [`DigestCache`].
 
@@ -45,10 +45,10 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Digested {
     /// SHA-256 and BLAKE3.
     pub digests: ExeDigests,
-    /// How much of the file was read for them, in bytes; more than its size if it was read again.
+    /// Number of bytes of the file that were read for them; more than its size if it was read again.
     #[cfg_attr(not(test), allow(dead_code, reason = "what reading costs"))]
     pub bytes_read: u64,
-    /// What the file system said of the file before and after it was read.
+    /// The state of the file before and after it was read.
     #[cfg_attr(
         not(any(test, target_os = "linux", target_os = "android")),
         allow(dead_code, reason = "nothing is remembered elsewhere")

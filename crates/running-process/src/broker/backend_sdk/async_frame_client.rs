@@ -25,11 +25,11 @@ use sync::{AsyncStream, connect_async, into_async};
 ///
 /// Any number of requests may be in flight, from any number of tasks; responses come in any order. A request whose
 /// future is dropped is given up, and the daemon is told so. [`request_streaming`](Self::request_streaming) gives the events of
-/// its request first; those of no request go to [`events`](Self::events). Events that nobody asked for are dropped.
+/// its request first; those of no request go to [`events`](Self::events). Events that no caller asked for are dropped.
 ///
 /// One task owns the socket and never blocks. It takes requests only as fast as the daemon takes their bytes: a caller
 /// waits for its place until then. While [`MAX_WAITING_EVENT_BYTES`](super::MAX_WAITING_EVENT_BYTES) of events, of all streams
-/// together, wait to be taken, it reads nothing more, so every request waits for who has asked for events: take them, or drop the
+/// together, wait to be taken, it reads nothing more, so every request waits until they are taken: take them, or drop the
 /// stream.
 ///
 /// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection

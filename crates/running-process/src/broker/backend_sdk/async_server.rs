@@ -141,7 +141,7 @@ impl AsyncServer {
     /// if it is the server's own, the socket. If the future is dropped instead, all of it ends at once.
     ///
     /// It serves at once. Meanwhile this process is identified on a thread of its own, for which its executable is read
-    /// unless its digests are remembered; then the record is written, and whoever has sent a probe before that is answered.
+    /// unless its digests are remembered; then the identity file is written, and probes that came before that are answered.
     ///
     /// # Errors
     ///

@@ -228,8 +228,8 @@ impl ClientConnection {
         self.requests.is_pending(request)
     }
 
-    /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are given out. Default: yes. What is not given out is
-    /// skipped without being decoded.
+    /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are given out. Default: yes. Frames that are not
+    /// given out are skipped without being decoded.
     pub fn set_unsolicited_events(&mut self, wanted: bool) {
         self.requests.unsolicited = wanted;
     }

@@ -396,7 +396,7 @@ where
         }
     }
 
-    /// Whether nothing waits to be written.
+    /// Returns whether nothing waits to be written.
     #[inline]
     pub(super) fn all_written(&self) -> bool {
         self.output.is_empty()

@@ -32,7 +32,7 @@ pub(super) const ENOUGH_OUTPUT: usize = 64 * 1024;
 /// request first. [`send`](Self::send) and [`wait`](Self::wait) keep several requests in flight, whose responses may come in any
 /// order, and [`queue`](Self::queue) has many of them written at once.
 ///
-/// The client has no thread of its own: it reads only inside its calls. What comes for a later call is kept within bounds.
+/// The client has no thread of its own: it reads only inside its calls. Frames for a later call are kept within bounds.
 ///
 /// - Events that the caller did not ask for are dropped. Those of no request are asked for with
 ///   [`keep_events`](Self::keep_events) and taken with [`next_event`](Self::next_event).
@@ -55,7 +55,7 @@ pub struct FrameClient {
     deadlines: ById<RequestId, Instant>,
     /// The request whose events are kept.
     streaming: Option<RequestId>,
-    /// What was read may hold more frames: there was no room for them.
+    /// Bytes that were read may hold more frames, for which there was no room.
     unsorted: bool,
 }
 
@@ -209,8 +209,8 @@ impl FrameClient {
 
     /// Sends a request without waiting for its response. A large payload that is given away is not copied.
     ///
-    /// What the daemon answers meanwhile is read if it takes no more requests before that, so any number may be in flight, as long
-    /// as their answers are within the [limit](Self::set_answer_limit).
+    /// Answers that come meanwhile are read if the daemon takes no more requests before that, so any number may be in
+    /// flight, as long as their answers are within the [limit](Self::set_answer_limit).
     ///
     /// # Errors
     ///

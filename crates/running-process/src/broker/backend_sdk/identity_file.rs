@@ -75,7 +75,7 @@ pub enum IdentityFileError {
     InUse {
         /// The recorded process.
         pid: u32,
-        /// Where that daemon listens.
+        /// The endpoint at which that daemon listens.
         endpoint: String,
     },
     /// The path is that of the daemon's own socket, or of the lock beside it.
@@ -120,8 +120,8 @@ impl From<IdentityFileError> for io::Error {
 ///
 /// # Errors
 ///
-/// The directory is missing or cannot be written, or nobody would read a file there, or something else stands at `path`, which
-/// is left alone: the error then carries an [`IdentityFileError`].
+/// The directory is missing or cannot be written, or clients would not accept a file in it, or something else stands at
+/// `path`, which is left alone: the error then carries an [`IdentityFileError`].
 ///
 /// # Platform-specific behavior
 ///

@@ -1,9 +1,9 @@
-//! What a caller may say of one request, to either client.
+//! Options of one request, for either client.
 
 use super::client_connection::RequestHead;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a request carries beside its payload. The blocking and the asynchronous client take the same.
+/// The fields of a request beside its payload. The blocking and the asynchronous client take the same.
 ///
 /// ```
 /// use running_process::broker::backend_sdk::RequestOptions;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestOptions {
-    /// When the caller stops to wait. Default: none.
+    /// The moment at which the caller stops waiting. Default: none.
     ///
     /// The client keeps it by the monotonic clock. The daemon is told the same moment by the wall clock, in milliseconds since
     /// the Unix epoch and rounded up, so a step of the wall clock moves it for the daemon alone.

@@ -130,7 +130,7 @@ pub enum ServerError {
     /// until it returns or the process ends.
     #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]
     DrainTimedOut {
-        /// How many connections, at whose requests or legacy wire handlers work.
+        /// Number of connections at whose requests or legacy wire handlers work.
         connections: usize,
         /// Closures of the daemon that have not returned: [`Callback::OnReady`], also while this process is still being
         /// identified, and [`Callback::Observe`], if it was told of something by the thread that accepts.
@@ -140,7 +140,7 @@ pub enum ServerError {
     },
 }
 
-/// What was late, in words.
+/// The connections and closures that were late, in words.
 struct Late<'a>(usize, &'a [Callback]);
 
 impl fmt::Display for Late<'_> {

@@ -361,7 +361,7 @@ where
         self.connection.begins_too_large()
     }
 
-    /// What the peer decodes of the answer to `call`; nothing if the call has ended.
+    /// Returns the encodings that the peer decodes in the answer to `call`; none if the call has ended.
     pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
         self.calls.accepted_encodings(call)
     }

@@ -194,7 +194,7 @@ impl EncodingPolicy {
         Ok(FrameRef { payload: buffer, payload_encoding: PayloadEncoding::None.into(), ..frame })
     }
 
-    /// Whether a payload of so many bytes is encoded for a peer that accepts `peer`, if that makes it shorter.
+    /// Returns whether a payload of so many bytes is encoded for a peer that accepts `peer`, if that makes it shorter.
     pub(crate) fn encodes(&self, length: usize, peer: Encodings) -> bool {
         !self.usable(peer).is_empty() && length >= self.threshold && length <= self.max_decoded
     }
@@ -203,7 +203,7 @@ impl EncodingPolicy {
         self.send.and(peer).and(Encodings::SUPPORTED)
     }
 
-    /// How many bytes the payload of `frame` has at most once it is decoded.
+    /// Returns the most bytes that the payload of `frame` has once it is decoded.
     #[cfg(feature = "host")]
     pub(crate) fn most_decoded(&self, frame: &FrameRef<'_>) -> usize {
         match PayloadEncoding::try_from(frame.payload_encoding) {

@@ -184,7 +184,7 @@ pub struct ServerStatus {
     /// written.
     #[prost(message, optional, tag = "24")]
     pub latency: ::core::option::Option<LatencyHistogram>,
-    /// How often a closure of the daemon panicked that is no handler: the detector, the rule, the observer, the hook.
+    /// Number of panics of closures of the daemon that are no handlers: the detector, the rule, the observer, the hook.
     #[prost(uint64, tag = "25")]
     pub callbacks_panicked: u64,
 }

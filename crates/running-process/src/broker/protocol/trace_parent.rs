@@ -7,8 +7,8 @@ use std::num::{NonZeroU64, NonZeroU128};
 /// The length of a `traceparent` of version 00, in bytes.
 const LENGTH: usize = 55;
 
-/// How long a `tracestate` may be that is kept and passed on, in bytes: as much as section 3.3.1.5 of the recommendation
-/// has everyone pass on.
+/// Longest `tracestate` that is kept and passed on, in bytes: as much as section 3.3.1.5 of the recommendation asks every
+/// system to pass on.
 const LONGEST_STATE: usize = 512;
 
 impl FrameRef<'_> {

@@ -1,4 +1,4 @@
-//! What only pipes do.
+//! Tests of behaviour that only pipes have.
 
 use std::os::windows::io::AsHandle;
 

@@ -104,7 +104,7 @@ fn absolute(path: &str) -> Result<String, BindError> {
     absolute.map_err(|path| NameError::Invalid { name: path.to_string_lossy().into_owned() }.into())
 }
 
-/// Removes a socket that nobody listens on. Anything else is an error, because it belongs to somebody.
+/// Removes a socket on which no process listens. Anything else is an error, and is left alone.
 ///
 /// Until the next one is bound the name is missing. No daemon listens meanwhile in any case, and none can come while the lock
 /// is held. Binding elsewhere and renaming would leave the kernel with the other name for good.
@@ -169,7 +169,7 @@ fn listen_at(
     };
     let right = mode_of(&found) == bits(OWNER_ONLY);
     let set = if right { Ok(()) } else { set_mode(directory, name, &found) };
-    // Until the socket listens every connection is refused, so nobody slips in before the mode is right.
+    // Until the socket listens every connection is refused, so no client slips in before the mode is right.
     match set.and_then(|()| listen(&socket, BACKLOG)) {
         Ok(()) => Ok((socket, FileIdentity::of(&found))),
         Err(error) => {

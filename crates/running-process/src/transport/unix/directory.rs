@@ -1,4 +1,4 @@
-//! The directory of a socket or a file, in which nobody else can put another one in its place.
+//! The directory of a socket or a file, in which no other user can put another one in its place.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,7 +18,7 @@ const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 const LOOK: OFlags = OFlags::RDONLY;
 
-/// An open directory. What is done in it is done there, whatever stands at its path by now.
+/// An open directory. Each operation acts in it, whatever stands at its path by now.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
@@ -27,7 +27,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// What opening it gave; [`Errno::INVAL`] if `path` has no file name.
+    /// The directory could not be opened; [`Errno::INVAL`] if `path` has no file name.
     pub(crate) fn of(path: &Path) -> Result<(Self, OsString), Errno> {
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -40,7 +40,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// What the system said; otherwise the inner result says what is wrong.
+    /// The directory could not be examined; otherwise the inner result says what is wrong.
     pub(crate) fn check(&self) -> io::Result<Result<(), DirectoryFault>> {
         const STICKY: u32 = 0o1000;
         let found = fstat(&self.0)?;
@@ -58,7 +58,7 @@ impl Directory {
         Ok(Ok(()))
     }
 
-    /// What stands at `name`, itself and not what it may lead to; `None` if nothing does.
+    /// Returns the metadata of the file at `name`, without following a symbolic link; `None` if there is none.
     pub(crate) fn look_at(&self, name: &OsStr) -> Result<Option<Stat>, Errno> {
         match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),

@@ -32,7 +32,7 @@ impl LocalListener {
     /// Takes the endpoint name `path` and listens there. From now on clients can connect.
     ///
     /// A socket that a daemon left behind is removed, and a new one bound under its name. A client that connects in between
-    /// finds no endpoint instead of one that nobody listens on. A socket that a process listens on, or anything that is not a
+    /// finds no endpoint instead of one without a listener. A socket that a process listens on, or anything that is not a
     /// socket, is left alone.
     ///
     /// # Platform-specific behavior
@@ -123,12 +123,12 @@ impl LocalListener {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it was lost since this was asked last.
+    /// Returns whether the name was lost since the last call.
     pub(crate) fn is_name_lost(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::is_lost)
     }
 
-    /// Whether what happened before the name was watched is still to be asked for.
+    /// Returns whether changes from before the name was watched are still to be asked for.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_newly_watched(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::is_new)

@@ -28,7 +28,7 @@ pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(super) const SEND: SendFlags = SendFlags::empty();
 
-/// How much is written in one call that waits, in bytes: the system tells nothing of a slow reader before all of it is taken.
+/// Most bytes that are written in one call that waits: the system tells nothing of a slow reader before all of it is taken.
 const WAITED_FOR: usize = 128 * 1024;
 
 /// A connected local byte stream: a Unix-domain socket, or a named pipe on Windows.
@@ -213,7 +213,7 @@ impl LocalStream {
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The write failed.
     pub(crate) fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         self.write_with(pieces, SendFlags::DONTWAIT)
     }

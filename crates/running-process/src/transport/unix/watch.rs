@@ -1,4 +1,4 @@
-//! Whether a listener can still be found under its name.
+//! The check whether a listener can still be found under its name.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) struct Watch {
     events: NameWatch,
     path: PathBuf,
     identity: FileIdentity,
-    /// What happened before it was watched was looked for.
+    /// Changes from before it was watched were looked for.
     looked: AtomicBool,
     lost: AtomicBool,
 }
@@ -27,12 +27,12 @@ impl Watch {
         Some(Self { events, path, identity, looked: AtomicBool::new(false), lost: AtomicBool::new(false) })
     }
 
-    /// Whether something may have happened before it was watched; `false` from the second time on.
+    /// Returns whether something may have happened before it was watched; `false` from the second call on.
     pub(super) fn is_new(&self) -> bool {
         !self.looked.load(Ordering::Relaxed) && !self.looked.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether the socket has gone from the path since this was called last. To be called once something may have happened.
+    /// Returns whether the socket has gone from the path since the last call. To be called once something may have happened.
     pub(super) fn is_lost(&self) -> bool {
         self.events.clear();
         let lost = find(&self.path) != Some(self.identity);

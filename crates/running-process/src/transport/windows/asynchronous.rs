@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::transport::tests::pair;
 
-    /// What a read gives if the runtime gives `polls`, one after the other.
+    /// Returns the result of a read for which the runtime gives `polls`, one after the other.
     fn receive(stream: &mut AsyncStream, polls: &[Poll<usize>]) -> Poll<usize> {
         let mut polls = polls.iter();
         let read = stream.poll_receive(|_| polls.next().expect("it asks no further").map(Ok));
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(receive(&mut stream, &[nothing, nothing, three]), three);
         assert_eq!(receive(&mut stream, &[nothing, Poll::Pending]), Poll::Pending);
         drop(server);
-        // What the runtime had begun to read before.
+        // The read that the runtime had begun before.
         assert_eq!(receive(&mut stream, &[nothing, three]), three);
         assert_eq!(receive(&mut stream, &[nothing]), nothing);
     }

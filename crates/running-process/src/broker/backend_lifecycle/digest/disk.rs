@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 const OUTER: &str = "running-process";
 const INNER: &str = "digests";
 
-/// What an entry starts with; another layout, or another rule of what is remembered, takes another one.
+/// Magic number of an entry; another layout, or another rule of what is remembered, takes another one.
 const MAGIC: &[u8; 8] = b"rpdigst3";
 const DIGEST: usize = size_of::<ExeDigest>();
 /// Everything that an entry must begin with to be believed: magic, boot, key.

@@ -1,4 +1,4 @@
-//! What a file system says of a file, by which the file is found again.
+//! The key by which a file is found again: its state as the file system reports it.
 
 use std::fs::Metadata;
 

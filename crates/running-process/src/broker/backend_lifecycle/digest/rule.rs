@@ -5,13 +5,13 @@
 //!
 //! 1. While a process runs an image, the kernel refuses to open its file for writing, and a file that is open or mapped for
 //!    writing cannot be executed. So when the digests are read of an image that runs before and after, no writer exists.
-//! 2. Whoever writes afterwards must open the file anew. On file systems that keep the time of change, the first write or
+//! 2. A later writer must open the file anew. On file systems that keep the time of change, the first write or
 //!    the first store through the new mapping sets it to the time of the wall clock.
 //! 3. That time differs from the one in the key, because the one in the key is older than the moment before the image was
 //!    seen to run, by more than the clocks are coarse.
 //!
 //! A store through a mapping that was made before the digests were read leaves the time of change as it is. That is why the
-//! age of the file alone decides nothing, and why digests of a file that nobody runs are not remembered.
+//! age of the file alone decides nothing, and why digests of a file that no process runs are not remembered.
 
 /// Time by which a file must have been left alone before its image was seen to run, in nanoseconds.
 ///
@@ -53,7 +53,7 @@ pub(super) enum FileSystem {
 /// Everything that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// Whether this kernel refuses writers of an image that runs.
+    /// This kernel refuses writers of an image that runs.
     pub(super) writers_refused: bool,
     pub(super) file_system: FileSystem,
     /// Time of change of the file, which was the same before and after it was read: seconds and nanoseconds since the Unix

@@ -7,15 +7,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 
-/// How long reading both clocks may take, in nanoseconds: by half of that the offset is wrong.
+/// Longest time that reading both clocks may take, in nanoseconds; the offset is wrong by at most half of it.
 const READING: i64 = 2_000_000;
-/// How often the clocks are read before this process is too rarely scheduled for it.
+/// Most attempts to read both clocks in that time; after them this process is scheduled too rarely for it.
 const READINGS: u32 = 10;
 
 /// Types of file systems whose every writer sets the time of change, the first store through a shared mapping included
 /// (`statfs(2)`, `linux/magic.h`): ext2, ext3 and ext4, XFS, Btrfs, F2FS, bcachefs.
 const KEEP_CHANGE_TIME: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];
-/// tmpfs and ramfs. What is made by `memfd_create(2)` is of the first.
+/// tmpfs and ramfs. Files of `memfd_create(2)` are of the first.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58F6];
 
 /// First Linux on which a process cannot give up the protection of the image that it runs: before, the kernel refused

@@ -1,4 +1,4 @@
-//! What is digested, and what is refused. Real files.
+//! Tests of digests and of refusals, on real files.
 
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
 
@@ -13,7 +13,7 @@ fn digest(file: &File) -> Result<Digested, DigestError> {
     digests_while(file, &mut || true)
 }
 
-/// What was read, without what the file system said of it.
+/// Returns the digests and the number of bytes that were read, without the state of the file.
 fn read(digested: &Digested) -> (ExeDigests, u64) {
     (digested.digests, digested.bytes_read)
 }

@@ -65,7 +65,7 @@ impl DaemonProcess {
 impl Endpoint {
     /// The same endpoint for every process on this machine: on Unix a relative path is made absolute.
     pub(crate) fn absolute(mut self) -> Self {
-        // What cannot be made absolute, such as an empty path, is refused where it is used.
+        // A path that cannot be made absolute, such as an empty one, is refused where it is used.
         if cfg!(unix)
             && let Ok(path) = std::path::absolute(&self.path)
             && let Ok(path) = path.into_os_string().into_string()

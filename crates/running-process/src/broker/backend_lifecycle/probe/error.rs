@@ -1,4 +1,4 @@
-//! Why there is no proof. What a peer or a file chose is quoted in the messages.
+//! Reasons why there is no proof. Text that a peer or a file chose is quoted in the messages.
 
 use super::EndpointProbeError;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;

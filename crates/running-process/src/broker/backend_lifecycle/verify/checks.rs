@@ -35,7 +35,7 @@ pub(super) struct Seen {
 #[derive(Clone, Copy)]
 pub(super) struct Ran {
     pub(super) state: ImageState,
-    /// Which file it is, where it was seen and the system leads to the one that runs.
+    /// The file of the image, where it was seen and the system leads to the one that runs.
     pub(super) file: Option<FileId>,
 }
 
@@ -117,7 +117,7 @@ pub(super) fn why_absent(
     }
     let stream = match dial() {
         Ok(stream) => stream,
-        // Nobody listens.
+        // No process listens.
         Err(
             ConnectError::NotFound { .. } | ConnectError::Refused { .. } | ConnectError::NotASocket { .. },
         ) => return error,
@@ -344,7 +344,7 @@ pub(in crate::broker) fn still_runs(
 ) -> Result<(), ProbeError> {
     let Some(image) = image else { return Ok(()) };
     let pid = process.pid();
-    // Where one call does not tell, the question with its checks says why.
+    // If the single call does not tell, the one with its checks says why.
     let found = process.unguarded_image_metadata().or_else(|_| process.image_metadata());
     match found.map_err(|error| unanswered(pid, error))? {
         Some(found) if FileId::of(&found) != Some(image) => {

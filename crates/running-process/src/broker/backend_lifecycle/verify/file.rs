@@ -1,4 +1,4 @@
-//! Whether two files are one, and where a running image stands.
+//! The identity of a file, and the place of a running image.
 
 use super::proof::ImageState;
 use crate::sys::{ProcessHandle, ProcessImage};

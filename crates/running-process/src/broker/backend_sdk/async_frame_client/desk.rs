@@ -35,7 +35,7 @@ pub(super) struct Request {
     pub(super) payload: Vec<u8>,
     /// 0 is none.
     pub(super) deadline_unix_ms: u64,
-    /// What else the frame says, if it says more.
+    /// The other options, if the frame carries any.
     pub(super) options: Option<Box<RequestOptions>>,
     /// Its events are wanted.
     pub(super) streamed: bool,
@@ -47,7 +47,7 @@ const KEPT: usize = 1024;
 /// Names a request between its caller and the task, which alone knows its id on the wire.
 pub(super) type Ticket = u64;
 
-/// What the task delivers for a caller, or under [`UNSOLICITED`] for who takes the events of no request.
+/// An item that the task delivers for a caller, or under [`UNSOLICITED`] for the caller that takes the events of no request.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Event(Frame),
@@ -87,9 +87,9 @@ struct State {
 /// Callers whose deadline has passed, who wait until the task has read what has arrived.
 #[derive(Debug, Default)]
 struct Looks {
-    /// How many were asked for.
+    /// Number of looks that were asked for.
     asked: u64,
-    /// How many of them the task has taken.
+    /// Number of looks that the task has taken.
     done: u64,
     wakers: Vec<Waker>,
 }
@@ -129,7 +129,7 @@ pub(super) struct Work {
     pub(super) more: bool,
     /// Callers wait until what has arrived is read, and are told by this number.
     pub(super) look: Option<u64>,
-    /// How many bytes of events there is room for.
+    /// Room for events, in bytes.
     pub(super) event_room: usize,
 }
 
@@ -261,7 +261,7 @@ impl State {
         Ok(ticket)
     }
 
-    /// Gives `ticket` what came for it, unless nobody wants it; returns whom to wake.
+    /// Gives `ticket` what came for it, if its caller still wants it; returns the waker to call.
     fn deliver(&mut self, ticket: Ticket, delivery: Delivery) -> Option<Waker> {
         match (self.callers.get_mut(&ticket), delivery) {
             (Some(caller @ Caller::Waits(_)), Delivery::Answer(response)) => {

@@ -16,7 +16,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// How much a turn reads at most, in bytes, before the callers have theirs: what was read is theirs to take.
+/// Most bytes that a turn reads before the callers take what was read.
 const ENOUGH_READ: usize = 1024 * 1024;
 
 pub(super) struct Driver {
@@ -32,11 +32,11 @@ pub(super) struct Driver {
     work: Work,
     deliveries: Vec<(Ticket, Delivery)>,
     wakers: Vec<Waker>,
-    /// How many bytes of events there is room for.
+    /// Room for events, in bytes.
     event_room: usize,
-    /// What was read may hold more frames: there was no room for them.
+    /// Bytes that were read may hold more frames, for which there was no room.
     unsorted: bool,
-    // Behind the stream, so that whoever is told of the end finds it closed.
+    // Behind the stream, so that a caller that is told of the end finds it closed.
     open: Opened,
 }
 
@@ -94,7 +94,7 @@ impl Driver {
             }
             if self.unsorted {
                 if self.event_room == 0 {
-                    // Who takes an event wakes the task.
+                    // A caller that takes an event wakes the task.
                     return Poll::Pending;
                 }
                 self.sort()?;
@@ -186,7 +186,7 @@ impl Driver {
     /// Reads what has arrived, whatever the runtime has noticed of it, and sorts it.
     fn read_arrived(&mut self) -> Result<(), FrameClientError> {
         let mut late = Late::default();
-        // The end, and why there is nothing to read, are for who reads in time.
+        // The end of stream, and an error, are left to the reads in time.
         while !self.unsorted
             && let Some(Ok(1..)) =
                 late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
@@ -235,7 +235,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Delivers an event, if there is anybody for it. Whether there is room for another one.
+    /// Delivers an event, if a caller takes it. Returns whether there is room for another one.
     fn keep(&mut self, ticket: Option<Ticket>, frame: Frame) -> bool {
         let Some(ticket) = ticket else { return true };
         self.event_room = self.event_room.saturating_sub(kept_bytes(&frame));

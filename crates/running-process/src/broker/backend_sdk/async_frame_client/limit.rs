@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) at: Option<Instant>,
-    /// How long that was when the request began.
+    /// Time that was left until `at` when the request began.
     timeout: Duration,
 }
 
@@ -43,8 +43,8 @@ impl Limit {
         Request { payload_protocol, payload, deadline_unix_ms, options, streamed }
     }
 
-    /// What `work` gives, unless the time is over before. An answer that has arrived counts, although this process may have been
-    /// stopped until now.
+    /// Returns the output of `work`, unless the deadline passes before. An answer that has arrived counts, although this
+    /// process may have been stopped until now.
     pub(super) async fn wait<T>(
         self,
         desk: &Desk,

@@ -88,7 +88,7 @@ impl Drop for Open {
             // Handlers are told; nothing new can come of it.
             session.pump(&shared.service, drop);
         }
-        // What handlers still work on goes with them.
+        // Requests that handlers still work on go with them.
         session.settle(&shared.service);
         drop(session);
         self.link.advanced.notify_waiters();
@@ -258,7 +258,7 @@ impl Driver {
         if self.phase == Phase::Serving { write } else { write.min(STALLED) }
     }
 
-    /// Whether output waits that the peer should have read by `now`.
+    /// Returns whether output waits that the peer should have read by `now`.
     fn reads_too_slowly(&self, now: Instant) -> bool {
         self.unread.as_ref().and_then(|unread| unread.deadline).is_some_and(|deadline| deadline <= now)
     }
@@ -277,7 +277,7 @@ impl Driver {
                     if let Some(unread) = &mut self.unread {
                         unread.length -= written;
                         if self.phase != Phase::Serving {
-                            // Who reads on is waited for.
+                            // A peer that reads on is waited for.
                             unread.deadline = now().checked_add(STALLED);
                         }
                     }

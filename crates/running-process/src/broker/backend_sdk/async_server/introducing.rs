@@ -19,13 +19,13 @@ impl<T: Send + 'static> Introducing<T> {
         let runtime = Handle::current();
         thread::Builder::new().name("running-process".to_owned()).spawn(move || {
             let _runtime = runtime.enter();
-            // Nobody may wait any more.
+            // The receiver may be gone already.
             let _ = give.send(catch_unwind(AssertUnwindSafe(introduce)));
         })?;
         Ok(Self(result))
     }
 
-    /// What it came to; `None` if it has not ended when `deadline` passes.
+    /// Waits for the result of the introduction; `None` if it has not ended when `deadline` passes.
     ///
     /// # Panics
     ///

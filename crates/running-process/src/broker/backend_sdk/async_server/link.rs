@@ -62,7 +62,7 @@ impl Link {
         self.session().finish(&self.shared.service, call, answer, now());
     }
 
-    /// Whether the peer leaves so much unread that no handler begins for it.
+    /// Returns whether the peer leaves so much unread that no handler begins for it.
     pub(super) fn is_full(&self) -> bool {
         self.session().connection.unwritten() >= self.shared.service.config.enough_output.max(1)
     }

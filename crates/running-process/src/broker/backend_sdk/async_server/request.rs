@@ -45,7 +45,7 @@ impl Deref for AsyncRequest {
     }
 }
 
-/// Has the handler of `call` serve it, in the task that polls this, once the peer has read enough.
+/// Runs the handler of `call`, in the task that polls this, once the peer has read enough.
 pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
     link.room(call.call).await;
     Serving::new(link, call).await;
@@ -63,7 +63,7 @@ pub(super) fn serve_at_once(link: Arc<Link>, call: Concurrent) -> Option<Serving
 
 /// A handler at work, for as long as somebody waits.
 pub(super) struct Serving {
-    /// `None` if nobody waited any more when it was to begin, or if the handler panicked instead of giving a future.
+    /// `None` if the call was cancelled before it began, or if the handler panicked instead of giving a future.
     handling: Option<Guarded<dyn Handling>>,
     cancel: Abandon,
     ending: Ending,
@@ -116,9 +116,9 @@ impl Drop for Serving {
     }
 }
 
-/// What became of a call.
+/// The way in which a call ended.
 enum Outcome {
-    /// Nobody waits any more, or the runtime ends.
+    /// The caller waits no more, or the runtime ends.
     Nothing,
     Answer(Result<Payload, HandlerError>),
     Panicked,

@@ -10,7 +10,7 @@ use std::hash::BuildHasherDefault;
 /// the need to remember it; this bounds what is remembered for one that does not.
 const MAX_MUTED: usize = 1024;
 
-/// What a request carries beside its payload protocol and payload, and what becomes of its events.
+/// The fields of a request beside its payload protocol and payload, and the treatment of its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
@@ -20,8 +20,8 @@ pub struct RequestHead<'a> {
     pub traceparent: &'a str,
     /// The `tracestate` of W3C Trace Context; empty is none.
     pub tracestate: &'a str,
-    /// Whether the events of the request are given out, as [`ClientEvent::RequestEvent`]. Default: no; the daemon's events
-    /// under its id are then like those under any other id.
+    /// The events of the request are given out, as [`ClientEvent::RequestEvent`]. Default: no; the daemon's events under
+    /// its id are then like those under any other id.
     pub events: bool,
 }
 
@@ -32,9 +32,9 @@ pub(super) struct Requests {
     pending: ById<u64, Pending>,
     /// Cancelled requests whose events were given out: what comes late is dropped.
     muted: HashSet<u64, BuildHasherDefault<IdHasher>>,
-    /// Whether events of no request, and requests of the daemon's own, are given out.
+    /// Events of no request, and requests of the daemon's own, are given out.
     pub(super) unsolicited: bool,
-    /// How many frames were dropped because they were not wanted.
+    /// Number of frames that were dropped because they were not wanted.
     pub(super) dropped: u64,
 }
 
@@ -149,7 +149,7 @@ impl Requests {
         Ok(())
     }
 
-    /// What a frame that is no response means.
+    /// Returns the event for a frame that is not a response; counts the frame as dropped if it is not wanted.
     fn unanswering(&mut self, kind: FrameKind, id: u64) -> Option<ClientEvent<()>> {
         if kind == FrameKind::Event {
             let pending = self.pending.get(&id).map(|pending| pending.events);

@@ -18,11 +18,11 @@ pub enum Reclassify {
 pub struct ConnectionConfig {
     /// From accepting the connection until its first message is complete. Default: 10 s.
     pub first_message: Duration,
-    /// How large a message may be, header included, of a peer of which nothing is known. In bytes. Default: 1 MiB.
+    /// Largest message, header included, of a peer of which nothing is known, in bytes. Default: 1 MiB.
     ///
-    /// A server asks its rule of authorization before it ends a connection for this: whom it serves may send what fits a
-    /// frame, and nobody else, whatever came before. A [`Connection`](super::Connection) alone takes any message once a
-    /// frame for the daemon has come. A probe changes nothing.
+    /// A server asks its rule of authorization before it ends a connection for this: a peer that it serves may send what
+    /// fits a frame, any other peer may not, whatever came before. A [`Connection`](super::Connection) alone takes any
+    /// message once a frame for the daemon has come. A probe changes nothing.
     pub first_message_bytes: usize,
     /// From the answer to a probe until something else arrives, since a probe says nothing of what its sender is up to.
     /// Default: 5 min.

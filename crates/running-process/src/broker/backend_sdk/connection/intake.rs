@@ -81,7 +81,7 @@ where
         self.fence == Fence::Lifted || length <= self.config.first_message_bytes
     }
 
-    /// Whether the next message, as far as it has come or says its length, is too large for a peer that is not
+    /// Returns whether the next message, as far as it has come or says its length, is too large for a peer that is not
     /// [trusted](Self::trust).
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
     pub(in super::super) fn begins_too_large(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What the mux rejects.
+//! Messages that the mux rejects.
 
 use super::super::mux::MuxError;
 use super::super::output::Output;

@@ -1,4 +1,4 @@
-//! What the calls of a client have in common: writing, reading, sorting what came, and giving a request up.
+//! Steps that the calls of a client share: writing, reading, sorting what came, and giving a request up.
 
 use super::limit::Limit;
 use super::{FrameClient, FrameClientError, stream_error};
@@ -51,7 +51,7 @@ impl FrameClient {
             match stream.write_unless_readable(&slices[..count], || limit.at).map_err(stream_error) {
                 Ok(Some(written)) => self.connection.output_written(written),
                 Ok(None) => self.read_more(limit)?,
-                // What the daemon answered before it closed is still to be read, up to the end that tells so.
+                // Answers that the daemon sent before it closed are still to be read, up to the end of stream.
                 Err(FrameClientError::Closed) => loop {
                     match self.read_more(limit) {
                         Ok(()) => {}

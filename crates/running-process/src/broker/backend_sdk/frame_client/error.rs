@@ -6,7 +6,7 @@ use crate::transport::ConnectError;
 use std::io;
 use std::time::Duration;
 
-/// Why a request has no response.
+/// The reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameClientError {
@@ -44,14 +44,14 @@ pub enum FrameClientError {
     /// [`FrameClient::next_event`](super::FrameClient::next_event), then wait again; the connection goes on.
     #[error("{bytes} bytes of events wait to be taken, at most {MAX_WAITING_EVENT_BYTES} are kept")]
     TooManyEvents {
-        /// How much waits, in bytes.
+        /// Number of bytes that wait.
         bytes: usize,
     },
     /// Answers to other requests wait, as many as a client keeps, and the call would have to read on. Claim some with
     /// [`FrameClient::wait`](super::FrameClient::wait), then wait again; the connection goes on.
     #[error("{bytes} bytes of answers to other requests wait to be claimed")]
     TooManyAnswers {
-        /// How much waits, in bytes.
+        /// Number of bytes that wait.
         bytes: usize,
     },
     /// An earlier error ended the connection.
@@ -60,8 +60,8 @@ pub enum FrameClientError {
 }
 
 impl FrameClientError {
-    /// Whether the daemon may have run the request, as far as this side can tell. What has certainly not run can be sent
-    /// again, whatever it does.
+    /// Returns whether the daemon may have run the request, as far as this side can tell. A request that has certainly
+    /// not run can be sent again, whatever it does.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {

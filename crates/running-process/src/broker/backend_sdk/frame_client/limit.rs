@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) at: Option<Instant>,
-    /// How long that was when the call began.
+    /// Time that was left until `at` when the call began.
     pub(super) timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What has come and was not taken, and how much of it may be.
+//! Frames that have come and were not taken, and the bounds on them.
 
 use super::FrameClientError;
 use crate::broker::backend_sdk::client_connection::{ById, RequestId};

@@ -1,4 +1,4 @@
-//! Where an identity file is, or will be: a name in an open directory.
+//! The place of an identity file, which is there or will be: a name in an open directory.
 
 use super::{IdentityFileError, own_user};
 use crate::broker::protocol::Endpoint;
@@ -14,10 +14,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether another process has written the file.
+/// Pause between two looks whether another process has written the file.
 const PAUSE: Duration = Duration::from_millis(1);
-/// What the name of a file ends with that is still being written; the name begins with a dot and the name of the identity
-/// file, and has 16 hexadecimal digits between them.
+/// End of the name of a file that is still being written; the name begins with a dot and the name of the identity file,
+/// and has 16 hexadecimal digits between them.
 const UNFINISHED: &[u8] = b".new";
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Place {
         match self.directory.open_file(&self.name, OFlags::RDONLY, Mode::empty()) {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT) => Ok(None),
-            // What a symbolic link gives (FreeBSD: EMLINK), and a socket.
+            // The errors of a symbolic link (FreeBSD: EMLINK), and of a socket.
             Err(Errno::LOOP | Errno::MLINK | Errno::NXIO | Errno::OPNOTSUPP) => {
                 Err(IdentityFileError::NotARegularFile.into())
             }
@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    /// Why what stands there cannot be opened: another user's file usually.
+    /// Returns the error for a file that cannot be opened: another user's file usually.
     fn unreadable(&self, error: Errno) -> io::Error {
         match self.directory.look_at(&self.name) {
             Ok(Some(found)) if type_of(&found) != FileType::RegularFile => {
@@ -105,7 +105,7 @@ impl Place {
         Ok(self.leads_to(&held.0)?.then_some(held))
     }
 
-    /// Whether `file` is what stands there.
+    /// Returns whether `file` is the one that stands there.
     fn leads_to(&self, file: &File) -> io::Result<bool> {
         let own = FileIdentity::of(&fstat(file)?);
         Ok(self.directory.look_at(&self.name)?.is_some_and(|found| FileIdentity::of(&found) == own))
@@ -126,7 +126,7 @@ impl Place {
         Ok(name)
     }
 
-    /// Whether a file of this name is one that was to become this identity file.
+    /// Returns whether a file of this name was meant to become this identity file.
     fn is_unfinished(&self, name: &OsStr) -> bool {
         let digits = (|| {
             let rest = name.as_bytes().strip_prefix(b".")?.strip_prefix(self.name.as_bytes())?;
@@ -135,7 +135,7 @@ impl Place {
         digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
     }
 
-    /// Removes what processes left there that were killed while they wrote: such files of this user that nobody has locked.
+    /// Removes files of processes that were killed while they wrote: those of this user that no process has locked.
     pub(super) fn remove_abandoned(&self) {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let Ok(entries) = std::fs::read_dir(parent.unwrap_or(Path::new("."))) else { return };

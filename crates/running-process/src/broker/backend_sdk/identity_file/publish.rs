@@ -10,10 +10,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a file is tried to be written while other processes write it, too. Whoever has written it is the first to see
-/// the new file, and may write it again before others wake: how often that happens says nothing of how long it will.
+/// Time for which writing a file is tried while other processes write it, too. The process that has written it is the first to
+/// see the new file, and may write it again before others wake: how often that happens says nothing of how long it will.
 const WRITING: Duration = Duration::from_secs(10);
-/// How long one is tried to be removed: it stays behind then, which every client notices.
+/// Time for which removing a file is tried. After that it stays behind, which every client notices.
 const REMOVING: Duration = Duration::from_secs(2);
 
 /// The identity file that stands at a place.
@@ -23,7 +23,7 @@ struct Occupant {
 }
 
 impl Occupant {
-    /// What stands at `place`, if anything does.
+    /// Returns the identity file at `place`, if anything stands there.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ pub(super) fn remove(path: &Path, is_it: impl FnOnce(&DaemonProcess) -> bool) ->
     if held.is_some() && is_it(&daemon) { place.remove() } else { Ok(()) }
 }
 
-/// Whether the daemon may still run. What cannot be told counts as that it does.
+/// Returns whether the daemon may still run: `true` also if that cannot be told.
 fn may_run(daemon: &DaemonProcess) -> bool {
     if sys::boot_id().is_ok_and(|boot| boot != daemon.boot_id) {
         return false;

@@ -1,4 +1,4 @@
-//! Where an identity file is, or will be, on a system without owners of files.
+//! The place of an identity file, which is there or will be, on a system without owners of files.
 
 use super::IdentityFileError;
 use crate::broker::protocol::Endpoint;
@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a file is tried to be replaced that somebody has open, such as a client that reads it: far longer than that takes.
+/// Time for which replacing a file is tried that another process has open: far longer than a client takes to read it.
 const READING: Duration = Duration::from_secs(2);
-/// How often it is tried.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
-/// What Windows says of such a file.
+/// The errors of Windows for such a file.
 const ACCESS_DENIED: i32 = 5;
 const SHARING_VIOLATION: i32 = 32;
 

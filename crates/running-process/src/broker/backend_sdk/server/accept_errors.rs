@@ -1,12 +1,12 @@
-//! What an error of accepting says: of one connection, of the process, or of the listener.
+//! The meaning of an error of accepting: it concerns one connection, the process, or the listener.
 
 use std::io;
 use std::time::Duration;
 
-/// How long accepting pauses, unless a connection ends, when the process is out of descriptors or errors repeat.
+/// Time for which accepting pauses, unless a connection ends, when the process is out of descriptors or errors repeat.
 pub(in super::super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How accepting goes on after an error.
+/// The next step of accepting after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum AfterError {
     AtOnce,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use rustix::io::Errno;
 
-    /// What becomes of two errors in a row.
+    /// Returns the next steps after two errors in a row.
     fn twice(errno: Errno) -> [Option<AfterError>; 2] {
         let mut errors = AcceptErrors::default();
         [(), ()].map(|()| errors.judge(errno.into()).ok().map(|(_, after)| after))

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-/// Work on a thread of its own, which goes on if nobody waits for it any more.
+/// Work on a thread of its own, which goes on if no thread waits for it any more.
 pub(in super::super) struct Background<T>(Receiver<thread::Result<T>>);
 
 impl<T: Send + 'static> Background<T> {
@@ -16,13 +16,13 @@ impl<T: Send + 'static> Background<T> {
     pub(in super::super) fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (give, result) = mpsc::sync_channel(1);
         thread::Builder::new().name("running-process".to_owned()).spawn(move || {
-            // Nobody may wait any more.
+            // The receiver may be gone already.
             let _ = give.send(catch_unwind(AssertUnwindSafe(work)));
         })?;
         Ok(Self(result))
     }
 
-    /// What the work came to; `None` if it has not ended when `deadline` passes.
+    /// Waits for the result of the work; `None` if it has not ended when `deadline` passes.
     ///
     /// # Panics
     ///

@@ -35,7 +35,7 @@ impl Budget {
     /// Takes what the connection of `account` needs beyond its share to use `memory` bytes from the pool, or gives back what
     /// it does not need any more; `false` if the pool does not have it. Peers that are `served` may use the whole pool.
     ///
-    /// An attempt that fails takes nothing, not even for a moment: nobody else is refused because of it.
+    /// An attempt that fails takes nothing, not even for a moment: no other connection is refused because of it.
     pub(in super::super) fn settle(&self, account: &mut Account, memory: usize, served: bool) -> bool {
         let wanted = memory.saturating_sub(self.share);
         if wanted < account.0 {
@@ -51,7 +51,7 @@ impl Budget {
         true
     }
 
-    /// Whether the connection of `account` could use `memory` bytes now.
+    /// Returns whether the connection of `account` could use `memory` bytes now.
     pub(in super::super) fn affords(&self, account: &Account, memory: usize, served: bool) -> bool {
         let more = memory.saturating_sub(self.share).saturating_sub(account.0);
         more == 0 || self.taken.load(Ordering::Relaxed).saturating_add(more) <= self.limit(served)

@@ -1,4 +1,4 @@
-//! What requests and answers take of the server's memory, charged before it is taken.
+//! The server's memory that requests and answers take, charged before it is taken.
 
 use super::super::payload::Payload;
 use super::super::server_connection::Call;
@@ -9,12 +9,12 @@ use crate::broker::protocol::{
     DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
 };
 
-/// What a request in the hands of a handler takes beside its payload and trace context, in bytes, roundly: its places in
-/// the tables of its connection, and its thread or task.
+/// Memory that a request in the hands of a handler takes beside its payload and trace context, in bytes, roundly: its
+/// places in the tables of its connection, and its thread or task.
 const REQUEST_BYTES: usize = 1024;
 
-/// What a connection with requests at work may need beside them, in bytes, before one more is taken: it is read ahead of
-/// what waits, and told small answers.
+/// Memory that a connection with requests at work may need beside them, in bytes, before one more is taken: it is read
+/// ahead of what waits, and told small answers.
 const BESIDE: usize = 256 * 1024;
 
 /// So few bytes are charged once they are there.
@@ -55,8 +55,8 @@ impl<H> Service<H> {
         debug_assert!(settled.is_ok(), "nothing is always there");
     }
 
-    /// Whether there is memory for `request`, decoded and in the hands of a handler, if its peer is served, and for what the
-    /// connection may receive and answer beside it.
+    /// Returns whether there is memory for `request`, decoded and in the hands of a handler, if its peer is served, and
+    /// for what the connection may receive and answer beside it.
     pub(super) fn affords(&self, peer: &Peer, request: &FrameRef<'_>) -> bool {
         let payload = self.config.connection.encodings.most_decoded(request);
         let memory = peer.charged.saturating_add(request_memory(request, payload) + BESIDE);
@@ -110,7 +110,7 @@ impl<H> Service<H> {
         Ok((if is_decoded { frame.to_frame_with(payload) } else { frame.to_frame() }, memory))
     }
 
-    /// What a client is told whose request there is no memory for, and nothing of its own that will leave any.
+    /// Returns the refusal of a request for which there is no memory, on a connection without earlier ones that will free any.
     fn no_memory(&self, trouble: Option<ServerTrouble>, peer: &Peer) -> Refusal {
         if let Some(trouble) = trouble {
             self.observation.trouble_of(peer.credentials, &trouble);

@@ -27,7 +27,7 @@ pub struct ServerConfig {
     /// refused as overloaded if there are none; a connection that needs more for what it receives, or for an answer to be
     /// kept, is ended.
     ///
-    /// What handlers work with does not count, and neither do payloads that the daemon shares. Each connection has up to
+    /// The handlers' own memory does not count, and neither do payloads that the daemon shares. Each connection has up to
     /// 16 KiB to itself, and half of the rest is kept for peers that the daemon has said it serves. Default: 256 MiB.
     pub memory: usize,
     /// While so many bytes wait for a peer to read them, none of its requests is taken, none of its handlers begins, and
@@ -35,8 +35,8 @@ pub struct ServerConfig {
     pub enough_output: usize,
     /// How long a peer may take to read what is written to it at once. Default: 30 s.
     pub write: Duration,
-    /// How long connections at work are waited for once the server is stopped. Then what they work on is cancelled. A peer
-    /// that takes nothing of what waits to be written to it is waited for a second at most. Default: 5 s.
+    /// Time for which connections at work are waited for once the server is stopped. Then what they work on is cancelled.
+    /// A peer that takes nothing of what waits to be written to it is waited for a second at most. Default: 5 s.
     pub drain: Duration,
     /// The payload protocol under which the server tells what it has counted, to whom it serves and inline, unless the
     /// daemon serves that protocol itself; `None`: it tells nobody. Default:
@@ -102,11 +102,11 @@ pub enum ServerTrouble {
     ///
     /// # Platform-specific behavior
     ///
-    /// Linux, macOS and FreeBSD notice it at once and without asking, as long as the user may have another watch. What happens to
-    /// directories above that of the socket is not noticed. On Windows a pipe cannot lose its name.
+    /// Linux, macOS and FreeBSD notice it at once and without asking, as long as the user may have another watch. A
+    /// change of the directories above that of the socket is not noticed. On Windows a pipe cannot lose its name.
     #[error("the socket {path:?} was removed or replaced, so clients do not find this daemon any more")]
     EndpointLost {
-        /// Where the socket was.
+        /// The path of the socket.
         path: String,
     },
     /// A connection could not be accepted.
@@ -136,7 +136,7 @@ pub enum ServerTrouble {
     /// ended, and one whose rule did is not served. The observer is not told that it panicked itself; that is only counted.
     #[error("{callback} panicked")]
     CallbackPanicked {
-        /// Which closure.
+        /// The closure that panicked.
         callback: Callback,
     },
 }

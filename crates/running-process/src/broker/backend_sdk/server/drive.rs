@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the first bytes of a connection for which there is no thread are waited for: those of a client that connects in
+/// Time for which the first bytes of a connection without a thread are waited for: those of a client that connects in
 /// order to ask are there by then.
 const FIRST_BYTES: Duration = Duration::from_millis(10);
 
@@ -126,7 +126,7 @@ impl<'l> Reader<'l> {
         }
     }
 
-    /// Has another thread read on.
+    /// Hands reading over to another thread.
     fn hand_over(&mut self) -> io::Result<()> {
         let (link, turn) = (Arc::clone(self.link), self.turn);
         self.handed_over = true;
@@ -137,8 +137,8 @@ impl<'l> Reader<'l> {
         submitted
     }
 
-    /// What comes next from the peer or the clock; serves what is quick until then. `None`: this thread has nothing more to
-    /// read.
+    /// Waits for the next input from the peer or the clock; serves what is quick until then. `None`: this thread has
+    /// nothing more to read.
     fn next_input<'s>(&mut self, scratch: &'s mut [u8]) -> Option<Input<'s>> {
         let (link, turn) = (self.link, self.turn);
         loop {
@@ -187,7 +187,7 @@ impl<'l> Reader<'l> {
 pub(super) fn take_over(link: &Arc<Link>, begun: u64, scratch: &mut [u8]) {
     if let Some(turn) = link.pass_turn(begun) {
         let reader = Reader::new(link, turn);
-        // What was answered before the slow one waits for nothing.
+        // Answers from before the slow request wait for nothing.
         link.flush();
         reader.run(scratch);
     }

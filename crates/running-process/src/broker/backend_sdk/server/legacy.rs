@@ -14,7 +14,7 @@ pub struct LegacyConnection {
     /// What stands before it has been read; `start <= buffered.len()`.
     start: usize,
     stream: Arc<LocalStream>,
-    /// What `buffered` is charged to, until it was read.
+    /// The connection to which `buffered` is charged until it was read.
     link: Option<Arc<Link>>,
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
     state: Mutex<State>,
-    /// How often the peer has taken a part of the output, but not all.
+    /// Number of times that the peer has taken a part of the output, but not all.
     parts: AtomicU64,
     /// Notified when something has [advanced](Self::advance).
     advanced: Condvar,
@@ -46,7 +46,7 @@ struct State {
     session: Session<Cancellation>,
     /// A thread is writing the output, and will write whatever is added to it.
     writing: bool,
-    /// How often it has written all that there was.
+    /// Number of times that it has written all that there was.
     written: u64,
     /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
     watching: bool,
@@ -130,7 +130,7 @@ impl Link {
         }
     }
 
-    /// Looks at what whoever has the turn serves, unless the connection is locked.
+    /// Looks at what the thread with the turn serves, unless the connection is locked.
     pub(super) fn try_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> Option<T> {
         self.try_state().map(|mut state| look(&mut state.quick))
     }
@@ -163,7 +163,7 @@ impl Link {
             if state.quick.is_empty() || !self.is_full(&state) {
                 break;
             }
-            // Whoever writes now has more room to tell of, or there is nobody.
+            // A thread that writes now has more room to tell of, or no thread writes.
             state = if state.writing {
                 self.wait(state, None)
             } else {
@@ -303,7 +303,7 @@ impl Link {
         self.state().session.peer()
     }
 
-    /// Returns who waits for the answer to `call`, if anybody does.
+    /// Returns the peer of `call`, and whether it waits for the answer.
     pub(super) fn caller(&self, call: CallId) -> Caller {
         self.state().session.caller(call)
     }
@@ -356,7 +356,7 @@ impl Link {
         self.advance(state);
     }
 
-    /// Nobody could be found to watch what is quick; the next request tries again.
+    /// Records that no thread watches what is quick; the next request tries again.
     pub(super) fn unwatched(&self) {
         self.state().quick.unwatched();
     }
@@ -366,7 +366,7 @@ impl Link {
         self.state().quick.pass(begun)
     }
 
-    /// Whoever has `turn` reads no more; `false` if another thread has the turn. A connection that is not over is ended.
+    /// Ends reading by the thread that has `turn`, and the connection if it is not over; `false` if another thread has the turn.
     pub(super) fn end(&self, turn: Turn) -> bool {
         let mut state = self.state();
         if !state.quick.has(turn) {
@@ -377,7 +377,7 @@ impl Link {
             // The calls are told, and nothing new can come.
             drop(self.pump(&mut state, None));
         }
-        // Whoever still holds the connection needs no memory of it.
+        // A thread that still holds the connection needs no memory of it.
         state.session.settle_all(&self.shared.service);
         true
     }
@@ -391,8 +391,8 @@ impl Link {
         self.write(state, None);
     }
 
-    /// Whether the peer has taken nothing of what waits to be written since this was called with `seen`. Says nothing while the
-    /// connection is locked, as an inline handler may keep it.
+    /// Returns whether the peer has taken nothing of what waits to be written since this was called with `seen`; `false`
+    /// while the connection is locked, as an inline handler may keep it.
     pub(super) fn is_stalled(&self, seen: &mut Option<(u64, u64)>) -> bool {
         let Some(state) = self.try_state() else { return false };
         let now = state.writing.then(|| (state.written, self.parts.load(Ordering::Relaxed)));
@@ -407,8 +407,8 @@ impl Link {
         drop(self.pump(&mut state, None));
     }
 
-    /// Whether a probe may wait for the identity of the daemon: once that is there, [`flush`](Self::flush) goes on. Does not
-    /// wait for whoever holds the connection, as an inline handler may.
+    /// Returns whether a probe may wait for the identity of the daemon: once that is there, [`flush`](Self::flush) goes
+    /// on. Does not wait for the thread that holds the connection, as an inline handler may.
     pub(super) fn may_await_identity(&self) -> bool {
         self.try_state().is_none_or(|state| state.session.connection.awaits_identity())
     }

@@ -55,7 +55,7 @@ pub(in super::super) enum Fact<'a> {
         before: usize,
         now: usize,
     },
-    /// What went wrong, and with whom, if with a peer.
+    /// The trouble, and the peer that it concerns, if any.
     Trouble(&'a ServerTrouble, Option<PeerCredentials>),
 }
 

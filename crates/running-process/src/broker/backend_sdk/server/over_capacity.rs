@@ -6,17 +6,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many connections a server keeps open beyond [`ServerConfig::max_connections`](super::ServerConfig::max_connections),
+/// Number of connections that a server keeps open beyond [`ServerConfig::max_connections`](super::ServerConfig::max_connections),
 /// to answer their probes and to refuse their requests. Further ones wait in the backlog until one of these has ended.
 pub const OVER_CAPACITY_CONNECTIONS: usize = 16;
 
-/// How long the peer of such a connection may keep silent, and take for a message.
+/// Longest time for which the peer of such a connection may keep silent, and take for a message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long such a connection keeps its place at least while others wait for one.
+/// Shortest time for which such a connection keeps its place while others wait for one.
 const KEPT: Duration = Duration::from_millis(100);
 
-/// Where a connection counts.
+/// The place of a connection, within the limit or beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Place {
     /// Among those that are served.
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// What becomes of a connection that was accepted.
+/// The place for a connection that was accepted, or the wait for one.
 pub(in super::super) enum Room<L> {
     Free(Place),
     /// It gets the place of this one, once that has ended.
@@ -40,8 +40,8 @@ pub(in super::super) enum Room<L> {
     In(Duration),
 }
 
-/// Finds a place for a connection that was accepted at `now`, beside those that are `open`. Whoever accepts asks this alone,
-/// so no two connections get the same place.
+/// Finds a place for a connection that was accepted at `now`, beside those that are `open`. Only the thread or task that
+/// accepts asks this, so no two connections get the same place.
 pub(in super::super) fn room<L>(
     open: &HashMap<u64, Arc<L>>,
     max_connections: usize,
@@ -74,10 +74,10 @@ pub(in super::super) fn room<L>(
     }
 }
 
-/// How long to wait for the end of a connection that was told to end.
+/// Time for which the server waits for the end of a connection that was told to end.
 pub(in super::super) const ENDING: Duration = KEPT;
 
-/// What is demanded of a peer that is only told that the server is full.
+/// Returns the demands on a peer that is only told that the server is full.
 pub(super) fn demands(config: &ConnectionConfig) -> ConnectionConfig {
     let [first_message, message, probed] =
         [config.first_message, config.message, config.probed].map(|patience| patience.min(PATIENCE));

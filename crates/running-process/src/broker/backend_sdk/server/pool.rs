@@ -116,7 +116,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    /// Has `pool` run a job that waits until it is told, or its sender is gone; gives that, once it runs.
+    /// Makes `pool` run a job that waits until it is told, or its sender is gone; returns the sender once the job runs.
     fn occupy(pool: &Arc<Pool>) -> mpsc::Sender<()> {
         let ((go_on, gate), (report, runs)) = (mpsc::channel(), mpsc::channel());
         pool.submit(Box::new(move |_| {

@@ -23,7 +23,7 @@ const LONGEST_MESSAGE: usize = 1024;
 /// How much is read from a connection at once, in bytes.
 pub(in super::super) const READ_BYTES: usize = 64 * 1024;
 
-/// How long a peer may take nothing of what waits to be written to it, once the server is stopped.
+/// Longest time for which a peer may take nothing of what waits to be written to it, once the server is stopped.
 pub(in super::super) const STALLED: Duration = Duration::from_secs(1);
 
 /// How long cancelled calls have to tell their clients so, once the server's patience has ended.
@@ -43,14 +43,14 @@ pub(in super::super) struct Service<H> {
 #[derive(Debug)]
 pub(in super::super) struct Peer {
     pub(in super::super) credentials: PeerCredentials,
-    /// Why nothing of it is served, whatever the daemon's rule says.
+    /// The refusal of all its requests, whatever the daemon's rule says.
     over_capacity: Option<Refusal>,
     /// What the daemon's rule said of it; asked once, when first needed.
     verdict: Option<Result<(), Refusal>>,
     pub(super) account: Account,
-    /// What the account is charged with, in bytes.
+    /// Number of bytes that the account is charged with.
     pub(super) charged: usize,
-    /// What of it was noted.
+    /// Number of those bytes that were noted.
     pub(super) noted: usize,
 }
 
@@ -64,18 +64,18 @@ impl Peer {
         self.over_capacity = Some(refusal);
     }
 
-    /// Whether the daemon has said that it serves this peer; until then it is a stranger, whatever it sends.
+    /// Returns whether the daemon has said that it serves this peer; until then it is a stranger, whatever it sends.
     pub(in super::super) fn is_served(&self) -> bool {
         matches!(self.verdict, Some(Ok(())))
     }
 
-    /// Whether it has asked for something, and was told that it is not served or that the server is full.
+    /// Returns whether it has asked for something, and was told that it is not served or that the server is full.
     pub(in super::super) fn is_refused(&self) -> bool {
         matches!(self.verdict, Some(Err(_)))
     }
 }
 
-/// Whose request it is, and whether the answer is waited for.
+/// The peer of a request, and whether the answer is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Caller {
     pub(in super::super) peer: PeerCredentials,
@@ -189,7 +189,7 @@ impl<H> Service<H> {
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
 
-    /// What the peer is told of a request for which no thread can be made.
+    /// Returns the refusal of a request for which no thread can be made.
     pub(in super::super) fn no_thread(&self, error: io::Error) -> Refusal {
         self.observation.trouble(&ServerTrouble::NoThread(error));
         let refusal = Refusal::new(RefusalReason::Overloaded, "the daemon can make no more threads");
@@ -222,7 +222,7 @@ impl<H> Service<H> {
         }
     }
 
-    /// What becomes of what a handler of `payload_protocol` returns when it is run, or of its panic.
+    /// Runs a handler of `payload_protocol`; returns its answer, or the refusal for its error or its panic.
     pub(in super::super) fn judge(
         &self,
         payload_protocol: u32,

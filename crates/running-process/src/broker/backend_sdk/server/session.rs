@@ -99,7 +99,7 @@ impl<C: Cancel> Session<C> {
         service: &Service<Handler<H>>,
         mut asked: impl FnMut(Concurrent<H, C>),
     ) {
-        // What was received is charged before anything is made of it.
+        // Received bytes are charged before anything is made of them.
         self.settle(service);
         loop {
             let was_gone = self.gone;
@@ -125,7 +125,7 @@ impl<C: Cancel> Session<C> {
         }
     }
 
-    /// What the connection uses of the server's memory, in bytes.
+    /// Returns the server's memory that the connection uses, in bytes.
     fn memory(&self) -> usize {
         let calls = self.calls.capacity() * size_of::<(CallId, Work<C>)>();
         self.connection.memory() + self.requests + calls + self.handed_over
@@ -240,7 +240,7 @@ impl<C: Cancel> Session<C> {
                 }
                 Ok(Some(ServerEvent::ProbeAnswered)) => observation.note(Fact::ProbeAnswered),
                 Ok(Some(ServerEvent::Refused(_))) => unreachable!("what is decoded here is refused here"),
-                // Whoever sends the daemon anything is asked for.
+                // The rule is asked about each peer that sends the daemon anything.
                 Ok(Some(ServerEvent::Unasked(_))) => drop(service.authorize(peer)),
                 Ok(Some(ServerEvent::Closed)) => {}
             }
@@ -304,13 +304,13 @@ impl<C: Cancel> Session<C> {
         self.peer.credentials
     }
 
-    /// Returns who waits for the answer to `call`, if anybody does.
+    /// Returns the peer of `call`, and whether it waits for the answer.
     pub(in super::super) fn caller(&self, call: CallId) -> Caller {
         let cancelled = self.calls.get(&call).is_none_or(|work| work.cancel.is_cancelled());
         Caller { peer: self.peer.credentials, waits: !cancelled && !self.gone }
     }
 
-    /// Charges an answer that is to be kept, unless nobody waits for it.
+    /// Charges an answer that is to be kept, unless the peer no longer waits for it.
     fn keep<H>(
         &mut self,
         service: &Service<H>,
@@ -348,8 +348,8 @@ impl<C: Cancel> Session<C> {
         Ok(())
     }
 
-    /// Whether an event of `call` waits, or its handler with its beginning: the peer leaves `enough` bytes unread, and
-    /// somebody waits for the call.
+    /// Returns whether an event of `call` waits, or its handler with its beginning: the peer leaves `enough` bytes
+    /// unread, and waits for the call.
     pub(in super::super) fn holds_back(&self, call: CallId, enough: usize) -> bool {
         if self.gone || self.connection.unwritten() < enough.max(1) {
             return false;

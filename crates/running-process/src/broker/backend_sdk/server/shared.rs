@@ -58,7 +58,7 @@ impl Shared {
 
     /// Has every connection go on whose probe waits for the identification, which has ended.
     pub(super) fn identified(&self) {
-        // An inline handler may hold up one of them, for which nobody else waits.
+        // An inline handler may hold up one of them, for which no other connection waits.
         let open: Vec<_> = self.open().values().cloned().collect();
         for link in open.into_iter().filter(|link| link.may_await_identity()) {
             let flushing = Arc::clone(&link);
@@ -96,7 +96,7 @@ impl Shared {
             let wait = match room {
                 Room::Free(place) => return Some(place),
                 Room::After(link) => {
-                    // What it has sent is still answered.
+                    // Requests that it has sent are still answered.
                     link.stream.interrupt_reads();
                     ENDING
                 }
@@ -117,8 +117,8 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
-    /// Waits until `deadline` for every connection to end, then gives how many are left. Who reads nothing of what waits for it
-    /// is not waited for.
+    /// Waits until `deadline` for every connection to end, then returns how many are left. A peer that reads nothing of
+    /// what waits for it is not waited for.
     fn wait_for_all(&self, deadline: Option<Instant>) -> usize {
         let mut seen = HashMap::new();
         loop {
@@ -160,7 +160,7 @@ impl Shared {
         connections
     }
 
-    /// Has the calls of `link` served by other threads. Gives those for which there is none, and what their client is told.
+    /// Gives the calls of `link` to other threads. Returns those for which there is none, and what their client is told.
     pub(super) fn submit(
         &self,
         link: &Arc<Link>,

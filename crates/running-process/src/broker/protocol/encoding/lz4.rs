@@ -57,7 +57,7 @@ pub(super) fn decode(
     }
 }
 
-/// How many bytes it decodes to at most.
+/// Returns the most bytes that it decodes to.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     match stated_size(payload) {

@@ -122,7 +122,7 @@ pub fn decode_payload(
     })
 }
 
-/// Why a payload was not decoded.
+/// The reason why a payload was not decoded.
 #[derive(Debug)]
 pub(crate) enum DecodeStopped {
     Failed(DecodePayloadError),
@@ -163,7 +163,7 @@ pub(super) fn decode_granted(
     })
 }
 
-/// How many bytes `payload` decodes to at most, as far as that can be told without decoding it: what it states, else
+/// Returns the most bytes that `payload` decodes to, as far as that can be told without decoding it: what it states, else
 /// what its encoding makes of so many bytes, and never more than `cap`.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> usize {
@@ -179,7 +179,7 @@ pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize
     most.unwrap_or(cap).min(cap)
 }
 
-/// Has `out` make room for `room` bytes in all, of which it holds some, if it has less.
+/// Makes room in `out` for `room` bytes in all, of which it holds some, if it has less.
 pub(super) fn take_room(
     out: &mut Vec<u8>,
     room: usize,

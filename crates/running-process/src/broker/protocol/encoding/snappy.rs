@@ -14,7 +14,7 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes it decodes to, if it is not damaged.
+/// Returns the number of bytes that it decodes to, if it is not damaged.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     decompress_len(payload).ok()

@@ -50,7 +50,7 @@ pub(super) fn decode(
     }
 }
 
-/// How many bytes it decodes to at most, if it states that.
+/// Returns the most bytes that it decodes to, if it states that.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     zstd_safe::get_frame_content_size(payload).ok().flatten().and_then(|stated| usize::try_from(stated).ok())

@@ -7,7 +7,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-/// What the wall clock is ahead of the time since boot; nobody sets it here.
+/// Offset of the wall clock from the time since boot, in nanoseconds; no test sets the clock.
 const OFFSET: i64 = 1_700_000_000_000_000_000;
 
 fn entry_of(key: FileKey) -> Entry {
@@ -190,7 +190,7 @@ fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &s
 fn an_entry_of_another_layout_or_boot_is_not_believed() {
     let (file, base, entry) = kept();
     let good = std::fs::read(&entry).unwrap();
-    // What was remembered by an older rule, and what was remembered before the machine was started again.
+    // An entry by an older rule, and one from before the machine was started again.
     for (place, other) in [(0, *b"rpdigst2"), (8, *b"rebooted")] {
         let mut changed = good.clone();
         changed[place..][..8].copy_from_slice(&other);

@@ -1,4 +1,4 @@
-//! What is remembered of an image, and what is not. Real processes, and files of whatever file system the tests run on.
+//! Tests of the decision to remember an image. Real processes, and files of whatever file system the tests run on.
 
 use super::*;
 use crate::broker::backend_lifecycle::digest::cache::Entry;
@@ -26,7 +26,7 @@ impl Copied {
         Running { child, handle }
     }
 
-    /// Whether the file system keeps the time of change; if not, says that the test is skipped.
+    /// Returns whether the file system keeps the time of change; if not, says that the test is skipped.
     fn keeps_change_time(&self) -> bool {
         let keeps =
             system::refuses_writers() && system::file_system(&self.0.open()) == FileSystem::KeepsChangeTime;
@@ -183,7 +183,7 @@ fn the_image_of_this_process_is_read_once() {
     assert_eq!(cache.find_own(&std::fs::metadata("/bin/cat").unwrap()), None);
 }
 
-/// Has `cache` remember what a file contains, as if it had been read while it ran.
+/// Makes `cache` remember what a file contains, as if it had been read while it ran.
 fn remember(cache: &DigestCache, path: &Path) -> Digested {
     let read = digest(&File::open(path).unwrap()).unwrap();
     let offset = Moment::now().unwrap().offset;

@@ -6,7 +6,7 @@ use crate::broker::protocol::Frame;
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
-/// What is kept of the events of one connection.
+/// The events that are kept for one connection.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// Of all events, in bytes.
@@ -17,7 +17,7 @@ pub(super) struct Kept {
     waker: Option<Waker>,
 }
 
-/// Who wants the events of no request.
+/// The caller's interest in the events of no request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Interest {
     /// Until the first request they are kept: the caller had no time to ask for them.
@@ -35,7 +35,7 @@ pub(super) struct Stream {
     waker: Option<Waker>,
 }
 
-/// What comes next of a request that is streamed.
+/// The next item of a request that is streamed.
 pub(in super::super) enum Streamed {
     Event(Frame),
     /// After it there is nothing more.
@@ -47,7 +47,7 @@ impl Kept {
         self.interest != Interest::Unwanted
     }
 
-    /// How many bytes may come before nothing more is read.
+    /// Returns the number of bytes of events that may come before nothing more is read.
     pub(super) fn room(&self) -> usize {
         MAX_WAITING_EVENT_BYTES.saturating_sub(self.bytes)
     }
@@ -72,7 +72,7 @@ impl Kept {
         stream.waker.take()
     }
 
-    /// Drops what is kept of `stream`. Whether it had its answer.
+    /// Drops what is kept of `stream`. Returns whether its answer had come.
     pub(super) fn forget(&mut self, stream: &Stream) -> bool {
         self.bytes -= stream.events.iter().map(kept_bytes).sum::<usize>();
         stream.answer.is_some()
@@ -114,7 +114,7 @@ impl Desk {
         Ok(ticket)
     }
 
-    /// What comes next of the request of `ticket`, which ends with its answer.
+    /// Polls for the next event of the request of `ticket`, or for its answer, which ends it.
     pub(in super::super) fn poll_streamed(
         &self,
         ticket: Ticket,
@@ -147,7 +147,7 @@ impl Desk {
         Poll::Ready(came)
     }
 
-    /// Nobody reads the request of `ticket` any more.
+    /// Ends the request of `ticket`, whose events are read no more.
     pub(in super::super) fn end_stream(&self, ticket: Ticket) {
         let mut state = self.state();
         let was_full = state.kept.room() == 0;
@@ -157,7 +157,7 @@ impl Desk {
         }
     }
 
-    /// Whether the events of no request are the caller's from now on; no if they are somebody else's.
+    /// Claims the events of no request for the caller. Returns `false` if another caller has them.
     pub(in super::super) fn claim_events(&self) -> bool {
         let mut state = self.state();
         let claimed = state.kept.interest != Interest::Wanted;
@@ -165,7 +165,7 @@ impl Desk {
         claimed
     }
 
-    /// Nobody wants the events of no request any more.
+    /// Drops the events of no request, and keeps no further ones.
     pub(in super::super) fn drop_events(&self) {
         let mut state = self.state();
         let was_full = state.kept.room() == 0;

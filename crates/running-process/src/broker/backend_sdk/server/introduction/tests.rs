@@ -22,8 +22,8 @@ on!(tokio, super::drivers::tasks::MultiThread);
 #[cfg(feature = "tokio")]
 on!(tokio_on_one_thread, super::drivers::tasks::CurrentThread);
 
-/// An inline handler that does not return holds its own connection and nobody else's: the probes of others are answered once
-/// the identity is known, and the hook is called.
+/// An inline handler that does not return holds up its own connection only: the probes of others are answered once the
+/// identity is known, and the hook is called.
 fn a_connection_that_is_held_holds_up_no_probe_and_no_hook<D: drivers::Driver>() {
     use drivers::{HOLD, Verdict, identity_in, next, probe, read_frames, request, write};
     use std::sync::{Mutex, mpsc};
@@ -86,7 +86,7 @@ fn a_server_that_was_dropped_leaves_the_record_of_its_successor_alone() {
     record.started_at_unix_ms += 1;
     write_daemon_identity_file(&test.record, &record).unwrap();
     go_on.send(()).unwrap();
-    // What was begun has ended once nobody is left to call the hook.
+    // The introduction has ended once the sender of the hook is gone.
     let hook = test.ready.recv_timeout(drivers::PATIENCE);
     assert_eq!(hook, Err(mpsc::RecvTimeoutError::Disconnected));
     assert_eq!(read_daemon_identity_file(&test.record), Some(record));

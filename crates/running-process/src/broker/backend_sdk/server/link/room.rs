@@ -1,4 +1,4 @@
-//! What waits until the peer has read enough, and what becomes of it if there is no memory to wait.
+//! Handlers and events that wait until the peer has read enough, and their end if there is no memory to wait.
 
 use super::super::super::server_connection::{CallId, SendEventError};
 use super::super::sync::MutexGuard;
@@ -6,7 +6,7 @@ use super::{Link, State};
 use std::sync::Arc;
 
 impl Link {
-    /// Whether the peer leaves so much unread that no handler begins for it.
+    /// Returns whether the peer leaves so much unread that no handler begins for it.
     pub(super) fn is_full(&self, state: &State) -> bool {
         let enough = self.shared.service.config.enough_output.max(1);
         !state.session.gone && state.session.connection.unwritten() >= enough
@@ -17,7 +17,7 @@ impl Link {
         drop(self.room(call));
     }
 
-    /// The state once the peer has read enough, or nobody waits for `call`.
+    /// Returns the state once the peer has read enough, or no longer waits for `call`.
     fn room(self: &Arc<Self>, call: CallId) -> MutexGuard<'_, State> {
         let enough = self.shared.service.config.enough_output;
         let mut state = self.state();
@@ -50,7 +50,7 @@ impl Link {
     /// Tells the calls, if there was no memory for what one of them left.
     pub(super) fn tell_if_gone(&self, state: &mut State) {
         if state.session.gone {
-            // Nobody waits for what would be new.
+            // No peer waits for new calls.
             drop(self.pump(state, None));
         }
     }

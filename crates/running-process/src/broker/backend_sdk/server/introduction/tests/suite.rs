@@ -190,7 +190,7 @@ fn a_record_that_cannot_be_written_ends_its_server() {
     let server = Served::start_with(|plan| plan.record.clone_from(&nowhere));
     let waits = server.connect();
     write(&waits, &probe(1));
-    // Who serves has looked at the place of the record.
+    // A server that serves has looked at the place of the identity file.
     server.assert_serves();
     std::fs::remove_dir(&directory).unwrap();
     server.verdict.send(Verdict::Known).unwrap();
