@@ -1,12 +1,12 @@
-//! What a server does when accepting fails: an error that belongs to one connection costs no other one.
+//! Servers whose `accept` fails: an error that belongs to one connection costs no other one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process_acceptance::{installed, watched};
 use std::process::{Command, Output};
 
-/// Ten requests to a server on `driver`, whose first calls of accept(2), as many as `when` says, fail with `error`. `None` if
-/// nothing can be traced here.
+/// Sends ten requests to a server on `driver` whose calls of accept(2) numbered in `when` fail with `error`. `None` if nothing
+/// can be traced here.
 fn rounds(driver: &str, error: &str, when: &str) -> Option<Output> {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("strace");
@@ -40,7 +40,7 @@ fn an_error_that_belongs_to_a_connection_or_passes_ends_no_server() {
     let of_the_process = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
     for driver in ["blocking", "tokio"] {
         for error in of_connections.into_iter().chain(of_the_process) {
-            // Also if it repeats.
+            // Once, and three times in a row.
             for when in ["1", "1..3"] {
                 let Some(output) = rounds(driver, error, when) else { return };
                 assert!(output.status.success(), "{driver}, {error}, {when}: {output:?}");

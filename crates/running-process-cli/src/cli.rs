@@ -222,7 +222,7 @@ pub(crate) struct DecodeArgs {
     pub(crate) file: Option<PathBuf>,
 }
 
-/// Says why the arguments cannot be used, as JSON if they ask for that; or prints the help that they ask for.
+/// Prints the error in the arguments, as JSON if they ask for that; or prints the help that they ask for.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let is_json = arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json");
@@ -235,12 +235,12 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
         let (message, hint) = summary(error);
         return Failure::usage(message).hint(hint).print(true);
     }
-    // Where standard error is gone too, the exit status is all that is left to say.
+    // If standard error cannot be written either, only the exit status reports the error.
     let _unsaid = io::stderr().write_all(for_stderr(&error.render().ansi().to_string()).as_bytes());
     Verdict::Undecided.into()
 }
 
-/// What is wrong, and what to do: the first paragraph, and the tip or else the usage.
+/// Returns the message and the hint: the first paragraph, and the tip or else the usage.
 fn summary(error: &clap::Error) -> (String, String) {
     let text = error.render().to_string();
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 pub(crate) enum Verdict {
     Yes,
     No,
-    /// It could not be told; what there is to say has been said.
+    /// The question could not be answered, and the error has been printed.
     Undecided,
 }
 
@@ -74,8 +74,8 @@ pub(crate) struct Report {
 }
 
 impl Failure {
-    /// An error with the advice that fits it. What this process or the system has run out of is said instead, wherever it
-    /// stands among the causes.
+    /// Combines an error with the advice that fits it. If one of its causes is an exhausted resource of this process or of the
+    /// system, the advice is about that resource.
     pub(crate) fn new(error: impl Into<Box<dyn Error>>, advice: Advice) -> Self {
         let error = error.into();
         let advice = advice::exhausted(&*error).unwrap_or(advice);
@@ -92,12 +92,12 @@ impl Failure {
         Self::new(error, Advice::no("failed"))
     }
 
-    /// The arguments cannot be used.
+    /// Creates the failure of unusable arguments.
     pub(crate) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(error, Advice::undecided("usage"))
     }
 
-    /// Gives the failure its name in JSON, unless it is about what has run out.
+    /// Sets the name in JSON, unless the advice has a hint already, as that about an exhausted resource has.
     pub(crate) fn kind(mut self, kind: &'static str) -> Self {
         if self.advice.hint.is_none() {
             self.advice.kind = kind;
@@ -111,7 +111,7 @@ impl Failure {
         self
     }
 
-    /// Says what to do, unless the advice does already.
+    /// Sets the hint, unless the advice has one already.
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.advice.hint.get_or_insert_with(|| hint.into());
         self
@@ -128,12 +128,12 @@ impl Failure {
         self.verdict().into()
     }
 
-    /// The failure as standard error gets it.
+    /// Returns the failure as it is written to standard error.
     pub(crate) fn line(&self, json: bool) -> Vec<u8> {
         if json { object_line(&self.report()) } else { for_stderr(&self.to_text()).into_bytes() }
     }
 
-    /// The failure for programs.
+    /// Returns the failure for programs.
     pub(crate) fn report(&self) -> Report {
         let Advice { kind, verdict, ref hint } = self.advice;
         Report {

@@ -14,10 +14,10 @@ use text::{is_hostile, payload_for_terminal, write_line};
 /// or goes away.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
 
-/// How much output is gathered before it is written, in bytes.
+/// Size of the output buffer in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Where there is no terminal that says otherwise.
+/// Columns assumed without a terminal that reports its size.
 pub(crate) const DEFAULT_COLUMNS: usize = 80;
 
 /// Where a command prints its answer.
@@ -29,7 +29,7 @@ pub(crate) struct Output {
     json: bool,
     is_styled: bool,
     is_terminal: bool,
-    /// The reader has closed its end.
+    /// Set once the reader has closed its end.
     is_closed: bool,
     buffer: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Output {
         let stdout = io::stdout();
         let is_styled = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         if is_styled {
-            // Makes a console of Windows understand styles.
+            // Enables styles in a Windows console.
             let _console = anstream::AutoStream::always_ansi(io::stdout());
         }
         let is_terminal = stdout.is_terminal();
@@ -50,35 +50,35 @@ impl Output {
         self.json
     }
 
-    /// Whether people look at it as it is printed.
+    /// Reports whether the output is text at a terminal that can be drawn over.
     pub(crate) fn is_screen(&self) -> bool {
         self.is_terminal && !self.json
     }
 
-    /// Whether its reader has left.
+    /// Reports whether the reader has closed its end.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// How many columns and rows the terminal has at present, if it is one and tells.
+    /// Returns the terminal's current columns and rows, if the output is a terminal that reports them.
     pub(crate) fn size(&self) -> Option<(usize, usize)> {
         let size = if self.is_terminal { terminal_size::terminal_size_of(io::stdout()) } else { None };
         size.map(|(columns, rows)| (columns.0.into(), rows.0.into()))
     }
 
-    /// How many columns there are at present.
+    /// Returns the current number of columns.
     pub(crate) fn columns(&self) -> usize {
         self.size().map_or(DEFAULT_COLUMNS, |(columns, _)| columns)
     }
 
     /// Prints a line for people; programs do not see it. Styles are dropped where the terminal or its user wants none.
-    /// What others chose must have gone through [`text::safe`], since it could contain line feeds and styles.
+    /// Foreign text must have gone through [`text::safe`], since it could contain line feeds and styles.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         self.part(format_args!("{line}\n"))?;
         self.flush()
     }
 
-    /// Like [`line`](Self::line), without a line feed at the end, and not at once: [`flush`](Self::flush) prints it.
+    /// Buffers text like [`line`](Self::line), without a line feed at the end; [`flush`](Self::flush) prints it.
     pub(crate) fn part(&mut self, text: impl Display) -> Result<(), Failure> {
         if self.json {
             return Ok(());
@@ -94,7 +94,7 @@ impl Output {
         self.flush()
     }
 
-    /// Like [`object`](Self::object), but not at once: [`flush`](Self::flush) prints it.
+    /// Buffers an object like [`object`](Self::object); [`flush`](Self::flush) prints it.
     pub(crate) fn partial_object(&mut self, object: impl Serialize) -> Result<(), Failure> {
         if !self.json {
             return Ok(());
@@ -113,12 +113,12 @@ impl Output {
         self.flush()
     }
 
-    /// Prints bytes of this command as they are: a script, or what moves the cursor.
+    /// Prints bytes of this command as they are: a script, or sequences that move the cursor.
     pub(crate) fn verbatim(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.write_all(bytes).map_err(failed)
     }
 
-    /// Prints what was gathered.
+    /// Prints the buffered output.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         Write::flush(self).map_err(failed)
     }
@@ -153,7 +153,7 @@ fn failed(error: io::Error) -> Failure {
     Failure::from(error).context("standard output cannot be written")
 }
 
-/// Writes `object` with its schema's version and a line feed. It is the same JSON whatever is escaped in it.
+/// Writes `object` with its schema's version and a line feed. Escapes do not change the values that a parser reads.
 fn write_object(object: &impl Serialize, to: impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {
@@ -168,13 +168,13 @@ fn write_object(object: &impl Serialize, to: impl Write) -> io::Result<()> {
     to.write_all(b"\n")
 }
 
-/// Escapes hostile characters that JSON lets pass: DEL, C1, those that turn texts around.
+/// A JSON formatter that escapes hostile characters that JSON permits: DEL, C1, and those that change the text's direction.
 struct Harmless;
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
         let mut rest = text;
-        // Of ASCII it is DEL alone that JSON does not escape.
+        // DEL is the only control character in ASCII that JSON does not escape.
         if text.is_ascii() && !text.as_bytes().contains(&0x7f) {
             return writer.write_all(text.as_bytes());
         }
@@ -189,7 +189,7 @@ impl Formatter for Harmless {
     }
 }
 
-/// The text of this command, or the object, as standard error gets it.
+/// Returns the text of this command as it is written to standard error.
 pub(crate) fn for_stderr(text: &str) -> String {
     let is_styled = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     if is_styled {
@@ -200,10 +200,10 @@ pub(crate) fn for_stderr(text: &str) -> String {
     line
 }
 
-/// `object` on one line, with its schema's version.
+/// Returns `object` on one line, with its schema's version.
 pub(crate) fn object_line(object: &impl Serialize) -> Vec<u8> {
     let mut line = Vec::new();
-    // Memory takes everything, and what this command serializes has no keys but strings.
+    // Writing to memory does not fail, and all objects of this command have strings as keys.
     let _infallible = write_object(object, &mut line);
     line
 }

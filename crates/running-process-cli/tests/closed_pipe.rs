@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 
-/// Runs the command with a standard output whose reader has left already.
+/// Runs the command with a standard output whose reader has closed its end already.
 fn unread(arguments: &[&str]) -> Finished {
     unread_with_input(arguments, b"")
 }
@@ -84,7 +84,7 @@ fn a_capture_is_judged_to_its_end() {
 fn the_demo_and_a_watch_without_an_end_go_on_without_a_reader() {
     let demo = unread(&["demo"]);
     assert_eq!((demo.status, &*demo.stderr), (0, ""));
-    // What is only looked at is over once nobody looks.
+    // A watch ends once its reader is gone.
     let daemon = Daemon::start();
     let top = unread(&["top", text(&daemon.identity()), "--interval", "1ms"]);
     assert_eq!((top.status, &*top.stderr), (0, ""));

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const COMMANDS: [&str; 9] = ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man"];
 
-/// The shell's script in a directory of its own; `None` where the shell is not installed.
+/// Writes the shell's script into a directory of its own; `None` if the shell is not installed.
 fn script(shell: &str) -> Option<(TempDir, PathBuf)> {
     if Command::new(shell).arg("--version").output().is_err() {
         println!("skipped: {shell} is not installed");
@@ -24,7 +24,7 @@ fn script(shell: &str) -> Option<(TempDir, PathBuf)> {
     Some((directory, path))
 }
 
-/// The long options of a command, as its help lists them.
+/// Returns the long options of a command, as its help lists them.
 fn options(command: &str) -> BTreeSet<String> {
     let help = run(&[command, "--help"]);
     let is_option = |char: char| char.is_ascii_lowercase() || char == '-';
@@ -47,7 +47,7 @@ fn assert_offered(shell: &str, command: &str, offered: &str) {
     }
 }
 
-/// What bash offers for the last of `words`.
+/// Returns the completions that bash offers for the last of `words`.
 fn bash(script: &PathBuf, words: &[&str]) -> String {
     let driver = r#"
         source "$1"; shift
@@ -83,7 +83,7 @@ fn fish_completes_every_command_option_and_value() {
         let mut command = Command::new("fish");
         command.args(["--no-config", "-c", "source $argv[1]; complete -C $argv[2]"]).arg(&script).arg(line);
         let finished = finish(command.env("HOME", directory.path()));
-        // Behind each word stands its description.
+        // A description follows each word.
         finished
             .text()
             .lines()
@@ -103,8 +103,8 @@ fn fish_completes_every_command_option_and_value() {
 #[test]
 fn zsh_completes_every_command_option_and_value() {
     let Some((directory, script)) = script("zsh") else { return };
-    // An interactive shell on a terminal of its own, in which a key is pressed that completes; what completion functions offer
-    // goes through `compadd`, which tells of it.
+    // An interactive shell on a terminal of its own, to which the completion key is sent. Completion functions pass their
+    // offers to `compadd`, which prints them here.
     let driver = r#"
         zmodload zsh/zpty
         zpty shell zsh -f -i

@@ -234,7 +234,7 @@ fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
     assert!(!daemon.socket().exists() && !daemon.identity().exists());
 }
 
-/// A private directory, and `serve` in it with this identity file.
+/// Runs `serve` with this identity file in a private directory, which it returns.
 fn serve_with(identity: &str) -> (tempfile::TempDir, common::Finished) {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let path = |name: &str| directory.path().join(name);

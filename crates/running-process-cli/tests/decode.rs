@@ -20,7 +20,7 @@ fn frame(payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// `decode` with all of its input at hand, its end excepted, and the lines that it prints.
+/// A running `decode` whose input is still open, and the lines that it prints.
 struct Decode {
     child: Child,
     stdin: ChildStdin,
@@ -36,7 +36,7 @@ impl Decode {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            // Of a line of 32 MiB the beginning will do.
+            // The beginning of a line of 32 MiB is enough.
             for line in stdout.split(b'\n') {
                 let mut line = line.unwrap();
                 line.truncate(100);
@@ -55,7 +55,7 @@ impl Decode {
         while !self.lines.recv_timeout(WATCHDOG).expect("it prints what it has").contains(words) {}
     }
 
-    /// The most memory that the process has had, in bytes.
+    /// Returns the peak resident memory of the process, in bytes.
     #[cfg(target_os = "linux")]
     fn peak(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -140,7 +140,7 @@ fn programs_get_an_object_for_each_frame_and_one_for_all() {
     assert_eq!(objects[2]["problems"][0]["offset"], one + two);
 }
 
-/// However the bytes come, the same is said of them.
+/// The output does not depend on the sizes in which the bytes come.
 #[test]
 fn a_capture_in_pieces_reads_as_one_at_once() {
     let input = [frame(300), frame(0), frame(70_000), b"\x01\xff\xff\xff\xff and the rest".to_vec()].concat();
@@ -164,7 +164,7 @@ fn a_capture_in_pieces_reads_as_one_at_once() {
     }
 }
 
-/// Every line costs no system call of its own.
+/// A line costs no system call of its own.
 #[cfg(target_os = "linux")]
 #[test]
 fn text_is_written_in_large_pieces() {

@@ -1,4 +1,4 @@
-//! A daemon that is full, and one that closes connections without a word: neither has ended.
+//! A full daemon, and one that closes connections without an answer: neither has ended.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 
 const SHOUT: &str = "0xF00D";
 
-/// A server in this process with one place, which is taken.
+/// A server in this process with a limit of one connection, which is open.
 struct Full {
     record: PathBuf,
     stop: ServerStop,

@@ -1,4 +1,4 @@
-//! Errors as people meet them, and whether what they are told to do follows.
+//! Errors as the command prints them, with their hints.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -99,7 +99,7 @@ fn a_deadline_is_told_as_it_was_given() {
     drop(over);
     stop.stop();
     server.join().unwrap().unwrap();
-    // The daemon hears of the deadline, too, and may be the one that says so.
+    // The daemon knows the deadline, too, and may report it first.
     assert!(matches!(call.status, 1 | 2), "{call:?}");
     if call.status == 2 {
         call.fails_with(2, &["no answer within 1.5s", "wait longer with --deadline"]);

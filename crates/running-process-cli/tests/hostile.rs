@@ -1,4 +1,4 @@
-//! Text that a peer, a file or a file's name chose does nothing to a terminal, and forges no line.
+//! Text from a peer, a file or a file's name does not control a terminal, and forges no line.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -13,13 +13,13 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::mpsc;
 
-/// Moves the cursor up, erases, paints a line green and hides the rest; begins a line; turns texts around; hides text in text.
+/// Moves the cursor up, erases, prints a green line, hides the rest, begins a line, changes the direction, hides text in text.
 const HOSTILE: &str = "x\u{1b}[99A\u{1b}[J\u{1b}[32mthe recorded daemon answers\u{1b}[8m\u{9b}2J\u{7f}\
                        \nerror: forged\r\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}\u{2028}\u{e0041}\u{feff}";
 
 const GREEN: &str = "\u{1b}[32m";
 
-/// Runs the command at a terminal, which accepts nothing that it may not use, and checks that nothing hostile is there.
+/// Runs the command at a terminal that rejects unexpected sequences, and checks that its output has no hostile character.
 #[track_caller]
 fn at_terminal(arguments: &[&str]) -> (i32, String) {
     let mut terminal = Terminal::open(300, 200);
@@ -34,7 +34,7 @@ fn at_terminal(arguments: &[&str]) -> (i32, String) {
     (status, written)
 }
 
-/// The same off a terminal, where a line that others chose would be taken for one of the command's.
+/// Runs the command without a terminal, where a foreign line could be mistaken for one of the command's.
 #[track_caller]
 fn in_pipe(arguments: &[&str]) {
     let finished = run(arguments);
@@ -55,7 +55,7 @@ fn altered(daemon: &Daemon, name: &str, change: impl FnOnce(&mut serde_json::Val
     text(&path).to_owned()
 }
 
-/// A process that has taken the daemon's socket, by the name of its executable.
+/// A process that has taken the daemon's socket, and whose executable has a hostile name.
 struct Impostor(Child);
 
 impl Impostor {
@@ -66,7 +66,7 @@ impl Impostor {
         let mut impostor = Command::new(&executable);
         impostor.arg0("impostor").args(["serve", "--socket"]).arg(daemon.socket());
         impostor.arg("--identity").arg(daemon.directory.path().join("impostor.json"));
-        // The lock of the socket's name is the daemon's: it goes with another one.
+        // The daemon holds the lock of the socket's name, so the file is removed for the impostor to lock a new one.
         std::fs::remove_file(daemon.directory.path().join("cache.sock.lock")).unwrap();
         let (reader, stdout) = std::io::pipe().unwrap();
         let child = impostor.stdout(stdout).spawn().unwrap();
@@ -133,7 +133,7 @@ fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is
             &["man", file],
         ] {
             let (status, _) = at_terminal(arguments);
-            // A payload passes as it is.
+            // A payload is printed as it is.
             if (arguments[0], status) != ("call", 0) {
                 in_pipe(arguments);
             }
@@ -141,7 +141,7 @@ fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is
     }
 }
 
-/// Serves what `configure` says, until it is dropped.
+/// A server that `configure` sets up; it runs until it is dropped.
 struct InTest {
     _directory: tempfile::TempDir,
     identity: String,
@@ -215,7 +215,7 @@ fn what_serve_says_of_its_peers_and_its_paths_is_harmless() {
     let directory = directory.path().join(HOSTILE);
     std::fs::create_dir(&directory).unwrap();
     let at = |name: &str| text(&directory.join(name)).to_owned();
-    // The way is too long, not the name alone.
+    // The whole path is too long, not only the name.
     in_pipe(&["serve", "--socket", &at(&"s".repeat(200)), "--identity", &at("r")]);
     in_pipe(&["serve", "--socket", &at("missing/s"), "--identity", &at("r")]);
     let is_short = at("s").len() < 100;

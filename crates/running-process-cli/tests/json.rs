@@ -1,4 +1,4 @@
-//! What `--json` prints, against docs/json.schema.json, in which no field is optional that is not said to be.
+//! The output of `--json` against docs/json.schema.json, in which a field is required unless it is marked optional.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -14,7 +14,7 @@ fn schema() -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Why `value` is not as `schema` says, which uses a part of JSON Schema; what this does not know it refuses.
+/// Returns the reason for which `value` violates `schema`, if it does. Rejects the parts of JSON Schema that it does not know.
 fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
     let rules = schema.as_object().unwrap();
     rules.iter().find_map(|(rule, argument)| match rule.as_str() {
@@ -75,7 +75,7 @@ fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
     })
 }
 
-/// Checks objects against the schema and notes which of its parts they are.
+/// A checker of objects against the schema, which notes the parts that it has seen.
 struct Checked {
     schema: Value,
     seen: BTreeSet<String>,
@@ -90,7 +90,7 @@ impl Checked {
         self.seen.insert(part.to_owned());
     }
 
-    /// The lines of a text, which are of these parts in this order.
+    /// Checks the lines of a text against these parts, in this order.
     #[track_caller]
     fn lines(&mut self, parts: &[&str], text: &str) {
         let objects: Vec<Value> =
@@ -107,7 +107,7 @@ impl Checked {
         self.lines(parts, finished.text());
     }
 
-    /// Runs a command that has no answer; gives the error's name.
+    /// Runs a command that fails; returns the error's name.
     #[track_caller]
     fn error(&mut self, status: i32, arguments: &[&str]) -> String {
         let finished = run(&[&["--json"], arguments].concat());
@@ -151,7 +151,7 @@ fn every_object_of_every_command_is_as_documented() {
         checked.lines(&["decode_frame", "decode_end"], run_with_input(&["decode", "--json"], &bytes).text());
     }
 
-    // An answer that is no: the object has the error, which is told once.
+    // For a negative answer the object has the error, which is printed once.
     let kept = daemon.directory.path().join("kept.json");
     std::fs::copy(identity, &kept).unwrap();
     daemon.child.kill().unwrap();
@@ -160,7 +160,7 @@ fn every_object_of_every_command_is_as_documented() {
     assert_eq!(checked.error(1, &["call", text(&kept), "--protocol", "0xF0CA", "PING"]), "gone");
     assert_eq!(checked.error(1, &["top", text(&kept), "--once"]), "gone");
 
-    // What the daemon says itself.
+    // Messages of the daemon itself.
     let mut serve = command();
     let directory = tempfile::tempdir().unwrap();
     serve.args(["serve", "--json", "--socket"]).arg(directory.path().join("s"));
@@ -172,7 +172,7 @@ fn every_object_of_every_command_is_as_documented() {
     let said = collect(serve);
     checked.lines(&["serve_ready"], said.text());
     checked.lines(&["serve_trouble"], &said.stderr);
-    // Its count of what was dropped is in the tests of its streams.
+    // The tests of its streams check the count of dropped messages.
     checked.check(
         "serve_dropped",
         &serde_json::json!({ "schema_version": 2, "event": "dropped", "messages": 7 }),
@@ -209,7 +209,7 @@ fn errors_have_names_wrong_arguments_included() {
     for (kind, arguments) in cases {
         assert_eq!(checked.error(2, arguments), kind, "{arguments:?}");
     }
-    // After `--` it is no option.
+    // After `--`, `--json` is no option.
     let text = run(&["probe", "--", "--json"]);
     text.fails_with(2, &["error: there is no identity file --json"]);
 }

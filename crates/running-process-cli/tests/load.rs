@@ -235,7 +235,7 @@ fn the_progress_keeps_to_one_line_of_a_narrow_terminal() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::open(30, 10);
     let mut load = load_command(text(&daemon.identity()), &["--duration", "1h", "--warm-up", "0s"]);
-    // Its figures go elsewhere.
+    // Its figures are discarded.
     let load = load.stdout(Stdio::null()).stderr(terminal.end()).env("TERM", "xterm").spawn().unwrap();
     terminal.read_until(|terminal| terminal.written().matches("measuring").count() >= 3);
     terminal.read_until(|terminal| terminal.screen.text().contains('…'));

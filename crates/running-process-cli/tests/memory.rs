@@ -1,4 +1,4 @@
-//! What a daemon can put into the memory of `call` and `load`, seen from outside.
+//! Memory that a daemon can make `call` and `load` use, measured from another process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -16,14 +16,14 @@ use tempfile::TempDir;
 const FLOOD: u32 = 0xF00D;
 const MIB: usize = 1024 * 1024;
 
-/// What the command needs besides: code, runtime and stacks, in an unoptimized build.
+/// Memory of the command without frames: code, runtime and stacks, in an unoptimized build.
 const BESIDES: usize = 24 * MIB;
 
-/// A daemon that floods every request with events, and then answers with 15 MiB.
+/// A daemon that sends a flood of events for every request, and then answers with 15 MiB.
 struct Flooding {
     directory: TempDir,
     stop: ServerStop,
-    /// The peak resident memory of each client when its events were written, in bytes.
+    /// Peak resident memory of each client when its events were written, in bytes.
     peaks: Receiver<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Drop for Flooding {
     }
 }
 
-/// The peak resident memory of a process, in bytes.
+/// Returns the peak resident memory of a process, in bytes.
 fn peak(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -110,6 +110,6 @@ fn load_keeps_no_events_and_no_answer_longer_than_it_looks_at_it() {
     assert_eq!(load.status, 0, "{load:?}");
     let peak = daemon.peaks.try_iter().max().unwrap();
     println!("load: {} MiB", peak / MIB);
-    // One answer that comes, with the room to read the next one, and one that is dropped.
+    // One answer that is being read, the room to read the next one, and one answer that is being dropped.
     assert!(peak < BESIDES + 3 * 16 * MIB, "{} MiB", peak / MIB);
 }

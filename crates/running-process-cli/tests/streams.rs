@@ -1,4 +1,4 @@
-//! `serve` and what it says: to a reader that does not read, to one that leaves, and what signals do.
+//! Messages of `serve` to a reader that does not read and to one that closes its end, and its response to signals.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A request of a protocol that is not served: its connection ends, and the daemon says so.
+/// A request of a protocol that is not served: the daemon ends its connection, and prints a message.
 const UNSERVED: &[u8] = b"\x01\x0b\0\0\0\x08\x01\x18\xaa\xe1\x03\x22\x01x\x28\x01";
 
-/// Far more messages than a pipe takes and the daemon keeps.
+/// More messages by far than a pipe takes and the daemon keeps.
 const TROUBLES: usize = 6000;
 
 struct Serve {
@@ -33,7 +33,7 @@ impl Serve {
         Self { child, directory }
     }
 
-    /// Waits until it answers, whatever it says.
+    /// Waits until the daemon answers, without reading its messages.
     fn wait_ready(&self) {
         let identity = self.directory.path().join("r.json");
         let watchdog = Instant::now() + WATCHDOG;
@@ -42,7 +42,7 @@ impl Serve {
         }
     }
 
-    /// One connection with trouble, until the daemon has ended it.
+    /// Opens a connection that the daemon reports as trouble, and waits until the daemon has ended it.
     fn trouble(&self) {
         let mut stream = UnixStream::connect(self.directory.path().join("s")).unwrap();
         stream.set_read_timeout(Some(WATCHDOG)).unwrap();
@@ -56,7 +56,7 @@ impl Serve {
         assert_eq!(kill.status, 0);
     }
 
-    /// Its exit status, which comes soon.
+    /// Waits for the process and returns its exit status.
     fn ended(&mut self) -> Option<i32> {
         let watchdog = Instant::now() + WATCHDOG;
         loop {
@@ -76,7 +76,7 @@ impl Drop for Serve {
     }
 }
 
-/// A pipe that holds no more: its reader reads nothing.
+/// Returns a full pipe, whose reader reads nothing.
 #[cfg(target_os = "linux")]
 fn full_pipe() -> (std::io::PipeReader, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -146,7 +146,7 @@ fn streams_that_are_full_from_the_start_hold_up_nothing() {
     serve.signal("TERM");
     assert_eq!(serve.ended(), Some(0));
 
-    // A start that fails ends, too.
+    // A daemon that fails to start ends, too.
     let (_reader, stderr) = full_pipe();
     let mut fails = command();
     fails.args(["serve", "--socket", "/missing/s", "--identity", "/missing/r"]);
@@ -159,7 +159,7 @@ fn streams_that_are_full_from_the_start_hold_up_nothing() {
 
 #[test]
 fn the_streams_are_left_as_they_were_given() {
-    // Non-blocking is a property of what both processes share.
+    // Both processes share the open file description, and so its non-blocking flag.
     let (reader, stderr) = std::io::pipe().unwrap();
     let shared = File::from(std::os::fd::OwnedFd::from(stderr.try_clone().unwrap()));
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), stderr.into());
@@ -200,7 +200,7 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
         let mut serve = Serve::spawn(&mut ignoring(signal), Stdio::null(), Stdio::null());
         serve.wait_ready();
         serve.signal(signal);
-        // It has had the signal before it answers this.
+        // The signal has arrived before the daemon answers this.
         serve.wait_ready();
         assert_eq!(serve.child.try_wait().unwrap(), None, "SIG{signal}");
         serve.signal("TERM");

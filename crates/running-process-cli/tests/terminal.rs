@@ -27,7 +27,7 @@ fn help_is_wrapped_to_the_terminal() {
             let plain = anstream::adapter::strip_str(&help).to_string();
             // The lines about the exit status have a form of their own.
             let prose = plain.split("Exit status:").next().unwrap();
-            // Those that show the usage, too.
+            // Lines of the usage may be longer, too.
             let is_too_long =
                 |line: &&str| line.chars().count() > columns.into() && !line.starts_with("Usage: ");
             let too_long: Vec<&str> = prose.lines().filter(is_too_long).collect();

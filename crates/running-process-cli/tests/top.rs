@@ -122,7 +122,7 @@ fn a_daemon_that_does_not_tell_its_status_is_told_apart_from_one_that_does_not_s
     served.fails_with(1, &["under 0xFFFF is no status", "--protocol"]);
 }
 
-/// What stands on the terminal after an interval: the figures, and nothing else.
+/// Checks that the terminal shows the figures after an interval, and nothing else.
 fn assert_figures(terminal: &Terminal, columns: usize) {
     let text = terminal.screen.text();
     let names: Vec<&str> = text
@@ -152,7 +152,7 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
         let mut top = terminal.spawn(command().args(["top", text(&daemon.identity()), "--interval", "20ms"]));
         for (columns, rows) in sizes {
             terminal.resize(columns, rows);
-            // The first may have been drawn for the size before, the second not.
+            // The first drawing may be for the previous size, the second is not.
             let drawn = |terminal: &Terminal| terminal.written().matches("in all").count();
             let before = drawn(&terminal);
             terminal.read_until(|terminal| drawn(terminal) >= before + 3);

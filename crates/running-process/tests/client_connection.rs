@@ -273,7 +273,7 @@ fn events_and_requests_of_the_daemons_come_with_all_they_carry() {
     assert_eq!(take_events(&mut client), seen);
 }
 
-/// A client with two requests whose events are wanted, and these.
+/// Returns a client with two requests whose events are wanted, and the requests.
 fn streaming_client() -> (ClientConnection, Vec<(RequestId, Frame)>) {
     let mut client = ClientConnection::new();
     let mut head = RequestHead::default();
@@ -299,7 +299,7 @@ fn events_of_requests_whose_events_are_wanted_come_with_their_request() {
     ];
     assert_eq!(take_events(&mut client), seen);
 
-    // Those of a request that was given up are dropped until its answer has come.
+    // Events of a cancelled request are dropped until its answer has come.
     client.cancel(*second);
     client.receive(
         &[event(two, b"late"), response(two, b"late"), event(two, b"again")].map(|f| wire(&f)).concat(),
@@ -320,7 +320,7 @@ fn events_that_are_not_wanted_are_skipped_and_counted() {
         frame(FrameKind::Request, 9, b""),
         frame(FrameKind::Cancel, 9, b""),
     ];
-    // What cannot be decoded need not be, if nobody wants it.
+    // An unwanted event is skipped without being decoded.
     let encoded = Frame { payload_encoding: PayloadEncoding::Zstd.into(), ..event(one) };
     let stream: Vec<u8> =
         unsolicited.iter().chain([&event(one), &event(two), &response(one, b"x")]).flat_map(wire).collect();

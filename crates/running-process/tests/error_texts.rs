@@ -1,4 +1,4 @@
-//! What a peer, a file or a file name says stands in messages without its control characters and line feeds.
+//! Messages escape the control characters and line feeds in text from a peer, a file or a file name.
 #![cfg(feature = "host")]
 
 use running_process::broker::backend_lifecycle::probe::{PeerRole, ProbeError};
@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-/// Moves the cursor, begins a line, turns the text around, hides some of it.
+/// Moves the cursor, begins a line, changes the text's direction, hides a part of it.
 const HOSTILE: &str = "/tmp/x\u{1b}[99A\u{9b}J\nerror: \u{202e}no\u{2066}\u{200b}\u{e0041}\u{2028}\u{7f}";
 
 #[track_caller]

@@ -38,7 +38,7 @@ fn bytes(hex: &Value) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// The digest in a field of an identity file.
+/// Returns the digest in a field of an identity file.
 fn digest(field: &Value) -> [u8; 32] {
     serde_json::from_value(field.clone()).unwrap()
 }
@@ -85,7 +85,7 @@ fn a_file_with_zeros_in_one_field_is_read_by_the_others() {
     let case = &cases()[1];
     let read = |change: fn(&mut Value)| {
         let mut file = case.file.clone();
-        // What the first generation calls it.
+        // The field's name in the first generation.
         file["exe_sha256"] = file["legacy_exe_sha256"].clone();
         change(&mut file);
         serde_json::from_value::<DaemonProcess>(file)

@@ -10,7 +10,7 @@ use running_process::broker::protocol;
 const SHA: [u8; 32] = [0x5a; 32];
 const BLAKE: [u8; 32] = [0xb3; 32];
 const OTHER: [u8; 32] = [0x07; 32];
-/// What stands for no digest.
+/// Value of an absent digest.
 const ABSENT: [u8; 32] = [0; 32];
 
 fn with(change: impl FnOnce(&mut DaemonProcess)) -> DaemonProcess {
@@ -130,7 +130,7 @@ fn digests_are_compared_where_both_sides_know_the_algorithm() {
             ExeDigests::Both { sha256: ABSENT, blake3: OTHER },
             false,
         ),
-        // Two absences are no agreement.
+        // Two absent digests do not match.
         (ExeDigests::Sha256(ABSENT), ExeDigests::Sha256(ABSENT), false),
         (ExeDigests::Both { sha256: ABSENT, blake3 }, ExeDigests::Both { sha256, blake3: ABSENT }, false),
     ];

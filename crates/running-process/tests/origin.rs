@@ -98,7 +98,7 @@ fn runs_are_compared_where_the_record_tells_one() {
         let checks = compare(expected, found).into_iter().filter(|check| !check.agrees);
         checks.map(|check| (check.kind, check.to_string())).collect()
     };
-    // In the system's unit; the unit is tested where it is written.
+    // The times are in the system's unit, which other tests check.
     let started = |start_time| {
         let daemon = with(Origin { start_time, ..origin() });
         compare(&daemon, &daemon).remove(5).found

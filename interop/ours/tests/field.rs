@@ -21,7 +21,7 @@ use running_process::broker::backend_sdk::{try_read_daemon_identity_file, write_
 use running_process::broker::protocol::Endpoint;
 use tempfile::TempDir;
 
-/// Longer than any daemon here takes to start on a slow machine: only a hang reaches it.
+/// Deadline longer than any daemon here takes to start on a slow machine: only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The programs of the wheels, in a private home.
@@ -46,7 +46,7 @@ impl Field {
         self.home.path().join(name)
     }
 
-    /// A program of a wheel, whose files all are below the private home.
+    /// Returns a command of a wheel that keeps all its files below the private home.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("timeout");
         command.arg("--kill-after=1").arg(DEADLINE.as_secs().to_string()).arg(self.programs.join(program));
@@ -54,7 +54,7 @@ impl Field {
         for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
             command.env(variable, self.home.path());
         }
-        // It takes its home from the user database otherwise.
+        // Without it the daemon takes its home from the user database.
         command.env("ZCCACHE_CACHE_DIR", self.path("zccache"));
         command
     }
@@ -65,7 +65,7 @@ impl Field {
         assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     }
 
-    /// The only file below the home whose name ends so. Waits until there is one.
+    /// Waits until there is a file below the home whose name ends with `ending`, and returns it. There is only one.
     fn file(&self, ending: &str) -> PathBuf {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -79,7 +79,7 @@ impl Field {
         }
     }
 
-    /// The daemon at `socket`, as it answers a probe.
+    /// Probes `socket` and returns the daemon's answer.
     fn ask(&self, socket: &Path) -> DaemonProcess {
         let endpoint = Endpoint::unix_socket("unknown", socket.to_str().unwrap()).unwrap();
         probe_endpoint(&endpoint, Instant::now() + DEADLINE).unwrap().identity
@@ -126,7 +126,7 @@ fn policies() -> [Policy; 2] {
     [Policy::default(), Policy::lenient()]
 }
 
-/// Both drivers prove the daemon by both policies, and so does the command, from an identity file.
+/// Checks that both drivers prove the daemon by both policies, and that the command does so from an identity file.
 #[track_caller]
 fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
     let deadline = || Instant::now() + DEADLINE;
@@ -157,7 +157,7 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
     BackendHandle::probe_with_service("field", "1", &expected.ipc_endpoint, expected).unwrap()
 }
 
-/// An altered digest is not taken for an absent one.
+/// Checks that an altered digest is not taken for an absent one.
 fn assert_altered_is_refused(expected: &DaemonProcess) {
     let mut altered = expected.clone();
     altered.exe_digests = ExeDigests::Blake3([9; 32]);
@@ -166,7 +166,7 @@ fn assert_altered_is_refused(expected: &DaemonProcess) {
     }
 }
 
-/// The file as its daemon wrote it has zeros where the older digest would be.
+/// Checks that the daemon's file has zeros in the field of the older digest.
 fn assert_zeros_in(file: &Path) {
     let object: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     assert_eq!(object["legacy_exe_sha256"], serde_json::json!(vec![0; 32]), "{object}");

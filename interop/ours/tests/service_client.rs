@@ -13,10 +13,10 @@ use std::time::Duration;
 use running_process::broker::backend_sdk::Server;
 use running_process::broker::protocol::{Endpoint, Refusal, RefusalReason};
 
-/// Only a hang reaches it.
+/// Deadline that only a hang reaches.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A process that is ended with this.
+/// A process that is killed when this is dropped.
 struct Client {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -49,8 +49,8 @@ impl Drop for Client {
     }
 }
 
-/// It skips a frame of another payload protocol than its request's, so it does not hear of the refusal itself, and no timeout
-/// of its own ends its wait. It does hear that the connection has ended.
+/// The client skips a frame of another payload protocol than its request's, so it does not see the refusal, and it has no
+/// timeout of its own. It sees the end of the connection.
 #[test]
 fn a_service_client_of_the_wheel_hears_of_a_refusal_only_when_its_connection_ends() {
     let Some(programs) = std::env::var_os("INTEROP_FIELD") else {

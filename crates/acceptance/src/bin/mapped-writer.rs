@@ -1,4 +1,4 @@
-//! A writer of a file that a process may run: `mapped-writer FILE`.
+//! A program that changes an executable through a shared mapping: `mapped-writer FILE`.
 //!
 //! It maps the file shared and writable, closes it, and stores the last byte as it is: the page is dirty then. It prints
 //! `ready`, changes that byte for every line of its standard input, prints `changed`, and ends with its input.
@@ -23,8 +23,8 @@ fn main() {
         mmap(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &file, 0)
     };
     drop(file);
-    // SAFETY: the last byte lies in the mapping, which stays until the process ends; nothing shrinks the file, and an
-    // atomic may be changed by others.
+    // SAFETY: the last byte lies in the mapping, which stays until the process ends. Nothing shrinks the file, and other
+    // processes may change an atomic.
     let last = unsafe { AtomicU8::from_ptr(mapping.unwrap().cast::<u8>().add(length - 1)) };
     last.store(last.load(Ordering::SeqCst), Ordering::SeqCst);
     println!("ready");

@@ -13,8 +13,8 @@ const MOST_CALLS: usize = 53;
 const MOST_CALLS_WITH_CREDENTIALS: usize = 75;
 /// The runtime is told to watch the connection, waits, at times in vain, and is told to stop.
 const MORE_ON_TOKIO: usize = if matches!(DRIVER, Driver::Tokio) { 8 } else { 0 };
-/// Signals, the second half of a call during which another thread did something, the allocator's calls, and a check of the
-/// standard library's that only debug builds make.
+/// Lines of strace that do not count: signals, the second half of an interrupted line, calls of the allocator, and a check
+/// that the standard library makes in debug builds only.
 const BESIDE_THE_POINT: [&str; 7] = ["---", "<... ", "brk(", "mmap(", "munmap(", "mremap(", "fcntl("];
 
 /// The system calls of one verification, in order.

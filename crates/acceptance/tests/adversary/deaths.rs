@@ -119,7 +119,7 @@ fn a_daemon_whose_first_thread_has_ended_lives() {
         assert!(handle.is_alive());
         assert_genuine(&identity, &policy);
     }
-    // An impostor of that kind is named with what it runs.
+    // The error names the executable of such an impostor.
     let mut impostor = identity.clone();
     impostor.pid = std::process::id();
     impostor.origin = None;

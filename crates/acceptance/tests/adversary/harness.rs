@@ -169,7 +169,7 @@ pub(crate) fn prober(place: &Place, words: &[&str]) -> Command {
     command
 }
 
-/// Whether the digests of the program of `place` may be remembered; if not, says that the test is skipped.
+/// Reports whether the digests of the program of `place` may be remembered; if not, prints that the test is skipped.
 pub(crate) fn is_remembered(place: &Place) -> bool {
     // ext2 and its successors, XFS, Btrfs, F2FS, bcachefs.
     const REMEMBERED: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];

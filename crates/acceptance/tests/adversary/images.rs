@@ -134,7 +134,7 @@ fn a_daemon_from_memory_is_proven_and_not_called_replaced() {
     assert!(matches!(refused(&other, &Policy::lenient()), ProbeError::Mismatch(_)));
 }
 
-/// A command that runs another with mounts of its own, if this system lets it.
+/// Returns a command that runs `script` with mounts of its own, if this system permits that.
 fn with_own_mounts(script: &str) -> Option<Command> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
@@ -159,12 +159,12 @@ fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it()
             .map(|policy| verify(identity, &policy).map(|handle| handle.proof().image))
             .collect::<Vec<_>>()
     };
-    // Here nothing stands at the path, or something else.
+    // In the caller's namespace the path is absent, or is another file.
     assert!(!program.exists());
     assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
     fs::write(&program, "another program").unwrap();
     assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
-    // An upgrade is one where the daemon sees it.
+    // A file that replaces the executable in the daemon's namespace is an upgrade.
     let root = Path::new("/proc").join(daemon.pid().to_string()).join("root");
     let seen_by_daemon = |name: &Path| root.join(name.strip_prefix("/").unwrap());
     fs::write(seen_by_daemon(&private.join("new")), "an upgrade").unwrap();

@@ -1,5 +1,5 @@
-//! Executables that are changed through a shared mapping, which leaves no trace in the times of some file systems, and a late
-//! one in those of others. What is remembered of an image must not prove another one.
+//! Executables that are changed through a shared mapping. Some file systems update no timestamp for that, others update it
+//! late. Remembered digests of one image must not prove another one.
 
 use crate::harness::{PEER, Probed, WRITER, is_root, prober};
 use running_process::broker::backend_sdk::write_daemon_identity_file;
@@ -10,16 +10,16 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-/// How long an image is proven again and again before it is changed: several times the age from which on it may be
-/// remembered.
+/// Time for which an image is proven again and again before it is changed: several times the age from which on its digests
+/// may be remembered.
 const REMEMBERED: Duration = Duration::from_millis(300);
 
-/// A place whose program may be changed at its end, which does not keep it from running, and that is not remembered yet.
+/// Returns a place with a program that still runs when its last byte is changed, and whose digests are not remembered yet.
 fn place() -> Place {
     Place::with_large_copy(PEER, fs::metadata(PEER).unwrap().len() + 1)
 }
 
-/// A process that has mapped the program of `place` and stored into it.
+/// Starts a process that maps the program of `place` and stores into it.
 fn writer(place: &Place) -> Peer {
     Peer::start(Command::new(WRITER).arg(&place.program))
 }
@@ -36,12 +36,12 @@ fn rewrite(place: &Place) {
     writer.lines();
 }
 
-/// The program in the role `mode`, with what is remembered in `place`.
+/// Starts the program in the role `mode`, with the remembered digests in `place`.
 fn start(place: &Place, mode: &str) -> Peer {
     Peer::start(place.command(mode).env("XDG_CACHE_HOME", place.path("cache")))
 }
 
-/// What a caller finds in another process, with what is remembered in `place`.
+/// Returns the outcome of a prober in another process, with the remembered digests in `place`.
 fn prove(place: &Place) -> String {
     let mut command = prober(place, &["strict"]);
     let probed = Probed::by(command.env("XDG_CACHE_HOME", place.path("cache")));
@@ -50,7 +50,7 @@ fn prove(place: &Place) -> String {
 
 const GENUINE: &str = "served Held Own AsRecorded origin=true";
 
-/// Proves the daemon of `place`, until its program has been left alone for long.
+/// Proves the daemon of `place` again and again, until its program has been unchanged for longer than [`REMEMBERED`].
 fn prove_until_old(place: &Place) {
     loop {
         let found = fs::metadata(&place.program).unwrap();
@@ -64,7 +64,7 @@ fn prove_until_old(place: &Place) {
     }
 }
 
-/// Runs and proves a daemon, changes its program, and starts it again: nobody may take it for what it was.
+/// Runs and proves a daemon, changes its program, and starts it again: neither daemon nor caller may use the old digests.
 fn a_changed_program_is_told_by_its_content() {
     let place = place();
     // Dirty before anything is remembered, and unmapped, since it could not be run otherwise.
@@ -81,7 +81,7 @@ fn a_changed_program_is_told_by_its_content() {
     assert_eq!(prove(&place), GENUINE);
     daemon.lines();
 
-    // And if it lies about itself, its image tells.
+    // A daemon that claims the old digests is refused because of its image.
     write_daemon_identity_file(&place.record, &genuine).unwrap();
     let mut liar = start(&place, "other-digests");
     assert_eq!(place.identity().exe_digests, genuine.exe_digests);

@@ -175,7 +175,7 @@ fn another_users_daemon_is_open_to_root() {
     }
 }
 
-/// A command that runs another as `user` in a user namespace that maps nobody, if this system lets it.
+/// Returns a command that runs another as `user` in a user namespace without mappings, if this system permits that.
 fn unmapped(user: &str) -> Option<Command> {
     let unshared = || {
         let mut command = as_user(user);
@@ -190,14 +190,14 @@ fn unmapped(user: &str) -> Option<Command> {
     Some(unshared())
 }
 
-/// All users have one number there: that of the caller, of the daemon and of a stranger.
+/// In such a namespace all users have one number: the caller, the daemon and a stranger.
 #[test]
 fn users_that_cannot_be_told_apart_are_not_taken_for_ones_own() {
     if !is_root() {
         return;
     }
     let place = place();
-    // The caller's own user may read a record that is nobody else's to write.
+    // The caller may read the record, but only the daemon's user may write it.
     let directory = place.path("theirs");
     std::fs::create_dir(&directory).unwrap();
     let record = directory.join("record");
@@ -214,7 +214,7 @@ fn users_that_cannot_be_told_apart_are_not_taken_for_ones_own() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("UnmappedUser"), "{output:?}");
     }
-    // Outside of such a namespace a stranger is a stranger, and the owner the owner.
+    // Outside of such a namespace the stranger is refused, and the owner is served.
     let mut stranger = as_user(CALLERS_USER);
     let output = stranger.arg(&program).arg(&record).args(["lenient", TOKIO]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("ForeignDirectory"), "{output:?}");

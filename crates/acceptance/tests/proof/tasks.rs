@@ -46,7 +46,7 @@ async fn a_silent_daemon_costs_the_deadline_and_no_other_task_its_turn() {
     assert!(turns > FEW, "{turns}");
 }
 
-/// A daemon of a large executable, of which it remembers nothing where the caller looks.
+/// Starts a daemon with a large executable that remembers its digests in another cache than the caller.
 fn unremembered() -> (Place, Peer) {
     let place = Place::with_large_copy(PEER, LARGE);
     let daemon = Peer::start(place.command("genuine").env("XDG_CACHE_HOME", place.path("cache")));

@@ -22,7 +22,7 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
     let started = Instant::now();
     let response = client.request(target.protocol, payload).map_err(|error| {
         let error = match error {
-            // The proof has taken its part of the deadline before.
+            // The client's own timeout is shorter, since the proof took a part of the deadline.
             FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: patience },
             error => error,
         };

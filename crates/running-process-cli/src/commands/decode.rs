@@ -11,12 +11,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use window::Window;
 
-/// How much that is no frame is read to its end, in bytes: what never ends is never a capture.
+/// Largest number of bytes behind the last frame that are read to the end of the capture. An endless stream exceeds it.
 const MAX_REST_BYTES: usize = 64 * 1024 * 1024;
 
 const LOOK: Look = Look {
     palette: Palette::coloured(),
-    // What fits a terminal of 80 columns beside the annotations.
+    // As many as fit a terminal of 80 columns beside the annotations.
     bytes_per_line: 8,
 };
 
@@ -41,7 +41,7 @@ fn unreadable(error: io::Error, context: String) -> Failure {
         .hint("name a file with the bytes that one side sent, as they are")
 }
 
-/// Explains frame by frame, as they come; no more is kept than the frame at hand.
+/// Explains frame by frame, as they come, and keeps only the current frame.
 fn decode(
     capture: impl Read,
     output: &mut Output,
@@ -53,11 +53,11 @@ fn decode(
         let wanted = wanted(window.bytes());
         let (Wanted::Frame(length) | Wanted::Rest(length)) = wanted;
         while window.bytes().len() < length && !window.is_at_end() {
-            // Before it may have to wait.
+            // The read may block, so the output is flushed first.
             output.flush()?;
             window.read(length).map_err(&unreadable)?;
         }
-        // What has come may want more.
+        // The new bytes may complete a header, whose frame needs more.
         if wanted != self::wanted(window.bytes()) && !window.is_at_end() {
             continue;
         }
@@ -84,7 +84,7 @@ fn decode(
     Ok(if totals.is_accepted() { Verdict::Yes } else { Verdict::No })
 }
 
-/// Reads to the end of the capture and counts what the window does not keep; `None` if that is too much.
+/// Reads to the end of the capture and counts the bytes that the window does not keep; `None` if they exceed the limit.
 fn behind<R: Read>(window: &mut Window<R>, kept: usize) -> io::Result<Option<usize>> {
     let mut behind = window.truncate(kept);
     while let length @ 1.. = window.skip()? {

@@ -153,7 +153,7 @@ impl Demo<'_> {
         let look = Look { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
         for frame in wire::annotate(frame) {
             let text = render::frame(0, &frame, look).to_string();
-            // Without its title, which the summary has given.
+            // The first line is skipped: the summary has printed the title.
             for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
                 self.output.line(format_args!("      {line}"))?;
             }

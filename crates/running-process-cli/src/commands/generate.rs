@@ -20,7 +20,7 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, 
         script = script.replace("running__subcmd__process", "running__process");
     }
     if shell == Shell::Fish {
-        // The generator knows no values of arguments without a name.
+        // The generator completes no values of positional arguments.
         script +=
             "complete -c running-process -n \"__fish_running_process_using_subcommand completions\" -f -a \"";
         script += &Shell::value_variants().iter().map(Shell::to_string).collect::<Vec<_>>().join(" ");

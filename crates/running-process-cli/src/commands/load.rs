@@ -70,10 +70,10 @@ fn measure(arguments: &LoadArgs, plan: &Arc<Plan>, streams: Vec<LocalStream>) ->
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let interrupt = Arc::new(Notify::new());
     let interrupted = Arc::clone(&interrupt);
-    // A signal that is ignored, as under nohup, stays so.
+    // An ignored signal, as under nohup, stays ignored.
     let _interrupts = match OnTermination::new(move || interrupted.notify_one()) {
         Ok(interrupts) => Some(interrupts),
-        // Then a signal ends this without its figures.
+        // Without handlers a signal ends the command before it prints its figures.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
         Err(error) => return Err(Failure::from(error).context("signals cannot be handled")),
     };

@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
             object["verdict"] = if verdict == Verdict::No { "no" } else { "undecided" }.into();
             object["error"] = json!(failure.report());
             output.object(object)?;
-            // Programs have been told.
+            // The JSON object has reported the failure already.
             if output.is_json() { Ok(verdict) } else { Err(failure) }
         }
     }

@@ -32,7 +32,7 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
 type Cache = Arc<Mutex<Store>>;
 
-/// How long the last messages are waited for, if they are not read.
+/// Longest wait at the end for messages that the reader does not take.
 const LAST_MESSAGES: Duration = Duration::from_millis(500);
 
 pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
@@ -54,7 +54,7 @@ fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
     let cache = Cache::new(Mutex::new(Store::new(Instant::now())));
     let framed = Arc::clone(&cache);
     let identity = std::path::absolute(&arguments.identity)?;
-    // Before anything is made.
+    // Checked before the daemon creates any file.
     check_daemon_identity_path(&identity, &endpoint)
         .map_err(|source| failed(ServerError::Record { path: identity.clone(), source }))?;
     let (troubles, panics, ready) = (log.clone(), log.clone(), log.clone());
@@ -81,7 +81,7 @@ fn failed(error: ServerError) -> Failure {
     Failure::new(error, advice)
 }
 
-/// What the daemon says. It never waits for a reader.
+/// The daemon's messages. Sending one never waits for a reader.
 #[derive(Clone)]
 struct Log {
     json: bool,

@@ -37,13 +37,13 @@ impl Target {
         })
     }
 
-    /// What the advice about a request depends on; `patience` is the option that says how long to wait for its response.
+    /// Returns the context of advice about a request; `patience` is the option that sets the wait for its response.
     pub(super) fn asked(&self, patience: &'static str) -> Asked {
         Asked { protocol: self.protocol, patience }
     }
 }
 
-/// A request that no frame can carry.
+/// Returns the failure of a request that no frame can carry.
 pub(super) fn too_large(error: FramingError) -> Failure {
     let error = FrameClientError::Request(error);
     let advice = advice::request(&error, Asked { protocol: 0, patience: "" });

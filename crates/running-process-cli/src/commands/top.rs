@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, F
     let mut asked = Instant::now();
     let mut due = asked;
     let mut left = arguments.count;
-    // Whoever reads it has seen enough once the reader is gone.
+    // A watch ends once its reader is gone.
     while left != Some(0) && !output.is_closed() {
         due += arguments.interval;
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -76,7 +76,7 @@ impl Daemon {
 
     fn failure(&self, error: FrameClientError) -> Failure {
         let error = match error {
-            // The client was asked a moment later, for a moment less.
+            // The client's own timeout is a little shorter, since the request started later.
             FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: self.deadline },
             error => error,
         };

@@ -17,10 +17,10 @@ use std::io::{self, ErrorKind};
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
-    /// The name that programs compare.
+    /// Name that programs compare.
     pub(crate) kind: &'static str,
     pub(crate) verdict: Verdict,
-    /// What to do.
+    /// Instruction for the user, if one follows from the error.
     pub(crate) hint: Option<Cow<'static, str>>,
 }
 
@@ -42,7 +42,7 @@ const ENDED: &str = "the daemon has ended or is ending: start it again";
 const SANDBOX: &str =
     "a sandbox or a security policy denies local sockets to this process: run it outside of that";
 
-/// What this process or the system has run out of, if that is among the causes.
+/// Returns the advice about an exhausted resource of this process or of the system, if that is among the causes.
 pub(super) fn exhausted(error: &(dyn Error + 'static)) -> Option<Advice> {
     std::iter::successors(Some(error), |&error| error.source())
         .find_map(|error| run_out(error.downcast_ref::<io::Error>()?))
@@ -69,7 +69,7 @@ fn run_out(error: &io::Error) -> Option<Advice> {
     Some(advice)
 }
 
-/// Why a daemon did not prove itself.
+/// Returns the advice about a daemon that did not prove itself.
 pub(crate) fn probe(error: &ProbeError) -> Advice {
     match error {
         ProbeError::Disabled => Advice::undecided("probes_disabled").hint("unset the variable to probe"),
@@ -119,7 +119,7 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
     }
 }
 
-/// Why an endpoint could not be connected to.
+/// Returns the advice about an endpoint that could not be connected to.
 pub(crate) fn connect(error: &ConnectError) -> Advice {
     match error {
         ConnectError::Name(_) => Advice::no("invalid_endpoint").hint(
@@ -141,7 +141,7 @@ pub(crate) fn connect(error: &ConnectError) -> Advice {
     }
 }
 
-/// Why a daemon could not be verified once more, or not be ended.
+/// Returns the advice about a daemon that could not be verified once more, or not be ended.
 pub(crate) fn handle(error: &BackendHandleError) -> Advice {
     match error {
         BackendHandleError::Probe(error) => probe(error),
@@ -149,7 +149,7 @@ pub(crate) fn handle(error: &BackendHandleError) -> Advice {
     }
 }
 
-/// Why an endpoint could not be owned.
+/// Returns the advice about an endpoint that could not be bound.
 pub(crate) fn bind(error: &BindError) -> Advice {
     match error {
         BindError::InUse { .. } => Advice::undecided("in_use")
@@ -183,7 +183,7 @@ pub(crate) fn bind(error: &BindError) -> Advice {
     }
 }
 
-/// Why a server did not start, or not end as it should.
+/// Returns the advice about a server that did not start, or did not end as it should.
 pub(crate) fn server(error: &ServerError) -> Advice {
     match error {
         ServerError::Record { source, .. } => identity_path(source),
@@ -195,7 +195,7 @@ pub(crate) fn server(error: &ServerError) -> Advice {
     }
 }
 
-/// Why an identity file cannot be written.
+/// Returns the advice about an identity file that cannot be written.
 fn identity_path(error: &io::Error) -> Advice {
     let unwritable = Advice::undecided("identity_file_unwritable");
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
@@ -220,7 +220,7 @@ fn identity_path(error: &io::Error) -> Advice {
     }
 }
 
-/// The name of what a server notes of a connection, as docs/observe.md lists them where they are known here.
+/// Returns the name of a server's trouble in JSON, as docs/observe.md lists them; a fallback for unknown ones.
 pub(crate) fn trouble(trouble: &ServerTrouble) -> &'static str {
     match trouble {
         ServerTrouble::TooManyConnections { .. } => "too_many_connections",
@@ -237,7 +237,7 @@ pub(crate) fn trouble(trouble: &ServerTrouble) -> &'static str {
     }
 }
 
-/// Why an identity file is not taken.
+/// Returns the advice about an identity file that is not accepted.
 pub(crate) fn identity_file(error: &io::Error) -> Advice {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let unusable = Advice::undecided("identity_file_unusable");
@@ -266,15 +266,15 @@ pub(crate) fn identity_file(error: &io::Error) -> Advice {
     }
 }
 
-/// What a request was about.
+/// The context of a request's failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) protocol: u32,
-    /// The option that says how long to wait for a response.
+    /// Option that sets the wait for a response.
     pub(crate) patience: &'static str,
 }
 
-/// Why a request has no response.
+/// Returns the advice about a request that has no response.
 pub(crate) fn request(error: &FrameClientError, asked: Asked) -> Advice {
     let Asked { protocol, patience } = asked;
     match error {

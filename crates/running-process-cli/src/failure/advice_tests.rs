@@ -7,7 +7,7 @@ use running_process::broker::backend_sdk::{DirectoryFault, LockFault};
 use running_process::broker::protocol::FramingError;
 use std::time::Duration;
 
-/// A row: what was advised, its name and verdict, and words of its hint; no hint where there are no words.
+/// A row: the advice, its name and verdict, and words of its hint; no words where there is no hint.
 type Row = (Advice, &'static str, Verdict, &'static str);
 
 const NO: Verdict = Verdict::No;
@@ -213,7 +213,7 @@ fn a_request_without_a_response() {
         (refused(RefusalReason::AnswerTooLarge), "answer_too_large", NO, "ask for less"),
         (refused(RefusalReason::Unspecified), "refused", NO, "may have run"),
     ]);
-    // Only where nothing has run is it said that the request may be sent again.
+    // The hint permits sending the request again only where its handler has not run.
     for reason in 0..10 {
         let refusal = Refusal::new(RefusalReason::try_from(reason).unwrap(), "");
         let hint = of(FrameClientError::Refused(refusal.clone())).hint.unwrap();

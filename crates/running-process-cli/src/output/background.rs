@@ -1,4 +1,4 @@
-//! Messages of a daemon, which must not wait for whoever reads them.
+//! Messages of a daemon, which must not wait for their reader.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,17 +6,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much waits to be written at most, in bytes. What comes on top of it is dropped and counted.
+/// Largest size of the queue in bytes. Messages that exceed it are dropped and counted.
 const QUEUE_BYTES: usize = 256 * 1024;
 
-/// How long a descriptor that someone else has made non-blocking is left alone once it takes no more.
+/// Pause before the next write to a full descriptor that another process has made non-blocking.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A stream that a thread of its own writes to, so that nothing else waits for its reader.
+/// A stream with a writer thread of its own, so that no other thread waits for its reader.
 ///
-/// A pipe that is open and not read takes 64 KiB and then blocks its writer; making it non-blocking would do so to every process
-/// that has it. So only the thread waits. The messages that were dropped meanwhile are counted, and a notice stands in
-/// their place once there is room again.
+/// A pipe that is open and not read takes 64 KiB and then blocks its writer. Making it non-blocking would do so for every
+/// process that has it, so only the writer thread waits. Messages dropped meanwhile are counted, and a notice takes their
+/// place once there is room again.
 #[derive(Clone)]
 pub(crate) struct Background {
     shared: Arc<Shared>,
@@ -24,27 +24,29 @@ pub(crate) struct Background {
 
 struct Shared {
     state: Mutex<State>,
-    /// Notified of every change.
+    /// Notified after every change of the state.
     changed: Condvar,
-    /// What to say of so many messages that were dropped.
+    /// Formats the notice about this number of dropped messages.
     notice: fn(u64) -> Vec<u8>,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Vec<u8>>,
-    /// Of the messages in the queue.
+    /// Size of the messages that are queued or being written.
     bytes: usize,
     dropped: u64,
     is_writing: bool,
-    /// The reader has closed its end: nobody is to be told.
+    /// Set once the reader has closed its end: later messages are discarded.
     is_closed: bool,
 }
 
 impl Background {
+    /// Starts the writer thread.
+    ///
     /// # Errors
     ///
-    /// No thread can be made.
+    /// The thread cannot be spawned.
     pub(crate) fn start(stream: impl Write + Send + 'static, notice: fn(u64) -> Vec<u8>) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), notice });
         let writer = Arc::clone(&shared);
@@ -52,7 +54,7 @@ impl Background {
         Ok(Self { shared })
     }
 
-    /// Has `message` written, whole or not at all. Never waits.
+    /// Queues `message`, whole, or drops and counts it if the queue is full. Never waits.
     pub(crate) fn say(&self, message: Vec<u8>) {
         let mut state = self.shared.lock();
         if state.is_closed {
@@ -85,7 +87,7 @@ impl State {
         self.queue.push_back(message);
     }
 
-    /// Puts a notice behind what was said before messages were dropped.
+    /// Queues the notice about dropped messages, if there are any, behind the messages that came before them.
     fn tell_dropped(&mut self, notice: fn(u64) -> Vec<u8>) {
         match std::mem::take(&mut self.dropped) {
             0 => {}
@@ -96,7 +98,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic changes it halfway.
+        // No code that changes the state panics halfway, so a poisoned lock is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,7 +118,7 @@ impl Shared {
             drop(state);
             let written = write_whole(&mut stream, &message);
             state = self.lock();
-            // Until then it takes its room, so that a notice goes behind it.
+            // The message counts against the queue until it is written, so that a notice goes behind it.
             state.bytes -= message.len();
             state.is_writing = false;
             fails = written.is_err();
@@ -134,7 +136,7 @@ impl Shared {
     }
 }
 
-/// Writes all of `message`, also to a descriptor that does not block.
+/// Writes all of `message`, also to a non-blocking descriptor.
 fn write_whole(stream: &mut impl Write, message: &[u8]) -> io::Result<()> {
     let mut rest = message;
     while !rest.is_empty() {
@@ -164,7 +166,7 @@ mod tests {
     fn what_an_unread_pipe_does_not_take_is_dropped_counted_and_told_in_its_place() {
         let (reader, writer) = io::pipe().unwrap();
         let messages = Background::start(writer, notice).unwrap();
-        // Far more than the pipe and the queue hold.
+        // Far more than the pipe and the queue hold together.
         let said = 20_000;
         (0..said).for_each(|number| messages.say(format!("{number:<99}\n").into_bytes()));
         messages.finish(Duration::from_millis(1));

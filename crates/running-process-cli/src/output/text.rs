@@ -1,11 +1,11 @@
-//! Text that others chose, made harmless before it is shown.
+//! Foreign text, made harmless before it is shown.
 //!
-//! Paths, fields of an identity file, a refusal's text and a daemon's bytes may contain what a terminal obeys or what makes
-//! a text look like another one. [`safe`] escapes all of it; [`write_line`] is the last fence before a stream.
+//! Paths, fields of an identity file, a refusal's text and a daemon's bytes may contain characters that control a terminal or
+//! disguise a text. [`safe`] escapes all of them; [`write_line`] escapes once more before a stream.
 
 use std::fmt::{self, Display, Write};
 
-/// `text` on one line, with every [hostile](is_hostile) character as `\n` or `\u{1b}`.
+/// Returns `text` on one line, with every [hostile](is_hostile) character escaped, for example as `\n` or `\u{1b}`.
 pub(crate) fn safe(text: impl Display) -> impl Display {
     fmt::from_fn(move |formatter| write!(Escaping(formatter), "{text}"))
 }
@@ -18,8 +18,8 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Whether a terminal may obey the character, or shows nothing or a text in another order because of it: controls (C0, C1,
-/// DEL), separators of lines, and characters of the category Cf or that are blank without being a space.
+/// Reports whether the character may control a terminal, is invisible, or reorders text: controls (C0, C1, DEL), separators
+/// of lines, characters of the category Cf, and blank ones other than a space.
 pub(crate) fn is_hostile(char: char) -> bool {
     char.is_control()
         || matches!(char,
@@ -29,7 +29,7 @@ pub(crate) fn is_hostile(char: char) -> bool {
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            // Tags, and more selectors of variants.
+            // Tags, and further variation selectors.
             | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -48,8 +48,8 @@ fn escape(text: &str, keeps: impl Fn(char) -> bool, to: &mut impl Write) -> fmt:
     to.write_str(rest)
 }
 
-/// Appends a text of this command to `line`: line feeds stay, styles stay if `styled` and go if not, and every other
-/// hostile character is escaped.
+/// Appends a text of this command to `line`: line feeds stay, styles stay only if `styled`, and every other hostile
+/// character is escaped.
 pub(super) fn write_line(text: &str, styled: bool, line: &mut String) {
     let mut pieces = text.split('\x1b');
     let keeps = |char| char == '\n';
@@ -72,7 +72,7 @@ pub(super) fn write_line(text: &str, styled: bool, line: &mut String) {
     }
 }
 
-/// A daemon's bytes for a terminal: lines and tabs stay, what is not UTF-8 is `\xff`, hostile characters are escaped.
+/// Returns a daemon's bytes for a terminal: line feeds and tabs stay, other hostile characters and invalid UTF-8 are escaped.
 pub(super) fn payload_for_terminal(payload: &[u8]) -> String {
     let mut shown = String::with_capacity(payload.len());
     for chunk in payload.utf8_chunks() {
@@ -92,7 +92,7 @@ pub(super) fn payload_for_terminal(payload: &[u8]) -> String {
     shown
 }
 
-/// How many columns of a terminal the text takes, which has no styles: two for a character of East Asia or an emoji.
+/// Returns the columns that a text without styles takes on a terminal: two for a wide East Asian character or an emoji.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
@@ -113,7 +113,7 @@ fn char_columns(char: char) -> usize {
     }
 }
 
-/// The beginning of a text without styles that fits `width` columns, with `…` at its end if that is not all of it.
+/// Returns the beginning of a text without styles that fits `width` columns, with `…` at its end if it is cut.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();

@@ -21,10 +21,10 @@ impl Span<'_> {
     }
 }
 
-/// Explains what `capture` begins with, which is not empty: one frame, or everything up to the end.
+/// Explains the start of `capture`, which is not empty: one frame, or everything up to the end.
 ///
-/// `capture` is the part of a capture from `offset` on, as far as it is [`wanted`](super::wanted) and there; `left` is how
-/// much of the whole capture is left from there, which is more only behind what is no frame.
+/// `capture` holds the bytes from `offset` on, as many as are [`wanted`](super::wanted) and exist. `left` is the number of
+/// bytes from `offset` on that the caller has counted: `capture.len()`, or more where no frame starts.
 pub(crate) fn annotate_frame(capture: &[u8], offset: usize, left: usize) -> AnnotatedFrame<'_> {
     if capture[0] != ENVELOPE_VERSION {
         return legacy(capture, offset, left);

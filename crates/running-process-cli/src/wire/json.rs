@@ -4,8 +4,8 @@ use super::summary::Headline;
 use super::{AnnotatedFrame, Problem, Severity, Span, Totals, Value, Wire};
 use serde::Serialize;
 
-/// The frame with the number `index`, counted from 0. Payloads are whole, as text or as hex; offsets in the capture and lengths
-/// are in bytes.
+/// Returns the frame with the number `index`, counted from 0. Payloads are whole, as text or as hex; offsets in the capture
+/// and lengths are in bytes.
 pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>) -> Frame<'a> {
     Frame {
         event: "frame",
@@ -20,13 +20,13 @@ pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>) -> Frame<'a
     }
 }
 
-/// What stands behind all frames of a capture.
+/// Returns the object that follows all frames of a capture.
 pub(crate) fn end(totals: Totals) -> End {
     let Totals { length, frames, errors, warnings } = totals;
     End { event: "end", length, frames, accepted: totals.is_accepted(), errors, warnings }
 }
 
-/// See [`end`].
+/// The object that follows all frames; see [`end`].
 #[derive(Debug, Serialize)]
 pub(crate) struct End {
     event: &'static str,
@@ -37,7 +37,7 @@ pub(crate) struct End {
     warnings: usize,
 }
 
-/// See [`frame`].
+/// A frame for programs; see [`frame`].
 #[derive(Debug, Serialize)]
 pub(crate) struct Frame<'a> {
     event: &'static str,

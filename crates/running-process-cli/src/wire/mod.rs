@@ -34,7 +34,7 @@ pub(crate) struct AnnotatedFrame<'a> {
     pub(crate) offset: usize,
     /// Header included, in bytes; of a frame that is cut off, what is there.
     pub(crate) length: usize,
-    /// Its bytes; of the rest of a capture, as many as were at hand.
+    /// Bytes of the frame; of the rest of a capture, as many as were buffered.
     pub(crate) bytes: &'a [u8],
     /// What it is.
     pub(crate) wire: Wire,
@@ -42,7 +42,7 @@ pub(crate) struct AnnotatedFrame<'a> {
     pub(crate) frame: Option<FrameRef<'a>>,
     /// Adjacent and in order: together they are the frame.
     pub(crate) spans: Vec<Span<'a>>,
-    /// Ordered by offset, which counts from the frame's first byte.
+    /// Problems, ordered by offset, which counts from the frame's first byte.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) enum Wire {
 /// Bytes that mean one thing: a header field, a protobuf field, the key of a field whose content follows.
 #[derive(Debug)]
 pub(crate) struct Span<'a> {
-    /// Where it starts in the frame.
+    /// Offset in the frame.
     pub(crate) offset: usize,
     /// In bytes.
     pub(crate) length: usize,
@@ -111,10 +111,10 @@ impl AnnotatedFrame<'_> {
     }
 }
 
-/// Adds up the frames of a capture.
+/// Totals over the frames of a capture.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
-    /// Of all frames, in bytes.
+    /// Length of all frames, in bytes.
     pub(crate) length: usize,
     pub(crate) frames: usize,
     pub(crate) errors: usize,
@@ -130,13 +130,13 @@ impl Totals {
         self.warnings += count(Severity::Warning);
     }
 
-    /// Whether every frame is one that the library's decoder takes; so is a capture without any.
+    /// Reports whether the library's decoder accepts every frame; true of a capture without frames.
     pub(crate) fn is_accepted(&self) -> bool {
         self.errors == 0
     }
 }
 
-/// How much of a capture must be at hand to explain what starts with these bytes, unless the capture ends before.
+/// Returns the number of bytes needed to explain the frame that starts with `bytes`, unless the capture ends before.
 ///
 /// A frame with an intact header and an undecodable body is followed by the next frame. Where no frame can be told, the
 /// rest of the capture is one [`AnnotatedFrame`], of which no more is looked at than a frame takes.
@@ -154,16 +154,16 @@ pub(crate) fn wanted(bytes: &[u8]) -> Wanted {
     }
 }
 
-/// See [`wanted`].
+/// The number of bytes needed next; see [`wanted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// So many bytes, with which the next frame may end.
+    /// This many bytes, at which the next frame may end.
     Frame(usize),
-    /// So many bytes, and how many follow them.
+    /// This many bytes, and the number of bytes that follow them.
     Rest(usize),
 }
 
-/// Explains a captured stream that is wholly at hand.
+/// Explains a whole captured stream.
 pub(crate) fn annotate(bytes: &[u8]) -> Vec<AnnotatedFrame<'_>> {
     let mut frames: Vec<AnnotatedFrame<'_>> = Vec::new();
     let mut offset = 0;

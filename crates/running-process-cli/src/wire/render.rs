@@ -1,4 +1,4 @@
-//! Frames as lines for a terminal: offset, hex, what it means, and a caret under what is wrong.
+//! Frames as lines for a terminal: offset, hex, meaning, and a caret under each problem.
 
 use super::summary::Title;
 use super::value::{counted, grouped};
@@ -59,7 +59,7 @@ impl Palette {
     }
 }
 
-/// The frame with the number `index`, counted from 0, as text; every line ends with a newline.
+/// Returns the frame with the number `index`, counted from 0, as text; every line ends with a newline.
 pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>, look: Look) -> impl Display + 'a {
     fmt::from_fn(move |formatter| {
         let offset_width = format!("{:x}", frame.end()).len().max(4);
@@ -67,7 +67,7 @@ pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>, look: Look)
     })
 }
 
-/// The line behind all frames of a capture.
+/// Returns the line that follows all frames of a capture.
 pub(crate) fn verdict(totals: Totals, palette: Palette) -> impl Display {
     fmt::from_fn(move |formatter| {
         let Totals { length, frames, errors, warnings } = totals;
@@ -114,7 +114,7 @@ impl Page<'_, '_, '_> {
     fn span(&mut self, span: &Span<'_>, problems: &[Problem]) -> fmt::Result {
         let width = self.look.bytes_per_line.max(1);
         let lines = span.length.div_ceil(width);
-        // What is missing at the span's end belongs to its last line.
+        // Bytes missing at the span's end belong to its last line.
         let line_of = |problem: &Problem| ((problem.at.start - span.offset) / width).min(lines - 1);
         let mut shown: Vec<usize> = if lines > WHOLE_LINES {
             (0..HEAD_LINES).chain(problems.iter().map(line_of)).collect()
@@ -176,7 +176,7 @@ impl Page<'_, '_, '_> {
             if !run.is_empty() {
                 run.push(' ');
             }
-            // Of the rest of a long capture only the beginning is at hand, and shown.
+            // Only the beginning of a long rest is buffered, and shown.
             let byte = self.shown.bytes.get(position).copied().unwrap_or_default();
             write!(run, "{byte:02x}")?;
         }

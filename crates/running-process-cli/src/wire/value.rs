@@ -123,7 +123,7 @@ fn utc(unix_ms: u64) -> Option<String> {
     instant.map(|instant| humantime::format_rfc3339_millis(instant).to_string())
 }
 
-/// A number of things, which `noun` names in the singular.
+/// Formats a number with its noun; `noun` is the singular.
 pub(crate) fn counted(number: impl fmt::Display, noun: &str) -> String {
     let number = grouped(number);
     let plural = if number == "1" { "" } else { "s" };
@@ -182,7 +182,7 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// Written as it is serialized: of 16 MiB it would be a text of 32 MiB.
+/// Bytes as hex digits, written while they are serialized: for 16 MiB the text would take 32 MiB.
 struct HexDigits<'a>(&'a [u8]);
 
 impl Serialize for HexDigits<'_> {

@@ -27,7 +27,7 @@ pub(super) enum PayloadShape {
 /// The spans and problems of one frame in the making.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    /// The capture from the frame's first byte on.
+    /// Capture from the frame's first byte on.
     pub(super) capture: &'a [u8],
     pub(super) shape: PayloadShape,
     pub(super) spans: Vec<Span<'a>>,

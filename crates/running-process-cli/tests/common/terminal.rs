@@ -1,4 +1,4 @@
-//! A terminal of the test's own, and what stands on it.
+//! A terminal of the test's own, and the text on it.
 
 use super::WATCHDOG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,12 +11,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-/// The side of a terminal that a person sees.
+/// The master side of a pseudoterminal.
 pub struct Terminal {
     master: File,
     slave: File,
     pub screen: Screen,
-    /// Everything that was written to it.
+    /// All bytes written to the terminal.
     pub bytes: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Terminal {
             .unwrap();
     }
 
-    /// Resizes it as one that moves nothing; what does not fit any more is lost.
+    /// Resizes the terminal without reflowing it; text that no longer fits is lost.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         self.screen.resize(columns.into(), rows.into());
         self.set_size(columns, rows);
@@ -55,12 +55,12 @@ impl Terminal {
         command.stdout(self.end()).stderr(self.end()).spawn().unwrap()
     }
 
-    /// The side that a command has.
+    /// Returns the slave side, for a command.
     pub fn end(&self) -> Stdio {
         Stdio::from(self.slave.try_clone().unwrap())
     }
 
-    /// Reads what is written to it until `is_there`.
+    /// Reads the terminal's output until `is_there` returns true.
     pub fn read_until(&mut self, is_there: impl Fn(&Self) -> bool) {
         let watchdog = Instant::now() + WATCHDOG;
         while !is_there(self) {
@@ -68,7 +68,7 @@ impl Terminal {
         }
     }
 
-    /// Reads until `child` has ended and all that it wrote is there; gives its exit status.
+    /// Reads until `child` has ended and all its output has come; returns its exit status.
     pub fn finish(&mut self, mut child: Child) -> i32 {
         let watchdog = Instant::now() + WATCHDOG;
         loop {
@@ -84,7 +84,7 @@ impl Terminal {
         }
     }
 
-    /// Everything that was written to it, as text.
+    /// Returns everything written to the terminal, as text.
     pub fn written(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -108,7 +108,7 @@ impl Terminal {
     }
 }
 
-/// A terminal as far as this command may use one: what it does not know, it refuses.
+/// A terminal emulator with the sequences that this command may use; it rejects all others.
 pub struct Screen {
     columns: usize,
     rows: usize,
@@ -133,7 +133,7 @@ impl Screen {
         (self.row, self.column) = (self.row.min(rows - 1), self.column.min(columns - 1));
     }
 
-    /// What stands on it, without blanks at the ends.
+    /// Returns the text on the screen, without blanks at the ends of lines.
     pub fn text(&self) -> String {
         let lines: Vec<String> =
             self.lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned()).collect();
@@ -181,7 +181,7 @@ impl Screen {
         }
     }
 
-    /// The length of the control sequence that `text` begins with, if it is all there.
+    /// Applies the control sequence at the start of `text` and returns its length, if it is complete.
     fn control(&mut self, text: &str) -> Option<usize> {
         let rest = text.strip_prefix("\u{1b}[").unwrap_or_else(|| {
             assert!(text.len() < 2, "{text:?} reaches the terminal");

@@ -1,4 +1,4 @@
-//! Futures of handlers that panic, when they are made, polled or dropped: each costs its request or its connection.
+//! Futures of handlers that panic when they are created, polled or dropped: each costs its request or its connection.
 
 use crate::daemon::{Daemon, asynchronous};
 use crate::support::{RunningOn, SHOUT, eventually, next, read_frames, read_to_end, refusal, request, write};
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 const INTENDED: &str = "this panic is part of the test";
 
-/// A future that panics when it is dropped, and before that as its kind says.
+/// A future that panics when it is dropped, and before that according to its kind.
 #[derive(Clone, Copy)]
 enum Panics {
     OnceDropped,
@@ -124,7 +124,7 @@ fn each_panic_costs_its_request<D: crate::daemon::Driver>() {
     }
     write(&connection, &request(SHOUT, 2, b"on"));
     assert_eq!(read_frames(&connection, 1)[0].payload, b"ON");
-    // One that is dropped because its client is gone.
+    // A future that is dropped because its client is gone.
     write(&connection, &request(ONCE_DROPPED, 3, b""));
     next(&begun);
     drop(connection);

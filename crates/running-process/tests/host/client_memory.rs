@@ -1,4 +1,4 @@
-//! What a daemon can put into the memory of its clients: each is a process of its own, which measures itself.
+//! Memory that a daemon can make its clients use. Each client is a process of its own, which measures itself.
 #![cfg(target_os = "linux")]
 
 use crate::frame_client::peer::{Client, Peer, Take, event, event_of};
@@ -12,20 +12,20 @@ use std::thread;
 
 const MIB: usize = 1024 * 1024;
 
-/// Sends as many events of 1 MiB as its payload says, and then answers.
+/// Protocol whose handler sends as many events of 1 MiB as the payload says, and then answers.
 const EVENTS: u32 = 0xF00F;
 
 const ENDPOINT: &str = "TEST_CLIENT_MEMORY_ENDPOINT";
 const RECORD: &str = "TEST_CLIENT_MEMORY_RECORD";
 
-/// The peak resident memory of this process, in bytes.
+/// Returns the peak resident memory of this process, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// How far `work` moves the peak, which must be less than `most` bytes.
+/// Checks that `work` raises the peak by less than `most` bytes.
 #[track_caller]
 fn costs_less_than(most: usize, what: &str, work: impl FnOnce()) {
     let before = peak();
@@ -38,7 +38,7 @@ fn given_endpoint() -> Endpoint {
     Endpoint::unix_socket("test", std::env::var(ENDPOINT).unwrap()).unwrap()
 }
 
-/// One frame at a time, with the room to read the next one.
+/// Memory for one frame at a time, with the room to read the next one.
 const FRAMES: usize = 4 * MIB;
 
 fn with_events(test: &str) {
@@ -56,7 +56,7 @@ fn with_events(test: &str) {
     });
 }
 
-/// A client without encodings, which take their time in an unoptimized build.
+/// Connects a client without encodings, which are slow in an unoptimized build.
 fn client<C: Client>() -> C {
     let mut client = C::connect(&given_endpoint()).unwrap();
     client.set_encoding_policy(EncodingPolicy::OFF);
@@ -70,7 +70,7 @@ fn takes_no_events<C: Client>() {
     });
 }
 
-/// A daemon that keeps to no rule but those that end a connection at once.
+/// Floods the client; breaks every rule except those for which the client ends the connection at once.
 fn flood(mut peer: Peer) {
     let large = vec![7; MAX_FRAME_BYTES - 64];
     let first = peer.receive();
@@ -82,7 +82,7 @@ fn flood(mut peer: Peer) {
         peer.send(&event(number).with_request_id(u64::MAX));
     }
     peer.send(&Frame::response_to(&first, large.clone()));
-    // The answer to a request that was answered, again and again.
+    // Further answers to a request that has been answered.
     let streamed = peer.receive();
     for _ in 0..LARGE_FRAMES {
         peer.send(&Frame::response_to(&first, large.clone()));
@@ -91,7 +91,7 @@ fn flood(mut peer: Peer) {
         peer.send(&event_of(&streamed, large.clone()));
     }
     peer.answer(&streamed);
-    // And then to ones that were never sent.
+    // An answer to a request that was never sent.
     let _request = peer.receive();
     peer.send(&Frame::response_to(&first, large).with_request_id(99));
 }
@@ -110,10 +110,10 @@ fn with_flood(test: &str) {
     watched(move || flooding.join().unwrap());
 }
 
-/// More than fit into the bounds.
+/// Number of large frames: more than the client's bounds admit.
 const LARGE_FRAMES: usize = 5;
 
-/// Two frames of 16 MiB: one that is handed over, and one that comes.
+/// Memory for two frames of 16 MiB: one handed to the caller, and one being read.
 const LARGEST: usize = 2 * MAX_FRAME_BYTES + FRAMES;
 
 fn withstands_a_flood<C: Client>() {

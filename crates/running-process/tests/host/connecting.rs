@@ -105,7 +105,7 @@ fn not_disabled_by_the_environment() {
     assert!(FrameClient::connect(&place.endpoint).is_ok());
 }
 
-/// As published peers do when they are full.
+/// Published peers do this when they are full.
 #[test]
 fn a_living_daemon_that_closes_connections_without_a_word_is_not_told_as_gone() {
     let place = Place::new();

@@ -13,9 +13,9 @@ use std::path::Path;
 
 /// What moves the bytes of a [`Daemon`].
 pub(crate) trait Driver: 'static {
-    /// Code of the daemon that blocks holds up nothing but its connection.
+    /// True if code of the daemon that blocks delays only its own connection.
     const PREEMPTS: bool = true;
-    /// The thread in `run` runs no code of the daemon.
+    /// True if the thread in `run` runs code of the daemon when it accepts.
     const ACCEPTS_ON_A_THREAD: bool = false;
 
     fn bind(endpoint: Endpoint) -> Result<Daemon, BindError>;

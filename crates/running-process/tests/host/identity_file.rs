@@ -210,7 +210,7 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
         std::thread::scope(|scope| {
             for daemon in &daemons {
                 scope.spawn(|| {
-                    // Each is flushed to the disk, which may be busy; Windows may wait for readers, who never rest here.
+                    // Each write is flushed to the disk, which may be busy. On Windows it may also wait for the busy readers.
                     for _ in 0..if cfg!(windows) { 4 } else { 25 } {
                         match write_daemon_identity_file(&path, daemon) {
                             Ok(()) => {}
@@ -238,7 +238,7 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
     });
 }
 
-/// As Windows lets programs open files, and some do that know no better.
+/// Some programs on Windows open files without sharing their deletion, as the reader here does.
 #[cfg(windows)]
 #[test]
 fn a_file_that_somebody_just_reads_without_sharing_it_is_replaced() {

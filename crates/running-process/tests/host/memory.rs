@@ -1,4 +1,4 @@
-//! How much memory a server takes that has a process of its own, as the system counts it, whatever its peers do.
+//! The memory of a server in a process of its own, as the system counts it, under hostile peers.
 #![allow(clippy::duplicate_mod, reason = "that is the point: once for each driver")]
 
 mod child;
@@ -9,7 +9,7 @@ macro_rules! on {
         #[path = "memory"]
         mod $module {
             type Driver = $driver;
-            /// The test that is the daemon of the others.
+            /// Name of the test that is the daemon of the others.
             const DAEMON: &str = concat!("memory::", stringify!($module), "::cases::daemon");
 
             mod cases;

@@ -1,5 +1,5 @@
-//! A process that is stopped while its deadlines pass, as by a debugger or a machine that sleeps: what its peer did in time
-//! counts once it goes on.
+//! A process that is stopped while its deadlines pass, as by a debugger or a machine that sleeps. Bytes that its peer sent in
+//! time count once it continues.
 
 use crate::daemon::Driver;
 use crate::frame_client::peer::{Client, Peer};
@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Long enough to be stopped before it passes.
+/// Deadline long enough for the process to be stopped before it passes.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 const ENDPOINT: &str = "TEST_STOPPED_ENDPOINT";
@@ -35,7 +35,7 @@ impl Process {
         Self(command.env(ENDPOINT, &endpoint.path).env(IDENTITY, identity).spawn().unwrap())
     }
 
-    /// Stops it, and lets it go on once a deadline that began before has passed; calls `meanwhile` in between.
+    /// Stops the process, calls `meanwhile`, and continues the process once a deadline that began before has passed.
     fn stop_past_the_deadline<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         let pid = Pid::from_child(&self.0);
         kill_process(pid, Signal::STOP).unwrap();
@@ -54,7 +54,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -64,7 +64,7 @@ fn private_endpoint(directory: &tempfile::TempDir) -> Endpoint {
     Endpoint::unix_socket("test", directory.path().join("s").to_str().unwrap()).unwrap()
 }
 
-/// The endpoint of a process that [`Process::start`] made.
+/// Returns the endpoint that [`Process::start`] gave to this process.
 fn given_endpoint() -> Endpoint {
     Endpoint::unix_socket("test", std::env::var(ENDPOINT).unwrap()).unwrap()
 }
@@ -129,7 +129,7 @@ fn requests_of_a_stopped_server_are_answered(test: &str) {
     let slow = connect();
     write(&slow, &request(REVERSE, 3, &vec![0; large >> 10]));
     read(&slow, 1);
-    // It is accepted behind the silent one.
+    // This connection is accepted behind the silent one.
     let probed = probe_endpoint(&endpoint, soon()).unwrap().stream;
 
     let read_meanwhile = server.stop_past_the_deadline(|| {
@@ -146,14 +146,14 @@ fn requests_of_a_stopped_server_are_answered(test: &str) {
     assert!(rest.len() > 3 << 20);
 }
 
-/// A daemon's end of the next connection.
+/// Accepts the next connection and returns the daemon's end.
 fn accept(listener: &UnixListener) -> Peer {
     let connection: UnixStream = listener.accept().unwrap().0;
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     Peer(connection)
 }
 
-/// What the client that `asks` finds in a daemon that answers while it is stopped.
+/// Runs the client test `asks` against a daemon that answers while the client is stopped.
 fn the_answer_to_a_stopped_client_counts(asks: &str, probe: Probe) {
     let directory = tempfile::tempdir().unwrap();
     let endpoint = private_endpoint(&directory);
@@ -183,7 +183,7 @@ fn the_answer_to_a_stopped_client_counts(asks: &str, probe: Probe) {
     assert!(ended.success(), "{ended}");
 }
 
-/// What a client begins with.
+/// The first exchange of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Probe {
     None,
@@ -195,7 +195,7 @@ fn given_identity() -> DaemonProcess {
     serde_json::from_str(&std::env::var(IDENTITY).unwrap()).unwrap()
 }
 
-/// Its daemon runs the same executable, so nothing is to be digested.
+/// Returns a policy without digests: the daemon runs the same executable.
 fn policy() -> Policy {
     let mut policy = Policy::default();
     policy.image = ImageCheck::SameAsCaller;

@@ -34,7 +34,7 @@ mod conversation {
     /// What every handler does before it answers.
     pub(crate) type Hook = fn();
 
-    /// Gives how many frames the client received.
+    /// Returns the number of frames that the client received.
     pub(crate) fn on_threads(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let server = Server::bind(endpoint.clone())
@@ -53,7 +53,7 @@ mod conversation {
         client.join().unwrap()
     }
 
-    /// Gives how many frames the client received.
+    /// Returns the number of frames that the client received.
     pub(crate) fn on_tokio(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The value of each metric by its name and labels; of a histogram, how much was recorded.
 static VALUES: Mutex<BTreeMap<String, f64>> = Mutex::new(BTreeMap::new());
 
-/// Whether recording panics.
+/// True while recording panics.
 static PANICS: AtomicBool = AtomicBool::new(false);
 
 struct Metric(String);

@@ -29,7 +29,7 @@ struct Capture {
     last: AtomicU64,
 }
 
-/// The method of the subscriber that panics.
+/// Method of the subscriber that panics.
 static PANICS: Mutex<Option<&'static str>> = Mutex::new(None);
 
 fn panic_in(method: &'static str) {
@@ -179,7 +179,7 @@ fn a_subscriber_that_panics_costs_no_request() {
         let answered = [on_threads, on_tokio].map(|serve| serve(&protocols, || {}, requests(&protocols)));
         *PANICS.lock().unwrap() = None;
         assert_eq!(answered, [requests(&protocols).len(); 2], "{method}");
-        // What was entered is left where leaving panicked.
+        // Spans stay entered if their exit panicked.
         ENTERED.with_borrow_mut(Vec::clear);
     }
 }

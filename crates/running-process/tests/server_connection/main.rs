@@ -232,7 +232,7 @@ fn a_cancel_of_nothing_is_of_no_call() {
     assert_eq!(written(&mut server, now), []);
 }
 
-/// Every cancel of the request `id` that a peer may reasonably send.
+/// Returns every form of a cancel of the request `id` that a peer may send.
 fn cancels(id: u64) -> Vec<(&'static str, Frame)> {
     let own = frame(FrameKind::Cancel, id, b"");
     vec![
@@ -251,7 +251,7 @@ fn cancels(id: u64) -> Vec<(&'static str, Frame)> {
 fn a_cancel_names_its_request_by_the_id_alone() {
     for (what, cancel) in cancels(1) {
         let (mut server, now) = server(|_| {});
-        // First of all, when there is nothing to cancel; then before the answer; and behind it.
+        // A cancel before the request, one before its answer, and one behind the answer.
         server.receive(&wire(&cancel), now);
         assert!(matches!(server.next_event(), Ok(Some(ServerEvent::Unasked(_)))), "{what}");
         let calls = admit(&mut server, &request(1), now);
@@ -280,7 +280,7 @@ fn only_a_cancel_may_be_of_a_protocol_that_is_not_served() {
             );
         }
     }
-    // Another first-party protocol is not a daemon's to cancel in.
+    // A cancel of another first-party protocol is an error.
     let (mut server, now) = server(|_| {});
     server.receive(&wire(&Frame { payload_protocol: 0x5350, ..frame(FrameKind::Cancel, 1, b"") }), now);
     assert!(matches!(server.next_event(), Err(ConnectionError::Mux(_))));

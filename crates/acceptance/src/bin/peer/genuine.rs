@@ -29,7 +29,7 @@ pub(crate) fn serve(socket: &str, record: &Path, token: Option<&str>) {
     server.run().unwrap();
 }
 
-/// The same daemon, which begins when its first thread has ended.
+/// Runs the same daemon on another thread, once the first thread has ended.
 #[allow(unsafe_code)]
 pub(crate) fn serve_without_first_thread(socket: &str, record: &Path) {
     let (socket, record) = (socket.to_owned(), record.to_owned());
@@ -40,11 +40,11 @@ pub(crate) fn serve_without_first_thread(socket: &str, record: &Path) {
         serve(&socket, &record, None);
         std::process::exit(0);
     });
-    // SAFETY: it ends this thread and returns to nobody, so that nothing of it is used again.
+    // SAFETY: the call ends this thread and does not return, so nothing on its stack is used again.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-/// The same daemon from a copy of its program in memory, which has no name on disk.
+/// Runs the same daemon from a copy of its program in memory, which has no name on disk.
 pub(crate) fn serve_from_memory(socket: &str, record: &Path) {
     let memory = memfd_create("daemon", MemfdFlags::CLOEXEC).unwrap();
     let mut copy = std::fs::File::from(memory);
@@ -93,7 +93,7 @@ fn answering(server: Server, record: &Path, token: Option<&str>) -> Server {
         .on_ready(|_| println!("ready"))
 }
 
-/// A daemon that says of itself that its executable has the digests in the record, and writes that into the record.
+/// Runs a daemon that claims the digests in the record for its executable, and writes that claim into the record.
 pub(crate) fn serve_with_recorded_digests(socket: &str, record: &Path) {
     let recorded = try_read_daemon_identity_file(record).unwrap().unwrap();
     let listener = take_over(Path::new(socket));

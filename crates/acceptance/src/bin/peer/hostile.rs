@@ -119,7 +119,7 @@ pub(crate) fn become_another(socket: &str, record: &Path, program: &str) {
     panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
 }
 
-/// Records itself, and lets `program` answer in its place, as the same process, once somebody has looked at what it runs.
+/// Records itself, and becomes `program` in the same process once the prober has looked at the executable. `program` answers.
 pub(crate) fn become_another_meanwhile(socket: &str, record: &Path, program: &str) {
     let listener = UnixListener::bind(socket).unwrap();
     record_this_process(socket, record);
@@ -148,7 +148,7 @@ pub(crate) fn become_another_later(socket: &str, record: &Path, program: &str) {
     panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
 }
 
-/// What a process or thread does, by its letter in `proc_pid_stat(5)`.
+/// Returns the state of a process or thread, as its letter in `proc_pid_stat(5)`.
 pub(crate) fn state(stat: &str) -> Option<char> {
     let stat = std::fs::read_to_string(stat).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next()

@@ -1,15 +1,15 @@
-//! The part of a stream that is at hand.
+//! The buffered part of a stream.
 
 use std::io::{self, Read};
 
-/// How much is read at once, in bytes, if no more is wanted.
+/// Size of a read in bytes, unless more is wanted.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A stream of any length, of which the bytes at hand can be looked at, and grow on demand.
+/// A stream of any length with a buffer that grows on demand.
 pub(super) struct Window<R> {
     input: R,
     buffer: Vec<u8>,
-    /// `start..end` of the buffer is at hand.
+    /// Start of the unconsumed bytes, which are `start..end` of the buffer.
     start: usize,
     end: usize,
     is_at_end: bool,
@@ -24,12 +24,12 @@ impl<R: Read> Window<R> {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether nothing comes behind the bytes at hand.
+    /// Reports whether the stream has ended behind the buffered bytes.
     pub(super) fn is_at_end(&self) -> bool {
         self.is_at_end
     }
 
-    /// Adds what one read gives, with room for `wanted` bytes in all.
+    /// Appends the bytes of one read, with room for `wanted` bytes in all.
     pub(super) fn read(&mut self, wanted: usize) -> io::Result<()> {
         if self.start + wanted > self.buffer.len() || self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -51,14 +51,14 @@ impl<R: Read> Window<R> {
         self.start += length;
     }
 
-    /// Keeps `length` bytes and gives how many it had beyond.
+    /// Keeps at most `length` bytes and returns the number of bytes dropped.
     pub(super) fn truncate(&mut self, length: usize) -> usize {
         let beyond = self.bytes().len().saturating_sub(length);
         self.end -= beyond;
         beyond
     }
 
-    /// Reads on without keeping anything; gives how much that was, 0 at the end.
+    /// Reads once and drops the bytes; returns their number, 0 at the end.
     pub(super) fn skip(&mut self) -> io::Result<usize> {
         if self.is_at_end {
             return Ok(0);

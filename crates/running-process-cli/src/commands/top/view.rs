@@ -34,20 +34,20 @@ const COLUMNS: [(&str, usize); 10] = [
 /// Where statuses are shown: a screen that is drawn over, a table that grows, or objects for programs.
 pub(super) struct View {
     title: String,
-    /// How many rows of the table were shown.
+    /// Number of rows of the table shown so far.
     shown: usize,
     drawn: Option<Drawn>,
 }
 
-/// What stands on the terminal above the cursor.
+/// The lines on the terminal above the cursor.
 struct Drawn {
     lines: usize,
-    /// Of the terminal at that time.
+    /// Size of the terminal when they were drawn.
     size: Option<(usize, usize)>,
 }
 
 impl View {
-    /// `title` has gone through [`safe`](crate::output::text::safe).
+    /// Creates a view; `title` has gone through [`safe`](crate::output::text::safe).
     pub(super) fn new(title: String) -> Self {
         Self { title, shown: 0, drawn: None }
     }
@@ -71,11 +71,11 @@ impl View {
         output.line(row(&cells(status, interval)))
     }
 
-    /// Draws over what was drawn before. A terminal of another size by now may have moved that, so all of it is cleared.
+    /// Draws over the previous lines. A terminal whose size has changed may have moved them, so it is cleared completely.
     fn draw(&mut self, figures: &[Figures], output: &mut Output) -> Result<(), Failure> {
         let size = output.size();
         let (columns, rows) = size.unwrap_or((DEFAULT_COLUMNS, usize::MAX));
-        // The last column and the last row stay free: what fills them moves the cursor on some terminals.
+        // The last column and the last row stay free: text that fills them moves the cursor on some terminals.
         let mut lines = screen(figures, columns.saturating_sub(1));
         lines.truncate(rows.saturating_sub(1).max(1));
         match &self.drawn {
@@ -143,7 +143,7 @@ fn figures(title: &str, status: &ServerStatus, interval: &Interval) -> Vec<Figur
     ]
 }
 
-/// The figures as lines of at most `width` columns: one that does not fit begins another line.
+/// Returns the figures as lines of at most `width` columns: a figure that does not fit begins another line.
 fn screen(figures: &[Figures], width: usize) -> Vec<String> {
     const NAME_COLUMNS: usize = 13;
     const SEPARATOR: &str = ", ";

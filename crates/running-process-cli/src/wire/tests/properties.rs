@@ -38,7 +38,7 @@ fn check(bytes: &[u8]) {
         }
         assert_eq!(frame.end(), end);
         assert_eq!(frame.bytes, &bytes[frame.offset..end]);
-        // No more of the capture is looked at than is said to be wanted.
+        // The explanation depends on no more bytes than `wanted` returns.
         let (Wanted::Frame(wanted) | Wanted::Rest(wanted)) = wanted(&bytes[frame.offset..]);
         let at_hand = &bytes[frame.offset..bytes.len().min(frame.offset + wanted)];
         let again = annotate_frame(at_hand, frame.offset, bytes.len() - frame.offset);

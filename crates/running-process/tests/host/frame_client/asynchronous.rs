@@ -148,7 +148,7 @@ async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
     );
     assert!(matches!(error, Err(FrameClientError::TimedOut { timeout: told }) if told == timeout));
     assert!(began.elapsed() >= timeout);
-    // Rounded up.
+    // The client rounds the deadline up.
     assert!((earliest..=wall(SystemTime::now() + timeout) + 1).contains(&request.deadline_unix_ms));
     assert_cancels(&daemon.receive().await, &request);
     assert!(client.is_usable());
@@ -285,7 +285,7 @@ async fn events_of_requests_at_work_together_are_told_apart() {
         streams.push(client.request_streaming(SHOUT, vec![b'a' + number]).await.unwrap());
         requests.push(daemon.receive().await);
     }
-    // A stream keeps the connection.
+    // The stream keeps the connection open.
     drop(client);
     for round in 0..4 {
         for request in &requests {
@@ -305,7 +305,7 @@ async fn events_of_requests_at_work_together_are_told_apart() {
     assert!(daemon.next().await.is_none());
 }
 
-/// Sends events of 1 MiB to a client that takes none, until the client reads no more; gives how many bytes that were.
+/// Sends events of 1 MiB to a client that takes none, until the client stops reading; returns the number of bytes sent.
 async fn fill(daemon: &mut Daemon, event: &Frame) -> usize {
     let wire = encode_framed(&Frame { payload: vec![7; 1 << 20], ..event.clone() }).unwrap();
     let mut sent = 0;
@@ -319,7 +319,7 @@ async fn fill(daemon: &mut Daemon, event: &Frame) -> usize {
     }
 }
 
-/// What a client reads and keeps at most: the bound, the event that exceeds it, one read and what the system holds.
+/// Upper bound of the bytes sent: the client's bound, the event that exceeds it, one read and the system's buffers.
 const MOST: usize = MAX_WAITING_EVENT_BYTES + (4 << 20);
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +338,7 @@ async fn a_stream_that_is_not_read_holds_the_daemon_back_until_it_is_dropped() {
     assert!(!asking.is_finished(), "its answer cannot have been read");
     drop(stream);
     assert_cancels(&daemon.receive().await, &request);
-    // The rest of the event that was begun.
+    // The rest of the event that was partly sent.
     let wire = encode_framed(&event_of(&request, vec![7; 1 << 20])).unwrap();
     daemon.socket.write_all(&wire[sent % wire.len()..]).await.unwrap();
     daemon.answer(&other).await;

@@ -1,4 +1,4 @@
-//! What only the blocking client has.
+//! Cases of the blocking client alone.
 
 use super::peer::{event, event_of, run, scripted};
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
@@ -118,7 +118,7 @@ fn a_response_is_waited_for_once() {
 fn an_answer_that_has_arrived_counts_although_the_deadline_has_passed() {
     let (mut client, peer) = scripted::<FrameClient>(|mut peer| {
         let request = peer.receive();
-        // More than one read takes, and less than a socket.
+        // More than one read takes, and less than a socket buffers.
         peer.send(&Frame { payload: vec![7; 100_000], ..event(0) });
         peer.answer(&request);
     });
@@ -215,7 +215,7 @@ fn a_deadline_that_both_sides_see_pass_is_a_timeout() {
         |mut client| {
             let options = RequestOptions::new().with_timeout(Duration::from_millis(50));
             let request = client.send_with(SHOUT, b"slow", &options).unwrap();
-            // What comes behind the refusal has come.
+            // The event behind the refusal has come.
             client.next_event().unwrap();
             assert!(matches!(client.wait(request), Err(FrameClientError::TimedOut { .. })));
         },

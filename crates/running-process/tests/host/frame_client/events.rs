@@ -58,7 +58,7 @@ fn a_stream_gives_the_events_of_its_request_and_then_its_answer<C: Client>() {
             let request = peer.receive();
             for number in 0..3 {
                 peer.send(&event_of(&request, vec![number]));
-                // Of nobody's request, and of one that was never sent.
+                // An event of no open request, and one of a request that was never sent.
                 peer.send(&event(9));
                 peer.send(&event(9).with_request_id(request.request_id + 1));
             }
@@ -220,11 +220,11 @@ fn the_daemon_is_told_the_deadline_the_trace_and_that_the_request_was_given_up<C
     run::<C>(
         move |mut peer| {
             let request = peer.receive();
-            // Rounded up.
+            // The client rounds the deadline up.
             let latest = unix_ms(SystemTime::now() + timeout) + 1;
             assert!((earliest..=latest).contains(&request.deadline_unix_ms));
             assert_eq!((&request.traceparent[..], &request.tracestate[..]), (TRACE, "v=1"));
-            // Nothing else that the client sends is needed for it.
+            // The client sends the cancel by itself, without another request.
             received_cancel(&mut peer, &request);
             finished.send(()).unwrap();
             let request = peer.receive();

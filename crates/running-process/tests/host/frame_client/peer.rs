@@ -55,7 +55,7 @@ pub(crate) fn event(number: usize) -> Frame {
     Frame { kind: FrameKind::Event.into(), ..frame }
 }
 
-/// An event of `request`.
+/// Returns an event of `request`.
 pub(crate) fn event_of(request: &Frame, payload: Vec<u8>) -> Frame {
     Frame { kind: FrameKind::Event.into(), ..Frame::response_to(request, payload) }
 }
@@ -67,28 +67,28 @@ pub(crate) trait Client: Sized + Send + 'static {
     fn set_encoding_policy(&mut self, policy: EncodingPolicy);
     fn is_usable(&self) -> bool;
     fn request(&mut self, payload: &[u8]) -> Result<Frame, FrameClientError>;
-    /// [`request`](Self::request) of another protocol.
+    /// Sends a request of another protocol than [`request`](Self::request).
     #[cfg(target_os = "linux")]
     fn request_of(&mut self, payload_protocol: u32, payload: &[u8]) -> Result<Frame, FrameClientError>;
     fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError>;
     /// All of them in flight before any is answered.
     fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>>;
     fn request_with(&mut self, payload: &[u8], options: &RequestOptions) -> Result<Frame, FrameClientError>;
-    /// The payloads of the events of a request as `take` wants them, and then its answer if that wants no more.
+    /// Passes the payload of each event of a request to `take`, and returns the answer if `take` asks for it.
     fn stream(
         &mut self,
         payload: &[u8],
         options: &RequestOptions,
         take: impl FnMut(&[u8]) -> Take,
     ) -> Result<Option<Frame>, FrameClientError>;
-    /// Lets the client do what it has begun, until `end`.
+    /// Drives the client's pending work until `end`.
     fn drive_until(&mut self, end: &Receiver<()>);
-    /// Events of no request are wanted from now on.
+    /// Subscribes to events that belong to no request.
     fn want_events(&mut self);
     fn next_event(&mut self) -> Result<Frame, FrameClientError>;
 }
 
-/// What becomes of a request that is streamed, after an event.
+/// The next step of a streamed request after an event.
 pub(crate) enum Take {
     More,
     Answer,
@@ -268,7 +268,7 @@ mod on_tokio {
         }
 
         fn drive_until(&mut self, end: &Receiver<()>) {
-            // Its task has turns only while the runtime has something to wait for.
+            // The client's task runs only while the runtime is in `block_on`.
             self.runtime.block_on(async {
                 while end.try_recv().is_err() {
                     tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! What stands at a path, and who owns it.
+//! The kind of file at a path, and its owner.
 
 use super::*;
 use crate::support::in_child_process;
@@ -20,7 +20,7 @@ fn the_file_is_readable_and_writable_by_its_owner_alone() {
     let (_directory, path) = place();
     write_daemon_identity_file(&path, &daemon()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    // Whatever stood there before.
+    // The mode of the previous file does not matter.
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
     write_daemon_identity_file(&path, &daemon()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
@@ -52,7 +52,7 @@ fn a_symbolic_link_is_not_followed_when_reading() {
     assert_not_a_regular_file(&path);
 }
 
-/// Why nothing is written to `path`, which is left as it is.
+/// Returns the error of a refused write to `path`, and checks that `path` is unchanged.
 #[track_caller]
 fn not_taken(path: &Path) -> IdentityFileError {
     let before = std::fs::symlink_metadata(path).unwrap();
@@ -189,7 +189,7 @@ fn what_killed_writers_left_is_removed_and_nothing_else() {
     assert!(folder.exists() && other.exists());
 }
 
-/// A daemon of a process that lives, at another endpoint than the one of [`daemon`].
+/// Returns a daemon of a live process, at another endpoint than that of [`daemon`].
 fn living_elsewhere() -> DaemonProcess {
     let endpoint = Endpoint::unix_socket("test", "/run/elsewhere.sock").unwrap();
     DaemonProcess::current_process(endpoint, None).unwrap()
@@ -199,7 +199,7 @@ fn living_elsewhere() -> DaemonProcess {
 fn the_file_of_a_daemon_that_runs_at_another_endpoint_is_not_taken() {
     let (_directory, path) = place();
     let mut living = living_elsewhere();
-    // As published peers write it, too, who do not say when they were started.
+    // Without `origin` the file is as published peers write it: it has no start time.
     for origin in [living.origin.clone(), None] {
         living.origin = origin;
         write_daemon_identity_file(&path, &living).unwrap();
@@ -212,7 +212,7 @@ fn the_file_of_a_daemon_that_runs_at_another_endpoint_is_not_taken() {
         );
         assert_eq!(read_daemon_identity_file(&path), Some(living.clone()));
     }
-    // At the same endpoint, whose owner may.
+    // The owner of the same endpoint may replace it.
     let mut successor = daemon();
     successor.ipc_endpoint = living.ipc_endpoint;
     write_daemon_identity_file(&path, &successor).unwrap();
@@ -300,7 +300,7 @@ fn a_directory_in_which_others_can_replace_the_file_is_refused() {
             "{error:?}"
         );
     }
-    // As in /tmp, only who owns a file there replaces it.
+    // In a sticky directory such as /tmp, only a file's owner may replace it.
     for mode in [0o1777, 0o755, 0o711] {
         std::fs::set_permissions(&directory, PermissionsExt::from_mode(mode)).unwrap();
         assert_eq!(try_read_daemon_identity_file(&path).unwrap(), Some(daemon()), "{mode:o}");
@@ -334,7 +334,7 @@ fn a_file_of_another_user_is_refused() {
     assert!(matches!(error, IdentityFileError::ForeignOwner { owner } if owner == somebody), "{error:?}");
 }
 
-/// The content says 1 GiB; the process that reads it may have less.
+/// The file is 1 GiB long; the process that reads it has a smaller limit of memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_huge_file_is_refused_in_little_memory() {
@@ -366,7 +366,7 @@ fn an_executable_path_that_is_not_utf_8_survives() {
     daemon.exe_path = PathBuf::from(OsStr::from_bytes(b"/opt/caf\xe9/daemon"));
     write_daemon_identity_file(&path, &daemon).unwrap();
     assert_eq!(read_daemon_identity_file(&path), Some(daemon.clone()));
-    // Published peers find a string where they look for one.
+    // Published peers require a string in this field.
     let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(document["exe_path"], "/opt/caf\u{fffd}/daemon");
     assert_eq!(document["exe_path_bytes"], serde_json::json!(b"/opt/caf\xe9/daemon"));

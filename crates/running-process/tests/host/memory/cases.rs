@@ -6,9 +6,9 @@ use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PR
 use running_process::broker::protocol::FrameRef;
 use std::time::Instant;
 
-/// As much as most frames with a large payload have.
+/// Length of a large payload, near the largest that a frame holds.
 const LARGE: usize = 15 << 20;
-/// As many requests as a connection may have in flight.
+/// Number of requests that a connection may have in flight.
 const REQUESTS: u64 = 64;
 
 #[test]
@@ -25,7 +25,7 @@ fn many_asking_for(protocol: u32, length: usize) -> Vec<u8> {
     (1..=REQUESTS).flat_map(|id| asking_for(protocol, length, id)).collect()
 }
 
-/// Writes what the server takes of `bytes`.
+/// Writes as much of `bytes` as the server accepts.
 fn push(connection: &LocalStream, bytes: &[u8]) {
     let _ended = connection.write_all_before(bytes, Some(soon()));
 }
@@ -36,7 +36,7 @@ fn frame(frame: &FrameRef<'_>) -> Vec<u8> {
     wire
 }
 
-/// What `connections` peers get who ask for `LARGE` answers and read nothing.
+/// Checks a server whose `connections` peers ask for `LARGE` answers and read nothing.
 fn unread(connections: usize, protocol: u32) {
     let child = Child::start(DAEMON);
     let connections: Vec<_> = (0..connections).map(|_| child.connect()).collect();
@@ -44,9 +44,9 @@ fn unread(connections: usize, protocol: u32) {
         write(connection, &many_asking_for(protocol, LARGE));
     }
     child.until_alone();
-    // Two threads may each have made one that is not charged yet.
+    // Two threads may each have an answer that is not charged yet.
     child.assert_within(if protocol == ANSWER { 4 * LARGE } else { connections.len() * LARGE });
-    // It has recovered.
+    // The server has recovered.
     let answer = child.client().request(protocol, 1_u32.to_le_bytes().to_vec()).unwrap();
     assert_eq!(answer.payload, [7]);
 }
@@ -74,7 +74,7 @@ fn large_events_that_peers_do_not_read() {
         write(connection, &many_asking_for(EVENTS, 1 << 20));
     }
     child.until_alone();
-    // Each handler has its event to send.
+    // Each handler holds the event that it sends.
     child.assert_within(connections.len() << 26);
 }
 
@@ -195,7 +195,7 @@ fn messages_of_strangers_whatever_they_have_sent_before() {
     child.assert_within(0);
 }
 
-/// Payloads of a few bytes that decode to many.
+/// Small payloads that decode to large ones.
 #[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
 #[test]
 fn encoded_payloads_of_requests_at_work() {
@@ -210,7 +210,7 @@ fn encoded_payloads_of_requests_at_work() {
             let request = FrameRef::request(KEEP, id, &encoded);
             frame(&FrameRef { payload_encoding: encoding.into(), ..request })
         });
-        // Half of the pool is for as many, and nothing says that no more are decoded.
+        // Half of the budget holds this many decoded payloads; the server may decode more.
         let _full = connection.write_all_before(&bombs.collect::<Vec<_>>(), Some(Instant::now() + PATIENCE / 20));
         child.until(|status| status.requests_in_flight >= 3);
         child.until(|status| status.memory_limit_hit == 0);

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what the system says of that.
+//! A server in a process of its own, and its memory as the system reports it.
 
 use crate::daemon::{Daemon, Driver};
 use crate::support::{PATIENCE, Place, eventually};
@@ -12,28 +12,28 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 running_process::register_payload_protocol! {
-    /// Answers with as many bytes as the payload says.
+    /// Protocol whose handler answers with as many bytes as the payload says.
     pub(super) const ANSWER: u32 = 0xF020;
-    /// The same, inline.
+    /// Protocol that does the same, inline.
     pub(super) const INLINE: u32 = 0xF021;
-    /// Sends events of as many bytes as the payload says, without end.
+    /// Protocol whose handler sends events of as many bytes as the payload says, without end.
     pub(super) const EVENTS: u32 = 0xF022;
-    /// Never answers.
+    /// Protocol whose handler never answers.
     pub(super) const KEEP: u32 = 0xF023;
 }
 
-/// What all connections together may use, in bytes.
+/// Budget of all connections together, in bytes.
 pub(super) const BUDGET: usize = 64 << 20;
-/// More than the system's part of the memory of a process varies by.
+/// Upper bound of the variation in a process's other memory, in bytes.
 const SLACK: usize = 32 << 20;
-/// How long a peer that does not read is waited for.
+/// Write timeout for a peer that does not read.
 const WRITE: Duration = Duration::from_millis(500);
 
 const SOCKET: &str = "MEMORY_TEST_SOCKET";
 const STRANGERS: &str = "MEMORY_TEST_STRANGERS";
 const MEMORY: &str = "MEMORY_TEST_BUDGET";
 
-/// One at a time, and the machine has the memory for it.
+/// Held by the current test, so that the machine has the memory for it.
 static ALONE: Mutex<()> = Mutex::new(());
 
 pub(super) struct Child {
@@ -45,19 +45,19 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// A server that serves this user.
+    /// Starts a server that serves this user.
     pub(super) fn start(test: &str) -> Self {
         Self::start_with(test, BUDGET, |_| {})
     }
 
-    /// A server that serves nobody.
+    /// Starts a server that authorizes no peer.
     pub(super) fn of_strangers(test: &str) -> Self {
         Self::start_with(test, BUDGET, |command| {
             command.env(STRANGERS, "1");
         })
     }
 
-    /// A server that serves this user, within another budget.
+    /// Starts a server that serves this user, with another budget.
     #[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
     pub(super) fn within(test: &str, budget: usize) -> Self {
         Self::start_with(test, budget, |_| {})
@@ -73,7 +73,7 @@ impl Child {
         prepare(&mut command);
         let process = command.spawn().unwrap();
         let mut child = Self { place, process, budget, idle: 0, _alone: alone };
-        // A probe is answered, so the executable was read.
+        // The server answers a probe, so it has read its executable.
         eventually(|| child.probe().ok());
         child.idle = child.memory("VmRSS");
         child
@@ -95,7 +95,7 @@ impl Child {
         client
     }
 
-    /// Waits until what the server has counted is as expected.
+    /// Waits until the server's status is as expected.
     pub(super) fn until(&self, expected: impl Fn(&ServerStatus) -> bool) {
         let mut client = self.client();
         eventually(|| {
@@ -104,19 +104,19 @@ impl Child {
         });
     }
 
-    /// Waits until the server has ended every connection but the one that asks.
+    /// Waits until the server has ended every connection except that of this query.
     pub(super) fn until_alone(&self) {
         self.until(|status| status.connections_open == 1);
     }
 
-    /// A line of `/proc/PID/status`, in bytes.
+    /// Returns the value of a line of `/proc/PID/status`, in bytes.
     fn memory(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// The peak of its memory was within the budget, besides `in_hands` bytes that handlers may have had at once.
+    /// Checks that the peak of its memory is within the budget plus `in_hands` bytes that handlers may hold at once.
     #[track_caller]
     pub(super) fn assert_within(&self, in_hands: usize) {
         let peak = self.memory("VmHWM").saturating_sub(self.idle);
@@ -134,7 +134,7 @@ impl Drop for Child {
     }
 }
 
-/// Serves in this process until the standard input ends. Nothing happens if no test asks for it.
+/// Serves in this process until the standard input ends. Returns at once unless a test has set the environment for it.
 pub(super) fn serve<D: Driver>() {
     let Ok(socket) = std::env::var(SOCKET) else { return };
     let strangers = std::env::var(STRANGERS).is_ok();
@@ -151,7 +151,7 @@ pub(super) fn serve<D: Driver>() {
         Ok(usize::try_from(u32::from_le_bytes(payload.try_into()?))?)
     };
     let daemon = D::bind(Endpoint::unix_socket("memory", socket).unwrap()).unwrap();
-    // One thread at a time makes an answer, and none that nobody waits for. Of tasks there are not many at a time.
+    // One thread at a time creates an answer, and none for a cancelled request. Few tasks run at a time.
     let daemon = if matches!(daemon, Daemon::Threads(_)) {
         daemon.serve(ANSWER, move |request| {
             let length = bytes(request.payload())?;

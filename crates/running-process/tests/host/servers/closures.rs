@@ -1,4 +1,4 @@
-//! What a closure of the daemon costs that panics: its connection or its request, and nothing else.
+//! Closures of the daemon that panic: each costs its connection or its request, and nothing else.
 
 use super::Running;
 use crate::support::{
@@ -46,7 +46,7 @@ fn places(connections: usize) -> ServerConfig {
     config
 }
 
-/// Every connection has ended, and its place is free.
+/// Waits until every connection has ended and its place is free.
 fn assert_all_ended(server: &Running) {
     eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
 }
@@ -57,7 +57,7 @@ fn assert_panicked(connection: &LocalStream) {
     assert!(refusal.contains("the handler panicked"), "{refusal}");
 }
 
-/// The server is as good as before, and ends as it should.
+/// Checks that the server still serves, and ends without an error.
 fn assert_unharmed(mut server: Running) {
     server.assert_serves();
     assert_all_ended(&server);
@@ -80,7 +80,7 @@ fn a_detector_that_panics_costs_its_connection() {
         write(&connection, b"!");
         assert_eq!(read_to_end(&connection), b"");
         assert_eq!(server.trouble(), "the detector panicked");
-        // All of them find a place, so each has given its own back.
+        // Each connection is accepted, so each earlier one has released its place.
         eventually(|| (server.stats.snapshot().connections_open == 1).then_some(()));
     }
     write(&other, b"after");
@@ -156,14 +156,14 @@ fn an_observer_that_panics_costs_nothing_and_is_counted() {
         eventually(|| (server.stats.snapshot().callbacks_panicked == count).then_some(()));
     };
     panics(4);
-    // Told while its connection is locked: a legacy wire that is not served, a frame that is not.
+    // The observer runs while the connection is locked: for an unserved legacy wire, and for an unserved frame.
     for (sent, count) in [(&b"legacy"[..], 5), (&request(0xF0F0, 1, b"x"), 6)] {
         let ended = server.connect();
         write(&ended, sent);
         read_to_end(&ended);
         panics(count);
     }
-    // Told by whoever accepts.
+    // The observer runs on the accepting thread or task.
     let held = [server.connect(), server.connect()];
     eventually(|| (server.stats.snapshot().connections_open == 3).then_some(()));
     let refused = server.connect();

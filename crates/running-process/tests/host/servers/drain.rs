@@ -1,4 +1,4 @@
-//! That a server which is stopped ends with its drain, whatever code of the daemon does not return.
+//! Stopped servers end with their drain, even if code of the daemon does not return.
 
 use super::Running;
 use crate::support::{PATIENCE, next, read_to_end, request, write};
@@ -15,7 +15,7 @@ fn impatient() -> ServerConfig {
     config
 }
 
-/// Where code of the daemon stays until the test ends, or longer than the test waits for anything.
+/// A gate at which code of the daemon blocks until the test ends, or longer than any wait of the test.
 #[derive(Clone)]
 struct Gate {
     entered: Sender<()>,
@@ -23,7 +23,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// The gate, what tells that something has entered, and what opens it when it is dropped.
+    /// Returns the gate, the receiver of its entries, and the sender that opens it when it is dropped.
     fn new() -> (Self, Receiver<()>, Sender<()>) {
         let ((entered, has_entered), (open, left)) = (mpsc::channel(), mpsc::channel());
         (Self { entered, left: Arc::new(Mutex::new(left)) }, has_entered, open)
@@ -35,13 +35,13 @@ impl Gate {
     }
 }
 
-/// Stops `server`, which ends, and says what was late.
+/// Stops `server`, waits for its end, and returns the late connections and callbacks.
 #[track_caller]
 fn late(mut server: Running) -> (usize, Vec<Callback>) {
     let ended = server.stop_and_join();
     let record = server.place.record();
     assert!(!record.exists());
-    // Its name is free again, whoever still works.
+    // The name is free again, although late code still runs.
     drop(Running::bind(server.place.endpoint.clone()).unwrap());
     match ended {
         Err(ServerError::DrainTimedOut { connections, callbacks, waited: DRAIN }) => (connections, callbacks),
@@ -107,7 +107,7 @@ fn an_observer_that_hangs_does_not_outlast_the_drain() {
     let (gate, entered, open) = Gate::new();
     let server = Running::start(|server| server.config(impatient()).observe(move |_| gate.enter()));
     let connection = server.connect();
-    // Nobody serves it.
+    // The server has no handler for this wire.
     write(&connection, b"legacy");
     next(&entered);
     assert_eq!(late(server), (1, vec![]));

@@ -20,7 +20,7 @@ use std::time::Instant;
 const RETRY_AFTER: Duration = Duration::from_millis(70);
 const TROUBLE: &str = "1 connections are open, one more is not served";
 
-/// A server that is full, how often a handler of it ran, and who fills it.
+/// A full server, the number of runs of its handlers, and the client that fills it.
 struct Full {
     server: Running,
     ran: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ impl Full {
                     },
                 )
         });
-        // The probe that showed that the server runs may still be on its way out.
+        // The connection of the start's probe may not have ended yet.
         eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
         let mut holds = server.client();
         assert_eq!(holds.request(SHOUT, b"held".to_vec()).unwrap().payload, b"HELD");
@@ -70,8 +70,8 @@ fn assert_overloaded(error: &FrameClientError) {
     assert_eq!(refusal.retry_after_ms, Some(70));
 }
 
-/// Asks until it is told that the server is full. A client that loses its processor before it sends anything may lose its
-/// place to others, and on Windows the backlog is short.
+/// Sends requests until the server answers that it is full. A client that is preempted before it sends may lose its place to
+/// others, and on Windows the backlog is short.
 fn is_told(endpoint: &Endpoint) {
     let told = || {
         let mut client = match FrameClient::connect(endpoint) {
@@ -143,7 +143,7 @@ fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
     }
     let Full { server, holds, .. } = full;
     drop(holds);
-    // Its connection over capacity may not have been seen to end.
+    // The server may not have noticed yet that the connection over capacity has ended.
     let response = eventually(|| ask().ok());
     assert_eq!(response.payload, b"X");
     drop(server);
@@ -169,7 +169,7 @@ fn who_keeps_silent_is_closed_before_long() {
     full.assert_nothing_ran();
 }
 
-/// As many as a backlog holds on every system, beside those that have places.
+/// The silent connections fit every system's backlog, beside those that have places.
 #[test]
 fn silent_peers_do_not_keep_others_from_being_told() {
     let full = Full::start();

@@ -196,7 +196,7 @@ fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
     ];
     for (id, cancel) in (1..).zip(cancels) {
         let cancel = encode_framed(&cancel.with_request_id(id)).unwrap();
-        // Of nothing yet, of the request at work, and of the one that was cancelled.
+        // Cancels before the request, while its handler runs, and after it was cancelled.
         write(&connection, &[&cancel[..], &work(id)].concat());
         next(&works.begun);
         write(&connection, &cancel);

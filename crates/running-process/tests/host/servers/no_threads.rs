@@ -1,11 +1,11 @@
-//! A process that can make no more threads.
+//! Servers in a process that can spawn no more threads.
 
 #[cfg(target_os = "linux")]
 use super::Running;
 #[cfg(target_os = "linux")]
 use crate::support::{SHOUT, eventually, frames, in_child_process, read_frames, read_to_end, request, write};
 
-/// The name of a test in this module.
+/// Returns the name of a test in this module.
 #[cfg(target_os = "linux")]
 fn name(test: &str) -> String {
     let module = module_path!().split_once("::").expect("the crate comes first").1;
@@ -25,7 +25,7 @@ fn in_a_process_of_its_own() {
     use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
     use rustix::thread::set_thread_res_uid;
 
-    // The limit does not hold for root. Whatever this thread starts has its user.
+    // The limit does not hold for root. Threads that this thread spawns have its user.
     if geteuid().is_root() {
         let nobody = rustix::process::Uid::from_raw(65534);
         set_thread_res_uid(nobody, nobody, nobody).unwrap();
@@ -50,11 +50,11 @@ fn in_a_process_of_its_own() {
     for answer in &answers {
         assert!(answer.payload == b"x" || told_to_come_again(answer), "{answer:?}");
     }
-    // Each has its answer or its end, also those that connect before anybody is gone.
+    // Each connection is answered or closed, also one that comes while earlier ones are open.
     let connections: Vec<_> = (0..10)
         .map(|_| {
             let connection = server.connect();
-            // It may be closed by now.
+            // The server may have closed it already.
             let _ = connection.write_all_before(&request(SHOUT, 1, b"x"), Some(crate::support::soon()));
             connection
         })
@@ -69,7 +69,7 @@ fn in_a_process_of_its_own() {
     }
 
     setrlimit(Resource::Nproc, unlimited).unwrap();
-    // Every one of them, at once, and also where requests were refused.
+    // All connections are served at once, also one whose requests were refused.
     let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
     for each in clients.iter().chain([&client]) {
         write(each, &requests);
@@ -83,7 +83,7 @@ fn in_a_process_of_its_own() {
     server.stop_and_join().unwrap();
 }
 
-/// The refusal of a request for which there is no thread.
+/// Reports whether `answer` is the refusal of a request for which there is no thread.
 #[cfg(target_os = "linux")]
 fn told_to_come_again(answer: &running_process::broker::protocol::Frame) -> bool {
     use running_process::broker::protocol::{Refusal, RefusalReason};

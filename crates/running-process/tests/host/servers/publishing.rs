@@ -1,4 +1,4 @@
-//! Where a server can be found, and what it does not take for that.
+//! The socket and identity file of a server, and files that it does not take for them.
 
 use super::Running;
 use crate::support::{Place, SHOUT, eventually, in_child_process, join, watched};
@@ -42,7 +42,7 @@ fn by_relative_paths() {
     join(run).unwrap();
 }
 
-/// Why a server does not run that is to write its identity file to `record`.
+/// Returns the error of a server that cannot write its identity file to `record`.
 #[track_caller]
 fn refused(place: &Place, record: &Path) -> IdentityFileError {
     let server = Running::bind(place.endpoint.clone()).unwrap().record(record);
@@ -134,7 +134,7 @@ fn a_server_says_that_its_name_is_gone() {
 fn what_happens_to_other_files_is_not_told() {
     let mut server = Running::start(|server| server);
     std::fs::write(server.place.directory.path().join("other"), "").unwrap();
-    // A change of its own mode is, and changes nothing.
+    // A change of the socket's mode is reported, and has no effect.
     std::fs::set_permissions(&server.place.endpoint.path, PermissionsExt::from_mode(0o600)).unwrap();
     server.assert_serves();
     server.stop_and_join().unwrap();

@@ -192,7 +192,7 @@ fn an_error_of_a_handler_that_nobody_waits_for_is_no_trouble() {
         });
         assert!(!server.has_more_trouble());
     }
-    // What somebody waits for is told.
+    // The failure of a request that was not cancelled is reported.
     let connection = server.connect();
     write(&connection, &request(0xF010, 1, b""));
     read_frames(&connection, 1);

@@ -7,7 +7,7 @@ use running_process::broker::backend_sdk::{FrameClient, read_daemon_identity_fil
 use running_process::broker::protocol::Endpoint;
 use std::process::{Child, Command, Stdio};
 
-/// Answers once the server was stopped, after an event that says that it has begun.
+/// Protocol whose handler sends an event when it begins, and answers once the server is stopped.
 const UNTIL_STOPPED: u32 = 0xF00F;
 const PATH: &str = "SIGNALLED_DAEMON";
 
@@ -33,7 +33,7 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// Whether the signal with this number is in the set `set` of `proc_pid_status(5)`.
+    /// Reports whether the signal with this number is in the set `set` of `proc_pid_status(5)`.
     #[cfg(target_os = "linux")]
     fn has(&self, set: &str, signal: u32) -> bool {
         has(&self.0.id().to_string(), set, signal)
@@ -115,7 +115,7 @@ fn shutdown_by_a_handle_loses_nothing() {
     let handle = prove();
     let ended = std::thread::spawn(move || handle.shutdown(PATIENCE));
     assert_eq!(client.wait(id).unwrap().payload, b"BUILD");
-    // This process's child is gone for others once it was waited for.
+    // Other processes see this process's child until it was waited for.
     process.ends_well();
     join(ended).unwrap();
     assert!(!place.record().exists() && !std::path::Path::new(&place.endpoint.path).exists());

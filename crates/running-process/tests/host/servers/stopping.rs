@@ -291,21 +291,21 @@ fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
     assert!(!place.record().exists());
 }
 
-/// Sends events until it is told that nobody wants them.
+/// Adds a handler that sends events until sending fails.
 #[cfg(unix)]
 fn floods(server: Daemon) -> (Daemon, mpsc::Receiver<()>) {
     let (end, ended) = mpsc::channel();
     let server = server.serve(0xF00F, move |request| {
         let event = vec![0; 64 * 1024];
         while request.send_event(&event).is_ok() {}
-        // Whether the test still wants to know makes no difference.
+        // The test may have dropped the receiver.
         let _ = end.send(());
         Ok(Vec::new())
     });
     (server, ended)
 }
 
-/// Pipes do not let a write go that another process does not take.
+/// A write to a Windows pipe cannot be abandoned until the peer reads it.
 #[cfg(unix)]
 #[test]
 fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
@@ -346,7 +346,7 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
         let mut rest = first;
         let mut bytes = vec![0; 64 * 1024];
         loop {
-            // The pace of the reader: more than the patience with one that reads nothing, in all.
+            // The reader is slow: in all it takes longer than the timeout of one that reads nothing.
             std::thread::sleep(Duration::from_millis(30));
             match connection.read_before(&mut bytes, Some(soon())).unwrap() {
                 0 => return rest.len(),

@@ -1,4 +1,4 @@
-//! What becomes of peers that the daemon does not serve, and of those of which it has not said so yet.
+//! Peers that the daemon does not authorize, and peers whose authorization is undecided.
 
 use super::Running;
 use crate::support::{SHOUT, eventually, frames, next, read_to_end, refusal, request, write};
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// How the refusal begins.
+/// Start of the refusal's message.
 const REFUSED: &str = "not authorized";
 
-/// A server that serves nobody while the switch is on.
+/// Starts a server that authorizes no peer while the switch is on.
 fn serving_nobody(change: impl FnOnce(&mut ServerConfig)) -> (Running, Arc<AtomicBool>) {
     let mut config = ServerConfig::default();
     change(&mut config);
@@ -37,7 +37,7 @@ fn probe() -> Vec<u8> {
     encode(&FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, 1, &[9; 32]))
 }
 
-/// The start of a message that says it has so many bytes in all, and as much of it as comes.
+/// Returns a header that announces `length` bytes, and the first `comes` of them.
 fn begun(length: u32, comes: usize) -> Vec<u8> {
     let mut message = [&[1][..], &(length - 5).to_le_bytes()].concat();
     message.resize(comes, 0);
@@ -57,7 +57,7 @@ fn a_refused_peer_is_told_for_each_request_that_came_and_closed() {
 #[test]
 fn refused_peers_leave_their_places_to_others() {
     let (server, switch) = serving_nobody(|config| config.max_connections = 5);
-    // The one that found out that the server runs has a place for a moment.
+    // The connection of the start's probe keeps its place for a moment.
     let refused: Vec<LocalStream> = (0..20)
         .map(|_| {
             eventually(|| (server.stats.snapshot().connections_open < 5).then_some(()));
@@ -111,7 +111,7 @@ fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
     let strangers: Vec<_> = (0..8)
         .map(|_| {
             let connection = server.connect();
-            // It may be ended in the middle of it.
+            // The server may close the connection during the write.
             let deadline = Some(crate::support::soon());
             let _taken = connection.write_all_before(&[probe(), begun(1 << 20, 900_000)].concat(), deadline);
             connection
@@ -175,7 +175,7 @@ fn no_handler_begins_while_its_client_leaves_enough_unread() {
         })
     });
     let connection = server.connect();
-    // One after the other, so that none has begun before the first is answered.
+    // One after the other, so that no other request begins before the first is answered.
     write(&connection, &request(0xF0B1, 1, b""));
     eventually(|| (begun.load(Ordering::SeqCst) == 1).then_some(()));
     eventually(|| (server.stats.snapshot().requests_in_flight == 0).then_some(()));

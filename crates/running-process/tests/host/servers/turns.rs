@@ -110,13 +110,13 @@ fn a_cancel_and_a_hang_up_reach_a_request_that_was_expected_to_be_quick() {
     server.stop_and_join().unwrap();
 }
 
-/// Answers at once, inline, with what it was sent.
+/// Protocol whose handler answers at once, inline, with the payload.
 const INLINE: u32 = 0xF012;
-/// Answers at once, unless it was sent nothing: then it sends an event before.
+/// Protocol whose handler answers at once; for an empty payload it sends an event before.
 const TELLING: u32 = 0xF013;
 
-/// Quick requests that are taken while their connection is being written to: until that is done the output is full. What the
-/// reading thread serves then must be watched as well, and must not wait for output that only this thread would write.
+/// Tests quick requests that are taken while their connection is being written to: until that is done the output is full. The
+/// reading thread's requests must be watched as well, and must not wait for output that only this thread would write.
 fn taken_while_writing(mut last: impl FnMut(&LocalStream, &Receiver<()>, &Sender<()>)) {
     let (entered, begun) = mpsc::channel();
     let (go_on, gate) = mpsc::channel::<()>();
@@ -148,7 +148,7 @@ fn taken_while_writing(mut last: impl FnMut(&LocalStream, &Receiver<()>, &Sender
             read_frames(&warm, 1);
         }
     }
-    // Whether a connection is busy, for which its reading thread serves quick requests, is a matter of a millisecond.
+    // The reading thread serves quick requests of a busy connection; a millisecond decides if it is busy.
     for _ in 0..20 {
         let connection = server.connect();
         write(&connection, &request(INLINE, 1, b"first"));
