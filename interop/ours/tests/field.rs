@@ -31,7 +31,7 @@ struct Field {
 }
 
 impl Field {
-    /// `None`, with the reason on standard error, if the wheels are not installed.
+    /// Returns the installed programs; `None`, with the reason on standard error, if the wheels are not installed.
     fn installed() -> Option<Self> {
         let Some(programs) = std::env::var_os("INTEROP_FIELD") else {
             eprintln!(
@@ -186,7 +186,7 @@ fn the_daemon_of_zccache_is_proven_by_its_identity_file() {
     handle.force_kill().unwrap();
 }
 
-/// It writes no identity file: its broker learns the identities from the answers.
+/// This daemon writes no identity file: its broker learns the identities from the answers.
 #[test]
 fn each_endpoint_of_soldr_is_proven_with_the_namespace_that_it_answers() {
     let Some(field) = Field::installed() else { return };
