@@ -47,7 +47,7 @@ impl Lane {
     }
 }
 
-/// Until when a message may only be as large as a peer's first one.
+/// The event until which a message may only be as large as a peer's first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fence {
     /// A frame for the daemon has come, which judges its sender by itself.

@@ -168,7 +168,7 @@ pub fn try_read_daemon_identity_file(path: &Path) -> io::Result<Option<DaemonPro
     read_from(&file, length).map(Some)
 }
 
-/// The identity in `file`, whose length was `length` bytes.
+/// Returns the identity in `file`, whose length was `length` bytes.
 fn read_from(file: &File, length: u64) -> io::Result<DaemonProcess> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     // With room left, one more read finds the end.

@@ -84,7 +84,7 @@ struct State {
     task: Option<Waker>,
 }
 
-/// Callers whose deadline has passed, who wait until the task has read what has arrived.
+/// Callers whose deadline has passed, and which wait until the task has read what has arrived.
 #[derive(Debug, Default)]
 struct Looks {
     /// Number of looks that were asked for.

@@ -1,4 +1,4 @@
-//! Until when a caller waits.
+//! The deadline until which a caller waits.
 
 use super::desk::{Desk, Request, Response};
 use crate::broker::backend_sdk::frame_client::FrameClientError;

@@ -252,7 +252,7 @@ impl Driver {
         fail(link, session, timed_out());
     }
 
-    /// For how long the peer may read nothing.
+    /// Returns the time for which the peer may read nothing.
     fn patience(&self, link: &Link) -> Duration {
         let write = link.shared.service.config.write;
         if self.phase == Phase::Serving { write } else { write.min(STALLED) }

@@ -14,7 +14,7 @@ const MAX_MUTED: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
-    /// Until when the answer is wanted, in milliseconds since the Unix epoch; 0 is no deadline.
+    /// The deadline of the answer, in milliseconds since the Unix epoch; 0 is no deadline.
     pub deadline_unix_ms: u64,
     /// The `traceparent` of W3C Trace Context; empty is none.
     pub traceparent: &'a str,

@@ -81,7 +81,7 @@ impl FrameClientError {
 
 #[cfg(feature = "tokio")]
 impl FrameClientError {
-    /// The error that ended a connection, once more: all who wait on it are told.
+    /// Returns the error that ended a connection, once more: all callers that wait on it are told.
     pub(in super::super) fn again(&self) -> Self {
         match self {
             Self::Stream(error) => Self::Stream(io::Error::new(error.kind(), error.to_string())),

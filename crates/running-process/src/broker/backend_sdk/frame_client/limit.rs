@@ -1,11 +1,11 @@
-//! Until when a call of the blocking client waits.
+//! The deadline until which a call of the blocking client waits.
 
 use super::FrameClientError;
 use crate::broker::backend_sdk::request_options::RequestOptions;
 use crate::broker::protocol::{Refusal, RefusalReason};
 use std::time::{Duration, Instant};
 
-/// Until when a call waits.
+/// The deadline until which a call waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) at: Option<Instant>,

@@ -51,7 +51,7 @@ enum Fault {
     Connection,
 }
 
-/// By accept(2) of Linux, FreeBSD and macOS. Whatever else a security module, a filter or a network says is about the
+/// Judges `error` by accept(2) of Linux, FreeBSD and macOS. Whatever else a security module, a filter or a network says is about the
 /// connection.
 #[cfg(unix)]
 fn fault(error: &io::Error) -> Fault {
@@ -67,7 +67,7 @@ fn fault(error: &io::Error) -> Fault {
     }
 }
 
-/// By the errors of `CreateNamedPipeW`, `ConnectNamedPipe` and waiting.
+/// Judges `error` by the errors of `CreateNamedPipeW`, `ConnectNamedPipe` and waiting.
 #[cfg(windows)]
 fn fault(error: &io::Error) -> Fault {
     use windows_sys::Win32::Foundation::{

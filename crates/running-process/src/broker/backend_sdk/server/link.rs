@@ -298,7 +298,7 @@ impl Link {
         others
     }
 
-    /// Returns who made the connection.
+    /// Returns the credentials of the peer.
     pub(super) fn peer(&self) -> PeerCredentials {
         self.state().session.peer()
     }
@@ -403,7 +403,7 @@ impl Link {
     pub(super) fn end_stalled(&self) {
         let mut state = self.state();
         self.fail(&mut state, timed_out());
-        // Its calls are told, and who writes.
+        // Its calls are told, and the thread that writes.
         drop(self.pump(&mut state, None));
     }
 

@@ -106,7 +106,7 @@ impl<H> Service<H> {
         ServerTrouble::TooManyConnections { max_connections: self.config.max_connections }
     }
 
-    /// A peer whose connection has this place.
+    /// Returns the peer of a connection that has this place.
     pub(in super::super) fn peer(&self, credentials: PeerCredentials, place: Place) -> Peer {
         let refusal = || {
             let ServerConfig { max_connections, retry_after, .. } = self.config;

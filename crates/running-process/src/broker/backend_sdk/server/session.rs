@@ -299,7 +299,7 @@ impl<C: Cancel> Session<C> {
         self.settle(service);
     }
 
-    /// Returns who made the connection.
+    /// Returns the credentials of the peer.
     pub(in super::super) fn peer(&self) -> PeerCredentials {
         self.peer.credentials
     }

@@ -56,7 +56,7 @@ impl Kept {
         self.waker.take()
     }
 
-    /// Keeps an event of no request, if it is wanted; returns whom to wake.
+    /// Keeps an event of no request, if it is wanted; returns the waker to call.
     pub(super) fn add(&mut self, frame: Frame) -> Option<Waker> {
         if !self.wants_unsolicited() {
             return None;
@@ -86,7 +86,7 @@ impl Kept {
         }
     }
 
-    /// A request is made: who wants other events has asked for them by now.
+    /// Begins a request: a caller that wants other events has asked for them by now.
     pub(super) fn begin(&mut self) {
         if self.interest == Interest::Undecided {
             self.set(Interest::Unwanted);
