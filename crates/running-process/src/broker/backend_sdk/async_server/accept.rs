@@ -128,10 +128,11 @@ impl Connections {
         let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, place, now()));
         let open = Open::new(link, self.next_id);
         self.next_id += 1;
-        self.tasks.spawn(serve(Driver::new(stream), open));
         if place.is_over_capacity() {
+            // Before the peer is told: whoever knows of a refusal finds it counted.
             self.shared.service.observation.trouble(&self.shared.service.too_many_connections());
         }
+        self.tasks.spawn(serve(Driver::new(stream), open));
         Ok(())
     }
 

@@ -60,6 +60,10 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
     let Some(place) = shared.place() else { return Ok(()) };
     let link = Arc::new(Link::new(Arc::clone(shared), id, stream, place)?);
     shared.opened(&link);
+    if place.is_over_capacity() {
+        // Before the peer is told: whoever knows of a refusal finds it counted.
+        shared.service.observation.trouble(&shared.service.too_many_connections());
+    }
     let reading = Arc::clone(&link);
     let reader = Box::new(move |scratch: &mut [u8]| Reader::new(&reading, Turn::default()).run(scratch));
     if let Err(error) = shared.pool.submit(reader) {
@@ -68,9 +72,6 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
         let refusal = shared.service.no_thread(error);
         link.refuse_peer(refusal, reader.turn, Instant::now() + FIRST_BYTES);
         return Ok(());
-    }
-    if place.is_over_capacity() {
-        return Err(shared.service.too_many_connections());
     }
     Ok(())
 }
