@@ -1,6 +1,7 @@
 //! The asynchronous server: a task for each connection, and one for each request that is served.
 
 mod accept;
+mod alarm;
 mod bell;
 mod drive;
 mod introducing;
@@ -147,7 +148,7 @@ impl AsyncServer {
     ///
     /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
     /// [`ServerConfig::drain`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
-    /// second after that, if the runtime still polls it: code that blocks a thread of the runtime cannot be interrupted. In a
+    /// second after that, if the runtime has a thread left to poll it: code that blocks one cannot be interrupted. In a
     /// runtime of one thread, or if the observer blocks the task that polls this, that code holds up the end as well.
     ///
     /// # Panics

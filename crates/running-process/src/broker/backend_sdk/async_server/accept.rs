@@ -1,5 +1,6 @@
 //! The task that accepts, and waits for the connections in the end.
 
+use super::alarm;
 use super::drive::{Driver, Open, serve};
 use super::link::Link;
 use super::shared::{Phase, Shared};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, timeout_at};
+use tokio::time::Sleep;
 
 /// Every connection's task; they end with this.
 pub(super) struct Connections {
@@ -151,12 +152,6 @@ impl Connections {
     /// Whether every connection has ended in time.
     async fn ended_before(&mut self, deadline: Option<Instant>) -> bool {
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        match deadline {
-            Some(deadline) => timeout_at(deadline.into(), ended).await.is_ok(),
-            None => {
-                ended.await;
-                true
-            }
-        }
+        alarm::before(deadline, ended).await.is_some()
     }
 }

@@ -1,10 +1,10 @@
+use super::alarm;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::{self, Receiver};
-use tokio::time::timeout_at;
 
 /// The introduction on a thread of its own, within the runtime. The runtime's threads for blocking work would not do: when
 /// a runtime ends it waits for them, and it panics if it cannot make one.
@@ -31,10 +31,7 @@ impl<T: Send + 'static> Introducing<T> {
     ///
     /// As the introduction did.
     pub(super) async fn wait_until(self, deadline: Option<Instant>) -> Option<T> {
-        let result = match deadline {
-            Some(deadline) => timeout_at(deadline.into(), self.0).await.ok()?,
-            None => self.0.await,
-        };
+        let result = alarm::before(deadline, self.0).await?;
         result.ok().map(|result| result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }

@@ -1,0 +1,40 @@
+//! Deadlines that pass although the runtime's timers do not.
+
+use crate::broker::runtime_clock::now;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::task::Poll;
+use std::thread;
+use std::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+/// Waits for `future`; returns `None` if `deadline` passes before.
+///
+/// Code that blocks a thread of the runtime can keep the others from looking at its timers. So a thread of its own watches
+/// the deadline as well, unless `future` is ready at once.
+pub(super) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    let Some(deadline) = deadline else { return Some(future.await) };
+    let mut future = pin!(timeout_at(deadline.into(), future));
+    if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        return done.ok();
+    }
+    let (ring, mut alarm) = oneshot::channel();
+    // Ends the thread when this function does.
+    let (_waiting, waits) = mpsc::channel::<()>();
+    let left = deadline.saturating_duration_since(now());
+    let watch = move || {
+        if waits.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            let _ = ring.send(());
+        }
+    };
+    if thread::Builder::new().name("running-process".to_owned()).spawn(watch).is_err() {
+        return future.await.ok();
+    }
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(done.ok()),
+        Poll::Pending => pin!(&mut alarm).poll(context).map(|_| None),
+    })
+    .await
+}
