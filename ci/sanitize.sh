@@ -8,6 +8,10 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); cd "$here/.."
 skip=(
+  # Measure the memory of a process, which the sanitizer multiplies.
+  memory::
+  # Send signals, whose handler the sanitizer defers until a thread calls a function that it intercepts.
+  signals::
   # Limits the memory of its process, of which the sanitizer reserves terabytes.
   a_huge_file_is_refused_in_little_memory
   # Each round is tens of thousands of requests, which take longer here than the server has patience when it is stopped.
