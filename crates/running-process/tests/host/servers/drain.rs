@@ -131,7 +131,7 @@ fn an_observer_that_hangs_where_connections_are_accepted_does_not_outlast_the_dr
     next(&entered);
     stop.stop();
     match crate::support::join(running) {
-        Err(ServerError::DrainTimedOut { connections: 0, callbacks, waited: DRAIN }) => {
+        Err(ServerError::DrainTimedOut { connections: 1, callbacks, waited: DRAIN }) => {
             assert_eq!(callbacks, [Callback::Observe]);
         }
         other => panic!("{other:?}"),
