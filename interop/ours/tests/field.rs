@@ -196,8 +196,9 @@ fn each_endpoint_of_soldr_is_proven_with_the_namespace_that_it_answers() {
     assert!(control.ipc_endpoint.namespace_id.starts_with("mnt:["), "{control:?}");
     assert_eq!(Path::new(&session.ipc_endpoint.namespace_id), session.exe_path);
     assert_eq!(control.pid, session.pid);
-    for daemon in &endpoints {
-        let file = field.path("identity.json");
+    for (number, daemon) in endpoints.iter().enumerate() {
+        // A file of a daemon that runs is not taken for another endpoint.
+        let file = field.path(&format!("identity-{number}.json"));
         write_daemon_identity_file(&file, daemon).unwrap();
         assert_proven(&try_read_daemon_identity_file(&file).unwrap().unwrap(), &file);
         assert_altered_is_refused(daemon);
