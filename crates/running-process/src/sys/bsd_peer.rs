@@ -10,14 +10,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[cfg(target_os = "macos")]
 use super::ProcessHandle;
 use super::peer::hold;
-use super::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
+use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
 
 /// The process at the other end of `socket`.
 ///
 /// On FreeBSD that is the one that called `listen`, or `connect` if `socket` was accepted. On macOS it is the one that
 /// last used the other end; the token carries the version of its number, so the second look of `hold` finds out a number
 /// that was given to another process.
-pub(crate) fn peer_of(socket: BorrowedFd<'_>, _newest: Newest) -> Result<Peer, PeerError> {
+pub(crate) fn peer_of(socket: BorrowedFd<'_>, _pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
     let ask = || named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)));
     let (process, name) = hold(ask, |name| name.pid)?;
     Ok(Peer { process, evidence: EVIDENCE, uid: Some(name.uid) })

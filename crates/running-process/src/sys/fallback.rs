@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::ProcessImage;
 #[cfg(unix)]
-use super::{Newest, Peer, PeerError};
+use super::{Peer, PeerError, PidfdPolicy};
 
 fn unsupported<T>(what: &'static str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, what))
@@ -32,7 +32,7 @@ pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
 }
 
 #[cfg(unix)]
-pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _newest: Newest) -> Result<Peer, PeerError> {
+pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
     Err(PeerError::Unsupported)
 }
 

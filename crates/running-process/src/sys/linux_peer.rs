@@ -19,7 +19,7 @@ use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_passcred;
 
 use super::peer::hold;
-use super::{Newest, Peer, PeerError, PeerEvidence, PeerUser, ProcessHandle, imp};
+use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, ProcessHandle, imp};
 
 #[cfg(target_os = "linux")]
 use libc::{SO_PASSPIDFD, SO_PEERPIDFD};
@@ -45,8 +45,8 @@ const fn size_of_u32<T>() -> u32 {
 }
 
 /// The process that called `listen` at the other end of `socket`, or `connect` if `socket` was accepted.
-pub(crate) fn peer_of(socket: BorrowedFd<'_>, newest: Newest) -> Result<Peer, PeerError> {
-    if newest == Newest::Use {
+pub(crate) fn peer_of(socket: BorrowedFd<'_>, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
+    if pidfds == PidfdPolicy::Use {
         let Credentials { pid, uid } = peer_credentials(socket)?;
         if pid == 0 {
             return Err(PeerError::OtherNamespace);
@@ -68,9 +68,9 @@ pub(crate) fn peer_of(socket: BorrowedFd<'_>, newest: Newest) -> Result<Peer, Pe
 }
 
 /// Makes the kernel note who writes what `socket` receives, from now on.
-pub(crate) fn name_writers(socket: BorrowedFd<'_>, newest: Newest) -> io::Result<PeerEvidence> {
+pub(crate) fn name_writers(socket: BorrowedFd<'_>, pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
     set_socket_passcred(socket, true)?;
-    if newest == Newest::Use && pass_pidfd(socket, true)? {
+    if pidfds == PidfdPolicy::Use && pass_pidfd(socket, true)? {
         return Ok(PeerEvidence::PidFd);
     }
     Ok(PeerEvidence::Credentials)
@@ -110,13 +110,13 @@ pub(crate) fn recv_named(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
     flags: RecvFlags,
-    newest: Newest,
+    pidfds: PidfdPolicy,
 ) -> Result<(usize, Option<Result<Peer, PeerError>>), Errno> {
     let (received, note) = receive(socket, buf, flags)?;
-    Ok((received, (received > 0).then(|| writer(note, newest))))
+    Ok((received, (received > 0).then(|| writer(note, pidfds))))
 }
 
-fn writer(note: Note, newest: Newest) -> Result<Peer, PeerError> {
+fn writer(note: Note, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
     // The peer controls what else comes along, and where room is short a pidfd falls out before the credentials do:
     // taking the rest would let it choose the weaker evidence.
     if note.truncated {
@@ -125,7 +125,7 @@ fn writer(note: Note, newest: Newest) -> Result<Peer, PeerError> {
     }
     let Some(credentials) = note.credentials else { return Err(PeerError::NotNoted) };
     let Credentials { pid, uid } = credentials;
-    match note.pidfd.filter(|_| newest == Newest::Use) {
+    match note.pidfd.filter(|_| pidfds == PidfdPolicy::Use) {
         None if pid == 0 && uid == NOBODY => Err(PeerError::NotNoted),
         _ if pid == 0 => Err(PeerError::OtherNamespace),
         Some(Ok(pidfd)) => {

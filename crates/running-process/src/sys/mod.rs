@@ -48,6 +48,8 @@ mod name_watch;
 #[cfg(unix)]
 mod passed;
 mod peer;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+mod peer_unsupported;
 mod random;
 #[cfg(unix)]
 mod readiness;
@@ -58,8 +60,6 @@ mod termination;
 mod termination;
 #[cfg(test)]
 mod tests;
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-mod unnamed;
 #[cfg(unix)]
 mod user;
 #[cfg(all(windows, feature = "tokio"))]
@@ -94,7 +94,9 @@ pub(crate) use name_watch::NameWatch;
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
-pub(crate) use peer::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
+pub(crate) use peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) use peer_unsupported::{forget_writers, name_writers, recv_named};
 pub(crate) use random::random;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use readiness::is_ready;
@@ -115,8 +117,6 @@ pub(crate) use readiness::{watch, watch_owned};
     windows
 ))]
 pub use termination::OnTermination;
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub(crate) use unnamed::{forget_writers, name_writers, recv_named};
 
 #[cfg(unix)]
 pub(crate) use user::{UnmappedUser, own_user};

@@ -61,7 +61,7 @@ pub(crate) enum PeerError {
 
 /// Whether calls are used that only newer systems have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Newest {
+pub(crate) enum PidfdPolicy {
     /// They are, where the system has them.
     Use,
     /// They are not: everything is as on Linux before 6.5.

@@ -4,14 +4,14 @@ use std::io;
 
 /// Most reads in a row that may follow a passed deadline. Sixteen of 64 KiB empty a socket of the largest usual buffer; a
 /// peer that always has one more byte ready gains no more than that.
-const MOST: u8 = 16;
+const MAX_LATE_READS: u8 = 16;
 
 /// Reads what had arrived when a deadline passed: a process that was stopped or asleep until then finds it too late, and
 /// the peer was in time.
 #[derive(Debug, Default)]
-pub(crate) struct Late(u8);
+pub(crate) struct LateReads(u8);
 
-impl Late {
+impl LateReads {
     /// Returns `read`. If that has timed out, returns what `arrived` reads without waiting instead, unless as many reads in
     /// a row were late already.
     pub(crate) fn or<T>(
@@ -30,7 +30,7 @@ impl Late {
 
     /// Calls `arrived`, which does not wait, unless as many reads in a row were late already.
     pub(crate) fn read<T>(&mut self, arrived: impl FnOnce() -> io::Result<T>) -> Option<io::Result<T>> {
-        let read = (self.0 < MOST).then(arrived);
+        let read = (self.0 < MAX_LATE_READS).then(arrived);
         self.0 = if matches!(read, Some(Ok(_))) { self.0 + 1 } else { 0 };
         read
     }
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn so_many_late_reads_in_a_row_are_given_and_then_the_deadline_judges() {
-        let mut late = Late::default();
+        let mut late = LateReads::default();
         for _ in 0..2 {
-            for _ in 0..MOST {
+            for _ in 0..MAX_LATE_READS {
                 assert_eq!(late.or(Err(timed_out()), || Ok(1)).unwrap(), 1);
             }
             assert!(late.or(Err(timed_out()), || Ok(1)).is_err());
@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn a_read_in_time_begins_the_count_anew() {
-        let mut late = Late::default();
-        for _ in 0..3 * u32::from(MOST) {
+        let mut late = LateReads::default();
+        for _ in 0..3 * u32::from(MAX_LATE_READS) {
             assert_eq!(late.or(Err(timed_out()), || Ok(1)).unwrap(), 1);
             assert_eq!(late.or(Ok(2), || unreachable!("it was in time")).unwrap(), 2);
         }

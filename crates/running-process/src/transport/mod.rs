@@ -34,7 +34,7 @@ pub(crate) use imp::{
 #[cfg(unix)]
 pub(crate) use imp::{Directory, FileIdentity, type_of};
 pub use imp::{LocalListener, LocalStream, StopSignal};
-pub(crate) use late::Late;
+pub(crate) use late::LateReads;
 #[cfg(feature = "tokio")]
 pub(crate) use served::ServedStream;
 

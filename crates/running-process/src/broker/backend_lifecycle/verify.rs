@@ -82,8 +82,8 @@ pub(crate) fn verify_again(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let dialled = verification.dial();
-    let stream = match verification.connected(dialled, process)?.held() {
+    let pending = verification.start_connect();
+    let stream = match verification.connected(pending, process)?.held() {
         Ok(stream) => stream,
         Err(connected) => ask(&mut verification, process, connected, || {}, deadline)?.stream,
     };
@@ -92,17 +92,17 @@ pub(crate) fn verify_again(
 }
 
 fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
-    let begun = verification.begin()?;
-    let (process, dialled) = verification.process(begun)?;
-    let connected = verification.connected(dialled, &process)?;
-    let look = verification.look(&process);
-    let mut seen = None;
-    let answered = ask(verification, &process, connected, || seen = Some(look()), deadline)?;
-    let image = match verification.image(seen.unwrap_or_else(look))? {
+    let prepared = verification.prepare()?;
+    let (process, pending) = verification.process(prepared)?;
+    let connected = verification.connected(pending, &process)?;
+    let inspect = verification.inspect_image(&process);
+    let mut inspected = None;
+    let answered = ask(verification, &process, connected, || inspected = Some(inspect()), deadline)?;
+    let image = match verification.image(inspected.unwrap_or_else(inspect))? {
         Image::Judged(image) => image,
-        Image::Unread(unread) => {
-            let read = digests_of(unread.file(), deadline);
-            verification.digested(&process, unread, read)?
+        Image::Undigested(undigested) => {
+            let read = digests_of(undigested.file(), deadline);
+            verification.digested(&process, undigested, read)?
         }
     };
     verification.finish(process, answered, image)
@@ -115,9 +115,9 @@ fn ask(
     meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<Answered, ProbeError> {
-    let mut witness = verification.witness(process);
-    let challenge = verification.challenge(&mut witness)?;
+    let mut writer_check = verification.writer_check(process);
+    let challenge = verification.challenge(&mut writer_check)?;
     let answer = exchange(&connected.stream, challenge, meanwhile, deadline);
     let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));
-    verification.answered(connected, witness, answer, ended)
+    verification.answered(connected, writer_check, answer, ended)
 }

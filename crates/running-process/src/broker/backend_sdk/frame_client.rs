@@ -17,7 +17,7 @@ use super::client_connection::{ById, ClientConnection, RequestId};
 use super::request_options::{RequestOptions, unix_ms_after};
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
-use crate::transport::{Late, LocalStream};
+use crate::transport::{LateReads, LocalStream};
 use limit::Limit;
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ pub struct FrameClient {
     stream: Option<LocalStream>,
     connection: ClientConnection,
     timeout: Option<Duration>,
-    late: Late,
+    late: LateReads,
     waiting: Waiting,
     /// Of requests that were sent with one and are waited for later.
     deadlines: ById<RequestId, Instant>,
@@ -82,7 +82,7 @@ impl FrameClient {
             stream: Some(stream.into()),
             connection,
             timeout: None,
-            late: Late::default(),
+            late: LateReads::default(),
             waiting: Waiting::default(),
             deadlines: ById::default(),
             streaming: None,

@@ -1,7 +1,7 @@
 //! Behaviour that every system shares.
 
 #[cfg(feature = "tokio")]
-mod lent;
+mod async_borrow;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(unix)]
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};
-use crate::sys::{Newest, PeerError, PeerEvidence, ProcessHandle};
+use crate::sys::{PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
 /// Longer than anything here takes, shorter than anyone's patience.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -380,7 +380,7 @@ fn linux() -> (u32, u32) {
 #[test]
 fn the_peer_is_the_process_that_listens() {
     let (client, _server) = pair();
-    let peer = client.peer(Newest::Use).unwrap();
+    let peer = client.peer(PidfdPolicy::Use).unwrap();
     assert_eq!((peer.process.pid(), peer.evidence), (std::process::id(), strongest()));
     assert!(!peer.process.has_exited().unwrap());
 }
@@ -405,14 +405,14 @@ fn the_peer_in_another_process_is_named_until_it_exits() {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     child.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let client = LocalStream::connect(&name.name).unwrap();
-    let peer = client.peer(Newest::Use).unwrap();
+    let peer = client.peer(PidfdPolicy::Use).unwrap();
     let process = ProcessHandle::open(child.id()).unwrap().unwrap();
     assert!(peer.process.is_same_process(&process).unwrap());
     assert_eq!(peer.process.start_time().unwrap(), process.start_time().unwrap());
     assert_eq!(peer.evidence, strongest());
     child.kill().unwrap();
     child.wait().unwrap();
-    let error = client.peer(Newest::Use).unwrap_err();
+    let error = client.peer(PidfdPolicy::Use).unwrap_err();
     // Or, on these systems, that the connection has ended.
     let ended = cfg!(any(windows, target_os = "macos")) && matches!(error, PeerError::Io(_));
     assert!(matches!(error, PeerError::Gone { .. }) || ended, "{error:?}");
@@ -421,9 +421,9 @@ fn the_peer_in_another_process_is_named_until_it_exits() {
 #[test]
 fn a_system_that_does_not_name_writers_says_so() {
     let (client, server) = pair();
-    let named = client.name_writers(Newest::Use);
+    let named = client.name_writers(PidfdPolicy::Use);
     server.write_all_before(b"x", Some(soon())).unwrap();
-    let (received, writer) = client.read_named_before(&mut [0; 8], Some(soon()), Newest::Use).unwrap();
+    let (received, writer) = client.read_named_before(&mut [0; 8], Some(soon()), PidfdPolicy::Use).unwrap();
     assert_eq!(received, 1);
     match (named, writer.unwrap()) {
         (Ok(evidence), Ok(writer)) => {

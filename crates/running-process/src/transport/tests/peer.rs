@@ -12,11 +12,11 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::super::LocalStream;
 use super::{in_millis, soon, strongest, watched};
-use crate::sys::{Newest, Peer, PeerError, PeerEvidence, ProcessHandle};
+use crate::sys::{Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
 /// Both ways, and how writers and listeners are named.
-fn both() -> [(Newest, PeerEvidence); 2] {
-    [(Newest::Use, strongest()), (Newest::Avoid, PeerEvidence::Credentials)]
+fn both() -> [(PidfdPolicy, PeerEvidence); 2] {
+    [(PidfdPolicy::Use, strongest()), (PidfdPolicy::Avoid, PeerEvidence::Credentials)]
 }
 
 fn only(test: &str) -> [String; 3] {
@@ -106,16 +106,16 @@ fn this_process() -> ProcessHandle {
 }
 
 /// A connection within this process whose first end names its writers.
-fn named_pair(newest: Newest, evidence: PeerEvidence) -> (LocalStream, UnixStream) {
+fn named_pair(pidfds: PidfdPolicy, evidence: PeerEvidence) -> (LocalStream, UnixStream) {
     let (reader, writer) = UnixStream::pair().unwrap();
     let reader = LocalStream::from(reader);
-    assert_eq!(reader.name_writers(newest).unwrap(), evidence);
+    assert_eq!(reader.name_writers(pidfds).unwrap(), evidence);
     (reader, writer)
 }
 
-fn read_named(stream: &LocalStream, newest: Newest) -> (Vec<u8>, Option<Result<Peer, PeerError>>) {
+fn read_named(stream: &LocalStream, pidfds: PidfdPolicy) -> (Vec<u8>, Option<Result<Peer, PeerError>>) {
     let mut buf = [0; 64];
-    let (received, writer) = stream.read_named_before(&mut buf, Some(soon()), newest).unwrap();
+    let (received, writer) = stream.read_named_before(&mut buf, Some(soon()), pidfds).unwrap();
     (buf[..received].to_vec(), writer)
 }
 
@@ -126,25 +126,25 @@ fn both_ends_of_a_connection_within_this_process_are_this_process() {
     let listener = UnixListener::bind(&path).unwrap();
     let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
     let server = LocalStream::from(listener.accept().unwrap().0);
-    for (newest, evidence) in both() {
+    for (pidfds, evidence) in both() {
         for stream in [&client, &server] {
-            assert_eq!(evidence_of(stream.peer(newest), &this_process()), evidence);
+            assert_eq!(evidence_of(stream.peer(pidfds), &this_process()), evidence);
         }
     }
 }
 
 #[test]
 fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
-    for (newest, evidence) in both() {
+    for (pidfds, evidence) in both() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let mut puppet =
             Puppet::start("puppet_that_listens", Stdio::null(), &[("PUPPET_PATH", &path)]).ready();
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
-        assert_eq!(evidence_of(client.peer(newest), &puppet.handle()), evidence);
-        assert_eq!(client.name_writers(newest).unwrap(), evidence);
+        assert_eq!(evidence_of(client.peer(pidfds), &puppet.handle()), evidence);
+        assert_eq!(client.name_writers(pidfds).unwrap(), evidence);
         client.write_all_before(b"?", Some(soon())).unwrap();
-        let (bytes, writer) = read_named(&client, newest);
+        let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
         let pid = puppet.0.id();
@@ -152,25 +152,25 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
         assert!(puppet.handle().wait_exit(Some(soon())).unwrap());
         // Not yet waited for, and then gone.
         for _ in 0..2 {
-            assert!(matches!(client.peer(newest), Err(PeerError::Gone { pid: gone }) if gone == pid));
+            assert!(matches!(client.peer(pidfds), Err(PeerError::Gone { pid: gone }) if gone == pid));
             puppet.0.wait().unwrap();
         }
-        assert!(matches!(read_named(&client, newest), (bytes, None) if bytes.is_empty()));
+        assert!(matches!(read_named(&client, pidfds), (bytes, None) if bytes.is_empty()));
     }
 }
 
 #[test]
 fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
-    for (newest, evidence) in both() {
+    for (pidfds, evidence) in both() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
         let puppet = Puppet::start("puppet_that_inherits_a_listener", OwnedFd::from(listener), &[]);
-        assert_eq!(evidence_of(client.peer(newest), &this_process()), evidence);
-        client.name_writers(newest).unwrap();
+        assert_eq!(evidence_of(client.peer(pidfds), &this_process()), evidence);
+        client.name_writers(pidfds).unwrap();
         client.write_all_before(b"?", Some(soon())).unwrap();
-        let (bytes, writer) = read_named(&client, newest);
+        let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
     }
@@ -178,8 +178,8 @@ fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
 
 #[test]
 fn one_read_never_has_bytes_of_two_writers() {
-    for (newest, evidence) in both() {
-        let (reader, mut writer) = named_pair(newest, evidence);
+    for (pidfds, evidence) in both() {
+        let (reader, mut writer) = named_pair(pidfds, evidence);
         writer.write_all(b"before ").unwrap();
         writer.write_all(b"it").unwrap();
         let puppet =
@@ -188,7 +188,7 @@ fn one_read_never_has_bytes_of_two_writers() {
         for (expected, process) in
             [("before it", this_process()), ("puppet", puppet.handle()), ("after", this_process())]
         {
-            let (bytes, writer) = read_named(&reader, newest);
+            let (bytes, writer) = read_named(&reader, pidfds);
             assert_eq!(String::from_utf8(bytes).unwrap(), expected);
             assert_eq!(evidence_of(writer.unwrap(), &process), evidence);
         }
@@ -200,16 +200,16 @@ fn one_read_never_has_bytes_of_two_writers() {
 
 #[test]
 fn a_writer_that_is_gone_is_not_another_process() {
-    for (newest, evidence) in both() {
-        let (reader, writer) = named_pair(newest, evidence);
+    for (pidfds, evidence) in both() {
+        let (reader, writer) = named_pair(pidfds, evidence);
         let puppet = Puppet::start("puppet_that_writes", OwnedFd::from(writer), &[]).ready();
         let process = puppet.handle();
         drop(puppet);
-        let (bytes, writer) = read_named(&reader, newest);
+        let (bytes, writer) = read_named(&reader, pidfds);
         assert_eq!(bytes, b"puppet");
         match writer.unwrap() {
             Ok(writer) => {
-                assert_eq!((newest, writer.process.pid()), (Newest::Use, process.pid()));
+                assert_eq!((pidfds, writer.process.pid()), (PidfdPolicy::Use, process.pid()));
                 assert!(writer.process.has_exited().unwrap());
             }
             Err(error) => assert!(matches!(error, PeerError::Gone { pid } if pid == process.pid())),
@@ -219,44 +219,45 @@ fn a_writer_that_is_gone_is_not_another_process() {
 
 #[test]
 fn bytes_from_before_writers_are_named_have_no_name() {
-    for (newest, _) in both() {
+    for (pidfds, _) in both() {
         let (reader, mut writer) = UnixStream::pair().unwrap();
         let reader = LocalStream::from(reader);
         writer.write_all(b"early").unwrap();
-        assert!(matches!(read_named(&reader, newest), (_, Some(Err(PeerError::NotNoted)))));
+        assert!(matches!(read_named(&reader, pidfds), (_, Some(Err(PeerError::NotNoted)))));
         writer.write_all(b"early").unwrap();
-        reader.name_writers(newest).unwrap();
+        reader.name_writers(pidfds).unwrap();
         writer.write_all(b"late").unwrap();
         assert!(
-            matches!(read_named(&reader, newest), (early, Some(Err(PeerError::NotNoted))) if early == b"early")
+            matches!(read_named(&reader, pidfds), (early, Some(Err(PeerError::NotNoted))) if early == b"early")
         );
-        assert!(matches!(read_named(&reader, newest), (late, Some(Ok(_))) if late == b"late"));
+        assert!(matches!(read_named(&reader, pidfds), (late, Some(Ok(_))) if late == b"late"));
     }
 }
 
 #[test]
 fn named_reads_keep_their_deadline_and_see_the_end() {
-    let (reader, mut writer) = named_pair(Newest::Use, strongest());
+    let (reader, mut writer) = named_pair(PidfdPolicy::Use, strongest());
     let mut buf = [0; 8];
     for millis in [1, 60, 20] {
         let start = Instant::now();
-        let error = reader.read_named_before(&mut buf, Some(in_millis(millis)), Newest::Use).unwrap_err();
+        let error =
+            reader.read_named_before(&mut buf, Some(in_millis(millis)), PidfdPolicy::Use).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed().as_millis() >= u128::from(millis));
     }
-    assert!(matches!(reader.read_named_before(&mut [], None, Newest::Use), Ok((0, None))));
+    assert!(matches!(reader.read_named_before(&mut [], None, PidfdPolicy::Use), Ok((0, None))));
     writer.write_all(b"x").unwrap();
     drop(writer);
-    assert_eq!(read_named(&reader, Newest::Use).0, b"x");
-    assert!(matches!(read_named(&reader, Newest::Use), (end, None) if end.is_empty()));
+    assert_eq!(read_named(&reader, PidfdPolicy::Use).0, b"x");
+    assert!(matches!(read_named(&reader, PidfdPolicy::Use), (end, None) if end.is_empty()));
 }
 
 #[test]
 fn a_stopped_reader_waits_for_a_name_no_longer() {
-    let (reader, _writer) = named_pair(Newest::Use, strongest());
+    let (reader, _writer) = named_pair(PidfdPolicy::Use, strongest());
     let interrupting = reader.try_clone().unwrap();
     let reading = std::thread::spawn(move || {
-        reader.read_named_before(&mut [0; 8], None, Newest::Use).map(|(received, _)| received)
+        reader.read_named_before(&mut [0; 8], None, PidfdPolicy::Use).map(|(received, _)| received)
     });
     interrupting.interrupt_reads();
     assert_eq!(watched(move || reading.join().unwrap()).unwrap(), 0);
@@ -276,16 +277,16 @@ fn send_descriptors(writer: &UnixStream, count: usize) {
 #[ignore = "started by the next test in a process of its own"]
 fn descriptors_counted() {
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
-    for (newest, evidence) in both() {
-        let (reader, mut writer) = named_pair(newest, evidence);
+    for (pidfds, evidence) in both() {
+        let (reader, mut writer) = named_pair(pidfds, evidence);
         let before = open();
         for _ in 0..1000 {
             writer.write_all(b"x").unwrap();
-            assert_eq!(evidence_of(read_named(&reader, newest).1.unwrap(), &this_process()), evidence);
+            assert_eq!(evidence_of(read_named(&reader, pidfds).1.unwrap(), &this_process()), evidence);
         }
         for count in [1, 2, 3, 200] {
             send_descriptors(&writer, count);
-            let (bytes, named) = read_named(&reader, newest);
+            let (bytes, named) = read_named(&reader, pidfds);
             assert_eq!(bytes, b"x");
             match named.unwrap() {
                 // There was room enough.
@@ -295,10 +296,10 @@ fn descriptors_counted() {
             }
             // And nothing is left of it for the next.
             writer.write_all(b"x").unwrap();
-            assert_eq!(evidence_of(read_named(&reader, newest).1.unwrap(), &this_process()), evidence);
+            assert_eq!(evidence_of(read_named(&reader, pidfds).1.unwrap(), &this_process()), evidence);
         }
         for _ in 0..100 {
-            reader.peer(newest).unwrap();
+            reader.peer(pidfds).unwrap();
             writer.write_all(b"x").unwrap();
             reader.read_before(&mut [0; 8], Some(soon())).unwrap();
         }
@@ -316,10 +317,10 @@ fn names_leave_no_descriptor_behind() {
 
 #[test]
 fn received_handles_are_not_inherited() {
-    let (reader, mut writer) = named_pair(Newest::Use, strongest());
+    let (reader, mut writer) = named_pair(PidfdPolicy::Use, strongest());
     writer.write_all(b"x").unwrap();
-    let _writer = read_named(&reader, Newest::Use).1.unwrap().unwrap();
-    let _peer = reader.peer(Newest::Use).unwrap();
+    let _writer = read_named(&reader, PidfdPolicy::Use).1.unwrap().unwrap();
+    let _peer = reader.peer(PidfdPolicy::Use).unwrap();
     for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
         let path = entry.unwrap().path();
         // Those of other tests come and go.
@@ -336,12 +337,12 @@ fn received_handles_are_not_inherited() {
 #[ignore = "started by the next test in a pid namespace of its own"]
 fn puppet_in_a_pid_namespace() {
     let path = std::env::var("PUPPET_PATH").unwrap();
-    for (newest, _) in both() {
+    for (pidfds, _) in both() {
         let client = LocalStream::connect(&path).unwrap();
-        assert!(matches!(client.peer(newest), Err(PeerError::OtherNamespace)));
-        client.name_writers(newest).unwrap();
+        assert!(matches!(client.peer(pidfds), Err(PeerError::OtherNamespace)));
+        client.name_writers(pidfds).unwrap();
         client.write_all_before(b"?", Some(soon())).unwrap();
-        assert!(matches!(read_named(&client, newest), (_, Some(Err(PeerError::OtherNamespace)))));
+        assert!(matches!(read_named(&client, pidfds), (_, Some(Err(PeerError::OtherNamespace)))));
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, recv};
 
 use super::super::timed_out;
 use super::LocalStream;
-use crate::sys::{self, Newest, Peer, PeerError};
+use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
 impl LocalStream {
     /// Reads what has arrived into the start of `buf`, which is not empty, and does not wait; `Ok(0)` is the end of the stream.
@@ -43,9 +43,9 @@ impl LocalStream {
     pub(crate) fn read_named_arrived(
         &self,
         buf: &mut [u8],
-        newest: Newest,
+        pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
-        at_once(|| sys::recv_named(self.as_fd(), buf, RecvFlags::DONTWAIT, newest))
+        at_once(|| sys::recv_named(self.as_fd(), buf, RecvFlags::DONTWAIT, pidfds))
     }
 }
 

@@ -15,7 +15,7 @@ use super::super::Accepted;
 use super::super::error::ConnectError;
 use super::stream::SEND;
 use super::{LocalListener, LocalStream, arrived, stream};
-use crate::sys::{self, Newest, Peer, PeerError};
+use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
 /// A connection that belongs to a task.
 ///
@@ -172,7 +172,7 @@ pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
 }
 
 /// A connection that the runtime watches for a while. It stays in its mode; no call on it blocks.
-pub(crate) struct Lent<'s>(AsyncFd<BorrowedFd<'s>>);
+pub(crate) struct AsyncBorrow<'s>(AsyncFd<BorrowedFd<'s>>);
 
 impl LocalStream {
     /// The connection for a task, until the result is dropped.
@@ -180,12 +180,12 @@ impl LocalStream {
     /// # Panics
     ///
     /// Outside a runtime that drives I/O.
-    pub(crate) fn lend(&self) -> io::Result<Lent<'_>> {
-        sys::watch(self.as_fd(), Interest::READABLE | Interest::WRITABLE).map(Lent)
+    pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
+        sys::watch(self.as_fd(), Interest::READABLE | Interest::WRITABLE).map(AsyncBorrow)
     }
 }
 
-impl Lent<'_> {
+impl AsyncBorrow<'_> {
     /// [`LocalStream::write_all_before`] without a deadline.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let flags = SEND | SendFlags::DONTWAIT;
@@ -202,11 +202,11 @@ impl Lent<'_> {
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
-        newest: Newest,
+        pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         let flags = RecvFlags::DONTWAIT;
         let read = |socket: &BorrowedFd<'_>| {
-            Ok(retry_on_intr(|| sys::recv_named(socket.as_fd(), buf, flags, newest))?)
+            Ok(retry_on_intr(|| sys::recv_named(socket.as_fd(), buf, flags, pidfds))?)
         };
         self.0.async_io(Interest::READABLE, read).await
     }

@@ -14,7 +14,7 @@ use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
 use super::watch::{self, Watch};
 use super::{LocalStream, denies_sockets, inherited, name, new_socket};
-use crate::sys::{Newest, PeerError, own_user};
+use crate::sys::{PeerError, PidfdPolicy, own_user};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -120,7 +120,7 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
         Err(ConnectError::NotFound { .. }) => return Ok(()),
         Ok(stream) => {
             let path = path.to_owned();
-            return Err(match stream.peer(Newest::Use) {
+            return Err(match stream.peer(PidfdPolicy::Use) {
                 // It called listen and has ended, so a process that it forked keeps the socket.
                 Err(PeerError::Gone { .. }) => BindError::HeldByChild { path, pid: None },
                 _ => BindError::InUse { path },

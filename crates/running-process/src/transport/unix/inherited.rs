@@ -19,16 +19,16 @@ pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
     let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
     let passed = PassedDescriptors::to_this_process()
         .map_err(|source| BindError::NotInherited { path: path.to_owned(), source })?;
-    let mut seen = Vec::new();
+    let mut candidates = Vec::new();
     for number in passed.numbers() {
-        let (bound, state) = look(&passed.get(number)).map_err(|errno| failed(errno.into()))?;
-        seen.push(Seen { number, bound, state });
+        let (bound, state) = inspect(&passed.get(number)).map_err(|errno| failed(errno.into()))?;
+        candidates.push(Candidate { number, bound, state });
         if state == State::Unusable(InheritedFault::NotOpen) {
             // The announcement is wrong, and may be so by two thousand million.
             break;
         }
     }
-    let number = choose(path, &seen)?;
+    let number = choose(path, &candidates)?;
     let socket = passed.take(number, PathBuf::from(path));
     let socket = socket.ok_or_else(|| BindError::AlreadyInherited { path: path.to_owned() })?;
     fcntl_setfd(&socket, FdFlags::CLOEXEC)
@@ -38,7 +38,7 @@ pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
 }
 
 /// What is known of a descriptor that was announced.
-struct Seen {
+struct Candidate {
     number: RawFd,
     /// Where it is bound, if it is a Unix-domain socket with a path.
     bound: Option<PathBuf>,
@@ -52,16 +52,16 @@ enum State {
     Unusable(InheritedFault),
 }
 
-fn look(passed: &Passed<'_>) -> Result<(Option<PathBuf>, State), Errno> {
+fn inspect(passed: &Passed<'_>) -> Result<(Option<PathBuf>, State), Errno> {
     match passed {
-        Passed::Free(descriptor) => look_at(*descriptor),
+        Passed::Free(descriptor) => inspect_descriptor(*descriptor),
         Passed::Taken(path) => Ok((Some(path.to_path_buf()), State::Taken)),
         Passed::NotOpen => Ok((None, State::Unusable(InheritedFault::NotOpen))),
         Passed::CloseOnExec => Ok((None, State::Unusable(InheritedFault::CloseOnExec))),
     }
 }
 
-fn look_at(descriptor: BorrowedFd<'_>) -> Result<(Option<PathBuf>, State), Errno> {
+fn inspect_descriptor(descriptor: BorrowedFd<'_>) -> Result<(Option<PathBuf>, State), Errno> {
     let address = match getsockname(descriptor) {
         Ok(address) => address,
         Err(Errno::NOTSOCK) => return Ok((None, State::Unusable(InheritedFault::NotASocket))),
@@ -97,17 +97,18 @@ fn listens(_socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// The number of the one that listens at `path`, or what stands in the way.
-fn choose(path: &str, seen: &[Seen]) -> Result<RawFd, BindError> {
+fn choose(path: &str, candidates: &[Candidate]) -> Result<RawFd, BindError> {
     let asked = Path::new(path);
     let path = path.to_owned();
-    let mut ours: Vec<&Seen> = seen.iter().filter(|seen| seen.bound.as_deref() == Some(asked)).collect();
+    let mut ours: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| candidate.bound.as_deref() == Some(asked)).collect();
     // A connection that was accepted from it bears the name of its listener, too.
-    ours.sort_by_key(|seen| seen.state != State::Listens);
+    ours.sort_by_key(|candidate| candidate.state != State::Listens);
     let Some(found) = ours.first() else {
-        let usable = seen.iter().filter(|seen| !matches!(seen.state, State::Unusable(_)));
-        let passed: Vec<PathBuf> = usable.filter_map(|seen| seen.bound.clone()).collect();
-        let fault = seen.iter().find_map(|seen| match seen.state {
-            State::Unusable(fault) => Some((seen.number, fault)),
+        let usable = candidates.iter().filter(|candidate| !matches!(candidate.state, State::Unusable(_)));
+        let passed: Vec<PathBuf> = usable.filter_map(|candidate| candidate.bound.clone()).collect();
+        let fault = candidates.iter().find_map(|candidate| match candidate.state {
+            State::Unusable(fault) => Some((candidate.number, fault)),
             State::Listens | State::Taken => None,
         });
         return Err(match fault {
@@ -128,19 +129,19 @@ fn choose(path: &str, seen: &[Seen]) -> Result<RawFd, BindError> {
 mod tests {
     use super::*;
 
-    fn seen(number: RawFd, bound: Option<&str>, state: State) -> Seen {
-        Seen { number, bound: bound.map(PathBuf::from), state }
+    fn candidate(number: RawFd, bound: Option<&str>, state: State) -> Candidate {
+        Candidate { number, bound: bound.map(PathBuf::from), state }
     }
 
     #[test]
     fn of_several_the_one_that_listens_at_the_path_is_chosen() {
         let several = [
-            seen(3, None, State::Unusable(InheritedFault::NotLocal)),
-            seen(4, Some("/run/b"), State::Unusable(InheritedFault::NotListening)),
-            seen(5, Some("/run/a"), State::Listens),
-            seen(6, Some("/run/b"), State::Listens),
-            seen(7, Some("/run/c"), State::Taken),
-            seen(8, Some("/run/d"), State::Unusable(InheritedFault::NotAStream)),
+            candidate(3, None, State::Unusable(InheritedFault::NotLocal)),
+            candidate(4, Some("/run/b"), State::Unusable(InheritedFault::NotListening)),
+            candidate(5, Some("/run/a"), State::Listens),
+            candidate(6, Some("/run/b"), State::Listens),
+            candidate(7, Some("/run/c"), State::Taken),
+            candidate(8, Some("/run/d"), State::Unusable(InheritedFault::NotAStream)),
         ];
         assert_eq!(choose("/run/a", &several).unwrap(), 5);
         assert_eq!(choose("/run/b", &several).unwrap(), 6);
@@ -157,17 +158,17 @@ mod tests {
     #[test]
     fn where_nothing_listens_the_first_fault_is_told() {
         let two = [
-            seen(3, None, State::Unusable(InheritedFault::NotLocal)),
-            seen(4, None, State::Unusable(InheritedFault::NotASocket)),
+            candidate(3, None, State::Unusable(InheritedFault::NotLocal)),
+            candidate(4, None, State::Unusable(InheritedFault::NotASocket)),
         ];
         let unusable = choose("/run/a", &two).unwrap_err().to_string();
         assert_eq!(unusable, r#"descriptor 3, passed for "/run/a", is not a Unix-domain socket"#);
     }
 
-    /// What a descriptor is taken for that `look_at` looks at.
+    /// What a descriptor is taken for that `inspect_descriptor` looks at.
     #[track_caller]
     fn state(descriptor: &impl std::os::fd::AsFd, bound: Option<&Path>) -> State {
-        let (found, state) = look_at(descriptor.as_fd()).unwrap();
+        let (found, state) = inspect_descriptor(descriptor.as_fd()).unwrap();
         assert_eq!(found.as_deref(), bound);
         state
     }

@@ -19,7 +19,7 @@ use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::timeouts::SocketTimeout;
 use super::{denies_sockets, name, new_socket};
-use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, PeerUser, wait_ready};
+use crate::sys::{self, Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, wait_ready};
 
 /// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
 /// carries an option that says the same.
@@ -260,8 +260,8 @@ impl LocalStream {
     /// # Errors
     ///
     /// [`PeerError`] says why the process cannot be named.
-    pub(crate) fn peer(&self, newest: Newest) -> Result<Peer, PeerError> {
-        sys::peer_of(self.socket.as_fd(), newest)
+    pub(crate) fn peer(&self, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
+        sys::peer_of(self.socket.as_fd(), pidfds)
     }
 
     /// From now on the system notes who writes what arrives on this connection, for
@@ -275,8 +275,8 @@ impl LocalStream {
     /// # Errors
     ///
     /// [`io::ErrorKind::Unsupported`] where the system does not name writers; otherwise what it said.
-    pub(crate) fn name_writers(&self, newest: Newest) -> io::Result<PeerEvidence> {
-        sys::name_writers(self.socket.as_fd(), newest)
+    pub(crate) fn name_writers(&self, pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
+        sys::name_writers(self.socket.as_fd(), pidfds)
     }
 
     /// Ends what [`name_writers`](Self::name_writers) began: whoever gets the connection next finds it as it was made.
@@ -301,12 +301,12 @@ impl LocalStream {
         &self,
         buf: &mut [u8],
         deadline: Option<Instant>,
-        newest: Newest,
+        pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         if buf.is_empty() {
             return Ok((0, None));
         }
-        self.receive_before(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, newest))
+        self.receive_before(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, pidfds))
     }
 
     /// Who made this connection, which was accepted.

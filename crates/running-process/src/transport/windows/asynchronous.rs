@@ -17,7 +17,7 @@ use super::super::error::ConnectError;
 use super::super::timed_out;
 use super::stream::{is_end, write_error};
 use super::{LocalListener, LocalStream, StopSignal, stream};
-use crate::sys::{Newest, Peer, PeerError, windows_async, windows_pipe};
+use crate::sys::{Peer, PeerError, PidfdPolicy, windows_async, windows_pipe};
 
 /// A connection that belongs to a task.
 #[derive(Debug)]
@@ -121,18 +121,18 @@ pub(crate) fn poll_write(
 }
 
 /// A connection that a task uses for a while. It is bound to no runtime by that.
-pub(crate) struct Lent<'s>(BorrowedHandle<'s>);
+pub(crate) struct AsyncBorrow<'s>(BorrowedHandle<'s>);
 
 impl LocalStream {
     /// The connection for a task, until the result is dropped.
     // The portable shape has errors here.
     #[allow(clippy::unnecessary_wraps)]
-    pub(crate) fn lend(&self) -> io::Result<Lent<'_>> {
-        Ok(Lent(self.as_handle()))
+    pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
+        Ok(AsyncBorrow(self.as_handle()))
     }
 }
 
-impl Lent<'_> {
+impl AsyncBorrow<'_> {
     /// [`LocalStream::write_all_before`] without a deadline.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
@@ -147,7 +147,7 @@ impl Lent<'_> {
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
-        _newest: Newest,
+        _pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         loop {
             match windows_async::read(self.0, buf.len()).await {

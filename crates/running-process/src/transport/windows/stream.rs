@@ -16,7 +16,7 @@ use super::super::timed_out;
 use super::{is, name};
 use crate::sys::windows_pipe::{self, Transfer};
 use crate::sys::windows_wait::{Event, wait_any};
-use crate::sys::{Newest, Peer, PeerError, PeerEvidence, PeerUser};
+use crate::sys::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
 
 /// A connected local byte stream: a named pipe, or a Unix-domain socket on Unix.
 ///
@@ -217,7 +217,7 @@ impl LocalStream {
     /// # Errors
     ///
     /// [`PeerError`] says why the process cannot be named.
-    pub(crate) fn peer(&self, _newest: Newest) -> Result<Peer, PeerError> {
+    pub(crate) fn peer(&self, _pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
         windows_pipe::server(self.0.pipe.as_handle())
     }
 
@@ -228,7 +228,7 @@ impl LocalStream {
     /// [`io::ErrorKind::Unsupported`] on Windows.
     // The portable shape has a receiver here.
     #[allow(clippy::unused_self)]
-    pub(crate) fn name_writers(&self, _newest: Newest) -> io::Result<PeerEvidence> {
+    pub(crate) fn name_writers(&self, _pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "Windows does not name the writers of bytes"))
     }
 
@@ -248,7 +248,7 @@ impl LocalStream {
         &self,
         buf: &mut [u8],
         deadline: Option<Instant>,
-        _newest: Newest,
+        _pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         Ok(unnamed(self.read_before(buf, deadline)?))
     }
@@ -261,7 +261,7 @@ impl LocalStream {
     pub(crate) fn read_named_arrived(
         &self,
         buf: &mut [u8],
-        _newest: Newest,
+        _pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         Ok(unnamed(self.read_arrived(buf)?))
     }

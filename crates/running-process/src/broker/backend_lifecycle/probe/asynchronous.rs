@@ -6,8 +6,8 @@ use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
 use crate::broker::runtime_clock::before;
-use crate::sys::Newest;
-use crate::transport::{Late, LocalStream};
+use crate::sys::PidfdPolicy;
+use crate::transport::{LateReads, LocalStream};
 use std::time::Instant;
 
 /// [`probe_endpoint`](super::probe_endpoint) on tokio.
@@ -27,7 +27,8 @@ pub async fn probe_endpoint_async(
         return Err(ProbeError::Disabled);
     }
     let stream = LocalStream::connect(&endpoint.path)?;
-    let identity = exchange_async(&stream, Exchange::new(Newest::Use, believe)?, || {}, deadline).await?;
+    let identity =
+        exchange_async(&stream, Exchange::new(PidfdPolicy::Use, believe)?, || {}, deadline).await?;
     Ok(ProbedEndpoint { identity, stream })
 }
 
@@ -38,16 +39,16 @@ pub(in crate::broker::backend_lifecycle) async fn exchange_async(
     meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
-    name_writers(stream, exchange.newest)?;
+    name_writers(stream, exchange.pidfds)?;
     let carry = async {
-        let lent = stream.lend().map_err(stream_error)?;
-        lent.write_all(exchange.request()).await.map_err(stream_error)?;
+        let borrow = stream.as_async().map_err(stream_error)?;
+        borrow.write_all(exchange.request()).await.map_err(stream_error)?;
         meanwhile();
         // Not part of the future, which callers nest.
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let (length, writer) =
-                lent.read_named(&mut bytes, exchange.newest).await.map_err(stream_error)?;
+                borrow.read_named(&mut bytes, exchange.pidfds).await.map_err(stream_error)?;
             if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
                 return Ok(identity);
             }
@@ -67,9 +68,9 @@ fn arrived(
     exchange: &mut Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
 ) -> Result<DaemonProcess, ProbeError> {
     let mut bytes = vec![0; READ_BYTES];
-    let mut late = Late::default();
+    let mut late = LateReads::default();
     loop {
-        let read = late.read(|| stream.read_named_arrived(&mut bytes, exchange.newest));
+        let read = late.read(|| stream.read_named_arrived(&mut bytes, exchange.pidfds));
         let (length, writer) = read.ok_or(ProbeError::TimedOut)?.map_err(stream_error)?;
         if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
             return Ok(identity);

@@ -5,8 +5,8 @@ use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
-use crate::sys::{self, Newest};
-use crate::transport::{Late, LocalStream};
+use crate::sys::{self, PidfdPolicy};
+use crate::transport::{LateReads, LocalStream};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub fn probe_endpoint(endpoint: &Endpoint, deadline: Instant) -> Result<ProbedEn
         return Err(ProbeError::Disabled);
     }
     let stream = LocalStream::connect(&endpoint.path)?;
-    let identity = exchange(&stream, Exchange::new(Newest::Use, believe)?, || {}, deadline)?;
+    let identity = exchange(&stream, Exchange::new(PidfdPolicy::Use, believe)?, || {}, deadline)?;
     Ok(ProbedEndpoint { identity, stream })
 }
 
@@ -54,14 +54,14 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
     meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
-    name_writers(stream, exchange.newest)?;
+    name_writers(stream, exchange.pidfds)?;
     stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
     meanwhile();
     let mut bytes = [0; READ_BYTES];
-    let mut late = Late::default();
+    let mut late = LateReads::default();
     loop {
-        let read = stream.read_named_before(&mut bytes, Some(deadline), exchange.newest);
-        let read = late.or(read, || stream.read_named_arrived(&mut bytes, exchange.newest));
+        let read = stream.read_named_before(&mut bytes, Some(deadline), exchange.pidfds);
+        let read = late.or(read, || stream.read_named_arrived(&mut bytes, exchange.pidfds));
         let (length, writer) = read.map_err(stream_error)?;
         if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
             stream.forget_writers().map_err(stream_error)?;
@@ -71,8 +71,8 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
 }
 
 /// Before the daemon can write: the kernel names the writer when it writes.
-pub(super) fn name_writers(stream: &LocalStream, newest: Newest) -> Result<(), ProbeError> {
-    match stream.name_writers(newest) {
+pub(super) fn name_writers(stream: &LocalStream, pidfds: PidfdPolicy) -> Result<(), ProbeError> {
+    match stream.name_writers(pidfds) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         named => named.map(drop).map_err(stream_error),
     }

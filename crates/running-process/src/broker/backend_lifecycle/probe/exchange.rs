@@ -4,7 +4,7 @@ use super::{EndpointProbeChallenge, ProbeError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{FramingError, try_decode_framed_ref};
-use crate::sys::{Newest, Peer, PeerError};
+use crate::sys::{Peer, PeerError, PidfdPolicy};
 
 /// The largest body of a probe response that is read, in bytes: a path of 4096 bytes twice, and room for the rest.
 const MAX_PROBE_RESPONSE_BYTES: usize = 64 * 1024;
@@ -17,17 +17,20 @@ pub(in crate::broker::backend_lifecycle) struct Exchange<J> {
     challenge: EndpointProbeChallenge,
     request: Vec<u8>,
     received: Vec<u8>,
-    pub(super) newest: Newest,
+    pub(super) pidfds: PidfdPolicy,
     judge: J,
 }
 
 impl<J: FnMut(Writer) -> Result<(), ProbeError>> Exchange<J> {
     /// An exchange with a fresh challenge; `judge` sees who wrote each piece of the answer.
-    pub(in crate::broker::backend_lifecycle) fn new(newest: Newest, judge: J) -> Result<Self, ProbeError> {
+    pub(in crate::broker::backend_lifecycle) fn new(
+        pidfds: PidfdPolicy,
+        judge: J,
+    ) -> Result<Self, ProbeError> {
         let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream)?;
         let mut request = Vec::new();
         challenge.request().encode_framed(&mut request)?;
-        Ok(Self { challenge, request, received: Vec::new(), newest, judge })
+        Ok(Self { challenge, request, received: Vec::new(), pidfds, judge })
     }
 
     /// All that is ever sent.
@@ -70,7 +73,7 @@ mod tests {
     type Judge = fn(Writer) -> Result<(), ProbeError>;
 
     fn exchange() -> Exchange<Judge> {
-        Exchange::new(Newest::Use, (|_| Ok(())) as Judge).unwrap()
+        Exchange::new(PidfdPolicy::Use, (|_| Ok(())) as Judge).unwrap()
     }
 
     /// What a daemon answers.
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn a_writer_who_is_refused_ends_the_exchange_whatever_it_wrote() {
         let mut seen = 0;
-        let mut exchange = Exchange::new(Newest::Use, |_| {
+        let mut exchange = Exchange::new(PidfdPolicy::Use, |_| {
             seen += 1;
             if seen < 3 { Ok(()) } else { Err(ProbeError::Closed) }
         })

@@ -47,8 +47,8 @@ pub(crate) async fn verify_again_async(
     deadline: Instant,
 ) -> Result<LocalStream, ProbeError> {
     let mut verification = Verification::new(expected, policy);
-    let dialled = verification.dial();
-    let stream = match verification.connected(dialled, process)?.held() {
+    let pending = verification.start_connect();
+    let stream = match verification.connected(pending, process)?.held() {
         Ok(stream) => stream,
         Err(connected) => ask(&mut verification, process, connected, || {}, deadline).await?.stream,
     };
@@ -57,17 +57,17 @@ pub(crate) async fn verify_again_async(
 }
 
 async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
-    let begun = verification.begin()?;
-    let (process, dialled) = verification.process(begun)?;
-    let connected = verification.connected(dialled, &process)?;
-    let look = verification.look(&process);
-    let mut seen = None;
-    let answered = ask(verification, &process, connected, || seen = Some(look()), deadline).await?;
-    let image = match verification.image(seen.unwrap_or_else(look))? {
+    let prepared = verification.prepare()?;
+    let (process, pending) = verification.process(prepared)?;
+    let connected = verification.connected(pending, &process)?;
+    let inspect = verification.inspect_image(&process);
+    let mut inspected = None;
+    let answered = ask(verification, &process, connected, || inspected = Some(inspect()), deadline).await?;
+    let image = match verification.image(inspected.unwrap_or_else(inspect))? {
         Image::Judged(image) => image,
-        Image::Unread(unread) => {
-            let read = digests_of_async(unread.file(), deadline).await;
-            verification.digested(&process, unread, read)?
+        Image::Undigested(undigested) => {
+            let read = digests_of_async(undigested.file(), deadline).await;
+            verification.digested(&process, undigested, read)?
         }
     };
     verification.finish(process, answered, image)
@@ -80,9 +80,9 @@ async fn ask(
     meanwhile: impl FnOnce(),
     deadline: Instant,
 ) -> Result<Answered, ProbeError> {
-    let mut witness = verification.witness(process);
-    let challenge = verification.challenge(&mut witness)?;
+    let mut writer_check = verification.writer_check(process);
+    let challenge = verification.challenge(&mut writer_check)?;
     let answer = exchange_async(&connected.stream, challenge, meanwhile, deadline).await;
     let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));
-    verification.answered(connected, witness, answer, ended)
+    verification.answered(connected, writer_check, answer, ended)
 }

@@ -7,7 +7,7 @@ use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError,
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, started};
 use crate::broker::backend_lifecycle::judge::{Check, compare_image};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
-use crate::sys::{self, Newest, Peer, PeerError, PeerEvidence, ProcessHandle, ProcessImage};
+use crate::sys::{self, Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle, ProcessImage};
 use crate::transport::{ConnectError, LocalStream};
 use std::fs::File;
 use std::io;
@@ -25,15 +25,15 @@ const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
 pub(super) type Verdict = (StepVerdict, String);
 
 /// An image that was looked at, what that is worth, and what people are told of it.
-pub(super) struct Seen {
-    pub(super) image: Ran,
+pub(super) struct Inspected {
+    pub(super) image: RunningImage,
     pub(super) verdict: StepVerdict,
     pub(super) evidence: String,
 }
 
 /// The image that a process ran when it was looked at.
 #[derive(Clone, Copy)]
-pub(super) struct Ran {
+pub(super) struct RunningImage {
     pub(super) state: ImageState,
     /// The file of the image, where it was seen and the system leads to the one that runs.
     pub(super) file: Option<FileId>,
@@ -42,29 +42,29 @@ pub(super) struct Ran {
 /// What a process runs: `T` of it is known, or it is to be digested first.
 pub(super) enum Image<T> {
     Judged(T),
-    Unread(Unread),
+    Undigested(Undigested),
 }
 
 /// What came of looking at an image.
-pub(super) type Look = Result<Image<Seen>, ProbeError>;
+pub(super) type Inspection = Result<Image<Inspected>, ProbeError>;
 
 /// An image that its digests are to tell.
-pub(super) struct Unread {
+pub(super) struct Undigested {
     opened: ProcessImage,
     /// The moment before the process was seen to run it.
     before: Before,
-    image: Ran,
+    image: RunningImage,
     place: &'static str,
 }
 
-impl Unread {
+impl Undigested {
     pub(super) fn file(&self) -> &File {
         &self.opened.file
     }
 }
 
-pub(super) fn newest(policy: &Policy) -> Newest {
-    if policy.only_credentials { Newest::Avoid } else { Newest::Use }
+pub(super) fn pidfd_policy(policy: &Policy) -> PidfdPolicy {
+    if policy.only_credentials { PidfdPolicy::Avoid } else { PidfdPolicy::Use }
 }
 
 pub(super) fn boot(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
@@ -105,17 +105,17 @@ pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, Pr
 ///
 /// A pid says nothing without its namespace. Where the record does not tell that, a daemon may well listen that has another
 /// number here, or none.
-pub(super) fn why_absent(
+pub(super) fn absence_reason(
     error: ProbeError,
     expected: &DaemonProcess,
     policy: &Policy,
-    dial: impl FnOnce() -> Result<LocalStream, ConnectError>,
+    connect: impl FnOnce() -> Result<LocalStream, ConnectError>,
 ) -> ProbeError {
     let pid = expected.pid;
     if !matches!(error, ProbeError::Gone { .. }) || recorded_namespace(expected).is_some() {
         return error;
     }
-    let stream = match dial() {
+    let stream = match connect() {
         Ok(stream) => stream,
         // No process listens.
         Err(
@@ -123,7 +123,7 @@ pub(super) fn why_absent(
         ) => return error,
         Err(untold) => return untold.into(),
     };
-    match stream.peer(newest(policy)).map(|peer| peer.process.pid_namespace()) {
+    match stream.peer(pidfd_policy(policy)).map(|peer| peer.process.pid_namespace()) {
         Err(PeerError::OtherNamespace) => ProbeError::OtherNamespace { pid },
         Ok(Ok(Some(theirs))) if sys::own_pid_namespace().is_ok_and(|own| own != Some(theirs)) => {
             ProbeError::OtherNamespace { pid }
@@ -163,7 +163,7 @@ pub(super) fn start_time(
     Ok((StepVerdict::Proven, format!("pid {pid} is alive and started {}, as recorded", started(found))))
 }
 
-pub(super) fn who_listens(
+pub(super) fn identify_listener(
     stream: &LocalStream,
     expected: &DaemonProcess,
     process: &ProcessHandle,
@@ -181,7 +181,7 @@ pub(super) fn who_listens(
         let evidence = format!("{who} made the socket; the writer of the answer is to tell");
         Ok((Listener::Inherited { by }, ProofLevel::Claimed, StepVerdict::Unchecked, evidence))
     };
-    match stream.peer(newest(policy)) {
+    match stream.peer(pidfd_policy(policy)) {
         Ok(peer) if is_same(&peer.process, process)? => {
             let level = level(peer.evidence);
             let user = peer.uid.map_or_else(String::new, |uid| format!(" of user {uid}"));
@@ -251,17 +251,21 @@ pub(super) fn writer_evidence(
 
 /// Looks at the image that runs: on Linux found through the process, elsewhere by the path that the system names; never by
 /// the path in the record. If its digests are remembered, they are compared.
-pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Look {
-    if let Some(seen) = remembered_image(expected, process, policy) {
-        return Ok(Image::Judged(seen));
+pub(super) fn running_image(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+) -> Inspection {
+    if let Some(inspected) = remembered_image(expected, process, policy) {
+        return Ok(Image::Judged(inspected));
     }
     let before = Before::now();
     let opened = match process.open_image() {
         Ok(opened) => opened,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
-            let image = Ran { state: ImageState::Unchecked, file: None };
+            let image = RunningImage { state: ImageState::Unchecked, file: None };
             let evidence = format!("cannot be read: {error}");
-            return Ok(Image::Judged(Seen { image, verdict: StepVerdict::Unchecked, evidence }));
+            return Ok(Image::Judged(Inspected { image, verdict: StepVerdict::Unchecked, evidence }));
         }
         Err(error) => return Err(unanswered(expected.pid, error)),
     };
@@ -271,19 +275,19 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
     if state == ImageState::ReplacedOnDisk && !policy.replaced_on_disk {
         return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
     }
-    let image = Ran { state, file };
+    let image = RunningImage { state, file };
     if policy.image != ImageCheck::SameAsCaller {
-        let unread = Unread { opened, before, image, place };
+        let undigested = Undigested { opened, before, image, place };
         return match DigestCache::of_process().find(&metadata) {
-            Some(digests) => judge_digests(expected, unread, &digests).map(Image::Judged),
-            None => Ok(Image::Unread(unread)),
+            Some(digests) => judge_digests(expected, undigested, &digests).map(Image::Judged),
+            None => Ok(Image::Undigested(undigested)),
         };
     }
     let own = sys::own_image().and_then(|own| own.file.metadata()).map_err(ProbeError::Stream)?;
     match (FileId::of(&own), file) {
         (Some(own), Some(file)) if own == file => {
             let evidence = format!("the caller's own executable, {place}");
-            Ok(Image::Judged(Seen { image, verdict: IMAGE_VERDICT, evidence }))
+            Ok(Image::Judged(Inspected { image, verdict: IMAGE_VERDICT, evidence }))
         }
         (Some(_), Some(_)) => Err(ProbeError::Policy(PolicyRule::NotTheCallersImage)),
         _ => Err(ProbeError::Stream(io::Error::new(
@@ -295,7 +299,7 @@ pub(super) fn running_image(expected: &DaemonProcess, process: &ProcessHandle, p
 
 /// The image, if the system leads to it, its digests are remembered, and it is the recorded one where it was recorded. Then
 /// there is nothing to read of it, so it is not opened. Of any other the reason is found out by opening it.
-fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Option<Seen> {
+fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Option<Inspected> {
     if policy.image == ImageCheck::SameAsCaller {
         return None;
     }
@@ -304,37 +308,37 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
     let check = compare_image(&expected.exe_digests, &digests);
     let file = FileId::of(&metadata);
     let recorded = check.agrees && file::is_at(file, &expected.exe_path);
-    let image = Ran { state: ImageState::AsRecorded, file };
+    let image = RunningImage { state: ImageState::AsRecorded, file };
     let evidence = || evidence(&check, "stands at the recorded path");
-    recorded.then(|| Seen { image, verdict: IMAGE_VERDICT, evidence: evidence() })
+    recorded.then(|| Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence() })
 }
 
 /// Remembers what was read of the image of `process`, if that is safe, and compares it with the record.
 pub(super) fn judge_read(
     expected: &DaemonProcess,
     process: &ProcessHandle,
-    unread: Unread,
+    undigested: Undigested,
     read: Result<Digested, DigestError>,
-) -> Result<Seen, ProbeError> {
+) -> Result<Inspected, ProbeError> {
     let read = read.map_err(|error| match error {
         DigestError::TimedOut => ProbeError::TimedOut,
         error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
     })?;
-    DigestCache::of_process().keep(unread.file(), &read, process, unread.before);
-    judge_digests(expected, unread, &read.digests)
+    DigestCache::of_process().keep(undigested.file(), &read, process, undigested.before);
+    judge_digests(expected, undigested, &read.digests)
 }
 
 /// Compares the digests of an image with the record.
 fn judge_digests(
     expected: &DaemonProcess,
-    Unread { opened, image, place, .. }: Unread,
+    Undigested { opened, image, place, .. }: Undigested,
     digests: &ExeDigests,
-) -> Result<Seen, ProbeError> {
+) -> Result<Inspected, ProbeError> {
     let check = compare_image(&expected.exe_digests, digests);
     if !check.agrees {
         return Err(ProbeError::WrongImage { path: opened.path, check });
     }
-    Ok(Seen { image, verdict: IMAGE_VERDICT, evidence: evidence(&check, place) })
+    Ok(Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence(&check, place) })
 }
 
 /// Checks that the process still runs `image`, which it ran before it answered. Its liveness is to be checked after this.

@@ -2,8 +2,9 @@
 //! driver carries the exchange and has an image digested.
 
 use super::checks::{
-    Image, Look, Ran, Seen, Unread, Verdict, boot, judge_read, judge_writer, live_process, namespace, newest,
-    running_image, start_time, still_alive, still_runs, who_listens, why_absent, writer_evidence,
+    Image, Inspected, Inspection, RunningImage, Undigested, Verdict, absence_reason, boot, identify_listener,
+    judge_read, judge_writer, live_process, namespace, pidfd_policy, running_image, start_time, still_alive,
+    still_runs, writer_evidence,
 };
 use super::file::FileId;
 use super::{Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified};
@@ -26,10 +27,10 @@ pub(super) struct Verification<'a> {
 }
 
 /// A connection that was made ahead of its step: whoever accepts it does so meanwhile. Nothing is said on it.
-pub(super) struct Dialled(Result<LocalStream, ConnectError>);
+pub(super) struct PendingConnect(Result<LocalStream, ConnectError>);
 
-/// What is done ahead of the steps that judge it: if a process of the recorded pid lives, it is held and dialled.
-pub(super) struct Begun(Result<(ProcessHandle, Dialled), ProbeError>);
+/// What is done ahead of the steps that judge it: if a process of the recorded pid lives, it is held and pending.
+pub(super) struct Prepared(Result<(ProcessHandle, PendingConnect), ProbeError>);
 
 /// A connection whose listener is named.
 pub(super) struct Connected {
@@ -53,15 +54,15 @@ pub(super) struct Answered {
 }
 
 /// Sees who writes the answer.
-pub(super) struct Witness<'a> {
+pub(super) struct WriterCheck<'a> {
     expected: &'a DaemonProcess,
     process: &'a ProcessHandle,
     level: ProofLevel,
     wrote: Result<(), ProbeError>,
 }
 
-impl Witness<'_> {
-    fn see(&mut self, writer: Writer) -> Result<(), ProbeError> {
+impl WriterCheck<'_> {
+    fn check(&mut self, writer: Writer) -> Result<(), ProbeError> {
         self.wrote =
             judge_writer(writer, self.expected, self.process).map(|named| self.level = self.level.min(named));
         // The reason is given later, with the step that it belongs to.
@@ -79,7 +80,7 @@ impl<'a> Verification<'a> {
         Self { expected, policy, taken: Vec::new() }
     }
 
-    pub(super) fn begin(&self) -> Result<Begun, ProbeError> {
+    pub(super) fn prepare(&self) -> Result<Prepared, ProbeError> {
         if is_disabled() {
             return Err(ProbeError::Disabled);
         }
@@ -88,54 +89,59 @@ impl<'a> Verification<'a> {
         }
         let Self { expected, policy, .. } = *self;
         match live_process(expected) {
-            Ok(process) => Ok(Begun(Ok((process, self.dial())))),
-            Err(error) => Ok(Begun(Err(why_absent(error, expected, policy, || self.dial().0)))),
+            Ok(process) => Ok(Prepared(Ok((process, self.start_connect())))),
+            Err(error) => {
+                Ok(Prepared(Err(absence_reason(error, expected, policy, || self.start_connect().0))))
+            }
         }
     }
 
-    pub(super) fn dial(&self) -> Dialled {
-        Dialled(LocalStream::connect(&self.expected.ipc_endpoint.path))
+    pub(super) fn start_connect(&self) -> PendingConnect {
+        PendingConnect(LocalStream::connect(&self.expected.ipc_endpoint.path))
     }
 
     /// The recorded process, which is held from here on.
-    pub(super) fn process(&mut self, begun: Begun) -> Result<(ProcessHandle, Dialled), ProbeError> {
+    pub(super) fn process(
+        &mut self,
+        prepared: Prepared,
+    ) -> Result<(ProcessHandle, PendingConnect), ProbeError> {
         let Self { expected, policy, .. } = *self;
         self.step(StepKind::Boot, boot(expected))?;
         self.step(StepKind::Namespace, namespace(expected))?;
-        let (process, dialled) = self.refuse(StepKind::Process, begun.0)?;
+        let (process, pending) = self.refuse(StepKind::Process, prepared.0)?;
         self.step(StepKind::Process, start_time(expected, &process, policy))?;
-        Ok((process, dialled))
+        Ok((process, pending))
     }
 
     /// The connection, and who listens at its other end.
     pub(super) fn connected(
         &mut self,
-        dialled: Dialled,
+        pending: PendingConnect,
         process: &ProcessHandle,
     ) -> Result<Connected, ProbeError> {
         let path = &self.expected.ipc_endpoint.path;
-        let stream = self.refuse(StepKind::Connection, dialled.0.map_err(ProbeError::from))?;
+        let stream = self.refuse(StepKind::Connection, pending.0.map_err(ProbeError::from))?;
         self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path:?}"));
-        let found = who_listens(&stream, self.expected, process, self.policy);
+        let found = identify_listener(&stream, self.expected, process, self.policy);
         let (listener, level, verdict, evidence) = self.refuse(StepKind::Listener, found)?;
         self.take(StepKind::Listener, verdict, evidence);
         Ok(Connected { stream, listener, level })
     }
 
     /// Who will see that `process` alone writes the answer.
-    pub(super) fn witness<'w>(&self, process: &'w ProcessHandle) -> Witness<'w>
+    pub(super) fn writer_check<'w>(&self, process: &'w ProcessHandle) -> WriterCheck<'w>
     where
         'a: 'w,
     {
-        Witness { expected: self.expected, process, level: ProofLevel::Held, wrote: Ok(()) }
+        WriterCheck { expected: self.expected, process, level: ProofLevel::Held, wrote: Ok(()) }
     }
 
-    /// A fresh challenge, whose answer `witness` watches.
+    /// A fresh challenge, whose answer `writer_check` watches.
     pub(super) fn challenge<'w, 'p>(
         &mut self,
-        witness: &'w mut Witness<'p>,
+        writer_check: &'w mut WriterCheck<'p>,
     ) -> Result<Exchange<impl FnMut(Writer) -> Result<(), ProbeError> + use<'w, 'p>>, ProbeError> {
-        let exchange = Exchange::new(newest(self.policy), |writer| witness.see(writer));
+        let exchange = Exchange::new(pidfd_policy(self.policy), |writer| writer_check.check(writer));
         self.refuse(StepKind::Answer, exchange)
     }
 
@@ -144,13 +150,13 @@ impl<'a> Verification<'a> {
     pub(super) fn answered(
         &mut self,
         connected: Connected,
-        witness: Witness<'_>,
+        writer_check: WriterCheck<'_>,
         answer: Result<DaemonProcess, ProbeError>,
         ended: bool,
     ) -> Result<Answered, ProbeError> {
         let Self { expected, policy, .. } = *self;
         let Connected { stream, listener, level: named } = connected;
-        let Witness { level: written, wrote, .. } = witness;
+        let WriterCheck { level: written, wrote, .. } = writer_check;
         self.refuse(StepKind::Writer, wrote)?;
         let answer = match answer {
             Err(_) if ended => Err(ProbeError::Gone { pid: expected.pid, how: Absence::DuringProbe }),
@@ -180,16 +186,19 @@ impl<'a> Verification<'a> {
     }
 
     /// A look at what the process runs, which can be taken ahead of its step.
-    pub(super) fn look<'p>(&self, process: &'p ProcessHandle) -> impl Fn() -> Look + use<'a, 'p> {
+    pub(super) fn inspect_image<'p>(
+        &self,
+        process: &'p ProcessHandle,
+    ) -> impl Fn() -> Inspection + use<'a, 'p> {
         let Self { expected, policy, .. } = *self;
         move || running_image(expected, process, policy)
     }
 
     /// What the process runs: judged, or to be digested first.
-    pub(super) fn image(&mut self, seen: Look) -> Result<Image<Ran>, ProbeError> {
-        match self.refuse(StepKind::Image, seen)? {
-            Image::Judged(seen) => Ok(Image::Judged(self.take_image(seen))),
-            Image::Unread(unread) => Ok(Image::Unread(unread)),
+    pub(super) fn image(&mut self, inspected: Inspection) -> Result<Image<RunningImage>, ProbeError> {
+        match self.refuse(StepKind::Image, inspected)? {
+            Image::Judged(inspected) => Ok(Image::Judged(self.take_image(inspected))),
+            Image::Undigested(undigested) => Ok(Image::Undigested(undigested)),
         }
     }
 
@@ -197,12 +206,12 @@ impl<'a> Verification<'a> {
     pub(super) fn digested(
         &mut self,
         process: &ProcessHandle,
-        image: Unread,
+        image: Undigested,
         read: Result<Digested, DigestError>,
-    ) -> Result<Ran, ProbeError> {
+    ) -> Result<RunningImage, ProbeError> {
         let judged = judge_read(self.expected, process, image, read);
-        let seen = self.refuse(StepKind::Image, judged)?;
-        Ok(self.take_image(seen))
+        let inspected = self.refuse(StepKind::Image, judged)?;
+        Ok(self.take_image(inspected))
     }
 
     /// Checks that all of this was of a process that is alive, and that runs what it ran.
@@ -218,7 +227,7 @@ impl<'a> Verification<'a> {
         &mut self,
         process: ProcessHandle,
         answered: Answered,
-        image: Ran,
+        image: RunningImage,
     ) -> Result<Verified, ProbeError> {
         self.alive(&process, image.file)?;
         let Answered { stream, listener, level } = answered;
@@ -233,7 +242,7 @@ impl<'a> Verification<'a> {
         Unverified { error, steps: self.taken }
     }
 
-    fn take_image(&mut self, Seen { image, verdict, evidence }: Seen) -> Ran {
+    fn take_image(&mut self, Inspected { image, verdict, evidence }: Inspected) -> RunningImage {
         self.take(StepKind::Image, verdict, evidence);
         image
     }

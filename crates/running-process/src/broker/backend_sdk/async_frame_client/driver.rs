@@ -10,7 +10,7 @@ use super::super::output::PIECES;
 use super::desk::{BATCH, Delivery, Desk, Request, Ticket, UNSOLICITED, Work};
 use super::sync::{AsyncStream, poll_read_onto, poll_write, read_arrived_onto};
 use crate::broker::protocol::Frame;
-use crate::transport::Late;
+use crate::transport::LateReads;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -185,7 +185,7 @@ impl Driver {
 
     /// Reads what has arrived, whatever the runtime has noticed of it, and sorts it.
     fn read_arrived(&mut self) -> Result<(), FrameClientError> {
-        let mut late = Late::default();
+        let mut late = LateReads::default();
         // The end of stream, and an error, are left to the reads in time.
         while !self.unsorted
             && let Some(Ok(1..)) =

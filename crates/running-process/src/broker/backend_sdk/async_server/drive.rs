@@ -13,7 +13,7 @@ use crate::broker::backend_sdk::server::observe::Fact;
 use crate::broker::backend_sdk::server::service::{READ_BYTES, STALLED};
 use crate::broker::backend_sdk::server::session::Session;
 use crate::broker::runtime_clock::now;
-use crate::transport::{Late, ServedStream, timed_out};
+use crate::transport::{LateReads, ServedStream, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -102,7 +102,7 @@ pub(super) struct Driver {
     unread: Option<Unread>,
     /// A write was tried although the runtime has noticed no room, because the peer should have read by now.
     retried: bool,
-    late: Late,
+    late: LateReads,
     phase: Phase,
 }
 
@@ -133,7 +133,7 @@ impl Driver {
             timer: None,
             unread: None,
             retried: false,
-            late: Late::default(),
+            late: LateReads::default(),
             phase: Phase::Serving,
         }
     }
@@ -212,7 +212,7 @@ impl Driver {
             self.retried = true;
         }
         if session.connection.deadline().is_none_or(|deadline| deadline > now) {
-            self.late = Late::default();
+            self.late = LateReads::default();
             return Vec::new();
         }
         let arrived = session.connection.wants_input().then(|| self.read_arrived(session, now)).flatten();

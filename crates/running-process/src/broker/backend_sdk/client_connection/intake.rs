@@ -146,10 +146,11 @@ impl Shape {
     /// that is large and has begun.
     fn of(bytes: &[u8]) -> Option<(Self, FrameRef<'static>)> {
         let header = header(bytes).filter(|header| header.body_length() >= LARGE)?;
-        let begun = FrameRef::begin(bytes.get(FRAME_HEADER_BYTES..)?)?;
-        let (head, payload) = (FRAME_HEADER_BYTES + begun.at, usize::try_from(begun.length).ok()?);
+        let prefix = FrameRef::decode_prefix(bytes.get(FRAME_HEADER_BYTES..)?)?;
+        let (head, payload) =
+            (FRAME_HEADER_BYTES + prefix.payload_start, usize::try_from(prefix.payload_length).ok()?);
         let behind = header.frame_length().checked_sub(head)?.checked_sub(payload)?;
-        (payload >= LARGE).then_some((Self { head, payload, behind }, begun.frame))
+        (payload >= LARGE).then_some((Self { head, payload, behind }, prefix.frame))
     }
 }
 

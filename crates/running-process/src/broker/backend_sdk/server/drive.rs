@@ -8,7 +8,7 @@ use super::sync::{self, LocalStream};
 use super::turn::{Turn, Watch};
 use super::{LegacyConnection, ServerRequest, ServerTrouble, callback};
 use crate::broker::protocol::Refusal;
-use crate::transport::{Accepted, Late, LocalListener};
+use crate::transport::{Accepted, LateReads, LocalListener};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Resul
 pub(super) struct Reader<'l> {
     link: &'l Arc<Link>,
     turn: Turn,
-    late: Late,
+    late: LateReads,
     /// Another thread was given the turn by this one.
     handed_over: bool,
 }
@@ -96,7 +96,7 @@ impl Drop for Reader<'_> {
 
 impl<'l> Reader<'l> {
     pub(super) fn new(link: &'l Arc<Link>, turn: Turn) -> Self {
-        Self { link, turn, late: Late::default(), handed_over: false }
+        Self { link, turn, late: LateReads::default(), handed_over: false }
     }
 
     /// Reads the connection and serves what is quick, until it is over or another thread has the turn.

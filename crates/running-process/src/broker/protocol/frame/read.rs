@@ -11,13 +11,13 @@ use std::ptr;
 static ELSEWHERE: [u8; 1] = [0];
 
 /// A frame of whose body the payload has begun to arrive.
-pub(crate) struct Begun {
+pub(crate) struct FramePrefix {
     /// The fields before the payload, which is [elsewhere](FrameRef::has_payload_elsewhere).
     pub(crate) frame: FrameRef<'static>,
     /// Where in the body the payload begins.
-    pub(crate) at: usize,
+    pub(crate) payload_start: usize,
     /// How long the payload is, as the body says.
-    pub(crate) length: u64,
+    pub(crate) payload_length: u64,
 }
 
 impl<'a> FrameRef<'a> {
@@ -49,7 +49,7 @@ impl<'a> FrameRef<'a> {
 
     /// The fields up to the payload at the start of a body, of which any part has come. `None` if the payload has not begun,
     /// or if anything else stands before it than what everyone writes there.
-    pub(crate) fn begin(body: &'a [u8]) -> Option<Begun> {
+    pub(crate) fn decode_prefix(body: &'a [u8]) -> Option<FramePrefix> {
         let mut frame = Self::default();
         let mut rest = body;
         // Whatever comes, this takes no longer than for a whole frame of everyone's.
@@ -65,7 +65,11 @@ impl<'a> FrameRef<'a> {
                     payload: &ELSEWHERE,
                     ..FrameRef::default()
                 };
-                return Some(Begun { frame, at: body.len() - payload.len(), length });
+                return Some(FramePrefix {
+                    frame,
+                    payload_start: body.len() - payload.len(),
+                    payload_length: length,
+                });
             }
             if !key::BEFORE_PAYLOAD.contains(key) {
                 return None;
@@ -75,7 +79,7 @@ impl<'a> FrameRef<'a> {
         None
     }
 
-    /// Whether the payload is still the one of [`begin`](Self::begin), and no later one.
+    /// Whether the payload is still the one of [`decode_prefix`](Self::decode_prefix), and no later one.
     pub(crate) fn has_payload_elsewhere(&self) -> bool {
         ptr::eq(self.payload, ELSEWHERE.as_slice())
     }

@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::{Newest, Peer, PeerError, PeerEvidence};
+use super::{Peer, PeerError, PeerEvidence, PidfdPolicy};
 
-pub(crate) fn name_writers(_socket: BorrowedFd<'_>, _newest: Newest) -> io::Result<PeerEvidence> {
+pub(crate) fn name_writers(_socket: BorrowedFd<'_>, _pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not name the writers of bytes"))
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn recv_named(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
     flags: RecvFlags,
-    _newest: Newest,
+    _pidfds: PidfdPolicy,
 ) -> Result<(usize, Option<Result<Peer, PeerError>>), Errno> {
     let (_, received) = recv(socket, buf, flags)?;
     Ok((received, (received > 0).then_some(Err(PeerError::Unsupported))))

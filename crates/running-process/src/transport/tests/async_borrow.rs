@@ -1,7 +1,7 @@
 //! Connections that a task uses for a while.
 
 use super::{PATIENCE, pair, soon, watched};
-use crate::sys::Newest;
+use crate::sys::PidfdPolicy;
 use std::io;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -9,9 +9,9 @@ use tokio::time::timeout;
 /// The next bytes.
 async fn read(stream: &super::LocalStream) -> Vec<u8> {
     let mut bytes = [0; 4096];
-    let lent = stream.lend().unwrap();
+    let borrow = stream.as_async().unwrap();
     let (length, writer) =
-        timeout(PATIENCE, lent.read_named(&mut bytes, Newest::Use)).await.unwrap().unwrap();
+        timeout(PATIENCE, borrow.read_named(&mut bytes, PidfdPolicy::Use)).await.unwrap().unwrap();
     assert_eq!(writer.is_some(), length > 0);
     bytes[..length].to_vec()
 }
@@ -19,11 +19,11 @@ async fn read(stream: &super::LocalStream) -> Vec<u8> {
 #[tokio::test]
 async fn bytes_go_both_ways_and_the_connection_blocks_again_afterwards() {
     let (client, server) = watched(pair);
-    client.lend().unwrap().write_all(b"to the server").await.unwrap();
+    client.as_async().unwrap().write_all(b"to the server").await.unwrap();
     assert_eq!(read(&server).await, b"to the server");
     let waiting = async {
         tokio::task::yield_now().await;
-        server.lend().unwrap().write_all(b"to the client").await.unwrap();
+        server.as_async().unwrap().write_all(b"to the client").await.unwrap();
     };
     assert_eq!(tokio::join!(read(&client), waiting).0, b"to the client");
 
@@ -43,8 +43,8 @@ async fn bytes_go_both_ways_and_the_connection_blocks_again_afterwards() {
 async fn a_read_that_is_given_up_takes_nothing_along() {
     let (client, server) = watched(pair);
     for _ in 0..100 {
-        let lent = client.lend().unwrap();
-        timeout(Duration::ZERO, lent.read_named(&mut [0; 16], Newest::Use)).await.unwrap_err();
+        let borrow = client.as_async().unwrap();
+        timeout(Duration::ZERO, borrow.read_named(&mut [0; 16], PidfdPolicy::Use)).await.unwrap_err();
     }
     server.write_all_before(b"late", Some(soon())).unwrap();
     assert_eq!(read(&client).await, b"late");
@@ -54,8 +54,8 @@ async fn a_read_that_is_given_up_takes_nothing_along() {
 async fn a_write_that_the_other_side_does_not_take_can_be_given_up() {
     let (client, server) = watched(pair);
     let large = vec![b'x'; 4 << 20];
-    let lent = client.lend().unwrap();
-    timeout(Duration::from_millis(20), lent.write_all(&large)).await.unwrap_err();
+    let borrow = client.as_async().unwrap();
+    timeout(Duration::from_millis(20), borrow.write_all(&large)).await.unwrap_err();
     // How much of it was taken is unknown.
     let receive = async {
         let mut all = Vec::new();
@@ -64,7 +64,7 @@ async fn a_write_that_the_other_side_does_not_take_can_be_given_up() {
         }
         all.len()
     };
-    let (sent, received) = tokio::join!(lent.write_all(b"after"), receive);
+    let (sent, received) = tokio::join!(borrow.write_all(b"after"), receive);
     sent.unwrap();
     assert!(received < large.len());
 }
@@ -80,8 +80,8 @@ async fn a_large_write_arrives_whole() {
         }
         all
     };
-    let lent = client.lend().unwrap();
-    let (sent, received) = tokio::join!(lent.write_all(&large), receive);
+    let borrow = client.as_async().unwrap();
+    let (sent, received) = tokio::join!(borrow.write_all(&large), receive);
     sent.unwrap();
     assert!(received == large);
 }
@@ -91,6 +91,6 @@ async fn the_end_of_a_connection_is_read_as_such_and_written_to_in_vain() {
     let (client, server) = watched(pair);
     drop(server);
     assert_eq!(read(&client).await, b"");
-    let error = client.lend().unwrap().write_all(b"x").await.unwrap_err();
+    let error = client.as_async().unwrap().write_all(b"x").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
