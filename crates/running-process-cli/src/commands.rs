@@ -15,11 +15,6 @@ use crate::cli::Command;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
 
-running_process::register_payload_protocol! {
-    /// The cache on the framed lane: a payload is one command in the Redis protocol, the response's is its reply.
-    pub(crate) const CACHE_PROTOCOL: u32 = 0xF0CA;
-}
-
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Failure> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments, output),

@@ -1,6 +1,5 @@
 //! The command `running-process`: try, serve, probe, call, load, watch and decode a daemon's endpoint.
 
-mod cache;
 mod cli;
 mod commands;
 mod failure;

@@ -5,7 +5,6 @@ mod daemon;
 #[cfg(unix)]
 mod impostor;
 
-use super::CACHE_PROTOCOL;
 use super::probe::{Row, failure, level_name};
 use crate::cli::DemoArgs;
 use crate::failure::{Failure, Verdict};
@@ -15,6 +14,7 @@ use crate::wire::{self, Look, Palette, counted, render};
 use anstyle::{AnsiColor, Style};
 use conversation::{Conversation, Pieces};
 use daemon::Daemon;
+use resp_cache::PAYLOAD_PROTOCOL;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::judge::compare;
 use running_process::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, EndpointProbeChallenge};
@@ -137,7 +137,7 @@ impl Demo<'_> {
 
     fn framed(&mut self, pieces: Pieces) -> Result<(), Failure> {
         let mut conversation = Conversation::open(self.socket, pieces)?;
-        let request = framed(&FrameRef::request(CACHE_PROTOCOL, 1, FRAMED_GET))?;
+        let request = framed(&FrameRef::request(PAYLOAD_PROTOCOL, 1, FRAMED_GET))?;
         conversation.say(&request)?;
         let received = conversation.hear(is_whole_frame)?;
         expect("the framed reply", decoded(&received)?.payload == GET_REPLY)?;
@@ -225,7 +225,7 @@ fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(
         ("the proof", format!("{command} probe {identity}")),
         (
             "the framed lane",
-            format!("{command} call {identity} --protocol 0x{CACHE_PROTOCOL:04X} 'GET greeting'"),
+            format!("{command} call {identity} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
         ),
         ("the end", format!("kill {pid}")),
     ];

@@ -1,15 +1,22 @@
-//! Glob patterns as KEYS and CONFIG GET know them, on bytes.
+//! Glob patterns of KEYS and CONFIG GET, on bytes.
 //!
-//! `*` any bytes, `?` one byte, `[abc]` and `[a-z]` one byte of a class, `[^a]` one byte outside it, `\`
-//! takes the next byte literally. A class that is not closed ends with the pattern.
+//! | pattern | matches |
+//! | --- | --- |
+//! | `*` | any bytes |
+//! | `?` | one byte |
+//! | `[abc]`, `[a-z]` | one byte of the class |
+//! | `[^a]` | one byte outside the class |
+//! | `\` | the next byte literally |
+//!
+//! A class that is not closed ends with the pattern.
 
-/// Whether all of `text` matches `pattern`, in at most `pattern.len() * text.len()` steps.
+/// Returns whether all of `text` matches `pattern`, in at most `pattern.len() * text.len()` steps.
 ///
-/// Only the last `*` that was passed is ever tried again, one byte further: what the stars before it took
-/// cannot help, because the last one can take as much. So hostile patterns cost no more than that product.
+/// After a mismatch only the last `*` is tried again, one byte further. Earlier stars need no retry, because the last one
+/// can match any bytes that they could. So a hostile pattern cannot cost more than that product.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // What follows the last star, and the text that it has not taken yet.
+    // The pattern after the last star, and the text that the star has not matched yet.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
@@ -31,24 +38,24 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// What remains of a pattern, which starts with no star, after it matched the first byte of `text`.
+/// Matches the first byte of `text` and returns the rest of the pattern, which does not begin with a star.
 fn step<'a>(pattern: &'a [u8], text: &[u8]) -> Option<&'a [u8]> {
     let &byte = text.first()?;
     let (matched, rest) = match pattern {
         [] => (false, pattern),
         [b'?', rest @ ..] => (true, rest),
         [b'[', b'^', class @ ..] => {
-            let (member, rest) = class_has(class, byte);
+            let (member, rest) = class_contains(class, byte);
             (!member, rest)
         }
-        [b'[', class @ ..] => class_has(class, byte),
+        [b'[', class @ ..] => class_contains(class, byte),
         [b'\\', literal, rest @ ..] | [literal, rest @ ..] => (*literal == byte, rest),
     };
     matched.then_some(rest)
 }
 
-/// Whether the class, whose content starts `class`, has `byte`; and what follows the class.
-fn class_has(mut class: &[u8], byte: u8) -> (bool, &[u8]) {
+/// Returns whether the class at the start of `class` contains `byte`, and the pattern behind the class.
+fn class_contains(mut class: &[u8], byte: u8) -> (bool, &[u8]) {
     let mut member = false;
     loop {
         match class {
@@ -75,7 +82,7 @@ mod tests {
     use super::matches;
     use proptest::prelude::*;
 
-    /// What KEYS of a Redis 5.0.6 answers for one key and one pattern.
+    /// The expected values are the answers of KEYS of a Redis 5.0.6.
     #[test]
     fn patterns_match_as_they_do_in_redis() {
         for (pattern, text, expected) in [
@@ -121,7 +128,7 @@ mod tests {
         assert!(!matches(pattern.as_bytes(), "a".repeat(20_000).as_bytes()));
     }
 
-    /// The definition, with the backtracking that `matches` must not do.
+    /// Matches by definition, with full backtracking.
     fn defined(pattern: &[u8], text: &[u8]) -> bool {
         match pattern {
             [] => text.is_empty(),

@@ -2,40 +2,43 @@
 
 use std::io::Write;
 
-/// A simple string. `text` is one line.
+/// Appends a simple string. `text` is one line.
 pub(crate) fn simple(out: &mut Vec<u8>, text: &str) {
     line(out, b'+', text.as_bytes());
 }
 
-/// An error of the general kind, `-ERR`. Line breaks in `text` become spaces, so that no argument that it
-/// quotes can forge a second reply.
+/// Appends an error of the general kind, `-ERR`.
+///
+/// Line breaks in `text` become spaces, so that a quoted argument cannot forge a second reply.
 pub(crate) fn error(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(b"-ERR ");
     out.extend(text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends an integer.
 pub(crate) fn integer(out: &mut Vec<u8>, value: i64) {
     header(out, b':', value);
 }
 
-/// An integer that counts something here. A count above `i64::MAX` is answered as that.
+/// Appends a count as an integer, at most `i64::MAX`.
 pub(crate) fn count(out: &mut Vec<u8>, value: usize) {
     integer(out, i64::try_from(value).unwrap_or(i64::MAX));
 }
 
+/// Appends a bulk string.
 pub(crate) fn bulk(out: &mut Vec<u8>, value: &[u8]) {
     header(out, b'$', value.len());
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
-/// The bulk string that is absent, as for a missing key.
+/// Appends the null bulk string, which stands for a missing key.
 pub(crate) fn nil(out: &mut Vec<u8>) {
     out.extend_from_slice(b"$-1\r\n");
 }
 
-/// A bulk string, or nil.
+/// Appends a bulk string, or nil.
 pub(crate) fn bulk_or_nil(out: &mut Vec<u8>, value: Option<&[u8]>) {
     match value {
         Some(value) => bulk(out, value),
@@ -43,7 +46,7 @@ pub(crate) fn bulk_or_nil(out: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
-/// The start of an array: `len` replies must follow.
+/// Appends the header of an array. `len` replies must follow.
 pub(crate) fn array(out: &mut Vec<u8>, len: usize) {
     header(out, b'*', len);
 }

@@ -1,11 +1,12 @@
 //! Commands on keys and values.
 
-#![expect(clippy::unnecessary_wraps, reason = "every handler has the one type of the table")]
+#![expect(clippy::unnecessary_wraps, reason = "all handlers have the type that the table needs")]
 
-use super::{Call, CommandError};
-use crate::cache::reply;
-use crate::cache::resp;
-use crate::cache::store::{Condition, Expiry, Ttl};
+use super::call::Call;
+use super::error::CommandError;
+use crate::reply;
+use crate::resp;
+use crate::store::{Condition, Expiry, Ttl};
 use std::time::{Duration, Instant};
 
 pub(super) fn get(call: &mut Call<'_>) -> Result<(), CommandError> {
@@ -32,14 +33,14 @@ pub(super) fn set(call: &mut Call<'_>) -> Result<(), CommandError> {
 #[derive(Debug, Default)]
 struct SetOptions<'a> {
     condition: Condition,
-    /// The last EX or PX: how long its unit is in milliseconds, and how many of them, unparsed.
+    /// The last EX or PX: its unit in milliseconds and its count, not yet parsed.
     lifetime: Option<(u64, &'a [u8])>,
     keep_ttl: bool,
     get: bool,
 }
 
 impl<'a> SetOptions<'a> {
-    /// Repeated options are allowed, contradicting ones are not.
+    /// Parses the options behind key and value. They may repeat but not contradict each other.
     fn parse(mut words: &[&'a [u8]]) -> Result<Self, CommandError> {
         let mut options = Self::default();
         while let [word, rest @ ..] = words {
@@ -67,7 +68,7 @@ impl<'a> SetOptions<'a> {
         Ok(options)
     }
 
-    /// A time that the clock cannot express is refused, as is one that is not in the future.
+    /// Returns the expiry; refuses a time that is not in the future or that the clock cannot express.
     fn expiry(&self, now: Instant) -> Result<Expiry, CommandError> {
         let Some((unit, count)) = self.lifetime else {
             return Ok(if self.keep_ttl { Expiry::Keep } else { Expiry::Never });
@@ -88,7 +89,7 @@ pub(super) fn del(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Counts a key as often as it is named.
+/// Counts the keys that exist; a key counts as often as it is named.
 pub(super) fn exists(call: &mut Call<'_>) -> Result<(), CommandError> {
     let present = call.arguments[1..].iter().filter(|key| call.store.contains(key, call.now)).count();
     reply::count(call.out, present);
@@ -131,7 +132,7 @@ pub(super) fn keys(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// In seconds, rounded to the nearest; -1 for a key that stays, -2 for a missing one.
+/// Replies with seconds, rounded to the nearest; -1 for a key without a deadline, -2 for a missing one.
 pub(super) fn ttl(call: &mut Call<'_>) -> Result<(), CommandError> {
     let seconds = match call.store.ttl(call.arguments[1], call.now) {
         Ttl::Missing => -2,

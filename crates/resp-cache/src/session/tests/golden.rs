@@ -1,10 +1,10 @@
-//! What real servers answer: requests with the replies that a redis-server gave to them, byte for byte.
+//! Requests with the replies that real Redis servers gave, byte for byte.
 
-/// Sent before each entry, on a connection of its own.
+/// Commands that precede each entry, on a connection of their own.
 pub(super) const SETUP: &[u8] =
     b"FLUSHALL\r\nSET n 5\r\nSET s hello\r\nSET max 9223372036854775807\r\nSET t v EX 100\r\n";
 
-/// Asked of a Redis 5.0.6, each on a new connection after [`SETUP`].
+/// Replies of a Redis 5.0.6, each on a new connection after [`SETUP`].
 #[rustfmt::skip]
 pub(super) const REDIS_5: &[(&[u8], &[u8])] = &[
     (b"PING\r\n", b"+PONG\r\n"),
@@ -120,7 +120,7 @@ pub(super) const REDIS_5: &[(&[u8], &[u8])] = &[
     (b"*1\rx$4\rxPING\r\n", b"+PONG\r\n"),
 ];
 
-/// Asked of a Redis 7.0.15 in the same way: what is younger than Redis 5.
+/// Replies of a Redis 7.0.15 to options that Redis 5 lacks, recorded in the same way.
 #[rustfmt::skip]
 pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"SET s new GET\r\nGET s\r\n", b"$5\r\nhello\r\n$3\r\nnew\r\n"),
@@ -134,7 +134,7 @@ pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"SET t w EX 10 GET\r\nTTL t\r\n", b"$1\r\nv\r\n:10\r\n"),
 ];
 
-/// COMMAND INFO of a Redis 5.0.6, cut into the commands that it describes; QUIT and COMMAND are told otherwise there.
+/// COMMAND INFO of a Redis 5.0.6, one entry for each command. QUIT and COMMAND are left out: Redis describes them differently.
 #[rustfmt::skip]
 pub(super) const REDIS_5_COMMANDS: &[&[u8]] = &[
     b"*6\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",

@@ -1,9 +1,9 @@
-//! Behaviour of the request parser. The texts and limits are those of a Redis 5.0.6.
+//! Tests of the request parser. The texts and limits are those of a Redis 5.0.6.
 
 use super::*;
 use proptest::prelude::*;
 
-/// The arguments of a request, and the bytes that it took.
+/// The arguments of a request, and the number of bytes that it takes.
 type Parsed = (Vec<Vec<u8>>, usize);
 
 fn parse(input: &[u8]) -> Result<Option<Parsed>, RespError> {
@@ -100,16 +100,16 @@ fn a_line_of_64_kib_is_read_and_one_byte_more_is_refused() {
     ] {
         let headers = start.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let mut input = start.to_vec();
-        input.resize(headers + MAX_LINE, b'1');
+        input.resize(headers + MAX_LINE_BYTES, b'1');
         assert_eq!(parse(&input), Ok(None));
         input.push(b'1');
         assert_eq!(error(&input), text);
         input.extend_from_slice(b"\r\n");
         assert_eq!(error(&input), text, "also when the line end arrived with it");
     }
-    let mut longest = vec![b'a'; MAX_LINE];
+    let mut longest = vec![b'a'; MAX_LINE_BYTES];
     longest.push(b'\n');
-    assert_eq!(words(&longest)[0].len(), MAX_LINE);
+    assert_eq!(words(&longest)[0].len(), MAX_LINE_BYTES);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_largest_claims_are_awaited_without_memory() {
     assert_eq!(parser.found.capacity() + parser.unquoted.capacity(), 0);
 }
 
-/// Feeds `input` in reads of `size` bytes and returns the parser's steps.
+/// Feeds `input` in reads of `size` bytes and returns the number of the parser's steps.
 fn steps(input: &[u8], size: usize) -> usize {
     let mut parser = Parser::default();
     let mut start = 0;
@@ -145,11 +145,11 @@ fn work_grows_with_the_arguments_and_lines_and_not_with_reads_or_bulk_bytes() {
     let bulk = |len: usize| [format!("*1\r\n${len}\r\n").as_bytes(), &vec![b'x'; len + 2]].concat();
     assert_eq!(steps(&bulk(1_000_000), usize::MAX), steps(&bulk(8_000_000), usize::MAX));
 
-    let line = [vec![b'x'; MAX_LINE], vec![b'\n']].concat();
+    let line = [vec![b'x'; MAX_LINE_BYTES], vec![b'\n']].concat();
     assert!(steps(&line, 1) <= 2 * line.len() + 1);
 }
 
-/// Something near to a request: headers, quotes and line ends are more frequent than chance has them.
+/// Generates bytes that resemble requests: headers, quotes and line ends are frequent.
 fn near_request() -> impl Strategy<Value = Vec<u8>> {
     #[rustfmt::skip]
     const PIECES: &[&[u8]] = &[

@@ -1,67 +1,67 @@
 //! RESP2 requests, cut out of a read buffer.
 //!
-//! [`Parser::parse`] reads one request from the start of the bytes that the connection has not consumed yet:
-//! an array of bulk strings, or an inline command, which is a line of words that may be quoted. An incomplete
-//! request is a normal outcome. The parser remembers how far it came, so that every byte is looked at once
-//! however the request was cut into reads; a new parser on the same bytes gives the same answer.
+//! [`Parser::parse`] reads one request from the start of the unconsumed bytes: an array of bulk strings, or an inline
+//! command, which is a line of words that may be quoted. An incomplete request is a normal outcome.
 //!
-//! As Redis does, it skips the byte after a carriage return and the two bytes after a bulk string without a
-//! look.
+//! The parser remembers its position, so it reads every byte once, however the request was cut into reads. A new parser
+//! on the same bytes gives the same answer.
+//!
+//! As Redis does, it ignores the byte after a carriage return and the two bytes after a bulk string.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::ops::Range;
 
-/// The longest inline command, and the longest line that announces a count or a length, in bytes before its
-/// line end.
-pub(crate) const MAX_LINE: usize = 64 * 1024;
-/// The most arguments of one request.
+/// Largest inline command, and largest line with a count or a length, in bytes before the line end.
+pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Largest number of arguments of one request.
 pub(crate) const MAX_ARGUMENTS: usize = 1024 * 1024;
-/// The longest argument in bytes.
-pub(crate) const MAX_BULK: usize = 512 * 1024 * 1024;
+/// Largest argument in bytes.
+pub(crate) const MAX_BULK_BYTES: usize = 512 * 1024 * 1024;
 
 /// One complete request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request<'a> {
-    /// The command and its arguments. Empty for an empty line or array, which ask for nothing.
+    /// The command and its arguments; empty for an empty line or array, which get no reply.
     pub(crate) arguments: Vec<&'a [u8]>,
-    /// The bytes of the buffer that the request took: `1 <= consumed <= input.len()`.
+    /// Number of input bytes that the request takes: `1 <= consumed <= input.len()`.
     pub(crate) consumed: usize,
 }
 
-/// Where in an incomplete request the reading stands. Everything is relative to the first byte of that
-/// request.
+/// The position in an incomplete request. All offsets count from the first byte of that request.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
-    /// All before this is understood: `settled <= searched <= input.len()`.
+    /// End of the parsed part: `settled <= searched <= input.len()`.
     settled: usize,
-    /// The line from `settled` does not end before this.
+    /// The line from `settled` does not end before this offset.
     searched: usize,
-    /// Arguments that the array still lacks; 0 between requests.
+    /// Number of arguments that the array still lacks; 0 between requests.
     missing: usize,
-    /// The length of the argument that starts at `settled`, once its header is read: at most [`MAX_BULK`].
+    /// Length of the argument that begins at `settled`, once its header is read: at most [`MAX_BULK_BYTES`].
     bulk: Option<usize>,
-    /// The arguments that arrived. An entry stands for at least six bytes of input and takes sixteen.
+    /// The arguments that arrived. An entry of sixteen bytes stands for at least six bytes of input.
     found: Vec<Range<usize>>,
-    /// The words of an inline command, without their quotes: at most [`MAX_LINE`] bytes.
+    /// The words of an inline command, without their quotes: at most [`MAX_LINE_BYTES`] bytes.
     unquoted: Vec<u8>,
     #[cfg(test)]
     steps: usize,
 }
 
 impl Parser {
-    /// Cuts the first request out of `input`; `None` asks for more bytes.
+    /// Returns the first request of `input`, or `None` if it is incomplete.
     ///
-    /// After `None`, `input` must be the same bytes with more behind them; after a request, the bytes from
-    /// `consumed` on. Memory follows the bytes received: nothing is allocated from a claimed count or length.
-    /// All calls for one request take time linear in its number of arguments and the length of its lines,
-    /// none in the length of its bulk strings, plus a constant for each call.
+    /// After `None`, the next `input` is the same bytes with more behind them; after a request, the bytes from `consumed`
+    /// on.
+    ///
+    /// Memory grows with the bytes received, never with a claimed count or length. All calls for one request together
+    /// take time linear in its number of arguments and the length of its lines, plus a constant for each call. The
+    /// length of its bulk strings costs no time.
     ///
     /// # Errors
     ///
-    /// The peer does not speak the protocol, and where its next request starts is unknown: answer
-    /// [`RespError::text`] and close.
+    /// The peer violates the protocol, so the start of its next request is unknown. The caller answers
+    /// [`RespError::text`] and closes.
     pub(crate) fn parse<'a>(&'a mut self, input: &'a [u8]) -> Result<Option<Request<'a>>, RespError> {
         if self.missing == 0 {
             match input.first() {
@@ -82,7 +82,7 @@ impl Parser {
         Ok(Some(self.array(input)))
     }
 
-    /// The header of an array. A count below one announces nothing, as does 0.
+    /// Parses the header of an array and returns its count, 0 for a negative one.
     fn count(&mut self, input: &[u8]) -> Result<Option<usize>, RespError> {
         let Some(line) = self.header(input, RespError::CountTooLong)? else { return Ok(None) };
         let count = integer(&line[1..]).ok_or(RespError::InvalidCount)?;
@@ -92,7 +92,7 @@ impl Parser {
         }
     }
 
-    /// One bulk string of an array: where its content is, once all of it has arrived.
+    /// Parses one bulk string of an array and returns the range of its content once all of it has arrived.
     fn argument(&mut self, input: &[u8]) -> Result<Option<Range<usize>>, RespError> {
         #[cfg(test)]
         (self.steps += 1);
@@ -102,11 +102,11 @@ impl Parser {
                 let Some(line) = self.header(input, RespError::LengthTooLong)? else { return Ok(None) };
                 let digits = match line.first() {
                     Some(b'$') => &line[1..],
-                    // An empty line: what stands in the place of the kind is its carriage return.
+                    // The line is empty, so its carriage return stands in the place of the kind.
                     other => return Err(RespError::ExpectedBulk(*other.unwrap_or(&b'\r'))),
                 };
                 match integer(digits).map(usize::try_from) {
-                    Some(Ok(len)) if len <= MAX_BULK => *self.bulk.insert(len),
+                    Some(Ok(len)) if len <= MAX_BULK_BYTES => *self.bulk.insert(len),
                     _ => return Err(RespError::InvalidLength),
                 }
             }
@@ -120,7 +120,7 @@ impl Parser {
         Ok(Some(content))
     }
 
-    /// The request that ends here, whose arguments are in `found`; the parser is ready for the next one.
+    /// Returns the request with the arguments in `found` and resets the parser for the next one.
     fn array<'a>(&mut self, input: &'a [u8]) -> Request<'a> {
         let consumed = mem::take(&mut self.settled);
         self.searched = 0;
@@ -130,6 +130,7 @@ impl Parser {
         }
     }
 
+    /// Parses an inline command.
     fn inline<'a>(&'a mut self, input: &[u8]) -> Result<Option<Request<'a>>, RespError> {
         let Some(end) = self.line_end(input, b'\n', RespError::InlineTooBig)? else { return Ok(None) };
         let line = input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]);
@@ -140,7 +141,7 @@ impl Parser {
         Ok(Some(Request { arguments, consumed: end + 1 }))
     }
 
-    /// The line from `settled` to a carriage return, which settles it and the byte that follows.
+    /// Parses the line from `settled` to a carriage return, and skips the byte behind it.
     fn header<'a>(&mut self, input: &'a [u8], too_long: RespError) -> Result<Option<&'a [u8]>, RespError> {
         let start = self.settled;
         match self.line_end(input, b'\r', too_long)? {
@@ -152,10 +153,12 @@ impl Parser {
         }
     }
 
-    /// Where the line from `settled` ends. A line that is too long is refused when its end has arrived too,
-    /// so that the answer does not depend on how the bytes were cut into reads.
+    /// Returns the end of the line from `settled`.
+    ///
+    /// A line that is too long is refused even if its end has arrived, so that the result does not depend on how the
+    /// bytes were cut into reads.
     fn line_end(&mut self, input: &[u8], end: u8, too_long: RespError) -> Result<Option<usize>, RespError> {
-        let limit = self.settled + MAX_LINE + 1;
+        let limit = self.settled + MAX_LINE_BYTES + 1;
         let window = &input[self.searched..limit.min(input.len())];
         let found = window.iter().position(|&byte| byte == end);
         let passed = found.unwrap_or(window.len());
@@ -175,8 +178,9 @@ impl Parser {
     }
 }
 
-/// The words of a line, as ranges of `text`, to which they are appended without their quotes; `None` when a
-/// quote is not closed, or closed in the middle of a word.
+/// Appends the words of a line to `text` without their quotes, and returns their ranges.
+///
+/// Returns `None` if a quote is not closed, or closed in the middle of a word.
 fn split_words(mut line: &[u8], text: &mut Vec<u8>) -> Option<Vec<Range<usize>>> {
     let mut words = Vec::new();
     while let Some((first, rest)) = line.split_first() {
@@ -191,7 +195,7 @@ fn split_words(mut line: &[u8], text: &mut Vec<u8>) -> Option<Vec<Range<usize>>>
     Some(words)
 }
 
-/// Appends the first word of `line` to `text` and returns what follows it.
+/// Appends the first word of `line` to `text` and returns the rest of the line.
 fn take_word<'a>(mut line: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         line = match line {
@@ -237,7 +241,7 @@ fn take_single_quoted<'a>(mut line: &'a [u8], text: &mut Vec<u8>) -> Option<&'a 
     }
 }
 
-/// A closing quote ends the word, so only a space or nothing may follow.
+/// Returns the rest of the line behind a closing quote; `None` if the rest begins with neither a space nor the end.
 fn after_quote(rest: &[u8]) -> Option<&[u8]> {
     rest.first().is_none_or(|&next| is_space(next)).then_some(rest)
 }
@@ -257,12 +261,12 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// White space as in the C locale.
+/// Returns whether the byte is white space in the C locale.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | 0x09..=0x0d)
 }
 
-/// A decimal integer in its one canonical form: no plus sign, no leading zeros, no space, no `-0`.
+/// Parses a decimal integer in canonical form: no plus sign, no leading zeros, no space, no `-0`.
 pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     let canonical = match text.strip_prefix(b"-").unwrap_or(text) {
         [b'0'] => text.len() == 1,
@@ -275,28 +279,27 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What a peer did that the protocol does not allow.
+/// A violation of the protocol by the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RespError {
-    /// An inline command is longer than [`MAX_LINE`].
+    /// An inline command is longer than [`MAX_LINE_BYTES`].
     InlineTooBig,
-    /// The line of an array's count is longer than [`MAX_LINE`].
+    /// The line of an array's count is longer than [`MAX_LINE_BYTES`].
     CountTooLong,
     /// The count is not an integer, or above [`MAX_ARGUMENTS`].
     InvalidCount,
-    /// The line of a bulk string's length is longer than [`MAX_LINE`].
+    /// The line of a bulk string's length is longer than [`MAX_LINE_BYTES`].
     LengthTooLong,
-    /// The length is not an integer from 0 to [`MAX_BULK`].
+    /// The length is not an integer from 0 to [`MAX_BULK_BYTES`].
     InvalidLength,
-    /// An array holds something else than bulk strings; the byte stands where `$` must.
+    /// An array holds something other than bulk strings. The byte stands in the place of `$`.
     ExpectedBulk(u8),
     /// A quote in an inline command is not closed, or closed in the middle of a word.
     UnbalancedQuotes,
 }
 
 impl RespError {
-    /// The words of the error reply, which are Redis's, without `-ERR`. It quotes a byte of the peer, so it
-    /// need not be text.
+    /// Returns the text of Redis's error reply, without `-ERR`. It may quote a byte that is not UTF-8.
     pub(crate) fn text(self) -> Cow<'static, [u8]> {
         let text: &[u8] = match self {
             Self::InlineTooBig => b"Protocol error: too big inline request",
@@ -322,5 +325,4 @@ impl fmt::Display for RespError {
 impl std::error::Error for RespError {}
 
 #[cfg(test)]
-#[path = "resp_tests.rs"]
 mod tests;

@@ -1,19 +1,20 @@
-//! Keys, values and when they expire.
+//! Keys, values and deadlines.
 //!
-//! The caller passes the time. A key whose deadline is not after `now` does not exist for any operation; its
-//! memory is given back when it is touched, or by [`Store::sweep`], in the order of the deadlines.
+//! The caller passes the time. A key whose deadline is not after `now` does not exist for any operation. Its memory is
+//! freed when an operation names the key, or by [`Store::sweep`] in the order of the deadlines.
 
-use super::{glob, resp};
+use crate::{glob, resp};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The keys and values of a cache.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     entries: HashMap<Arc<[u8]>, Entry>,
-    /// Exactly the entries with a deadline. Only [`Store::insert`] and [`Store::take`] keep this and `bytes`.
+    /// Exactly the entries with a deadline. Only [`Store::insert`] and [`Store::take`] update this and `bytes`.
     deadlines: BTreeSet<(Instant, Arc<[u8]>)>,
-    /// The bytes of all keys and values.
+    /// Size of all keys and values in bytes.
     bytes: usize,
     started: Instant,
     pub(crate) stats: Stats,
@@ -25,7 +26,7 @@ struct Entry {
     deadline: Option<Instant>,
 }
 
-/// Counters since the store was made, except for `connected_clients`, which is a present number.
+/// Counters since the store was created, except for `connected_clients`, which is a current number.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stats {
     pub(crate) connected_clients: usize,
@@ -36,17 +37,17 @@ pub(crate) struct Stats {
     pub(crate) keyspace_misses: u64,
 }
 
-/// What happens to the deadline of a key that is set.
+/// The deadline that a key gets when it is set.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expiry {
     #[default]
     Never,
     At(Instant),
-    /// As it was: never, for a new key.
+    /// The deadline that the key had; none for a new key.
     Keep,
 }
 
-/// What must hold for a key to be set.
+/// The condition for setting a key.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     #[default]
@@ -55,14 +56,16 @@ pub(crate) enum Condition {
     IfPresent,
 }
 
+/// The remaining lifetime of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ttl {
     Missing,
     Never,
-    /// Above zero.
+    /// A duration above zero.
     Left(Duration),
 }
 
+/// The reason why a value cannot be incremented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IncrementError {
     NotAnInteger,
@@ -70,8 +73,9 @@ pub(crate) enum IncrementError {
 }
 
 impl Store {
-    /// An empty store whose uptime counts from `now`.
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Creates an empty store whose uptime counts from `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self {
             entries: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -81,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The value of a key; counted as a hit or a miss.
+    /// Returns the value of a key and counts a hit or a miss.
     pub(crate) fn get(&mut self, key: &[u8], now: Instant) -> Option<&[u8]> {
         self.expire(key, now);
         let value = self.entries.get(key).map(|entry| &*entry.value);
@@ -92,13 +96,15 @@ impl Store {
         value
     }
 
+    /// Returns whether a key exists.
     pub(crate) fn contains(&mut self, key: &[u8], now: Instant) -> bool {
         self.expire(key, now);
         self.entries.contains_key(key)
     }
 
-    /// Sets a key if the condition holds, and returns whether it did. A deadline that is not after `now` is
-    /// allowed: the key is gone at once.
+    /// Sets a key if the condition holds, and returns whether it did.
+    ///
+    /// A deadline that is not after `now` is allowed; the key expires at once.
     pub(crate) fn set(
         &mut self,
         key: &[u8],
@@ -134,12 +140,11 @@ impl Store {
         self.take(key).is_some()
     }
 
-    /// Adds `by` to the integer that a key holds, a missing one 0, and returns the sum. The deadline stays.
+    /// Adds `by` to a key's integer and returns the sum. A missing key counts as 0. The deadline stays.
     ///
     /// # Errors
     ///
-    /// The value is not an integer in canonical form, or the sum is out of the range of `i64`; nothing
-    /// changes.
+    /// The value is not an integer in canonical form, or the sum is out of the range of `i64`. Then nothing changes.
     pub(crate) fn increment(&mut self, key: &[u8], by: i64, now: Instant) -> Result<i64, IncrementError> {
         self.expire(key, now);
         let value = match self.entries.get(key) {
@@ -151,7 +156,7 @@ impl Store {
         Ok(sum)
     }
 
-    /// The keys that match a glob pattern, in no order.
+    /// Returns the keys that match a glob pattern, in no order.
     pub(crate) fn keys(&self, pattern: &[u8], now: Instant) -> impl Iterator<Item = &[u8]> {
         let live = self
             .entries
@@ -160,6 +165,7 @@ impl Store {
         live.map(|(key, _)| &**key).filter(move |key| glob::matches(pattern, key))
     }
 
+    /// Returns the remaining lifetime of a key.
     pub(crate) fn ttl(&mut self, key: &[u8], now: Instant) -> Ttl {
         self.expire(key, now);
         match self.entries.get(key).map(|entry| entry.deadline) {
@@ -169,34 +175,37 @@ impl Store {
         }
     }
 
-    /// The number of keys. Removes all that expired, so it takes time linear in those.
+    /// Removes all expired keys and returns the number of the others. Takes time linear in the number of expired keys.
     pub(crate) fn len(&mut self, now: Instant) -> usize {
         self.sweep(now, usize::MAX);
         self.entries.len()
     }
 
-    /// How long each key that has a deadline still has; those that expired and are still held have zero.
+    /// Returns the remaining lifetime of each key with a deadline; zero for an expired key that is not removed yet.
     pub(crate) fn lifetimes(&self, now: Instant) -> impl ExactSizeIterator<Item = Duration> {
         self.deadlines.iter().map(move |(deadline, _)| deadline.saturating_duration_since(now))
     }
 
-    /// The bytes of all keys and values that are held.
+    /// Returns the size of all keys and values in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Returns the time since the store was created.
     pub(crate) fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
 
+    /// Removes all keys.
     pub(crate) fn clear(&mut self) {
         self.entries = HashMap::new();
         self.deadlines = BTreeSet::new();
         self.bytes = 0;
     }
 
-    /// Removes at most `limit` expired keys, the oldest deadlines first, and returns how many. Each costs the
-    /// logarithm of the number of keys that can expire; a call with nothing to do looks at one deadline.
+    /// Removes at most `limit` expired keys, the oldest deadlines first, and returns their number.
+    ///
+    /// Each key costs the logarithm of the number of keys with a deadline. A call without expired keys reads one deadline.
     pub(crate) fn sweep(&mut self, now: Instant, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit {
@@ -212,14 +221,14 @@ impl Store {
         removed
     }
 
-    /// When the next key expires: a caller that is idle until then has nothing to sweep before.
+    /// Returns the time at which the next key expires.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Removes a key whose deadline is not after `now`.
     fn expire(&mut self, key: &[u8], now: Instant) {
-        // Nothing at all has expired: no need to look the key up.
+        // No key at all has expired, so the lookup is not needed.
         if self.next_deadline().is_none_or(|first| first > now) {
             return;
         }
@@ -230,6 +239,7 @@ impl Store {
         }
     }
 
+    /// Removes a key with its entry.
     fn take(&mut self, key: &[u8]) -> Option<(Arc<[u8]>, Entry)> {
         let (key, entry) = self.entries.remove_entry(key)?;
         self.bytes -= key.len() + entry.value.len();
@@ -239,7 +249,7 @@ impl Store {
         Some((indexed.1, entry))
     }
 
-    /// Adds a key that is not there.
+    /// Adds a key that is not in the store.
     fn insert(&mut self, key: Arc<[u8]>, entry: Entry) {
         self.bytes += key.len() + entry.value.len();
         if let Some(deadline) = entry.deadline {
@@ -343,7 +353,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list that is searched from end to end.
+        /// Compares with a list that is searched from end to end.
         #[test]
         fn any_history_gives_what_a_naive_store_gives(steps in proptest::collection::vec((0..6u8, 0..4u8, 0..4u32), 0..64)) {
             let mut now = Instant::now();

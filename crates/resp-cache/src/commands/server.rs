@@ -1,15 +1,16 @@
 //! Commands on the connection and about the server.
 
-#![expect(clippy::unnecessary_wraps, reason = "every handler has the one type of the table")]
+#![expect(clippy::unnecessary_wraps, reason = "all handlers have the type that the table needs")]
 
-use super::{COMMANDS, Call, Command, CommandError, lookup};
-use crate::cache::{glob, reply, resp};
+use super::call::{Call, Command, lookup};
+use super::error::CommandError;
+use crate::{glob, reply, resp};
 use std::fmt::Write;
 
-/// The Redis release whose replies these are. Clients choose what they send by it.
+/// The Redis release whose replies these are. Clients adapt what they send to it.
 const REDIS_VERSION: &str = "5.0.6";
 
-/// What CONFIG GET tells: the settings of this cache that Redis has too, in the order of their names.
+/// The settings that CONFIG GET reports, in the order of their names.
 const SETTINGS: &[(&str, &str)] = &[
     ("appendonly", "no"),
     ("databases", "1"),
@@ -34,12 +35,12 @@ pub(super) fn echo(call: &mut Call<'_>) -> Result<(), CommandError> {
 }
 
 pub(super) fn quit(call: &mut Call<'_>) -> Result<(), CommandError> {
-    call.client.quit = true;
+    call.client.has_quit = true;
     reply::simple(call.out, "OK");
     Ok(())
 }
 
-/// There is one database, 0.
+/// Accepts database 0, the only one.
 pub(super) fn select(call: &mut Call<'_>) -> Result<(), CommandError> {
     match resp::integer(call.arguments[1]) {
         Some(0) => reply::simple(call.out, "OK"),
@@ -89,16 +90,16 @@ pub(super) fn command(call: &mut Call<'_>) -> Result<(), CommandError> {
     let subcommand = call.arguments.get(1).map(|word| word.to_ascii_lowercase());
     match (subcommand.as_deref(), call.arguments.get(2..).unwrap_or_default()) {
         (None, _) => {
-            reply::array(call.out, COMMANDS.len());
-            for command in COMMANDS {
+            reply::array(call.out, call.table.len());
+            for command in call.table {
                 describe(call.out, command);
             }
         }
-        (Some(b"count"), []) => reply::count(call.out, COMMANDS.len()),
+        (Some(b"count"), []) => reply::count(call.out, call.table.len()),
         (Some(b"info"), names) => {
             reply::array(call.out, names.len());
             for name in names {
-                match lookup(name) {
+                match lookup(call.table, name) {
                     Some(command) => describe(call.out, command),
                     None => reply::nil(call.out),
                 }
@@ -137,7 +138,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The sections of INFO: the fields of Redis that are true of this cache.
+/// Returns the sections of INFO, with the fields of Redis that apply to this cache.
 fn sections(call: &mut Call<'_>) -> [(&'static str, String); 5] {
     let keys = call.store.len(call.now);
     let (store, stats) = (&*call.store, call.store.stats);
@@ -157,7 +158,7 @@ fn sections(call: &mut Call<'_>) -> [(&'static str, String); 5] {
         ),
         ("Clients", fields(&[("connected_clients", &stats.connected_clients), ("blocked_clients", &0)])),
         (
-            // Of the memory, only keys and values are counted, not what the allocator and the maps add.
+            // Counts keys and values only, without the overhead of the allocator and the maps.
             "Memory",
             fields(&[
                 ("used_memory", &store.bytes()),

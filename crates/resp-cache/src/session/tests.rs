@@ -1,11 +1,13 @@
-//! Behaviour of a whole connection, and of a command in a frame.
+//! Tests of whole connections, and of commands in frames.
+
+mod golden;
 
 use super::*;
-use crate::cache::{golden, store};
+use crate::store;
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Opens a session on `store`, sends `input` in the given pieces and returns the replies and what came last.
+/// Sends `pieces` to a session on `store`; returns the replies and the last action.
 fn converse(store: &mut Store, pieces: &[&[u8]], now: Instant) -> (Vec<u8>, Next) {
     let mut session = Session::open(store);
     let (mut buffer, mut out, mut next) = (Vec::new(), Vec::new(), Next::Read);
@@ -27,7 +29,7 @@ fn converse(store: &mut Store, pieces: &[&[u8]], now: Instant) -> (Vec<u8>, Next
     (out, next)
 }
 
-/// The replies to `input` from a new store.
+/// Returns the replies of a new store to `input`.
 fn replies(input: &[u8]) -> String {
     let now = Instant::now();
     converse(&mut Store::new(now), &[input], now).0.escape_ascii().to_string()
@@ -79,7 +81,7 @@ fn a_peer_that_quits_or_breaks_the_protocol_is_closed_after_its_replies() {
 #[test]
 fn many_replies_pause_the_session_until_they_are_written() {
     let now = Instant::now();
-    let (mut store, value) = (Store::new(now), vec![b'v'; PAUSE / 2]);
+    let (mut store, value) = (Store::new(now), vec![b'v'; PAUSE_BYTES / 2]);
     store.set(b"k", &value, store::Condition::Always, store::Expiry::Never, now);
     let input = b"GET k\r\n".repeat(5);
     let mut session = Session::open(&mut store);
@@ -106,7 +108,7 @@ fn every_command_sweeps_more_keys_than_it_can_add() {
     }
     let later = now + Duration::from_millis(1);
     converse(&mut store, &[&b"PING\r\n".repeat(3)], later);
-    assert_eq!(store.lifetimes(later).len(), 100 - 3 * SWEEP);
+    assert_eq!(store.lifetimes(later).len(), 100 - 3 * SWEEP_KEYS);
     assert_eq!(converse(&mut store, &[b"DBSIZE\r\n"], later).0, b":2\r\n");
     assert_eq!(store.stats.expired_keys, 100);
 }
@@ -125,7 +127,7 @@ fn settings_are_found_by_pattern_in_any_case() {
         both,
         "*4\\r\\n$9\\r\\nmaxmemory\\r\\n$1\\r\\n0\\r\\n$16\\r\\nmaxmemory-policy\\r\\n$10\\r\\nnoeviction\\r\\n"
     );
-    let limit = format!("$9\\r\\n{}\\r\\n", crate::cache::resp::MAX_BULK);
+    let limit = format!("$9\\r\\n{}\\r\\n", crate::resp::MAX_BULK_BYTES);
     assert!(replies(b"CONFIG GET proto-max-bulk-len\r\n").ends_with(&limit));
 }
 
@@ -195,7 +197,7 @@ fn a_frame_carries_exactly_one_command_and_an_inline_one_needs_no_line_end() {
     }
 }
 
-/// Requests of the recorded conversations, some of them broken by a stray piece.
+/// Generates pipelines of recorded requests, some of them broken by random bytes.
 fn pipeline() -> impl Strategy<Value = Vec<u8>> {
     let recorded = (0..golden::REDIS_5.len()).prop_map(|index| golden::REDIS_5[index].0.to_vec());
     let piece = prop_oneof![9 => recorded, 1 => proptest::collection::vec(any::<u8>(), 0..9)];

@@ -1,0 +1,13 @@
+//! The commands of the cache.
+//!
+//! Replies and error texts are those of Redis 5, so HELLO is an unknown command. The options KEEPTTL and GET of SET are
+//! younger and behave as in Redis 7.
+
+mod call;
+mod error;
+mod keys;
+mod server;
+mod table;
+
+pub(crate) use call::Client;
+pub(crate) use table::execute;
