@@ -3,6 +3,8 @@
 #[cfg(feature = "host")]
 pub(crate) mod digest;
 pub mod identity;
+#[cfg(feature = "host")]
+pub(crate) mod identity_file;
 pub mod judge;
 pub mod probe;
 #[cfg(feature = "host")]

@@ -59,9 +59,9 @@ pub(in super::super) use tasks::Guarded;
 
 #[cfg(feature = "tokio")]
 mod tasks {
-    use super::{discard, run};
     use std::pin::Pin;
     use std::task::Poll;
+    use {super::discard, super::run};
 
     /// A future of the daemon's that gives `None` if it panics when it is polled. It is dropped once it has ended, and never
     /// while a panic unwinds, so its destructor may panic as well.

@@ -1,10 +1,10 @@
 //! The server's memory that requests and answers take, charged before it is taken.
 
-use super::super::payload::Payload;
-use super::super::server_connection::Call;
-use super::ServerTrouble;
-use super::observe::Fact;
-use super::service::{Peer, Service};
+use super::config::ServerTrouble;
+use super::policy::{Peer, Service};
+use super::telemetry::Fact;
+use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::backend_sdk::proto::server_connection::Call;
 use crate::broker::protocol::{
     DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
 };

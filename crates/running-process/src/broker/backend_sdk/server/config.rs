@@ -1,5 +1,7 @@
-use super::super::connection::{ConnectionConfig, ConnectionError};
-use super::{Callback, HandlerError, NotAuthorized, PeerCredentials};
+use super::callback::Callback;
+use super::handler::HandlerError;
+use super::peer::{NotAuthorized, PeerCredentials};
+use crate::broker::backend_sdk::proto::connection::{ConnectionConfig, ConnectionError};
 use crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL;
 use std::io;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
-    /// Connections at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::OVER_CAPACITY_CONNECTIONS) more are accepted and not
+    /// Connections at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::over_capacity::OVER_CAPACITY_CONNECTIONS) more are accepted and not
     /// served: their probes are answered, their requests are refused as overloaded, then they are closed, as they are when
     /// they speak the legacy wire or keep silent for a second. Further ones wait in the backlog. On threads, each connection
     /// has one. Default: 1024.
@@ -98,7 +100,7 @@ pub enum ServerTrouble {
     NoThread(#[source] io::Error),
     /// The socket is not at its path any more: removed, replaced or moved, for example by a cleaner of old files. The daemon goes on
     /// with the connections that it has, and no further client finds it; another daemon may start beside it. One that would rather
-    /// end calls [`ServerStop::stop`](super::ServerStop::stop).
+    /// end calls [`ServerStop::stop`](super::stop::ServerStop::stop).
     ///
     /// # Platform-specific behavior
     ///

@@ -1,12 +1,12 @@
 //! Connections beyond the limit. They are told so instead of being closed without a word, which looks like a daemon that has
 //! ended.
 
-use super::super::connection::ConnectionConfig;
+use crate::broker::backend_sdk::proto::connection::ConnectionConfig;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Number of connections that a server keeps open beyond [`ServerConfig::max_connections`](super::ServerConfig::max_connections),
+/// Number of connections that a server keeps open beyond [`ServerConfig::max_connections`](super::config::ServerConfig::max_connections),
 /// to answer their probes and to refuse their requests. Further ones wait in the backlog until one of these has ended.
 pub const OVER_CAPACITY_CONNECTIONS: usize = 16;
 

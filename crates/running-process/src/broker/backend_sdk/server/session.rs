@@ -1,20 +1,23 @@
 //! One connection with its calls, whoever moves its bytes: threads or a task.
 
-use super::super::buffer::give_back;
-use super::super::client_connection::ById;
-use super::super::connection::ConnectionError;
-use super::super::mux::MuxError;
-use super::super::payload::Payload;
-use super::super::server_connection::{
-    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
-};
 use super::callback::{self, Callback};
 use super::charges::{UNCHARGED, answer_memory};
-use super::observe::{Batch, Fact, Outcome, RequestSpan};
+use super::config::ServerTrouble;
+use super::handler::{Handler, InlineHandler};
+use super::hooks::Detector;
 use super::over_capacity::Place;
-use super::service::{Admission, Caller, Peer, Service};
-use super::setup::Detector;
-use super::{Handler, IncomingRequest, InlineHandler, PeerCredentials, ServerTrouble};
+use super::peer::PeerCredentials;
+use super::policy::{Admission, Caller, Peer, Service};
+use super::request::IncomingRequest;
+use super::telemetry::{Batch, Fact, Outcome, RequestSpan};
+use crate::broker::backend_sdk::mux::MuxError;
+use crate::broker::backend_sdk::proto::connection::ConnectionError;
+use crate::broker::backend_sdk::proto::id_map::ById;
+use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::backend_sdk::proto::recv_buffer::give_back;
+use crate::broker::backend_sdk::proto::server_connection::{
+    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
+};
 use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
 use std::sync::Arc;
 use std::time::Instant;

@@ -24,7 +24,7 @@ mod imp {
 
 #[cfg(all(test, shuttle))]
 mod imp {
-    pub(in super::super) use super::super::model::stream::LocalStream;
+    pub(in super::super) use crate::broker::backend_sdk::server::blocking::model::stream::LocalStream;
     pub(in super::super) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
     pub(in super::super) use shuttle::thread;
 

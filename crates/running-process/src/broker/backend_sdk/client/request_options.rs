@@ -1,0 +1,75 @@
+//! Options of one request, for either client.
+
+use crate::broker::backend_sdk::proto::client_connection::RequestHead;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The fields of a request beside its payload. The blocking and the asynchronous client take the same.
+///
+/// ```
+/// use running_process::broker::backend_sdk::RequestOptions;
+/// use std::time::Duration;
+///
+/// let options = RequestOptions::new()
+///     .with_timeout(Duration::from_secs(30))
+///     .with_trace_context("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestOptions {
+    /// The moment at which the caller stops waiting. Default: none.
+    ///
+    /// The client keeps it by the monotonic clock. The daemon is told the same moment by the wall clock, in milliseconds since
+    /// the Unix epoch and rounded up, so a step of the wall clock moves it for the daemon alone.
+    pub deadline: Option<Instant>,
+    /// The `traceparent` of W3C Trace Context. Default: empty, which is none.
+    pub traceparent: String,
+    /// The `tracestate` of W3C Trace Context. Default: empty, which is none.
+    pub tracestate: String,
+}
+
+impl RequestOptions {
+    /// Returns options without a deadline and trace context.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the deadline.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the deadline to `timeout` from now. A time that no clock can hold is no deadline.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.deadline = Instant::now().checked_add(timeout);
+        self
+    }
+
+    /// Sets `traceparent` and `tracestate`, which the daemon's answer repeats.
+    #[must_use]
+    pub fn with_trace_context(
+        mut self,
+        traceparent: impl Into<String>,
+        tracestate: impl Into<String>,
+    ) -> Self {
+        (self.traceparent, self.tracestate) = (traceparent.into(), tracestate.into());
+        self
+    }
+
+    /// Returns what the frame says, if its deadline is `deadline_unix_ms`.
+    pub(super) fn head(&self, deadline_unix_ms: u64, events: bool) -> RequestHead<'_> {
+        let Self { traceparent, tracestate, .. } = self;
+        RequestHead { deadline_unix_ms, traceparent, tracestate, events }
+    }
+}
+
+/// Returns the wall clock's time after `left`, in milliseconds since the Unix epoch, rounded up: the daemon gives a request up no
+/// earlier than its client.
+pub(super) fn unix_ms_after(left: Duration) -> u64 {
+    const UP: Duration = Duration::from_nanos(999_999);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_add(left).saturating_add(UP).as_millis()).unwrap_or(u64::MAX)
+}

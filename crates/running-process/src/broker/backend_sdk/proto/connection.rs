@@ -1,0 +1,410 @@
+//! The daemon's side of one connection as a state machine: bytes and time in, events, bytes and a deadline out.
+
+mod answer;
+mod config;
+mod deadline;
+mod event;
+mod intake;
+mod rejected;
+mod state;
+
+pub(crate) use answer::{append_answer, append_refusal};
+pub use config::{ConnectionConfig, Reclassify};
+pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
+
+use super::recv_buffer::{FrontBuffer, KEPT_CAPACITY};
+use super::send_buffer::{LARGE, Output};
+use crate::broker::backend_sdk::mux::{
+    BackendEndpointMux, Identification, LegacyClassification, MuxError, MuxPollRef,
+};
+use crate::broker::protocol::header::{FrameHeader, complete_body};
+use crate::broker::protocol::{
+    DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
+    RefusalReason, try_decode_framed_ref,
+};
+use answer::refuse;
+use rejected::cancel_of_rejected;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Which wire the connection speaks, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Nothing has come but, perhaps, the beginning of the first message.
+    Undecided,
+    /// Probes have come and been answered; they say nothing of the wire that follows.
+    Probed,
+    /// At least one frame for the daemon has come.
+    Framed,
+    /// Handed over, ended or failed: there are no more events.
+    Over,
+}
+
+impl Lane {
+    fn fail(&mut self, error: impl Into<ConnectionError>) -> ConnectionError {
+        *self = Self::Over;
+        error.into()
+    }
+}
+
+/// The event until which a message may only be as large as a peer's first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    /// A frame for the daemon has come, which judges its sender by itself.
+    UntilFramed,
+    /// The driver [trusts](Connection::trust) the peer.
+    UntilTrusted,
+    /// Any message that fits a frame may come.
+    Lifted,
+}
+
+/// What this side does not take yet of what has come: the peer is not to blame for the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Postponed {
+    /// A request, or a probe for whose answer there is too much output.
+    Request,
+    /// A probe, because this daemon's own identity is not known yet.
+    Probe,
+}
+
+/// One connection of a daemon, without the connection: any runtime, or none, drives it.
+///
+/// ```no_run
+/// # use running_process::broker::backend_sdk::*;
+/// # use std::{io::{Read, Write}, sync::Arc, time::Instant};
+/// # fn drive<F: Fn(&[u8]) -> LegacyClassification>(mux: Arc<BackendEndpointMux<F>>, mut socket: impl Read + Write)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let mut connection = Connection::new(mux, ConnectionConfig::default(), Instant::now());
+/// let mut bytes = [0; 16 * 1024];
+/// loop {
+///     while let Some(event) = connection.next_event()? {
+///         match event {
+///             ConnectionEvent::Request(mut request) => {
+///                 let reply = request.payload().to_ascii_uppercase();
+///                 request.respond(&reply)?;
+///             }
+///             ConnectionEvent::Legacy(buffered) => todo!("the old decoder starts with {buffered:?}"),
+///             ConnectionEvent::Closed => return Ok(()),
+///             _ => {} // a probe was answered, or nothing that this daemon waits for
+///         }
+///     }
+///     socket.write_all(connection.output())?;
+///     connection.output_written(connection.output().len(), Instant::now());
+///     match socket.read(&mut bytes)? { // a real driver waits no longer than connection.deadline()
+///         0 => connection.receive_eof(),
+///         length => connection.receive(&bytes[..length], Instant::now()),
+///     }
+/// }
+/// # }
+/// ```
+///
+/// **The guarantee:** the events are a function of the bytes; how they were cut into reads changes nothing, if the
+/// detector keeps to a decision when more bytes follow. Every byte received is consumed by exactly one frame, probe or
+/// hand-over, or is still held when an error ends the connection. Work is linear in the bytes received, memory follows
+/// the bytes held.
+#[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, each with a sentence of its own"
+)]
+pub struct Connection<F> {
+    mux: Arc<BackendEndpointMux<F>>,
+    config: ConnectionConfig,
+    input: FrontBuffer,
+    /// The memory of the input while the driver reads onto it, in bytes.
+    lent: usize,
+    /// How long the last frame was, in bytes.
+    last_length: usize,
+    output: Output,
+    /// The payload of the frame that was taken last, if it came encoded.
+    decoded: Vec<u8>,
+    lane: Lane,
+    eof: bool,
+    /// A deadline has passed: the next event settles what was waited for.
+    expired: bool,
+    /// `input` starts with a complete frame that the detector wants more bytes for.
+    held_back: bool,
+    /// What `input` starts with, if this side does not take it yet.
+    postponed: Option<Postponed>,
+    /// The peer waits for this side, not this side for the peer.
+    busy: bool,
+    fence: Fence,
+    opened: Instant,
+    last_received: Instant,
+    /// When the last byte came or went.
+    last_activity: Instant,
+    /// When the message at the front of `input` began to arrive; meaningful while `input` holds something.
+    message_began: Instant,
+}
+
+impl<F> Connection<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// A connection that was accepted at `now`.
+    pub fn new(mux: Arc<BackendEndpointMux<F>>, config: ConnectionConfig, now: Instant) -> Self {
+        Self {
+            mux,
+            config,
+            input: FrontBuffer::default(),
+            lent: 0,
+            last_length: 0,
+            output: Output::default(),
+            decoded: Vec::new(),
+            lane: Lane::Undecided,
+            eof: false,
+            expired: false,
+            held_back: false,
+            postponed: None,
+            busy: false,
+            fence: Fence::UntilFramed,
+            opened: now,
+            last_received: now,
+            last_activity: now,
+            message_began: now,
+        }
+    }
+
+    /// What comes next, or `None` until more arrives.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
+    #[inline]
+    pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.next_event_unless(true, |_, _| false)
+    }
+
+    /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is shown
+    /// the output as well; everything behind the request waits with it. It is asked of a probe too, then without
+    /// a frame. Payloads are as they came unless it is to `decode` them.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    #[inline]
+    pub(crate) fn next_event_unless(
+        &mut self,
+        decode: bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
+    ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        if self.postponed.take().is_some() {
+            self.input.reclaim();
+        }
+        self.decoded.clear();
+        self.decoded.shrink_to(KEPT_CAPACITY);
+        if self.lane == Lane::Over {
+            return Ok(None);
+        }
+        match self.next_wire() {
+            LegacyClassification::Legacy => {
+                self.lane = Lane::Over;
+                Ok(Some(ConnectionEvent::Legacy(self.input.take())))
+            }
+            LegacyClassification::NeedMoreBytes => self.wait(self.input.len()),
+            LegacyClassification::NotLegacy => {
+                let buffer = self.input.as_slice();
+                let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES);
+                match header.map_err(|error| self.lane.fail(MuxError::Framing(error)))? {
+                    Some(header) if header.frame_length() <= buffer.len() => {
+                        self.next_frame(header.frame_length(), decode, postpone)
+                    }
+                    Some(header) => self.wait(header.frame_length()),
+                    None => self.wait(buffer.len()),
+                }
+            }
+        }
+    }
+
+    /// The wire of the message at the front of the input.
+    #[inline]
+    fn next_wire(&mut self) -> LegacyClassification {
+        self.held_back = false;
+        if self.input.is_empty() {
+            LegacyClassification::NeedMoreBytes
+        } else if self.lane == Lane::Framed && self.config.reclassify == Reclassify::Never {
+            LegacyClassification::NotLegacy
+        } else {
+            self.classify()
+        }
+    }
+
+    /// Asks the detector. Settles what it leaves open once no more bytes will come, or none have come for long enough: a
+    /// complete frame is a frame, anything else is legacy.
+    #[inline(never)]
+    fn classify(&mut self) -> LegacyClassification {
+        let buffer = self.input.as_slice();
+        match self.mux.classify(buffer) {
+            LegacyClassification::NeedMoreBytes if self.eof || self.expired => {
+                match try_decode_framed_ref(buffer) {
+                    Ok(Some(_)) => LegacyClassification::NotLegacy,
+                    _ => LegacyClassification::Legacy,
+                }
+            }
+            LegacyClassification::NeedMoreBytes => {
+                self.held_back = matches!(complete_body(buffer, MAX_FRAME_BYTES), Ok(Some(_)));
+                LegacyClassification::NeedMoreBytes
+            }
+            decided => decided,
+        }
+    }
+
+    /// Takes the complete frame of `length` bytes at the front of the input.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
+    fn next_frame(
+        &mut self,
+        length: usize,
+        decode: bool,
+        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
+    ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.check_first(length)?;
+        self.expired = false;
+        self.last_length = length;
+        self.message_began = self.last_received;
+        let (buffer, mut front) = self.input.front();
+        let (frame, consumed) = match self.mux.take(&buffer[FRAME_HEADER_BYTES..length]) {
+            Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
+            Ok(MuxPollRef::Probe { probe, consumed }) => {
+                match self.mux.identification() {
+                    Identification::Done => {}
+                    Identification::Underway => {
+                        self.postponed = Some(Postponed::Probe);
+                        return Ok(None);
+                    }
+                    Identification::Failed => {
+                        self.lane = Lane::Over;
+                        return Ok(None);
+                    }
+                }
+                if postpone(None, &self.output) {
+                    self.postponed = Some(Postponed::Request);
+                    return Ok(None);
+                }
+                if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
+                    return Err(self.lane.fail(MuxError::Framing(error)));
+                }
+                front.consume(consumed);
+                if self.lane == Lane::Undecided {
+                    self.lane = Lane::Probed;
+                }
+                return Ok(Some(ConnectionEvent::ProbeAnswered));
+            }
+            Ok(MuxPollRef::NeedMoreBytes | MuxPollRef::Legacy) => return Ok(None),
+            Err(error) => {
+                let message = &buffer[..length];
+                let cancel = cancel_of_rejected(message, error, self.config.strict, &mut self.output);
+                let cancel = cancel.map_err(|error| self.lane.fail(error))?;
+                front.consume(length);
+                self.lane = Lane::Framed;
+                return Ok(Some(ConnectionEvent::Cancel(cancel)));
+            }
+        };
+        let kind = FrameKind::try_from(frame.kind);
+        let encodings = &self.config.encodings;
+        if self.config.strict
+            && let Err(violation) = frame.check_strict_accepting(encodings.accepted())
+            && !violation.is_of_encoding()
+        {
+            return Err(self.lane.fail(violation));
+        }
+        if kind == Ok(FrameKind::Request) && postpone(Some(&frame), &self.output) {
+            self.postponed = Some(Postponed::Request);
+            return Ok(None);
+        }
+        front.consume(consumed);
+        self.lane = Lane::Framed;
+        if self.fence == Fence::UntilFramed {
+            self.fence = Fence::Lifted;
+        }
+        let frame = match if decode { encodings.decode(frame, &mut self.decoded) } else { Ok(frame) } {
+            Ok(frame) => frame,
+            // The payload of a cancel means nothing, so it need not be understood.
+            Err(_) if kind == Ok(FrameKind::Cancel) => frame,
+            // The daemon may know it.
+            Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => frame,
+            // The envelope holds, so the peer can be told, and the frames behind this one be understood.
+            Err(error) => {
+                refuse(&frame, RefusalReason::BadEncoding, &error, &mut self.output);
+                return Ok(Some(ConnectionEvent::Refused(error)));
+            }
+        };
+        Ok(Some(match kind {
+            Ok(FrameKind::Request) => {
+                ConnectionEvent::Request(Request { frame, output: &mut self.output, encodings })
+            }
+            Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
+            Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
+            Ok(FrameKind::Cancel) => ConnectionEvent::Cancel(frame),
+            Err(_) => ConnectionEvent::UnknownKind(frame),
+        }))
+    }
+
+    /// Nothing is complete: waits for a message of at least `length` bytes, unless there is nothing to wait for any more.
+    fn wait(&mut self, length: usize) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
+        self.input.reclaim();
+        let buffered = self.input.len();
+        self.check_first(length)?;
+        if self.eof && buffered == 0 {
+            self.lane = Lane::Over;
+            return Ok(Some(ConnectionEvent::Closed));
+        }
+        if self.eof {
+            return Err(self.lane.fail(ConnectionError::Truncated { buffered }));
+        }
+        match self.waiting_for() {
+            Some(waiting_for) if self.expired => {
+                Err(self.lane.fail(ConnectionError::TimedOut { waiting_for }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Appends a frame to the output: a response that took longer, an event, or a request of the daemon's own.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`]; nothing was appended then.
+    pub fn send(&mut self, frame: &FrameRef<'_>) -> Result<(), FramingError> {
+        frame.encode_framed(self.output.tail())
+    }
+
+    /// What waits to be written to the peer.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.first()
+    }
+
+    pub(crate) fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.output.fill(slices)
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.output.len()
+    }
+
+    /// `length` bytes of the output were written at `now`.
+    ///
+    /// # Panics
+    ///
+    /// `length` is more than the output holds.
+    pub fn output_written(&mut self, length: usize, now: Instant) {
+        self.output.consume(length);
+        if length > 0 {
+            self.touch(now);
+        }
+    }
+
+    /// Returns whether nothing waits to be written.
+    #[inline]
+    pub(crate) fn all_written(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// The end of the output, to append to.
+    pub(crate) fn output_buffer(&mut self) -> &mut Output {
+        &mut self.output
+    }
+}

@@ -1,0 +1,36 @@
+//! What is written to a peer: answers, encoded where it takes that, and refusals.
+
+use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::protocol::{
+    EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
+};
+use prost::Message;
+use std::error::Error;
+
+/// Appends `frame` with `payload` in the place of its own to `output`; it goes to the sender of `request`, encoded if that
+/// one takes it and it is worth it.
+pub(crate) fn append_answer(
+    request: &FrameRef<'_>,
+    frame: FrameRef<'_>,
+    payload: impl AsRef<[u8]> + Into<Payload>,
+    encodings: &EncodingPolicy,
+    output: &mut Output,
+) -> Result<(), FramingError> {
+    output.append(frame, payload, encodings, Encodings::from_bits(request.accepted_encodings))
+}
+
+/// Appends the refusal of `request` to `output`.
+pub(super) fn refuse(request: &FrameRef<'_>, reason: RefusalReason, why: &dyn Error, output: &mut Output) {
+    if request.kind == i32::from(FrameKind::Request) {
+        append_refusal(request, &Refusal::new(reason, why.to_string()), output);
+    }
+}
+
+/// Appends the frame that refuses `request` to `output`.
+pub(crate) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut Output) {
+    let payload = refusal.encode_to_vec();
+    let frame = FrameRef::refusal_of(request, &payload).with_bounded_trace();
+    let encoded = frame.encode_framed(output.tail());
+    debug_assert!(encoded.is_ok(), "a refusal is a few bytes");
+}

@@ -1,0 +1,115 @@
+use super::append_answer;
+use crate::broker::backend_sdk::mux::MuxError;
+use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a peer's bytes mean to the daemon.
+#[derive(Debug)]
+pub enum ConnectionEvent<'a> {
+    /// A request for the daemon.
+    Request(Request<'a>),
+    /// A response to a request that the daemon sent on this connection.
+    Response(FrameRef<'a>),
+    /// An event; no answer is expected.
+    Event(FrameRef<'a>),
+    /// The request of the same id is not waited for any more.
+    Cancel(FrameRef<'a>),
+    /// A frame of a kind that this library does not know; only without
+    /// [`strict`](super::ConnectionConfig::strict).
+    UnknownKind(FrameRef<'a>),
+    /// A frame came whose payload cannot be decoded; if it was a request, a refusal that says so is in the output.
+    Refused(DecodePayloadError),
+    /// An identity probe came and its answer is in the output.
+    ProbeAnswered,
+    /// The connection speaks the legacy wire: every byte that came and belongs to it. After it, bytes go to the old
+    /// decoder directly; write the output first.
+    Legacy(Vec<u8>),
+    /// The peer is done, and nothing it sent is left over. There are no more events.
+    Closed,
+}
+
+/// A request and the way to answer it.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The request.
+    pub frame: FrameRef<'a>,
+    pub(crate) output: &'a mut Output,
+    pub(crate) encodings: &'a EncodingPolicy,
+}
+
+impl<'a> Request<'a> {
+    /// What the client sent.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.frame.payload
+    }
+
+    /// Appends the response to the connection's output.
+    ///
+    /// To answer later, keep a copy of the frame and use [`Connection::send`](super::Connection::send).
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
+    pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
+        let response = FrameRef::response_to(&self.frame, &[]);
+        append_answer(&self.frame, response, Cow::Borrowed(payload), self.encodings, self.output)
+    }
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitingFor {
+    /// The first message, or enough of it to tell its wire.
+    FirstMessage,
+    /// The rest of a message that has begun to arrive.
+    RestOfMessage,
+    /// Anything at all after a probe, while the wire is undecided.
+    MessageAfterProbe,
+    /// Anything at all, between messages.
+    NextMessage,
+}
+
+impl fmt::Display for WaitingFor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::FirstMessage => "the first message",
+            Self::RestOfMessage => "the rest of a message",
+            Self::MessageAfterProbe => "a message after a probe",
+            Self::NextMessage => "the next message",
+        })
+    }
+}
+
+/// Why a connection is to be dropped: each is the peer's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The bytes are neither legacy nor a frame for this daemon.
+    #[error("the peer sent bytes that this daemon does not serve")]
+    Mux(#[from] MuxError),
+    /// A frame breaks the strict rules.
+    #[error("the peer sent a frame that this daemon refuses")]
+    Refused(#[from] FrameViolation),
+    /// A message is too large for a peer of which nothing is known.
+    #[error(
+        "the first message is larger than {limit} bytes, which is the limit for a peer that is not known to be served"
+    )]
+    FirstMessageTooLarge {
+        /// [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes).
+        limit: usize,
+    },
+    /// The peer was too slow.
+    #[error("the peer was too slow: waited for {waiting_for}")]
+    TimedOut {
+        /// What did not come in time.
+        waiting_for: WaitingFor,
+    },
+    /// The peer ended the connection inside a message.
+    #[error("the peer ended the connection {buffered} bytes into a message")]
+    Truncated {
+        /// How many bytes of the message had come.
+        buffered: usize,
+    },
+}

@@ -1,0 +1,70 @@
+use super::conn::Link;
+use crate::broker::backend_sdk::proto::recv_buffer::give_back;
+use crate::broker::backend_sdk::server::sync::LocalStream;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+/// A connection of the legacy wire, as if the mux had never looked at it: reading gives every byte from the first one.
+///
+/// The connection closes when the handler has returned and what [`into_parts`](Self::into_parts) gave is dropped.
+/// When the server is stopped, reading gives what has been received and then the end of the stream.
+#[derive(Debug)]
+pub struct LegacyConnection {
+    buffered: Vec<u8>,
+    /// What stands before it has been read; `start <= buffered.len()`.
+    start: usize,
+    stream: Arc<LocalStream>,
+    /// The connection to which `buffered` is charged until it was read.
+    link: Option<Arc<Link>>,
+}
+
+impl LegacyConnection {
+    pub(super) fn new(buffered: Vec<u8>, link: &Arc<Link>) -> Self {
+        let (stream, charged) = (Arc::clone(&link.stream), Arc::clone(link));
+        Self { buffered, start: 0, stream, link: Some(charged) }
+    }
+
+    /// What was received before the wire was known and has not been read yet.
+    #[must_use]
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffered[self.start..]
+    }
+
+    /// The bytes that are still [`buffered`](Self::buffered), and the connection behind them.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be duplicated: the process is out of descriptors.
+    pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
+        let stream = self.stream.try_clone()?;
+        Ok((self.buffered[self.start..].to_vec(), stream))
+    }
+}
+
+impl Read for LegacyConnection {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.buffered.len() {
+            return (&*self.stream).read(into);
+        }
+        let length = self.buffered().read(into)?;
+        self.start += length;
+        if self.start == self.buffered.len() {
+            give_back(std::mem::take(&mut self.buffered));
+            self.start = 0;
+            if let Some(link) = self.link.take() {
+                link.release_legacy();
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl Write for LegacyConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.stream).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.stream).flush()
+    }
+}

@@ -1,0 +1,179 @@
+//! Threads that do whatever is next: made when none is idle, ended when idle for long.
+
+use crate::broker::backend_sdk::server::callback;
+use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard, thread};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long an idle thread waits for something to do before it ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something to do, once, on a thread of the pool. It gets the thread's scratch memory. The thread outlives its panic.
+pub(super) type Job = Box<dyn FnOnce(&mut [u8]) + Send>;
+
+/// As many threads as there are jobs at once: a job may block for as long as it likes, and no other waits for it. Whoever
+/// submits bounds the number of jobs.
+pub(super) struct Pool {
+    queue: Mutex<Queue>,
+    submitted: Condvar,
+    /// How much scratch memory each thread has, in bytes.
+    scratch: usize,
+    /// No thread can be made, says a test.
+    #[cfg(test)]
+    pub(super) exhausted: std::sync::atomic::AtomicBool,
+}
+
+/// Each job has a thread that waits for it: `jobs.len() <= waiting`.
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Threads that wait for a job, also those that were woken for one of the queue and do not run yet.
+    waiting: usize,
+    closed: bool,
+}
+
+impl Pool {
+    pub(super) fn new(scratch: usize) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            submitted: Condvar::new(),
+            scratch,
+            #[cfg(test)]
+            exhausted: false.into(),
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // No job runs while the lock is held.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `job` done by an idle thread, or by a new one.
+    ///
+    /// # Errors
+    ///
+    /// There is no idle thread and none can be made. The job is dropped, and the next one is tried again.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let mut queue = self.queue();
+        if queue.waiting > queue.jobs.len() {
+            queue.jobs.push_back(job);
+            drop(queue);
+            self.submitted.notify_one();
+            return Ok(());
+        }
+        drop(queue);
+        #[cfg(test)]
+        if self.exhausted.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let pool = Arc::clone(self);
+        thread::Builder::new().name("running-process".to_owned()).spawn(move || pool.work(job))?;
+        Ok(())
+    }
+
+    /// Has every thread end when it is done with what it does and what is queued.
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.submitted.notify_all();
+    }
+
+    fn work(&self, first: Job) {
+        let mut scratch = vec![0; self.scratch];
+        let mut next = Some(first);
+        while let Some(job) = next {
+            callback::run(|| job(&mut scratch));
+            next = self.next();
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue();
+        if !queue.jobs.is_empty() || queue.closed {
+            return queue.jobs.pop_front();
+        }
+        queue.waiting += 1;
+        loop {
+            let (guard, waited) =
+                self.submitted.wait_timeout(queue, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            queue = guard;
+            let job = queue.jobs.pop_front();
+            if job.is_some() || waited.timed_out() || queue.closed {
+                queue.waiting -= 1;
+                return job;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Makes `pool` run a job that waits until it is told, or its sender is gone; returns the sender once the job runs.
+    fn occupy(pool: &Arc<Pool>) -> mpsc::Sender<()> {
+        let ((go_on, gate), (report, runs)) = (mpsc::channel(), mpsc::channel());
+        pool.submit(Box::new(move |_| {
+            report.send(()).unwrap();
+            let _ = gate.recv();
+        }))
+        .unwrap();
+        runs.recv_timeout(SOON).unwrap();
+        go_on
+    }
+
+    #[track_caller]
+    fn assert_runs(pool: &Arc<Pool>) {
+        let (report, runs) = mpsc::channel();
+        pool.submit(Box::new(move |_| report.send(()).unwrap())).unwrap();
+        runs.recv_timeout(SOON).expect("the job is run");
+    }
+
+    fn wait_until_idle(pool: &Arc<Pool>, threads: usize) {
+        while pool.queue().waiting < threads {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_thread_is_refused_and_later_ones_are_run() {
+        let pool = Pool::new(1);
+        let first = occupy(&pool);
+        pool.exhausted.store(true, Ordering::Relaxed);
+        let (report, dropped) = mpsc::channel::<()>();
+        for _ in 0..5 {
+            let report = report.clone();
+            assert!(pool.submit(Box::new(move |_| report.send(()).unwrap())).is_err());
+        }
+        drop(report);
+        assert_eq!(dropped.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
+        // A thread that is idle is good for a job.
+        drop(first);
+        wait_until_idle(&pool, 1);
+        assert_runs(&pool);
+        // And so are new ones, at once, as soon as there can be any.
+        pool.exhausted.store(false, Ordering::Relaxed);
+        let occupied = [occupy(&pool), occupy(&pool), occupy(&pool)];
+        assert_runs(&pool);
+        drop(occupied);
+        wait_until_idle(&pool, 4);
+        assert!(pool.queue().jobs.is_empty());
+        pool.close();
+    }
+
+    #[test]
+    fn a_thread_outlives_the_panics_of_its_jobs() {
+        let pool = Pool::new(1);
+        pool.submit(Box::new(|_| panic!("this panic is part of the test"))).unwrap();
+        wait_until_idle(&pool, 1);
+        pool.exhausted.store(true, Ordering::Relaxed);
+        assert_runs(&pool);
+        pool.close();
+    }
+}

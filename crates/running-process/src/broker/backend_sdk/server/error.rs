@@ -1,0 +1,56 @@
+//! The errors that end a server.
+
+use super::callback::Callback;
+use crate::broker::backend_lifecycle::identity::IdentityError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a server could not start, or did not end as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The identity of this process could not be made.
+    #[error("this process cannot identify itself")]
+    Identity(#[from] IdentityError),
+    /// The identity file could not be written.
+    #[error("the identity file {} cannot be written", path.display())]
+    Record {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Connections cannot be accepted any more.
+    #[error("connections cannot be accepted")]
+    Accept(#[source] io::Error),
+    /// The server was stopped, and something was still at work when its patience ended. Threads of the daemon's code go on
+    /// until it returns or the process ends.
+    #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]
+    DrainTimedOut {
+        /// Number of connections at whose requests or legacy wire handlers work.
+        connections: usize,
+        /// Closures of the daemon that have not returned: [`Callback::OnReady`], also while this process is still being
+        /// identified, and [`Callback::Observe`], if it was told of something by the thread that accepts.
+        callbacks: Vec<Callback>,
+        /// How long they were waited for.
+        waited: Duration,
+    },
+}
+
+/// The connections and closures that were late, in words.
+struct Late<'a>(usize, &'a [Callback]);
+
+impl fmt::Display for Late<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(connections, callbacks) = *self;
+        let connections = match connections {
+            0 => None,
+            1 => Some("1 connection".to_owned()),
+            several => Some(format!("{several} connections")),
+        };
+        let late: Vec<_> = connections.into_iter().chain(callbacks.iter().map(Callback::to_string)).collect();
+        formatter.write_str(&late.join(", "))
+    }
+}

@@ -1,0 +1,139 @@
+//! What a server counts of itself: atomics of a fixed size, without a lock.
+
+use super::{Fact, Outcome, TroubleKind};
+use crate::broker::protocol::status::{BUCKETS, bucket_of};
+use crate::broker::protocol::{LatencyHistogram, RefusalReason, ServerStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// One more than the largest [`RefusalReason`].
+const REASONS: usize = RefusalReason::AnswerTooLarge as usize + 1;
+
+/// What a server has counted of itself, to be read while it runs and after; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerStats(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    /// When the server began to run.
+    began: OnceLock<Instant>,
+    connections_accepted: AtomicU64,
+    connections_ended: AtomicU64,
+    probes_answered: AtomicU64,
+    requests_received: AtomicU64,
+    requests_answered: AtomicU64,
+    requests_refused: [AtomicU64; REASONS],
+    requests_cancelled: AtomicU64,
+    requests_in_flight: AtomicU64,
+    events_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    bytes_sent: AtomicU64,
+    memory_bytes: AtomicU64,
+    troubles: [AtomicU64; TroubleKind::COUNT],
+    latencies: [AtomicU64; BUCKETS],
+}
+
+impl ServerStats {
+    pub(in super::super) fn zero() -> Self {
+        Self(Arc::new(Counters {
+            began: OnceLock::new(),
+            connections_accepted: AtomicU64::default(),
+            connections_ended: AtomicU64::default(),
+            probes_answered: AtomicU64::default(),
+            requests_received: AtomicU64::default(),
+            requests_answered: AtomicU64::default(),
+            requests_refused: [const { AtomicU64::new(0) }; REASONS],
+            requests_cancelled: AtomicU64::default(),
+            requests_in_flight: AtomicU64::default(),
+            events_sent: AtomicU64::default(),
+            bytes_received: AtomicU64::default(),
+            bytes_sent: AtomicU64::default(),
+            memory_bytes: AtomicU64::default(),
+            troubles: [const { AtomicU64::new(0) }; TroubleKind::COUNT],
+            latencies: [const { AtomicU64::new(0) }; BUCKETS],
+        }))
+    }
+
+    /// What has been counted until now. Counters are read one after the other while the server goes on to count.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerStatus {
+        let counters = &*self.0;
+        let uptime = counters.began.get().map(Instant::elapsed).unwrap_or_default();
+        let troubles = |kind| read(&counters.troubles[kind as usize]);
+        // What has ended is read before what has begun, so that no difference is negative.
+        let connections_ended = read(&counters.connections_ended);
+        let connections_accepted = read(&counters.connections_accepted);
+        ServerStatus {
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            connections_open: connections_accepted.saturating_sub(connections_ended),
+            connections_accepted,
+            connections_refused: troubles(TroubleKind::TooManyConnections),
+            connection_troubles: TroubleKind::OF_CONNECTIONS.into_iter().map(troubles).sum(),
+            probes_answered: read(&counters.probes_answered),
+            requests_received: read(&counters.requests_received),
+            requests_answered: read(&counters.requests_answered),
+            requests_refused: counters.requests_refused.iter().map(read).collect(),
+            requests_cancelled: read(&counters.requests_cancelled),
+            requests_in_flight: read(&counters.requests_in_flight),
+            events_sent: read(&counters.events_sent),
+            bytes_received: read(&counters.bytes_received),
+            bytes_sent: read(&counters.bytes_sent),
+            memory_bytes: read(&counters.memory_bytes),
+            in_flight_limit_hit: troubles(TroubleKind::TooManyRequests),
+            memory_limit_hit: troubles(TroubleKind::OutOfMemory),
+            first_message_limit_hit: troubles(TroubleKind::FirstMessageTooLarge),
+            first_message_deadline_hit: troubles(TroubleKind::FirstMessageLate),
+            message_deadline_hit: troubles(TroubleKind::MessageLate),
+            probed_deadline_hit: troubles(TroubleKind::NothingAfterProbe),
+            idle_deadline_hit: troubles(TroubleKind::Idle),
+            write_deadline_hit: troubles(TroubleKind::ReadsTooSlowly),
+            callbacks_panicked: troubles(TroubleKind::CallbackPanicked),
+            latency: Some(LatencyHistogram { counts: counters.latencies.iter().map(read).collect() }),
+        }
+    }
+
+    /// How many requests concurrent handlers work on.
+    pub(in super::super) fn requests_in_flight(&self) -> u64 {
+        read(&self.0.requests_in_flight)
+    }
+
+    /// The server runs from now on.
+    pub(in super::super) fn begin(&self) {
+        self.0.began.get_or_init(Instant::now);
+    }
+
+    pub(in super::super) fn count(&self, fact: &Fact<'_>) {
+        let counters = &*self.0;
+        match *fact {
+            Fact::Opened => add(&counters.connections_accepted, 1),
+            Fact::Closed => add(&counters.connections_ended, 1),
+            Fact::ProbeAnswered => add(&counters.probes_answered, 1),
+            Fact::Received { bytes } => add(&counters.bytes_received, bytes as u64),
+            Fact::Sent { bytes } => add(&counters.bytes_sent, bytes as u64),
+            Fact::EventSent => add(&counters.events_sent, 1),
+            Fact::Asked { requests } => add(&counters.requests_received, requests),
+            Fact::Began => add(&counters.requests_in_flight, 1),
+            Fact::Ended => drop(counters.requests_in_flight.fetch_sub(1, Ordering::Relaxed)),
+            Fact::Outcome { outcome, requests, .. } => match outcome {
+                Outcome::Answered => add(&counters.requests_answered, requests),
+                Outcome::Refused(reason) => add(&counters.requests_refused[reason as usize], requests),
+                Outcome::Cancelled => add(&counters.requests_cancelled, requests),
+            },
+            Fact::Took { latency, requests } => add(&counters.latencies[bucket_of(latency)], requests),
+            Fact::Memory { before, now } => {
+                // Wraps around for less, and back again: the sum of all is never negative.
+                add(&counters.memory_bytes, (now as u64).wrapping_sub(before as u64));
+            }
+            Fact::Trouble(trouble, _) => add(&counters.troubles[TroubleKind::of(trouble) as usize], 1),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,102 @@
+use crate::broker::backend_sdk::proto::connection::{ConnectionError, WaitingFor};
+use crate::broker::backend_sdk::server::config::ServerTrouble;
+use std::io;
+
+/// What kind of trouble, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum TroubleKind {
+    TooManyConnections,
+    TooManyRequests,
+    OutOfMemory,
+    FirstMessageTooLarge,
+    FirstMessageLate,
+    MessageLate,
+    NothingAfterProbe,
+    Idle,
+    ReadsTooSlowly,
+    RulesBroken,
+    ConnectionFailed,
+    LegacyNotServed,
+    NotAuthorized,
+    NoThread,
+    Accept,
+    EndpointLost,
+    HandlerFailed,
+    HandlerPanicked,
+    CallbackPanicked,
+}
+
+impl TroubleKind {
+    pub(in super::super) const COUNT: usize = Self::CallbackPanicked as usize + 1;
+
+    /// Those that end a connection.
+    pub(in super::super) const OF_CONNECTIONS: [Self; 10] = [
+        Self::OutOfMemory,
+        Self::FirstMessageTooLarge,
+        Self::FirstMessageLate,
+        Self::MessageLate,
+        Self::NothingAfterProbe,
+        Self::Idle,
+        Self::ReadsTooSlowly,
+        Self::RulesBroken,
+        Self::ConnectionFailed,
+        Self::LegacyNotServed,
+    ];
+
+    pub(in super::super) fn of(trouble: &ServerTrouble) -> Self {
+        match trouble {
+            ServerTrouble::TooManyConnections { .. } => Self::TooManyConnections,
+            ServerTrouble::TooManyRequests { .. } => Self::TooManyRequests,
+            ServerTrouble::OutOfMemory { .. } => Self::OutOfMemory,
+            ServerTrouble::NotAuthorized { .. } => Self::NotAuthorized,
+            ServerTrouble::NoThread(_) => Self::NoThread,
+            ServerTrouble::Accept(_) => Self::Accept,
+            ServerTrouble::EndpointLost { .. } => Self::EndpointLost,
+            ServerTrouble::Connection(error) => match error {
+                ConnectionError::FirstMessageTooLarge { .. } => Self::FirstMessageTooLarge,
+                ConnectionError::TimedOut { waiting_for } => match waiting_for {
+                    WaitingFor::FirstMessage => Self::FirstMessageLate,
+                    WaitingFor::RestOfMessage => Self::MessageLate,
+                    WaitingFor::MessageAfterProbe => Self::NothingAfterProbe,
+                    WaitingFor::NextMessage => Self::Idle,
+                },
+                ConnectionError::Mux(_) | ConnectionError::Refused(_) | ConnectionError::Truncated { .. } => {
+                    Self::RulesBroken
+                }
+            },
+            // A peer that sends too slowly is the connection's to judge.
+            ServerTrouble::Stream(error) if error.kind() == io::ErrorKind::TimedOut => Self::ReadsTooSlowly,
+            ServerTrouble::Stream(_) => Self::ConnectionFailed,
+            ServerTrouble::LegacyNotServed => Self::LegacyNotServed,
+            ServerTrouble::Handler { .. } => Self::HandlerFailed,
+            ServerTrouble::HandlerPanicked => Self::HandlerPanicked,
+            ServerTrouble::CallbackPanicked { .. } => Self::CallbackPanicked,
+        }
+    }
+
+    /// Its name in tracing and metrics.
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    pub(in super::super) fn name(self) -> &'static str {
+        match self {
+            Self::TooManyConnections => "too_many_connections",
+            Self::TooManyRequests => "too_many_requests",
+            Self::OutOfMemory => "out_of_memory",
+            Self::FirstMessageTooLarge => "first_message_too_large",
+            Self::FirstMessageLate => "first_message_late",
+            Self::MessageLate => "message_late",
+            Self::NothingAfterProbe => "nothing_after_probe",
+            Self::Idle => "idle",
+            Self::ReadsTooSlowly => "reads_too_slowly",
+            Self::RulesBroken => "rules_broken",
+            Self::ConnectionFailed => "connection_failed",
+            Self::LegacyNotServed => "legacy_not_served",
+            Self::NotAuthorized => "not_authorized",
+            Self::NoThread => "no_thread",
+            Self::Accept => "accept",
+            Self::EndpointLost => "endpoint_lost",
+            Self::HandlerFailed => "handler_failed",
+            Self::HandlerPanicked => "handler_panicked",
+            Self::CallbackPanicked => "callback_panicked",
+        }
+    }
+}
