@@ -14,7 +14,7 @@ const SIZE: usize = 64;
 const MANY: usize = 10_000;
 const VERY_MANY: usize = 1_000_000;
 /// The most memory that a connection keeps for what may come, in bytes.
-const MOST_KEPT: usize = 4 << 20;
+const MAX_RETAINED: usize = 4 << 20;
 
 pub fn rows() -> [Row; 2] {
     let row = |name, title, frames: usize, contenders| Row {
@@ -84,7 +84,7 @@ fn copied_by_hand(frames: usize, read: usize) -> Run {
         }
         assert!(buffer.is_empty());
         // More is not kept for a connection that needs it once.
-        buffer.shrink_to(MOST_KEPT);
+        buffer.shrink_to(MAX_RETAINED);
     })
 }
 

@@ -22,11 +22,11 @@ const TOO_LATE_NEXT: &str = "the peer was too slow: waited for the next message"
 
 fn config() -> ConnectionConfig {
     let mut config = ConnectionConfig::default();
-    config.first_message = FIRST;
-    config.message = MESSAGE;
-    config.idle = Some(IDLE);
-    config.probed = PROBED;
-    config.undecided_frame = UNDECIDED;
+    config.first_message_timeout = FIRST;
+    config.message_timeout = MESSAGE;
+    config.idle_timeout = Some(IDLE);
+    config.probed_timeout = PROBED;
+    config.undecided_frame_timeout = UNDECIDED;
     config
 }
 
@@ -121,7 +121,7 @@ fn a_byte_in_either_direction_ends_idleness() {
 #[test]
 fn without_an_idle_limit_a_connection_is_kept_for_ever() {
     let mut config = config();
-    config.idle = None;
+    config.idle_timeout = None;
     let start = Instant::now();
     let mut watched = Watched::new(detectors::never, &config, start);
     watched.receive(&wire(&request(b"x")), start);
@@ -133,7 +133,7 @@ fn without_an_idle_limit_a_connection_is_kept_for_ever() {
 #[test]
 fn a_limit_beyond_the_clock_is_none() {
     let mut config = config();
-    config.first_message = Duration::MAX;
+    config.first_message_timeout = Duration::MAX;
     let watched = Watched::new(detectors::never, &config, Instant::now());
     assert_eq!(watched.connection.deadline(), None);
 }

@@ -19,12 +19,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     config.max_connections = connections.parse()?;
     // A place for each, and no connection gets a second one while half of them are taken.
     config.max_in_flight = config.max_connections;
-    config.memory = memory.parse()?;
-    config.enough_output = 64 * 1024;
+    config.memory_limit = memory.parse()?;
+    config.send_high_water = 64 * 1024;
     // Hostile connections stay for as long as the test looks at them.
-    config.connection.first_message = Duration::from_mins(2);
-    config.connection.message = Duration::from_mins(2);
-    config.write = Duration::from_mins(2);
+    config.connection.first_message_timeout = Duration::from_mins(2);
+    config.connection.message_timeout = Duration::from_mins(2);
+    config.write_timeout = Duration::from_mins(2);
     let server = AsyncServer::bind(Endpoint::unix_socket("crowd", socket)?)?
         .record(record)
         .config(config)

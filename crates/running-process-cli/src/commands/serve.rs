@@ -8,7 +8,7 @@ use crate::output::{Output, object_line};
 use crate::wire::counted;
 use resp_cache::Cache;
 use running_process::broker::backend_handle::DaemonProcess;
-use running_process::broker::backend_sdk::{Server, ServerError, ServerTrouble, check_daemon_identity_path};
+use running_process::broker::backend_sdk::{ServeError, Server, ServerError, check_daemon_identity_path};
 use running_process::broker::protocol::Endpoint;
 use serde_json::json;
 use std::io;
@@ -101,7 +101,7 @@ impl Log {
         });
     }
 
-    fn trouble(&self, trouble: &ServerTrouble) {
+    fn trouble(&self, trouble: &ServeError) {
         self.stderr.say(if self.json {
             let kind = advice::trouble(trouble);
             object_line(&json!({ "event": "trouble", "kind": kind, "error": with_causes(trouble) }))

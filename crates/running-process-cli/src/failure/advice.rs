@@ -7,7 +7,7 @@ use super::Verdict;
 use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::{
-    BindError, ConnectError, FrameClientError, IdentityFileError, NameError, ServerError, ServerTrouble,
+    BindError, ConnectError, FrameClientError, IdentityFileError, NameError, ServeError, ServerError,
 };
 use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason};
 use std::borrow::Cow;
@@ -221,18 +221,18 @@ fn identity_path(error: &io::Error) -> Advice {
 }
 
 /// Returns the name of a server's trouble in JSON, as docs/observe.md lists them; a fallback for unknown ones.
-pub(crate) fn trouble(trouble: &ServerTrouble) -> &'static str {
+pub(crate) fn trouble(trouble: &ServeError) -> &'static str {
     match trouble {
-        ServerTrouble::TooManyConnections { .. } => "too_many_connections",
-        ServerTrouble::TooManyRequests { .. } => "too_many_requests",
-        ServerTrouble::OutOfMemory { .. } => "out_of_memory",
-        ServerTrouble::NotAuthorized { .. } => "not_authorized",
-        ServerTrouble::Accept(_) => "accept",
-        ServerTrouble::Connection(_) => "connection_ended",
-        ServerTrouble::Stream(_) => "connection_failed",
-        ServerTrouble::LegacyNotServed => "legacy_not_served",
-        ServerTrouble::Handler { .. } => "handler_failed",
-        ServerTrouble::HandlerPanicked => "handler_panicked",
+        ServeError::TooManyConnections { .. } => "too_many_connections",
+        ServeError::TooManyRequests { .. } => "too_many_requests",
+        ServeError::OutOfMemory { .. } => "out_of_memory",
+        ServeError::NotAuthorized { .. } => "not_authorized",
+        ServeError::Accept(_) => "accept",
+        ServeError::Connection(_) => "connection_ended",
+        ServeError::Stream(_) => "connection_failed",
+        ServeError::LegacyNotServed => "legacy_not_served",
+        ServeError::Handler { .. } => "handler_failed",
+        ServeError::HandlerPanicked => "handler_panicked",
         _ => "other",
     }
 }

@@ -50,8 +50,8 @@ impl Served {
     async fn start(configure: impl FnOnce(AsyncServer) -> AsyncServer) -> Self {
         let place = Place::new();
         let mut config = ServerConfig::default();
-        config.connection.first_message = Duration::MAX;
-        config.connection.message = Duration::MAX;
+        config.connection.first_message_timeout = Duration::MAX;
+        config.connection.message_timeout = Duration::MAX;
         let (entered, begun) = mpsc::unbounded_channel();
         let (drops, dropped) = mpsc::unbounded_channel();
         let ready = Arc::new(Notify::new());

@@ -3,8 +3,8 @@
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
     BindError, CancelReason, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection,
-    NotAuthorized, PeerCredentials, SendEventError, Server, ServerConfig, ServerError, ServerRequest,
-    ServerStats, ServerStop, ServerTrouble,
+    NotAuthorized, PeerCredentials, SendEventError, ServeError, Server, ServerConfig, ServerError,
+    ServerRequest, ServerStats, ServerStop,
 };
 use running_process::broker::protocol::{Endpoint, FrameRef};
 use std::io::{self, Read, Write};
@@ -120,13 +120,13 @@ impl Daemon {
         pass_on!(self.on_ready(ready))
     }
 
-    pub(crate) fn observe(self, observer: impl Fn(&ServerTrouble) + Send + Sync + 'static) -> Self {
+    pub(crate) fn observe(self, observer: impl Fn(&ServeError) + Send + Sync + 'static) -> Self {
         pass_on!(self.observe(observer))
     }
 
     pub(crate) fn observe_with_peer(
         self,
-        observer: impl Fn(&ServerTrouble, Option<&PeerCredentials>) + Send + Sync + 'static,
+        observer: impl Fn(&ServeError, Option<&PeerCredentials>) + Send + Sync + 'static,
     ) -> Self {
         pass_on!(self.observe_with_peer(observer))
     }
@@ -259,7 +259,7 @@ pub(crate) mod asynchronous {
 
     use super::{Daemon, Driver};
     use running_process::broker::backend_sdk::{
-        AsyncLegacyConnection, AsyncRequest, AsyncServer, BindError, HandlerError, IncomingRequest,
+        AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, IncomingRequest,
         LegacyClassification, SendEventError, ServerError, ServerStats, ServerStop,
     };
     use running_process::broker::protocol::Endpoint;
@@ -401,7 +401,7 @@ pub(crate) mod asynchronous {
     }
 
     pub(crate) struct Request {
-        incoming: AsyncRequest,
+        incoming: AsyncServerRequest,
         runtime: Handle,
         dropped: Arc<AtomicBool>,
     }

@@ -97,11 +97,11 @@ servers! {
 
 fn serve<D: Driver>() {
     let mut config = ServerConfig::default();
-    config.connection.first_message = DEADLINE;
-    config.connection.message = DEADLINE;
-    config.connection.probed = DEADLINE;
-    config.connection.idle = Some(DEADLINE);
-    config.write = DEADLINE;
+    config.connection.first_message_timeout = DEADLINE;
+    config.connection.message_timeout = DEADLINE;
+    config.connection.probed_timeout = DEADLINE;
+    config.connection.idle_timeout = Some(DEADLINE);
+    config.write_timeout = DEADLINE;
     let server = D::bind(given_endpoint()).unwrap().config(config);
     let server = server.serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
     server.serve_inline(REVERSE, |request| Ok(vec![7; request.payload.len() << 10])).run().unwrap();

@@ -5,8 +5,8 @@ use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbeError, ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    BindError, ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
-    ServerStats, ServerStop, ServerTrouble, read_daemon_identity_file,
+    BindError, ConnectError, FrameClient, LegacyClassification, LocalStream, ServeError, ServerConfig,
+    ServerError, ServerStats, ServerStop, read_daemon_identity_file,
 };
 use running_process::broker::protocol::{
     ENVELOPE_VERSION, Endpoint, Frame, Refusal, encode_framed, try_decode_framed,
@@ -134,7 +134,7 @@ impl<D: Driver> RunningOn<D> {
             .record(place.record())
             .serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
             .serve_quickly(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect()))
-            .observe(move |trouble: &ServerTrouble| {
+            .observe(move |trouble: &ServeError| {
                 // A test that has seen enough is gone.
                 let _ = report.send(chain(trouble));
             });

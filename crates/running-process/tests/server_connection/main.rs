@@ -119,7 +119,7 @@ fn one_request_more_than_allowed_waits_with_all_behind_it_until_a_call_ends() {
     let (mut server, now) = server(|config| config.max_in_flight = 2);
     let calls = admit(&mut server, &[request(1), request(2), request(3), cancel(1)].concat(), now);
     assert_eq!(ids(&calls), [1, 2]);
-    assert!(server.is_postponed() && server.wants_input());
+    assert!(server.is_blocked() && server.wants_input());
     assert_eq!(server.deadline(), None, "the peer is not to blame");
     server.respond(calls[1].1, b"").unwrap();
     let ServerEvent::Request(third) = server.next_event().unwrap().unwrap() else { panic!() };
@@ -195,7 +195,7 @@ fn no_request_is_taken_while_enough_output_waits() {
         let output = server.take_output();
         assert!(server.next_event().unwrap().is_none());
         written_bytes += output.len();
-        server.give_back_output(output, now);
+        server.restore_output(output, now);
     }
     assert_eq!(answered, 3);
     assert!(written_bytes > 600);
@@ -325,7 +325,7 @@ fn an_answer_that_is_shared_or_static_is_written_from_where_it_lies() {
     assert_eq!(lie_at, [FIXED.as_ptr(), slice.as_ptr(), vector.as_ptr()]);
     let output = server.take_output();
     assert!(server.memory() < memory + 1000, "also while it is being written");
-    server.give_back_output(output, now);
+    server.restore_output(output, now);
     assert_eq!((Arc::strong_count(&slice), Arc::strong_count(&vector)), (1, 1));
 }
 
@@ -386,7 +386,7 @@ fn a_daemon_that_ends_tells_every_client() {
 #[test]
 fn a_client_that_waits_is_not_idle() {
     let idle = Duration::from_secs(5);
-    let (mut server, now) = server(|config| config.idle = Some(idle));
+    let (mut server, now) = server(|config| config.idle_timeout = Some(idle));
     let calls = admit(&mut server, &request(1), now);
     let later = now + 10 * idle;
     server.handle_timeout(later);

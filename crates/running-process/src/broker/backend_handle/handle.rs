@@ -186,7 +186,7 @@ impl BackendHandle {
     /// Asks the daemon's process to end (SIGTERM) and waits for it.
     ///
     /// The daemon decides how it ends. One that called `Server::stop_on_signals`, or handles SIGTERM by itself, answers
-    /// what it has received and removes its socket and identity file; give it at least its `ServerConfig::drain` of time.
+    /// what it has received and removes its socket and identity file; give it at least its `ServerConfig::drain_timeout` of time.
     /// Any other daemon ends at once.
     ///
     /// # Errors

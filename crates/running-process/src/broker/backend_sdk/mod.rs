@@ -6,6 +6,7 @@
 
 #[cfg(feature = "host")]
 mod client;
+mod config;
 #[cfg(all(test, shuttle))]
 mod model_check;
 mod mux;
@@ -28,20 +29,20 @@ pub use proto::client_connection::{
     ClientConnection, ClientConnectionError, ClientEvent, RequestHead, RequestId,
 };
 pub use proto::connection::{
-    Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Reclassify, Request, WaitingFor,
+    Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest, Reclassify,
+    WaitingFor,
 };
 pub use proto::payload::Payload;
-pub use proto::send_buffer::Output;
+pub use proto::send_buffer::SendBuffer;
 pub use proto::server_connection::{
-    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
+    Call, CallId, CancelReason, Cancelled, SendEventError, ServerConnection, ServerEvent,
 };
-#[cfg(feature = "tokio")]
-pub use server::{AsyncLegacyConnection, AsyncRequest, AsyncServer};
 #[cfg(feature = "host")]
 pub use server::{
-    Callback, Cancellation, HandlerError, IncomingRequest, LegacyConnection, NotAuthorized,
-    OVER_CAPACITY_CONNECTIONS, PeerCredentials, Server, ServerConfig, ServerError, ServerRequest,
-    ServerStats, ServerStop, ServerTrouble,
+    Action, Answer, Callback, Cancellation, ConnectionTable, Dispatched, HandlerError, InlineRequest,
+    NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, Phase, REPLACE_TIMEOUT, Registration,
+    RegistrationGuard, RequestParts, ServeError, ServerBuilder, ServerConfig, ServerError, ServerPolicy,
+    ServerSession, ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
 };
 
 #[cfg(feature = "host")]

@@ -143,8 +143,8 @@ pub(super) fn serve<D: Driver>() {
         std::process::exit(0);
     });
     let mut config = ServerConfig::default();
-    config.memory = std::env::var(MEMORY).unwrap().parse().unwrap();
-    config.write = WRITE;
+    config.memory_limit = std::env::var(MEMORY).unwrap().parse().unwrap();
+    config.write_timeout = WRITE;
     let never = || NotAuthorized::new("nobody is");
     let one = Mutex::new(());
     let bytes = |payload: &[u8]| -> Result<usize, HandlerError> {

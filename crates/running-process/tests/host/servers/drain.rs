@@ -11,7 +11,7 @@ const DRAIN: Duration = Duration::from_millis(50);
 
 fn impatient() -> ServerConfig {
     let mut config = ServerConfig::default();
-    config.drain = DRAIN;
+    config.drain_timeout = DRAIN;
     config
 }
 

@@ -45,7 +45,7 @@ fn a_framed_connection_stays_framed_whatever_the_detector_would_say() {
 #[test]
 fn the_first_deadline_hands_over_what_the_detector_left_open() {
     let mut config = running_process::broker::backend_sdk::ServerConfig::default();
-    config.connection.first_message = Duration::from_millis(100);
+    config.connection.first_message_timeout = Duration::from_millis(100);
     let server = Running::start(|server| server.config(config).legacy(needs_eight_bytes, echo));
     let connection = server.connect();
     write(&connection, &[ENVELOPE_VERSION, 77]);

@@ -285,7 +285,7 @@ fn events_come_before_their_answer_and_wait_for_a_client_that_does_not_read() {
     let count = Arc::clone(&sent);
     drop(report);
     let mut config = ServerConfig::default();
-    config.enough_output = 64 * 1024;
+    config.send_high_water = 64 * 1024;
     let server = Running::start(move |server| {
         server.config(config).serve(WORK, move |request| {
             for number in 0..EVENTS {
@@ -315,8 +315,8 @@ fn a_client_that_never_reads_is_not_served_on_and_disturbs_nobody() {
     let begun = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&begun);
     let mut config = ServerConfig::default();
-    config.enough_output = 64 * 1024;
-    config.write = SHORT;
+    config.send_high_water = 64 * 1024;
+    config.write_timeout = SHORT;
     let server = Running::start(move |server| {
         server.config(config).serve_inline(WORK, move |_| {
             count.fetch_add(1, Ordering::SeqCst);
@@ -334,7 +334,7 @@ fn a_client_that_never_reads_is_not_served_on_and_disturbs_nobody() {
 #[test]
 fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
     let server = Running::with_config(|config| {
-        config.memory = 1 << 20;
+        config.memory_limit = 1 << 20;
         config.max_connections = 16;
     });
     // Proven, so that all of the pool is in reach; a message that never ends.
@@ -380,7 +380,7 @@ fn who_is_served_may_begin_with_a_large_message() {
 
 #[test]
 fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
-    let works = Works::start(|config| config.connection.idle = Some(SHORT));
+    let works = Works::start(|config| config.connection.idle_timeout = Some(SHORT));
     let connection = works.server.connect();
     write(&connection, &work(1));
     next(&works.begun);
@@ -397,7 +397,7 @@ fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
 
 #[test]
 fn after_a_probe_something_is_due() {
-    let server = Running::with_config(|config| config.connection.probed = SHORT);
+    let server = Running::with_config(|config| config.connection.probed_timeout = SHORT);
     let connection = server.handle().into_stream();
     assert_eq!(read_to_end(&connection), b"");
     assert_eq!(

@@ -363,7 +363,7 @@ fn one_connection_more_than_allowed_is_not_served_until_another_has_ended() {
 
 #[test]
 fn the_first_message_has_a_deadline() {
-    let server = Running::with_config(|config| config.connection.first_message = SHORT);
+    let server = Running::with_config(|config| config.connection.first_message_timeout = SHORT);
     let expected = "a connection was ended: the peer was too slow: waited for the first message";
     for sent in [&b""[..], &[1], &request(SHOUT, 1, b"almost")[..12]] {
         let began = Instant::now();
@@ -374,7 +374,7 @@ fn the_first_message_has_a_deadline() {
 
 #[test]
 fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
-    let server = Running::with_config(|config| config.connection.first_message = SHORT);
+    let server = Running::with_config(|config| config.connection.first_message_timeout = SHORT);
     let connection = server.connect();
     let wire = request(SHOUT, 1, &vec![0; 100_000]);
     let (tell, told) = mpsc::channel();
@@ -401,13 +401,13 @@ fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
 
 #[test]
 fn a_message_that_has_begun_and_idleness_have_deadlines() {
-    let server = Running::with_config(|config| config.connection.message = SHORT);
+    let server = Running::with_config(|config| config.connection.message_timeout = SHORT);
     let wire = [request(SHOUT, 1, b"whole"), request(SHOUT, 2, b"half")].concat();
     let (answers, trouble) = ended(&server, &wire[..wire.len() - 1]);
     assert_eq!(answers.len(), 1);
     assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the rest of a message");
 
-    let server = Running::with_config(|config| config.connection.idle = Some(SHORT));
+    let server = Running::with_config(|config| config.connection.idle_timeout = Some(SHORT));
     let began = Instant::now();
     let (answers, trouble) = ended(&server, &request(SHOUT, 1, b"whole"));
     assert_eq!(answers.len(), 1);
@@ -431,7 +431,7 @@ fn an_undecided_frame_is_a_frame_after_its_deadline() {
 #[test]
 fn a_reader_that_is_too_slow_is_cut_off() {
     let mut config = running_process::broker::backend_sdk::ServerConfig::default();
-    config.write = SHORT;
+    config.write_timeout = SHORT;
     let server = Running::start(|server| server.config(config).serve(0xF00F, |_| Ok(vec![0; 8 << 20])));
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));

@@ -130,16 +130,16 @@ fn each_limit_that_is_hit_is_counted_as_itself() {
         assert_eq!(after.limits_hit() - before.limits_hit(), 1, "{before:?}\n{after:?}");
     };
     let whole = request(SHOUT, 1, b"x");
-    hit(|config| config.connection.first_message = SHORT, b"", |status| status.first_message_deadline_hit);
+    hit(|config| config.connection.first_message_timeout = SHORT, b"", |status| status.first_message_deadline_hit);
     let large = request(SHOUT, 1, &[0; 200]);
     hit(|config| config.connection.first_message_bytes = 100, &large, |status| {
         status.first_message_limit_hit
     });
-    hit(|config| config.connection.idle = Some(SHORT), &whole, |status| status.idle_deadline_hit);
+    hit(|config| config.connection.idle_timeout = Some(SHORT), &whole, |status| status.idle_deadline_hit);
     let partial = [&whole[..], &whole[..9]].concat();
-    hit(|config| config.connection.message = SHORT, &partial, |status| status.message_deadline_hit);
+    hit(|config| config.connection.message_timeout = SHORT, &partial, |status| status.message_deadline_hit);
     let probe = running_process_probe();
-    hit(|config| config.connection.probed = SHORT, &probe, |status| status.probed_deadline_hit);
+    hit(|config| config.connection.probed_timeout = SHORT, &probe, |status| status.probed_deadline_hit);
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn a_daemon_may_serve_the_status_protocol_itself_move_it_or_switch_it_off() {
         server.serve_quickly(STATUS_PAYLOAD_PROTOCOL, |request| Ok(request.payload().to_vec()))
     });
     assert_eq!(ask(&own, STATUS_PAYLOAD_PROTOCOL).payload, b"status");
-    let moved = Running::with_config(|config: &mut ServerConfig| config.status = Some(0xF0AA));
+    let moved = Running::with_config(|config: &mut ServerConfig| config.status_protocol = Some(0xF0AA));
     assert!(ServerStatus::from_payload(&ask(&moved, 0xF0AA).payload).is_ok());
     assert!(refusal(&ask(&moved, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
-    let off = Running::with_config(|config| config.status = None);
+    let off = Running::with_config(|config| config.status_protocol = None);
     assert!(refusal(&ask(&off, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
 }

@@ -146,7 +146,7 @@ fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
 #[test]
 fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
     let mut config = ServerConfig::default();
-    config.drain = Duration::from_millis(50);
+    config.drain_timeout = Duration::from_millis(50);
     let (mut server, has_entered, open) = gated(config);
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
@@ -172,12 +172,12 @@ fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
 #[test]
 fn a_server_may_wait_for_its_connections_for_ever() {
     let mut config = ServerConfig::default();
-    config.drain = Duration::MAX;
-    config.write = Duration::MAX;
-    config.connection.first_message = Duration::MAX;
-    config.connection.message = Duration::MAX;
-    config.connection.idle = Some(Duration::MAX);
-    config.connection.undecided_frame = Duration::MAX;
+    config.drain_timeout = Duration::MAX;
+    config.write_timeout = Duration::MAX;
+    config.connection.first_message_timeout = Duration::MAX;
+    config.connection.message_timeout = Duration::MAX;
+    config.connection.idle_timeout = Some(Duration::MAX);
+    config.connection.undecided_frame_timeout = Duration::MAX;
     let (mut server, has_entered, open) = gated(config);
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
@@ -312,8 +312,8 @@ fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
     let mut ended = None;
     let mut config = ServerConfig::default();
     // Longer than a test may take.
-    config.drain = 10 * PATIENCE;
-    config.write = 10 * PATIENCE;
+    config.drain_timeout = 10 * PATIENCE;
+    config.write_timeout = 10 * PATIENCE;
     let mut server = Running::start(|server| {
         let (server, end) = floods(server.config(config));
         ended = Some(end);
@@ -335,7 +335,7 @@ fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
 #[test]
 fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
     let mut config = ServerConfig::default();
-    config.drain = 10 * PATIENCE;
+    config.drain_timeout = 10 * PATIENCE;
     let mut server =
         Running::start(|server| server.config(config).serve_inline(0xF010, |_| Ok(vec![7; 4 << 20])));
     let connection = server.connect();

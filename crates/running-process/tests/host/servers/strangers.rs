@@ -105,7 +105,7 @@ fn who_is_served_may_send_a_large_message_after_a_probe_and_later() {
 #[test]
 fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
     let (server, switch) = serving_nobody(|config| {
-        config.memory = 8 << 20;
+        config.memory_limit = 8 << 20;
         config.max_connections = 16;
     });
     let strangers: Vec<_> = (0..8)
@@ -165,7 +165,7 @@ fn a_trace_context_beyond_the_bounds_is_served_without() {
 #[test]
 fn no_handler_begins_while_its_client_leaves_enough_unread() {
     let mut config = ServerConfig::default();
-    config.enough_output = 1;
+    config.send_high_water = 1;
     let begun = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&begun);
     let server = Running::start(move |server| {

@@ -122,7 +122,7 @@ fn taken_while_writing(mut last: impl FnMut(&LocalStream, &Receiver<()>, &Sender
     let (go_on, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let mut config = ServerConfig::default();
-    config.enough_output = 1;
+    config.send_high_water = 1;
     let server = Running::start(move |server| {
         server
             .config(config)

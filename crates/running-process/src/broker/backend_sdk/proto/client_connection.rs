@@ -5,7 +5,7 @@ mod requests;
 
 pub use requests::RequestHead;
 
-use super::send_buffer::Output;
+use super::send_buffer::SendBuffer;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError,
     Refusal,
@@ -110,7 +110,7 @@ impl ClientConnectionError {
 #[derive(Debug, Default)]
 pub struct ClientConnection {
     intake: Intake,
-    output: Output,
+    output: SendBuffer,
     requests: Requests,
     encodings: EncodingPolicy,
     /// What the daemon has said that it decodes.

@@ -4,16 +4,16 @@ mod answer;
 mod config;
 mod deadline;
 mod event;
-mod intake;
+mod receive;
 mod rejected;
 mod state;
 
 pub(crate) use answer::{append_answer, append_refusal};
 pub use config::{ConnectionConfig, Reclassify};
-pub use event::{ConnectionError, ConnectionEvent, Request, WaitingFor};
+pub use event::{ConnectionError, ConnectionEvent, Received, ReceivedRequest, WaitingFor};
 
-use super::recv_buffer::{FrontBuffer, KEPT_CAPACITY};
-use super::send_buffer::{LARGE, Output};
+use super::recv_buffer::{RETAINED_CAPACITY, RecvBuffer};
+use super::send_buffer::{SendBuffer, ZERO_COPY_MIN};
 use crate::broker::backend_sdk::mux::{
     BackendEndpointMux, Identification, LegacyClassification, MuxError, MuxPollRef,
 };
@@ -28,12 +28,12 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Which wire the connection speaks, as far as that is known.
+/// The wire that the connection speaks, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    /// Nothing has come but, perhaps, the beginning of the first message.
+enum WireState {
+    /// No message is complete.
     Undecided,
-    /// Probes have come and been answered; they say nothing of the wire that follows.
+    /// Only probes have come, which leave the wire undecided.
     Probed,
     /// At least one frame for the daemon has come.
     Framed,
@@ -41,34 +41,34 @@ enum Lane {
     Over,
 }
 
-impl Lane {
+impl WireState {
     fn fail(&mut self, error: impl Into<ConnectionError>) -> ConnectionError {
         *self = Self::Over;
         error.into()
     }
 }
 
-/// The event until which a message may only be as large as a peer's first one.
+/// The event that ends the limit of [`ConnectionConfig::first_message_bytes`] on each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fence {
-    /// A frame for the daemon has come, which judges its sender by itself.
+enum MessageLimit {
+    /// A frame for the daemon has come: the daemon judges its sender.
     UntilFramed,
-    /// The driver [trusts](Connection::trust) the peer.
+    /// The driver [trusts](Connection::trust_peer) the peer.
     UntilTrusted,
-    /// Any message that fits a frame may come.
+    /// There is no limit but that of a frame.
     Lifted,
 }
 
-/// What this side does not take yet of what has come: the peer is not to blame for the wait.
+/// A message that has come and is not taken yet. The peer is not timed for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Postponed {
+enum Blocked {
     /// A request, or a probe for whose answer there is too much output.
     Request,
     /// A probe, because this daemon's own identity is not known yet.
     Probe,
 }
 
-/// One connection of a daemon, without the connection: any runtime, or none, drives it.
+/// The daemon's side of one connection as a state machine: any runtime, or none, drives it.
 ///
 /// ```no_run
 /// # use running_process::broker::backend_sdk::*;
@@ -86,7 +86,7 @@ enum Postponed {
 ///             }
 ///             ConnectionEvent::Legacy(buffered) => todo!("the old decoder starts with {buffered:?}"),
 ///             ConnectionEvent::Closed => return Ok(()),
-///             _ => {} // a probe was answered, or nothing that this daemon waits for
+///             _ => {} // a probe was answered, or the event needs no answer
 ///         }
 ///     }
 ///     socket.write_all(connection.output())?;
@@ -111,25 +111,25 @@ enum Postponed {
 pub struct Connection<F> {
     mux: Arc<BackendEndpointMux<F>>,
     config: ConnectionConfig,
-    input: FrontBuffer,
-    /// The memory of the input while the driver reads onto it, in bytes.
-    lent: usize,
-    /// How long the last frame was, in bytes.
+    input: RecvBuffer,
+    /// The memory of the input while the driver has taken it to read onto, in bytes.
+    taken: usize,
+    /// Length of the last frame, in bytes.
     last_length: usize,
-    output: Output,
+    output: SendBuffer,
     /// The payload of the frame that was taken last, if it came encoded.
     decoded: Vec<u8>,
-    lane: Lane,
+    wire: WireState,
     eof: bool,
-    /// A deadline has passed: the next event settles what was waited for.
+    /// A deadline has passed, which the next event judges.
     expired: bool,
     /// `input` starts with a complete frame that the detector wants more bytes for.
     held_back: bool,
-    /// What `input` starts with, if this side does not take it yet.
-    postponed: Option<Postponed>,
-    /// The peer waits for this side, not this side for the peer.
+    /// The message at the front of `input`, if it is not taken yet.
+    blocked: Option<Blocked>,
+    /// The peer waits for this side: it is not idle.
     busy: bool,
-    fence: Fence,
+    message_limit: MessageLimit,
     opened: Instant,
     last_received: Instant,
     /// When the last byte came or went.
@@ -142,23 +142,23 @@ impl<F> Connection<F>
 where
     F: Fn(&[u8]) -> LegacyClassification,
 {
-    /// A connection that was accepted at `now`.
+    /// Returns the connection that was accepted at `now`.
     pub fn new(mux: Arc<BackendEndpointMux<F>>, config: ConnectionConfig, now: Instant) -> Self {
         Self {
             mux,
             config,
-            input: FrontBuffer::default(),
-            lent: 0,
+            input: RecvBuffer::default(),
+            taken: 0,
             last_length: 0,
-            output: Output::default(),
+            output: SendBuffer::default(),
             decoded: Vec::new(),
-            lane: Lane::Undecided,
+            wire: WireState::Undecided,
             eof: false,
             expired: false,
             held_back: false,
-            postponed: None,
+            blocked: None,
             busy: false,
-            fence: Fence::UntilFramed,
+            message_limit: MessageLimit::UntilFramed,
             opened: now,
             last_received: now,
             last_activity: now,
@@ -166,7 +166,7 @@ where
         }
     }
 
-    /// What comes next, or `None` until more arrives.
+    /// Returns the next event, or `None` until more arrives.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ where
         self.next_event_unless(true, |_, _| false)
     }
 
-    /// [`next_event`](Self::next_event) that leaves the next request where it is if `postpone` says so, which is shown
+    /// [`next_event`](Self::next_event) that leaves the next request where it is if `block` says so, which is shown
     /// the output as well; everything behind the request waits with it. It is asked of a probe too, then without
     /// a frame. Payloads are as they came unless it is to `decode` them.
     ///
@@ -187,28 +187,28 @@ where
     pub(crate) fn next_event_unless(
         &mut self,
         decode: bool,
-        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
+        block: impl FnOnce(Option<&FrameRef<'_>>, &SendBuffer) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
-        if self.postponed.take().is_some() {
+        if self.blocked.take().is_some() {
             self.input.reclaim();
         }
         self.decoded.clear();
-        self.decoded.shrink_to(KEPT_CAPACITY);
-        if self.lane == Lane::Over {
+        self.decoded.shrink_to(RETAINED_CAPACITY);
+        if self.wire == WireState::Over {
             return Ok(None);
         }
         match self.next_wire() {
             LegacyClassification::Legacy => {
-                self.lane = Lane::Over;
+                self.wire = WireState::Over;
                 Ok(Some(ConnectionEvent::Legacy(self.input.take())))
             }
             LegacyClassification::NeedMoreBytes => self.wait(self.input.len()),
             LegacyClassification::NotLegacy => {
                 let buffer = self.input.as_slice();
                 let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES);
-                match header.map_err(|error| self.lane.fail(MuxError::Framing(error)))? {
+                match header.map_err(|error| self.wire.fail(MuxError::Framing(error)))? {
                     Some(header) if header.frame_length() <= buffer.len() => {
-                        self.next_frame(header.frame_length(), decode, postpone)
+                        self.next_frame(header.frame_length(), decode, block)
                     }
                     Some(header) => self.wait(header.frame_length()),
                     None => self.wait(buffer.len()),
@@ -217,21 +217,21 @@ where
         }
     }
 
-    /// The wire of the message at the front of the input.
+    /// Returns the wire of the message at the front of the input.
     #[inline]
     fn next_wire(&mut self) -> LegacyClassification {
         self.held_back = false;
         if self.input.is_empty() {
             LegacyClassification::NeedMoreBytes
-        } else if self.lane == Lane::Framed && self.config.reclassify == Reclassify::Never {
+        } else if self.wire == WireState::Framed && self.config.reclassify == Reclassify::Never {
             LegacyClassification::NotLegacy
         } else {
             self.classify()
         }
     }
 
-    /// Asks the detector. Settles what it leaves open once no more bytes will come, or none have come for long enough: a
-    /// complete frame is a frame, anything else is legacy.
+    /// Asks the detector. If it is undecided when no more bytes will come, or none have come for long enough, a complete frame
+    /// is a frame and anything else is legacy.
     #[inline(never)]
     fn classify(&mut self) -> LegacyClassification {
         let buffer = self.input.as_slice();
@@ -257,7 +257,7 @@ where
         &mut self,
         length: usize,
         decode: bool,
-        postpone: impl FnOnce(Option<&FrameRef<'_>>, &Output) -> bool,
+        block: impl FnOnce(Option<&FrameRef<'_>>, &SendBuffer) -> bool,
     ) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.check_first(length)?;
         self.expired = false;
@@ -270,24 +270,24 @@ where
                 match self.mux.identification() {
                     Identification::Done => {}
                     Identification::Underway => {
-                        self.postponed = Some(Postponed::Probe);
+                        self.blocked = Some(Blocked::Probe);
                         return Ok(None);
                     }
                     Identification::Failed => {
-                        self.lane = Lane::Over;
+                        self.wire = WireState::Over;
                         return Ok(None);
                     }
                 }
-                if postpone(None, &self.output) {
-                    self.postponed = Some(Postponed::Request);
+                if block(None, &self.output) {
+                    self.blocked = Some(Blocked::Request);
                     return Ok(None);
                 }
                 if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
-                    return Err(self.lane.fail(MuxError::Framing(error)));
+                    return Err(self.wire.fail(MuxError::Framing(error)));
                 }
                 front.consume(consumed);
-                if self.lane == Lane::Undecided {
-                    self.lane = Lane::Probed;
+                if self.wire == WireState::Undecided {
+                    self.wire = WireState::Probed;
                 }
                 return Ok(Some(ConnectionEvent::ProbeAnswered));
             }
@@ -295,9 +295,9 @@ where
             Err(error) => {
                 let message = &buffer[..length];
                 let cancel = cancel_of_rejected(message, error, self.config.strict, &mut self.output);
-                let cancel = cancel.map_err(|error| self.lane.fail(error))?;
+                let cancel = cancel.map_err(|error| self.wire.fail(error))?;
                 front.consume(length);
-                self.lane = Lane::Framed;
+                self.wire = WireState::Framed;
                 return Ok(Some(ConnectionEvent::Cancel(cancel)));
             }
         };
@@ -307,16 +307,16 @@ where
             && let Err(violation) = frame.check_strict_accepting(encodings.accepted())
             && !violation.is_of_encoding()
         {
-            return Err(self.lane.fail(violation));
+            return Err(self.wire.fail(violation));
         }
-        if kind == Ok(FrameKind::Request) && postpone(Some(&frame), &self.output) {
-            self.postponed = Some(Postponed::Request);
+        if kind == Ok(FrameKind::Request) && block(Some(&frame), &self.output) {
+            self.blocked = Some(Blocked::Request);
             return Ok(None);
         }
         front.consume(consumed);
-        self.lane = Lane::Framed;
-        if self.fence == Fence::UntilFramed {
-            self.fence = Fence::Lifted;
+        self.wire = WireState::Framed;
+        if self.message_limit == MessageLimit::UntilFramed {
+            self.message_limit = MessageLimit::Lifted;
         }
         let frame = match if decode { encodings.decode(frame, &mut self.decoded) } else { Ok(frame) } {
             Ok(frame) => frame,
@@ -332,7 +332,7 @@ where
         };
         Ok(Some(match kind {
             Ok(FrameKind::Request) => {
-                ConnectionEvent::Request(Request { frame, output: &mut self.output, encodings })
+                ConnectionEvent::Request(ReceivedRequest { frame, output: &mut self.output, encodings })
             }
             Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
             Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
@@ -341,21 +341,21 @@ where
         }))
     }
 
-    /// Nothing is complete: waits for a message of at least `length` bytes, unless there is nothing to wait for any more.
+    /// Waits for a message of at least `length` bytes to be complete, unless that cannot happen any more.
     fn wait(&mut self, length: usize) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.input.reclaim();
         let buffered = self.input.len();
         self.check_first(length)?;
         if self.eof && buffered == 0 {
-            self.lane = Lane::Over;
+            self.wire = WireState::Over;
             return Ok(Some(ConnectionEvent::Closed));
         }
         if self.eof {
-            return Err(self.lane.fail(ConnectionError::Truncated { buffered }));
+            return Err(self.wire.fail(ConnectionError::Truncated { buffered }));
         }
         match self.waiting_for() {
             Some(waiting_for) if self.expired => {
-                Err(self.lane.fail(ConnectionError::TimedOut { waiting_for }))
+                Err(self.wire.fail(ConnectionError::TimedOut { waiting_for }))
             }
             _ => Ok(None),
         }
@@ -370,7 +370,7 @@ where
         frame.encode_framed(self.output.tail())
     }
 
-    /// What waits to be written to the peer.
+    /// Returns the output that waits to be written to the peer.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.first()
@@ -380,12 +380,12 @@ where
         self.output.fill(slices)
     }
 
-    /// How many bytes wait to be written.
+    /// Returns how many bytes wait to be written.
     pub(crate) fn unwritten(&self) -> usize {
         self.output.len()
     }
 
-    /// `length` bytes of the output were written at `now`.
+    /// Removes the first `length` bytes of the output, which were written at `now`.
     ///
     /// # Panics
     ///
@@ -403,8 +403,8 @@ where
         self.output.is_empty()
     }
 
-    /// The end of the output, to append to.
-    pub(crate) fn output_buffer(&mut self) -> &mut Output {
+    /// Returns the output, to append to.
+    pub(crate) fn output_buffer(&mut self) -> &mut SendBuffer {
         &mut self.output
     }
 }

@@ -1,6 +1,6 @@
 //! What answers are made of.
 
-use super::recv_buffer::give_back;
+use super::recv_buffer::recycle;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
@@ -32,7 +32,7 @@ enum Bytes {
 impl Drop for Payload {
     fn drop(&mut self) {
         if let Bytes::Owned(bytes) = &mut self.0 {
-            give_back(std::mem::take(bytes));
+            recycle(std::mem::take(bytes));
         }
     }
 }

@@ -1,49 +1,49 @@
 //! The buffer of one direction of a connection.
 
-/// Capacity, in bytes, that a buffer keeps for the next message however little it holds.
-pub(crate) const KEPT_CAPACITY: usize = 64 * 1024;
+/// Capacity, in bytes, that a buffer retains for the next message however little it holds.
+pub(crate) const RETAINED_CAPACITY: usize = 64 * 1024;
 
-/// How often in a row three quarters of a buffer may turn out not to have been needed before it gives capacity back:
-/// whoever sends large messages sends more of them, and memory that is new each time costs more than the copy into it.
-const PATIENCE: u8 = 16;
+/// Number of times in a row that three quarters of a buffer may not have been needed before it releases capacity: a peer that
+/// sends large messages sends more of them, and memory that is new each time costs more than the copy into it.
+const SHRINK_AFTER: u8 = 16;
 
-/// Capacity above it, in bytes, is given back as soon as most of it is free.
-pub(crate) const MOST_KEPT: usize = 4 * 1024 * 1024;
+/// Capacity above which a buffer releases memory as soon as most of it is free, in bytes.
+pub(crate) const MAX_RETAINED: usize = 4 * 1024 * 1024;
 
-/// A larger block of memory, in bytes, goes back to the system as soon as it is not needed.
-const MOST_LEFT: usize = 1024 * 1024;
+/// Largest block of memory that is left to the allocator when it is freed, in bytes; a larger one goes back to the system.
+const MAX_RECYCLED: usize = 1024 * 1024;
 
-/// Drops `bytes`, and has the system take the memory back if that is large.
+/// Drops `bytes`, and returns the memory to the system if it is large.
 ///
 /// glibc keeps blocks of the size of the largest that was ever freed, up to 32 MiB, for each of its arenas, of which there
 /// are eight for each processor (`M_MMAP_THRESHOLD` in mallopt(3)). A block that was made small before it is freed leaves
 /// all of it to the system, and so do the next ones of its size.
-pub(crate) fn give_back(mut bytes: Vec<u8>) {
-    if bytes.capacity() > MOST_LEFT {
+pub(crate) fn recycle(mut bytes: Vec<u8>) {
+    if bytes.capacity() > MAX_RECYCLED {
         bytes.clear();
         bytes.shrink_to(1);
     }
 }
 
-/// Bytes that came in and are not consumed: appended at the end, consumed from the front in amortized constant time.
+/// Bytes that were received and are not consumed: appended at the end, consumed from the front in amortized constant time.
 ///
 /// Memory follows the bytes that are held, never a length that a peer claims.
 #[derive(Debug, Default)]
-pub(crate) struct FrontBuffer {
+pub(crate) struct RecvBuffer {
     bytes: Vec<u8>,
-    /// What stands before it is consumed; `start <= bytes.len()`.
+    /// The bytes before it are consumed; `start <= bytes.len()`.
     start: usize,
-    /// How often in a row most of the capacity was not needed.
+    /// Number of times in a row that most of the capacity was not needed.
     unneeded: u8,
 }
 
-impl Drop for FrontBuffer {
+impl Drop for RecvBuffer {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.bytes));
+        recycle(std::mem::take(&mut self.bytes));
     }
 }
 
-impl FrontBuffer {
+impl RecvBuffer {
     #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
@@ -59,47 +59,48 @@ impl FrontBuffer {
         self.len() == 0
     }
 
-    /// How much memory it has, in bytes.
+    /// Returns the memory of the buffer, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Gives its memory back if it holds nothing.
+    /// Releases the memory if the buffer is empty.
     pub(crate) fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
         }
     }
 
-    /// The vector whose end is this buffer's end, to append to.
+    /// Returns the vector whose end is this buffer's end, to append to.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         self.reclaim();
         &mut self.bytes
     }
 
-    /// [`tail`](Self::tail) with room for some of `expected` bytes: for no more than are held already or
-    /// [`KEPT_CAPACITY`], since nobody but the peer says that they will come.
+    /// Returns the [`tail`](Self::tail) with room for some of `expected` bytes: for no more than are held already or
+    /// [`RETAINED_CAPACITY`], since only the peer claims that they will come.
     pub(crate) fn room_for(&mut self, expected: usize) -> &mut Vec<u8> {
-        let room = expected.min(self.len().max(KEPT_CAPACITY));
+        let room = expected.min(self.len().max(RETAINED_CAPACITY));
         let tail = self.tail();
         tail.reserve(room);
         tail
     }
 
-    /// [`room_for`](Self::room_for) to take along, until it is [given back](Self::give_back); meanwhile nothing is held.
-    pub(crate) fn lend(&mut self, expected: usize) -> Vec<u8> {
+    /// Takes the buffer out with [`room_for`](Self::room_for) `expected` bytes, until it is [restored](Self::restore);
+    /// meanwhile nothing is held.
+    pub(crate) fn take_for(&mut self, expected: usize) -> Vec<u8> {
         let mut bytes = std::mem::take(self.room_for(expected));
         bytes.drain(..std::mem::take(&mut self.start));
         bytes
     }
 
-    /// Takes back what was [lent](Self::lend), with what was appended to it.
-    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
-        debug_assert!(self.is_empty(), "nothing comes to a buffer that is lent");
+    /// Puts back the buffer that was [taken](Self::take_for), with what was appended to it.
+    pub(crate) fn restore(&mut self, bytes: Vec<u8>) {
+        debug_assert!(self.is_empty(), "nothing is appended to a buffer that is taken");
         self.bytes = bytes;
     }
 
-    /// What is held, and the count to raise by what the caller consumes of it while still looking at it.
+    /// Returns the bytes that are held, and the counter of those that the caller consumes while it borrows them.
     #[inline]
     pub(crate) fn front(&mut self) -> (&[u8], Consumed<'_>) {
         (&self.bytes[self.start..], Consumed { start: &mut self.start, end: self.bytes.len() })
@@ -116,15 +117,15 @@ impl FrontBuffer {
         self.reclaim();
     }
 
-    /// Everything that is held, which is then held no more.
+    /// Takes everything that is held.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.drain(..std::mem::take(&mut self.start));
         bytes
     }
 
-    /// Moves what is held to the front once more than half of the buffer is consumed, so that a byte moves at most
-    /// once for each byte that was consumed, and gives back capacity that has not been needed for a while.
+    /// Moves the bytes that are held to the front once more than half of the buffer is consumed, so that a byte moves at most
+    /// once for each byte that was consumed, and releases capacity that has not been needed for a while.
     #[inline]
     pub(crate) fn reclaim(&mut self) {
         if self.start > self.bytes.len() / 2 {
@@ -137,19 +138,19 @@ impl FrontBuffer {
         self.bytes.drain(..self.start);
         self.start = 0;
         let capacity = self.bytes.capacity();
-        let needed = if capacity > MOST_KEPT { self.bytes.len() } else { filled };
+        let needed = if capacity > MAX_RETAINED { self.bytes.len() } else { filled };
         if needed >= capacity / 4 {
             self.unneeded = 0;
-        } else if capacity <= MOST_KEPT && self.unneeded < PATIENCE {
+        } else if capacity <= MAX_RETAINED && self.unneeded < SHRINK_AFTER {
             self.unneeded += 1;
         } else {
             self.unneeded = 0;
-            self.bytes.shrink_to(KEPT_CAPACITY.max(needed * 2));
+            self.bytes.shrink_to(RETAINED_CAPACITY.max(needed * 2));
         }
     }
 }
 
-/// How much of a [`FrontBuffer`] is consumed, apart from its bytes, so that these can stay borrowed.
+/// The counter of consumed bytes of a [`RecvBuffer`], apart from its bytes, so that these can stay borrowed.
 pub(crate) struct Consumed<'a> {
     start: &'a mut usize,
     end: usize,
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn bytes_come_out_in_the_order_they_went_in() {
-        let mut buffer = FrontBuffer::default();
+        let mut buffer = RecvBuffer::default();
         let mut out = Vec::new();
         for round in 0..100_u8 {
             buffer.tail().extend_from_slice(&[round; 7]);
@@ -187,26 +188,26 @@ mod tests {
     #[test]
     fn a_buffer_gives_a_large_capacity_back_once_it_is_not_needed_even_while_a_little_is_held() {
         for left in [0, 1, 100] {
-            let mut buffer = FrontBuffer::default();
-            buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
-            buffer.consume(10 * KEPT_CAPACITY - left);
-            for _ in 0..=PATIENCE {
-                assert!(buffer.capacity() >= 10 * KEPT_CAPACITY, "{left} bytes left");
+            let mut buffer = RecvBuffer::default();
+            buffer.tail().extend(vec![0; 10 * RETAINED_CAPACITY]);
+            buffer.consume(10 * RETAINED_CAPACITY - left);
+            for _ in 0..=SHRINK_AFTER {
+                assert!(buffer.capacity() >= 10 * RETAINED_CAPACITY, "{left} bytes left");
                 buffer.tail().extend([0; 200]);
                 buffer.consume(200);
             }
             assert_eq!(buffer.len(), left);
-            assert!(buffer.capacity() <= KEPT_CAPACITY, "{left} bytes left");
+            assert!(buffer.capacity() <= RETAINED_CAPACITY, "{left} bytes left");
         }
     }
 
     #[test]
     fn large_messages_find_the_memory_of_the_last_one() {
-        let mut buffer = FrontBuffer::default();
-        buffer.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
+        let mut buffer = RecvBuffer::default();
+        buffer.tail().extend(vec![0; 10 * RETAINED_CAPACITY]);
         let capacity = buffer.capacity();
         for _ in 0..100 {
-            for length in [9 * KEPT_CAPACITY, 1, 1, 1] {
+            for length in [9 * RETAINED_CAPACITY, 1, 1, 1] {
                 buffer.consume(buffer.len());
                 buffer.tail().extend(vec![0; length]);
                 assert_eq!(buffer.capacity(), capacity);
@@ -215,30 +216,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_comes_back_with_what_was_appended() {
-        let mut buffer = FrontBuffer::default();
+    fn a_taken_buffer_is_restored_with_the_bytes_that_were_appended() {
+        let mut buffer = RecvBuffer::default();
         buffer.tail().extend(0..10);
         buffer.consume(4);
-        let mut lent = buffer.lend(100);
-        assert!(buffer.is_empty() && lent.capacity() >= 106);
-        lent.extend(10..20);
-        buffer.give_back(lent);
+        let mut taken = buffer.take_for(100);
+        assert!(buffer.is_empty() && taken.capacity() >= 106);
+        taken.extend(10..20);
+        buffer.restore(taken);
         assert_eq!(buffer.take(), (4..20).collect::<Vec<u8>>());
     }
 
     #[test]
     fn room_follows_what_is_held_and_not_what_is_claimed() {
-        let mut buffer = FrontBuffer::default();
-        assert!(buffer.room_for(100).capacity() < KEPT_CAPACITY);
-        assert!(buffer.room_for(usize::MAX).capacity() <= 2 * KEPT_CAPACITY);
-        buffer.tail().extend(vec![0; 3 * KEPT_CAPACITY]);
-        assert!(buffer.room_for(usize::MAX).capacity() <= 6 * KEPT_CAPACITY);
+        let mut buffer = RecvBuffer::default();
+        assert!(buffer.room_for(100).capacity() < RETAINED_CAPACITY);
+        assert!(buffer.room_for(usize::MAX).capacity() <= 2 * RETAINED_CAPACITY);
+        buffer.tail().extend(vec![0; 3 * RETAINED_CAPACITY]);
+        assert!(buffer.room_for(usize::MAX).capacity() <= 6 * RETAINED_CAPACITY);
     }
 
     #[test]
     fn no_more_bytes_are_moved_than_are_consumed() {
         for (received, consumed) in [(1, 1), (1000, 1), (1000, 7), (1000, 999), (64, 63)] {
-            let mut buffer = FrontBuffer::default();
+            let mut buffer = RecvBuffer::default();
             let (mut moved, mut total) = (0, 0);
             for round in 0..3 {
                 buffer.tail().extend(vec![round; 50 * received]);

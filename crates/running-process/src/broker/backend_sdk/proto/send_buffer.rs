@@ -1,7 +1,7 @@
 //! What waits to be written to a peer.
 
 use super::payload::Payload;
-use super::recv_buffer::KEPT_CAPACITY;
+use super::recv_buffer::RETAINED_CAPACITY;
 use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -9,11 +9,11 @@ use std::mem::take;
 
 /// A payload of at least so many bytes is written from where it lies, by a vectored write. A shorter one costs less to
 /// copy than a piece of its own costs the system call.
-pub(crate) const LARGE: usize = 16 * 1024;
+pub(crate) const ZERO_COPY_MIN: usize = 16 * 1024;
 
 /// How many pieces are written in one call.
 #[cfg(feature = "host")]
-pub(crate) const PIECES: usize = 16;
+pub(crate) const MAX_IOVECS: usize = 16;
 
 /// Bytes that wait to be written, in order: small frames and what stands around large payloads, one behind the other, and
 /// large payloads where they lie.
@@ -21,7 +21,7 @@ pub(crate) const PIECES: usize = 16;
 /// **Invariants:** the gaps of all payloads together are at most what is left of `bytes`; no payload is empty; `written` is
 /// less than the first payload has, and 0 while bytes wait before that.
 #[derive(Debug, Default)]
-pub struct Output {
+pub struct SendBuffer {
     bytes: Vec<u8>,
     /// What stands before it in `bytes` was written.
     start: usize,
@@ -45,7 +45,7 @@ struct Cut {
     encoded: Option<Vec<u8>>,
 }
 
-impl Output {
+impl SendBuffer {
     /// How many bytes wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -121,7 +121,7 @@ impl Output {
             // Kept for what comes, unless it has become large.
             self.start = 0;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT_CAPACITY);
+            self.bytes.shrink_to(RETAINED_CAPACITY);
         }
     }
 
@@ -164,7 +164,7 @@ impl Output {
     ) -> Result<Option<Cut>, FramingError> {
         let mut encoded = Vec::new();
         let frame = encodings.encode(frame, peer, &mut encoded);
-        if frame.payload.len() < LARGE {
+        if frame.payload.len() < ZERO_COPY_MIN {
             return frame.encode_framed(self.tail()).map(|()| None);
         }
         let at = frame.encode_around_payload(self.tail())?;
@@ -185,7 +185,7 @@ impl Output {
     /// An empty output in the memory that this one has for small frames.
     pub(crate) fn reused(mut self) -> Self {
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.bytes.shrink_to(RETAINED_CAPACITY);
         Self { bytes: self.bytes, ..Self::default() }
     }
 }
@@ -194,15 +194,15 @@ impl Output {
 mod tests {
     use super::*;
 
-    fn waiting(output: &Output) -> Vec<u8> {
+    fn waiting(output: &SendBuffer) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
         let count = output.fill(&mut slices);
         slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     /// Three small frames and two payloads, of which one is written before any small frame.
-    fn filled() -> (Output, Vec<u8>) {
-        let mut output = Output::default();
+    fn filled() -> (SendBuffer, Vec<u8>) {
+        let mut output = SendBuffer::default();
         output.tail().extend_from_slice(b"ab");
         let at = output.tail().len() - 1;
         output.insert(at, b"PAYLOAD".into());
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_output_that_is_never_empty_keeps_only_what_waits() {
-        let mut output = Output::default();
+        let mut output = SendBuffer::default();
         let (mut expected, mut taken) = (Vec::new(), Vec::new());
         for round in 0..=255 {
             output.tail().extend_from_slice(&[round; 100]);
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_but_no_payload_is_kept() {
-        let mut output = Output::default();
+        let mut output = SendBuffer::default();
         output.tail().extend_from_slice(b"small");
         output.insert(5, vec![0; 1 << 20].into());
         assert!(output.capacity() > 1 << 20);
         output.consume(output.len());
         assert!(output.capacity() < 100);
-        output.tail().extend(vec![0; 10 * KEPT_CAPACITY]);
-        assert!(output.reused().capacity() <= KEPT_CAPACITY);
+        output.tail().extend(vec![0; 10 * RETAINED_CAPACITY]);
+        assert!(output.reused().capacity() <= RETAINED_CAPACITY);
     }
 
     #[test]

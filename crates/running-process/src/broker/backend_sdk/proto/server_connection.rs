@@ -1,14 +1,18 @@
-//! The daemon's side of one connection with its calls: admission, answers in any order, deadlines and cancellation.
+//! The daemon's side of one connection with the requests that it serves.
 
 mod call;
+mod call_id;
 mod calls;
 
-pub use call::{Call, CallId, CancelReason, SendEventError, ServerEvent};
+pub use call::{Call, Cancelled, SendEventError, ServerEvent};
+pub use call_id::{CallId, CancelReason};
 
-use super::connection::{Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Request};
+use super::connection::{
+    Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest,
+};
 use super::deadline::earliest;
 use super::payload::Payload;
-use super::send_buffer::Output;
+use super::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 #[cfg(feature = "host")]
 use crate::broker::protocol::Encodings;
@@ -18,81 +22,91 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many bytes are taken ahead of what can be served: enough to see a peer that hangs up, and to go on at once.
+/// Bytes that are read ahead of a blocked request: enough to see that the peer hangs up, and to go on at once.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// How long what is empty keeps its memory for the next message.
-const KEPT: Duration = Duration::from_secs(1);
+/// Time for which an empty buffer retains its memory for the next message.
+const RETAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// A [`Connection`] that knows which requests are being served.
+/// A [`Connection`] that knows which requests are in flight, each with data `T` of the driver.
 ///
 /// A request is [admitted](Call::admit) and answered later, in any order, or answered while its event is looked at. At
-/// most [`ConnectionConfig::max_in_flight`] are admitted; the next request then waits in the buffer, with all that is
+/// most [`ConnectionConfig::max_in_flight`] are admitted. The next request then waits in the buffer with all that is
 /// behind it, and so does one whose id is that of an admitted one, so a peer that does not number its requests is
-/// answered in order. None is taken while the peer leaves [enough output](Self::new) unread, and no probe is answered. A
-/// request whose trace context is longer than W3C's bounds, 55 and 512 bytes, is served without it.
+/// answered in order. While the peer leaves [`send_high_water`](Self::new) bytes unread, no request is taken and no probe is
+/// answered. A request whose trace context is longer than W3C's bounds, 55 and 512 bytes, is served without it.
 ///
-/// A call that was cancelled keeps its place until it is [answered](Self::respond) or [refused](Self::refuse), because
-/// its handler may still run.
+/// A cancelled request counts against `max_in_flight` until it is [answered](Self::respond) or [refused](Self::refuse),
+/// because its handler may still run.
 ///
 /// **The guarantee:** every admitted request gets exactly one final frame, a response or a refusal, unless its peer is
-/// gone; and one whose deadline passes, or that is cancelled, is told to the driver once.
+/// gone. A request whose deadline passes, or that is cancelled, is reported to the driver once.
+///
+/// This is the wire with its calls. `ServerSession`, in the feature `host`, adds the policy of a server.
 #[derive(Debug)]
-pub struct ServerConnection<F> {
+pub struct ServerConnection<F, T = ()> {
     connection: Connection<F>,
-    calls: Calls,
+    calls: Calls<T>,
     max_in_flight: usize,
     encodings: EncodingPolicy,
-    enough_output: usize,
-    /// How much output the driver has taken and not written yet, in bytes.
+    send_high_water: usize,
+    /// Bytes of output that the driver has taken and not yet restored.
     being_written: usize,
-    /// The memory of that, in bytes.
-    lent: usize,
-    /// Memory for the next output, while the driver writes the last.
-    spare: Output,
-    /// How much memory empty buffers may keep for good, in bytes.
-    kept: usize,
+    /// The memory of that output, in bytes.
+    taken_memory: usize,
+    /// The buffer for the next output, while the driver writes the last one.
+    spare: SendBuffer,
     /// When the driver was last told the time.
     now: Instant,
 }
 
-impl<F> ServerConnection<F>
+impl<F, T> ServerConnection<F, T>
 where
     F: Fn(&[u8]) -> LegacyClassification,
 {
-    /// A connection that was accepted at `now`. While `enough_output` bytes or more wait to be written, no request is
-    /// taken.
+    /// Returns the connection that was accepted at `now`. While `send_high_water` bytes or more wait to be written, no request
+    /// is taken.
     pub fn new(
         mux: Arc<BackendEndpointMux<F>>,
         config: ConnectionConfig,
-        enough_output: usize,
+        send_high_water: usize,
         now: Instant,
     ) -> Self {
         let (max_in_flight, encodings) = (config.max_in_flight, config.encodings);
-        let connection = Connection::new(mux, config, now);
         Self {
-            connection,
+            connection: Connection::new(mux, config, now),
             calls: Calls::default(),
             max_in_flight,
             encodings,
-            enough_output,
+            send_high_water,
             being_written: 0,
-            lent: 0,
-            spare: Output::default(),
-            kept: 0,
+            taken_memory: 0,
+            spare: SendBuffer::default(),
             now,
         }
     }
 
     /// Takes what arrived at `now`.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+    #[inline]
+    pub fn receive<'a>(&mut self, received: impl Into<Received<'a>>, now: Instant) {
         self.now = now;
-        self.connection.receive(bytes, now);
+        self.connection.receive(received, now);
     }
 
-    /// The peer will send nothing more; it may still wait for its answers.
+    /// Ends the input: the peer sends nothing more. It may still wait for its answers.
     pub fn receive_eof(&mut self) {
         self.connection.receive_eof();
+    }
+
+    /// Takes the receive buffer, as [`Connection::take_recv_buffer`].
+    pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
+        self.connection.take_recv_buffer()
+    }
+
+    /// Puts the receive buffer back, as [`Connection::restore_recv_buffer`].
+    pub fn restore_recv_buffer(&mut self, buffer: Vec<u8>, length: usize, now: Instant) {
+        self.now = now;
+        self.connection.restore_recv_buffer(buffer, length, now);
     }
 
     /// Takes the time: what has passed its deadline comes out of [`next_event`](Self::next_event).
@@ -107,95 +121,96 @@ where
         }
     }
 
-    /// Gives the memory back of what is empty.
-    pub(crate) fn release(&mut self) {
+    /// Releases the memory of empty buffers.
+    pub fn release(&mut self) {
         self.connection.release();
         self.calls.release();
-        self.spare = Output::default();
+        self.spare = SendBuffer::default();
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.
     ///
-    /// Holds once [`next_event`](Self::next_event) has returned `None`, until anything is received, written, admitted or
+    /// It holds once [`next_event`](Self::next_event) has returned `None`, until anything is received, written, admitted or
     /// ended.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         earliest(earliest(self.connection.deadline(), self.calls.deadline()), self.release_at())
     }
 
-    /// When empty buffers give their memory back.
+    /// Returns when empty buffers release their memory.
     fn release_at(&self) -> Option<Instant> {
         let connection = &self.connection;
         let empty = connection.buffered() == 0 && self.all_written();
-        (empty && self.buffers() > self.kept).then(|| connection.last_activity().checked_add(KEPT)).flatten()
+        (empty && self.buffers() > 0).then(|| connection.last_activity().checked_add(RETAIN_AFTER)).flatten()
     }
 
-    /// From now on at most `max_in_flight` calls are admitted at once; those that are, stay.
+    /// Sets how many requests may be in flight from now on; those that are, stay.
     pub fn set_max_in_flight(&mut self, max_in_flight: usize) {
         self.max_in_flight = max_in_flight;
     }
 
-    /// Whether the driver should go on to read. If not, it waits until output is written or a call ends.
+    /// Returns whether the driver should read. If not, it waits until output is written or a request ends.
     #[must_use]
     pub fn wants_input(&self) -> bool {
         !self.has_ended()
             && !self.awaits_identity()
-            && (!self.connection.is_postponed() || self.connection.buffered() < READ_AHEAD)
+            && (!self.connection.is_blocked() || self.connection.buffered() < READ_AHEAD)
     }
 
-    /// Whether a probe waits for the identity of the daemon. Nothing is read meanwhile.
-    pub(crate) fn awaits_identity(&self) -> bool {
+    /// Returns whether a probe waits for the identity of the daemon. Nothing is read meanwhile.
+    #[must_use]
+    pub fn awaits_identity(&self) -> bool {
         self.connection.awaits_identity()
     }
 
-    /// Whether the next request waits for output to be written or a call to end, and not for the peer.
+    /// Returns whether the next request waits for output to be written or a request to end, and not for the peer.
     #[must_use]
-    pub fn is_postponed(&self) -> bool {
-        self.connection.is_postponed()
+    pub fn is_blocked(&self) -> bool {
+        self.connection.is_blocked()
     }
 
-    /// What comes next, or `None` until something else happens.
+    /// Returns the next event, or `None` until something else happens.
     ///
     /// # Errors
     ///
-    /// The peer broke the rules or was too slow. Output may wait that says why, and admitted calls may still be answered;
+    /// The peer broke the rules or was too slow. Output may wait that says why, and admitted requests may still be answered;
     /// nothing more is received.
-    pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
+    pub fn next_event(&mut self) -> Result<Option<ServerEvent<'_, T>>, ConnectionError> {
         self.next_event_unless(true, |_, _| false)
     }
 
-    /// [`next_event`](Self::next_event) that leaves the next request where it is also if `postpone` says so. That is told
-    /// whether anything of this connection will end by itself, a call or the output, after which it is asked again.
+    /// [`next_event`](Self::next_event) that leaves the next request where it is also if `block` returns true. That is told
+    /// whether anything of this connection will end by itself, a request or the output, after which it is asked again.
     ///
     /// Payloads are as they came unless it is to `decode` them.
     #[inline]
     pub(crate) fn next_event_unless(
         &mut self,
         decode: bool,
-        postpone: impl FnOnce(&FrameRef<'_>, bool) -> bool,
-    ) -> Result<Option<ServerEvent<'_>>, ConnectionError> {
+        block: impl FnOnce(&FrameRef<'_>, bool) -> bool,
+    ) -> Result<Option<ServerEvent<'_, T>>, ConnectionError> {
         self.calls.write_refusals(self.connection.output_buffer());
-        self.heed_waiting();
-        let Self { connection, calls, max_in_flight, enough_output, being_written, now, .. } = self;
-        if let Some((call, reason)) = calls.next_cancelled() {
-            return Ok(Some(ServerEvent::Cancelled(call, reason)));
+        self.update_idle();
+        let Self { connection, calls, max_in_flight, send_high_water, being_written, now, .. } = self;
+        if calls.has_cancelled() {
+            return Ok(calls.next_cancelled().map(ServerEvent::Cancelled));
         }
         let event = connection.next_event_unless(decode, |request, output| {
             let unwritten = output.len() + *being_written;
-            unwritten >= *enough_output
+            unwritten >= *send_high_water
                 || request.is_some_and(|request| {
                     calls.len() >= *max_in_flight
                         || calls.contains(request.request_id)
-                        || postpone(request, !calls.is_empty() || unwritten > 0)
+                        || block(request, !calls.is_empty() || unwritten > 0)
                 })
         })?;
         Ok(event.map(|event| match event {
-            ConnectionEvent::Request(Request { frame, output, encodings }) => {
+            ConnectionEvent::Request(ReceivedRequest { frame, output, encodings }) => {
                 let frame = frame.with_bounded_trace();
                 ServerEvent::Request(Call { frame, output, calls, encodings, now: *now })
             }
             ConnectionEvent::Cancel(frame) => match calls.cancel(frame.request_id, CancelReason::Requested) {
-                Some(call) => ServerEvent::Cancelled(call, CancelReason::Requested),
+                Some(cancelled) => ServerEvent::Cancelled(cancelled),
                 None => ServerEvent::Unasked(frame),
             },
             ConnectionEvent::Response(frame)
@@ -208,6 +223,18 @@ where
         }))
     }
 
+    /// Returns the driver's data of `call`; `None` if it has ended.
+    #[must_use]
+    pub fn data(&self, call: CallId) -> Option<&T> {
+        self.calls.data(call)
+    }
+
+    /// Returns whether `call` is in flight and was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self, call: CallId) -> bool {
+        self.calls.is_cancelled(call)
+    }
+
     /// Answers `call` and ends it. The answer to a cancelled call is dropped. A large payload is not copied.
     ///
     /// # Errors
@@ -216,49 +243,54 @@ where
     pub fn respond(&mut self, call: CallId, payload: impl Into<Payload>) -> Result<(), FramingError> {
         let Self { connection, calls, encodings, .. } = self;
         let responded = calls.respond(call, payload.into(), encodings, connection.output_buffer());
-        self.heed_waiting();
+        self.update_idle();
         responded
     }
 
-    /// Refuses `call` and ends it. For a cancelled call it only gives its place free.
+    /// Refuses `call` and ends it. A cancelled call only ends.
     pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
         self.calls.refuse(call, refusal, self.connection.output_buffer());
-        self.heed_waiting();
+        self.update_idle();
     }
 
     /// Appends an event under the request id of `call`, ahead of its answer.
     ///
     /// # Errors
     ///
-    /// Nothing was appended: the payload is too large, or nobody waits for the call any more.
+    /// Nothing was appended: the payload is too large, or the peer does not wait for the answer any more.
     pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         let Self { connection, calls, encodings, .. } = self;
         calls.send_event(call, payload, encodings, connection.output_buffer())
     }
 
-    /// Cancels every call, as the next events tell.
+    /// Cancels every call; the next events report them.
     pub fn cancel_all(&mut self, reason: CancelReason) {
         self.calls.cancel_all(reason);
     }
 
-    /// The peer is gone: nothing more is received or written, and every call is cancelled.
-    pub fn hang_up(&mut self) {
-        self.connection.abandon();
+    /// Ends the connection at once: nothing more is received or written, and every call is cancelled.
+    pub fn reset(&mut self) {
+        self.connection.reset();
         self.calls.cancel_all(CancelReason::PeerGone);
     }
 
-    /// What waits to be written to the peer, or as much of it as lies in one piece.
+    /// Ends the input as if the peer had sent nothing more; what is to be written still is.
+    pub fn close(&mut self) {
+        self.connection.close();
+    }
+
+    /// Returns the output that waits to be written, or as much of it as lies in one piece.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.connection.output()
     }
 
-    /// Fills `slices` with what waits to be written, for a vectored write; gives how many of them there are.
+    /// Fills `slices` with the output that waits, for a vectored write; returns how many slices that are.
     pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.connection.output_slices(slices)
     }
 
-    /// `length` bytes of the output were written at `now`.
+    /// Removes the first `length` bytes of the output, which were written at `now`.
     ///
     /// # Panics
     ///
@@ -266,31 +298,31 @@ where
     pub fn output_written(&mut self, length: usize, now: Instant) {
         self.now = now;
         self.connection.output_written(length, now);
-        self.heed_waiting();
+        self.update_idle();
     }
 
-    /// Takes the output away, to be written while calls go on to add to it. It counts until it was
-    /// [given back](Self::give_back_output).
+    /// Takes the output, to be written while calls go on to add to the connection. It counts as unwritten until it is
+    /// [restored](Self::restore_output).
     ///
-    /// For drivers that write on one thread while others go on to answer; the rest looks at [`output`](Self::output).
-    pub fn take_output(&mut self) -> Output {
+    /// It is meant for drivers that write on one thread while others answer; the rest use [`output`](Self::output).
+    pub fn take_output(&mut self) -> SendBuffer {
         let spare = std::mem::take(&mut self.spare);
         let output = std::mem::replace(self.connection.output_buffer(), spare);
-        (self.being_written, self.lent) = (output.len(), output.capacity());
+        (self.being_written, self.taken_memory) = (output.len(), output.capacity());
         output
     }
 
-    /// Everything of `output`, which was taken, was written at `now`; its memory is used again.
-    pub fn give_back_output(&mut self, output: Output, now: Instant) {
+    /// Puts `output` back, which was taken and all written at `now`; its memory is used again.
+    pub fn restore_output(&mut self, output: SendBuffer, now: Instant) {
         self.now = now;
-        (self.being_written, self.lent) = (0, 0);
+        (self.being_written, self.taken_memory) = (0, 0);
         self.connection.touch(now);
         self.spare = output.reused();
-        self.heed_waiting();
+        self.update_idle();
     }
 
-    /// The peer is not idle while it waits for an answer. Until that is written only the driver's patience counts.
-    fn heed_waiting(&mut self) {
+    /// A peer that waits for an answer is not idle. While output waits, only the driver's write timeout counts.
+    fn update_idle(&mut self) {
         self.connection.set_busy(!self.calls.is_empty() || !self.all_written());
     }
 
@@ -298,97 +330,78 @@ where
         self.being_written == 0 && self.connection.all_written()
     }
 
-    /// How many bytes wait to be written, or were taken and are being written.
+    /// Returns how many bytes wait to be written, or were taken and are being written.
     #[must_use]
     pub fn unwritten(&self) -> usize {
         self.connection.unwritten() + self.being_written
     }
 
-    /// How many calls are admitted and have not ended.
+    /// Returns how many calls are admitted and have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
-    /// Whether there is nothing more to read: the peer sends nothing more, or the connection is over. Requests that came
-    /// may still wait to be taken.
+    /// Returns whether there is nothing more to read: the peer sends nothing more, or the connection is over. Requests that
+    /// came may still wait to be taken.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.connection.has_ended()
     }
 
-    /// Whether nothing more will be received.
+    /// Returns whether nothing more will be received.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.connection.is_over()
     }
 
-    /// Whether the peer has sent anything valid: a probe or a frame for the daemon.
+    /// Returns whether the peer has sent anything valid: a probe or a frame for the daemon.
     #[must_use]
-    pub fn has_spoken(&self) -> bool {
-        self.connection.has_spoken()
+    pub fn is_validated(&self) -> bool {
+        self.connection.is_validated()
     }
 
-    /// The memory of the buffers and of what is kept of calls, in bytes.
+    /// Returns whether received bytes wait that no event has consumed.
+    #[must_use]
+    pub fn has_buffered_input(&self) -> bool {
+        self.connection.buffered() > 0
+    }
+
+    /// Returns the memory of the buffers and of the table of calls, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.buffers() + self.calls.memory()
     }
 
     fn buffers(&self) -> usize {
-        self.connection.memory() + self.lent + self.spare.capacity()
-    }
-}
-
-/// What the crate's own drivers do beside.
-#[cfg(feature = "host")]
-impl<F> ServerConnection<F>
-where
-    F: Fn(&[u8]) -> LegacyClassification,
-{
-    /// As [`Connection::lend_input`].
-    pub(crate) fn lend_input(&mut self) -> Option<Vec<u8>> {
-        self.connection.lend_input()
+        self.connection.memory() + self.taken_memory + self.spare.capacity()
     }
 
-    /// As [`Connection::give_back_input`].
-    pub(crate) fn give_back_input(&mut self, input: Vec<u8>, length: usize, now: Instant) {
-        self.now = now;
-        self.connection.give_back_input(input, length, now);
+    /// Returns when a byte was last received or written.
+    #[must_use]
+    pub fn last_activity(&self) -> Instant {
+        self.connection.last_activity()
     }
 
-    /// As [`Connection::begins_too_large`].
-    pub(crate) fn begins_too_large(&self) -> bool {
-        self.connection.begins_too_large()
+    /// Limits each message to [`ConnectionConfig::first_message_bytes`] until the peer is [trusted](Self::trust_peer).
+    pub fn limit_messages(&mut self) {
+        self.connection.limit_messages();
+    }
+
+    /// Returns whether the next message exceeds the limit of a peer that is not [trusted](Self::trust_peer).
+    #[must_use]
+    pub fn exceeds_first_message(&self) -> bool {
+        self.connection.exceeds_first_message()
+    }
+
+    /// Allows messages of any length from now on.
+    pub fn trust_peer(&mut self) {
+        self.connection.trust_peer();
     }
 
     /// Returns the encodings that the peer decodes in the answer to `call`; none if the call has ended.
+    #[cfg(feature = "host")]
     pub(crate) fn accepted_encodings(&self, call: CallId) -> Encodings {
         self.calls.accepted_encodings(call)
-    }
-
-    /// As [`Connection::fence`].
-    pub(crate) fn fence(&mut self) {
-        self.connection.fence();
-    }
-
-    /// As [`Connection::close`].
-    pub(crate) fn close(&mut self) {
-        self.connection.close();
-    }
-
-    /// As [`Connection::trust`].
-    pub(crate) fn trust(&mut self) {
-        self.connection.trust();
-    }
-
-    /// Empty buffers of up to `bytes` in all keep their memory for good, which spares a driver a deadline with each read.
-    pub(crate) fn keep(&mut self, bytes: usize) {
-        self.kept = bytes;
-    }
-
-    /// When a byte last came or went.
-    pub(crate) fn last_activity(&self) -> Instant {
-        self.connection.last_activity()
     }
 }

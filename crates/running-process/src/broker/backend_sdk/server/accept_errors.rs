@@ -4,24 +4,24 @@ use std::io;
 use std::time::Duration;
 
 /// Time for which accepting pauses, unless a connection ends, when the process is out of descriptors or errors repeat.
-pub(in super::super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The next step of accepting after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum AfterError {
+pub(crate) enum AfterError {
     AtOnce,
     Pause,
 }
 
 /// The errors since the last connection that was accepted.
 #[derive(Debug, Default)]
-pub(in super::super) struct AcceptErrors {
+pub(crate) struct AcceptErrors {
     any: bool,
 }
 
 impl AcceptErrors {
     /// A connection was accepted.
-    pub(in super::super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.any = false;
     }
 
@@ -31,7 +31,7 @@ impl AcceptErrors {
     /// # Errors
     ///
     /// The listener is broken.
-    pub(in super::super) fn judge(&mut self, error: io::Error) -> io::Result<(io::Error, AfterError)> {
+    pub(crate) fn judge(&mut self, error: io::Error) -> io::Result<(io::Error, AfterError)> {
         let repeats = std::mem::replace(&mut self.any, true);
         match fault(&error) {
             Fault::Listener => Err(error),

@@ -8,7 +8,7 @@ pub(super) const LARGEST_SHARE: usize = 16 * 1024;
 /// Each connection has a small share that nobody can take from it; what goes beyond comes from a common pool, half of
 /// which is out of reach for peers that the daemon has not said it serves.
 #[derive(Debug)]
-pub(in super::super) struct Budget {
+pub(crate) struct Budget {
     share: usize,
     pool: usize,
     taken: AtomicUsize,
@@ -16,11 +16,11 @@ pub(in super::super) struct Budget {
 
 /// What one connection has taken from the pool, in bytes.
 #[derive(Debug, Default)]
-pub(in super::super) struct Account(usize);
+pub(crate) struct Reservation(usize);
 
 impl Budget {
     /// A budget of `memory` bytes for at most `connections`.
-    pub(in super::super) fn new(memory: usize, connections: usize) -> Self {
+    pub(crate) fn new(memory: usize, connections: usize) -> Self {
         let connections = connections.max(1);
         // Half of it for the shares at most, so that there always is a pool.
         let share = LARGEST_SHARE.min(memory / 2 / connections);
@@ -28,32 +28,32 @@ impl Budget {
     }
 
     /// Whether half of the pool is taken.
-    pub(in super::super) fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.taken.load(Ordering::Relaxed) >= self.pool / 2
     }
 
-    /// Takes what the connection of `account` needs beyond its share to use `memory` bytes from the pool, or gives back what
+    /// Takes what the connection of `reservation` needs beyond its share to use `memory` bytes from the pool, or gives back what
     /// it does not need any more; `false` if the pool does not have it. Peers that are `served` may use the whole pool.
     ///
     /// An attempt that fails takes nothing, not even for a moment: no other connection is refused because of it.
-    pub(in super::super) fn settle(&self, account: &mut Account, memory: usize, served: bool) -> bool {
+    pub(crate) fn charge(&self, reservation: &mut Reservation, memory: usize, served: bool) -> bool {
         let wanted = memory.saturating_sub(self.share);
-        if wanted < account.0 {
-            self.taken.fetch_sub(account.0 - wanted, Ordering::Relaxed);
-        } else if wanted > account.0 {
-            let (more, limit) = (wanted - account.0, self.limit(served));
+        if wanted < reservation.0 {
+            self.taken.fetch_sub(reservation.0 - wanted, Ordering::Relaxed);
+        } else if wanted > reservation.0 {
+            let (more, limit) = (wanted - reservation.0, self.limit(served));
             let take = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= limit);
             if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
                 return false;
             }
         }
-        account.0 = wanted;
+        reservation.0 = wanted;
         true
     }
 
-    /// Returns whether the connection of `account` could use `memory` bytes now.
-    pub(in super::super) fn affords(&self, account: &Account, memory: usize, served: bool) -> bool {
-        let more = memory.saturating_sub(self.share).saturating_sub(account.0);
+    /// Returns whether the connection of `reservation` could use `memory` bytes now.
+    pub(crate) fn affords(&self, reservation: &Reservation, memory: usize, served: bool) -> bool {
+        let more = memory.saturating_sub(self.share).saturating_sub(reservation.0);
         more == 0 || self.taken.load(Ordering::Relaxed).saturating_add(more) <= self.limit(served)
     }
 
@@ -70,14 +70,14 @@ mod tests {
     fn a_share_is_nobody_elses_and_the_pool_is_common() {
         let budget = Budget::new(1_000_000, 10);
         let pool = 1_000_000 - 10 * LARGEST_SHARE;
-        let (mut greedy, mut modest, mut third) = <(Account, Account, Account)>::default();
-        assert!(budget.settle(&mut greedy, LARGEST_SHARE + pool, true));
-        assert!(budget.settle(&mut modest, LARGEST_SHARE, true));
-        assert!(!budget.settle(&mut third, LARGEST_SHARE + 1, true));
-        assert!(budget.settle(&mut greedy, LARGEST_SHARE + pool - 1, true));
-        assert!(budget.settle(&mut third, LARGEST_SHARE + 1, true));
-        for mut account in [greedy, modest, third] {
-            assert!(budget.settle(&mut account, 0, true));
+        let (mut greedy, mut modest, mut third) = <(Reservation, Reservation, Reservation)>::default();
+        assert!(budget.charge(&mut greedy, LARGEST_SHARE + pool, true));
+        assert!(budget.charge(&mut modest, LARGEST_SHARE, true));
+        assert!(!budget.charge(&mut third, LARGEST_SHARE + 1, true));
+        assert!(budget.charge(&mut greedy, LARGEST_SHARE + pool - 1, true));
+        assert!(budget.charge(&mut third, LARGEST_SHARE + 1, true));
+        for mut reservation in [greedy, modest, third] {
+            assert!(budget.charge(&mut reservation, 0, true));
         }
         assert_eq!(budget.taken.into_inner(), 0);
     }
@@ -86,19 +86,19 @@ mod tests {
     fn half_of_the_pool_is_out_of_reach_for_strangers() {
         let budget = Budget::new(1_000_000, 10);
         let half = (1_000_000 - 10 * LARGEST_SHARE) / 2;
-        let (mut stranger, mut known) = <(Account, Account)>::default();
-        assert!(budget.settle(&mut stranger, LARGEST_SHARE + half, false));
-        assert!(!budget.settle(&mut stranger, LARGEST_SHARE + half + 1, false));
+        let (mut stranger, mut known) = <(Reservation, Reservation)>::default();
+        assert!(budget.charge(&mut stranger, LARGEST_SHARE + half, false));
+        assert!(!budget.charge(&mut stranger, LARGEST_SHARE + half + 1, false));
         assert!(!budget.affords(&stranger, LARGEST_SHARE + half + 1, false));
         assert!(budget.affords(&known, LARGEST_SHARE + half, true));
-        assert!(budget.settle(&mut known, LARGEST_SHARE + half, true));
+        assert!(budget.charge(&mut known, LARGEST_SHARE + half, true));
         assert!(!budget.affords(&known, LARGEST_SHARE + half + 1, true));
     }
 
     #[test]
     fn a_tiny_budget_leaves_a_pool() {
         let budget = Budget::new(100, 1000);
-        assert!(budget.settle(&mut Account::default(), 100, true));
-        assert!(!budget.settle(&mut Account::default(), 1, true));
+        assert!(budget.charge(&mut Reservation::default(), 100, true));
+        assert!(!budget.charge(&mut Reservation::default(), 1, true));
     }
 }

@@ -30,7 +30,7 @@ impl fmt::Display for Callback {
 }
 
 /// Runs code of the daemon; `None` if it panics. No panic leaves this function, also while its thread unwinds already.
-pub(in super::super) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
         Err(panic) => {
@@ -41,7 +41,7 @@ pub(in super::super) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Drops a value of the daemon's, whose destructor may panic.
-pub(in super::super) fn discard<T>(value: T) {
+pub(crate) fn discard<T>(value: T) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         discard_panic(panic);
     }
@@ -55,7 +55,7 @@ fn discard_panic(panic: Box<dyn Any + Send>) {
 }
 
 #[cfg(feature = "tokio")]
-pub(in super::super) use tasks::Guarded;
+pub(crate) use tasks::Guarded;
 
 #[cfg(feature = "tokio")]
 mod tasks {
@@ -65,18 +65,15 @@ mod tasks {
 
     /// A future of the daemon's that gives `None` if it panics when it is polled. It is dropped once it has ended, and never
     /// while a panic unwinds, so its destructor may panic as well.
-    pub(in super::super::super) struct Guarded<F: ?Sized>(Option<Pin<Box<F>>>);
+    pub(crate) struct Guarded<F: ?Sized>(Option<Pin<Box<F>>>);
 
     impl<F: ?Sized> Guarded<F> {
-        pub(in super::super::super) fn new(future: Pin<Box<F>>) -> Self {
+        pub(crate) fn new(future: Pin<Box<F>>) -> Self {
             Self(Some(future))
         }
 
         /// Polls the future by `poll`.
-        pub(in super::super::super) fn poll_by<T>(
-            &mut self,
-            poll: impl FnOnce(Pin<&mut F>) -> Poll<T>,
-        ) -> Poll<Option<T>> {
+        pub(crate) fn poll_by<T>(&mut self, poll: impl FnOnce(Pin<&mut F>) -> Poll<T>) -> Poll<Option<T>> {
             let Some(future) = &mut self.0 else { return Poll::Ready(None) };
             let output = match run(|| poll(future.as_mut())) {
                 Some(Poll::Pending) => return Poll::Pending,

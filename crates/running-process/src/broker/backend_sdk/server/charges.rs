@@ -1,80 +1,86 @@
-//! The server's memory that requests and answers take, charged before it is taken.
+//! The memory of requests and answers, charged to the server's budget before it is taken.
 
-use super::config::ServerTrouble;
-use super::policy::{Peer, Service};
-use super::telemetry::Fact;
+use super::config::ServeError;
+use super::policy::{Peer, ServerPolicy};
+use super::session::Work;
+use super::telemetry::Event;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::server_connection::Call;
 use crate::broker::protocol::{
     DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
 };
 
-/// Memory that a request in the hands of a handler takes beside its payload and trace context, in bytes, roundly: its
-/// places in the tables of its connection, and its thread or task.
+/// Memory of a request in flight beside its payload and trace context, in bytes: its entries in the tables of its connection,
+/// and its thread or task.
 const REQUEST_BYTES: usize = 1024;
 
-/// Memory that a connection with requests at work may need beside them, in bytes, before one more is taken: it is read
-/// ahead of what waits, and told small answers.
-const BESIDE: usize = 256 * 1024;
+/// Memory that a connection may need beside its requests in flight, in bytes, before one more is taken: for bytes that are
+/// read ahead, and for small answers.
+const OVERHEAD: usize = 256 * 1024;
 
-/// So few bytes are charged once they are there.
+/// Answers and events with fewer bytes are charged after they were queued.
 pub(super) const UNCHARGED: usize = 16 * 1024;
 
-impl<H> Service<H> {
-    /// Charges the connection of `peer` with `memory` bytes in all: before it takes more, or since it uses less. An error if
-    /// the server has no more for it.
-    pub(super) fn charge(&self, peer: &mut Peer, memory: usize) -> Result<(), ServerTrouble> {
+impl<H: ?Sized> ServerPolicy<H> {
+    /// Charges the connection of `peer` with `memory` bytes in all: before it takes more, or since it uses less.
+    ///
+    /// # Errors
+    ///
+    /// The server has no more memory for it.
+    pub(super) fn charge(&self, peer: &mut Peer, memory: usize) -> Result<(), ServeError> {
         let served = peer.is_served();
-        if self.budget.settle(&mut peer.account, memory, served)
-            || !served && self.authorize(peer).is_ok() && self.budget.settle(&mut peer.account, memory, true)
+        if self.budget.charge(&mut peer.reservation, memory, served)
+            || !served
+                && self.authorize(peer).is_ok()
+                && self.budget.charge(&mut peer.reservation, memory, true)
         {
             peer.charged = memory;
             return Ok(());
         }
-        Err(ServerTrouble::OutOfMemory { wanted: memory, budget: self.config.memory })
+        Err(ServeError::OutOfMemory { wanted: memory, budget: self.config.memory_limit })
     }
 
     /// [Charges](Self::charge) the connection of `peer` with `more` bytes than before.
-    pub(super) fn charge_more(&self, peer: &mut Peer, more: usize) -> Result<(), ServerTrouble> {
+    pub(super) fn charge_more(&self, peer: &mut Peer, more: usize) -> Result<(), ServeError> {
         self.charge(peer, peer.charged.saturating_add(more))
     }
 
-    /// [Charges](Self::charge) the connection of `peer` with the `memory` that it uses now, and notes that.
-    pub(super) fn settle(&self, peer: &mut Peer, memory: usize) -> Result<(), ServerTrouble> {
+    /// [Charges](Self::charge) the connection of `peer` with the `memory` that it uses now, and counts that.
+    pub(super) fn charge_and_note(&self, peer: &mut Peer, memory: usize) -> Result<(), ServeError> {
         self.charge(peer, memory)?;
-        let before = std::mem::replace(&mut peer.noted, memory);
+        let before = std::mem::replace(&mut peer.counted, memory);
         if before != memory {
-            self.observation.note(Fact::Memory { before, now: memory });
+            self.telemetry.note(Event::Memory { before, now: memory });
         }
         Ok(())
     }
 
-    /// The connection of `peer` is gone.
-    pub(super) fn settle_all(&self, peer: &mut Peer) {
-        let settled = self.settle(peer, 0);
-        debug_assert!(settled.is_ok(), "nothing is always there");
+    /// Releases all memory of the connection of `peer`.
+    pub(super) fn release(&self, peer: &mut Peer) {
+        let released = self.charge_and_note(peer, 0);
+        debug_assert!(released.is_ok(), "zero bytes are always there");
     }
 
     /// Returns whether there is memory for `request`, decoded and in the hands of a handler, if its peer is served, and
     /// for what the connection may receive and answer beside it.
     pub(super) fn affords(&self, peer: &Peer, request: &FrameRef<'_>) -> bool {
         let payload = self.config.connection.encodings.most_decoded(request);
-        let memory = peer.charged.saturating_add(request_memory(request, payload) + BESIDE);
-        self.budget.affords(&peer.account, memory, true)
+        let memory = peer.charged.saturating_add(request_memory(request, payload) + OVERHEAD);
+        self.budget.affords(&peer.reservation, memory, true)
     }
 
-    /// The frame of `call` with its payload as its sender had it: decoded into `buffer` if it came encoded, as far as there
-    /// is memory for that.
+    /// Returns the frame of `call` with its payload as its sender had it: decoded into `buffer` if it came encoded, as far as
+    /// there is memory for that.
     pub(super) fn decoded<'a>(
         &self,
-        call: &Call<'a>,
+        call: &Call<'a, Work>,
         buffer: &'a mut Vec<u8>,
         peer: &mut Peer,
     ) -> Result<FrameRef<'a>, Refusal> {
-        let (charged, mut trouble) = (peer.charged, None);
+        let (charged, mut error) = (peer.charged, None);
         let mut grant = |memory| {
-            trouble = self.charge(peer, charged + memory).err();
-            trouble.is_none()
+            error = self.charge(peer, charged + memory).err();
+            error.is_none()
         };
         match call.decoded(buffer, &mut grant) {
             Ok(frame) => Ok(frame),
@@ -87,12 +93,12 @@ impl<H> Service<H> {
             Err(DecodeStopped::Failed(error)) => {
                 Err(Refusal::new(RefusalReason::BadEncoding, error.to_string()))
             }
-            Err(DecodeStopped::NotGranted) => Err(self.no_memory(trouble, peer)),
+            Err(DecodeStopped::NotGranted) => Err(self.no_memory(error, peer)),
         }
     }
 
-    /// The frame of `call` for a handler to keep, and how much memory the request takes with it.
-    pub(super) fn owned(&self, call: &Call<'_>, peer: &mut Peer) -> Result<(Frame, usize), Refusal> {
+    /// Returns the frame of `call` for a handler to keep, and the memory that the request takes with it.
+    pub(super) fn owned(&self, call: &Call<'_, Work>, peer: &mut Peer) -> Result<(Frame, usize), Refusal> {
         let charged = peer.charged;
         let mut payload = Vec::new();
         let payload_encoding = self.decoded(call, &mut payload, peer)?.payload_encoding;
@@ -103,31 +109,31 @@ impl<H> Service<H> {
         }
         let length = if is_decoded { payload.capacity() } else { call.frame.payload.len() };
         let memory = request_memory(&call.frame, length);
-        if let Err(trouble) = self.charge(peer, charged + memory) {
-            return Err(self.no_memory(Some(trouble), peer));
+        if let Err(error) = self.charge(peer, charged + memory) {
+            return Err(self.no_memory(Some(error), peer));
         }
         let frame = FrameRef { payload_encoding, ..call.frame };
         Ok((if is_decoded { frame.to_frame_with(payload) } else { frame.to_frame() }, memory))
     }
 
     /// Returns the refusal of a request for which there is no memory, on a connection without earlier ones that will free any.
-    fn no_memory(&self, trouble: Option<ServerTrouble>, peer: &Peer) -> Refusal {
-        if let Some(trouble) = trouble {
-            self.observation.trouble_of(peer.credentials, &trouble);
+    fn no_memory(&self, error: Option<ServeError>, peer: &Peer) -> Refusal {
+        if let Some(error) = error {
+            self.telemetry.error_of(peer.credentials, &error);
         }
-        let message = format!("{} bytes of memory are used up", self.config.memory);
+        let message = format!("{} bytes of memory are used up", self.config.memory_limit);
         Refusal::new(RefusalReason::Overloaded, message).retry_after(self.config.retry_after)
     }
 }
 
-/// The memory of `request` in the hands of a handler, with a payload of so many bytes. Its trace context is there for the
-/// handler and for the answer.
+/// Returns the memory of `request` in flight, with a payload of so many bytes. Its trace context is held for the handler and
+/// for the answer.
 fn request_memory(request: &FrameRef<'_>, payload: usize) -> usize {
     let FrameRef { traceparent, tracestate, .. } = request.with_bounded_trace();
     payload + 2 * (traceparent.len() + tracestate.len()) + REQUEST_BYTES
 }
 
-/// The memory that it takes to keep `payload` for a `peer` to read, in bytes; while it is encoded it is there twice.
+/// Returns the memory that it takes to keep `payload` for a `peer` to read, in bytes. While it is encoded, it is held twice.
 pub(super) fn answer_memory(payload: &Payload, encodings: &EncodingPolicy, peer: Encodings) -> usize {
     payload.capacity() + if encodings.encodes(payload.len(), peer) { payload.len() } else { 0 }
 }

@@ -1,71 +1,57 @@
+//! The limits of a server, and its errors.
+
 use super::callback::Callback;
-use super::handler::HandlerError;
 use super::peer::{NotAuthorized, PeerCredentials};
+use crate::broker::backend_sdk::config::config;
 use crate::broker::backend_sdk::proto::connection::{ConnectionConfig, ConnectionError};
 use crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-/// Limits and deadlines of a [`Server`](super::Server).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ServerConfig {
-    /// Connections at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::over_capacity::OVER_CAPACITY_CONNECTIONS) more are accepted and not
-    /// served: their probes are answered, their requests are refused as overloaded, then they are closed, as they are when
-    /// they speak the legacy wire or keep silent for a second. Further ones wait in the backlog. On threads, each connection
-    /// has one. Default: 1024.
-    pub max_connections: usize,
-    /// What each connection demands of its peer.
-    pub connection: ConnectionConfig,
-    /// Requests that are served at once, over all connections; one more is refused as overloaded. While half of them are
-    /// there, no connection gets a second one: its further requests wait. Requests that are answered inline do not
-    /// count. Default: 1024.
-    pub max_in_flight: usize,
-    /// What an overloaded server tells clients to wait before they ask again. Default: 50 ms.
-    pub retry_after: Duration,
-    /// The memory of all connections together, in bytes: what they received, the requests that handlers work on, with
-    /// payloads decoded, and the answers and events that wait to be read. It is charged before it is taken, and an answer
-    /// when its handler returns. A request that no memory is left for waits for earlier ones of its connection, and is
-    /// refused as overloaded if there are none; a connection that needs more for what it receives, or for an answer to be
-    /// kept, is ended.
-    ///
-    /// The handlers' own memory does not count, and neither do payloads that the daemon shares. Each connection has up to
-    /// 16 KiB to itself, and half of the rest is kept for peers that the daemon has said it serves. Default: 256 MiB.
-    pub memory: usize,
-    /// While so many bytes wait for a peer to read them, none of its requests is taken, none of its handlers begins, and
-    /// those that send it events wait. Default: 256 KiB.
-    pub enough_output: usize,
-    /// How long a peer may take to read what is written to it at once. Default: 30 s.
-    pub write: Duration,
-    /// Time for which connections at work are waited for once the server is stopped. Then what they work on is cancelled.
-    /// A peer that takes nothing of what waits to be written to it is waited for a second at most. Default: 5 s.
-    pub drain: Duration,
-    /// The payload protocol under which the server tells what it has counted, to whom it serves and inline, unless the
-    /// daemon serves that protocol itself; `None`: it tells nobody. Default:
-    /// [`STATUS_PAYLOAD_PROTOCOL`](crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL).
-    pub status: Option<u32>,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            connection: ConnectionConfig::default(),
-            max_in_flight: 1024,
-            retry_after: Duration::from_millis(50),
-            memory: 256 * 1024 * 1024,
-            enough_output: 256 * 1024,
-            write: Duration::from_secs(30),
-            drain: Duration::from_secs(5),
-            status: Some(STATUS_PAYLOAD_PROTOCOL),
-        }
+config! {
+    /// Limits and timeouts of a server.
+    pub struct ServerConfig {
+        /// Connections that are served at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::OVER_CAPACITY_CONNECTIONS) more
+        /// are accepted and not served: their probes are answered, their requests are refused as overloaded, then they are
+        /// closed. They are closed as well when they speak the legacy wire or keep silent for a second. Further ones wait in
+        /// the backlog. Default: 1024.
+        pub max_connections: usize = 1024,
+        /// Limits and timeouts of each connection.
+        pub connection: ConnectionConfig = ConnectionConfig::default(),
+        /// Requests that are served at once, over all connections; one more is refused as overloaded. While half of them are
+        /// in flight, no connection gets a second one: its further requests wait. Requests that are answered inline do not
+        /// count. Default: 1024.
+        pub max_in_flight: usize = 1024,
+        /// Time that an overloaded server tells clients to wait before they try again. Default: 50 ms.
+        pub retry_after: Duration = Duration::from_millis(50),
+        /// Memory of all connections together, in bytes: what they received, the requests in flight with payloads decoded, and
+        /// the answers and events that wait to be read. It is charged before it is taken, and an answer when its handler returns.
+        /// A request for which no memory is left waits for earlier ones of its connection, and is refused as overloaded if
+        /// there are none. A connection that needs more for what it receives, or for an answer, is ended.
+        ///
+        /// The handlers' own memory does not count, nor do payloads that the daemon shares. Each connection has up to 16 KiB to
+        /// itself, and half of the rest is reserved for peers that the daemon's rule has accepted. Default: 256 MiB.
+        pub memory_limit: usize = 256 * 1024 * 1024,
+        /// Bytes that may wait for a peer to read them. While so many do, none of its requests is taken, none of its handlers
+        /// begins, and those that send it events wait. Default: 256 KiB.
+        pub send_high_water: usize = 256 * 1024,
+        /// Time that a peer has to read what is written to it. Default: 30 s.
+        pub write_timeout: Duration = Duration::from_secs(30),
+        /// Time that connections have to end once the server is stopped. Then their requests are cancelled. A peer that reads
+        /// nothing of what waits for it has a second at most. Default: 5 s.
+        pub drain_timeout: Duration = Duration::from_secs(5),
+        /// Payload protocol under which the server answers with what it has counted, to peers that it serves and inline. The
+        /// daemon may serve that protocol itself; `None` switches it off. Default:
+        /// [`STATUS_PAYLOAD_PROTOCOL`](crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL).
+        pub status_protocol: Option<u32> = Some(STATUS_PAYLOAD_PROTOCOL),
     }
 }
 
-/// Why a connection did not end well. The others go on.
+/// An error of one connection, or of accepting one, that the observer is told. The other connections go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ServerTrouble {
+pub enum ServeError {
     /// As many connections as allowed were open, so this one is not served: its peer is told so.
     #[error("{max_connections} connections are open, one more is not served")]
     TooManyConnections {
@@ -83,7 +69,7 @@ pub enum ServerTrouble {
     OutOfMemory {
         /// What the connection would have used, in bytes.
         wanted: usize,
-        /// [`ServerConfig::memory`].
+        /// [`ServerConfig::memory_limit`].
         budget: usize,
     },
     /// The daemon does not serve this peer, whose requests are refused and whose legacy wire is closed.
@@ -129,7 +115,7 @@ pub enum ServerTrouble {
         /// The protocol of the request.
         payload_protocol: u32,
         /// What the handler returned.
-        source: HandlerError,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// A handler panicked; its message went to the panic hook, and the client was told that much.
     #[error("a handler panicked")]

@@ -16,10 +16,10 @@ pub enum ServerError {
     Identity(#[from] IdentityError),
     /// The identity file could not be written.
     #[error("the identity file {} cannot be written", path.display())]
-    Record {
-        /// Where it was to be.
+    IdentityFile {
+        /// The path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Connections cannot be accepted any more.

@@ -1,27 +1,57 @@
 //! The handlers of a server.
 
+use super::request::InlineRequest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::protocol::FrameRef;
+use crate::broker::protocol::Refusal;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
-/// Why a handler has no response. A [`Refusal`](crate::broker::protocol::Refusal) is sent as it is; any other error as
-/// one with the reason `HandlerFailed` and its text.
-pub type HandlerError = Box<dyn std::error::Error + Send + Sync>;
+/// The reason for which a handler has no response. `?` makes it from any error: from a [`Refusal`] it makes
+/// [`Refused`](Self::Refused), from any other [`Failed`](Self::Failed).
+#[non_exhaustive]
+pub enum HandlerError {
+    /// The client is told this refusal, and the observer nothing.
+    Refused(Refusal),
+    /// The client is told that the handler failed, without the text of the error; the observer gets the error.
+    Failed(Box<dyn Error + Send + Sync>),
+}
 
-pub(super) type InlineHandler = dyn Fn(&FrameRef<'_>) -> Result<Payload, HandlerError> + Send + Sync;
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        match error.into().downcast() {
+            Ok(refusal) => Self::Refused(*refusal),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
 
-/// Serves one payload protocol; `C` is a handler that may take its time.
-pub(super) enum Handler<C: ?Sized> {
-    Concurrent(Arc<C>),
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => fmt::Debug::fmt(refusal, formatter),
+            Self::Failed(error) => fmt::Debug::fmt(error, formatter),
+        }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => fmt::Display::fmt(refusal, formatter),
+            Self::Failed(error) => fmt::Display::fmt(error, formatter),
+        }
+    }
+}
+
+pub(super) type InlineHandler = dyn Fn(&InlineRequest<'_>) -> Result<Payload, HandlerError> + Send + Sync;
+
+/// The handler of one payload protocol.
+pub(super) enum Handler<H: ?Sized> {
+    /// Runs beside the connection.
+    Concurrent(Arc<H>),
+    /// Runs where the connection is read.
     Inline(Box<InlineHandler>),
     /// Answers with what the server has counted.
     Status,
-}
-
-impl<C: ?Sized> Handler<C> {
-    pub(super) fn inline<R: Into<Payload>>(
-        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
-    ) -> Self {
-        Self::Inline(Box::new(move |request| handler(request).map(R::into)))
-    }
 }

@@ -1,37 +1,40 @@
-//! The servers, and the policy that both have.
+//! The servers: one policy, and a driver for threads and one for tasks.
+//!
+//! [`ServerSession`] is the policy of one connection as a state machine; [`Server`] and `AsyncServer` move bytes around it.
 
 mod accept_errors;
-mod blocking;
 mod budget;
 mod builder;
 mod callback;
+mod cancellation;
 mod charges;
 mod config;
+mod connection_table;
 mod error;
 mod handler;
 mod hooks;
-mod over_capacity;
 mod peer;
 mod policy;
 mod registration;
 mod request;
 mod session;
-mod shared_methods;
+mod shutdown;
 mod stop;
 mod sync;
 mod telemetry;
-#[cfg(feature = "tokio")]
-mod tokio;
 
-pub use self::blocking::{Cancellation, LegacyConnection, Server, ServerRequest};
-#[cfg(feature = "tokio")]
-pub use self::tokio::{AsyncLegacyConnection, AsyncRequest, AsyncServer};
+pub use builder::ServerBuilder;
 pub use callback::Callback;
-pub use config::{ServerConfig, ServerTrouble};
+pub use cancellation::Cancellation;
+pub use config::{ServeError, ServerConfig};
+pub use connection_table::{ConnectionTable, OVER_CAPACITY_CONNECTIONS, REPLACE_TIMEOUT, Slot, SlotOffer};
 pub use error::ServerError;
 pub use handler::HandlerError;
-pub use over_capacity::OVER_CAPACITY_CONNECTIONS;
 pub use peer::{NotAuthorized, PeerCredentials};
-pub use request::IncomingRequest;
+pub use policy::ServerPolicy;
+pub use registration::{Registration, RegistrationGuard};
+pub use request::{InlineRequest, RequestParts};
+pub use session::{Action, Answer, Dispatched, Phase, ServerSession};
+pub use shutdown::{Shutdown, ShutdownStep};
 pub use stop::ServerStop;
 pub use telemetry::stats::ServerStats;

@@ -32,7 +32,7 @@ impl fmt::Display for PeerCredentials {
 
 impl PeerCredentials {
     /// What the system says of who made a connection.
-    pub(in super::super) fn of(user: Result<PeerUser, PeerError>) -> io::Result<Self> {
+    pub(crate) fn of(user: Result<PeerUser, PeerError>) -> io::Result<Self> {
         match user {
             Ok(user) => Ok(Self { pid: user.pid, uid: user.uid }),
             Err(PeerError::Io(error)) => Err(error),

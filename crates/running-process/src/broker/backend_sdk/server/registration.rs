@@ -1,125 +1,138 @@
-//! How a server becomes known while it serves already: it identifies its process, writes the record, answers the probes
-//! that wait for that, and tells the daemon.
+//! The registration of a server that serves already: it identifies its process, writes the identity file, lets the probes
+//! be answered that wait for the identity, and calls the daemon's `on_ready`.
 
 use super::callback::{self, Callback};
-use super::config::ServerTrouble;
+use super::config::ServeError;
 use super::error::ServerError;
 use super::hooks::{Detector, Identify, ReadyHook};
+use super::policy::ServerPolicy;
 use super::stop::ServerStop;
-use super::telemetry::Observation;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::identity_file::{remove_own_identity_file, write_daemon_identity_file};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, Identification};
 use crate::broker::protocol::Endpoint;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is to be done for clients to find a server. It reads the whole executable, so it has a thread of its own.
-pub(in super::super) struct Introduction {
+/// The work after which clients find a server. It reads the whole executable, so it has a thread of its own.
+pub struct Registration {
     pub(super) endpoint: Endpoint,
     pub(super) inherited: bool,
     pub(super) identify: Identify,
-    pub(super) record: Option<PathBuf>,
+    pub(super) identity_file: Option<PathBuf>,
     pub(super) ready: ReadyHook,
     pub(super) mux: Arc<BackendEndpointMux<Detector>>,
-    pub(super) visible: Arc<Mutex<Visible>>,
+    pub(super) state: Arc<Mutex<RegistrationState>>,
 }
 
-impl Introduction {
-    /// What ends with the server.
-    pub(in super::super) fn presence(&self) -> Presence {
-        Presence(Arc::clone(&self.visible))
+impl Registration {
+    /// Returns the guard that ends the registration.
+    #[must_use]
+    pub fn guard(&self) -> RegistrationGuard {
+        RegistrationGuard(Arc::clone(&self.state))
     }
 
-    /// Does it, unless the [`Presence`] ends before. `wake` has every connection see that the identification has ended. If
-    /// the server cannot become known, it is stopped.
-    pub(in super::super) fn run(
+    /// Registers the server, unless its [`guard`](Self::guard) is dropped before. `wake` makes every session go on that waits
+    /// for the identity. A server that cannot be registered is stopped.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be identified, or the identity file cannot be written.
+    pub fn run<H: ?Sized>(
         self,
         stop: &ServerStop,
-        observation: &Observation,
+        policy: &ServerPolicy<H>,
         wake: impl Fn(),
     ) -> Result<(), ServerError> {
         let mux = Arc::clone(&self.mux);
-        let introduced = catch_unwind(AssertUnwindSafe(|| self.introduce(observation, &wake)));
+        let registered = catch_unwind(AssertUnwindSafe(|| self.register(policy, &wake)));
         if mux.identification() == Identification::Underway {
             mux.identify(None);
             wake();
         }
-        if !matches!(introduced, Ok(Ok(()))) {
+        if !matches!(registered, Ok(Ok(()))) {
             stop.stop();
         }
-        introduced.unwrap_or_else(|panic| resume_unwind(panic))
+        registered.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn introduce(self, observation: &Observation, wake: impl Fn()) -> Result<(), ServerError> {
-        let Self { endpoint, inherited, identify, record, ready, mux, visible } = self;
-        let identified = identify(endpoint, &mut || !lock(&visible).ended);
-        let mut visible = lock(&visible);
-        if visible.ended {
+    fn register<H: ?Sized>(self, policy: &ServerPolicy<H>, wake: impl Fn()) -> Result<(), ServerError> {
+        let Self { endpoint, inherited, identify, identity_file, ready, mux, state } = self;
+        let identified = identify(endpoint, &mut || !lock(&state).ended);
+        let mut state = lock(&state);
+        if state.ended {
             return Ok(());
         }
         let mut daemon = identified?;
         if inherited {
             daemon = daemon.with_inherited_listener();
         }
-        if let Some(path) = record {
-            visible.record = Some(Record::write(path, daemon.clone())?);
+        if let Some(path) = identity_file {
+            state.identity_file = Some(IdentityFile::write(path, daemon.clone())?);
         }
-        drop(visible);
-        // Whose probe is answered finds the record, too.
+        drop(state);
+        // A client whose probe is answered finds the identity file, too.
         mux.identify(Some(daemon));
         wake();
         if callback::run(|| ready(mux.daemon())).is_none() {
-            observation.trouble(&ServerTrouble::CallbackPanicked { callback: Callback::OnReady });
+            policy.report(&ServeError::CallbackPanicked { callback: Callback::OnReady });
         }
         Ok(())
     }
 }
 
-/// What there is of a server to be found, besides its socket.
-#[derive(Default)]
-pub(super) struct Visible {
-    record: Option<Record>,
-    /// There will be no more.
-    ended: bool,
-}
-
-fn lock(visible: &Mutex<Visible>) -> MutexGuard<'_, Visible> {
-    // Nothing is ever half done in it.
-    visible.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// That a server can be found. Once it is dropped there is no record, and none will come.
-///
-/// It is dropped before the listener: only while the socket is still owned, or the service manager starts no second
-/// daemon, can the record at the path be no other daemon's but an older one's.
-pub(in super::super) struct Presence(Arc<Mutex<Visible>>);
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let mut visible = lock(&self.0);
-        visible.ended = true;
-        visible.record = None;
+impl fmt::Debug for Registration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Registration").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
-/// The identity file, removed when dropped if it is still this daemon's.
-pub(super) struct Record {
+/// The identity file of a server, until the registration has ended.
+#[derive(Debug, Default)]
+pub(super) struct RegistrationState {
+    identity_file: Option<IdentityFile>,
+    ended: bool,
+}
+
+fn lock(state: &Mutex<RegistrationState>) -> MutexGuard<'_, RegistrationState> {
+    // No code that can panic runs between two changes of it.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the registration of a server when it is dropped: the identity file is removed, and none is written any more.
+///
+/// It is dropped before the listener. Only while the socket is still owned can the file at the path be no other daemon's but
+/// an older one's.
+#[derive(Debug)]
+pub struct RegistrationGuard(Arc<Mutex<RegistrationState>>);
+
+impl Drop for RegistrationGuard {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        state.ended = true;
+        state.identity_file = None;
+    }
+}
+
+/// An identity file, removed when this is dropped if it is still this daemon's.
+#[derive(Debug)]
+struct IdentityFile {
     path: PathBuf,
     daemon: DaemonProcess,
 }
 
-impl Record {
+impl IdentityFile {
     fn write(path: PathBuf, daemon: DaemonProcess) -> Result<Self, ServerError> {
         match write_daemon_identity_file(&path, &daemon) {
             Ok(()) => Ok(Self { path, daemon }),
-            Err(source) => Err(ServerError::Record { path, source }),
+            Err(source) => Err(ServerError::IdentityFile { path, source }),
         }
     }
 }
 
-impl Drop for Record {
+impl Drop for IdentityFile {
     fn drop(&mut self) {
         // A file that stays behind names a dead process, which every client notices.
         let _best_effort = remove_own_identity_file(&self.path, &self.daemon);

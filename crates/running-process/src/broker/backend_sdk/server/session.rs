@@ -1,182 +1,330 @@
-//! One connection with its calls, whoever moves its bytes: threads or a task.
+//! One connection of a server as a state machine without a socket: its policy, for any driver.
 
+mod blocked;
+mod dispatch;
+
+pub(super) use blocked::DRAIN_STALL;
+pub(super) use dispatch::Work;
+pub use dispatch::{Answer, Dispatched};
+
+use self::blocked::BlockedWrite;
 use super::callback::{self, Callback};
+use super::cancellation::Cancellation;
 use super::charges::{UNCHARGED, answer_memory};
-use super::config::ServerTrouble;
+use super::config::ServeError;
+use super::connection_table::Slot;
 use super::handler::{Handler, InlineHandler};
 use super::hooks::Detector;
-use super::over_capacity::Place;
 use super::peer::PeerCredentials;
-use super::policy::{Admission, Caller, Peer, Service};
-use super::request::IncomingRequest;
-use super::telemetry::{Batch, Fact, Outcome, RequestSpan};
+use super::policy::{Peer, ServerPolicy};
+use super::request::{InlineRequest, RequestParts};
+use super::telemetry::{Batch, Event, Outcome, RequestSpan};
 use crate::broker::backend_sdk::mux::MuxError;
-use crate::broker::backend_sdk::proto::connection::ConnectionError;
-use crate::broker::backend_sdk::proto::id_map::ById;
+use crate::broker::backend_sdk::proto::connection::{ConnectionError, Received};
+use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::recv_buffer::give_back;
+use crate::broker::backend_sdk::proto::recv_buffer::recycle;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::proto::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
 use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How the handler of a call is told that nobody waits for it any more. Clones are one.
-pub(in super::super) trait Cancel: Clone + Default {
-    fn cancel(&self, reason: CancelReason);
-
-    fn is_cancelled(&self) -> bool;
+/// What a driver does next for a [`ServerSession`], besides writing.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Read from the socket.
+    Read,
+    /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset): the peer sends nothing
+    /// more, and handlers work on its requests.
+    AwaitHangUp,
+    /// Wait until output is written, a request ends, or the daemon's identity is known.
+    Wait,
+    /// Hand the socket to the handler of the legacy wire, which starts with these bytes.
+    ServeLegacy(Vec<u8>),
+    /// Close the socket.
+    Close,
 }
 
-pub(in super::super) struct Session<C> {
-    pub(in super::super) connection: ServerConnection<Detector>,
+/// How far the end of a server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Connections are accepted and read.
+    #[default]
+    Serving,
+    /// What was received is answered, and nothing more is received.
+    Draining,
+    /// Requests that are still in flight are cancelled.
+    Cancelling,
+}
+
+/// One connection of a server, without the connection: it decides what is read, served, refused, charged, written and
+/// closed, and any runtime, or none, drives it.
+///
+/// A driver moves bytes and time in, and bytes and [`Action`]s out. The following loop is complete; `wait` blocks until
+/// the socket is ready for `interest`, a handler has finished, or the deadline has passed.
+///
+/// ```no_run
+/// # use running_process::broker::backend_sdk::*;
+/// # use std::{io::{self, IoSlice, Read, Write}, time::Instant};
+/// # enum Interest { Readable, HangUp, None }
+/// # fn wait<H: ?Sized>(_: &impl Read, _: Interest, _: &ServerSession<H>) -> bool { todo!() }
+/// # fn is_gone(_: &impl Read) -> bool { todo!() }
+/// # fn drive<H: ?Sized>(mut session: ServerSession<H>, mut socket: impl Read + Write, start_handler: &dyn Fn(Dispatched<H>))
+/// # -> io::Result<()> {
+/// let mut bytes = vec![0; 64 * 1024];
+/// loop {
+///     session.process(start_handler);
+///     while session.has_output() {
+///         let mut pieces = [IoSlice::new(&[]); 16];
+///         let count = session.output_slices(&mut pieces);
+///         match socket.write_vectored(&pieces[..count]) {
+///             Ok(written) => session.output_written(written, Instant::now()),
+///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+///                 session.write_blocked(Instant::now());
+///                 break;
+///             }
+///             Err(error) => session.fail(error),
+///         }
+///     }
+///     let interest = match session.next_action() {
+///         Action::Read => match socket.read(&mut bytes) {
+///             Ok(0) => {
+///                 session.end_of_input(|| is_gone(&socket), start_handler);
+///                 continue;
+///             }
+///             Ok(length) => {
+///                 session.receive(&bytes[..length], Instant::now());
+///                 continue;
+///             }
+///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Interest::Readable,
+///             Err(error) => {
+///                 session.fail(error);
+///                 continue;
+///             }
+///         },
+///         Action::AwaitHangUp => Interest::HangUp, // then session.reset()
+///         Action::ServeLegacy(buffered) => todo!("the old loop starts with {buffered:?}"),
+///         Action::Close => return Ok(()),
+///         _ => Interest::None,
+///     };
+///     if !wait(&socket, interest, &session) {
+///         // The deadline has passed, and the reads and writes above found nothing more to do.
+///         session.handle_timeout(Instant::now());
+///     }
+/// }
+/// # }
+/// ```
+///
+/// When a handler has finished, its answer goes to [`finish`](Self::finish), and the loop runs again. When the server is
+/// stopped, the driver [enters](Self::enter) the next [`Phase`] and shuts the reading side of the socket down, so that the
+/// loop reads what has arrived and then the end.
+///
+/// **The guarantee:** each dispatched request ends with exactly one [`finish`](Self::finish), and each request that was
+/// received gets one final frame, unless its peer is gone. No method blocks, and none runs code of the daemon but the detector, the rule of
+/// `authorize`, inline handlers and the observer.
+///
+/// A later version offers descriptors beside bytes: [`receive`](Self::receive) takes [`Received`], which has room for
+/// them, and a driver that does not ask for them never gets any to send.
+pub struct ServerSession<H: ?Sized> {
+    policy: Arc<ServerPolicy<H>>,
+    connection: ServerConnection<Detector, Work>,
     peer: Peer,
-    /// The calls that handlers work on.
-    calls: ById<CallId, Work<C>>,
-    /// The memory of their requests, in bytes.
-    requests: usize,
-    /// What the legacy handler starts with, until whoever reads takes it.
-    pub(in super::super) legacy: Option<Vec<u8>>,
-    /// The memory of that, in bytes, until the handler has read it.
-    handed_over: usize,
+    /// The memory of the requests in flight, in bytes.
+    request_memory: usize,
+    /// The bytes that the legacy handler starts with, until [`Action::ServeLegacy`] takes them.
+    legacy: Option<Vec<u8>>,
+    /// The memory of these bytes until the legacy handler has read them.
+    legacy_memory: usize,
     /// Nothing can be read or written any more.
-    pub(in super::super) gone: bool,
-    /// Calls were cancelled, and who waits with them is still to be told.
-    pub(in super::super) cancelled: bool,
+    reset: bool,
+    /// The connection does not count as open any more.
+    closed: bool,
+    phase: Phase,
+    blocked: Option<BlockedWrite>,
+    /// Output was written or a request was cancelled since the last [`take_progress`](Self::take_progress).
+    progress: bool,
 }
 
-/// What is kept of a call while its handler works.
-struct Work<C> {
-    cancel: C,
-    payload_protocol: u32,
-    memory: usize,
-    /// When the server took the request.
-    taken: Instant,
-}
-
-/// A call for a concurrent handler.
-pub(in super::super) struct Concurrent<H: ?Sized, C> {
-    pub(in super::super) call: CallId,
-    pub(in super::super) handler: Arc<H>,
-    pub(in super::super) request: IncomingRequest,
-    pub(in super::super) cancel: C,
-    pub(in super::super) span: RequestSpan,
-}
-
-impl<H: ?Sized, C> Concurrent<H, C> {
-    pub(in super::super) fn payload_protocol(&self) -> u32 {
-        self.request.frame().payload_protocol
-    }
-}
-
-impl<C: Cancel> Session<C> {
-    /// A connection that `peer` made and that was accepted at `now`, in this `place`.
-    pub(in super::super) fn new<H: ?Sized>(
-        service: &Service<Handler<H>>,
-        peer: PeerCredentials,
-        place: Place,
-        now: Instant,
-    ) -> Self {
+impl<H: ?Sized> ServerSession<H> {
+    /// Returns the session of a connection that `peer` made, which was accepted at `now` and has this `slot`.
+    #[must_use]
+    pub fn new(policy: Arc<ServerPolicy<H>>, peer: PeerCredentials, slot: Slot, now: Instant) -> Self {
+        policy.telemetry.note(Event::Opened);
+        if slot.is_over_capacity() {
+            // Before the peer is told: a client that knows of the refusal finds it counted.
+            policy.telemetry.error(&policy.too_many_connections());
+        }
         Self {
-            connection: service.connection(place, now),
-            peer: service.peer(peer, place),
-            calls: ById::default(),
-            requests: 0,
+            connection: policy.connection(slot, now),
+            peer: policy.peer(peer, slot),
+            policy,
+            request_memory: 0,
             legacy: None,
-            handed_over: 0,
-            gone: false,
-            cancelled: false,
+            legacy_memory: 0,
+            reset: false,
+            closed: false,
+            phase: Phase::Serving,
+            blocked: None,
+            progress: false,
         }
     }
 
-    /// Refuses whatever the peer asks for from now on.
-    pub(in super::super) fn refuse_peer(&mut self, refusal: Refusal) {
-        self.peer.refuse(refusal);
+    /// Takes what arrived at `now`.
+    pub fn receive<'a>(&mut self, received: impl Into<Received<'a>>, now: Instant) {
+        let received = received.into();
+        self.policy.telemetry.note(Event::Received { bytes: received.bytes().len() });
+        self.connection.receive(received, now);
     }
 
-    /// Goes through everything that the connection has to tell; `asked` gets the calls for concurrent handlers. If there is no
-    /// memory for it, nothing can be read or written any more.
-    pub(in super::super) fn pump<H: ?Sized>(
-        &mut self,
-        service: &Service<Handler<H>>,
-        mut asked: impl FnMut(Concurrent<H, C>),
-    ) {
+    /// Takes the receive buffer, to read onto its end, if that saves a copy: much of a message is still to come, or the
+    /// last one was large. It is to be [restored](Self::restore_recv_buffer), whatever was read.
+    pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
+        // While the server drains, each read is bounded by the driver's own buffer.
+        (self.phase == Phase::Serving).then(|| self.connection.take_recv_buffer()).flatten()
+    }
+
+    /// Puts the receive buffer back; its last `length` bytes arrived at `now`.
+    pub fn restore_recv_buffer(&mut self, buffer: Vec<u8>, length: usize, now: Instant) {
+        if length > 0 {
+            self.policy.telemetry.note(Event::Received { bytes: length });
+        }
+        self.connection.restore_recv_buffer(buffer, length, now);
+    }
+
+    /// Ends the input: the peer sends nothing more. What came before is processed, as by [`process`](Self::process).
+    /// `is_gone` tells whether the peer has closed the connection in both directions; it is called only if requests are in
+    /// flight, which are cancelled then before their handlers begin.
+    pub fn end_of_input(&mut self, is_gone: impl FnOnce() -> bool, dispatch: impl FnMut(Dispatched<H>)) {
+        self.connection.receive_eof();
+        self.process(dispatch);
+        if self.connection.in_flight() > 0 && is_gone() {
+            self.reset();
+        }
+    }
+
+    /// Ends the connection because the socket failed with `error`, which the observer is told.
+    pub fn fail(&mut self, error: io::Error) {
+        if !self.reset {
+            self.policy.telemetry.error_of(self.peer.credentials, &error.into());
+            self.reset();
+        }
+    }
+
+    /// Ends the connection at once: nothing more is read or written, and every request is cancelled.
+    pub fn reset(&mut self) {
+        self.reset_connection();
+        // Nothing new can come: the requests in flight are told.
+        self.process(drop);
+    }
+
+    fn reset_connection(&mut self) {
+        self.reset = true;
+        self.blocked = None;
+        self.connection.reset();
+    }
+
+    /// Enters `phase` of the server's end at `now`, unless it was entered before; returns whether this is new. The driver
+    /// then shuts the reading side of the socket down.
+    pub fn enter(&mut self, phase: Phase, now: Instant) -> bool {
+        if phase <= self.phase {
+            return false;
+        }
+        self.phase = phase;
+        if let Some(blocked) = &mut self.blocked {
+            blocked.hasten(now);
+        }
+        if phase == Phase::Cancelling {
+            self.connection.cancel_all(CancelReason::ShuttingDown);
+        }
+        true
+    }
+
+    /// Takes the time: ends what waited past its [`deadline`](Self::deadline).
+    ///
+    /// A driver first reads what has arrived and writes what the socket takes, without waiting: after the process was
+    /// stopped, or the machine asleep, the peer may have been in time. A peer that sends on and on is judged after
+    /// sixteen such reads.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(blocked) = &mut self.blocked {
+            let unwritten = self.connection.unwritten();
+            if blocked.has_expired(now, unwritten, self.policy.write_timeout(self.phase)) {
+                self.fail(io::ErrorKind::TimedOut.into());
+            }
+        }
+        if self.connection.deadline().is_some_and(|deadline| deadline <= now) {
+            self.connection.handle_timeout(now);
+        }
+    }
+
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.
+    ///
+    /// It holds after [`process`](Self::process), until anything else is called.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        earliest(self.connection.deadline(), self.blocked.as_ref().and_then(BlockedWrite::deadline))
+    }
+
+    /// Returns what the driver does next, after [`process`](Self::process) and after writing what the socket takes.
+    #[must_use]
+    pub fn next_action(&mut self) -> Action {
+        let connection = &self.connection;
+        let in_flight = connection.in_flight() > 0;
+        if connection.wants_input() {
+            Action::Read
+        } else if connection.has_ended() && in_flight && !self.reset {
+            Action::AwaitHangUp
+        } else if !connection.is_over() || in_flight || connection.unwritten() > 0 {
+            Action::Wait
+        } else {
+            self.legacy.take().map_or(Action::Close, Action::ServeLegacy)
+        }
+    }
+
+    /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
+    /// of a concurrent handler to `dispatch`.
+    pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
         // Received bytes are charged before anything is made of them.
-        self.settle(service);
+        self.charge();
         loop {
-            let was_gone = self.gone;
-            let taken = callback::run(|| self.take_events(service, &mut asked));
-            if taken.is_none() && !self.gone {
-                // The handlers and the rule, which are run there as well, are caught where they are called.
-                service.panicked_in(Callback::Detector, self.peer.credentials);
-                self.hang_up();
-                // Calls are told.
+            let was_reset = self.reset;
+            let processed = callback::run(|| self.process_events(&mut dispatch));
+            if processed.is_none() && !self.reset {
+                // Handlers and the rule run there as well, and are caught where they are called.
+                self.policy.panicked_in(Callback::Detector, self.peer.credentials);
+                self.reset_connection();
+                // The requests in flight are told by the next turn.
                 continue;
             }
-            if service.budget.is_tight() {
-                // Nothing is kept for the next message.
+            if self.policy.budget.is_tight() {
                 self.connection.release();
             }
-            if self.connection.memory() + self.requests == 0 {
-                // The buffers gave theirs back.
-                self.calls.shrink_to_fit();
-            }
-            if self.settle(service) && self.gone == was_gone {
+            if self.charge() && self.reset == was_reset {
                 return;
             }
         }
     }
 
-    /// Returns the server's memory that the connection uses, in bytes.
-    fn memory(&self) -> usize {
-        let calls = self.calls.capacity() * size_of::<(CallId, Work<C>)>();
-        self.connection.memory() + self.requests + calls + self.handed_over
-    }
-
-    /// Charges what the connection uses now. `false` if there is no memory for it: then nothing can be read or written any
-    /// more, and the next [pump](Self::pump) tells the calls.
-    pub(in super::super) fn settle<H>(&mut self, service: &Service<H>) -> bool {
-        let memory = self.memory();
-        match service.settle(&mut self.peer, memory) {
-            Err(trouble) if !self.gone => {
-                self.exhaust(service, &trouble);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// There is no memory for what is to be kept for the peer to read.
-    fn exhaust<H>(&mut self, service: &Service<H>, trouble: &ServerTrouble) {
-        service.observation.trouble_of(self.peer.credentials, trouble);
-        self.hang_up();
-    }
-
-    /// The legacy handler has read what was received before it began.
-    pub(in super::super) fn release_legacy<H>(&mut self, service: &Service<H>) {
-        self.handed_over = 0;
-        self.settle(service);
-    }
-
-    fn take_events<H: ?Sized>(
-        &mut self,
-        service: &Service<Handler<H>>,
-        asked: &mut impl FnMut(Concurrent<H, C>),
-    ) {
-        let mut exhausted = None;
-        let Self { connection, peer, calls, requests, legacy, handed_over, cancelled, .. } = self;
-        let observation = &service.observation;
-        let mut batch = Batch::new(observation);
+    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
+        let mut out_of_memory = None;
+        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, progress, .. } = self;
+        let telemetry = &policy.telemetry;
+        let mut batch = Batch::new(telemetry);
         // The payload of an inline request that came encoded.
         let mut decoded = Vec::new();
-        while exhausted.is_none() {
-            connection.set_max_in_flight(service.max_in_flight_each());
-            if connection.begins_too_large() && service.authorize(peer).is_ok() {
-                connection.trust();
+        while out_of_memory.is_none() {
+            connection.set_max_in_flight(policy.max_in_flight_each());
+            if connection.exceeds_first_message() && policy.authorize(peer).is_ok() {
+                connection.trust_peer();
             }
             let event = connection.next_event_unless(false, |request, goes_on| {
-                goes_on && !service.affords(peer, request) && service.authorize(peer).is_ok()
+                goes_on && !policy.affords(peer, request) && policy.authorize(peer).is_ok()
             });
             match event {
                 Ok(None) => break,
@@ -187,218 +335,371 @@ impl<C: Cancel> Session<C> {
                         batch.asked();
                         batch.refused(payload_protocol, RefusalReason::UnservedProtocol);
                     }
-                    observation.trouble_of(peer.credentials, &error.into());
+                    telemetry.error_of(peer.credentials, &error.into());
                 }
-                Ok(Some(ServerEvent::Request(call))) => match service.admit(&call.frame, call.now(), peer) {
-                    Ok(Admission { handler: Handler::Status, .. }) => service.tell_status(call),
-                    Ok(Admission { handler: Handler::Inline(handler), .. }) => {
+                Ok(Some(ServerEvent::Request(call))) => match policy.admit(&call.frame, call.now(), peer) {
+                    Ok((Handler::Status, _)) => policy.respond_status(call),
+                    Ok((Handler::Inline(handler), _)) => {
                         batch.asked();
-                        let answered = answer(service, handler, call, &mut decoded, peer, &mut batch);
-                        exhausted = answered.err();
+                        let answered = answer_inline(policy, handler, call, &mut decoded, peer, &mut batch);
+                        out_of_memory = answered.err();
                     }
-                    Ok(Admission { handler: Handler::Concurrent(handler), deadline }) => {
+                    Ok((Handler::Concurrent(handler), deadline)) => {
                         batch.asked();
-                        if let Err(refusal) = service.begin(peer.credentials) {
-                            refuse(call, &refusal, &mut batch);
-                            continue;
-                        }
                         let taken = call.now();
-                        let (frame, memory) = match service.owned(&call, peer) {
+                        let owned = policy.begin(peer.credentials).and_then(|()| {
+                            policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
+                        });
+                        let (frame, memory) = match owned {
                             Ok(owned) => owned,
                             Err(refusal) => {
-                                observation.note(Fact::Ended);
                                 refuse(call, &refusal, &mut batch);
                                 continue;
                             }
                         };
-                        let payload_protocol = frame.payload_protocol;
+                        *request_memory += memory;
                         let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
-                        let request = IncomingRequest::new(frame, deadline, peer.credentials);
-                        let call = call.admit(deadline);
-                        let cancel = C::default();
-                        *requests += memory;
-                        let work = Work { cancel: cancel.clone(), payload_protocol, memory, taken };
-                        calls.insert(call, work);
-                        let handler = Arc::clone(handler);
-                        asked(Concurrent { call, handler, request, cancel, span });
+                        let cancellation = Cancellation::default();
+                        let payload_protocol = frame.payload_protocol;
+                        let work =
+                            Work { cancellation: cancellation.clone(), payload_protocol, memory, taken };
+                        let request = RequestParts::new(frame, deadline, peer.credentials, cancellation);
+                        let call = call.admit_with(deadline, work);
+                        dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });
                     }
                     Err(refusal) => {
                         batch.asked();
                         refuse(call, &refusal, &mut batch);
                     }
                 },
-                Ok(Some(ServerEvent::Cancelled(call, reason))) => {
-                    if let Some(work) = calls.get(&call) {
-                        work.cancel.cancel(reason);
-                        observation.outcome(work.payload_protocol, Outcome::Cancelled);
-                    }
-                    *cancelled = true;
+                Ok(Some(ServerEvent::Cancelled(cancelled))) => {
+                    cancelled.data.cancellation.cancel(cancelled.reason);
+                    telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
+                    *progress = true;
                 }
                 Ok(Some(ServerEvent::Legacy(mut buffered))) => {
-                    if service.authorize(peer).is_ok() {
+                    if policy.authorize(peer).is_ok() {
                         buffered.shrink_to_fit();
-                        *handed_over = buffered.capacity();
+                        *legacy_memory = buffered.capacity();
                         *legacy = Some(buffered);
                     }
                 }
-                Ok(Some(ServerEvent::ProbeAnswered)) => observation.note(Fact::ProbeAnswered),
-                Ok(Some(ServerEvent::Refused(_))) => unreachable!("what is decoded here is refused here"),
+                Ok(Some(ServerEvent::ProbeAnswered)) => telemetry.note(Event::ProbeAnswered),
+                Ok(Some(ServerEvent::Refused(_))) => unreachable!("payloads are decoded and refused here"),
                 // The rule is asked about each peer that sends the daemon anything.
-                Ok(Some(ServerEvent::Unasked(_))) => drop(service.authorize(peer)),
+                Ok(Some(ServerEvent::Unasked(_))) => drop(policy.authorize(peer)),
                 Ok(Some(ServerEvent::Closed)) => {}
             }
         }
-        give_back(decoded);
+        drop(batch);
+        recycle(decoded);
         if peer.is_refused() {
-            // It was told so for each request that has come.
+            // Each request that came was refused.
             connection.close();
         }
-        if let Some(trouble) = exhausted {
-            self.exhaust(service, &trouble);
+        if let Some(error) = out_of_memory {
+            self.run_out_of_memory(&error);
         }
     }
 
-    /// `call` has ended with `answer` at `ended`. If there is no memory to keep the answer, nothing can be read or written
-    /// any more, and the next [pump](Self::pump) tells the other calls.
-    pub(in super::super) fn finish<H>(
-        &mut self,
-        service: &Service<H>,
-        call: CallId,
-        answer: Result<Payload, Refusal>,
-        ended: Instant,
-    ) {
-        let Some(work) = self.calls.remove(&call) else { return };
-        let Work { payload_protocol, taken, .. } = work;
-        let observation = &service.observation;
-        self.requests -= work.memory;
-        observation.note(Fact::Ended);
-        let outcome = match answer {
-            Ok(payload) => match self.keep(service, call, &payload) {
-                Ok(()) => match self.connection.respond(call, payload) {
-                    Ok(()) => Outcome::Answered,
-                    Err(error) => {
-                        service.unanswerable(payload_protocol, error, self.peer.credentials);
-                        Outcome::Refused(RefusalReason::AnswerTooLarge)
-                    }
-                },
-                Err(trouble) => {
-                    self.exhaust(service, &trouble);
-                    self.connection.refuse(call, &Refusal::default());
-                    Outcome::Cancelled
-                }
-            },
+    /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal.
+    pub fn finish(&mut self, call: CallId, answer: Answer, now: Instant) {
+        let Some(work) = self.connection.data(call) else { return };
+        let Work { payload_protocol, taken, memory, .. } = *work;
+        let cancelled = self.connection.is_cancelled(call);
+        let waits = !cancelled && !self.reset;
+        self.request_memory -= memory;
+        self.policy.telemetry.note(Event::Ended);
+        let outcome = match self.policy.judge(payload_protocol, answer, self.peer.credentials, waits) {
+            Ok(payload) => self.respond(call, payload_protocol, payload),
             Err(refusal) => {
                 self.connection.refuse(call, &refusal);
                 Outcome::Refused(refusal.reason())
             }
         };
-        // What was cancelled has an outcome.
-        if !work.cancel.is_cancelled() {
-            observation.outcome(payload_protocol, outcome);
+        // The outcome of a cancelled request was noted when it was cancelled.
+        if !cancelled {
+            self.policy.telemetry.outcome(payload_protocol, outcome);
             if outcome == Outcome::Answered {
-                observation.took(taken, ended, 1);
+                self.policy.telemetry.took(taken, now, 1);
             }
         }
-        self.settle(service);
+        self.charge_or_reset();
     }
 
-    /// Returns the credentials of the peer.
-    pub(in super::super) fn peer(&self) -> PeerCredentials {
-        self.peer.credentials
+    fn respond(&mut self, call: CallId, payload_protocol: u32, payload: Payload) -> Outcome {
+        if let Err(error) = self.charge_answer(call, &payload) {
+            self.run_out_of_memory(&error);
+            self.connection.refuse(call, &Refusal::default());
+            return Outcome::Cancelled;
+        }
+        match self.connection.respond(call, payload) {
+            Ok(()) => Outcome::Answered,
+            Err(error) => {
+                self.policy.unanswerable(payload_protocol, error, self.peer.credentials);
+                Outcome::Refused(RefusalReason::AnswerTooLarge)
+            }
+        }
     }
 
-    /// Returns the peer of `call`, and whether it waits for the answer.
-    pub(in super::super) fn caller(&self, call: CallId) -> Caller {
-        let cancelled = self.calls.get(&call).is_none_or(|work| work.cancel.is_cancelled());
-        Caller { peer: self.peer.credentials, waits: !cancelled && !self.gone }
-    }
-
-    /// Charges an answer that is to be kept, unless the peer no longer waits for it.
-    fn keep<H>(
-        &mut self,
-        service: &Service<H>,
-        call: CallId,
-        payload: &Payload,
-    ) -> Result<(), ServerTrouble> {
-        if self.gone || payload.capacity().max(payload.len()) < UNCHARGED {
+    /// Charges an answer that is to be kept, unless the peer does not wait for it.
+    fn charge_answer(&mut self, call: CallId, payload: &Payload) -> Result<(), ServeError> {
+        if self.reset || payload.capacity().max(payload.len()) < UNCHARGED {
             return Ok(());
         }
         let accepted = self.connection.accepted_encodings(call);
-        let memory = answer_memory(payload, &service.config.connection.encodings, accepted);
+        let memory = answer_memory(payload, &self.policy.config.connection.encodings, accepted);
         let memory = self.memory() + memory;
-        service.charge(&mut self.peer, memory)
+        self.policy.charge(&mut self.peer, memory)
     }
 
-    /// Sends an event ahead of the answer to `call`. If there is no memory to keep it, nothing can be read or written any
-    /// more, and the next [pump](Self::pump) tells the calls.
-    pub(in super::super) fn send_event<H>(
-        &mut self,
-        service: &Service<H>,
-        call: CallId,
-        payload: &[u8],
-    ) -> Result<(), SendEventError> {
-        if payload.len() >= UNCHARGED && !self.gone {
+    /// Queues an event under the request id of `call`, ahead of its answer.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was queued: the payload does not fit a frame, the peer does not wait for the answer any more, or the server
+    /// has no memory for the event, which ends the connection.
+    pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
+        if payload.len() >= UNCHARGED && !self.reset {
             let memory = self.memory() + payload.len();
-            if let Err(trouble) = service.charge(&mut self.peer, memory) {
-                self.exhaust(service, &trouble);
+            if let Err(error) = self.policy.charge(&mut self.peer, memory) {
+                self.run_out_of_memory(&error);
+                self.process(drop);
                 return Err(SendEventError::Cancelled);
             }
         }
         let sent = self.connection.send_event(call, payload);
-        self.settle(service);
+        self.charge_or_reset();
         sent?;
-        service.observation.note(Fact::EventSent);
+        self.policy.telemetry.note(Event::EventSent);
         Ok(())
     }
 
-    /// Returns whether an event of `call` waits, or its handler with its beginning: the peer leaves `enough` bytes
-    /// unread, and waits for the call.
-    pub(in super::super) fn holds_back(&self, call: CallId, enough: usize) -> bool {
-        if self.gone || self.connection.unwritten() < enough.max(1) {
-            return false;
+    /// Returns whether an event of `call`, or the beginning of its handler, waits: the peer leaves
+    /// [`send_high_water`](super::ServerConfig::send_high_water) bytes unread, and still waits for the answer.
+    #[must_use]
+    pub fn holds_back(&self, call: CallId) -> bool {
+        self.is_full() && self.connection.data(call).is_some() && !self.connection.is_cancelled(call)
+    }
+
+    /// Returns whether the peer leaves so much unread that no handler begins for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.reset && self.connection.unwritten() >= self.policy.config.send_high_water.max(1)
+    }
+
+    /// Returns whether output was written or a request was cancelled since the last call: handlers that are
+    /// [held back](Self::holds_back) look again.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// Returns whether output waits to be written.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.connection.output().is_empty()
+    }
+
+    /// Fills `slices` with the output, for a vectored write; returns how many slices that are.
+    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.connection.output_slices(slices)
+    }
+
+    /// Removes the first `length` bytes of the output, which were written at `now`.
+    ///
+    /// # Panics
+    ///
+    /// `length` is more than the output holds.
+    pub fn output_written(&mut self, length: usize, now: Instant) {
+        if length == 0 {
+            return self.fail(io::ErrorKind::WriteZero.into());
         }
-        self.calls.get(&call).is_some_and(|work| !work.cancel.is_cancelled())
+        self.connection.output_written(length, now);
+        self.wrote(length, now);
     }
 
-    /// Nothing can be read or written any more, and every call is cancelled.
-    pub(in super::super) fn hang_up(&mut self) {
-        self.gone = true;
-        self.connection.hang_up();
+    fn wrote(&mut self, bytes: usize, now: Instant) {
+        self.policy.telemetry.note(Event::Sent { bytes });
+        self.progress = true;
+        if let Some(blocked) = self.blocked.take() {
+            self.blocked = blocked.wrote(bytes, now, self.phase);
+        }
+        self.charge();
     }
 
-    /// The connection is gone, and what it used is free for others.
-    pub(in super::super) fn settle_all<H>(&mut self, service: &Service<H>) {
-        service.settle_all(&mut self.peer);
+    /// Notes at `now` that the socket takes no more output: the peer has
+    /// [`write_timeout`](super::ServerConfig::write_timeout) to read what waits.
+    pub fn write_blocked(&mut self, now: Instant) {
+        if self.blocked.is_none() {
+            let timeout = self.policy.write_timeout(self.phase);
+            self.blocked = Some(BlockedWrite::new(self.connection.unwritten(), now, timeout));
+        }
+    }
+
+    /// Takes the output, for a driver that blocks in a write while other threads add to the session. It counts as unwritten until it
+    /// is [restored](Self::restore_output).
+    pub fn take_output(&mut self) -> SendBuffer {
+        self.connection.take_output()
+    }
+
+    /// Puts the buffer of [`take_output`](Self::take_output) back at `now`, once all `written` bytes of it were written.
+    pub fn restore_output(&mut self, buffer: SendBuffer, written: usize, now: Instant) {
+        self.connection.restore_output(buffer, now);
+        self.wrote(written, now);
+    }
+
+    /// Returns how many requests are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.connection.in_flight()
+    }
+
+    /// Returns whether received bytes wait that no request has consumed.
+    #[must_use]
+    pub fn has_buffered_input(&self) -> bool {
+        self.connection.has_buffered_input()
+    }
+
+    /// Returns whether the connection was [reset](Self::reset) or failed: the driver shuts the socket down.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// Returns whether a probe waits for the identity of the daemon.
+    #[must_use]
+    pub fn awaits_identity(&self) -> bool {
+        self.connection.awaits_identity()
+    }
+
+    /// Returns the credentials of the peer.
+    #[must_use]
+    pub fn peer(&self) -> PeerCredentials {
+        self.peer.credentials
+    }
+
+    /// Returns the policy of the server.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<ServerPolicy<H>> {
+        &self.policy
+    }
+
+    /// Refuses all that the peer asks for from now on with `refusal`.
+    pub fn refuse_peer(&mut self, refusal: Refusal) {
+        self.peer.refuse(refusal);
+    }
+
+    /// Returns when a byte was received or written last.
+    #[must_use]
+    pub fn last_activity(&self) -> Instant {
+        self.connection.last_activity()
+    }
+
+    /// Releases the memory of the bytes that the legacy handler started with: it has read them.
+    pub fn release_legacy(&mut self) {
+        self.legacy_memory = 0;
+        self.charge();
+    }
+
+    /// Closes the session: it is [reset](Self::reset), does not count as open any more, and releases the memory that it
+    /// is charged with, although handlers may still run. Dropping the session does the same.
+    pub fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        if !self.connection.is_over() || self.connection.in_flight() > 0 {
+            self.reset();
+        }
+        self.policy.telemetry.note(Event::Closed);
+        self.policy.release(&mut self.peer);
+    }
+
+    /// Returns the memory that the connection uses, in bytes.
+    fn memory(&self) -> usize {
+        self.connection.memory() + self.request_memory + self.legacy_memory
+    }
+
+    /// Charges the memory that the connection uses now. Returns `false` if the server does not have it; the connection is
+    /// reset then, and the next [`process`](Self::process) tells its requests.
+    fn charge(&mut self) -> bool {
+        if self.closed {
+            return true;
+        }
+        let memory = self.memory();
+        match self.policy.charge_and_note(&mut self.peer, memory) {
+            Err(error) if !self.reset => {
+                self.run_out_of_memory(&error);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Charges what a handler has left, and tells the other requests if that ends the connection.
+    fn charge_or_reset(&mut self) {
+        self.charge();
+        if self.reset {
+            self.process(drop);
+        }
+    }
+
+    fn run_out_of_memory(&mut self, error: &ServeError) {
+        self.policy.telemetry.error_of(self.peer.credentials, error);
+        self.reset_connection();
     }
 }
 
-/// Answers `call` inline; an error if there is no memory to keep the answer.
-fn answer<H: ?Sized>(
-    service: &Service<Handler<H>>,
+impl<H: ?Sized> Drop for ServerSession<H> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl<H: ?Sized> fmt::Debug for ServerSession<H> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ServerSession")
+            .field("peer", &self.peer.credentials)
+            .field("phase", &self.phase)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers `call` inline.
+///
+/// # Errors
+///
+/// The server has no memory to keep the answer.
+fn answer_inline<H: ?Sized>(
+    policy: &ServerPolicy<H>,
     handler: &InlineHandler,
-    call: Call<'_>,
+    call: Call<'_, Work>,
     decoded: &mut Vec<u8>,
     peer: &mut Peer,
     batch: &mut Batch<'_>,
-) -> Result<(), ServerTrouble> {
+) -> Result<(), ServeError> {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
-    let answer = service.decoded(&call, decoded, peer).and_then(|frame| {
+    let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
         let span = RequestSpan::new(&frame, peer.credentials);
-        let caller = || Caller { peer: peer.credentials, waits: true };
-        span.in_scope(|| service.judge(payload_protocol, || handler(&frame), caller))
+        span.in_scope(|| {
+            let request = InlineRequest::new(frame, peer.credentials);
+            let answer = Answer::of(|| handler(&request));
+            policy.judge(payload_protocol, answer, peer.credentials, true)
+        })
     });
     match answer {
         Err(refusal) => refuse(call, &refusal, batch),
         Ok(payload) => {
             let accepted = Encodings::from_bits(call.frame.accepted_encodings);
-            let memory = answer_memory(&payload, &service.config.connection.encodings, accepted);
+            let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
             if memory >= UNCHARGED {
-                service.charge_more(peer, memory)?;
+                policy.charge_more(peer, memory)?;
             }
             match call.respond(payload) {
                 Ok(()) => batch.answered(payload_protocol, taken),
                 Err(error) => {
-                    service.unanswerable(payload_protocol, error, peer.credentials);
+                    policy.unanswerable(payload_protocol, error, peer.credentials);
                     batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
                 }
             }
@@ -407,7 +708,7 @@ fn answer<H: ?Sized>(
     Ok(())
 }
 
-fn refuse(call: Call<'_>, refusal: &Refusal, batch: &mut Batch<'_>) {
+fn refuse(call: Call<'_, Work>, refusal: &Refusal, batch: &mut Batch<'_>) {
     batch.refused(call.frame.payload_protocol, refusal.reason());
     call.refuse(refusal);
 }

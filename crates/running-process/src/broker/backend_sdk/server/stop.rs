@@ -33,7 +33,7 @@ impl ServerStop {
     }
 
     /// Has `effect` happen when the server is stopped, at once if it was.
-    pub(in super::super) fn when_stopped(&self, effect: impl FnOnce() + Send + 'static) {
+    pub(crate) fn when_stopped(&self, effect: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
         if state.stopped {
             drop(state);

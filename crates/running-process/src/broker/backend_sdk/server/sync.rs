@@ -2,41 +2,41 @@
 
 #[cfg(not(all(test, shuttle)))]
 mod imp {
-    pub(in super::super) use crate::transport::LocalStream;
-    pub(in super::super) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
-    pub(in super::super) use std::thread;
+    pub(crate) use crate::transport::LocalStream;
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+    pub(crate) use std::thread;
 
     /// The connection as threads use it.
-    pub(in super::super) fn shared(stream: LocalStream) -> LocalStream {
+    pub(crate) fn shared(stream: LocalStream) -> LocalStream {
         stream
     }
 
     /// Lets time pass.
-    pub(in super::super) fn pause(time: std::time::Duration) {
+    pub(crate) fn pause(time: std::time::Duration) {
         thread::sleep(time);
     }
 
     /// What was measured: a model, which knows no time, tries both.
-    pub(in super::super) fn either(measured: bool) -> bool {
+    pub(crate) fn either(measured: bool) -> bool {
         measured
     }
 }
 
 #[cfg(all(test, shuttle))]
 mod imp {
-    pub(in super::super) use crate::broker::backend_sdk::server::blocking::model::stream::LocalStream;
-    pub(in super::super) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
-    pub(in super::super) use shuttle::thread;
+    pub(crate) use crate::broker::backend_sdk::server::blocking::model::stream::LocalStream;
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
+    pub(crate) use shuttle::thread;
 
-    pub(in super::super) fn shared(_: crate::transport::LocalStream) -> LocalStream {
+    pub(crate) fn shared(_: crate::transport::LocalStream) -> LocalStream {
         unreachable!("the model accepts no connections of the system's")
     }
 
-    pub(in super::super) fn pause(_: std::time::Duration) {
+    pub(crate) fn pause(_: std::time::Duration) {
         thread::yield_now();
     }
 
-    pub(in super::super) fn either(_: bool) -> bool {
+    pub(crate) fn either(_: bool) -> bool {
         shuttle::rand::Rng::r#gen(&mut shuttle::rand::thread_rng())
     }
 }

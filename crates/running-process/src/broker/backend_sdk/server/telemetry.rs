@@ -1,17 +1,17 @@
-//! Where every fact about a server goes, once: its counters, its observer, and, with the features of these names, tracing
+//! Where every event about a server goes, once: its counters, its observer, and, with the features of these names, tracing
 //! and metrics.
 
+mod error_kind;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod span;
 pub(super) mod stats;
-mod trouble;
 
-pub(in super::super) use span::RequestSpan;
-pub(super) use trouble::TroubleKind;
+pub(super) use error_kind::ErrorKind;
+pub(crate) use span::RequestSpan;
 
 use super::callback::{self, Callback};
-use super::config::ServerTrouble;
+use super::config::ServeError;
 use super::hooks::Observer;
 use super::peer::PeerCredentials;
 use crate::broker::protocol::RefusalReason;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// What happened in a server, or how often.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) enum Fact<'a> {
+pub(crate) enum Event<'a> {
     /// A connection was accepted and is served.
     Opened,
     /// A connection that was opened is gone.
@@ -58,13 +58,13 @@ pub(in super::super) enum Fact<'a> {
         before: usize,
         now: usize,
     },
-    /// The trouble, and the peer that it concerns, if any.
-    Trouble(&'a ServerTrouble, Option<PeerCredentials>),
+    /// The error, and the peer that it concerns, if any.
+    Error(&'a ServeError, Option<PeerCredentials>),
 }
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Outcome {
+pub(crate) enum Outcome {
     Answered,
     Refused(RefusalReason),
     /// Nobody waited for it any more.
@@ -72,7 +72,7 @@ pub(in super::super) enum Outcome {
 }
 
 /// Who is told what happens in a server.
-pub(in super::super) struct Observation {
+pub(crate) struct Telemetry {
     stats: ServerStats,
     observer: Observer,
     /// What the latencies of batches are measured with.
@@ -81,9 +81,9 @@ pub(in super::super) struct Observation {
     metrics: metrics::Metrics,
 }
 
-impl Observation {
+impl Telemetry {
     /// Of a server that runs from now on and serves the payload protocols `served`.
-    pub(in super::super) fn begin(
+    pub(crate) fn begin(
         stats: ServerStats,
         observer: Observer,
         clock: fn() -> Instant,
@@ -101,59 +101,59 @@ impl Observation {
     }
 
     #[inline]
-    pub(in super::super) fn note(&self, fact: Fact<'_>) {
-        self.count(&fact);
-        if let Fact::Trouble(trouble, peer) = fact {
-            self.tell(trouble, peer);
+    pub(crate) fn note(&self, event: Event<'_>) {
+        self.count(&event);
+        if let Event::Error(error, peer) = event {
+            self.tell(error, peer);
         }
     }
 
     #[inline]
-    fn count(&self, fact: &Fact<'_>) {
-        self.stats.count(fact);
+    fn count(&self, event: &Event<'_>) {
+        self.stats.count(event);
         #[cfg(feature = "metrics")]
-        callback::run(|| self.metrics.count(fact));
+        callback::run(|| self.metrics.count(event));
     }
 
     /// Tells the daemon, whose observer and whose subscriber of `tracing` may panic. A panic is counted.
     #[cold]
-    fn tell(&self, trouble: &ServerTrouble, peer: Option<PeerCredentials>) {
-        let traced = callback::run(|| span::warn(trouble, peer));
-        let observed = callback::run(|| (self.observer)(trouble, peer.as_ref()));
+    fn tell(&self, error: &ServeError, peer: Option<PeerCredentials>) {
+        let traced = callback::run(|| span::warn(error, peer));
+        let observed = callback::run(|| (self.observer)(error, peer.as_ref()));
         if traced.and(observed).is_none() {
-            let panicked = ServerTrouble::CallbackPanicked { callback: Callback::Observe };
-            self.count(&Fact::Trouble(&panicked, peer));
+            let panicked = ServeError::CallbackPanicked { callback: Callback::Observe };
+            self.count(&Event::Error(&panicked, peer));
         }
     }
 
-    pub(in super::super) fn trouble(&self, trouble: &ServerTrouble) {
-        self.note(Fact::Trouble(trouble, None));
+    pub(crate) fn error(&self, error: &ServeError) {
+        self.note(Event::Error(error, None));
     }
 
     /// Notes what went wrong with the connection or a request of `peer`.
-    pub(in super::super) fn trouble_of(&self, peer: PeerCredentials, trouble: &ServerTrouble) {
-        self.note(Fact::Trouble(trouble, Some(peer)));
+    pub(crate) fn error_of(&self, peer: PeerCredentials, error: &ServeError) {
+        self.note(Event::Error(error, Some(peer)));
     }
 
-    pub(in super::super) fn outcome(&self, payload_protocol: u32, outcome: Outcome) {
-        self.note(Fact::Outcome { payload_protocol, outcome, requests: 1 });
+    pub(crate) fn outcome(&self, payload_protocol: u32, outcome: Outcome) {
+        self.note(Event::Outcome { payload_protocol, outcome, requests: 1 });
     }
 
     /// Requests were answered at `ended` that the server took at `taken`.
-    pub(in super::super) fn took(&self, taken: Instant, ended: Instant, requests: u64) {
+    pub(crate) fn took(&self, taken: Instant, ended: Instant, requests: u64) {
         let latency = ended.saturating_duration_since(taken);
-        self.note(Fact::Took { latency, requests });
+        self.note(Event::Took { latency, requests });
     }
 
-    pub(in super::super) fn stats(&self) -> &ServerStats {
+    pub(crate) fn stats(&self) -> &ServerStats {
         &self.stats
     }
 }
 
 /// What became at once of requests that came together. It is noted for all of them when this is dropped, as far as it is
 /// the same, so that what is answered inline costs little.
-pub(in super::super) struct Batch<'a> {
-    observation: &'a Observation,
+pub(crate) struct Batch<'a> {
+    telemetry: &'a Telemetry,
     asked: u64,
     /// When the server took those that were answered.
     taken: Option<Instant>,
@@ -164,16 +164,16 @@ pub(in super::super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(in super::super) fn new(observation: &'a Observation) -> Self {
-        Self { observation, asked: 0, taken: None, answered: 0, payload_protocol: 0, unnoted: 0 }
+    pub(crate) fn new(telemetry: &'a Telemetry) -> Self {
+        Self { telemetry, asked: 0, taken: None, answered: 0, payload_protocol: 0, unnoted: 0 }
     }
 
-    pub(in super::super) fn asked(&mut self) {
+    pub(crate) fn asked(&mut self) {
         self.asked += 1;
     }
 
     /// A request was answered that the server took at `taken`, as all of them.
-    pub(in super::super) fn answered(&mut self, payload_protocol: u32, taken: Instant) {
+    pub(crate) fn answered(&mut self, payload_protocol: u32, taken: Instant) {
         if payload_protocol != self.payload_protocol {
             self.note_answered();
             self.payload_protocol = payload_protocol;
@@ -183,15 +183,15 @@ impl<'a> Batch<'a> {
         self.unnoted += 1;
     }
 
-    pub(in super::super) fn refused(&self, payload_protocol: u32, reason: RefusalReason) {
-        self.observation.outcome(payload_protocol, Outcome::Refused(reason));
+    pub(crate) fn refused(&self, payload_protocol: u32, reason: RefusalReason) {
+        self.telemetry.outcome(payload_protocol, Outcome::Refused(reason));
     }
 
     fn note_answered(&mut self) {
         let requests = std::mem::take(&mut self.unnoted);
         if requests > 0 {
             let (payload_protocol, outcome) = (self.payload_protocol, Outcome::Answered);
-            self.observation.note(Fact::Outcome { payload_protocol, outcome, requests });
+            self.telemetry.note(Event::Outcome { payload_protocol, outcome, requests });
         }
     }
 }
@@ -199,11 +199,11 @@ impl<'a> Batch<'a> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if self.asked > 0 {
-            self.observation.note(Fact::Asked { requests: self.asked });
+            self.telemetry.note(Event::Asked { requests: self.asked });
         }
         self.note_answered();
         if let Some(taken) = self.taken {
-            self.observation.took(taken, (self.observation.clock)(), self.answered);
+            self.telemetry.took(taken, (self.telemetry.clock)(), self.answered);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::limit::Limit;
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::proto::client_connection::{ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::deadline::earliest;
-use crate::broker::backend_sdk::proto::send_buffer::PIECES;
+use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
 use crate::broker::protocol::Frame;
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -46,7 +46,7 @@ impl FrameClient {
 
     pub(super) fn flush_before(&mut self, limit: Limit) -> Result<(), FrameClientError> {
         while !self.connection.output().is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
             match stream.write_unless_readable(&slices[..count], || limit.at).map_err(stream_error) {
@@ -82,7 +82,7 @@ impl FrameClient {
         }
         self.connection.cancel(request);
         while !self.connection.output().is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             match stream.write_now(&slices[..count]) {
                 Ok(Some(written)) => self.connection.output_written(written),

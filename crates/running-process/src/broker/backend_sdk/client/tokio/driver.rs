@@ -10,7 +10,7 @@ use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::proto::client_connection::RequestHead;
 use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::id_map::ById;
-use crate::broker::backend_sdk::proto::send_buffer::PIECES;
+use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
 use crate::broker::protocol::Frame;
 use crate::transport::LateReads;
 use std::future::poll_fn;
@@ -158,7 +158,7 @@ impl Driver {
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
         while !self.write_closed && !self.connection.output().is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut pieces);
             let Poll::Ready(written) = poll_write(&mut self.stream, context, &pieces[..count]) else {
                 return Ok(());

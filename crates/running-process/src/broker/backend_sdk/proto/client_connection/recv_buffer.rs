@@ -1,7 +1,7 @@
 //! What a client receives: large payloads in memory of their own, for whoever wants to keep them, and all else in a buffer.
 
-use crate::broker::backend_sdk::proto::recv_buffer::{Consumed, FrontBuffer, KEPT_CAPACITY, MOST_KEPT};
-use crate::broker::backend_sdk::proto::send_buffer::LARGE;
+use crate::broker::backend_sdk::proto::recv_buffer::{Consumed, MAX_RETAINED, RETAINED_CAPACITY, RecvBuffer};
+use crate::broker::backend_sdk::proto::send_buffer::ZERO_COPY_MIN;
 use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{
     DecodePayloadError, DecodedFramedRef, EncodingPolicy, FRAME_HEADER_BYTES, Frame, FrameRef, FramingError,
@@ -16,7 +16,7 @@ const BEHIND: usize = 1024;
 /// They lie in `buffer`. If the frame at the front is `large`, the buffer begins with what stands behind its payload.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    buffer: FrontBuffer,
+    buffer: RecvBuffer,
     large: Option<Large>,
     /// The frame that was taken last, if its payload was large: the next one may be alike.
     last: Option<Shape>,
@@ -64,7 +64,7 @@ impl Intake {
     }
 
     /// Where to append what arrives. There is room for what is expected, as far as that is not more than has come already or
-    /// than the last frame had if that was large, and for [`KEPT_CAPACITY`] in any case; but where a frame like the last one may begin,
+    /// than the last frame had if that was large, and for [`RETAINED_CAPACITY`] in any case; but where a frame like the last one may begin,
     /// only for what stands before its payload.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         self.settle();
@@ -82,7 +82,7 @@ impl Intake {
                 }
                 head
             }
-            _ => buffer.room_for(whole.saturating_sub(buffer.len()).max(KEPT_CAPACITY)),
+            _ => buffer.room_for(whole.saturating_sub(buffer.len()).max(RETAINED_CAPACITY)),
         }
     }
 
@@ -145,12 +145,12 @@ impl Shape {
     /// The shape of the frame at the start of `bytes`, of which any part has come, and the fields before its payload, if
     /// that is large and has begun.
     fn of(bytes: &[u8]) -> Option<(Self, FrameRef<'static>)> {
-        let header = header(bytes).filter(|header| header.body_length() >= LARGE)?;
+        let header = header(bytes).filter(|header| header.body_length() >= ZERO_COPY_MIN)?;
         let prefix = FrameRef::decode_prefix(bytes.get(FRAME_HEADER_BYTES..)?)?;
         let (head, payload) =
             (FRAME_HEADER_BYTES + prefix.payload_start, usize::try_from(prefix.payload_length).ok()?);
         let behind = header.frame_length().checked_sub(head)?.checked_sub(payload)?;
-        (payload >= LARGE).then_some((Self { head, payload, behind }, prefix.frame))
+        (payload >= ZERO_COPY_MIN).then_some((Self { head, payload, behind }, prefix.frame))
     }
 }
 
@@ -174,10 +174,10 @@ impl Large {
     /// Where to append the next part of the payload, of which `came` bytes are there.
     fn tail(&mut self, last: Option<Shape>, came: usize) -> &mut Vec<u8> {
         let rest = self.missing() + self.shape.behind.min(BEHIND);
-        let proven = last.map_or(0, |last| (last.payload + last.behind).min(MOST_KEPT));
-        let room = rest.min(came + proven.max(KEPT_CAPACITY).max(self.payload.len() + came));
+        let proven = last.map_or(0, |last| (last.payload + last.behind).min(MAX_RETAINED));
+        let room = rest.min(came + proven.max(RETAINED_CAPACITY).max(self.payload.len() + came));
         // A little room is not worth a read of its own; however little comes at a time, memory nearly doubles.
-        if self.payload.capacity() - self.payload.len() < came.max(room.min(LARGE)) {
+        if self.payload.capacity() - self.payload.len() < came.max(room.min(ZERO_COPY_MIN)) {
             self.payload.reserve_exact(room);
         }
         &mut self.payload
@@ -208,7 +208,8 @@ impl<'a> Front<'a> {
         let Some(DecodedFramedRef { frame, consumed }) = try_decode_framed_ref(self.rest)? else {
             return Ok(None);
         };
-        *self.last = if consumed < LARGE { None } else { Shape::of(self.rest).map(|(shape, _)| shape) };
+        *self.last =
+            if consumed < ZERO_COPY_MIN { None } else { Shape::of(self.rest).map(|(shape, _)| shape) };
         self.consume(consumed);
         Ok(Some(Taken { frame, payload: None }))
     }
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_read_onto_the_tail_is_taken_frame_by_frame() {
-        let lengths = [0, 9, 50_000, 50_000, LARGE, 3, 200_000, 10, LARGE - 1, 70_000, 1];
+        let lengths = [0, 9, 50_000, 50_000, ZERO_COPY_MIN, 3, 200_000, 10, ZERO_COPY_MIN - 1, 70_000, 1];
         let mut frames: Vec<_> = (1..).zip(lengths).map(|(id, length)| event(id, length)).collect();
         frames[3].tracestate = "x".repeat(3 * BEHIND);
         let all: Vec<u8> = frames.iter().flat_map(wire).collect();
@@ -341,7 +342,7 @@ mod tests {
     #[test]
     fn where_a_small_frame_comes_instead_there_is_room_for_many_from_then_on() {
         let mut intake = Intake::default();
-        let (large, small) = (wire(&event(1, LARGE)), wire(&event(2, 100)));
+        let (large, small) = (wire(&event(1, ZERO_COPY_MIN)), wire(&event(2, 100)));
         intake.receive(&large);
         assert_eq!(take(&mut intake).len(), 1);
         let many = small.repeat(100);
@@ -362,14 +363,14 @@ mod tests {
             came += read(&mut intake, &mut stream, 1000);
             let after = intake.tail().capacity();
             grown += usize::from(after != before);
-            assert!(after <= 2 * came + KEPT_CAPACITY, "{after} bytes for {came}");
+            assert!(after <= 2 * came + RETAINED_CAPACITY, "{after} bytes for {came}");
         }
         assert!(grown < 20, "memory grew {grown} times");
         intake.receive(&wire.split_off(1 << 20));
         assert_eq!(take(&mut intake).len(), 1);
         // Once that much has come, there is room for it, up to a bound.
         intake.receive(&wire[..100]);
-        assert!(intake.tail().capacity() <= 100 + MOST_KEPT);
-        assert!(intake.tail().capacity() >= MOST_KEPT);
+        assert!(intake.tail().capacity() <= 100 + MAX_RETAINED);
+        assert!(intake.tail().capacity() >= MAX_RETAINED);
     }
 }

@@ -1,7 +1,7 @@
 //! What is written to a peer: answers, encoded where it takes that, and refusals.
 
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::protocol::{
     EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
 };
@@ -15,20 +15,25 @@ pub(crate) fn append_answer(
     frame: FrameRef<'_>,
     payload: impl AsRef<[u8]> + Into<Payload>,
     encodings: &EncodingPolicy,
-    output: &mut Output,
+    output: &mut SendBuffer,
 ) -> Result<(), FramingError> {
     output.append(frame, payload, encodings, Encodings::from_bits(request.accepted_encodings))
 }
 
 /// Appends the refusal of `request` to `output`.
-pub(super) fn refuse(request: &FrameRef<'_>, reason: RefusalReason, why: &dyn Error, output: &mut Output) {
+pub(super) fn refuse(
+    request: &FrameRef<'_>,
+    reason: RefusalReason,
+    why: &dyn Error,
+    output: &mut SendBuffer,
+) {
     if request.kind == i32::from(FrameKind::Request) {
         append_refusal(request, &Refusal::new(reason, why.to_string()), output);
     }
 }
 
 /// Appends the frame that refuses `request` to `output`.
-pub(crate) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut Output) {
+pub(crate) fn append_refusal(request: &FrameRef<'_>, refusal: &Refusal, output: &mut SendBuffer) {
     let payload = refusal.encode_to_vec();
     let frame = FrameRef::refusal_of(request, &payload).with_bounded_trace();
     let encoded = frame.encode_framed(output.tail());

@@ -1,20 +1,41 @@
 use super::append_answer;
 use crate::broker::backend_sdk::mux::MuxError;
-use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a peer's bytes mean to the daemon.
+/// The bytes that a read has returned. A later version has room here for the descriptors that came with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Received<'a> {
+    /// Returns the bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Received<'a> {
+    fn from(bytes: &'a B) -> Self {
+        Self { bytes: bytes.as_ref() }
+    }
+}
+
+/// The meaning of a peer's bytes for the daemon.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ConnectionEvent<'a> {
     /// A request for the daemon.
-    Request(Request<'a>),
+    Request(ReceivedRequest<'a>),
     /// A response to a request that the daemon sent on this connection.
     Response(FrameRef<'a>),
     /// An event; no answer is expected.
     Event(FrameRef<'a>),
-    /// The request of the same id is not waited for any more.
+    /// The peer does not wait for the answer to the request of the same id any more.
     Cancel(FrameRef<'a>),
     /// A frame of a kind that this library does not know; only without
     /// [`strict`](super::ConnectionConfig::strict).
@@ -26,21 +47,21 @@ pub enum ConnectionEvent<'a> {
     /// The connection speaks the legacy wire: every byte that came and belongs to it. After it, bytes go to the old
     /// decoder directly; write the output first.
     Legacy(Vec<u8>),
-    /// The peer is done, and nothing it sent is left over. There are no more events.
+    /// The peer sends nothing more, and nothing that it sent is left over. There are no more events.
     Closed,
 }
 
 /// A request and the way to answer it.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct ReceivedRequest<'a> {
     /// The request.
     pub frame: FrameRef<'a>,
-    pub(crate) output: &'a mut Output,
+    pub(crate) output: &'a mut SendBuffer,
     pub(crate) encodings: &'a EncodingPolicy,
 }
 
-impl<'a> Request<'a> {
-    /// What the client sent.
+impl<'a> ReceivedRequest<'a> {
+    /// Returns the payload that the client sent.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.frame.payload
@@ -59,16 +80,17 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a connection waits for.
+/// The message that a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WaitingFor {
     /// The first message, or enough of it to tell its wire.
     FirstMessage,
     /// The rest of a message that has begun to arrive.
     RestOfMessage,
-    /// Anything at all after a probe, while the wire is undecided.
+    /// Any byte after a probe, while the wire is undecided.
     MessageAfterProbe,
-    /// Anything at all, between messages.
+    /// Any byte, between messages.
     NextMessage,
 }
 
@@ -83,8 +105,9 @@ impl fmt::Display for WaitingFor {
     }
 }
 
-/// Why a connection is to be dropped: each is the peer's fault.
+/// The reason for which a connection is to be dropped; each is the peer's fault.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectionError {
     /// The bytes are neither legacy nor a frame for this daemon.
     #[error("the peer sent bytes that this daemon does not serve")]
@@ -92,7 +115,7 @@ pub enum ConnectionError {
     /// A frame breaks the strict rules.
     #[error("the peer sent a frame that this daemon refuses")]
     Refused(#[from] FrameViolation),
-    /// A message is too large for a peer of which nothing is known.
+    /// A message is too large for a peer that is not known to be served.
     #[error(
         "the first message is larger than {limit} bytes, which is the limit for a peer that is not known to be served"
     )]
@@ -103,13 +126,13 @@ pub enum ConnectionError {
     /// The peer was too slow.
     #[error("the peer was too slow: waited for {waiting_for}")]
     TimedOut {
-        /// What did not come in time.
+        /// The message that did not come in time.
         waiting_for: WaitingFor,
     },
     /// The peer ended the connection inside a message.
     #[error("the peer ended the connection {buffered} bytes into a message")]
     Truncated {
-        /// How many bytes of the message had come.
+        /// Number of bytes of the message that had come.
         buffered: usize,
     },
 }

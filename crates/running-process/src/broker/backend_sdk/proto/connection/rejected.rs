@@ -3,7 +3,7 @@
 use super::ConnectionError;
 use super::answer::refuse;
 use crate::broker::backend_sdk::mux::MuxError;
-use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::protocol::{
     FrameKind, FrameRef, FrameViolation, PROTOCOL_VERSION, RefusalReason, registry::CONTROL_PAYLOAD_PROTOCOL,
     try_decode_framed_ref,
@@ -20,7 +20,7 @@ pub(super) fn cancel_of_rejected<'a>(
     message: &'a [u8],
     error: MuxError,
     strict: bool,
-    output: &mut Output,
+    output: &mut SendBuffer,
 ) -> Result<FrameRef<'a>, ConnectionError> {
     let of_protocol = match &error {
         MuxError::UnservedPayloadProtocol { .. } => true,

@@ -1,23 +1,24 @@
+use super::call_id::{CallId, CancelReason};
 use super::calls::Calls;
 use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 #[cfg(feature = "host")]
 use crate::broker::protocol::DecodeStopped;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
 };
-use std::fmt;
 use std::time::Instant;
 
-/// What a peer's bytes, or the time, mean to the daemon.
+/// The meaning of a peer's bytes, or of the time, for the daemon.
 #[derive(Debug)]
-pub enum ServerEvent<'a> {
+#[non_exhaustive]
+pub enum ServerEvent<'a, T = ()> {
     /// A request to be served.
-    Request(Call<'a>),
-    /// Nobody waits for the call any more; if its peer is there, a refusal says why. The call keeps its place until it
-    /// is answered or refused, which goes nowhere.
-    Cancelled(CallId, CancelReason),
+    Request(Call<'a, T>),
+    /// The peer does not wait for the call any more; if it is there, a refusal tells it why. The call counts as in flight until it
+    /// is answered or refused, which is not sent.
+    Cancelled(Cancelled<'a, T>),
     /// A frame that no call waits for: an event or a response, a cancel of no call of this connection, or a frame of
     /// unknown kind if the connection is not strict.
     Unasked(FrameRef<'a>),
@@ -31,98 +32,72 @@ pub enum ServerEvent<'a> {
     Closed,
 }
 
-/// Names an admitted request of one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId {
-    pub(super) request_id: u64,
-    /// Tells apart requests that came one after the other with one id.
-    pub(super) sequence: u64,
-}
-
-/// Why nobody waits for a call any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A call that was cancelled.
+#[derive(Debug)]
 #[non_exhaustive]
-pub enum CancelReason {
-    /// The peer sent a cancel.
-    Requested,
-    /// The deadline in the request has passed.
-    DeadlinePassed,
-    /// The peer is gone.
-    PeerGone,
-    /// The daemon ends, and its patience with calls at work has.
-    ShuttingDown,
+pub struct Cancelled<'a, T = ()> {
+    /// The call.
+    pub call: CallId,
+    /// Why it was cancelled.
+    pub reason: CancelReason,
+    /// The driver's data of the call.
+    pub data: &'a T,
 }
 
-impl CancelReason {
-    /// What the peer is told, if it is there to be told.
-    pub(crate) fn refusal(self) -> Option<Refusal> {
-        match self {
-            Self::Requested => Some(Refusal::new(RefusalReason::Cancelled, "")),
-            Self::DeadlinePassed => Some(Refusal::new(RefusalReason::DeadlinePassed, "")),
-            Self::ShuttingDown => {
-                Some(Refusal::new(RefusalReason::HandlerFailed, "the daemon ended before the answer"))
-            }
-            Self::PeerGone => None,
-        }
-    }
-}
-
-impl fmt::Display for CancelReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Requested => "the client cancelled the request",
-            Self::DeadlinePassed => "the request's deadline has passed",
-            Self::PeerGone => "the client is gone",
-            Self::ShuttingDown => "the daemon is ending",
-        })
-    }
-}
-
-/// Why an event was not sent.
+/// The reason for which an event was not sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendEventError {
-    /// Nobody waits for the call any more.
-    #[error("nobody waits for the call")]
+    /// The peer does not wait for the call any more.
+    #[error("the client does not wait for the answer any more")]
     Cancelled,
     /// The event does not fit a frame.
     #[error("the event cannot be sent")]
     Framing(#[from] FramingError),
 }
 
-/// A request that is looked at: [admit](Self::admit) it, or answer it on the spot. Dropped without either, it is never
-/// answered.
+/// A request that is to be [admitted](Self::admit), or answered or refused at once. If it is dropped without either, it is
+/// never answered.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct Call<'a, T = ()> {
     /// The request.
     pub frame: FrameRef<'a>,
-    pub(super) output: &'a mut Output,
-    pub(super) calls: &'a mut Calls,
+    pub(super) output: &'a mut SendBuffer,
+    pub(super) calls: &'a mut Calls<T>,
     pub(super) encodings: &'a EncodingPolicy,
     pub(super) now: Instant,
 }
 
-impl<'a> Call<'a> {
-    /// What the client sent.
+impl<'a, T> Call<'a, T> {
+    /// Returns the payload that the client sent.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.frame.payload
     }
 
-    /// When this connection was last told the time.
+    /// Returns when this connection was last told the time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Counts the request as in flight until it is answered or refused. Once `deadline` has passed it is cancelled: the
+    /// Counts the request as in flight until it is answered or refused. Once `deadline` has passed it is cancelled. The
     /// driver converts the frame's `deadline_unix_ms`, since only it has a wall clock.
     #[must_use]
-    pub fn admit(self, deadline: Option<Instant>) -> CallId {
-        self.calls.admit(&self.frame, deadline)
+    pub fn admit(self, deadline: Option<Instant>) -> CallId
+    where
+        T: Default,
+    {
+        self.admit_with(deadline, T::default())
     }
 
-    /// The request with its payload as its sender had it: decoded into `buffer`, if it came encoded. `grant` is asked before
+    /// [Admits](Self::admit) the request with the driver's `data`.
+    #[must_use]
+    pub fn admit_with(self, deadline: Option<Instant>, data: T) -> CallId {
+        self.calls.admit(&self.frame, deadline, data)
+    }
+
+    /// Returns the request with its payload as its sender had it: decoded into `buffer`, if it came encoded. `grant` is asked before
     /// `buffer` takes memory, with how many bytes it will have then.
     #[cfg(feature = "host")]
     #[inline]

@@ -1,10 +1,11 @@
 //! The admitted calls of one connection.
 
-use super::call::{CallId, CancelReason, SendEventError};
+use super::call::{Cancelled, SendEventError};
+use super::call_id::{CallId, CancelReason};
 use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
 use crate::broker::backend_sdk::proto::id_map::ById;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::Output;
+use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 #[cfg(feature = "host")]
 use crate::broker::protocol::Encodings;
 use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
@@ -13,22 +14,35 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-#[derive(Debug, Default)]
-pub(super) struct Calls {
+#[derive(Debug)]
+pub(super) struct Calls<T> {
     /// By request id, which no two of them share.
-    admitted: ById<u64, Admitted>,
-    /// Every deadline of a call that has not been cancelled.
+    admitted: ById<u64, Admitted<T>>,
+    /// The deadlines of the calls that are not cancelled.
     deadlines: BTreeSet<(Instant, u64)>,
-    /// Cancelled, and the driver not yet told.
-    untold: VecDeque<(CallId, CancelReason)>,
-    /// Cancelled, and the refusal not yet in the output.
-    unrefused: Vec<(CallId, Refusal)>,
+    /// Cancelled calls that the driver is still to be notified of.
+    to_notify: VecDeque<(CallId, CancelReason)>,
+    /// Cancelled calls whose refusals are still to be written.
+    to_refuse: Vec<(CallId, Refusal)>,
     next_sequence: u64,
 }
 
-/// What an answer needs of its request.
+impl<T> Default for Calls<T> {
+    fn default() -> Self {
+        Self {
+            admitted: ById::default(),
+            deadlines: BTreeSet::new(),
+            to_notify: VecDeque::new(),
+            to_refuse: Vec::new(),
+            next_sequence: 0,
+        }
+    }
+}
+
+/// The parts of a request that its answer needs, and the driver's data.
 #[derive(Debug)]
-struct Admitted {
+struct Admitted<T> {
+    data: T,
     sequence: u64,
     payload_protocol: u32,
     accepted_encodings: u32,
@@ -38,8 +52,8 @@ struct Admitted {
     cancelled: bool,
 }
 
-impl Admitted {
-    /// The request again, without its payload.
+impl<T> Admitted<T> {
+    /// Returns the request without its payload.
     fn request(&self, request_id: u64) -> FrameRef<'_> {
         FrameRef {
             accepted_encodings: self.accepted_encodings,
@@ -50,7 +64,7 @@ impl Admitted {
     }
 }
 
-impl Calls {
+impl<T> Calls<T> {
     pub(super) fn len(&self) -> usize {
         self.admitted.len()
     }
@@ -63,23 +77,24 @@ impl Calls {
         self.admitted.contains_key(&request_id)
     }
 
-    /// The memory of the table of calls, in bytes; what each has beside is small.
+    /// Returns the memory of the table of calls, in bytes; each call has little beside it.
     pub(super) fn memory(&self) -> usize {
-        self.admitted.capacity() * size_of::<(u64, Admitted)>()
+        self.admitted.capacity() * size_of::<(u64, Admitted<T>)>()
     }
 
-    /// Gives its memory back if there is no call.
+    /// Releases the memory if there is no call.
     pub(super) fn release(&mut self) {
-        if self.is_empty() && self.untold.is_empty() {
+        if self.is_empty() && self.to_notify.is_empty() {
             *self = Self { next_sequence: self.next_sequence, ..Self::default() };
         }
     }
 
-    pub(super) fn admit(&mut self, request: &FrameRef<'_>, deadline: Option<Instant>) -> CallId {
+    pub(super) fn admit(&mut self, request: &FrameRef<'_>, deadline: Option<Instant>, data: T) -> CallId {
         let (request_id, sequence) = (request.request_id, self.next_sequence);
         self.next_sequence += 1;
         self.deadlines.extend(deadline.map(|deadline| (deadline, request_id)));
         let admitted = Admitted {
+            data,
             sequence,
             payload_protocol: request.payload_protocol,
             accepted_encodings: request.accepted_encodings,
@@ -89,8 +104,16 @@ impl Calls {
             cancelled: false,
         };
         let before = self.admitted.insert(request_id, admitted);
-        debug_assert!(before.is_none(), "a request whose id is in flight is postponed");
+        debug_assert!(before.is_none(), "a request whose id is in flight is blocked");
         CallId { request_id, sequence }
+    }
+
+    pub(super) fn data(&self, call: CallId) -> Option<&T> {
+        self.named(call).map(|admitted| &admitted.data)
+    }
+
+    pub(super) fn is_cancelled(&self, call: CallId) -> bool {
+        self.named(call).is_some_and(|admitted| admitted.cancelled)
     }
 
     #[cfg(feature = "host")]
@@ -104,7 +127,7 @@ impl Calls {
         call: CallId,
         payload: Payload,
         encodings: &EncodingPolicy,
-        output: &mut Output,
+        output: &mut SendBuffer,
     ) -> Result<(), FramingError> {
         let Some(admitted) = self.end(call, output) else { return Ok(()) };
         let request = admitted.request(call.request_id);
@@ -115,7 +138,7 @@ impl Calls {
     }
 
     /// Refuses `call`, unless it is cancelled, and ends it.
-    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut Output) {
+    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut SendBuffer) {
         if let Some(admitted) = self.end(call, output) {
             append_refusal(&admitted.request(call.request_id), refusal, output);
         }
@@ -126,7 +149,7 @@ impl Calls {
         call: CallId,
         payload: &[u8],
         encodings: &EncodingPolicy,
-        output: &mut Output,
+        output: &mut SendBuffer,
     ) -> Result<(), SendEventError> {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
@@ -134,8 +157,8 @@ impl Calls {
         Ok(append_answer(&request, event, Cow::Borrowed(payload), encodings, output)?)
     }
 
-    /// Ends `call`; gives what an answer needs, unless it is cancelled.
-    fn end(&mut self, call: CallId, output: &mut Output) -> Option<Admitted> {
+    /// Ends `call`; returns the parts for its answer, unless it is cancelled.
+    fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Admitted<T>> {
         self.write_refusals(output);
         let Entry::Occupied(entry) = self.admitted.entry(call.request_id) else { return None };
         if entry.get().sequence != call.sequence {
@@ -148,33 +171,35 @@ impl Calls {
         Some(admitted).filter(|admitted| !admitted.cancelled)
     }
 
-    /// An answer that comes too late must not be taken for that of the next call with the same request id.
-    fn named(&self, call: CallId) -> Option<&Admitted> {
+    /// Returns the call of this name. An answer that comes too late must not be taken for that of the next call with the same
+    /// request id.
+    fn named(&self, call: CallId) -> Option<&Admitted<T>> {
         self.admitted.get(&call.request_id).filter(|admitted| admitted.sequence == call.sequence)
     }
 
     /// Cancels the call of `request_id`, if there is one that was not cancelled before; its refusal is still to be written.
-    pub(super) fn cancel(&mut self, request_id: u64, reason: CancelReason) -> Option<CallId> {
+    pub(super) fn cancel(&mut self, request_id: u64, reason: CancelReason) -> Option<Cancelled<'_, T>> {
         let admitted = self.admitted.get_mut(&request_id).filter(|admitted| !admitted.cancelled)?;
         admitted.cancelled = true;
         if let Some(deadline) = admitted.deadline {
             self.deadlines.remove(&(deadline, request_id));
         }
         let call = CallId { request_id, sequence: admitted.sequence };
-        self.unrefused.extend(reason.refusal().map(|refusal| (call, refusal)));
-        Some(call)
+        self.to_refuse.extend(reason.refusal().map(|refusal| (call, refusal)));
+        Some(Cancelled { call, reason, data: &admitted.data })
     }
 
-    fn cancel_untold(&mut self, request_id: u64, reason: CancelReason) {
-        let cancelled = self.cancel(request_id, reason);
-        self.untold.extend(cancelled.map(|call| (call, reason)));
+    fn cancel_and_notify(&mut self, request_id: u64, reason: CancelReason) {
+        if let Some(Cancelled { call, .. }) = self.cancel(request_id, reason) {
+            self.to_notify.push_back((call, reason));
+        }
     }
 
     pub(super) fn cancel_all(&mut self, reason: CancelReason) {
         let mut all: Vec<_> = self.admitted.keys().copied().collect();
         all.sort_unstable();
         for request_id in all {
-            self.cancel_untold(request_id, reason);
+            self.cancel_and_notify(request_id, reason);
         }
     }
 
@@ -183,7 +208,7 @@ impl Calls {
         while let Some(&(deadline, request_id)) = self.deadlines.first()
             && deadline <= now
         {
-            self.cancel_untold(request_id, CancelReason::DeadlinePassed);
+            self.cancel_and_notify(request_id, CancelReason::DeadlinePassed);
         }
     }
 
@@ -191,22 +216,34 @@ impl Calls {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// A call whose driver is to be told that it is cancelled.
-    pub(super) fn next_cancelled(&mut self) -> Option<(CallId, CancelReason)> {
-        self.untold.pop_front()
+    /// Returns whether the driver is to be notified of a cancelled call. Calls that have ended since are forgotten.
+    pub(super) fn has_cancelled(&mut self) -> bool {
+        while let Some((call, _)) = self.to_notify.front() {
+            if self.is_cancelled(*call) {
+                return true;
+            }
+            self.to_notify.pop_front();
+        }
+        false
     }
 
-    /// Tells the peer of every call that was cancelled since.
+    /// Returns the next cancelled call that the driver is to be notified of.
+    pub(super) fn next_cancelled(&mut self) -> Option<Cancelled<'_, T>> {
+        let (call, reason) = self.to_notify.pop_front()?;
+        self.data(call).map(|data| Cancelled { call, reason, data })
+    }
+
+    /// Writes the refusals of the calls that were cancelled.
     #[inline]
-    pub(super) fn write_refusals(&mut self, output: &mut Output) {
-        if !self.unrefused.is_empty() {
+    pub(super) fn write_refusals(&mut self, output: &mut SendBuffer) {
+        if !self.to_refuse.is_empty() {
             self.write_unwritten_refusals(output);
         }
     }
 
     #[cold]
-    fn write_unwritten_refusals(&mut self, output: &mut Output) {
-        for (call, refusal) in std::mem::take(&mut self.unrefused) {
+    fn write_unwritten_refusals(&mut self, output: &mut SendBuffer) {
+        for (call, refusal) in std::mem::take(&mut self.to_refuse) {
             if let Some(admitted) = self.named(call) {
                 append_refusal(&admitted.request(call.request_id), &refusal, output);
             }

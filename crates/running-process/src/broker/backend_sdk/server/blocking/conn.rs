@@ -8,7 +8,7 @@ use super::context::Shared;
 use super::handler::ConcurrentHandler;
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::{Output, PIECES};
+use crate::broker::backend_sdk::proto::send_buffer::{SendBuffer, MAX_IOVECS};
 use crate::broker::backend_sdk::proto::server_connection::{CallId, CancelReason};
 use crate::broker::backend_sdk::server::budget;
 use crate::broker::backend_sdk::server::over_capacity::Place;
@@ -17,7 +17,7 @@ use crate::broker::backend_sdk::server::policy::Caller;
 use crate::broker::backend_sdk::server::session::{self, Session};
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU64, Ordering};
 use crate::broker::backend_sdk::server::sync::{Condvar, LocalStream, Mutex, MutexGuard};
-use crate::broker::backend_sdk::server::telemetry::Fact;
+use crate::broker::backend_sdk::server::telemetry::Event;
 use crate::broker::protocol::Refusal;
 use crate::transport::timed_out;
 use std::cell::OnceCell;
@@ -148,7 +148,7 @@ impl Link {
         state
     }
 
-    /// Output was written, a call has ended or was cancelled. Asks nothing of the system unless somebody waits for it.
+    /// SendBuffer was written, a call has ended or was cancelled. Asks nothing of the system unless somebody waits for it.
     fn advance(&self, state: &State) {
         if state.waiting > 0 {
             self.advanced.notify_all();
@@ -192,7 +192,7 @@ impl Link {
                 return Step::End;
             }
             if connection.wants_input() {
-                return Step::Read(self.read_until(&state), state.session.connection.lend_input());
+                return Step::Read(self.read_until(&state), state.session.connection.take_recv_buffer());
             }
             let Some(deadline) = deadline else {
                 state = self.wait(state, None);
@@ -211,7 +211,7 @@ impl Link {
     fn read_until(&self, state: &State) -> Option<Instant> {
         let connection = &state.session.connection;
         let limits = &self.shared.service.config.connection;
-        let again = if connection.is_postponed() {
+        let again = if connection.is_blocked() {
             Some(TICK)
         } else if state.writing || connection.in_flight() > 0 {
             Some(limits.idle.map_or(limits.message, |idle| idle.min(limits.message)).max(TICK))
@@ -240,13 +240,13 @@ impl Link {
                 let now = Instant::now();
                 quick.busy = adaptive::is_busy(connection.last_activity(), now);
                 connection.receive(bytes, now);
-                self.note(Fact::Received { bytes: bytes.len() });
+                self.note(Event::Received { bytes: bytes.len() });
             }
             Input::Onto(buffer, bytes) => {
                 let now = Instant::now();
                 quick.busy = adaptive::is_busy(connection.last_activity(), now);
-                connection.give_back_input(buffer, bytes, now);
-                self.note(Fact::Received { bytes });
+                connection.restore_recv_buffer(buffer, bytes, now);
+                self.note(Event::Received { bytes });
             }
             Input::Eof { gone } => {
                 connection.receive_eof();
@@ -266,19 +266,19 @@ impl Link {
     }
 
     /// Nothing was read onto the buffer.
-    pub(super) fn give_back(&self, buffer: Vec<u8>) {
-        self.state().session.connection.give_back_input(buffer, 0, Instant::now());
+    pub(super) fn recycle(&self, buffer: Vec<u8>) {
+        self.state().session.connection.restore_recv_buffer(buffer, 0, Instant::now());
     }
 
     fn fail(&self, state: &mut State, error: io::Error) {
         if !state.session.gone {
-            self.note(Fact::Trouble(&error.into(), Some(state.session.peer())));
+            self.note(Event::Error(&error.into(), Some(state.session.peer())));
             state.session.hang_up();
         }
     }
 
-    fn note(&self, fact: Fact<'_>) {
-        self.shared.service.observation.note(fact);
+    fn note(&self, fact: Event<'_>) {
+        self.shared.service.telemetry.note(fact);
     }
 
     /// Goes through everything that the connection has to tell. What is quick is left to `turn`, if that still is whose turn
@@ -428,7 +428,7 @@ impl Link {
         }
         state.writing = true;
         loop {
-            if state.session.connection.is_postponed() {
+            if state.session.connection.is_blocked() {
                 let asked = self.pump(&mut state, turn);
                 let refused = self.shared.submit(self, asked);
                 self.refuse_in(&mut state, refused);
@@ -442,9 +442,9 @@ impl Link {
             let written = self.write_all(&mut output);
             state = self.state();
             state.written += 1;
-            state.session.connection.give_back_output(output, Instant::now());
+            state.session.connection.restore_output(output, Instant::now());
             match written {
-                Ok(()) => self.note(Fact::Sent { bytes }),
+                Ok(()) => self.note(Event::Sent { bytes }),
                 Err(error) => self.fail(&mut state, error),
             }
             state.session.settle(&self.shared.service);
@@ -461,12 +461,12 @@ impl Link {
 
     /// Writes all of `output`, for which the peer has so much time from when it first takes nothing; once more so much if it has
     /// taken something when that has passed, because this process may have been stopped meanwhile.
-    fn write_all(&self, output: &mut Output) -> io::Result<()> {
-        let patience = self.shared.service.config.write;
+    fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
+        let patience = self.shared.service.config.write_timeout;
         let mut deadline = OnceCell::new();
         let mut again = true;
         loop {
-            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = output.fill(&mut slices);
             let until = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
             let written = self.stream.write_vectored(&slices[..count], until)?;

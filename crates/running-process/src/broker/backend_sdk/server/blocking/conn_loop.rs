@@ -8,7 +8,7 @@ use super::request::ServerRequest;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
 use crate::broker::backend_sdk::server::callback;
-use crate::broker::backend_sdk::server::config::ServerTrouble;
+use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::sync::{self, LocalStream};
 use crate::broker::protocol::Refusal;
 use crate::transport::{Accepted, LateReads, LocalListener};
@@ -37,18 +37,18 @@ pub(super) fn accept(
         match accepted {
             Ok(Accepted::Stopped) => return Ok(()),
             Ok(Accepted::NameLost) => {
-                shared.service.observation.trouble(&ServerTrouble::EndpointLost { path: path.to_owned() });
+                shared.service.telemetry.error(&ServeError::EndpointLost { path: path.to_owned() });
             }
             Ok(Accepted::Connection(stream)) => {
                 errors.forget();
                 if let Err(trouble) = start(shared, next_id, sync::shared(stream)) {
-                    shared.service.observation.trouble(&trouble);
+                    shared.service.telemetry.error(&trouble);
                 }
                 next_id += 1;
             }
             Err(error) => {
                 let (error, after) = errors.judge(error)?;
-                shared.service.observation.trouble(&ServerTrouble::Accept(error));
+                shared.service.telemetry.error(&ServeError::Accept(error));
                 if after == AfterError::Pause {
                     let open = shared.open_connections();
                     shared.wait_for(ACCEPT_PAUSE, |now_open| now_open < open);
@@ -59,13 +59,13 @@ pub(super) fn accept(
 }
 
 /// Gives the connection a thread, unless none can be made. While there are too many connections it waits for its place.
-pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServerTrouble> {
+pub(super) fn start(shared: &Arc<Shared>, id: u64, stream: LocalStream) -> Result<(), ServeError> {
     let Some(place) = shared.place() else { return Ok(()) };
     let link = Arc::new(Link::new(Arc::clone(shared), id, stream, place)?);
     shared.opened(&link);
     if place.is_over_capacity() {
         // Before the peer is told: whoever knows of a refusal finds it counted.
-        shared.service.observation.trouble(&shared.service.too_many_connections());
+        shared.service.telemetry.error(&shared.service.too_many_connections());
     }
     let reading = Arc::clone(&link);
     let reader = Box::new(move |scratch: &mut [u8]| Reader::new(&reading, Turn::default()).run(scratch));
@@ -242,10 +242,10 @@ fn answer(link: &Arc<Link>, call: Concurrent) -> Result<Payload, Refusal> {
 fn serve_legacy(link: &Arc<Link>, buffered: Vec<u8>) {
     let service = &link.shared.service;
     let Some(handler) = &link.shared.legacy else {
-        return service.observation.trouble_of(link.peer(), &ServerTrouble::LegacyNotServed);
+        return service.telemetry.error_of(link.peer(), &ServeError::LegacyNotServed);
     };
     let connection = LegacyConnection::new(buffered, link);
     if callback::run(|| handler(connection)).is_none() {
-        service.observation.trouble_of(link.peer(), &ServerTrouble::HandlerPanicked);
+        service.telemetry.error_of(link.peer(), &ServeError::HandlerPanicked);
     }
 }

@@ -8,7 +8,7 @@ use crate::broker::backend_sdk::server::handler::Handler;
 use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Room};
 use crate::broker::backend_sdk::server::policy::{LAST_WORDS, READ_BYTES, STALLED, Service};
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard};
-use crate::broker::backend_sdk::server::telemetry::Fact;
+use crate::broker::backend_sdk::server::telemetry::Event;
 use crate::broker::protocol::Refusal;
 use crate::transport::StopSignal;
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// What every thread of one server sees.
 pub(super) struct Shared {
-    pub(super) service: Service<Handler<ConcurrentHandler>>,
+    pub(super) service: ServerPolicy<Handler<ConcurrentHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
     pub(super) signal: StopSignal,
     pub(super) pool: Arc<Pool>,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        service: Service<Handler<ConcurrentHandler>>,
+        service: ServerPolicy<Handler<ConcurrentHandler>>,
         legacy: Option<LegacyHandler>,
         signal: StopSignal,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Shared {
     /// Counts a connection as open until it is [closed](Self::closed).
     pub(super) fn opened(&self, link: &Arc<Link>) {
         self.open().insert(link.id, Arc::clone(link));
-        self.service.observation.note(Fact::Opened);
+        self.service.telemetry.note(Event::Opened);
         // A stop that came before the insertion has not seen this connection.
         if self.signal.is_stopped() {
             link.stream.interrupt_reads();
@@ -83,7 +83,7 @@ impl Shared {
     /// The connection does not count as open any more; its [`Reader`](conn_loop::Reader) sees to that.
     pub(super) fn closed(&self, link: &Link) {
         self.open().remove(&link.id);
-        self.service.observation.note(Fact::Closed);
+        self.service.telemetry.note(Event::Closed);
         self.ended.notify_all();
     }
 

@@ -1,5 +1,5 @@
 use super::conn::Link;
-use crate::broker::backend_sdk::proto::recv_buffer::give_back;
+use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Read for LegacyConnection {
         let length = self.buffered().read(into)?;
         self.start += length;
         if self.start == self.buffered.len() {
-            give_back(std::mem::take(&mut self.buffered));
+            recycle(std::mem::take(&mut self.buffered));
             self.start = 0;
             if let Some(link) = self.link.take() {
                 link.release_legacy();

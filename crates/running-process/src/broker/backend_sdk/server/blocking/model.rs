@@ -14,12 +14,12 @@ use crate::broker::backend_sdk::model_check::wire::Other;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::budget::{Account, Budget};
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServerTrouble};
+use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
 use crate::broker::backend_sdk::server::handler::Handler;
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::backend_sdk::server::policy::Service;
 use crate::broker::backend_sdk::server::sync::thread;
-use crate::broker::backend_sdk::server::telemetry::Observation;
+use crate::broker::backend_sdk::server::telemetry::Telemetry;
 use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
@@ -57,14 +57,14 @@ impl Model {
 
     fn unidentified(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig::default();
-        config.drain = Duration::MAX;
+        config.drain_timeout = Duration::MAX;
         change(&mut config);
         let troubles = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&troubles);
-        let observer = move |trouble: &ServerTrouble, _: Option<&PeerCredentials>| {
+        let observer = move |trouble: &ServeError, _: Option<&PeerCredentials>| {
             told.lock().expect("no panics").push(trouble.to_string());
         };
-        let observation = Observation::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
+        let telemetry = Telemetry::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
         let service = Service {
             mux: Arc::new(BackendEndpointMux::unidentified(
                 &[WORK],
@@ -72,8 +72,8 @@ impl Model {
             )),
             handlers: BTreeMap::from([(WORK, Handler::Concurrent(handler))]),
             authorize: Box::new(|_| Ok(())),
-            observation,
-            budget: Budget::new(config.memory, config.max_connections),
+            telemetry,
+            budget: Budget::new(config.memory_limit, config.max_connections),
             config,
         };
         let signal = StopSignal::new().expect("a pipe");
@@ -130,7 +130,7 @@ fn every_request_is_answered_once_within_the_limit_and_the_connection_ends() {
     check(|| {
         let model = Model::new(echo(), |config| {
             config.connection.max_in_flight = 2;
-            config.enough_output = 40;
+            config.send_high_water = 40;
         });
         let peer = model.connect(1);
         let sender = Arc::clone(&peer);
@@ -220,7 +220,7 @@ fn events_keep_their_order_and_come_before_their_answer_although_the_output_is_f
         Ok(b"end".into())
     });
     check(move || {
-        let model = Model::new(Arc::clone(&streaming), |config| config.enough_output = 1);
+        let model = Model::new(Arc::clone(&streaming), |config| config.send_high_water = 1);
         let peer = model.connect(1);
         peer.send(FrameKind::Request, [1, 2]);
         peer.0.end();

@@ -40,7 +40,7 @@ impl ServerRequest {
     }
 
     /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Blocks
-    /// while the client leaves [`ServerConfig::enough_output`](super::super::ServerConfig::enough_output) unread.
+    /// while the client leaves [`ServerConfig::send_high_water`](super::super::ServerConfig::send_high_water) unread.
     ///
     /// # Errors
     ///

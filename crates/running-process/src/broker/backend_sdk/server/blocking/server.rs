@@ -11,9 +11,9 @@ use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::identity::IdentityError;
 use crate::broker::backend_sdk::mux::LegacyClassification;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::builder::Setup;
+use crate::broker::backend_sdk::server::builder::ServerBuilder;
 use crate::broker::backend_sdk::server::callback::Callback;
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServerTrouble};
+use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
 use crate::broker::backend_sdk::server::peer::{NotAuthorized, PeerCredentials};
@@ -51,7 +51,7 @@ use std::time::Instant;
 /// ```
 pub struct Server {
     listener: LocalListener,
-    setup: Setup<Handler<ConcurrentHandler>>,
+    setup: ServerBuilder<Handler<ConcurrentHandler>>,
     legacy: Option<LegacyHandler>,
     stop: ServerStop,
 }
@@ -114,26 +114,26 @@ impl Server {
     /// # Errors
     ///
     /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
-    /// [`ServerConfig::drain`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
+    /// [`ServerConfig::drain_timeout`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
     /// second after that, whatever code of the daemon does not.
     pub fn run(self) -> Result<(), ServerError> {
         let Self { mut listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
-        setup.check_record()?;
-        let waited = setup.config.drain;
+        setup.check_identity_file()?;
+        let waited = setup.config.drain_timeout;
         let path = setup.endpoint.path.clone();
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let (service, introduction) = setup.start(Instant::now);
-        let presence = introduction.presence();
+        let (service, registration) = setup.start(Instant::now);
+        let presence = registration.presence();
         let shared = Arc::new(Shared::new(service, legacy, signal));
         listener.watch_name();
         let listener = Arc::new(Mutex::new(Some(listener)));
         // This thread runs none of the daemon's code, so none of it keeps this from its deadline.
         let introducing = {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            let introduce =
-                move || introduction.run(&stop, &shared.service.observation, || shared.identified());
-            Background::spawn(introduce).map_err(ServerError::Accept)?
+            let register =
+                move || registration.run(&stop, &shared.service.telemetry, || shared.identified());
+            Background::spawn(register).map_err(ServerError::Accept)?
         };
         let accepting = {
             let (shared, listener, stop) = (Arc::clone(&shared), Arc::clone(&listener), stop.clone());
@@ -154,12 +154,12 @@ impl Server {
         drop(presence);
         drop(listener.lock().unwrap_or_else(PoisonError::into_inner).take());
         let connections = shared.drain(deadline);
-        let (accepted, introduced) = (accepting.wait_until(deadline), introducing.wait_until(deadline));
+        let (accepted, registered) = (accepting.wait_until(deadline), introducing.wait_until(deadline));
         shared.pool.close();
         let mut callbacks = Vec::new();
-        callbacks.extend(introduced.is_none().then_some(Callback::OnReady));
+        callbacks.extend(registered.is_none().then_some(Callback::OnReady));
         callbacks.extend(accepted.is_none().then_some(Callback::Observe));
-        introduced.unwrap_or(Ok(()))?;
+        registered.unwrap_or(Ok(()))?;
         if connections > 0 || !callbacks.is_empty() {
             return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
         }

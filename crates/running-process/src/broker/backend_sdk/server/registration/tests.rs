@@ -86,7 +86,7 @@ fn a_server_that_was_dropped_leaves_the_record_of_its_successor_alone() {
     record.started_at_unix_ms += 1;
     write_daemon_identity_file(&test.record, &record).unwrap();
     go_on.send(()).unwrap();
-    // The introduction has ended once the sender of the hook is gone.
+    // The registration has ended once the sender of the hook is gone.
     let hook = test.ready.recv_timeout(drivers::PATIENCE);
     assert_eq!(hook, Err(mpsc::RecvTimeoutError::Disconnected));
     assert_eq!(read_daemon_identity_file(&test.record), Some(record));

@@ -1,6 +1,6 @@
 //! The same facts through the facade `metrics`, under the names that `docs/observe.md` lists.
 
-use super::{Fact, Outcome, TroubleKind};
+use super::{ErrorKind, Event, Outcome};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use std::collections::BTreeMap;
 
@@ -54,22 +54,22 @@ impl Metrics {
         }
     }
 
-    pub(super) fn count(&self, fact: &Fact<'_>) {
-        match *fact {
-            Fact::Opened => {
+    pub(super) fn count(&self, event: &Event<'_>) {
+        match *event {
+            Event::Opened => {
                 self.connections.increment(1);
                 self.connections_open.increment(1.0);
             }
-            Fact::Closed => self.connections_open.decrement(1.0),
-            Fact::ProbeAnswered => self.probes.increment(1),
-            Fact::Received { bytes } => self.received.increment(bytes as u64),
-            Fact::Sent { bytes } => self.sent.increment(bytes as u64),
-            Fact::EventSent => self.events.increment(1),
+            Event::Closed => self.connections_open.decrement(1.0),
+            Event::ProbeAnswered => self.probes.increment(1),
+            Event::Received { bytes } => self.received.increment(bytes as u64),
+            Event::Sent { bytes } => self.sent.increment(bytes as u64),
+            Event::EventSent => self.events.increment(1),
             // Every request is counted once, by its outcome.
-            Fact::Asked { .. } => {}
-            Fact::Began => self.in_flight.increment(1.0),
-            Fact::Ended => self.in_flight.decrement(1.0),
-            Fact::Outcome { payload_protocol, outcome, requests } => {
+            Event::Asked { .. } => {}
+            Event::Began => self.in_flight.increment(1.0),
+            Event::Ended => self.in_flight.decrement(1.0),
+            Event::Outcome { payload_protocol, outcome, requests } => {
                 let outcomes = self.served.get(&payload_protocol).unwrap_or(&self.unserved);
                 match outcome {
                     Outcome::Answered => outcomes.answered.increment(requests),
@@ -81,13 +81,13 @@ impl Metrics {
                     }
                 }
             }
-            Fact::Took { latency, requests } => {
+            Event::Took { latency, requests } => {
                 self.latency.record_many(latency, usize::try_from(requests).unwrap_or(usize::MAX));
             }
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
-            Fact::Memory { before, now } => self.memory.increment(now as f64 - before as f64),
-            Fact::Trouble(trouble, _) => {
-                counter!("running_process_troubles_total", "kind" => TroubleKind::of(trouble).name())
+            Event::Memory { before, now } => self.memory.increment(now as f64 - before as f64),
+            Event::Error(error, _) => {
+                counter!("running_process_troubles_total", "kind" => ErrorKind::of(error).name())
                     .increment(1);
             }
         }

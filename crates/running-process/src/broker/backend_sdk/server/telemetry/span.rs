@@ -1,10 +1,10 @@
 //! The span of a request, and troubles as events: nothing without the feature `tracing`.
 
 #[cfg(feature = "tracing")]
-use super::TroubleKind;
+use super::ErrorKind;
 #[cfg(feature = "tracing")]
 use super::callback;
-use crate::broker::backend_sdk::server::config::ServerTrouble;
+use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::protocol::FrameRef;
 #[cfg(feature = "tracing")]
@@ -12,16 +12,16 @@ use crate::broker::protocol::TraceParent;
 
 /// The span that a request is served in. It is `None` only if the subscriber panicked, which costs nothing but the span.
 #[derive(Debug)]
-pub(in super::super::super) struct RequestSpan(#[cfg(feature = "tracing")] Option<tracing::Span>);
+pub(crate) struct RequestSpan(#[cfg(feature = "tracing")] Option<tracing::Span>);
 
 #[cfg(feature = "tracing")]
 impl RequestSpan {
-    pub(in super::super::super) fn new(request: &FrameRef<'_>, peer: PeerCredentials) -> Self {
+    pub(crate) fn new(request: &FrameRef<'_>, peer: PeerCredentials) -> Self {
         Self(callback::run(|| span_of(request, peer)))
     }
 
     /// Runs `serve`, which does not panic, in the span.
-    pub(in super::super::super) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
+    pub(crate) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
         let entered = callback::run(|| self.0.as_ref().map(tracing::Span::enter));
         let served = serve();
         callback::discard(entered);
@@ -63,24 +63,24 @@ fn span_of(request: &FrameRef<'_>, peer: PeerCredentials) -> tracing::Span {
 }
 
 #[cfg(feature = "tracing")]
-pub(super) fn warn(trouble: &ServerTrouble, peer: Option<PeerCredentials>) {
-    let error: &(dyn std::error::Error + 'static) = trouble;
-    let kind = TroubleKind::of(trouble).name();
+pub(super) fn warn(error: &ServeError, peer: Option<PeerCredentials>) {
+    let error: &(dyn std::error::Error + 'static) = error;
+    let kind = ErrorKind::of(error).name();
     let (pid, uid) = peer.map_or((None, None), |peer| (peer.pid, peer.uid));
-    tracing::warn!(target: "running_process", kind, error, peer.pid = pid, peer.uid = uid, "{trouble}");
+    tracing::warn!(target: "running_process", kind, error, peer.pid = pid, peer.uid = uid, "{error}");
 }
 
 #[cfg(not(feature = "tracing"))]
 impl RequestSpan {
-    pub(in super::super::super) fn new(_: &FrameRef<'_>, _: PeerCredentials) -> Self {
+    pub(crate) fn new(_: &FrameRef<'_>, _: PeerCredentials) -> Self {
         Self()
     }
 
     #[expect(clippy::unused_self, reason = "there is something to it with the feature")]
-    pub(in super::super::super) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
+    pub(crate) fn in_scope<T>(&self, serve: impl FnOnce() -> T) -> T {
         serve()
     }
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) fn warn(_: &ServerTrouble, _: Option<PeerCredentials>) {}
+pub(super) fn warn(_: &ServeError, _: Option<PeerCredentials>) {}

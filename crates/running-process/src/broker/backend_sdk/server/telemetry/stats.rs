@@ -1,6 +1,6 @@
 //! What a server counts of itself: atomics of a fixed size, without a lock.
 
-use super::{Fact, Outcome, TroubleKind};
+use super::{ErrorKind, Event, Outcome};
 use crate::broker::protocol::status::{BUCKETS, bucket_of};
 use crate::broker::protocol::{LatencyHistogram, RefusalReason, ServerStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,12 +30,12 @@ struct Counters {
     bytes_received: AtomicU64,
     bytes_sent: AtomicU64,
     memory_bytes: AtomicU64,
-    troubles: [AtomicU64; TroubleKind::COUNT],
+    errors: [AtomicU64; ErrorKind::COUNT],
     latencies: [AtomicU64; BUCKETS],
 }
 
 impl ServerStats {
-    pub(in super::super) fn zero() -> Self {
+    pub(crate) fn zero() -> Self {
         Self(Arc::new(Counters {
             began: OnceLock::new(),
             connections_accepted: AtomicU64::default(),
@@ -50,7 +50,7 @@ impl ServerStats {
             bytes_received: AtomicU64::default(),
             bytes_sent: AtomicU64::default(),
             memory_bytes: AtomicU64::default(),
-            troubles: [const { AtomicU64::new(0) }; TroubleKind::COUNT],
+            errors: [const { AtomicU64::new(0) }; ErrorKind::COUNT],
             latencies: [const { AtomicU64::new(0) }; BUCKETS],
         }))
     }
@@ -60,7 +60,7 @@ impl ServerStats {
     pub fn snapshot(&self) -> ServerStatus {
         let counters = &*self.0;
         let uptime = counters.began.get().map(Instant::elapsed).unwrap_or_default();
-        let troubles = |kind| read(&counters.troubles[kind as usize]);
+        let errors = |kind| read(&counters.errors[kind as usize]);
         // What has ended is read before what has begun, so that no difference is negative.
         let connections_ended = read(&counters.connections_ended);
         let connections_accepted = read(&counters.connections_accepted);
@@ -68,8 +68,8 @@ impl ServerStats {
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             connections_open: connections_accepted.saturating_sub(connections_ended),
             connections_accepted,
-            connections_refused: troubles(TroubleKind::TooManyConnections),
-            connection_troubles: TroubleKind::OF_CONNECTIONS.into_iter().map(troubles).sum(),
+            connections_refused: errors(ErrorKind::TooManyConnections),
+            connection_troubles: ErrorKind::OF_CONNECTIONS.into_iter().map(errors).sum(),
             probes_answered: read(&counters.probes_answered),
             requests_received: read(&counters.requests_received),
             requests_answered: read(&counters.requests_answered),
@@ -80,52 +80,52 @@ impl ServerStats {
             bytes_received: read(&counters.bytes_received),
             bytes_sent: read(&counters.bytes_sent),
             memory_bytes: read(&counters.memory_bytes),
-            in_flight_limit_hit: troubles(TroubleKind::TooManyRequests),
-            memory_limit_hit: troubles(TroubleKind::OutOfMemory),
-            first_message_limit_hit: troubles(TroubleKind::FirstMessageTooLarge),
-            first_message_deadline_hit: troubles(TroubleKind::FirstMessageLate),
-            message_deadline_hit: troubles(TroubleKind::MessageLate),
-            probed_deadline_hit: troubles(TroubleKind::NothingAfterProbe),
-            idle_deadline_hit: troubles(TroubleKind::Idle),
-            write_deadline_hit: troubles(TroubleKind::ReadsTooSlowly),
-            callbacks_panicked: troubles(TroubleKind::CallbackPanicked),
+            in_flight_limit_hit: errors(ErrorKind::TooManyRequests),
+            memory_limit_hit: errors(ErrorKind::OutOfMemory),
+            first_message_limit_hit: errors(ErrorKind::FirstMessageTooLarge),
+            first_message_deadline_hit: errors(ErrorKind::FirstMessageLate),
+            message_deadline_hit: errors(ErrorKind::MessageLate),
+            probed_deadline_hit: errors(ErrorKind::NothingAfterProbe),
+            idle_deadline_hit: errors(ErrorKind::Idle),
+            write_deadline_hit: errors(ErrorKind::ReadsTooSlowly),
+            callbacks_panicked: errors(ErrorKind::CallbackPanicked),
             latency: Some(LatencyHistogram { counts: counters.latencies.iter().map(read).collect() }),
         }
     }
 
     /// How many requests concurrent handlers work on.
-    pub(in super::super) fn requests_in_flight(&self) -> u64 {
+    pub(crate) fn requests_in_flight(&self) -> u64 {
         read(&self.0.requests_in_flight)
     }
 
     /// The server runs from now on.
-    pub(in super::super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.began.get_or_init(Instant::now);
     }
 
-    pub(in super::super) fn count(&self, fact: &Fact<'_>) {
+    pub(crate) fn count(&self, event: &Event<'_>) {
         let counters = &*self.0;
-        match *fact {
-            Fact::Opened => add(&counters.connections_accepted, 1),
-            Fact::Closed => add(&counters.connections_ended, 1),
-            Fact::ProbeAnswered => add(&counters.probes_answered, 1),
-            Fact::Received { bytes } => add(&counters.bytes_received, bytes as u64),
-            Fact::Sent { bytes } => add(&counters.bytes_sent, bytes as u64),
-            Fact::EventSent => add(&counters.events_sent, 1),
-            Fact::Asked { requests } => add(&counters.requests_received, requests),
-            Fact::Began => add(&counters.requests_in_flight, 1),
-            Fact::Ended => drop(counters.requests_in_flight.fetch_sub(1, Ordering::Relaxed)),
-            Fact::Outcome { outcome, requests, .. } => match outcome {
+        match *event {
+            Event::Opened => add(&counters.connections_accepted, 1),
+            Event::Closed => add(&counters.connections_ended, 1),
+            Event::ProbeAnswered => add(&counters.probes_answered, 1),
+            Event::Received { bytes } => add(&counters.bytes_received, bytes as u64),
+            Event::Sent { bytes } => add(&counters.bytes_sent, bytes as u64),
+            Event::EventSent => add(&counters.events_sent, 1),
+            Event::Asked { requests } => add(&counters.requests_received, requests),
+            Event::Began => add(&counters.requests_in_flight, 1),
+            Event::Ended => drop(counters.requests_in_flight.fetch_sub(1, Ordering::Relaxed)),
+            Event::Outcome { outcome, requests, .. } => match outcome {
                 Outcome::Answered => add(&counters.requests_answered, requests),
                 Outcome::Refused(reason) => add(&counters.requests_refused[reason as usize], requests),
                 Outcome::Cancelled => add(&counters.requests_cancelled, requests),
             },
-            Fact::Took { latency, requests } => add(&counters.latencies[bucket_of(latency)], requests),
-            Fact::Memory { before, now } => {
+            Event::Took { latency, requests } => add(&counters.latencies[bucket_of(latency)], requests),
+            Event::Memory { before, now } => {
                 // Wraps around for less, and back again: the sum of all is never negative.
                 add(&counters.memory_bytes, (now as u64).wrapping_sub(before as u64));
             }
-            Fact::Trouble(trouble, _) => add(&counters.troubles[TroubleKind::of(trouble) as usize], 1),
+            Event::Error(error, _) => add(&counters.errors[ErrorKind::of(error) as usize], 1),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::conn::Link;
 use super::conn_driver::{Driver, Open, serve};
 use super::context::{Phase, Shared};
 use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
-use crate::broker::backend_sdk::server::config::ServerTrouble;
+use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Room};
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::backend_sdk::server::policy::LAST_WORDS;
@@ -63,7 +63,7 @@ impl Connections {
                     }
                     Ok(Accepted::NameLost) => {
                         let path = path.to_owned();
-                        self.shared.service.observation.trouble(&ServerTrouble::EndpointLost { path });
+                        self.shared.service.telemetry.error(&ServeError::EndpointLost { path });
                     }
                     // The phase tells.
                     Ok(Accepted::Stopped) => {}
@@ -72,7 +72,7 @@ impl Connections {
                             Ok(judged) => judged,
                             Err(broken) => return Poll::Ready(Err(broken)),
                         };
-                        self.shared.service.observation.trouble(&ServerTrouble::Accept(error));
+                        self.shared.service.telemetry.error(&ServeError::Accept(error));
                         if after == AfterError::Pause {
                             self.pause(ACCEPT_PAUSE);
                         }
@@ -110,7 +110,7 @@ impl Connections {
         let wait = match room {
             Room::Free(place) => {
                 if let Err(error) = self.start(stream, place) {
-                    self.shared.service.observation.trouble(&error.into());
+                    self.shared.service.telemetry.error(&error.into());
                 }
                 return;
             }
@@ -132,7 +132,7 @@ impl Connections {
         self.next_id += 1;
         if place.is_over_capacity() {
             // Before the peer is told: whoever knows of a refusal finds it counted.
-            self.shared.service.observation.trouble(&self.shared.service.too_many_connections());
+            self.shared.service.telemetry.error(&self.shared.service.too_many_connections());
         }
         self.tasks.spawn(serve(Driver::new(stream), open));
         Ok(())

@@ -64,12 +64,12 @@ impl Link {
 
     /// Returns whether the peer leaves so much unread that no handler begins for it.
     pub(super) fn is_full(&self) -> bool {
-        self.session().connection.unwritten() >= self.shared.service.config.enough_output.max(1)
+        self.session().connection.unwritten() >= self.shared.service.config.send_high_water.max(1)
     }
 
     /// Waits while the peer leaves enough output unread, before the handler of `call` begins.
     pub(super) async fn room(&self, call: CallId) {
-        let enough = self.shared.service.config.enough_output;
+        let enough = self.shared.service.config.send_high_water;
         while self.session().holds_back(call, enough) {
             let mut advanced = pin!(self.advanced.notified());
             advanced.as_mut().enable();
@@ -87,7 +87,7 @@ impl Link {
 
     /// Waits while the peer leaves enough output unread.
     pub(super) async fn send_event(&self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        let enough = self.shared.service.config.enough_output;
+        let enough = self.shared.service.config.send_high_water;
         let mut advanced = pin!(self.advanced.notified());
         loop {
             advanced.as_mut().enable();

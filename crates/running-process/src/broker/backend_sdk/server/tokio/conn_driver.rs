@@ -6,12 +6,12 @@ use super::legacy::AsyncLegacyConnection;
 use super::request;
 use crate::broker::backend_sdk::CancelReason;
 use crate::broker::backend_sdk::proto::deadline::earliest;
-use crate::broker::backend_sdk::proto::send_buffer::PIECES;
+use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
-use crate::broker::backend_sdk::server::config::ServerTrouble;
+use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::policy::{READ_BYTES, STALLED};
 use crate::broker::backend_sdk::server::session::Session;
-use crate::broker::backend_sdk::server::telemetry::Fact;
+use crate::broker::backend_sdk::server::telemetry::Event;
 use crate::broker::runtime_clock::now;
 use crate::transport::{LateReads, ServedStream, timed_out};
 use std::cell::RefCell;
@@ -53,12 +53,12 @@ pub(super) async fn serve(mut driver: Driver, open: Open) {
             };
             if ended.is_none() {
                 let peer = link.session().peer();
-                link.shared.service.observation.trouble_of(peer, &ServerTrouble::HandlerPanicked);
+                link.shared.service.telemetry.error_of(peer, &ServeError::HandlerPanicked);
             }
         }
         None => {
             let peer = link.session().peer();
-            link.shared.service.observation.trouble_of(peer, &ServerTrouble::LegacyNotServed);
+            link.shared.service.telemetry.error_of(peer, &ServeError::LegacyNotServed);
         }
     }
 }
@@ -72,7 +72,7 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn new(link: Arc<Link>, id: u64) -> Self {
         link.shared.open().insert(id, Arc::clone(&link));
-        link.shared.service.observation.note(Fact::Opened);
+        link.shared.service.telemetry.note(Event::Opened);
         Self { link, id }
     }
 }
@@ -81,7 +81,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         let shared = &self.link.shared;
         shared.open().remove(&self.id);
-        shared.service.observation.note(Fact::Closed);
+        shared.service.telemetry.note(Event::Closed);
         let mut session = self.link.session();
         if session.connection.in_flight() > 0 {
             session.hang_up();
@@ -106,7 +106,7 @@ pub(super) struct Driver {
     phase: Phase,
 }
 
-/// Output that could not be written at once.
+/// SendBuffer that could not be written at once.
 struct Unread {
     length: usize,
     deadline: Option<Instant>,
@@ -119,7 +119,7 @@ enum Next {
     Read,
     /// The peer sends nothing more, and calls are at work.
     WatchPeer,
-    /// Output to be written, or calls to end.
+    /// SendBuffer to be written, or calls to end.
     Nothing,
     Again,
     Legacy(Vec<u8>),
@@ -151,7 +151,7 @@ impl Driver {
             let was_gone = session.gone;
             let written = self.write(link, &mut session, context);
             self.heed_unread(link, &mut session, written);
-            let again = session.gone != was_gone || written && session.connection.is_postponed();
+            let again = session.gone != was_gone || written && session.connection.is_blocked();
             let next = if again { Next::Again } else { next(&mut session) };
             let deadline = self.deadline(&session);
             let advanced = std::mem::take(&mut session.cancelled) || written;
@@ -219,7 +219,7 @@ impl Driver {
         match arrived {
             None => session.connection.handle_timeout(now),
             Some(0) => return self.take_end(link, session),
-            Some(bytes) => link.shared.service.observation.note(Fact::Received { bytes }),
+            Some(bytes) => link.shared.service.telemetry.note(Event::Received { bytes }),
         }
         Vec::new()
     }
@@ -254,7 +254,7 @@ impl Driver {
 
     /// Returns the time for which the peer may read nothing.
     fn patience(&self, link: &Link) -> Duration {
-        let write = link.shared.service.config.write;
+        let write = link.shared.service.config.write_timeout;
         if self.phase == Phase::Serving { write } else { write.min(STALLED) }
     }
 
@@ -267,12 +267,12 @@ impl Driver {
     fn write(&mut self, link: &Link, session: &mut Session<Abandon>, context: &mut Context<'_>) -> bool {
         let mut advanced = false;
         while !session.connection.output().is_empty() {
-            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
             let count = session.connection.output_slices(&mut pieces);
             match self.stream.poll_write(context, &pieces[..count]) {
                 Poll::Ready(Ok(written @ 1..)) => {
                     session.connection.output_written(written, now());
-                    link.shared.service.observation.note(Fact::Sent { bytes: written });
+                    link.shared.service.telemetry.note(Event::Sent { bytes: written });
                     self.unread = self.unread.take().filter(|unread| unread.length > written);
                     if let Some(unread) = &mut self.unread {
                         unread.length -= written;
@@ -305,13 +305,13 @@ impl Driver {
     /// Reads once and counts how much. What the peer asked for before it went is given, cancelled.
     fn read(&mut self, link: &Link, count: &mut usize, context: &mut Context<'_>) -> Poll<Vec<Concurrent>> {
         // A read that was interrupted is bounded, by the length of the memory that is read into.
-        let lent = (self.phase == Phase::Serving).then(|| link.session().connection.lend_input()).flatten();
+        let lent = (self.phase == Phase::Serving).then(|| link.session().connection.take_recv_buffer()).flatten();
         let (read, mut session) = match lent {
             Some(mut buffer) => {
                 let read = self.stream.poll_read_onto(context, &mut buffer);
                 let length = if let Poll::Ready(Ok(length)) = read { length } else { 0 };
                 let mut session = link.session();
-                session.connection.give_back_input(buffer, length, now());
+                session.connection.restore_recv_buffer(buffer, length, now());
                 (ready!(read), session)
             }
             None => ready!(SCRATCH.with_borrow_mut(|scratch| {
@@ -328,7 +328,7 @@ impl Driver {
             Ok(0) => return Poll::Ready(self.take_end(link, &mut session)),
             Ok(length) => {
                 *count += length;
-                link.shared.service.observation.note(Fact::Received { bytes: length });
+                link.shared.service.telemetry.note(Event::Received { bytes: length });
             }
             Err(error) => fail(link, &mut session, error),
         }
@@ -385,7 +385,7 @@ fn next(session: &mut Session<Abandon>) -> Next {
 
 fn fail(link: &Link, session: &mut Session<Abandon>, error: io::Error) {
     if !session.gone {
-        link.shared.service.observation.trouble_of(session.peer(), &error.into());
+        link.shared.service.telemetry.error_of(session.peer(), &error.into());
         session.hang_up();
     }
 }

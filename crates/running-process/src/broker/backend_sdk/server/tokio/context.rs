@@ -22,7 +22,7 @@ pub(super) enum Phase {
 
 /// What every task of one server sees.
 pub(super) struct Shared {
-    pub(super) service: Service<Handler<AsyncHandler>>,
+    pub(super) service: ServerPolicy<Handler<AsyncHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
     /// All tasks take turns in one thread, so it makes no difference to the others in which of them a handler takes its time.
     pub(super) one_thread: bool,
@@ -37,7 +37,7 @@ impl Shared {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub(super) fn new(service: Service<Handler<AsyncHandler>>, legacy: Option<LegacyHandler>) -> Self {
+    pub(super) fn new(service: ServerPolicy<Handler<AsyncHandler>>, legacy: Option<LegacyHandler>) -> Self {
         let phase = AtomicU8::new(Phase::Serving as u8);
         let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         Self { service, legacy, one_thread, phase, acceptor: Bell::default(), open: Mutex::default() }

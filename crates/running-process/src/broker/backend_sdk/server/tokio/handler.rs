@@ -1,7 +1,7 @@
 //! The handlers of the asynchronous server.
 
 use super::legacy::AsyncLegacyConnection;
-use super::request::AsyncRequest;
+use super::request::AsyncServerRequest;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::handler::HandlerError;
 use std::pin::Pin;
@@ -22,6 +22,6 @@ where
     }
 }
 
-pub(super) type AsyncHandler = dyn Fn(AsyncRequest) -> Pin<Box<dyn Handling>> + Send + Sync;
+pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn Handling>> + Send + Sync;
 pub(super) type LegacyHandling = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyHandling + Send + Sync>;

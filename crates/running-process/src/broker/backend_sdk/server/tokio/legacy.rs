@@ -1,6 +1,6 @@
 use super::conn::Link;
 use super::context::Phase;
-use crate::broker::backend_sdk::proto::recv_buffer::give_back;
+use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::transport::ServedStream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -62,7 +62,7 @@ impl AsyncRead for AsyncLegacyConnection {
         into.put_slice(&this.buffered()[..length]);
         this.start += length;
         if this.start == this.buffered.len() {
-            give_back(std::mem::take(&mut this.buffered));
+            recycle(std::mem::take(&mut this.buffered));
             this.start = 0;
             this.link.release_legacy();
         }

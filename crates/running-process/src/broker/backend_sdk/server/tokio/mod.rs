@@ -13,5 +13,5 @@ mod server;
 mod waker;
 
 pub use legacy::AsyncLegacyConnection;
-pub use request::AsyncRequest;
+pub use request::AsyncServerRequest;
 pub use server::AsyncServer;

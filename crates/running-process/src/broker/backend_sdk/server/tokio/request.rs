@@ -13,13 +13,13 @@ use std::task::{Context, Poll, Waker, ready};
 
 /// A request and its way back, for an asynchronous handler.
 #[derive(Debug)]
-pub struct AsyncRequest {
+pub struct AsyncServerRequest {
     incoming: IncomingRequest,
     link: Arc<Link>,
     call: CallId,
 }
 
-impl AsyncRequest {
+impl AsyncServerRequest {
     /// What the client sent, to keep or to answer with; it is not copied.
     #[must_use]
     pub fn into_payload(self) -> Vec<u8> {
@@ -27,7 +27,7 @@ impl AsyncRequest {
     }
 
     /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Waits while
-    /// the client leaves [`ServerConfig::enough_output`](crate::broker::backend_sdk::ServerConfig::enough_output) unread.
+    /// the client leaves [`ServerConfig::send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) unread.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl AsyncRequest {
     }
 }
 
-impl Deref for AsyncRequest {
+impl Deref for AsyncServerRequest {
     type Target = IncomingRequest;
 
     fn deref(&self) -> &IncomingRequest {
@@ -73,7 +73,7 @@ impl Serving {
     fn new(link: Arc<Link>, call: Concurrent) -> Self {
         let Concurrent { call, handler, request, cancel, span } = call;
         let payload_protocol = request.frame().payload_protocol;
-        let request = AsyncRequest { incoming: request, link: Arc::clone(&link), call };
+        let request = AsyncServerRequest { incoming: request, link: Arc::clone(&link), call };
         let mut ending =
             Ending { link, call, payload_protocol, outcome: Outcome::Nothing, span, rings: true };
         let mut handling = None;

@@ -5,15 +5,15 @@ use super::context::Shared;
 use super::handler::{AsyncHandler, Handling, LegacyHandler};
 use super::introducing::Introducing;
 use super::legacy::AsyncLegacyConnection;
-use super::request::AsyncRequest;
+use super::request::AsyncServerRequest;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 #[cfg(test)]
 use crate::broker::backend_lifecycle::identity::IdentityError;
 use crate::broker::backend_sdk::mux::LegacyClassification;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::builder::Setup;
+use crate::broker::backend_sdk::server::builder::ServerBuilder;
 use crate::broker::backend_sdk::server::callback::Callback;
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServerTrouble};
+use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
 use crate::broker::backend_sdk::server::peer::{NotAuthorized, PeerCredentials};
@@ -45,7 +45,7 @@ use std::sync::Arc;
 /// ```
 pub struct AsyncServer {
     listener: LocalListener,
-    setup: Setup<Handler<AsyncHandler>>,
+    setup: ServerBuilder<Handler<AsyncHandler>>,
     legacy: Option<LegacyHandler>,
     stop: ServerStop,
 }
@@ -60,13 +60,13 @@ impl AsyncServer {
     /// if it waits. An error or a panic is the answer to that request and nothing else.
     ///
     /// Once nobody waits for the answer any more, the future is dropped at its next `await`: the client sent a cancel or is
-    /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain`] is over. What
+    /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain_timeout`] is over. What
     /// is to end with it belongs into the future; what it spawned goes on.
     #[must_use]
     pub fn serve<F, R>(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(AsyncRequest) -> F + Send + Sync + 'static,
+        handler: impl Fn(AsyncServerRequest) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Result<R, HandlerError>> + Send + 'static,
@@ -92,7 +92,7 @@ impl AsyncServer {
 
     /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
     /// what starts with any other byte is legacy if the detector does not need more of it. The future of the handler is
-    /// dropped if it has not ended when [`ServerConfig::drain`] is over.
+    /// dropped if it has not ended when [`ServerConfig::drain_timeout`] is over.
     ///
     /// The connection is locked while `detector` looks at it, so that must not wait. If it panics its connection is ended; a
     /// panic of `handler` ends its connection as well, and both are told to the observer.
@@ -121,7 +121,7 @@ impl AsyncServer {
     /// # Errors
     ///
     /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
-    /// [`ServerConfig::drain`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
+    /// [`ServerConfig::drain_timeout`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
     /// second after that, if the runtime has a thread left to poll it: code that blocks one cannot be interrupted. In a
     /// runtime of one thread, or if the observer blocks the task that polls this, that code holds up the end as well.
     ///
@@ -131,19 +131,19 @@ impl AsyncServer {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { mut listener, mut setup, legacy, stop } = self;
         let _signals = setup.signals.take();
-        setup.check_record()?;
-        let waited = setup.config.drain;
+        setup.check_identity_file()?;
+        let waited = setup.config.drain_timeout;
         let path = setup.endpoint.path.clone();
-        let (service, introduction) = setup.start(now);
-        let presence = introduction.presence();
+        let (service, registration) = setup.start(now);
+        let presence = registration.presence();
         let shared = Arc::new(Shared::new(service, legacy));
         listener.watch_name();
         let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
         let introducing = {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            let introduce =
-                move || introduction.run(&stop, &shared.service.observation, || shared.ring_all());
-            Introducing::spawn(introduce).map_err(ServerError::Accept)?
+            let register =
+                move || registration.run(&stop, &shared.service.telemetry, || shared.ring_all());
+            Introducing::spawn(register).map_err(ServerError::Accept)?
         };
         let stopping = Arc::clone(&shared);
         stop.when_stopped(move || stopping.stop());
@@ -154,10 +154,10 @@ impl AsyncServer {
         stop.stop();
         let deadline = now().checked_add(waited);
         let connections = connections.drain(deadline).await;
-        let introduced = introducing.wait_until(deadline).await;
+        let registered = introducing.wait_until(deadline).await;
         let mut callbacks = Vec::new();
-        callbacks.extend(introduced.is_none().then_some(Callback::OnReady));
-        introduced.unwrap_or(Ok(()))?;
+        callbacks.extend(registered.is_none().then_some(Callback::OnReady));
+        registered.unwrap_or(Ok(()))?;
         if connections > 0 || !callbacks.is_empty() {
             return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
         }

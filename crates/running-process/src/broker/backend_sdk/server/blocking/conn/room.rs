@@ -8,18 +8,18 @@ use std::sync::Arc;
 impl Link {
     /// Returns whether the peer leaves so much unread that no handler begins for it.
     pub(super) fn is_full(&self, state: &State) -> bool {
-        let enough = self.shared.service.config.enough_output.max(1);
+        let enough = self.shared.service.config.send_high_water.max(1);
         !state.session.gone && state.session.connection.unwritten() >= enough
     }
 
     /// Blocks while the peer leaves enough output unread, before the handler of `call` begins.
-    pub(in super::super) fn wait_for_room(self: &Arc<Self>, call: CallId) {
+    pub(crate) fn wait_for_room(self: &Arc<Self>, call: CallId) {
         drop(self.room(call));
     }
 
     /// Returns the state once the peer has read enough, or no longer waits for `call`.
     fn room(self: &Arc<Self>, call: CallId) -> MutexGuard<'_, State> {
-        let enough = self.shared.service.config.enough_output;
+        let enough = self.shared.service.config.send_high_water;
         let mut state = self.state();
         while state.session.holds_back(call, enough) {
             if state.writing {
@@ -34,7 +34,7 @@ impl Link {
     }
 
     /// Blocks while the peer leaves enough output unread.
-    pub(in super::super) fn send_event(
+    pub(crate) fn send_event(
         self: &Arc<Self>,
         call: CallId,
         payload: &[u8],
@@ -56,7 +56,7 @@ impl Link {
     }
 
     /// The legacy handler has read what was received before it began.
-    pub(in super::super) fn release_legacy(&self) {
+    pub(crate) fn release_legacy(&self) {
         self.state().session.release_legacy(&self.shared.service);
     }
 }

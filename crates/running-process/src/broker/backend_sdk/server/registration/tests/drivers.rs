@@ -97,8 +97,8 @@ pub(super) mod tasks {
     use tokio::runtime::{Builder, Runtime};
     use {super::Driver, super::HOLD, super::Plan, super::SHOUT, super::WORK, super::detect};
 
-    pub(in super::super) struct MultiThread;
-    pub(in super::super) struct CurrentThread;
+    pub(crate) struct MultiThread;
+    pub(crate) struct CurrentThread;
 
     impl Driver for MultiThread {
         fn start(plan: Plan) -> (ServerStop, JoinHandle<Result<(), ServerError>>) {
@@ -112,7 +112,7 @@ pub(super) mod tasks {
         }
     }
 
-    pub(in super::super) fn server(plan: Plan) -> AsyncServer {
+    pub(crate) fn server(plan: Plan) -> AsyncServer {
         let work = plan.work;
         configured!(AsyncServer::bind(plan.endpoint), plan)
             .serve(WORK, move |_| {

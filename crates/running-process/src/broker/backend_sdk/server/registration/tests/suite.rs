@@ -86,8 +86,8 @@ fn the_legacy_wire_behind_a_probe_loses_nothing() {
 #[test]
 fn who_waits_for_the_identity_is_not_too_slow() {
     let server = Served::start_with(|plan| {
-        plan.config.connection.first_message = Duration::from_millis(300);
-        plan.config.connection.message = Duration::from_millis(300);
+        plan.config.connection.first_message_timeout = Duration::from_millis(300);
+        plan.config.connection.message_timeout = Duration::from_millis(300);
     });
     let waits = server.connect();
     write(&waits, &probe(1));

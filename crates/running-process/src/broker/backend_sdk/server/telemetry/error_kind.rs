@@ -1,10 +1,10 @@
 use crate::broker::backend_sdk::proto::connection::{ConnectionError, WaitingFor};
-use crate::broker::backend_sdk::server::config::ServerTrouble;
+use crate::broker::backend_sdk::server::config::ServeError;
 use std::io;
 
-/// What kind of trouble, as it is counted.
+/// What kind of error, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum TroubleKind {
+pub(crate) enum ErrorKind {
     TooManyConnections,
     TooManyRequests,
     OutOfMemory,
@@ -26,11 +26,11 @@ pub(in super::super) enum TroubleKind {
     CallbackPanicked,
 }
 
-impl TroubleKind {
-    pub(in super::super) const COUNT: usize = Self::CallbackPanicked as usize + 1;
+impl ErrorKind {
+    pub(crate) const COUNT: usize = Self::CallbackPanicked as usize + 1;
 
     /// Those that end a connection.
-    pub(in super::super) const OF_CONNECTIONS: [Self; 10] = [
+    pub(crate) const OF_CONNECTIONS: [Self; 10] = [
         Self::OutOfMemory,
         Self::FirstMessageTooLarge,
         Self::FirstMessageLate,
@@ -43,16 +43,16 @@ impl TroubleKind {
         Self::LegacyNotServed,
     ];
 
-    pub(in super::super) fn of(trouble: &ServerTrouble) -> Self {
-        match trouble {
-            ServerTrouble::TooManyConnections { .. } => Self::TooManyConnections,
-            ServerTrouble::TooManyRequests { .. } => Self::TooManyRequests,
-            ServerTrouble::OutOfMemory { .. } => Self::OutOfMemory,
-            ServerTrouble::NotAuthorized { .. } => Self::NotAuthorized,
-            ServerTrouble::NoThread(_) => Self::NoThread,
-            ServerTrouble::Accept(_) => Self::Accept,
-            ServerTrouble::EndpointLost { .. } => Self::EndpointLost,
-            ServerTrouble::Connection(error) => match error {
+    pub(crate) fn of(error: &ServeError) -> Self {
+        match error {
+            ServeError::TooManyConnections { .. } => Self::TooManyConnections,
+            ServeError::TooManyRequests { .. } => Self::TooManyRequests,
+            ServeError::OutOfMemory { .. } => Self::OutOfMemory,
+            ServeError::NotAuthorized { .. } => Self::NotAuthorized,
+            ServeError::NoThread(_) => Self::NoThread,
+            ServeError::Accept(_) => Self::Accept,
+            ServeError::EndpointLost { .. } => Self::EndpointLost,
+            ServeError::Connection(error) => match error {
                 ConnectionError::FirstMessageTooLarge { .. } => Self::FirstMessageTooLarge,
                 ConnectionError::TimedOut { waiting_for } => match waiting_for {
                     WaitingFor::FirstMessage => Self::FirstMessageLate,
@@ -65,18 +65,18 @@ impl TroubleKind {
                 }
             },
             // A peer that sends too slowly is the connection's to judge.
-            ServerTrouble::Stream(error) if error.kind() == io::ErrorKind::TimedOut => Self::ReadsTooSlowly,
-            ServerTrouble::Stream(_) => Self::ConnectionFailed,
-            ServerTrouble::LegacyNotServed => Self::LegacyNotServed,
-            ServerTrouble::Handler { .. } => Self::HandlerFailed,
-            ServerTrouble::HandlerPanicked => Self::HandlerPanicked,
-            ServerTrouble::CallbackPanicked { .. } => Self::CallbackPanicked,
+            ServeError::Stream(error) if error.kind() == io::ErrorKind::TimedOut => Self::ReadsTooSlowly,
+            ServeError::Stream(_) => Self::ConnectionFailed,
+            ServeError::LegacyNotServed => Self::LegacyNotServed,
+            ServeError::Handler { .. } => Self::HandlerFailed,
+            ServeError::HandlerPanicked => Self::HandlerPanicked,
+            ServeError::CallbackPanicked { .. } => Self::CallbackPanicked,
         }
     }
 
     /// Its name in tracing and metrics.
     #[cfg(any(feature = "metrics", feature = "tracing"))]
-    pub(in super::super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TooManyConnections => "too_many_connections",
             Self::TooManyRequests => "too_many_requests",

@@ -1,0 +1,116 @@
+//! The input of a connection, and the limit of its first message.
+
+use super::{
+    Connection, ConnectionError, LegacyClassification, MessageLimit, Received, WireState, ZERO_COPY_MIN,
+};
+use crate::broker::backend_sdk::proto::recv_buffer::{RecvBuffer, recycle};
+use crate::broker::protocol::MAX_FRAME_BYTES;
+use crate::broker::protocol::header::FrameHeader;
+use std::time::Instant;
+
+impl<F> Connection<F>
+where
+    F: Fn(&[u8]) -> LegacyClassification,
+{
+    /// Takes what arrived at `now`.
+    #[inline]
+    pub fn receive<'a>(&mut self, received: impl Into<Received<'a>>, now: Instant) {
+        self.receive_bytes(received.into().bytes(), now);
+    }
+
+    fn receive_bytes(&mut self, bytes: &[u8], now: Instant) {
+        if self.input.is_empty() {
+            self.message_began = now;
+        }
+        self.input.tail().extend_from_slice(bytes);
+        self.received(now);
+    }
+
+    /// Takes the receive buffer, for a driver to read onto its end instead of [receiving](Self::receive) a copy; `None` if that
+    /// is not worth it. It is if much of a message is still to come, or the last one was large. The driver
+    /// [restores](Self::restore_recv_buffer) the buffer, whatever was read.
+    pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
+        if self.wire != WireState::Framed || self.blocked.is_some() {
+            return None;
+        }
+        let buffer = self.input.as_slice();
+        let expected = match FrameHeader::parse(buffer, MAX_FRAME_BYTES) {
+            Ok(Some(header)) => header.frame_length().saturating_sub(buffer.len()),
+            _ => self.last_length,
+        };
+        if expected < ZERO_COPY_MIN {
+            return None;
+        }
+        let taken = self.input.take_for(expected);
+        self.taken = taken.capacity();
+        Some(taken)
+    }
+
+    /// Puts the receive buffer back; its last `length` bytes arrived at `now`.
+    pub fn restore_recv_buffer(&mut self, input: Vec<u8>, length: usize, now: Instant) {
+        self.taken = 0;
+        if self.wire == WireState::Over {
+            return recycle(input);
+        }
+        if input.len() == length {
+            self.message_began = now;
+        }
+        self.input.restore(input);
+        if length > 0 {
+            self.received(now);
+        }
+    }
+
+    fn received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.last_activity = now;
+        self.expired = false;
+    }
+
+    /// Ends the input: the peer sends nothing more.
+    pub fn receive_eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// Checks that the peer may send a message of `length` bytes.
+    #[inline]
+    pub(super) fn check_first(&mut self, length: usize) -> Result<(), ConnectionError> {
+        if self.allows_first(length) {
+            return Ok(());
+        }
+        let limit = self.config.first_message_bytes;
+        Err(self.wire.fail(ConnectionError::FirstMessageTooLarge { limit }))
+    }
+
+    #[inline]
+    fn allows_first(&self, length: usize) -> bool {
+        self.message_limit == MessageLimit::Lifted || length <= self.config.first_message_bytes
+    }
+
+    /// Returns whether the next message, as far as it has come or says its length, is too large for a peer that is not
+    /// [trusted](Self::trust_peer).
+    pub fn exceeds_first_message(&self) -> bool {
+        let buffer = self.input.as_slice();
+        let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES).ok().flatten();
+        let length = header.map_or(0, FrameHeader::frame_length).max(buffer.len());
+        !self.allows_first(length)
+    }
+
+    /// Limits each message to [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes) until the
+    /// peer is [trusted](Self::trust_peer), whatever has come.
+    pub fn limit_messages(&mut self) {
+        self.message_limit = MessageLimit::UntilTrusted;
+    }
+
+    /// Allows messages of any length from now on.
+    pub fn trust_peer(&mut self) {
+        self.message_limit = MessageLimit::Lifted;
+    }
+
+    /// Ends the input as if the peer had sent nothing more; what is to be written still is.
+    pub fn close(&mut self) {
+        self.wire = WireState::Over;
+        self.blocked = None;
+        self.input = RecvBuffer::default();
+    }
+}
