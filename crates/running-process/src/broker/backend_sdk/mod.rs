@@ -40,9 +40,10 @@ pub use proto::server_connection::{
 #[cfg(feature = "host")]
 pub use server::{
     Action, Answer, Callback, Cancellation, ConnectionTable, Dispatched, HandlerError, InlineRequest,
-    NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, Phase, REPLACE_TIMEOUT, Registration,
-    RegistrationGuard, RequestParts, ServeError, ServerBuilder, ServerConfig, ServerError, ServerPolicy,
-    ServerSession, ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
+    LegacyConnection, NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, Phase, REPLACE_TIMEOUT,
+    Registration, RegistrationGuard, RequestParts, RunningServer, ServeError, Server, ServerBuilder,
+    ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession, ServerStats, ServerStop, Shutdown,
+    ShutdownStep, Slot, SlotOffer,
 };
 
 #[cfg(feature = "host")]

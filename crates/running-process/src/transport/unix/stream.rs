@@ -218,6 +218,15 @@ impl LocalStream {
         self.write_with(pieces, SendFlags::DONTWAIT)
     }
 
+    /// Waits until something has arrived, or there is room to write.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed; otherwise what the system said.
+    pub(crate) fn wait_ready(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait(PollFlags::IN | PollFlags::OUT, deadline).map(drop)
+    }
+
     /// Writes what the connection takes, in the way of `flags`; `None` is nothing.
     fn write_with(&self, pieces: &[IoSlice<'_>], flags: SendFlags) -> io::Result<Option<usize>> {
         let flags = SEND | flags;

@@ -3,6 +3,7 @@
 //! [`ServerSession`] is the policy of one connection as a state machine; [`Server`] and `AsyncServer` move bytes around it.
 
 mod accept_errors;
+mod blocking;
 mod budget;
 mod builder;
 mod callback;
@@ -17,12 +18,14 @@ mod peer;
 mod policy;
 mod registration;
 mod request;
+mod scratch;
 mod session;
 mod shutdown;
 mod stop;
 mod sync;
 mod telemetry;
 
+pub use blocking::{LegacyConnection, RunningServer, Server, ServerRequest};
 pub use builder::ServerBuilder;
 pub use callback::Callback;
 pub use cancellation::Cancellation;

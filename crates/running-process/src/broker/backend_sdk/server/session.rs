@@ -64,6 +64,17 @@ pub enum Phase {
     Cancelling,
 }
 
+impl From<u8> for Phase {
+    /// Returns the phase of this number, which `as u8` gives.
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Serving,
+            1 => Self::Draining,
+            _ => Self::Cancelling,
+        }
+    }
+}
+
 /// One connection of a server, without the connection: it decides what is read, served, refused, charged, written and
 /// closed, and any runtime, or none, drives it.
 ///
