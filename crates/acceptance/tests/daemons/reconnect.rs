@@ -30,7 +30,7 @@ fn patient() -> Reconnect {
 }
 
 async fn shout(client: &ReconnectingClient, word: &str) -> Result<Vec<u8>, ReconnectError> {
-    let response = client.request_before(SHOUT, word.as_bytes().to_vec(), soon()).await?;
+    let response = client.request_deadline(SHOUT, word.as_bytes().to_vec(), soon()).await?;
     Ok(response.payload)
 }
 
@@ -100,7 +100,7 @@ async fn a_request_that_the_dying_connection_never_took_goes_to_the_next_daemon(
     first.stop();
     let ask = |payload: Vec<u8>| {
         let client = client.clone();
-        tokio::spawn(async move { client.request_before(SHOUT, payload, soon()).await })
+        tokio::spawn(async move { client.request_deadline(SHOUT, payload, soon()).await })
     };
     // More than a daemon that does not read is sent, so that the connection takes nothing after it.
     let large = ask(vec![b'x'; 8 << 20]);
@@ -198,7 +198,7 @@ async fn callers_that_wait_for_attempts_in_vain_are_told_by_them_and_the_next_tr
 async fn a_deadline_without_a_daemon_is_kept_and_nothing_was_sent() {
     let client = ReconnectingClient::with_identities(|| Ok(None), patient());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
-    let error = client.request_before(SHOUT, Vec::new(), deadline.into_std()).await.unwrap_err();
+    let error = client.request_deadline(SHOUT, Vec::new(), deadline.into_std()).await.unwrap_err();
     assert!(matches!(error, ReconnectError::NotInTime), "{error:?}");
     assert!(!error.may_have_run());
     assert_eq!(tokio::time::Instant::now().duration_since(deadline), Duration::ZERO);

@@ -12,7 +12,7 @@ impl LocalStream {
     /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call;
     /// [`io::ErrorKind::BrokenPipe`] if the other side is gone; otherwise what the system said. After an error it is
     /// unknown how many bytes were written: the connection is of no further use for writing.
-    pub fn write_all_before(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+    pub fn write_all_deadline(&self, bytes: &[u8], deadline: Option<Instant>) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = self.write_some(rest, deadline)?;
@@ -24,7 +24,7 @@ impl LocalStream {
 
 impl Read for &LocalStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_before(buf, None)
+        self.read_deadline(buf, None)
     }
 }
 

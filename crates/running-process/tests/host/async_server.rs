@@ -288,7 +288,7 @@ async fn a_thousand_connections_are_answered_at_once() {
         requests.spawn(async move {
             let payload = format!("client {number}").into_bytes();
             let deadline = Instant::now() + PATIENCE;
-            let response = client.request_before(SHOUT, payload.clone(), deadline).await.unwrap();
+            let response = client.request_deadline(SHOUT, payload.clone(), deadline).await.unwrap();
             assert_eq!(response.payload, payload.to_ascii_uppercase());
             client
         });
@@ -371,16 +371,16 @@ async fn one_connection_that_floods_does_not_hold_up_another() {
     let reading = flood.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let wire: Vec<u8> = (1..=1000).flat_map(|id| request(REVERSE, id, b"flood")).collect();
-        while flood.write_all_before(&wire, None).is_ok() {}
+        while flood.write_all_deadline(&wire, None).is_ok() {}
     });
     let draining = std::thread::spawn(move || {
         let mut bytes = vec![0; 64 * 1024];
-        while matches!(reading.read_before(&mut bytes, None), Ok(1..)) {}
+        while matches!(reading.read_deadline(&mut bytes, None), Ok(1..)) {}
     });
     let client = served.client().await;
     for _ in 0..20 {
         let deadline = Instant::now() + PATIENCE;
-        client.request_before(SHOUT, b"me too".to_vec(), deadline).await.unwrap();
+        client.request_deadline(SHOUT, b"me too".to_vec(), deadline).await.unwrap();
     }
     let endpoint = served.place.endpoint.clone();
     let probing = tokio::task::spawn_blocking(move || probe_endpoint(&endpoint, Instant::now() + PATIENCE));

@@ -29,7 +29,7 @@ async fn a_server_answers_many_tasks_on_one_connection() {
         requests.spawn(async move {
             let payload = vec![number; 1 + usize::from(number) * 4096];
             let deadline = Instant::now() + PATIENCE;
-            let response = client.request_before(REVERSE, payload.clone(), deadline).await.unwrap();
+            let response = client.request_deadline(REVERSE, payload.clone(), deadline).await.unwrap();
             assert!(response.payload == payload);
         });
     }
@@ -43,7 +43,7 @@ async fn a_server_that_stops_has_closed_the_connection() {
     assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
     server.stop_and_join().unwrap();
     let deadline = Instant::now() + PATIENCE;
-    let error = client.request_before(SHOUT, b"two".to_vec(), deadline).await;
+    let error = client.request_deadline(SHOUT, b"two".to_vec(), deadline).await;
     assert!(matches!(error, Err(FrameClientError::Closed)), "{error:?}");
     let error = client.request(SHOUT, b"three".to_vec()).await;
     assert!(matches!(error, Err(FrameClientError::Dead)), "{error:?}");
@@ -102,6 +102,6 @@ async fn a_reconnecting_client_finds_the_server_by_its_record() {
     let client = ReconnectingClient::new(server.place.record(), Reconnect::default());
     assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
     let deadline = Instant::now() + PATIENCE;
-    let again = client.clone().request_before(REVERSE, b"two".to_vec(), deadline).await;
+    let again = client.clone().request_deadline(REVERSE, b"two".to_vec(), deadline).await;
     assert_eq!(again.unwrap().payload, b"owt");
 }

@@ -250,7 +250,7 @@ clients! {
         reconnect.policy = policy();
         let client = ReconnectingClient::with_identities(|| Ok(Some(given_identity())), reconnect);
         let deadline = Instant::now() + DEADLINE;
-        let response = runtime().block_on(client.request_before(SHOUT, b"in time".to_vec(), deadline));
+        let response = runtime().block_on(client.request_deadline(SHOUT, b"in time".to_vec(), deadline));
         assert_eq!(response.unwrap().payload, b"IN TIME");
     };
     a_proof_on_tokio_takes_the_answer_that_came_while_it_was_stopped, proves_on_tokio, AnsweredLate, {

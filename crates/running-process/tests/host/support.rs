@@ -227,7 +227,7 @@ pub(crate) fn read_to_end(stream: &LocalStream) -> Vec<u8> {
     let mut all = Vec::new();
     let mut bytes = [0; 16 * 1024];
     loop {
-        match stream.read_before(&mut bytes, Some(deadline)) {
+        match stream.read_deadline(&mut bytes, Some(deadline)) {
             Ok(0) => return all,
             Ok(length) => all.extend_from_slice(&bytes[..length]),
             // The peer closed without having read everything.
@@ -244,7 +244,7 @@ pub(crate) fn read_frames(stream: &LocalStream, count: usize) -> Vec<Frame> {
     let (mut received, mut found) = (Vec::new(), Vec::new());
     let mut bytes = [0; 16 * 1024];
     while found.len() < count {
-        match stream.read_before(&mut bytes, Some(deadline)).unwrap() {
+        match stream.read_deadline(&mut bytes, Some(deadline)).unwrap() {
             0 => panic!("the stream ended after {} of {count} frames", found.len()),
             length => received.extend_from_slice(&bytes[..length]),
         }
@@ -298,7 +298,7 @@ pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Frame> {
 
 #[track_caller]
 pub(crate) fn write(stream: &LocalStream, bytes: &[u8]) {
-    stream.write_all_before(bytes, Some(soon())).unwrap();
+    stream.write_all_deadline(bytes, Some(soon())).unwrap();
 }
 
 /// Reads exactly `length` bytes.
@@ -307,7 +307,7 @@ pub(crate) fn read(stream: &LocalStream, length: usize) -> Vec<u8> {
     let mut all = vec![0; length];
     let mut filled = 0;
     while filled < length {
-        match stream.read_before(&mut all[filled..], Some(soon())).unwrap() {
+        match stream.read_deadline(&mut all[filled..], Some(soon())).unwrap() {
             0 => panic!("the stream ended after {filled} of {length} bytes"),
             received => filled += received,
         }

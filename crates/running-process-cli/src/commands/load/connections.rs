@@ -31,7 +31,7 @@ pub(super) fn open(
 
 fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
     loop {
-        match handle.connect_before(deadline) {
+        match handle.connect_deadline(deadline) {
             Err(BackendHandleError::Probe(ProbeError::Connect(ConnectError::BacklogFull { .. })))
                 if Instant::now() < deadline =>
             {

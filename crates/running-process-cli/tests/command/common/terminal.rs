@@ -64,7 +64,7 @@ impl Terminal {
     pub fn read_until(&mut self, is_there: impl Fn(&Self) -> bool) {
         let watchdog = Instant::now() + WATCHDOG;
         while !is_there(self) {
-            self.read_before(watchdog);
+            self.read_deadline(watchdog);
         }
     }
 
@@ -74,7 +74,7 @@ impl Terminal {
         loop {
             let status = child.try_wait().unwrap();
             while self.is_readable(0) {
-                self.read_before(watchdog);
+                self.read_deadline(watchdog);
             }
             if let Some(status) = status {
                 return status.code().unwrap();
@@ -94,7 +94,7 @@ impl Terminal {
         poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&timeout)).unwrap() > 0
     }
 
-    fn read_before(&mut self, watchdog: Instant) {
+    fn read_deadline(&mut self, watchdog: Instant) {
         while !self.is_readable(100) {
             assert!(Instant::now() < watchdog, "nothing more comes:\n{}", self.screen.text());
         }

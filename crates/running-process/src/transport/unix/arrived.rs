@@ -35,7 +35,7 @@ impl LocalStream {
         })
     }
 
-    /// [`read_named_before`](Self::read_named_before) that does not wait, into a `buf` that is not empty.
+    /// [`read_named_deadline`](Self::read_named_deadline) that does not wait, into a `buf` that is not empty.
     ///
     /// # Errors
     ///

@@ -186,7 +186,7 @@ impl LocalStream {
 }
 
 impl AsyncBorrow<'_> {
-    /// [`LocalStream::write_all_before`] without a deadline.
+    /// [`LocalStream::write_all_deadline`] without a deadline.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let flags = SEND | SendFlags::DONTWAIT;
         let mut rest = bytes;
@@ -198,7 +198,7 @@ impl AsyncBorrow<'_> {
         Ok(())
     }
 
-    /// [`LocalStream::read_named_before`] without a deadline, into a `buf` that is not empty.
+    /// [`LocalStream::read_named_deadline`] without a deadline, into a `buf` that is not empty.
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],

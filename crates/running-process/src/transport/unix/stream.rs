@@ -103,24 +103,24 @@ impl LocalStream {
     ///
     /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call; otherwise what the
     /// system said. An interrupted call goes on.
-    pub fn read_before(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+    pub fn read_deadline(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.receive_before(deadline, |flags| {
+        self.receive_deadline(deadline, |flags| {
             recv(&self.socket, &mut *buf, flags).map(|(_, received)| received)
         })
     }
 
-    /// [`read_before`](Self::read_before) into the room that `buffer` has behind its end, of which there is some.
+    /// [`read_deadline`](Self::read_deadline) into the room that `buffer` has behind its end, of which there is some.
     pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
-        self.receive_before(deadline, |flags| {
+        self.receive_deadline(deadline, |flags| {
             recv(&self.socket, spare_capacity(buffer), flags).map(|(_, received)| received)
         })
     }
 
     /// Calls `receive` until it has something, or fails, or `deadline` has passed.
-    fn receive_before<T>(
+    fn receive_deadline<T>(
         &self,
         deadline: Option<Instant>,
         mut receive: impl FnMut(RecvFlags) -> Result<T, Errno>,
@@ -159,7 +159,7 @@ impl LocalStream {
     ///
     /// # Errors
     ///
-    /// As [`write_all_before`](Self::write_all_before).
+    /// As [`write_all_deadline`](Self::write_all_deadline).
     pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],
@@ -193,7 +193,7 @@ impl LocalStream {
     ///
     /// # Errors
     ///
-    /// As [`write_all_before`](Self::write_all_before).
+    /// As [`write_all_deadline`](Self::write_all_deadline).
     pub(crate) fn write_unless_readable(
         &self,
         pieces: &[IoSlice<'_>],
@@ -265,7 +265,7 @@ impl LocalStream {
     }
 
     /// From now on the system notes who writes what arrives on this connection, for
-    /// [`read_named_before`](Self::read_named_before). What was written before stays without a name, so a client calls
+    /// [`read_named_deadline`](Self::read_named_deadline). What was written before stays without a name, so a client calls
     /// this before it sends anything. Other reads go on as before. The result says how writers will be named.
     ///
     /// # Platform-specific behavior
@@ -288,16 +288,16 @@ impl LocalStream {
         sys::forget_writers(self.socket.as_fd())
     }
 
-    /// Reads like [`read_before`](Self::read_before), and says who wrote the bytes: all of them were written by that one
+    /// Reads like [`read_deadline`](Self::read_deadline), and says who wrote the bytes: all of them were written by that one
     /// process. `None` stands for no bytes, at the end of the stream.
     ///
     /// The process may have exited since, which its handle tells. [`name_writers`](Self::name_writers) comes first.
     ///
     /// # Errors
     ///
-    /// As for [`read_before`](Self::read_before). That the writer of the bytes cannot be named is no error of the read:
+    /// As for [`read_deadline`](Self::read_deadline). That the writer of the bytes cannot be named is no error of the read:
     /// [`PeerError`] says why.
-    pub(crate) fn read_named_before(
+    pub(crate) fn read_named_deadline(
         &self,
         buf: &mut [u8],
         deadline: Option<Instant>,
@@ -306,7 +306,7 @@ impl LocalStream {
         if buf.is_empty() {
             return Ok((0, None));
         }
-        self.receive_before(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, pidfds))
+        self.receive_deadline(deadline, |flags| sys::recv_named(self.socket.as_fd(), buf, flags, pidfds))
     }
 
     /// Who made this connection, which was accepted.
@@ -339,7 +339,7 @@ impl LocalStream {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
-    /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and
+    /// Ends reading on this connection, from any thread: a blocked [`read_deadline`](Self::read_deadline) returns, and
     /// so does every later one. What was received before can still be read, then comes `Ok(0)`.
     ///
     /// # Platform-specific behavior

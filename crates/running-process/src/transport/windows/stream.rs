@@ -84,7 +84,7 @@ impl LocalStream {
     ///
     /// [`io::ErrorKind::TimedOut`] once `deadline` has passed, also when it had before the call; otherwise what the
     /// system said.
-    pub fn read_before(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+    pub fn read_deadline(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         check(deadline)?;
         self.read(buf, deadline)
     }
@@ -138,9 +138,9 @@ impl LocalStream {
         }
     }
 
-    /// [`read_before`](Self::read_before) into the room that `buffer` has behind its end, of which there is some.
+    /// [`read_deadline`](Self::read_deadline) into the room that `buffer` has behind its end, of which there is some.
     pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
-        onto(buffer, |room| self.read_before(room, deadline))
+        onto(buffer, |room| self.read_deadline(room, deadline))
     }
 
     /// [`read_onto`](Self::read_onto) that does not wait.
@@ -174,7 +174,7 @@ impl LocalStream {
     ///
     /// # Errors
     ///
-    /// As [`write_all_before`](Self::write_all_before).
+    /// As [`write_all_deadline`](Self::write_all_deadline).
     pub(crate) fn write_vectored(
         &self,
         pieces: &[IoSlice<'_>],
@@ -189,7 +189,7 @@ impl LocalStream {
     ///
     /// # Errors
     ///
-    /// As [`write_all_before`](Self::write_all_before).
+    /// As [`write_all_deadline`](Self::write_all_deadline).
     pub(crate) fn write_unless_readable(
         &self,
         pieces: &[IoSlice<'_>],
@@ -238,22 +238,22 @@ impl LocalStream {
         Ok(())
     }
 
-    /// Reads like [`read_before`](Self::read_before), and says that the writer of the bytes, if there are any, is not
+    /// Reads like [`read_deadline`](Self::read_deadline), and says that the writer of the bytes, if there are any, is not
     /// known.
     ///
     /// # Errors
     ///
-    /// As for [`read_before`](Self::read_before).
-    pub(crate) fn read_named_before(
+    /// As for [`read_deadline`](Self::read_deadline).
+    pub(crate) fn read_named_deadline(
         &self,
         buf: &mut [u8],
         deadline: Option<Instant>,
         _pidfds: PidfdPolicy,
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
-        Ok(unnamed(self.read_before(buf, deadline)?))
+        Ok(unnamed(self.read_deadline(buf, deadline)?))
     }
 
-    /// [`read_named_before`](Self::read_named_before) that does not wait.
+    /// [`read_named_deadline`](Self::read_named_deadline) that does not wait.
     ///
     /// # Errors
     ///
@@ -300,7 +300,7 @@ impl LocalStream {
         self.0.disconnected.set();
     }
 
-    /// Ends reading on this connection, from any thread: a blocked [`read_before`](Self::read_before) returns, and
+    /// Ends reading on this connection, from any thread: a blocked [`read_deadline`](Self::read_deadline) returns, and
     /// so does every later one. What was received before can still be read, then comes `Ok(0)`.
     ///
     /// # Platform-specific behavior

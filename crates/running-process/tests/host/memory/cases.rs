@@ -27,7 +27,7 @@ fn many_asking_for(protocol: u32, length: usize) -> Vec<u8> {
 
 /// Writes as much of `bytes` as the server accepts.
 fn push(connection: &LocalStream, bytes: &[u8]) {
-    let _ended = connection.write_all_before(bytes, Some(soon()));
+    let _ended = connection.write_all_deadline(bytes, Some(soon()));
 }
 
 fn frame(frame: &FrameRef<'_>) -> Vec<u8> {
@@ -109,7 +109,7 @@ fn large_requests_at_work() {
     let most = BUDGET / LARGE - 1;
     for id in 1..=12 {
         let wire = request(KEEP, id, &large);
-        if connection.write_all_before(&wire, Some(Instant::now() + PATIENCE / 20)).is_err() {
+        if connection.write_all_deadline(&wire, Some(Instant::now() + PATIENCE / 20)).is_err() {
             break;
         }
     }
@@ -211,7 +211,7 @@ fn encoded_payloads_of_requests_at_work() {
             frame(&FrameRef { payload_encoding: encoding.into(), ..request })
         });
         // Half of the budget holds this many decoded payloads; the server may decode more.
-        let _full = connection.write_all_before(&bombs.collect::<Vec<_>>(), Some(Instant::now() + PATIENCE / 20));
+        let _full = connection.write_all_deadline(&bombs.collect::<Vec<_>>(), Some(Instant::now() + PATIENCE / 20));
         child.until(|status| status.requests_in_flight >= 3);
         child.until(|status| status.memory_limit_hit == 0);
         child.assert_within(0);

@@ -136,7 +136,7 @@ fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
     let full = Full::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = ReconnectingClient::new(full.server.place.record(), Reconnect::default());
-    let ask = || runtime.block_on(client.request_before(SHOUT, b"x".to_vec(), Instant::now() + PATIENCE));
+    let ask = || runtime.block_on(client.request_deadline(SHOUT, b"x".to_vec(), Instant::now() + PATIENCE));
     match ask().unwrap_err() {
         ReconnectError::Request(error) => assert_overloaded(&error),
         error => panic!("{error:?}"),

@@ -344,7 +344,7 @@ fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
     let mut sent = vec![1, 0, 0, 0, 1];
     sent.resize(2 << 20, 0);
     // It is ended in the middle of it.
-    let written = connection.write_all_before(&sent, Some(Instant::now() + PATIENCE));
+    let written = connection.write_all_deadline(&sent, Some(Instant::now() + PATIENCE));
     assert!(written.is_err(), "the server took all of it");
     let trouble = server.trouble();
     assert!(trouble.starts_with("a connection needs ") && trouble.contains("1048576 bytes"), "{trouble}");
@@ -385,7 +385,7 @@ fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
     write(&connection, &work(1));
     next(&works.begun);
     // Longer than it may be idle, and whoever reads it has begun to wait long since.
-    let silence = connection.read_before(&mut [0; 16], Some(Instant::now() + 2 * SHORT)).unwrap_err();
+    let silence = connection.read_deadline(&mut [0; 16], Some(Instant::now() + 2 * SHORT)).unwrap_err();
     assert_eq!(silence.kind(), std::io::ErrorKind::TimedOut);
     works.go_on.send(()).unwrap();
     assert_eq!(ids(&frames(&read_to_end(&connection))), [1]);

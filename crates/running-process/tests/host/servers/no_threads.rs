@@ -55,7 +55,7 @@ fn in_a_process_of_its_own() {
         .map(|_| {
             let connection = server.connect();
             // The server may have closed it already.
-            let _ = connection.write_all_before(&request(SHOUT, 1, b"x"), Some(crate::support::soon()));
+            let _ = connection.write_all_deadline(&request(SHOUT, 1, b"x"), Some(crate::support::soon()));
             connection
         })
         .collect();

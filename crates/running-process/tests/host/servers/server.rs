@@ -383,7 +383,7 @@ fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
         for byte in wire {
             // Being told to end is also what paces the bytes.
             if told.recv_timeout(Duration::from_millis(5)) == Ok(())
-                || writer.write_all_before(&[byte], None).is_err()
+                || writer.write_all_deadline(&[byte], None).is_err()
             {
                 return;
             }

@@ -209,7 +209,7 @@ fn under_load_every_request_that_was_received_is_answered() {
                 let reader = connection.try_clone().unwrap();
                 let writing = std::thread::spawn(move || {
                     let batch: Vec<u8> = (1..=50).flat_map(|id| request(0xF00F, id, &[7; 40])).collect();
-                    while connection.write_all_before(&batch, None).is_ok() {}
+                    while connection.write_all_deadline(&batch, None).is_ok() {}
                 });
                 (writing, std::thread::spawn(move || frames(&read_to_end(&reader)).len()))
             })
@@ -348,7 +348,7 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
         loop {
             // The reader is slow: in all it takes longer than the timeout of one that reads nothing.
             std::thread::sleep(Duration::from_millis(30));
-            match connection.read_before(&mut bytes, Some(soon())).unwrap() {
+            match connection.read_deadline(&mut bytes, Some(soon())).unwrap() {
                 0 => return rest.len(),
                 length => rest.resize(rest.len() + length, 0),
             }

@@ -113,7 +113,7 @@ fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
             let connection = server.connect();
             // The server may close the connection during the write.
             let deadline = Some(crate::support::soon());
-            let _taken = connection.write_all_before(&[probe(), begun(1 << 20, 900_000)].concat(), deadline);
+            let _taken = connection.write_all_deadline(&[probe(), begun(1 << 20, 900_000)].concat(), deadline);
             connection
         })
         .collect();

@@ -146,7 +146,7 @@ impl ClientConnection {
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,
     ) -> Result<RequestId, FramingError> {
-        self.send_request_before(payload_protocol, payload, 0)
+        self.send_request_deadline(payload_protocol, payload, 0)
     }
 
     /// [`send_request`](Self::send_request) that tells the daemon until when the answer is wanted, in milliseconds since
@@ -155,7 +155,7 @@ impl ClientConnection {
     /// # Errors
     ///
     /// As [`send_request`](Self::send_request).
-    pub fn send_request_before<'p>(
+    pub fn send_request_deadline<'p>(
         &mut self,
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,

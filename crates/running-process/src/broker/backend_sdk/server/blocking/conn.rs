@@ -337,7 +337,7 @@ impl Link {
     pub(super) fn refuse_peer(self: &Arc<Self>, refusal: Refusal, turn: Turn, deadline: Instant) {
         self.state().session.refuse_peer(refusal);
         let mut bytes = [0; 4096];
-        if let Ok(length @ 1..) = self.stream.read_before(&mut bytes, Some(deadline)) {
+        if let Ok(length @ 1..) = self.stream.read_deadline(&mut bytes, Some(deadline)) {
             self.take(Input::Bytes(&bytes[..length]), turn);
         }
     }

@@ -155,7 +155,7 @@ impl<'l> Reader<'l> {
                     continue;
                 }
                 Step::Read(deadline, None) => {
-                    let read = link.stream.read_before(scratch, deadline);
+                    let read = link.stream.read_deadline(scratch, deadline);
                     match self.late.or(read, || link.stream.read_arrived(scratch)) {
                         Ok(length @ 1..) => Input::Bytes(&scratch[..length]),
                         nothing => why(link, nothing),
