@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use crate::sys::NotPassed;
 
+/// Returns the error of every call whose deadline has passed.
+pub(crate) fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")
+}
+
 /// A name that cannot be an endpoint on this system, found before the system is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

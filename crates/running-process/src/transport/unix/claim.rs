@@ -12,8 +12,10 @@ use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 use super::super::error::{BindError, ConnectError, NameError};
 use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
+use super::socket::{denies_sockets, new_socket};
+use super::stream::Stream;
 use super::watch::{self, Watch};
-use super::{LocalStream, denies_sockets, inherited, name, new_socket};
+use super::{inherited, name};
 use crate::sys::{PeerError, PidfdPolicy, own_user};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
@@ -115,7 +117,7 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
     // A daemon that knows nothing of the lock may listen here.
-    match LocalStream::connect(path) {
+    match Stream::connect(path) {
         Err(ConnectError::Refused { .. }) => {}
         Err(ConnectError::NotFound { .. }) => return Ok(()),
         Ok(stream) => {
