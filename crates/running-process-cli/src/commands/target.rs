@@ -1,6 +1,6 @@
 //! What `call` and `load` share: the daemon that is asked, and what may be asked of it.
 
-use super::{probe, record};
+use super::{identity_file, probe};
 use crate::cli::TargetArgs;
 use crate::failure::Failure;
 use crate::failure::advice::{self, Asked};
@@ -11,7 +11,7 @@ use running_process::broker::protocol::{FramingError, MAX_FRAME_BYTES, registry}
 use std::io::Read;
 use std::time::Instant;
 
-/// A daemon as its record names it, and the payload protocol that it is asked in.
+/// A daemon as its identity file describes it, and the payload protocol of the requests.
 pub(super) struct Target {
     pub(super) daemon: DaemonProcess,
     pub(super) protocol: u32,
@@ -27,7 +27,7 @@ impl Target {
             ))
             .hint("name one that the daemon serves; the demo's cache is 0xF0CA"));
         }
-        let daemon = record::read(&arguments.identity)?;
+        let daemon = identity_file::read(&arguments.identity_file)?;
         Ok(Self { daemon, protocol, policy: arguments.policy.policy() })
     }
 

@@ -126,7 +126,7 @@ pub(crate) fn connect(error: &ConnectError) -> Advice {
             "the identity file names an endpoint that cannot be: is it this system's? restart the daemon",
         ),
         ConnectError::NotFound { .. } => Advice::no("no_endpoint").hint(ENDED),
-        ConnectError::Refused { .. } => Advice::no("nobody_listens").hint(ENDED),
+        ConnectError::Refused { .. } => Advice::no("no_listener").hint(ENDED),
         ConnectError::BacklogFull { .. } => {
             Advice::undecided("backlog_full").hint("the daemon is overloaded or stopped: try again later")
         }

@@ -83,7 +83,7 @@ fn an_endpoint_that_cannot_be_connected_to() {
     check([
         (connect(&ConnectError::Name(NameError::Empty)), "invalid_endpoint", NO, "cannot be"),
         (connect(&ConnectError::NotFound { path: path() }), "no_endpoint", NO, "start it again"),
-        (connect(&ConnectError::Refused { path: path() }), "nobody_listens", NO, "start it again"),
+        (connect(&ConnectError::Refused { path: path() }), "no_listener", NO, "start it again"),
         (connect(&ConnectError::BacklogFull { path: path() }), "backlog_full", OPEN, "try again later"),
         (connect(&ConnectError::NotASocket { path: path() }), "not_a_socket", NO, "move it away"),
         (
@@ -143,9 +143,9 @@ fn an_endpoint_that_cannot_be_owned() {
 
 #[test]
 fn a_server_that_does_not_serve() {
-    let record = |source| server(&ServerError::Record { path: "r".into(), source });
+    let unwritable = |source| server(&ServerError::Record { path: "r".into(), source });
     let waited = Duration::from_secs(5);
-    let inner = |error: IdentityFileError| record(error.into());
+    let inner = |error: IdentityFileError| unwritable(error.into());
     check([
         (inner(IdentityFileError::EndpointItself), "identity_file_unwritable", OPEN, "of its own"),
         (inner(IdentityFileError::Busy), "identity_file_unwritable", OPEN, "of its own"),
@@ -156,9 +156,9 @@ fn a_server_that_does_not_serve() {
             OPEN,
             "clients would not read",
         ),
-        (record(ErrorKind::NotFound.into()), "identity_file_unwritable", OPEN, "make the directory"),
-        (record(denied()), "identity_file_unwritable", OPEN, "that you can write"),
-        (record(other()), "identity_file_unwritable", OPEN, ""),
+        (unwritable(ErrorKind::NotFound.into()), "identity_file_unwritable", OPEN, "make the directory"),
+        (unwritable(denied()), "identity_file_unwritable", OPEN, "that you can write"),
+        (unwritable(other()), "identity_file_unwritable", OPEN, ""),
         (
             server(&ServerError::DrainTimedOut { connections: 1, callbacks: Vec::new(), waited }),
             "drain_timed_out",

@@ -26,25 +26,21 @@ fn unread_with_input(arguments: &[&str], input: &[u8]) -> Finished {
 #[test]
 fn every_command_keeps_its_exit_status_and_says_nothing_of_its_reader() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let identity = text(&identity);
-    let altered = daemon.directory.path().join("altered.json");
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(daemon.identity()).unwrap()).unwrap();
-    record["pid"] = std::process::id().into();
-    std::fs::write(&altered, record.to_string()).unwrap();
-    let altered = text(&altered);
+    let identity_file = daemon.identity_file();
+    let identity_file = text(&identity_file);
+    let altered = daemon.identity_file_of_another_process();
+    let altered = altered.as_str();
     let man = daemon.directory.path().join("man");
-    let load = ["load", identity, "--requests", "1", "--warm-up", "0s", "--protocol"];
+    let load = ["load", identity_file, "--requests", "1", "--warm-up", "0s", "--protocol"];
     let cases: [&[&str]; 13] = [
-        &["probe", identity],
+        &["probe", identity_file],
         &["probe", altered],
-        &["probe", identity, "--policy", "strict", "--deadline", "1ns"],
-        &["call", identity, "--protocol", "0xF0CA", "PING"],
+        &["probe", identity_file, "--policy", "strict", "--deadline", "1ns"],
+        &["call", identity_file, "--protocol", "0xF0CA", "PING"],
         &["call", altered, "--protocol", "0xF0CA", "PING"],
         &[&load[..], &["0xF0CA"]].concat(),
         &[&load[..], &["0xF0CB"]].concat(),
-        &["top", identity, "--count", "2", "--interval", "1ms"],
+        &["top", identity_file, "--count", "2", "--interval", "1ms"],
         &["top", altered, "--once"],
         &["completions", "bash"],
         &["man", text(&man)],
@@ -84,7 +80,7 @@ fn the_demo_and_a_watch_without_an_end_go_on_without_a_reader() {
     assert_eq!((demo.status, &*demo.stderr), (0, ""));
     // A watch ends once its reader is gone.
     let daemon = Daemon::start();
-    let top = unread(&["top", text(&daemon.identity()), "--interval", "1ms"]);
+    let top = unread(&["top", text(&daemon.identity_file()), "--interval", "1ms"]);
     assert_eq!((top.status, &*top.stderr), (0, ""));
 }
 

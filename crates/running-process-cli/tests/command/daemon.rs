@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 #[test]
 fn a_running_daemon_is_proven() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let probe = run(&["probe", text(&identity)]);
+    let identity_file = daemon.identity_file();
+    let probe = run(&["probe", text(&identity_file)]);
     assert_eq!(probe.status, 0, "{probe:?}");
     let rows = [
         ("proven", "boot"),
@@ -25,44 +25,45 @@ fn a_running_daemon_is_proven() {
         let row = format!("\n  {verdict:<10}{step:<14} ");
         assert!(probe.text().contains(&row), "{step}: {probe:?}");
     }
-    assert!(probe.text().contains("the recorded daemon answers: held through the kernel"), "{probe:?}");
+    assert!(
+        probe.text().contains("the daemon in the identity file answers: held through the kernel"),
+        "{probe:?}"
+    );
 }
 
 #[test]
 fn each_policy_takes_a_daemon_of_this_library() {
     let daemon = Daemon::start();
     for policy in ["default", "strict", "lenient"] {
-        let probe = run(&["probe", text(&daemon.identity()), "--policy", policy]);
+        let probe = run(&["probe", text(&daemon.identity_file()), "--policy", policy]);
         assert_eq!(probe.status, 0, "{policy}: {probe:?}");
     }
-    run(&["probe", text(&daemon.identity()), "--policy", "naive"]).fails_with(2, &["strict"]);
+    run(&["probe", text(&daemon.identity_file()), "--policy", "naive"]).fails_with(2, &["strict"]);
 }
 
 #[test]
-fn a_record_of_a_published_peer_is_proven_unless_more_is_asked_for() {
+fn an_identity_file_of_a_published_peer_is_proven_unless_the_policy_asks_for_more() {
     let daemon = Daemon::start();
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
-    for own in ["kernel_start_time", "instance_id", "pid_namespace", "inherited_listener"] {
-        record.as_object_mut().unwrap().remove(own);
-    }
-    let older = daemon.directory.path().join("older.json");
-    fs::write(&older, record.to_string()).unwrap();
-    let probe = run(&["probe", text(&older)]);
+    let older = daemon.changed_identity_file("older.json", |identity| {
+        for own in ["kernel_start_time", "instance_id", "pid_namespace", "inherited_listener"] {
+            identity.as_object_mut().unwrap().remove(own);
+        }
+    });
+    let probe = run(&["probe", &older]);
     assert_eq!(probe.status, 0, "{probe:?}");
-    assert!(probe.text().contains("its record has no start time"), "{probe:?}");
-    let strict = run(&["probe", text(&older), "--policy", "strict"]);
+    assert!(probe.text().contains("its identity file has no start time"), "{probe:?}");
+    let strict = run(&["probe", &older, "--policy", "strict"]);
     strict.fails_with(2, &["the record has no start time, and the policy asks for one", "--policy default"]);
 }
 
 #[test]
 fn programs_get_every_step_as_json() {
     let daemon = Daemon::start();
-    let probe = run(&["probe", "--json", text(&daemon.identity())]);
+    let probe = run(&["probe", "--json", text(&daemon.identity_file())]);
     let objects = probe.objects();
     assert_eq!((objects.len(), probe.status), (1, 0));
     assert_eq!(objects[0]["verdict"], "yes");
-    assert_eq!(objects[0]["record"]["pid"], daemon.child.id());
+    assert_eq!(objects[0]["identity"]["pid"], daemon.child.id());
     assert_eq!(objects[0]["proof"]["level"], "held");
     assert_eq!(objects[0]["proof"]["listener"], "own");
     let steps = objects[0]["steps"].as_array().unwrap();
@@ -71,27 +72,23 @@ fn programs_get_every_step_as_json() {
 }
 
 #[test]
-fn a_record_of_another_process_is_told_apart_with_status_one() {
+fn an_identity_file_of_another_process_gives_status_one() {
     let daemon = Daemon::start();
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&fs::read(daemon.identity()).unwrap()).unwrap();
-    record["pid"] = std::process::id().into();
-    let altered = daemon.directory.path().join("altered.json");
-    fs::write(&altered, record.to_string()).unwrap();
-    let probe = run(&["probe", text(&altered)]);
+    let altered = daemon.identity_file_of_another_process();
+    let probe = run(&["probe", &altered]);
     assert_eq!(probe.status, 1);
     assert!(probe.text().contains("\n  refused   process        "), "{probe:?}");
     probe.fails_with(1, &["did not prove itself", "was used again", "hint: the identity file is an old one"]);
-    run(&["call", text(&altered), "--protocol", "0xF0CA", "PING"])
+    run(&["call", &altered, "--protocol", "0xF0CA", "PING"])
         .fails_with(1, &["nothing was sent", "was used again", "hint:"]);
 }
 
 #[test]
-fn an_impostor_that_repeats_the_record_is_named() {
+fn an_impostor_that_repeats_the_identity_is_named() {
     let daemon = Daemon::start();
     fs::rename(daemon.socket(), daemon.directory.path().join("aside")).unwrap();
     let _impostor = std::os::unix::net::UnixListener::bind(daemon.socket()).unwrap();
-    let probe = run(&["probe", text(&daemon.identity())]);
+    let probe = run(&["probe", text(&daemon.identity_file())]);
     let named = format!("process {} (", std::process::id());
     let expected = format!("the record names process {}", daemon.child.id());
     probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "hint: another process has taken"]);
@@ -101,13 +98,14 @@ fn an_impostor_that_repeats_the_record_is_named() {
 #[test]
 fn a_call_prints_the_payload_and_nothing_else() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let call = |payload: &str| run(&["call", text(&identity), "--protocol", "0xF0CA", payload]);
+    let identity_file = daemon.identity_file();
+    let call = |payload: &str| run(&["call", text(&identity_file), "--protocol", "0xF0CA", payload]);
     assert_eq!(call("SET greeting hello").stdout, b"+OK\r\n");
     assert_eq!(call("GET greeting").stdout, b"$5\r\nhello\r\n");
-    let piped = run_with_input(&["call", text(&identity), "--protocol", "61642"], b"GET greeting");
+    let piped = run_with_input(&["call", text(&identity_file), "--protocol", "61642"], b"GET greeting");
     assert_eq!((piped.status, &*piped.stdout, &*piped.stderr), (0, &b"$5\r\nhello\r\n"[..], ""));
-    let json = run(&["call", "--json", text(&identity), "--protocol", "0xF0CA", "GET greeting"]).objects();
+    let json =
+        run(&["call", "--json", text(&identity_file), "--protocol", "0xF0CA", "GET greeting"]).objects();
     assert_eq!(json[0]["payload_text"], "$5\r\nhello\r\n");
     assert_eq!(json[0]["payload_protocol"], 0xF0CA);
 }
@@ -119,8 +117,8 @@ fn payloads_of_any_bytes_pass_untouched() {
     let mut set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len()).into_bytes();
     set.extend_from_slice(&value);
     set.extend_from_slice(b"\r\n");
-    let identity = daemon.identity();
-    let arguments = ["call", text(&identity), "--protocol", "0xF0CA"];
+    let identity_file = daemon.identity_file();
+    let arguments = ["call", text(&identity_file), "--protocol", "0xF0CA"];
     assert_eq!(run_with_input(&arguments, &set).stdout, b"+OK\r\n");
     let get = run_with_input(&arguments, b"GET k");
     assert_eq!(get.stdout, [&b"$256\r\n"[..], &value, b"\r\n"].concat());
@@ -129,16 +127,17 @@ fn payloads_of_any_bytes_pass_untouched() {
 #[test]
 fn calls_that_cannot_work_say_why() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let call = |protocol: &str| run(&["call", text(&identity), "--protocol", protocol, "PING"]);
+    let identity_file = daemon.identity_file();
+    let call = |protocol: &str| run(&["call", text(&identity_file), "--protocol", protocol, "PING"]);
     call("0xF0CB")
         .fails_with(1, &["the payload protocol is not served", "is 0xF0CB the right payload protocol?"]);
     call("0xB232").fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
     call("cache").fails_with(2, &["a payload protocol is a number"]);
-    let too_large = run_with_input(&["call", text(&identity), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);
+    let too_large =
+        run_with_input(&["call", text(&identity_file), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);
     too_large.fails_with(2, &["the cap is 16777216", "a frame carries at most"]);
-    run(&["call", text(&identity)]).fails_with(2, &["--protocol"]);
-    let zero = run(&["call", text(&identity), "--protocol", "0xF0CA", "--deadline", "0s", "PING"]);
+    run(&["call", text(&identity_file)]).fails_with(2, &["--protocol"]);
+    let zero = run(&["call", text(&identity_file), "--protocol", "0xF0CA", "--deadline", "0s", "PING"]);
     zero.fails_with(2, &["longer than nothing"]);
 }
 
@@ -166,9 +165,9 @@ fn an_identity_file_that_cannot_be_used_says_why() {
 #[test]
 fn a_daemon_that_is_gone_is_reported_as_gone() {
     let mut daemon = Daemon::start();
-    let identity = daemon.identity();
+    let identity_file = daemon.identity_file();
     let kept = daemon.directory.path().join("kept.json");
-    fs::copy(&identity, &kept).unwrap();
+    fs::copy(&identity_file, &kept).unwrap();
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     let probe = run(&["probe", text(&kept)]);
@@ -188,14 +187,15 @@ fn a_silent_daemon_is_given_up_at_the_deadline() {
     let daemon = Daemon::start();
     let stop = finish(std::process::Command::new("kill").args(["-STOP", &daemon.child.id().to_string()]));
     assert_eq!(stop.status, 0);
-    let probe = run(&["probe", text(&daemon.identity()), "--deadline", "50ms"]);
+    let probe = run(&["probe", text(&daemon.identity_file()), "--deadline", "50ms"]);
     probe.fails_with(2, &["did not prove itself in time", "--deadline"]);
 }
 
 #[test]
 fn the_environment_can_switch_probes_off() {
     let daemon = Daemon::start();
-    let probe = finish(command().arg("probe").arg(daemon.identity()).env("RUNNING_PROCESS_DISABLE", "1"));
+    let probe =
+        finish(command().arg("probe").arg(daemon.identity_file()).env("RUNNING_PROCESS_DISABLE", "1"));
     probe.fails_with(2, &["switched off by RUNNING_PROCESS_DISABLE=1", "unset the variable"]);
 }
 
@@ -203,20 +203,21 @@ fn the_environment_can_switch_probes_off() {
 fn a_daemon_does_not_start_where_it_must_not() {
     let daemon = Daemon::start();
     let directory = daemon.directory.path();
-    let serve = |socket: &str, identity: &str| run(&["serve", "--socket", socket, "--identity", identity]);
-    let record = directory.join("other.json");
-    serve(text(&daemon.socket()), text(&record)).fails_with(2, &["is in use", "hint:"]);
+    let serve =
+        |socket: &str, identity_file: &str| run(&["serve", "--socket", socket, "--identity", identity_file]);
+    let identity_file = directory.join("other.json");
+    serve(text(&daemon.socket()), text(&identity_file)).fails_with(2, &["is in use", "hint:"]);
     let file = directory.join("file");
     fs::write(&file, "precious").unwrap();
-    serve(text(&file), text(&record)).fails_with(2, &["exists and is not a stream socket"]);
+    serve(text(&file), text(&identity_file)).fails_with(2, &["exists and is not a stream socket"]);
     assert_eq!(fs::read(&file).unwrap(), b"precious");
-    serve(text(&directory.join("missing/s")), text(&record))
+    serve(text(&directory.join("missing/s")), text(&identity_file))
         .fails_with(2, &["directory of", "does not exist"]);
     let long = directory.join("x".repeat(200));
-    serve(text(&long), text(&record)).fails_with(2, &["the limit here is", "shorter path"]);
+    serve(text(&long), text(&identity_file)).fails_with(2, &["the limit here is", "shorter path"]);
     serve(text(&directory.join("s")), text(&directory.join("missing/r")))
         .fails_with(2, &["the identity file", "cannot be written"]);
-    serve("", text(&record)).fails_with(2, &["hint:"]);
+    serve("", text(&identity_file)).fails_with(2, &["hint:"]);
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
     let kill = finish(std::process::Command::new("kill").arg(pid.to_string()));
     assert_eq!(kill.status, 0);
     assert!(daemon.child.wait().unwrap().success());
-    assert!(!daemon.socket().exists() && !daemon.identity().exists());
+    assert!(!daemon.socket().exists() && !daemon.identity_file().exists());
 }
 
 /// Runs `serve` with this identity file in a private directory, which it returns.
@@ -263,7 +264,7 @@ fn an_identity_path_that_is_something_else_is_refused_before_anything_is_made() 
 #[test]
 fn a_daemon_that_runs_keeps_its_identity_file() {
     let daemon = Daemon::start();
-    let before = fs::read(daemon.identity()).unwrap();
+    let before = fs::read(daemon.identity_file()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut serve = command();
     serve
@@ -271,11 +272,11 @@ fn a_daemon_that_runs_keeps_its_identity_file() {
         .arg("--socket")
         .arg(directory.path().join("s"))
         .arg("--identity")
-        .arg(daemon.identity());
+        .arg(daemon.identity_file());
     let owner = format!("the daemon of process {}", daemon.child.id());
     finish(&mut serve).fails_with(2, &[&owner, "hint: give each daemon"]);
-    assert_eq!(fs::read(daemon.identity()).unwrap(), before);
-    assert_eq!(run(&["probe", text(&daemon.identity())]).status, 0);
+    assert_eq!(fs::read(daemon.identity_file()).unwrap(), before);
+    assert_eq!(run(&["probe", text(&daemon.identity_file())]).status, 0);
 }
 
 #[test]

@@ -21,13 +21,14 @@ fn the_demo_shows_each_kind_of_traffic_and_leaves_nothing_behind() {
         "by its answer alone it is the daemon",
         "refused   listener",
         "refused before a byte was sent",
-        "has removed its socket and record",
+        "has removed its socket and identity file",
     ] {
         assert!(demo.text().contains(step), "{step}");
     }
     assert_eq!(demo.text().matches("same answer").count(), 3);
-    let record = demo.text().lines().find_map(|line| line.trim().strip_prefix("record")).unwrap().trim();
-    assert!(!Path::new(record).parent().unwrap().exists(), "the private directory is gone");
+    let identity_file =
+        demo.text().lines().find_map(|line| line.trim().strip_prefix("identity file")).unwrap().trim();
+    assert!(!Path::new(identity_file).parent().unwrap().exists(), "the private directory is gone");
 }
 
 #[test]
@@ -48,16 +49,16 @@ fn programs_get_each_step_as_json() {
 fn a_kept_daemon_outlives_the_demo_and_answers() {
     let demo = run(&["demo", "--keep", "--json"]);
     let steps = demo.objects();
-    let identity = steps[0]["identity"].as_str().unwrap();
+    let identity_file = steps[0]["identity_file"].as_str().unwrap();
     assert_eq!(steps.last().unwrap()["step"], "keep");
-    let record = read_daemon_identity_file(Path::new(identity)).expect("the daemon's record is there");
-    assert_eq!(run(&["probe", identity]).status, 0);
-    let call = run(&["call", identity, "--protocol", "0xF0CA", "GET greeting"]);
+    let identity = read_daemon_identity_file(Path::new(identity_file)).expect("the daemon has written it");
+    assert_eq!(run(&["probe", identity_file]).status, 0);
+    let call = run(&["call", identity_file, "--protocol", "0xF0CA", "GET greeting"]);
     assert_eq!(call.stdout, b"$5\r\nhello\r\n");
 
-    let handle = BackendHandle::probe(&record.ipc_endpoint, &record).expect("the daemon answers");
+    let handle = BackendHandle::probe(&identity.ipc_endpoint, &identity).expect("the daemon answers");
     handle.shutdown(Duration::from_secs(10)).unwrap();
-    let directory = Path::new(identity).parent().unwrap();
+    let directory = Path::new(identity_file).parent().unwrap();
     assert!(!directory.join("cache.sock").exists());
     assert!(text(directory).contains("running-process-demo-"));
     std::fs::remove_dir_all(directory).unwrap();

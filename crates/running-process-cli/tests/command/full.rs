@@ -17,7 +17,7 @@ const SHOUT: &str = "0xF00D";
 
 /// A server in this process with a limit of one connection, which is open.
 struct Full {
-    record: PathBuf,
+    identity_file: PathBuf,
     stop: ServerStop,
     server: Option<JoinHandle<Result<(), ServerError>>>,
     _holds: FrameClient,
@@ -27,7 +27,7 @@ struct Full {
 impl Full {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let record = directory.path().join("record.json");
+        let identity_file = directory.path().join("identity.json");
         let endpoint = Endpoint::unix_socket("full", text(&directory.path().join("s"))).unwrap();
         let mut config = ServerConfig::default();
         config.max_connections = 1;
@@ -35,7 +35,7 @@ impl Full {
         let server = Server::bind(endpoint.clone())
             .unwrap()
             .config(config)
-            .record(&record)
+            .record(&identity_file)
             .on_ready(move |_| ready.send(()).unwrap())
             .serve(0xF00D, |request| Ok(request.payload().to_ascii_uppercase()));
         let stop = server.stop_handle();
@@ -43,7 +43,7 @@ impl Full {
         is_ready.recv_timeout(crate::common::WATCHDOG).unwrap();
         let mut holds = FrameClient::connect(&endpoint).unwrap();
         assert_eq!(holds.request(0xF00D, b"held".to_vec()).unwrap().payload, b"HELD");
-        Self { record, stop, server, _holds: holds, _directory: directory }
+        Self { identity_file, stop, server, _holds: holds, _directory: directory }
     }
 }
 
@@ -58,18 +58,19 @@ impl Drop for Full {
 #[test]
 fn a_full_daemon_is_proven() {
     let full = Full::start();
-    let probe = run(&["probe", text(&full.record)]);
+    let probe = run(&["probe", text(&full.identity_file)]);
     assert_eq!(probe.status, 0, "{probe:?}");
 }
 
 #[test]
 fn a_request_to_a_full_daemon_is_told_when_to_come_back() {
     let full = Full::start();
-    let call = run(&["call", text(&full.record), "--protocol", SHOUT, "x"]);
+    let call = run(&["call", text(&full.identity_file), "--protocol", SHOUT, "x"]);
     call.fails_with(2, &["overloaded", "1 connections are open", "try again after 50 ms"]);
-    let top = run(&["top", text(&full.record), "--once"]);
+    let top = run(&["top", text(&full.identity_file), "--once"]);
     top.fails_with(2, &["overloaded", "1 connections are open", "try again after 50 ms"]);
-    let load = run(&["load", text(&full.record), "--protocol", SHOUT, "--requests", "1", "--warm-up", "0s"]);
+    let load =
+        run(&["load", text(&full.identity_file), "--protocol", SHOUT, "--requests", "1", "--warm-up", "0s"]);
     assert_eq!(load.status, 1, "{load:?}");
     assert!(load.text().contains("try again after 50 ms"), "{load:?}");
 }
@@ -77,16 +78,19 @@ fn a_request_to_a_full_daemon_is_told_when_to_come_back() {
 #[test]
 fn a_living_daemon_that_closes_at_once_is_not_told_to_be_started_again() {
     let directory = tempfile::tempdir().unwrap();
-    let record = directory.path().join("record.json");
+    let identity_file = directory.path().join("identity.json");
     let endpoint = Endpoint::unix_socket("closes", text(&directory.path().join("s"))).unwrap();
     let listener = UnixListener::bind(&endpoint.path).unwrap();
-    write_daemon_identity_file(&record, &DaemonProcess::current_process(endpoint, None).unwrap()).unwrap();
+    write_daemon_identity_file(&identity_file, &DaemonProcess::current_process(endpoint, None).unwrap())
+        .unwrap();
     let closing = thread::spawn(move || {
         for _ in 0..2 {
             drop(listener.accept().unwrap());
         }
     });
-    for arguments in [&["probe", text(&record)][..], &["call", text(&record), "--protocol", SHOUT, "x"]] {
+    for arguments in
+        [&["probe", text(&identity_file)][..], &["call", text(&identity_file), "--protocol", SHOUT, "x"]]
+    {
         let asked = run(arguments);
         asked.fails_with(2, &["closed the connection", "try again later"]);
         assert!(!asked.stderr.contains("start it"), "{asked:?}");

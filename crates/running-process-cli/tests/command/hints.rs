@@ -19,7 +19,7 @@ fn a_plain_file_in_the_place_of_the_socket_is_not_a_matter_of_permissions() {
     let daemon = Daemon::start();
     std::fs::rename(daemon.socket(), daemon.directory.path().join("aside")).unwrap();
     std::fs::write(daemon.socket(), "").unwrap();
-    let probe = run(&["probe", text(&daemon.identity())]);
+    let probe = run(&["probe", text(&daemon.identity_file())]);
     probe.fails_with(1, &["is not a stream socket", "something else stands where the daemon's socket was"]);
 }
 
@@ -27,7 +27,8 @@ fn a_plain_file_in_the_place_of_the_socket_is_not_a_matter_of_permissions() {
 fn too_few_descriptors_are_told_as_that_and_decide_nothing() {
     let daemon = Daemon::start();
     for limit in 4..9 {
-        let probe = probe_in(&format!("ulimit -n {limit} && exec \"$0\" \"$@\""), text(&daemon.identity()));
+        let probe =
+            probe_in(&format!("ulimit -n {limit} && exec \"$0\" \"$@\""), text(&daemon.identity_file()));
         if probe.status != 0 {
             probe.fails_with(
                 2,
@@ -45,7 +46,7 @@ fn without_proc_the_error_names_it() {
     let script = "mount -t tmpfs none /proc || exit 77; exec \"$0\" \"$@\"";
     let mut unshare = Command::new("unshare");
     unshare.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_running-process"), "probe"]);
-    let probe = finish(unshare.arg(daemon.identity()));
+    let probe = finish(unshare.arg(daemon.identity_file()));
     if probe.status == 77 || probe.stderr.contains("unshare") {
         println!("skipped: mounting needs root ({})", probe.stderr.trim());
         return;
@@ -56,7 +57,7 @@ fn without_proc_the_error_names_it() {
 #[test]
 fn an_identity_file_with_a_byte_order_mark_is_read() {
     let daemon = Daemon::start();
-    let json = std::fs::read(daemon.identity()).unwrap();
+    let json = std::fs::read(daemon.identity_file()).unwrap();
     let marked = daemon.directory.path().join("marked.json");
     std::fs::write(&marked, [b"\xef\xbb\xbf", &*json].concat()).unwrap();
     assert_eq!(run(&["probe", text(&marked)]).status, 0);
@@ -65,11 +66,20 @@ fn an_identity_file_with_a_byte_order_mark_is_read() {
 #[test]
 fn numbers_have_units_that_people_read() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let probe = run(&["probe", text(&identity)]);
+    let identity_file = daemon.identity_file();
+    let probe = run(&["probe", text(&identity_file)]);
     assert!(probe.text().contains(" s after boot, as recorded"), "{probe:?}");
-    let load =
-        run(&["load", text(&identity), "--protocol", "0xF0CA", "--requests", "1", "--warm-up", "0s", "P"]);
+    let load = run(&[
+        "load",
+        text(&identity_file),
+        "--protocol",
+        "0xF0CA",
+        "--requests",
+        "1",
+        "--warm-up",
+        "0s",
+        "P",
+    ]);
     assert!(load.text().contains("1 connection x 1 in flight, 1 byte each"), "{load:?}");
     assert!(load.text().contains(", 1 request\n"), "{load:?}");
 }
@@ -77,14 +87,14 @@ fn numbers_have_units_that_people_read() {
 #[test]
 fn a_deadline_is_told_as_it_was_given() {
     let directory = tempfile::tempdir().unwrap();
-    let identity = directory.path().join("identity.json");
+    let identity_file = directory.path().join("identity.json");
     let endpoint = Endpoint::unix_socket("test", text(&directory.path().join("s"))).unwrap();
     let (over, is_over) = mpsc::channel::<()>();
     let is_over = Mutex::new(is_over);
     let (ready, is_ready) = mpsc::channel();
     let server = Server::bind(endpoint)
         .unwrap()
-        .record(&identity)
+        .record(&identity_file)
         .on_ready(move |_| ready.send(()).unwrap())
         .serve(0xF00D, move |_| {
             let _over = is_over.lock().unwrap().recv();
@@ -93,7 +103,7 @@ fn a_deadline_is_told_as_it_was_given() {
     let stop = server.stop_handle();
     let server = std::thread::spawn(move || server.run());
     is_ready.recv_timeout(WATCHDOG).unwrap();
-    let call = run(&["call", text(&identity), "--protocol", "0xF00D", "--deadline", "1500ms", "x"]);
+    let call = run(&["call", text(&identity_file), "--protocol", "0xF00D", "--deadline", "1500ms", "x"]);
     drop(over);
     stop.stop();
     server.join().unwrap().unwrap();

@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc;
 
 /// Moves the cursor up, erases, prints a green line, hides the rest, begins a line, changes the direction, hides text in text.
-const HOSTILE: &str = "x\u{1b}[99A\u{1b}[J\u{1b}[32mthe recorded daemon answers\u{1b}[8m\u{9b}2J\u{7f}\
+const HOSTILE: &str = "x\u{1b}[99A\u{1b}[J\u{1b}[32mthe daemon in the identity file answers\u{1b}[8m\u{9b}2J\u{7f}\
                        \nerror: forged\r\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}\u{2028}\u{e0041}\u{feff}";
 
 const GREEN: &str = "\u{1b}[32m";
@@ -42,15 +42,6 @@ fn in_pipe(arguments: &[&str]) {
         assert!(!text.contains(hostile), "{arguments:?}: {text:?}");
         assert!(!text.lines().any(|line| line.starts_with("error: forged")), "{arguments:?}: {text:?}");
     }
-}
-
-fn altered(daemon: &Daemon, name: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(daemon.identity()).unwrap()).unwrap();
-    change(&mut record);
-    let path = daemon.directory.path().join(name);
-    std::fs::write(&path, record.to_string()).unwrap();
-    text(&path).to_owned()
 }
 
 /// A process that has taken the daemon's socket, and whose executable has a hostile name.
@@ -86,17 +77,17 @@ impl Drop for Impostor {
 fn an_impostor_paints_nothing() {
     let daemon = Daemon::start();
     let _impostor = Impostor::start(&daemon);
-    let identity = daemon.identity();
-    let (status, written) = at_terminal(&["probe", text(&identity)]);
+    let identity_file = daemon.identity_file();
+    let (status, written) = at_terminal(&["probe", text(&identity_file)]);
     assert_eq!(status, 1, "{written}");
     assert!(written.contains("listens at the endpoint") && written.contains("x\\u{1b}[99A"), "{written}");
-    assert!(!written.contains(&format!("{GREEN}the recorded")), "{written:?}");
+    assert!(!written.contains(&format!("{GREEN}the daemon")), "{written:?}");
     for arguments in [
-        &["probe", text(&identity)][..],
-        &["probe", text(&identity), "--json"],
-        &["call", text(&identity), "--protocol", "0xF0CA", "PING"],
-        &["load", text(&identity), "--protocol", "0xF0CA"],
-        &["top", text(&identity), "--once"],
+        &["probe", text(&identity_file)][..],
+        &["probe", text(&identity_file), "--json"],
+        &["call", text(&identity_file), "--protocol", "0xF0CA", "PING"],
+        &["load", text(&identity_file), "--protocol", "0xF0CA"],
+        &["top", text(&identity_file), "--once"],
     ] {
         assert_eq!(at_terminal(arguments).0, 1, "{arguments:?}");
         in_pipe(arguments);
@@ -107,16 +98,23 @@ fn an_impostor_paints_nothing() {
 fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is() {
     let daemon = Daemon::start();
     let files = [
-        altered(&daemon, "exe_path.json", |record| record["exe_path"] = HOSTILE.into()),
-        altered(&daemon, "boot_id.json", |record| record["boot_id"] = HOSTILE.into()),
-        altered(&daemon, "path.json", |record| record["ipc_endpoint"]["path"] = HOSTILE.into()),
-        altered(&daemon, "dir.json", |record| record["ipc_endpoint"]["path"] = format!("/{HOSTILE}").into()),
-        altered(&daemon, "namespace.json", |record| record["ipc_endpoint"]["namespace_id"] = HOSTILE.into()),
-        altered(&daemon, "instance.json", |record| record["instance_id"] = HOSTILE.into()),
-        altered(&daemon, "algorithm.json", |record| record["exe_hash_algorithm"] = HOSTILE.into()),
-        altered(&daemon, "type.json", |record| record["pid"] = HOSTILE.into()),
-        altered(&daemon, "key.json", |record| record[HOSTILE] = HOSTILE.into()),
-        altered(&daemon, HOSTILE, |_| {}),
+        daemon.changed_identity_file("exe_path.json", |identity| identity["exe_path"] = HOSTILE.into()),
+        daemon.changed_identity_file("boot_id.json", |identity| identity["boot_id"] = HOSTILE.into()),
+        daemon
+            .changed_identity_file("path.json", |identity| identity["ipc_endpoint"]["path"] = HOSTILE.into()),
+        daemon.changed_identity_file("dir.json", |identity| {
+            identity["ipc_endpoint"]["path"] = format!("/{HOSTILE}").into();
+        }),
+        daemon.changed_identity_file("namespace.json", |identity| {
+            identity["ipc_endpoint"]["namespace_id"] = HOSTILE.into();
+        }),
+        daemon.changed_identity_file("instance.json", |identity| identity["instance_id"] = HOSTILE.into()),
+        daemon.changed_identity_file("algorithm.json", |identity| {
+            identity["exe_hash_algorithm"] = HOSTILE.into();
+        }),
+        daemon.changed_identity_file("type.json", |identity| identity["pid"] = HOSTILE.into()),
+        daemon.changed_identity_file("key.json", |identity| identity[HOSTILE] = HOSTILE.into()),
+        daemon.changed_identity_file(HOSTILE, |_| {}),
         text(&daemon.directory.path().join(format!("{HOSTILE} missing"))).to_owned(),
     ];
     for file in &files {

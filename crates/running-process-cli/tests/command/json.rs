@@ -121,15 +121,15 @@ impl Checked {
 fn every_object_of_every_command_is_as_documented() {
     let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
     let mut daemon = Daemon::start_with(&["--json"]);
-    let (identity, ready) = (daemon.identity(), daemon.ready.clone());
-    let identity = text(&identity);
+    let (identity_file, ready) = (daemon.identity_file(), daemon.ready.clone());
+    let identity_file = text(&identity_file);
     checked.lines(&["serve_ready"], &ready);
 
-    checked.run(0, &["probe"], &["probe", identity]);
-    checked.run(0, &["call"], &["call", identity, "--protocol", "0xF0CA", "PING"]);
-    checked.run(0, &["top", "top"], &["top", identity, "--count", "2", "--interval", "1ms"]);
-    checked.run(0, &["top"], &["top", identity, "--once"]);
-    let load = ["load", identity, "--requests", "20", "--protocol"];
+    checked.run(0, &["probe"], &["probe", identity_file]);
+    checked.run(0, &["call"], &["call", identity_file, "--protocol", "0xF0CA", "PING"]);
+    checked.run(0, &["top", "top"], &["top", identity_file, "--count", "2", "--interval", "1ms"]);
+    checked.run(0, &["top"], &["top", identity_file, "--once"]);
+    let load = ["load", identity_file, "--requests", "20", "--protocol"];
     checked.run(0, &["load"], &[&load[..], &["0xF0CA"]].concat());
     checked.run(0, &["load"], &[&load[..], &["0xF0CA", "--rate", "1000", "--warm-up", "0s"]].concat());
     checked.run(1, &["load"], &[&load[..], &["0xF0CB"]].concat());
@@ -151,7 +151,7 @@ fn every_object_of_every_command_is_as_documented() {
 
     // For a negative answer the object has the error, which is printed once.
     let kept = daemon.directory.path().join("kept.json");
-    std::fs::copy(identity, &kept).unwrap();
+    std::fs::copy(identity_file, &kept).unwrap();
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     checked.run(1, &["probe"], &["probe", text(&kept)]);

@@ -14,7 +14,7 @@ use std::time::Instant;
 const CACHE: u32 = 0xF0CA;
 
 fn load(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    finish(&mut load_command(text(&daemon.identity()), arguments))
+    finish(&mut load_command(text(&daemon.identity_file()), arguments))
 }
 
 fn load_command(identity: &str, arguments: &[&str]) -> Command {
@@ -28,7 +28,7 @@ fn endless_load(daemon: &Daemon, arguments: &[&str]) -> Child {
     let endpoint = Endpoint::unix_socket("test", text(&daemon.socket())).unwrap();
     let mut client = FrameClient::connect(&endpoint).unwrap();
     let before = counter(&mut client);
-    let mut load = load_command(text(&daemon.identity()), arguments);
+    let mut load = load_command(text(&daemon.identity_file()), arguments);
     load.args(["--duration", "1h", "--warm-up", "0s", "INCR n"]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let watchdog = Instant::now() + WATCHDOG;
@@ -120,12 +120,12 @@ fn a_rate_above_what_the_daemon_answers_is_said() {
 #[test]
 fn the_payload_comes_from_standard_input_too() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
+    let identity_file = daemon.identity_file();
     let arguments =
-        ["load", text(&identity), "--protocol", "0xF0CA", "--requests", "1", "--warm-up", "0s", "-"];
+        ["load", text(&identity_file), "--protocol", "0xF0CA", "--requests", "1", "--warm-up", "0s", "-"];
     let loaded = run_with_input(&arguments, b"SET greeting hello");
     assert_eq!(loaded.status, 0, "{loaded:?}");
-    let call = run(&["call", text(&identity), "--protocol", "0xF0CA", "GET greeting"]);
+    let call = run(&["call", text(&identity_file), "--protocol", "0xF0CA", "GET greeting"]);
     assert_eq!(call.stdout, b"$5\r\nhello\r\n");
     run_with_input(&arguments, &vec![b'x'; 17 << 20]).fails_with(2, &["a frame carries at most 16777216"]);
 }
@@ -181,14 +181,14 @@ fn takes_every_request(buffer: &[u8]) -> LegacyClassification {
 #[test]
 fn a_daemon_that_never_answers_is_counted_as_timed_out() {
     let directory = tempfile::tempdir().unwrap();
-    let record = directory.path().join("mute.json");
+    let identity_file = directory.path().join("mute.json");
     let endpoint = Endpoint::unix_socket("test", text(&directory.path().join("mute.sock"))).unwrap();
     let (answer, never) = mpsc::channel::<()>();
     let never = Mutex::new(never);
     let (ready, is_ready) = mpsc::channel();
     let server = Server::bind(endpoint)
         .unwrap()
-        .record(&record)
+        .record(&identity_file)
         .serve(CACHE, |_| Ok(Vec::new()))
         .legacy(takes_every_request, move |_connection| {
             // Until the test is over.
@@ -200,12 +200,12 @@ fn a_daemon_that_never_answers_is_counted_as_timed_out() {
     is_ready.recv_timeout(WATCHDOG).unwrap();
 
     let arguments = ["--requests", "3", "--timeout", "50ms", "--warm-up", "0s"];
-    let load = finish(&mut load_command(text(&record), &arguments));
+    let load = finish(&mut load_command(text(&identity_file), &arguments));
     assert_eq!(load.status, 1, "{load:?}");
     for words in ["0 answered, 3 failed", "TimedOut x 3: no answer within 50ms", "hint", "--timeout"] {
         assert!(load.text().contains(words), "{words}: {load:?}");
     }
-    let open = finish(load_command(text(&record), &arguments).args(["--rate", "1000", "--json"]));
+    let open = finish(load_command(text(&identity_file), &arguments).args(["--rate", "1000", "--json"]));
     let report = open.objects().remove(0);
     assert_eq!((open.status, &report["requests"]["failed"]), (1, &3.into()), "{report}");
     assert_eq!((&report["latency_ns"], histogram_total(&report)), (&Value::Null, 0));
@@ -217,13 +217,13 @@ fn a_daemon_that_never_answers_is_counted_as_timed_out() {
 #[test]
 fn a_protocol_that_the_daemon_does_not_serve_ends_the_load_in_its_warm_up() {
     let daemon = Daemon::start();
-    let identity = daemon.identity();
-    let load = run(&["load", text(&identity), "--protocol", "0xF0CB", "--connections", "3"]);
+    let identity_file = daemon.identity_file();
+    let load = run(&["load", text(&identity_file), "--protocol", "0xF0CB", "--connections", "3"]);
     assert_eq!(load.status, 1, "{load:?}");
     for words in ["0 answered, 3 failed", "nothing was measured", " x 3: ", "hint"] {
         assert!(load.text().contains(words), "{words}: {load:?}");
     }
-    let json = run(&["load", text(&identity), "--protocol", "0xF0CB", "--json"]);
+    let json = run(&["load", text(&identity_file), "--protocol", "0xF0CB", "--json"]);
     let report = json.objects().remove(0);
     assert_eq!((json.status, &report["phase"], &report["latency_ns"]), (1, &"warm_up".into(), &Value::Null));
 }
@@ -232,7 +232,7 @@ fn a_protocol_that_the_daemon_does_not_serve_ends_the_load_in_its_warm_up() {
 fn the_progress_keeps_to_one_line_of_a_narrow_terminal() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::open(30, 10);
-    let mut load = load_command(text(&daemon.identity()), &["--duration", "1h", "--warm-up", "0s"]);
+    let mut load = load_command(text(&daemon.identity_file()), &["--duration", "1h", "--warm-up", "0s"]);
     // Its figures are discarded.
     let load = load.stdout(Stdio::null()).stderr(terminal.end()).env("TERM", "xterm").spawn().unwrap();
     terminal.read_until(|terminal| terminal.written().matches("measuring").count() >= 3);
@@ -264,7 +264,7 @@ fn loads_that_cannot_work_say_why() {
         &["--connections", "1000", "--in-flight", "10000"],
         &["10000000 requests in flight are more than 1000000", "hint:"],
     );
-    run(&["load", text(&daemon.identity()), "--protocol", "0xB232"])
+    run(&["load", text(&daemon.identity_file()), "--protocol", "0xB232"])
         .fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
     run(&["load", "missing.json", "--protocol", "0xF0CA"])
         .fails_with(2, &["there is no identity file", "hint:"]);
@@ -286,7 +286,7 @@ fn descriptors_are_asked_for_where_they_may_be_and_said_to_be_too_few_where_not(
         finish(
             Command::new("sh")
                 .args(["-c", &script, env!("CARGO_BIN_EXE_running-process"), "load"])
-                .arg(daemon.identity())
+                .arg(daemon.identity_file())
                 .args([
                     "--protocol",
                     "0xF0CA",

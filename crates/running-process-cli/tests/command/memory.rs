@@ -34,7 +34,7 @@ impl Flooding {
         let answered = AtomicUsize::new(0);
         let server = Server::bind(endpoint)
             .unwrap()
-            .record(directory.path().join("record.json"))
+            .record(directory.path().join("identity.json"))
             .on_ready(move |_| ready.send(()).unwrap())
             .serve(FLOOD, move |request| {
                 // The first ones are enough: the others only answer.
@@ -56,8 +56,8 @@ impl Flooding {
         Self { directory, stop, peaks }
     }
 
-    fn record(&self) -> PathBuf {
-        self.directory.path().join("record.json")
+    fn identity_file(&self) -> PathBuf {
+        self.directory.path().join("identity.json")
     }
 }
 
@@ -77,10 +77,10 @@ fn peak(pid: u32) -> usize {
 #[test]
 fn call_keeps_none_of_the_events_that_it_does_not_show() {
     let daemon = Flooding::start(800);
-    let record = daemon.record();
+    let identity_file = daemon.identity_file();
     let call = finish(crate::common::command().args([
         "call",
-        text(&record),
+        text(&identity_file),
         "--protocol",
         "0xF00D",
         "--deadline",
@@ -96,9 +96,9 @@ fn call_keeps_none_of_the_events_that_it_does_not_show() {
 #[test]
 fn load_keeps_no_events_and_no_answer_longer_than_it_looks_at_it() {
     let daemon = Flooding::start(200);
-    let record = daemon.record();
+    let identity_file = daemon.identity_file();
     let arguments = ["--protocol", "0xF00D", "--requests", "12", "--warm-up", "0s", "--timeout", "50s"];
-    let load = finish(crate::common::command().arg("load").arg(&record).args(arguments).args([
+    let load = finish(crate::common::command().arg("load").arg(&identity_file).args(arguments).args([
         "--connections",
         "1",
         "--in-flight",

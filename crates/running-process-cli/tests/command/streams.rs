@@ -33,9 +33,9 @@ impl Serve {
 
     /// Waits until the daemon answers, without reading its messages.
     fn wait_ready(&self) {
-        let identity = self.directory.path().join("r.json");
+        let identity_file = self.directory.path().join("r.json");
         let watchdog = Instant::now() + WATCHDOG;
-        while run(&["probe", text(&identity)]).status != 0 {
+        while run(&["probe", text(&identity_file)]).status != 0 {
             assert!(Instant::now() < watchdog, "it does not get ready");
         }
     }
@@ -211,16 +211,16 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
 fn a_load_leaves_ignored_signals_ignored_too() {
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), Stdio::null());
     serve.wait_ready();
-    let identity = serve.directory.path().join("r.json");
+    let identity_file = serve.directory.path().join("r.json");
     let answered = || {
-        let top = run(&["top", text(&identity), "--once", "--json"]).objects().remove(0);
+        let top = run(&["top", text(&identity_file), "--once", "--json"]).objects().remove(0);
         top["requests_answered"].as_u64().unwrap()
     };
     for (ignored, number, end) in [("HUP", 1, "INT"), ("INT", 2, "TERM"), ("TERM", 15, "INT")] {
         let mut load = ignoring(ignored);
         load.args([
             "load",
-            text(&identity),
+            text(&identity_file),
             "--protocol",
             "0xF0CA",
             "--warm-up",

@@ -12,11 +12,11 @@ use std::sync::mpsc;
 use std::thread;
 
 fn top(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    run(&[&["top", text(&daemon.identity())], arguments].concat())
+    run(&[&["top", text(&daemon.identity_file())], arguments].concat())
 }
 
 fn call(daemon: &Daemon, payload: &str) {
-    assert_eq!(run(&["call", text(&daemon.identity()), "--protocol", "0xF0CA", payload]).status, 0);
+    assert_eq!(run(&["call", text(&daemon.identity_file()), "--protocol", "0xF0CA", payload]).status, 0);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_daemon_that_goes_away_ends_it_with_a_word() {
     let mut daemon = Daemon::start();
     // It would end without that, too, if not soon.
     let mut child = command()
-        .args(["top", text(&daemon.identity()), "--interval", "10ms", "--count", "5000"])
+        .args(["top", text(&daemon.identity_file()), "--interval", "10ms", "--count", "5000"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -94,16 +94,16 @@ fn a_daemon_that_goes_away_ends_it_with_a_word() {
 fn top_of(configure: impl FnOnce(Server) -> Server) -> Finished {
     let directory = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::unix_socket("test", directory.path().join("s").to_str().unwrap()).unwrap();
-    let record = directory.path().join("record.json");
+    let identity_file = directory.path().join("identity.json");
     let (ready, is_ready) = mpsc::channel();
     let server = configure(Server::bind(endpoint).unwrap())
-        .record(&record)
+        .record(&identity_file)
         .on_ready(move |_| ready.send(()).unwrap())
         .serve(0xF00D, |request| Ok(request.payload().to_vec()));
     let stop = server.stop_handle();
     let server = thread::spawn(move || server.run());
     is_ready.recv().unwrap();
-    let top = run(&["top", text(&record), "--once", "--policy", "lenient"]);
+    let top = run(&["top", text(&identity_file), "--once", "--policy", "lenient"]);
     stop.stop();
     server.join().unwrap().unwrap();
     top
@@ -147,7 +147,8 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
     let daemon = Daemon::start();
     for sizes in [[(40, 24), (40, 24)], [(100, 30), (40, 20)], [(40, 20), (120, 40)], [(80, 24), (30, 30)]] {
         let mut terminal = Terminal::open(sizes[0].0, sizes[0].1);
-        let mut top = terminal.spawn(command().args(["top", text(&daemon.identity()), "--interval", "20ms"]));
+        let mut top =
+            terminal.spawn(command().args(["top", text(&daemon.identity_file()), "--interval", "20ms"]));
         for (columns, rows) in sizes {
             terminal.resize(columns, rows);
             // The first drawing may be for the previous size, the second is not.
@@ -168,7 +169,7 @@ fn a_terminal_of_few_rows_keeps_what_fits() {
     let mut terminal = Terminal::open(80, 4);
     let child = terminal.spawn(command().args([
         "top",
-        text(&daemon.identity()),
+        text(&daemon.identity_file()),
         "--interval",
         "5ms",
         "--count",

@@ -163,8 +163,22 @@ impl Daemon {
         endpoint_in(self.directory.path())
     }
 
-    pub fn identity(&self) -> PathBuf {
+    pub fn identity_file(&self) -> PathBuf {
         self.directory.path().join("cache.json")
+    }
+
+    /// Writes a changed copy of the identity file beside it and returns the copy's path.
+    pub fn changed_identity_file(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let mut identity = serde_json::from_slice(&std::fs::read(self.identity_file()).unwrap()).unwrap();
+        change(&mut identity);
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, identity.to_string()).unwrap();
+        text(&path).to_owned()
+    }
+
+    /// Writes a copy of the identity file that names the test's own process, and returns its path.
+    pub fn identity_file_of_another_process(&self) -> String {
+        self.changed_identity_file("other.json", |identity| identity["pid"] = std::process::id().into())
     }
 }
 
