@@ -9,6 +9,7 @@ use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClientError;
 use running_process::broker::protocol::{FramingError, MAX_FRAME_BYTES, registry};
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A daemon as its identity file describes it, and the payload protocol of the requests.
@@ -45,7 +46,7 @@ impl Target {
 
 /// Returns the failure of a request that no frame can carry.
 pub(super) fn too_large(error: FramingError) -> Failure {
-    let error = FrameClientError::Request(error);
+    let error = FrameClientError::Request(Arc::new(error));
     let advice = advice::request(&error, Asked { protocol: 0, patience: "" });
     Failure::new(error, advice)
 }

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use running_process::broker::backend_lifecycle::probe::{Absence, EndpointProbeError, PeerRole, PolicyRule};
 use running_process::broker::backend_sdk::{DirectoryFault, LockFault};
 use running_process::broker::protocol::FramingError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A row: the advice, its name and verdict, and words of its hint; no words where there is no hint.
@@ -87,13 +88,18 @@ fn an_endpoint_that_cannot_be_connected_to() {
         (connect(&ConnectError::BacklogFull { path: path() }), "backlog_full", OPEN, "try again later"),
         (connect(&ConnectError::NotASocket { path: path() }), "not_a_socket", NO, "move it away"),
         (
-            connect(&ConnectError::PermissionDenied { path: path(), source: denied() }),
+            connect(&ConnectError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
             OPEN,
             "daemon's own user",
         ),
-        (connect(&ConnectError::Unavailable { source: denied() }), "sockets_unavailable", OPEN, "sandbox"),
-        (connect(&ConnectError::Io { path: path(), source: other() }), "stream", OPEN, ""),
+        (
+            connect(&ConnectError::Unavailable { source: Arc::new(denied()) }),
+            "sockets_unavailable",
+            OPEN,
+            "sandbox",
+        ),
+        (connect(&ConnectError::Io { path: path(), source: Arc::new(other()) }), "stream", OPEN, ""),
     ]);
 }
 
@@ -131,13 +137,18 @@ fn an_endpoint_that_cannot_be_owned() {
         ),
         (bind(&BindError::Name(NameError::Empty)), "invalid_endpoint", OPEN, "--socket"),
         (
-            bind(&BindError::PermissionDenied { path: path(), source: denied() }),
+            bind(&BindError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
             OPEN,
             "that you can write",
         ),
-        (bind(&BindError::Unavailable { source: denied() }), "sockets_unavailable", OPEN, "sandbox"),
-        (bind(&BindError::Io { path: path(), source: other() }), "failed", OPEN, ""),
+        (
+            bind(&BindError::Unavailable { source: Arc::new(denied()) }),
+            "sockets_unavailable",
+            OPEN,
+            "sandbox",
+        ),
+        (bind(&BindError::Io { path: path(), source: Arc::new(other()) }), "failed", OPEN, ""),
     ]);
 }
 
@@ -194,10 +205,10 @@ fn a_request_without_a_response() {
     let timeout = Duration::from_secs(1);
     check([
         (of(FrameClientError::Disabled), "frames_disabled", OPEN, "unset"),
-        (of(FrameClientError::Request(too_large)), "request_too_large", OPEN, "16777216"),
+        (of(FrameClientError::Request(Arc::new(too_large))), "request_too_large", OPEN, "16777216"),
         (of(FrameClientError::Closed), "closed", NO, "0xF00D right?"),
         (of(FrameClientError::TimedOut { timeout }), "timed_out", OPEN, "--deadline"),
-        (of(FrameClientError::Stream(other())), "stream", OPEN, "not known"),
+        (of(FrameClientError::Stream(Arc::new(other()))), "stream", OPEN, "not known"),
         (of(FrameClientError::Dead), "dead", OPEN, "nothing was sent"),
     ]);
     let refused = |reason| of(FrameClientError::Refused(Refusal::new(reason, "")));

@@ -8,6 +8,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{Refusal, RefusalReason};
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Moves the cursor, begins a line, changes the text's direction, hides a part of it.
@@ -24,7 +25,7 @@ fn is_harmless(error: &dyn Error) {
 #[test]
 fn names_of_endpoints_are_quoted() {
     let path = || HOSTILE.to_owned();
-    let source = || io::Error::from(io::ErrorKind::Other);
+    let source = || Arc::new(io::Error::from(io::ErrorKind::Other));
     for error in [
         ConnectError::NotFound { path: path() },
         ConnectError::Refused { path: path() },

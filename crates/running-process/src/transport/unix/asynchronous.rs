@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -158,7 +159,8 @@ pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
     let socket = connected(path)?;
     #[cfg(target_vendor = "apple")]
     let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
-    AsyncStream::new(socket).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(socket)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
 pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {

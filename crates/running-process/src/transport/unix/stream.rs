@@ -49,7 +49,7 @@ struct Timeouts {
 impl Stream {
     pub(crate) fn connect(path: &str) -> Result<Self, ConnectError> {
         Self::new(connected(path)?)
-            .map_err(|error| ConnectError::Io { path: path.to_owned(), source: error.into() })
+            .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error.into()) })
     }
 
     /// Takes a connected socket that was made here, and puts it into blocking mode.
@@ -281,8 +281,8 @@ pub(super) fn connected(path: &str) -> Result<OwnedFd, ConnectError> {
     let address = name::address(path)?;
     // The socket does not block while it connects: a full backlog is an answer, not a wait.
     let socket = new_socket().map_err(|error| match error {
-        error if denies_sockets(error) => ConnectError::Unavailable { source: error.into() },
-        error => ConnectError::Io { path: path.to_owned(), source: error.into() },
+        error if denies_sockets(error) => ConnectError::Unavailable { source: Arc::new(error.into()) },
+        error => ConnectError::Io { path: path.to_owned(), source: Arc::new(error.into()) },
     })?;
     loop {
         match connect(&socket, &address) {
@@ -294,7 +294,7 @@ pub(super) fn connected(path: &str) -> Result<OwnedFd, ConnectError> {
 }
 
 fn connect_error(path: &str, error: Errno) -> ConnectError {
-    let source = error.into();
+    let source = Arc::new(error.into());
     let path = path.to_owned();
     match error {
         Errno::NOENT => ConnectError::NotFound { path },

@@ -59,7 +59,8 @@ impl AsyncStream {
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    AsyncStream::new(connected(path)?).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(connected(path)?)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
 pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {

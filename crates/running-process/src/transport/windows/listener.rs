@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::windows::io::AsHandle;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
@@ -32,13 +32,13 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn bind(path: &str) -> Result<Self, BindError> {
         let full = name::path(path)?;
-        let first = Instance::listen(&full, true).map_err(|source| {
+        let first = Instance::listen(&full, true).map_err(|error| {
             let path = path.to_owned();
             // "Access denied" is the system's answer to a second first instance.
-            if is(&source, ERROR_ACCESS_DENIED) || is(&source, ERROR_PIPE_BUSY) {
+            if is(&error, ERROR_ACCESS_DENIED) || is(&error, ERROR_PIPE_BUSY) {
                 BindError::InUse { path }
             } else {
-                BindError::Io { path, source }
+                BindError::Io { path, source: Arc::new(error) }
             }
         })?;
         let listener = Self { path: full, waiting: Mutex::new(VecDeque::from([first])) };

@@ -51,7 +51,8 @@ struct Reading {
 )]
 impl Stream {
     pub(crate) fn connect(path: &str) -> Result<Self, ConnectError> {
-        Self::try_from(connected(path)?).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+        Self::try_from(connected(path)?)
+            .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
@@ -219,8 +220,10 @@ pub(super) fn connected(path: &str) -> Result<OwnedHandle, ConnectError> {
     windows_pipe::open(&full).map_err(|error| match error {
         error if is(&error, ERROR_FILE_NOT_FOUND) => ConnectError::NotFound { path },
         error if is(&error, ERROR_PIPE_BUSY) => ConnectError::BacklogFull { path },
-        source if is(&source, ERROR_ACCESS_DENIED) => ConnectError::PermissionDenied { path, source },
-        source => ConnectError::Io { path, source },
+        error if is(&error, ERROR_ACCESS_DENIED) => {
+            ConnectError::PermissionDenied { path, source: Arc::new(error) }
+        }
+        error => ConnectError::Io { path, source: Arc::new(error) },
     })
 }
 

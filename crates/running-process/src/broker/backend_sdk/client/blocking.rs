@@ -19,6 +19,7 @@ use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::transport::{LateReads, LocalStream};
 use limit::Limit;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waiting::Waiting;
 
@@ -283,7 +284,9 @@ impl FrameClient {
         }
         let deadline_unix_ms = limit.at.map_or(0, |_| unix_ms_after(limit.timeout));
         let head = options.head(deadline_unix_ms, events);
-        self.connection.send_request_with(payload_protocol, payload, &head).map_err(FrameClientError::Request)
+        self.connection
+            .send_request_with(payload_protocol, payload, &head)
+            .map_err(|error| FrameClientError::Request(Arc::new(error)))
     }
 
     /// Writes what was [queued](Self::queue).

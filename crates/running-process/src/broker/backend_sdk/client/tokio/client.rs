@@ -90,7 +90,7 @@ impl AsyncFrameClient {
     ///
     /// On Windows no clone of the connection may be in another runtime.
     pub fn from_stream(stream: impl Into<LocalStream>) -> Result<Self, FrameClientError> {
-        into_async(stream.into()).map(Self::spawn).map_err(FrameClientError::Stream)
+        into_async(stream.into()).map(Self::spawn).map_err(|error| FrameClientError::Stream(Arc::new(error)))
     }
 
     fn spawn(stream: AsyncStream) -> Self {
