@@ -13,14 +13,14 @@ use std::time::Duration;
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  yes: it worked, the daemon is the recorded one, the capture is well-formed
+  0  yes: it worked, the daemon in the identity file answers, the capture is well-formed
   1  no: another process answers, nobody does, the capture is malformed
   2  could not tell: bad arguments, an unreadable file, no answer in time";
 
 const LOAD_EXIT_STATUS: &str = "\
 Exit status:
   0  every request was answered, and there was at least one
-  1  a request failed, none was answered, or the daemon is not the recorded one
+  1  a request failed, none was answered, or another process answers
   2  nothing was sent: bad arguments, no proof in time, too few file descriptors";
 
 /// Try, serve, probe, call, load, watch and decode a local daemon's endpoint.
@@ -84,15 +84,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) socket: String,
     /// Where to write the identity file that clients find the daemon by.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    #[arg(long = "identity", value_name = "FILE")]
+    pub(crate) identity_file: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    pub(crate) identity_file: PathBuf,
     #[command(flatten)]
     pub(crate) deadline: DeadlineArg,
     /// What is accepted as proof.
@@ -105,7 +105,7 @@ pub(crate) struct ProbeArgs {
 pub(crate) struct TargetArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    pub(crate) identity_file: PathBuf,
     /// The payload protocol's id, decimal or hexadecimal, for example 0xF0CA.
     #[arg(long, value_name = "ID", value_parser = payload_protocol)]
     pub(crate) protocol: u32,
@@ -133,7 +133,7 @@ pub(crate) struct DeadlineArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PolicyName {
-    /// The kernel names the daemon; an executable replaced on disk and records of older daemons are accepted.
+    /// The kernel names the daemon; an executable replaced on disk and identity files of older daemons are accepted.
     Default,
     /// The most that can be proven, and nothing less.
     Strict,
@@ -195,7 +195,7 @@ pub(crate) struct LoadArgs {
 pub(crate) struct TopArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    pub(crate) identity_file: PathBuf,
     /// How often to ask the daemon.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) interval: Duration,

@@ -40,10 +40,10 @@ pub(crate) fn is_impossible(policy: &Policy) -> bool {
 }
 
 pub(crate) fn verify(expected: &DaemonProcess, policy: &Policy) -> Result<BackendHandle, ProbeError> {
-    verify_before(expected, policy, soon())
+    verify_deadline(expected, policy, soon())
 }
 
-pub(crate) fn verify_before(
+pub(crate) fn verify_deadline(
     expected: &DaemonProcess,
     policy: &Policy,
     deadline: Instant,

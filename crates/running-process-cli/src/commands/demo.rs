@@ -39,21 +39,21 @@ const GREEN: Style = AnsiColor::Green.on_default();
 
 pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let daemon = Daemon::start()?;
-    let record = daemon.record()?;
-    let socket = record.ipc_endpoint.path.clone();
+    let identity = daemon.identity()?;
+    let socket = identity.ipc_endpoint.path.clone();
     output.line(format_args!("{BOLD}One socket, three kinds of traffic{BOLD:#}\n"))?;
     output.line(format_args!(
-        "  daemon   process {}, an in-memory cache, ready in {:.0?}",
-        record.pid, daemon.started_in
+        "  daemon         process {}, an in-memory cache, ready in {:.0?}",
+        identity.pid, daemon.started_in
     ))?;
-    output.line(format_args!("  socket   {}", safe(&socket)))?;
-    output.line(format_args!("  record   {}", safe(daemon.identity.display())))?;
+    output.line(format_args!("  socket         {}", safe(&socket)))?;
+    output.line(format_args!("  identity file  {}", safe(daemon.identity_file.display())))?;
     output.object(json!({
-        "step": "start", "pid": record.pid, "socket": socket,
-        "identity": daemon.identity.display().to_string(), "took_us": micros(daemon.started_in),
+        "step": "start", "pid": identity.pid, "socket": socket,
+        "identity_file": daemon.identity_file.display().to_string(), "took_us": micros(daemon.started_in),
     }))?;
 
-    let mut demo = Demo { socket: &socket, record: &record, output };
+    let mut demo = Demo { socket: &socket, identity: &identity, output };
     demo.title("1. The daemon's own wire: RESP2, which redis-cli speaks")?;
     demo.legacy(Pieces::Whole)?;
     demo.title("2. An identity probe: which process answers?")?;
@@ -69,11 +69,11 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
     demo.impostor()?;
 
     if arguments.keep {
-        keep(daemon, &record, output)?;
+        keep(daemon, &identity, output)?;
     } else {
-        let took = daemon.stop(&record)?;
+        let took = daemon.stop(&identity)?;
         output.line(format_args!(
-            "\nThe daemon was asked to end and has removed its socket and record, in {took:.0?}."
+            "\nThe daemon was asked to end and has removed its socket and identity file, in {took:.0?}."
         ))?;
         output.line("Run `running-process demo --keep` to try it yourself.")?;
         output.object(json!({ "step": "stop", "took_us": micros(took) }))?;
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
 
 struct Demo<'a> {
     socket: &'a str,
-    record: &'a DaemonProcess,
+    identity: &'a DaemonProcess,
     output: &'a mut Output,
 }
 
@@ -115,7 +115,7 @@ impl Demo<'_> {
         let received = conversation.hear(is_whole_frame)?;
         let response = decoded(&received)?;
         let identity = challenge.identity(&response).map_err(Failure::negative)?;
-        expect("the identity", compare(self.record, &identity).iter().all(|check| check.agrees))?;
+        expect("the identity", compare(self.identity, &identity).iter().all(|check| check.agrees))?;
         self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
         self.took("probe", &conversation)
     }
@@ -123,7 +123,7 @@ impl Demo<'_> {
     /// The answer is public data: what proves the daemon is what the kernel says about this connection.
     fn proof(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let proof = verify(self.record, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
+        let proof = verify(self.identity, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
             .map_err(|unverified| failure(unverified.error))?;
         let took = started.elapsed();
         for step in &proof.steps {
@@ -191,9 +191,9 @@ impl Demo<'_> {
     #[cfg(unix)]
     fn impostor(&mut self) -> Result<(), Failure> {
         let pid = std::process::id();
-        let refusal = impostor::refused(self.record)?;
+        let refusal = impostor::refused(self.identity)?;
         self.output.line(format_args!(
-            "   process {pid} listens there now and repeats the daemon's record, word for word"
+            "   process {pid} listens there now and answers with the daemon's identity, byte for byte"
         ))?;
         self.output.line(format_args!(
             "   by its answer alone it is the daemon: all {} comparisons agree",
@@ -214,18 +214,18 @@ impl Demo<'_> {
     }
 }
 
-fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(), Failure> {
-    let identity = daemon.identity.display().to_string();
-    let socket = &record.ipc_endpoint.path;
-    let pid = record.pid;
+fn keep(daemon: Daemon, identity: &DaemonProcess, output: &mut Output) -> Result<(), Failure> {
+    let identity_file = daemon.identity_file.display();
+    let socket = &identity.ipc_endpoint.path;
+    let pid = identity.pid;
     let command = std::env::current_exe()?;
     let command = command.display();
     let commands = [
         ("the legacy wire", format!("redis-cli -s {socket} get greeting")),
-        ("the proof", format!("{command} probe {identity}")),
+        ("the proof", format!("{command} probe {identity_file}")),
         (
             "the framed lane",
-            format!("{command} call {identity} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
+            format!("{command} call {identity_file} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
         ),
         ("the end", format!("kill {pid}")),
     ];

@@ -1,6 +1,6 @@
 //! `probe`: is the daemon in an identity file the one that answers?
 
-use super::record;
+use super::identity_file;
 use crate::cli::{PolicyName, ProbeArgs};
 use crate::failure::{Failure, Verdict, advice};
 use crate::output::Output;
@@ -25,11 +25,11 @@ impl PolicyName {
 }
 
 pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let expected = record::read(&arguments.identity)?;
+    let expected = identity_file::read(&arguments.identity_file)?;
     let endpoint = &expected.ipc_endpoint.path;
     output.line(format_args!(
         "identity file {}: pid {} at {}\n",
-        safe(arguments.identity.display()),
+        safe(arguments.identity_file.display()),
         expected.pid,
         safe(endpoint)
     ))?;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
         output.line(Row(step))?;
     }
     let mut object = json!({
-        "record": expected,
+        "identity": expected,
         "policy": arguments.policy.to_string(),
         "steps": steps.iter().map(step_json).collect::<Vec<_>>(),
         "took_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
 fn conclude(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Failure> {
     let style = style(StepVerdict::Proven);
     output.line(format_args!(
-        "\n{style}the recorded daemon answers{style:#}: {}, in {took:.0?}",
+        "\n{style}the daemon in the identity file answers{style:#}: {}, in {took:.0?}",
         proof.level
     ))?;
     if let Listener::Inherited { .. } = proof.listener {
@@ -89,7 +89,7 @@ fn conclude(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Fa
     }
     if !proof.with_origin {
         output.line(
-            "its record has no start time: a restart with the same pid and executable is not told apart",
+            "its identity file has no start time: a restart with the same pid and executable is not detected",
         )?;
     }
     Ok(())

@@ -37,10 +37,10 @@ pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict,
 
 fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
     let endpoint = endpoint(&arguments.socket)?;
-    let identity = std::path::absolute(&arguments.identity)?;
+    let identity_file = std::path::absolute(&arguments.identity_file)?;
     // Checked before the daemon creates any file.
-    check_daemon_identity_path(&identity, &endpoint)
-        .map_err(|source| failed(ServerError::Record { path: identity.clone(), source }))?;
+    check_daemon_identity_path(&identity_file, &endpoint)
+        .map_err(|source| failed(ServerError::Record { path: identity_file.clone(), source }))?;
     let (troubles, panics, ready) = (log.clone(), log.clone(), log.clone());
     std::panic::set_hook(Box::new(move |panic| panics.stderr.say(format!("{panic}\n").into_bytes())));
     let server = Server::bind(endpoint).map_err(|error| {
@@ -48,11 +48,11 @@ fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
         Failure::new(error, advice).context("the endpoint cannot be served")
     })?;
     let server = resp_cache::attach(server, &Cache::new())
-        .record(&identity)
+        .record(&identity_file)
         .observe(move |trouble| troubles.trouble(trouble))
         .stop_on_signals()
         .map_err(|error| Failure::from(error).context("signals cannot be handled"))?;
-    let server = server.on_ready(move |daemon| ready.ready(daemon, &identity));
+    let server = server.on_ready(move |daemon| ready.ready(daemon, &identity_file));
     server.run().map_err(failed)
 }
 
@@ -85,19 +85,20 @@ impl Log {
         })
     }
 
-    fn ready(&self, daemon: &DaemonProcess, identity: &Path) {
+    fn ready(&self, daemon: &DaemonProcess, identity_file: &Path) {
         let socket = &daemon.ipc_endpoint.path;
         self.stdout.say(if self.json {
             object_line(&json!({
                 "event": "ready",
                 "pid": daemon.pid,
                 "socket": socket,
-                "identity": identity.display().to_string(),
+                "identity_file": identity_file.display().to_string(),
                 "protocol": resp_cache::PAYLOAD_PROTOCOL,
             }))
         } else {
-            let (socket, identity) = (safe(socket), safe(identity.display()));
-            format!("ready: pid {} serves {socket} and is described in {identity}\n", daemon.pid).into_bytes()
+            let (socket, identity_file) = (safe(socket), safe(identity_file.display()));
+            format!("ready: pid {} serves {socket} and is described in {identity_file}\n", daemon.pid)
+                .into_bytes()
         });
     }
 

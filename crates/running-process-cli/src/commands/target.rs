@@ -1,6 +1,6 @@
 //! What `call` and `load` share: the daemon that is asked, and what may be asked of it.
 
-use super::{probe, record};
+use super::{identity_file, probe};
 use crate::cli::TargetArgs;
 use crate::failure::Failure;
 use crate::failure::advice::{self, Asked};
@@ -9,9 +9,10 @@ use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClientError;
 use running_process::broker::protocol::{FramingError, MAX_FRAME_BYTES, registry};
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Instant;
 
-/// A daemon as its record names it, and the payload protocol that it is asked in.
+/// A daemon as its identity file describes it, and the payload protocol of the requests.
 pub(super) struct Target {
     pub(super) daemon: DaemonProcess,
     pub(super) protocol: u32,
@@ -27,7 +28,7 @@ impl Target {
             ))
             .hint("name one that the daemon serves; the demo's cache is 0xF0CA"));
         }
-        let daemon = record::read(&arguments.identity)?;
+        let daemon = identity_file::read(&arguments.identity_file)?;
         Ok(Self { daemon, protocol, policy: arguments.policy.policy() })
     }
 
@@ -45,7 +46,7 @@ impl Target {
 
 /// Returns the failure of a request that no frame can carry.
 pub(super) fn too_large(error: FramingError) -> Failure {
-    let error = FrameClientError::Request(error);
+    let error = FrameClientError::Request(Arc::new(error));
     let advice = advice::request(&error, Asked { protocol: 0, patience: "" });
     Failure::new(error, advice)
 }

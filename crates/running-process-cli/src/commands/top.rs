@@ -55,7 +55,8 @@ struct Daemon {
 impl Daemon {
     fn prove(arguments: &TopArgs) -> Result<Self, Failure> {
         let TopArgs { protocol, policy, deadline, .. } = *arguments;
-        let target = Target::find(&TargetArgs { identity: arguments.identity.clone(), protocol, policy })?;
+        let target =
+            Target::find(&TargetArgs { identity_file: arguments.identity_file.clone(), protocol, policy })?;
         let mut client = target.prove(Instant::now() + deadline)?.into_client();
         client.set_timeout(Some(deadline));
         let title = format!("process {} at {}", target.daemon.pid, target.daemon.ipc_endpoint.path);

@@ -13,6 +13,7 @@ use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason}
 use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +45,12 @@ const SANDBOX: &str =
 
 /// Returns the advice about an exhausted resource of this process or of the system, if that is among the causes.
 pub(super) fn exhausted(error: &(dyn Error + 'static)) -> Option<Advice> {
-    std::iter::successors(Some(error), |&error| error.source())
-        .find_map(|error| run_out(error.downcast_ref::<io::Error>()?))
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| run_out(io_error(error)?))
+}
+
+/// Returns `error` as an error of the system. Those of the library that can be cloned share theirs.
+fn io_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    error.downcast_ref().or_else(|| error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref))
 }
 
 fn run_out(error: &io::Error) -> Option<Advice> {
@@ -126,7 +131,7 @@ pub(crate) fn connect(error: &ConnectError) -> Advice {
             "the identity file names an endpoint that cannot be: is it this system's? restart the daemon",
         ),
         ConnectError::NotFound { .. } => Advice::no("no_endpoint").hint(ENDED),
-        ConnectError::Refused { .. } => Advice::no("nobody_listens").hint(ENDED),
+        ConnectError::Refused { .. } => Advice::no("no_listener").hint(ENDED),
         ConnectError::BacklogFull { .. } => {
             Advice::undecided("backlog_full").hint("the daemon is overloaded or stopped: try again later")
         }

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use running_process::broker::backend_lifecycle::probe::{Absence, EndpointProbeError, PeerRole, PolicyRule};
 use running_process::broker::backend_sdk::{DirectoryFault, LockFault};
 use running_process::broker::protocol::FramingError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A row: the advice, its name and verdict, and words of its hint; no words where there is no hint.
@@ -83,17 +84,22 @@ fn an_endpoint_that_cannot_be_connected_to() {
     check([
         (connect(&ConnectError::Name(NameError::Empty)), "invalid_endpoint", NO, "cannot be"),
         (connect(&ConnectError::NotFound { path: path() }), "no_endpoint", NO, "start it again"),
-        (connect(&ConnectError::Refused { path: path() }), "nobody_listens", NO, "start it again"),
+        (connect(&ConnectError::Refused { path: path() }), "no_listener", NO, "start it again"),
         (connect(&ConnectError::BacklogFull { path: path() }), "backlog_full", OPEN, "try again later"),
         (connect(&ConnectError::NotASocket { path: path() }), "not_a_socket", NO, "move it away"),
         (
-            connect(&ConnectError::PermissionDenied { path: path(), source: denied() }),
+            connect(&ConnectError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
             OPEN,
             "daemon's own user",
         ),
-        (connect(&ConnectError::Unavailable { source: denied() }), "sockets_unavailable", OPEN, "sandbox"),
-        (connect(&ConnectError::Io { path: path(), source: other() }), "stream", OPEN, ""),
+        (
+            connect(&ConnectError::Unavailable { source: Arc::new(denied()) }),
+            "sockets_unavailable",
+            OPEN,
+            "sandbox",
+        ),
+        (connect(&ConnectError::Io { path: path(), source: Arc::new(other()) }), "stream", OPEN, ""),
     ]);
 }
 
@@ -131,21 +137,26 @@ fn an_endpoint_that_cannot_be_owned() {
         ),
         (bind(&BindError::Name(NameError::Empty)), "invalid_endpoint", OPEN, "--socket"),
         (
-            bind(&BindError::PermissionDenied { path: path(), source: denied() }),
+            bind(&BindError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
             OPEN,
             "that you can write",
         ),
-        (bind(&BindError::Unavailable { source: denied() }), "sockets_unavailable", OPEN, "sandbox"),
-        (bind(&BindError::Io { path: path(), source: other() }), "failed", OPEN, ""),
+        (
+            bind(&BindError::Unavailable { source: Arc::new(denied()) }),
+            "sockets_unavailable",
+            OPEN,
+            "sandbox",
+        ),
+        (bind(&BindError::Io { path: path(), source: Arc::new(other()) }), "failed", OPEN, ""),
     ]);
 }
 
 #[test]
 fn a_server_that_does_not_serve() {
-    let record = |source| server(&ServerError::Record { path: "r".into(), source });
+    let unwritable = |source| server(&ServerError::Record { path: "r".into(), source });
     let waited = Duration::from_secs(5);
-    let inner = |error: IdentityFileError| record(error.into());
+    let inner = |error: IdentityFileError| unwritable(error.into());
     check([
         (inner(IdentityFileError::EndpointItself), "identity_file_unwritable", OPEN, "of its own"),
         (inner(IdentityFileError::Busy), "identity_file_unwritable", OPEN, "of its own"),
@@ -156,9 +167,9 @@ fn a_server_that_does_not_serve() {
             OPEN,
             "clients would not read",
         ),
-        (record(ErrorKind::NotFound.into()), "identity_file_unwritable", OPEN, "make the directory"),
-        (record(denied()), "identity_file_unwritable", OPEN, "that you can write"),
-        (record(other()), "identity_file_unwritable", OPEN, ""),
+        (unwritable(ErrorKind::NotFound.into()), "identity_file_unwritable", OPEN, "make the directory"),
+        (unwritable(denied()), "identity_file_unwritable", OPEN, "that you can write"),
+        (unwritable(other()), "identity_file_unwritable", OPEN, ""),
         (
             server(&ServerError::DrainTimedOut { connections: 1, callbacks: Vec::new(), waited }),
             "drain_timed_out",
@@ -194,10 +205,10 @@ fn a_request_without_a_response() {
     let timeout = Duration::from_secs(1);
     check([
         (of(FrameClientError::Disabled), "frames_disabled", OPEN, "unset"),
-        (of(FrameClientError::Request(too_large)), "request_too_large", OPEN, "16777216"),
+        (of(FrameClientError::Request(Arc::new(too_large))), "request_too_large", OPEN, "16777216"),
         (of(FrameClientError::Closed), "closed", NO, "0xF00D right?"),
         (of(FrameClientError::TimedOut { timeout }), "timed_out", OPEN, "--deadline"),
-        (of(FrameClientError::Stream(other())), "stream", OPEN, "not known"),
+        (of(FrameClientError::Stream(Arc::new(other()))), "stream", OPEN, "not known"),
         (of(FrameClientError::Dead), "dead", OPEN, "nothing was sent"),
     ]);
     let refused = |reason| of(FrameClientError::Refused(Refusal::new(reason, "")));

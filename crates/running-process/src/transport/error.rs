@@ -2,8 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::sys::NotPassed;
+
+/// Returns the error of every call whose deadline has passed.
+pub(crate) fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")
+}
 
 /// A name that cannot be an endpoint on this system, found before the system is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +48,7 @@ pub enum NameError {
 }
 
 /// Why [`LocalStream::connect`](super::LocalStream::connect) has no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// No endpoint can have this name.
@@ -82,13 +88,13 @@ pub enum ConnectError {
         /// The name as given.
         path: String,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// This process cannot make local sockets at all, for example because a sandbox denies them.
     #[error("local sockets are not available to this process")]
     Unavailable {
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// Anything else.
     #[error("cannot connect to {path:?}")]
@@ -96,13 +102,13 @@ pub enum ConnectError {
         /// The name as given.
         path: String,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
 /// Why [`LocalListener::bind`](super::LocalListener::bind) does not own the name, or
 /// [`LocalListener::inherited`](super::LocalListener::inherited) does not have the socket.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// No endpoint can have this name.
@@ -166,13 +172,13 @@ pub enum BindError {
         /// The name as given.
         path: String,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// This process cannot make local sockets at all, for example because a sandbox denies them.
     #[error("local sockets are not available to this process")]
     Unavailable {
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// No service manager passed a socket to this process.
     #[error("no service manager passed a socket for {path:?} to this process")]
@@ -219,7 +225,7 @@ pub enum BindError {
         /// The name as given.
         path: String,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 

@@ -39,7 +39,7 @@ impl LateReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::timed_out;
+    use crate::transport::error::timed_out;
 
     #[test]
     fn so_many_late_reads_in_a_row_are_given_and_then_the_deadline_judges() {

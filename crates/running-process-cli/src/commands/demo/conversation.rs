@@ -46,7 +46,7 @@ impl Conversation {
             Pieces::Bytes => 1,
         };
         for piece in bytes.chunks(piece) {
-            self.stream.write_all_before(piece, Some(self.asked + PATIENCE))?;
+            self.stream.write_all_deadline(piece, Some(self.asked + PATIENCE))?;
             self.writes += 1;
         }
         self.sent.extend_from_slice(bytes);
@@ -58,7 +58,7 @@ impl Conversation {
         let mut answer = Vec::new();
         let mut bytes = [0; 4096];
         while !is_whole(&answer) {
-            match self.stream.read_before(&mut bytes, Some(self.asked + PATIENCE))? {
+            match self.stream.read_deadline(&mut bytes, Some(self.asked + PATIENCE))? {
                 0 => return Err(Failure::negative("the daemon closed the connection before it answered")),
                 length => answer.extend_from_slice(&bytes[..length]),
             }

@@ -1,6 +1,6 @@
 //! The demo's daemon: this executable, as `serve`, in a process and a private directory of its own.
 
-use crate::commands::record;
+use crate::commands::identity_file;
 use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(super) struct Daemon {
     /// `None` once the daemon is to outlive the demo.
     child: Option<Child>,
     directory: TempDir,
-    pub(super) identity: PathBuf,
+    pub(super) identity_file: PathBuf,
     pub(super) started_in: Duration,
 }
 
@@ -31,7 +31,7 @@ impl Daemon {
                     .context("no private directory can be made")
                     .hint("set TMPDIR to a directory that you can write")
             })?;
-        let identity = directory.path().join("cache.json");
+        let identity_file = directory.path().join("cache.json");
         let log = directory.path().join("cache.log");
         let socket = if cfg!(windows) {
             format!("running-process-demo-{}", std::process::id()).into()
@@ -39,7 +39,7 @@ impl Daemon {
             directory.path().join("cache.sock").into_os_string()
         };
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("serve").arg("--socket").arg(&socket).arg("--identity").arg(&identity);
+        command.arg("serve").arg("--socket").arg(&socket).arg("--identity").arg(&identity_file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         #[cfg(unix)]
         {
@@ -52,7 +52,7 @@ impl Daemon {
             .spawn()
             .map_err(|error| Failure::undecided(error).context("the daemon cannot be started"))?;
         let stdout = child.stdout.take();
-        let mut daemon = Self { child: Some(child), directory, identity, started_in: Duration::ZERO };
+        let mut daemon = Self { child: Some(child), directory, identity_file, started_in: Duration::ZERO };
         match stdout.and_then(first_line) {
             Some(line) if line.starts_with("ready") => {
                 daemon.started_in = started.elapsed();
@@ -66,14 +66,14 @@ impl Daemon {
         }
     }
 
-    pub(super) fn record(&self) -> Result<DaemonProcess, Failure> {
-        record::read(&self.identity)
+    pub(super) fn identity(&self) -> Result<DaemonProcess, Failure> {
+        identity_file::read(&self.identity_file)
     }
 
     /// Asks the daemon to end, waits for it and checks that it cleaned up; gives how long that took.
-    pub(super) fn stop(mut self, record: &DaemonProcess) -> Result<Duration, Failure> {
+    pub(super) fn stop(mut self, identity: &DaemonProcess) -> Result<Duration, Failure> {
         let started = Instant::now();
-        let handle = BackendHandle::probe_with_service("demo", "", &record.ipc_endpoint, record)
+        let handle = BackendHandle::probe_with_service("demo", "", &identity.ipc_endpoint, identity)
             .map_err(Failure::negative)?;
         let ended = handle.shutdown(PATIENCE);
         if let Some(mut child) = self.child.take() {
@@ -85,7 +85,7 @@ impl Daemon {
             child.wait()?;
         }
         let took = started.elapsed();
-        for left in [self.identity.as_path(), record.ipc_endpoint.path.as_ref()] {
+        for left in [self.identity_file.as_path(), identity.ipc_endpoint.path.as_ref()] {
             if !cfg!(windows) && left.exists() {
                 return Err(Failure::negative(format!(
                     "the daemon ended and left {} behind",

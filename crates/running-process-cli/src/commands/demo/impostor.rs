@@ -1,4 +1,4 @@
-//! A process that takes the daemon's socket path and answers probes with the daemon's own record.
+//! A process that takes the daemon's socket path and answers probes with the daemon's own identity.
 
 use crate::failure::Failure;
 use running_process::broker::backend_handle::DaemonProcess;
@@ -15,17 +15,17 @@ use std::time::Instant;
 
 /// How the impostor was refused.
 pub(super) struct Refusal {
-    /// How many comparisons of its answer with the record agreed: all of them.
+    /// How many comparisons of its answer with the identity agreed: all of them.
     pub(super) comparisons: usize,
     pub(super) steps: Vec<Step>,
     pub(super) error: ProbeError,
 }
 
 /// Takes the path, asks there as a client of the recorded daemon would, and gives the path back.
-pub(super) fn refused(record: &DaemonProcess) -> Result<Refusal, Failure> {
-    let taken = TakenPath::take(record.ipc_endpoint.path.as_ref())?;
+pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
+    let taken = TakenPath::take(identity.ipc_endpoint.path.as_ref())?;
     let listener = UnixListener::bind(&taken.path)?;
-    let replayed = record.clone();
+    let replayed = identity.clone();
     let impostor = std::thread::spawn(move || -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
         handle_endpoint_probe(&mut stream, &replayed).map_err(io::Error::other)?;
@@ -33,12 +33,12 @@ pub(super) fn refused(record: &DaemonProcess) -> Result<Refusal, Failure> {
         listener.accept().map(drop)
     });
     let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-    let answered = probe_endpoint(&record.ipc_endpoint, deadline).map_err(Failure::negative)?;
-    let checks = compare(record, &answered.identity);
+    let answered = probe_endpoint(&identity.ipc_endpoint, deadline).map_err(Failure::negative)?;
+    let checks = compare(identity, &answered.identity);
     if checks.iter().any(|check| !check.agrees) {
-        return Err(Failure::negative("the impostor did not repeat the record"));
+        return Err(Failure::negative("the impostor did not repeat the identity"));
     }
-    let verified = verify(record, &Policy::default(), deadline);
+    let verified = verify(identity, &Policy::default(), deadline);
     let asked = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
     asked.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
     match verified {

@@ -31,7 +31,7 @@ pub(super) fn open(
 
 fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
     loop {
-        match handle.connect_before(deadline) {
+        match handle.connect_deadline(deadline) {
             Err(BackendHandleError::Probe(ProbeError::Connect(ConnectError::BacklogFull { .. })))
                 if Instant::now() < deadline =>
             {
@@ -47,7 +47,7 @@ fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, Bac
 pub(super) fn allow(connections: u32) -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// More than the standard streams, the runtime, the record and the proof need.
+    /// More than the standard streams, the runtime, the identity file and the proof need.
     const OTHERS: u64 = 32;
 
     let needed = u64::from(connections) + OTHERS;

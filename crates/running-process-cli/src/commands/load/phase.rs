@@ -151,7 +151,7 @@ impl Phase {
             let payload = self.plan.payload.clone();
             let Some(intended) = self.next_start().await else { return };
             self.sent.fetch_add(1, Ordering::Relaxed);
-            let answer = client.request_before(target.protocol, payload, Instant::now() + *timeout).await;
+            let answer = client.request_deadline(target.protocol, payload, Instant::now() + *timeout).await;
             let latency = intended.elapsed();
             match answer {
                 Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),

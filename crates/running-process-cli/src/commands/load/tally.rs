@@ -70,6 +70,7 @@ fn variant_name(error: &FrameClientError) -> String {
 mod tests {
     use super::*;
     use std::io;
+    use std::sync::Arc;
 
     #[test]
     fn errors_are_counted_by_the_name_of_their_variant_and_the_first_is_kept() {
@@ -78,7 +79,7 @@ mod tests {
         failures.add(timed_out(1));
         failures.add(timed_out(2));
         failures.add(FrameClientError::Closed);
-        failures.add(FrameClientError::Stream(io::ErrorKind::BrokenPipe.into()));
+        failures.add(FrameClientError::Stream(Arc::new(io::ErrorKind::BrokenPipe.into())));
         assert_eq!(failures.count(), 4);
         let kinds: Vec<_> = failures.0.iter().map(|(name, kind)| (name.as_str(), kind.count)).collect();
         assert_eq!(kinds, [("Closed", 1), ("Stream", 1), ("TimedOut", 2)]);

@@ -79,7 +79,7 @@ impl BackendHandle {
         expected: &DaemonProcess,
     ) -> Result<Self, BackendHandleError> {
         let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-        Self::probe_before(service_name, service_version, endpoint, expected, deadline)
+        Self::probe_deadline(service_name, service_version, endpoint, expected, deadline)
     }
 
     /// [`probe_with_service`](Self::probe_with_service) with a deadline of the caller's, which covers everything.
@@ -87,7 +87,7 @@ impl BackendHandle {
     /// # Errors
     ///
     /// As [`probe_with_service`](Self::probe_with_service).
-    pub fn probe_before(
+    pub fn probe_deadline(
         service_name: impl Into<String>,
         service_version: impl Into<String>,
         endpoint: &Endpoint,
@@ -159,7 +159,7 @@ impl BackendHandle {
     ///
     /// There is no connection, or it does not lead to the daemon of this handle any more.
     pub fn connect(&self) -> Result<LocalStream, BackendHandleError> {
-        self.connect_before(Instant::now() + DEFAULT_PROBE_TIMEOUT)
+        self.connect_deadline(Instant::now() + DEFAULT_PROBE_TIMEOUT)
     }
 
     /// [`connect`](Self::connect) with a deadline of the caller's.
@@ -167,7 +167,7 @@ impl BackendHandle {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn connect_before(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+    pub fn connect_deadline(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
         Ok(verify_again(&self.daemon_process, &self.process, self.image, &self.policy, deadline)?)
     }
 

@@ -44,21 +44,3 @@ impl From<prost::DecodeError> for FramingError {
         Self::Decode(error)
     }
 }
-
-#[cfg(feature = "tokio")]
-impl FramingError {
-    /// The same error once more: all who wait on one connection are told. Of an I/O error, its kind and text.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::UnsupportedFramingVersion { got, expected } => {
-                Self::UnsupportedFramingVersion { got: *got, expected: *expected }
-            }
-            Self::FrameTooLarge { body_length, cap } => {
-                Self::FrameTooLarge { body_length: *body_length, cap: *cap }
-            }
-            Self::UnexpectedEof { context } => Self::UnexpectedEof { context },
-            Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
-            Self::Decode(error) => Self::Decode(error.clone()),
-        }
-    }
-}

@@ -31,10 +31,10 @@ async fn bytes_go_both_ways_and_the_connection_blocks_again_afterwards() {
     watched(move || {
         let reading = std::thread::spawn(move || {
             let mut bytes = [0; 8];
-            let length = client.read_before(&mut bytes, None).unwrap();
+            let length = client.read_deadline(&mut bytes, None).unwrap();
             (bytes[..length].to_vec(), client)
         });
-        server.write_all_before(b"again", None).unwrap();
+        server.write_all_deadline(b"again", None).unwrap();
         assert_eq!(reading.join().unwrap().0, b"again");
     });
 }
@@ -46,7 +46,7 @@ async fn a_read_that_is_given_up_takes_nothing_along() {
         let borrow = client.as_async().unwrap();
         timeout(Duration::ZERO, borrow.read_named(&mut [0; 16], PidfdPolicy::Use)).await.unwrap_err();
     }
-    server.write_all_before(b"late", Some(soon())).unwrap();
+    server.write_all_deadline(b"late", Some(soon())).unwrap();
     assert_eq!(read(&client).await, b"late");
 }
 

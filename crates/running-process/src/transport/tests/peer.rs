@@ -115,7 +115,7 @@ fn named_pair(pidfds: PidfdPolicy, evidence: PeerEvidence) -> (LocalStream, Unix
 
 fn read_named(stream: &LocalStream, pidfds: PidfdPolicy) -> (Vec<u8>, Option<Result<Peer, PeerError>>) {
     let mut buf = [0; 64];
-    let (received, writer) = stream.read_named_before(&mut buf, Some(soon()), pidfds).unwrap();
+    let (received, writer) = stream.read_named_deadline(&mut buf, Some(soon()), pidfds).unwrap();
     (buf[..received].to_vec(), writer)
 }
 
@@ -143,7 +143,7 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
         assert_eq!(evidence_of(client.peer(pidfds), &puppet.handle()), evidence);
         assert_eq!(client.name_writers(pidfds).unwrap(), evidence);
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
@@ -169,7 +169,7 @@ fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
         let puppet = Puppet::start("puppet_that_inherits_a_listener", OwnedFd::from(listener), &[]);
         assert_eq!(evidence_of(client.peer(pidfds), &this_process()), evidence);
         client.name_writers(pidfds).unwrap();
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
@@ -194,7 +194,7 @@ fn one_read_never_has_bytes_of_two_writers() {
         }
         // Neither has a read that does not ask.
         writer.write_all(b"plain").unwrap();
-        assert_eq!(reader.read_before(&mut [0; 64], Some(soon())).unwrap(), 5);
+        assert_eq!(reader.read_deadline(&mut [0; 64], Some(soon())).unwrap(), 5);
     }
 }
 
@@ -241,11 +241,11 @@ fn named_reads_keep_their_deadline_and_see_the_end() {
     for millis in [1, 60, 20] {
         let start = Instant::now();
         let error =
-            reader.read_named_before(&mut buf, Some(in_millis(millis)), PidfdPolicy::Use).unwrap_err();
+            reader.read_named_deadline(&mut buf, Some(in_millis(millis)), PidfdPolicy::Use).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed().as_millis() >= u128::from(millis));
     }
-    assert!(matches!(reader.read_named_before(&mut [], None, PidfdPolicy::Use), Ok((0, None))));
+    assert!(matches!(reader.read_named_deadline(&mut [], None, PidfdPolicy::Use), Ok((0, None))));
     writer.write_all(b"x").unwrap();
     drop(writer);
     assert_eq!(read_named(&reader, PidfdPolicy::Use).0, b"x");
@@ -257,7 +257,7 @@ fn a_stopped_reader_waits_for_a_name_no_longer() {
     let (reader, _writer) = named_pair(PidfdPolicy::Use, strongest());
     let interrupting = reader.try_clone().unwrap();
     let reading = std::thread::spawn(move || {
-        reader.read_named_before(&mut [0; 8], None, PidfdPolicy::Use).map(|(received, _)| received)
+        reader.read_named_deadline(&mut [0; 8], None, PidfdPolicy::Use).map(|(received, _)| received)
     });
     interrupting.interrupt_reads();
     assert_eq!(watched(move || reading.join().unwrap()).unwrap(), 0);
@@ -301,7 +301,7 @@ fn descriptors_counted() {
         for _ in 0..100 {
             reader.peer(pidfds).unwrap();
             writer.write_all(b"x").unwrap();
-            reader.read_before(&mut [0; 8], Some(soon())).unwrap();
+            reader.read_deadline(&mut [0; 8], Some(soon())).unwrap();
         }
         assert_eq!(open(), before);
     }
@@ -341,7 +341,7 @@ fn puppet_in_a_pid_namespace() {
         let client = LocalStream::connect(&path).unwrap();
         assert!(matches!(client.peer(pidfds), Err(PeerError::OtherNamespace)));
         client.name_writers(pidfds).unwrap();
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         assert!(matches!(read_named(&client, pidfds), (_, Some(Err(PeerError::OtherNamespace)))));
     }
 }

@@ -115,8 +115,8 @@ fn a_stale_socket_is_replaced() {
     let listener = LocalListener::bind(&path).unwrap();
     let client = LocalStream::connect(&path).unwrap();
     let server = watched(move || listener.accept(&StopSignal::new().unwrap()).unwrap().unwrap());
-    server.write_all_before(b"x", Some(soon())).unwrap();
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 1);
+    server.write_all_deadline(b"x", Some(soon())).unwrap();
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 1);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the lock stays");
 }
 
@@ -409,9 +409,9 @@ fn a_missing_directory_is_its_own_error() {
 fn half_closing_ends_one_direction() {
     let (client, server) = pair();
     client.shutdown_write().unwrap();
-    assert_eq!(server.read_before(&mut [0; 8], Some(soon())).unwrap(), 0);
-    server.write_all_before(b"still", Some(soon())).unwrap();
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 5);
+    assert_eq!(server.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 0);
+    server.write_all_deadline(b"still", Some(soon())).unwrap();
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 5);
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn a_socket_from_elsewhere_is_made_to_block_and_given_back_without_timeouts() {
     ours.set_nonblocking(true).unwrap();
     let stream = LocalStream::from(ours);
     assert_eq!(
-        stream.read_before(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
+        stream.read_deadline(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
     let ours = UnixStream::from(stream);
@@ -435,11 +435,11 @@ fn a_socket_that_somebody_made_non_blocking_still_waits() {
     let stream = LocalStream::from(ours);
     mode.set_nonblocking(true).unwrap();
     assert_eq!(
-        stream.read_before(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
+        stream.read_deadline(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
-    let reader = thread::spawn(move || stream.read_before(&mut [0; 8], None));
-    LocalStream::from(theirs).write_all_before(b"x", Some(soon())).unwrap();
+    let reader = thread::spawn(move || stream.read_deadline(&mut [0; 8], None));
+    LocalStream::from(theirs).write_all_deadline(b"x", Some(soon())).unwrap();
     assert_eq!(watched(move || reader.join().unwrap()).unwrap(), 1);
 }
 

@@ -18,14 +18,14 @@ fn an_empty_write_of_the_other_side_is_not_the_end() {
     let (client, server) = pair();
     for round in 0..10 {
         write_nothing(&server);
-        server.write_all_before(&[round], Some(soon())).unwrap();
+        server.write_all_deadline(&[round], Some(soon())).unwrap();
         let mut byte = [0xff];
-        assert_eq!(client.read_before(&mut byte, Some(soon())).unwrap(), 1);
+        assert_eq!(client.read_deadline(&mut byte, Some(soon())).unwrap(), 1);
         assert_eq!(byte, [round]);
     }
     write_nothing(&server);
     drop(server);
-    assert_eq!(client.read_before(&mut [0], Some(soon())).unwrap(), 0);
+    assert_eq!(client.read_deadline(&mut [0], Some(soon())).unwrap(), 0);
 }
 
 #[cfg(feature = "tokio")]
@@ -75,7 +75,7 @@ mod on_tokio {
                 for round in 0..50 {
                     write_nothing(&server);
                     write_nothing(&server);
-                    server.write_all_before(&[round], Some(soon())).unwrap();
+                    server.write_all_deadline(&[round], Some(soon())).unwrap();
                 }
                 write_nothing(&server);
             });

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -11,10 +12,11 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::super::Accepted;
+use super::super::accepted::Accepted;
 use super::super::error::ConnectError;
-use super::stream::SEND;
-use super::{LocalListener, LocalStream, arrived, stream};
+use super::arrived;
+use super::listener::Listener;
+use super::stream::{SEND, Stream, connected, is_hung_up};
 use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
 /// A connection that belongs to a task.
@@ -148,24 +150,20 @@ pub(crate) fn poll_write(
     }
 }
 
-/// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
+/// [`Stream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
 ///
 /// # Panics
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    let socket = stream::connected(path)?;
+    let socket = connected(path)?;
     #[cfg(target_vendor = "apple")]
     let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
-    AsyncStream::new(socket).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(socket)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
-/// The connection for tokio. The socket stops blocking, for clones as well, which then wait with poll(2).
-///
-/// # Panics
-///
-/// Outside a runtime that drives I/O.
-pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
+pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {
     let socket = UnixStream::from(stream);
     socket.set_nonblocking(true)?;
     AsyncStream::new(socket.into())
@@ -174,19 +172,14 @@ pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
 /// A connection that the runtime watches for a while. It stays in its mode; no call on it blocks.
 pub(crate) struct AsyncBorrow<'s>(AsyncFd<BorrowedFd<'s>>);
 
-impl LocalStream {
-    /// The connection for a task, until the result is dropped.
-    ///
-    /// # Panics
-    ///
-    /// Outside a runtime that drives I/O.
+impl Stream {
     pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
         sys::watch(self.as_fd(), Interest::READABLE | Interest::WRITABLE).map(AsyncBorrow)
     }
 }
 
 impl AsyncBorrow<'_> {
-    /// [`LocalStream::write_all_before`] without a deadline.
+    /// [`Stream::write_all_deadline`] without a deadline.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let flags = SEND | SendFlags::DONTWAIT;
         let mut rest = bytes;
@@ -198,7 +191,7 @@ impl AsyncBorrow<'_> {
         Ok(())
     }
 
-    /// [`LocalStream::read_named_before`] without a deadline, into a `buf` that is not empty.
+    /// [`Stream::read_named_deadline`] without a deadline, into a `buf` that is not empty.
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
@@ -240,7 +233,7 @@ impl AsyncWait {
 
     pub(in crate::transport) fn is_gone(&self, stream: &AsyncStream) -> bool {
         let hung_up =
-            stream.watched().and_then(|watched| stream::is_hung_up(watched.get_ref(), Some(Instant::now())));
+            stream.watched().and_then(|watched| is_hung_up(watched.get_ref(), Some(Instant::now())));
         hung_up.unwrap_or(true)
     }
 
@@ -277,29 +270,25 @@ impl AsyncWait {
     }
 }
 
-/// [`LocalListener`] for tokio.
+/// [`Listener`] for tokio.
 #[derive(Debug)]
 pub(crate) struct AsyncListener {
     /// Another descriptor of the same socket.
     ready: AsyncFd<OwnedFd>,
     /// Another descriptor of what tells of the listener's name, where there is such a thing.
     watch: Option<AsyncFd<OwnedFd>>,
-    listener: LocalListener,
+    listener: Listener,
 }
 
 impl AsyncListener {
-    /// # Panics
-    ///
-    /// Outside a runtime that drives I/O.
-    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
+    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
         let watched = |fd: BorrowedFd<'_>| sys::watch_owned(fd.try_clone_to_owned()?, Interest::READABLE);
         let ready = watched(listener.as_fd())?;
         let watch = listener.name_events().map(watched).transpose()?;
         Ok(Self { ready, watch, listener })
     }
 
-    /// Waits for the next connection, or until the name is lost. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {
         if self.listener.is_newly_watched() && self.listener.is_name_lost() {
             return Poll::Ready(Ok(Accepted::NameLost));
         }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -12,8 +13,10 @@ use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 use super::super::error::{BindError, ConnectError, NameError};
 use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
+use super::socket::{denies_sockets, new_socket};
+use super::stream::Stream;
 use super::watch::{self, Watch};
-use super::{LocalStream, denies_sockets, inherited, name, new_socket};
+use super::{inherited, name};
 use crate::sys::{PeerError, PidfdPolicy, own_user};
 
 /// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
@@ -48,7 +51,7 @@ impl Claim {
         match directory.check() {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Err(BindError::Directory { path: path.to_owned(), fault }),
-            Err(source) => return Err(BindError::Io { path: path.to_owned(), source }),
+            Err(error) => return Err(BindError::Io { path: path.to_owned(), source: Arc::new(error) }),
         }
         let lock = lock::take(&directory, &name, path)?;
         remove_stale(&directory, &name, path)?;
@@ -98,7 +101,7 @@ impl Drop for Claim {
 
 fn absolute(path: &str) -> Result<String, BindError> {
     let absolute = std::path::absolute(path)
-        .map_err(|source| BindError::Io { path: path.to_owned(), source })?
+        .map_err(|error| BindError::Io { path: path.to_owned(), source: Arc::new(error) })?
         .into_os_string()
         .into_string();
     absolute.map_err(|path| NameError::Invalid { name: path.to_string_lossy().into_owned() }.into())
@@ -115,7 +118,7 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
     // A daemon that knows nothing of the lock may listen here.
-    match LocalStream::connect(path) {
+    match Stream::connect(path) {
         Err(ConnectError::Refused { .. }) => {}
         Err(ConnectError::NotFound { .. }) => return Ok(()),
         Ok(stream) => {
@@ -203,14 +206,16 @@ pub(super) fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError
     let path = path.to_owned();
     match error {
         ListenError::Socket(error) if denies_sockets(error) => {
-            BindError::Unavailable { source: error.into() }
+            BindError::Unavailable { source: Arc::new(error.into()) }
         }
         ListenError::Bind(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            BindError::PermissionDenied { path, source: error.into() }
+            BindError::PermissionDenied { path, source: Arc::new(error.into()) }
         }
         ListenError::Bind(Errno::NOENT) => BindError::NoDirectory { path },
         ListenError::Bind(Errno::ADDRINUSE | Errno::EXIST) => BindError::InUse { path },
-        ListenError::Bind(error) | ListenError::Socket(error) => BindError::Io { path, source: error.into() },
+        ListenError::Bind(error) | ListenError::Socket(error) => {
+            BindError::Io { path, source: Arc::new(error.into()) }
+        }
     }
 }
 

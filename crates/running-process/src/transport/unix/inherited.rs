@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname, sockopt};
@@ -16,7 +17,7 @@ use crate::sys::{Passed, PassedDescriptors};
 /// The passed socket that listens at `path`. From now on it does not block and children do not inherit it.
 pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
     name::address(path)?;
-    let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
+    let failed = |error: io::Error| BindError::Io { path: path.to_owned(), source: Arc::new(error) };
     let passed = PassedDescriptors::to_this_process()
         .map_err(|source| BindError::NotInherited { path: path.to_owned(), source })?;
     let mut candidates = Vec::new();

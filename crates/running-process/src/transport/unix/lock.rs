@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat};
 use rustix::io::Errno;
@@ -28,7 +29,7 @@ pub(super) fn take(directory: &Directory, name: &OsStr, path: &str) -> Result<Fi
             LockHolder::Child { pid } => BindError::HeldByChild { path: path.to_owned(), pid: Some(pid) },
             LockHolder::Owner | LockHolder::Unknown => BindError::InUse { path: path.to_owned() },
         }),
-        Err(TryLockError::Error(source)) => Err(BindError::Io { path: lock_path, source }),
+        Err(TryLockError::Error(error)) => Err(BindError::Io { path: lock_path, source: Arc::new(error) }),
     }
 }
 
@@ -39,7 +40,7 @@ fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Res
         Err(Errno::ACCESS) => directory.open_file(name, OFlags::RDONLY, Mode::empty()).or(opened),
         opened => opened,
     };
-    let io = |error: Errno| BindError::Io { path: lock_path.to_owned(), source: error.into() };
+    let io = |error: Errno| BindError::Io { path: lock_path.to_owned(), source: Arc::new(error.into()) };
     match file {
         Ok(file) => {
             let found = fstat(&file).map_err(io)?;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
@@ -12,11 +13,12 @@ use tokio::net::windows::named_pipe::NamedPipeClient;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use super::super::Accepted;
+use super::super::accepted::Accepted;
 use super::super::error::ConnectError;
-use super::super::timed_out;
-use super::stream::{is_end, write_error};
-use super::{LocalListener, LocalStream, StopSignal, stream};
+use super::super::error::timed_out;
+use super::listener::Listener;
+use super::stop::StopEvent;
+use super::stream::{Stream, connected, is_end, write_error};
 use crate::sys::{Peer, PeerError, PidfdPolicy, windows_async, windows_pipe};
 
 /// A connection that belongs to a task.
@@ -51,22 +53,17 @@ impl AsyncStream {
     }
 }
 
-/// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
+/// [`Stream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
 ///
 /// # Panics
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    AsyncStream::new(stream::connected(path)?)
-        .map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(connected(path)?)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
-/// The connection for tokio. A pipe belongs to one runtime at most, so clones cannot follow.
-///
-/// # Panics
-///
-/// Outside a runtime that drives I/O.
-pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
+pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {
     AsyncStream::new(stream.into_pipe()?)
 }
 
@@ -123,17 +120,15 @@ pub(crate) fn poll_write(
 /// A connection that a task uses for a while. It is bound to no runtime by that.
 pub(crate) struct AsyncBorrow<'s>(BorrowedHandle<'s>);
 
-impl LocalStream {
-    /// The connection for a task, until the result is dropped.
-    // The portable shape has errors here.
-    #[allow(clippy::unnecessary_wraps)]
+impl Stream {
+    #[allow(clippy::unnecessary_wraps, reason = "the portable type has errors")]
     pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
         Ok(AsyncBorrow(self.as_handle()))
     }
 }
 
 impl AsyncBorrow<'_> {
-    /// [`LocalStream::write_all_before`] without a deadline.
+    /// [`Stream::write_all_deadline`] without a deadline.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -143,7 +138,7 @@ impl AsyncBorrow<'_> {
         Ok(())
     }
 
-    /// [`LocalStream::read_named_before`] without a deadline, into a `buf` that is not empty.
+    /// [`Stream::read_named_deadline`] without a deadline, into a `buf` that is not empty.
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
@@ -231,33 +226,36 @@ impl AsyncWait {
     }
 }
 
-/// [`LocalListener`] for tokio: a thread accepts, since instances of a pipe are waited for by event, many in one call.
+/// [`Listener`] for tokio: a thread accepts, because one call waits for the events of all instances.
 #[derive(Debug)]
 pub(crate) struct AsyncListener {
-    accepted: mpsc::Receiver<io::Result<LocalStream>>,
-    stop: StopSignal,
+    accepted: mpsc::Receiver<io::Result<Stream>>,
+    stop: Arc<StopEvent>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl AsyncListener {
-    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
-        let stop = StopSignal::new()?;
-        // One at a time: whatever nobody takes yet waits in the pipe's own backlog.
+    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
+        let stop = Arc::new(StopEvent::new()?);
+        // One at a time: a connection that the task does not take yet waits in the pipe's own backlog.
         let (sender, accepted) = mpsc::channel(1);
-        let stopped = stop.clone();
-        let accept = move || {
-            while let Some(connection) = listener.accept(&stopped).transpose() {
-                if sender.blocking_send(connection).is_err() {
-                    break;
-                }
+        let stopped = Arc::clone(&stop);
+        let accept = move || loop {
+            let connection = match listener.next(&stopped) {
+                Ok(Accepted::Connection(stream)) => Ok(stream),
+                Ok(Accepted::NameLost) => continue,
+                Ok(Accepted::Stopped) => break,
+                Err(error) => Err(error),
+            };
+            if sender.blocking_send(connection).is_err() {
+                break;
             }
         };
         let thread = thread::Builder::new().name("running-process-accept".to_owned()).spawn(accept)?;
         Ok(Self { accepted, stop, thread: Some(thread) })
     }
 
-    /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {
         let ended = || Err(io::Error::other("the thread that accepts has ended"));
         let connection = self.accepted.poll_recv(context);
         connection.map(|connection| connection.unwrap_or_else(ended).map(Accepted::Connection))
@@ -294,7 +292,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _inside = runtime.enter();
         let (client, server) = pair();
-        let mut stream = into_async(client).expect("the runtime takes it");
+        let mut stream = into_async(client.0).expect("the runtime takes it");
         let [nothing, three] = [Poll::Ready(0), Poll::Ready(3)];
         assert_eq!(receive(&mut stream, &[nothing, nothing, three]), three);
         assert_eq!(receive(&mut stream, &[nothing, Poll::Pending]), Poll::Pending);

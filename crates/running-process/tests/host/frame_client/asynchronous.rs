@@ -143,7 +143,7 @@ async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
     };
     let earliest = wall(SystemTime::now() + timeout);
     let (error, request) = tokio::join!(
-        client.request_before(SHOUT, b"slow".to_vec(), (began + timeout).into_std()),
+        client.request_deadline(SHOUT, b"slow".to_vec(), (began + timeout).into_std()),
         daemon.receive()
     );
     assert!(matches!(error, Err(FrameClientError::TimedOut { timeout: told }) if told == timeout));
@@ -154,7 +154,7 @@ async fn the_daemon_is_told_the_deadline_and_that_it_has_passed() {
     assert!(client.is_usable());
 
     // A deadline that has passed is not sent; no deadline is 0.
-    let late = client.request_before(SHOUT, b"late".to_vec(), began.into_std()).await;
+    let late = client.request_deadline(SHOUT, b"late".to_vec(), began.into_std()).await;
     assert!(matches!(late, Err(FrameClientError::TimedOut { timeout: Duration::ZERO })));
     let (response, ()) = tokio::join!(client.request(SHOUT, b"no hurry".to_vec()), async {
         let request = daemon.receive().await;
@@ -216,7 +216,7 @@ async fn while_the_daemon_does_not_read_no_more_requests_are_taken() {
 async fn a_deadline_holds_though_the_daemon_does_not_read_and_the_connection_goes_on() {
     let (client, mut daemon) = pair();
     let deadline = (Instant::now() + Duration::from_secs(5)).into_std();
-    let error = client.request_before(SHOUT, vec![7; 4 << 20], deadline).await;
+    let error = client.request_deadline(SHOUT, vec![7; 4 << 20], deadline).await;
     assert!(matches!(error, Err(FrameClientError::TimedOut { .. })));
     assert!(client.is_usable());
     let large = daemon.receive().await;

@@ -226,7 +226,7 @@ mod on_tokio {
 
         fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {
             let deadline = Instant::now() + timeout;
-            self.runtime.block_on(self.client.request_before(SHOUT, payload.to_vec(), deadline))
+            self.runtime.block_on(self.client.request_deadline(SHOUT, payload.to_vec(), deadline))
         }
 
         fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>> {

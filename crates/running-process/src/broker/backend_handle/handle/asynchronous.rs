@@ -26,15 +26,15 @@ impl BackendHandle {
         expected: &DaemonProcess,
     ) -> Result<Self, BackendHandleError> {
         let deadline = now() + DEFAULT_PROBE_TIMEOUT;
-        Self::probe_before_async(service_name, service_version, endpoint, expected, deadline).await
+        Self::probe_deadline_async(service_name, service_version, endpoint, expected, deadline).await
     }
 
-    /// [`probe_before`](Self::probe_before) on tokio.
+    /// [`probe_deadline`](Self::probe_deadline) on tokio.
     ///
     /// # Errors
     ///
-    /// As [`probe_before`](Self::probe_before).
-    pub async fn probe_before_async(
+    /// As [`probe_deadline`](Self::probe_deadline).
+    pub async fn probe_deadline_async(
         service_name: impl Into<String>,
         service_version: impl Into<String>,
         endpoint: &Endpoint,
@@ -72,15 +72,15 @@ impl BackendHandle {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_async(&self) -> Result<LocalStream, BackendHandleError> {
-        self.connect_before_async(now() + DEFAULT_PROBE_TIMEOUT).await
+        self.connect_deadline_async(now() + DEFAULT_PROBE_TIMEOUT).await
     }
 
-    /// [`connect_before`](Self::connect_before) on tokio.
+    /// [`connect_deadline`](Self::connect_deadline) on tokio.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn connect_before_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+    pub async fn connect_deadline_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
         Ok(verify_again_async(&self.daemon_process, &self.process, self.image, &self.policy, deadline)
             .await?)
     }

@@ -55,12 +55,12 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
     name_writers(stream, exchange.pidfds)?;
-    stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
+    stream.write_all_deadline(exchange.request(), Some(deadline)).map_err(stream_error)?;
     meanwhile();
     let mut bytes = [0; READ_BYTES];
     let mut late = LateReads::default();
     loop {
-        let read = stream.read_named_before(&mut bytes, Some(deadline), exchange.pidfds);
+        let read = stream.read_named_deadline(&mut bytes, Some(deadline), exchange.pidfds);
         let read = late.or(read, || stream.read_named_arrived(&mut bytes, exchange.pidfds));
         let (length, writer) = read.map_err(stream_error)?;
         if let Some(identity) = exchange.receive(&bytes[..length], writer)? {

@@ -19,6 +19,7 @@ use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::transport::{LateReads, LocalStream};
 use limit::Limit;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use waiting::Waiting;
 
@@ -197,7 +198,7 @@ impl FrameClient {
         let request = self.append(payload_protocol, payload, options, Limit::of(options), true)?;
         self.streaming = Some(request);
         let deadline = options.deadline;
-        match self.flush_before(self.limit(deadline)) {
+        match self.flush_until(self.limit(deadline)) {
             Ok(()) => Ok(ResponseStream::new(self, request, deadline)),
             Err(error) => {
                 self.end_streaming(request);
@@ -241,7 +242,7 @@ impl FrameClient {
         options: &RequestOptions,
     ) -> Result<RequestId, FrameClientError> {
         let request = self.append(payload_protocol, payload, options, Limit::of(options), false)?;
-        self.flush_before(self.limit(options.deadline)).inspect_err(|_| self.give_up(request))?;
+        self.flush_until(self.limit(options.deadline)).inspect_err(|_| self.give_up(request))?;
         if let Some(deadline) = options.deadline {
             self.deadlines.insert(request, deadline);
         }
@@ -283,7 +284,9 @@ impl FrameClient {
         }
         let deadline_unix_ms = limit.at.map_or(0, |_| unix_ms_after(limit.timeout));
         let head = options.head(deadline_unix_ms, events);
-        self.connection.send_request_with(payload_protocol, payload, &head).map_err(FrameClientError::Request)
+        self.connection
+            .send_request_with(payload_protocol, payload, &head)
+            .map_err(|error| FrameClientError::Request(Arc::new(error)))
     }
 
     /// Writes what was [queued](Self::queue).
@@ -293,7 +296,7 @@ impl FrameClient {
     /// It could not be written within the timeout, which ends the connection.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
-        self.flush_before(self.limit(None))
+        self.flush_until(self.limit(None))
     }
 
     /// Waits for the response to `request`.
@@ -334,7 +337,7 @@ impl FrameClient {
                 return Ok(event);
             }
             self.check_usable()?;
-            self.flush_before(limit)?;
+            self.flush_until(limit)?;
             self.read_more(limit)?;
         }
     }

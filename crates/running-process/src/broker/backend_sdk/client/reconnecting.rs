@@ -92,7 +92,7 @@ impl ReconnectingClient {
     /// # Errors
     ///
     /// As [`request`](Self::request).
-    pub async fn request_before(
+    pub async fn request_deadline(
         &self,
         payload_protocol: u32,
         payload: Vec<u8>,
@@ -114,7 +114,7 @@ impl ReconnectingClient {
         payload: Vec<u8>,
         options: &RequestOptions,
     ) -> Result<AsyncResponseStream, ReconnectError> {
-        let client = self.connection_before(options.deadline, 0).await?;
+        let client = self.connection_until(options.deadline, 0).await?;
         client
             .request_streaming_with(payload_protocol, payload, options)
             .await
@@ -179,7 +179,7 @@ impl ReconnectingClient {
     ) -> Result<Frame, ReconnectError> {
         let mut attempts = 0;
         loop {
-            let client = self.connection_before(options.deadline, attempts).await?;
+            let client = self.connection_until(options.deadline, attempts).await?;
             match client.exchange(payload_protocol, payload, Some(options)).await {
                 Ok(answer) => return answer.map_err(ReconnectError::Request),
                 Err(unsent) => payload = unsent.payload,
@@ -192,7 +192,7 @@ impl ReconnectingClient {
     }
 
     /// A connection, after a pause if `attempts` have found none that took the request.
-    async fn connection_before(
+    async fn connection_until(
         &self,
         deadline: Option<Instant>,
         attempts: u32,

@@ -14,6 +14,7 @@ use recv_buffer::{Intake, Taken};
 use requests::Requests;
 use std::borrow::Cow;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Names a request that was sent on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,12 +50,12 @@ impl<F> ClientEvent<F> {
 }
 
 /// Why a connection to a daemon cannot go on: each is the daemon's fault.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientConnectionError {
     /// The bytes are not frames.
     #[error("the daemon sent no frame")]
-    Framing(#[from] FramingError),
+    Framing(#[source] Arc<FramingError>),
     /// The frame breaks the strict rules.
     #[error("the daemon sent a frame that cannot be used")]
     Violation(#[from] FrameViolation),
@@ -83,20 +84,9 @@ pub enum ClientConnectionError {
     },
 }
 
-#[cfg(feature = "tokio")]
-impl ClientConnectionError {
-    /// The same error once more.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::Framing(error) => Self::Framing(error.again()),
-            Self::Violation(violation) => Self::Violation(*violation),
-            Self::Payload(error) => Self::Payload(error.again()),
-            Self::UnknownRequest { got } => Self::UnknownRequest { got: *got },
-            Self::PayloadProtocolMismatch { got, expected } => {
-                Self::PayloadProtocolMismatch { got: *got, expected: *expected }
-            }
-            Self::Truncated { buffered } => Self::Truncated { buffered: *buffered },
-        }
+impl From<FramingError> for ClientConnectionError {
+    fn from(error: FramingError) -> Self {
+        Self::Framing(Arc::new(error))
     }
 }
 
@@ -146,7 +136,7 @@ impl ClientConnection {
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,
     ) -> Result<RequestId, FramingError> {
-        self.send_request_before(payload_protocol, payload, 0)
+        self.send_request_deadline(payload_protocol, payload, 0)
     }
 
     /// [`send_request`](Self::send_request) that tells the daemon until when the answer is wanted, in milliseconds since
@@ -155,7 +145,7 @@ impl ClientConnection {
     /// # Errors
     ///
     /// As [`send_request`](Self::send_request).
-    pub fn send_request_before<'p>(
+    pub fn send_request_deadline<'p>(
         &mut self,
         payload_protocol: u32,
         payload: impl Into<Cow<'p, [u8]>>,

@@ -2,9 +2,10 @@
 
 use super::super::PayloadEncoding;
 use std::io;
+use std::sync::Arc;
 
 /// Why a payload cannot be decoded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodePayloadError {
     /// The encoding is unknown, not compiled in, or not one that this side said it accepts.
@@ -32,28 +33,12 @@ pub enum DecodePayloadError {
         encoding: PayloadEncoding,
         /// What its decoder says.
         #[source]
-        reason: io::Error,
+        reason: Arc<io::Error>,
     },
 }
 
-#[cfg(feature = "tokio")]
-impl DecodePayloadError {
-    /// The same error once more: all who wait on one connection are told.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::NotAccepted { got } => Self::NotAccepted { got: *got },
-            Self::TooLarge { cap } => Self::TooLarge { cap: *cap },
-            Self::TrailingBytes { encoding } => Self::TrailingBytes { encoding: *encoding },
-            Self::Damaged { encoding, reason } => {
-                let reason = io::Error::new(reason.kind(), reason.to_string());
-                Self::Damaged { encoding: *encoding, reason }
-            }
-        }
-    }
-}
-
 /// Why a payload cannot be encoded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodePayloadError {
     /// The encoding is not compiled in.
@@ -69,7 +54,7 @@ pub enum EncodePayloadError {
         encoding: PayloadEncoding,
         /// What the encoder says.
         #[source]
-        reason: io::Error,
+        reason: Arc<io::Error>,
     },
 }
 
@@ -98,7 +83,7 @@ pub fn encode_payload(
         #[cfg(not(all(feature = "lz4", feature = "snappy", feature = "zstd")))]
         _ => return Err(EncodePayloadError::Unsupported { encoding }),
     };
-    encoded.map_err(|reason: io::Error| EncodePayloadError::Failed { encoding, reason })
+    encoded.map_err(|reason: io::Error| EncodePayloadError::Failed { encoding, reason: Arc::new(reason) })
 }
 
 /// Replaces the content of `out` by what `payload` is in `encoding`, at most `cap` bytes.
@@ -158,7 +143,7 @@ pub(super) fn decode_granted(
             Undecoded::NotGranted => return DecodeStopped::NotGranted,
             Undecoded::TooLarge => DecodePayloadError::TooLarge { cap },
             Undecoded::Trailing => DecodePayloadError::TrailingBytes { encoding },
-            Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason },
+            Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason: Arc::new(reason) },
         })
     })
 }

@@ -36,7 +36,7 @@ impl FrameClient {
         if !self.connection.is_pending(request) {
             return Err(FrameClientError::NotInFlight);
         }
-        self.flush_before(limit)?;
+        self.flush_until(limit)?;
         self.read_more(limit).inspect_err(|error| {
             if matches!(error, FrameClientError::TimedOut { .. }) {
                 self.give_up(request);
@@ -44,7 +44,7 @@ impl FrameClient {
         })
     }
 
-    pub(super) fn flush_before(&mut self, limit: Limit) -> Result<(), FrameClientError> {
+    pub(super) fn flush_until(&mut self, limit: Limit) -> Result<(), FrameClientError> {
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);

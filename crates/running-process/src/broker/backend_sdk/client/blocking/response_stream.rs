@@ -65,10 +65,10 @@ impl<'c> ResponseStream<'c> {
     pub fn response(self) -> Result<Frame, FrameClientError> {
         let Self { ref client, request, deadline } = self;
         let limit = client.limit(deadline);
-        self.response_before(request, limit)
+        self.response_until(request, limit)
     }
 
-    fn response_before(self, request: RequestId, limit: Limit) -> Result<Frame, FrameClientError> {
+    fn response_until(self, request: RequestId, limit: Limit) -> Result<Frame, FrameClientError> {
         if self.client.streaming != Some(request) {
             return Err(FrameClientError::NotInFlight);
         }

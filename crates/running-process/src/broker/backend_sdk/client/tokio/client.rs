@@ -90,7 +90,7 @@ impl AsyncFrameClient {
     ///
     /// On Windows no clone of the connection may be in another runtime.
     pub fn from_stream(stream: impl Into<LocalStream>) -> Result<Self, FrameClientError> {
-        into_async(stream.into()).map(Self::spawn).map_err(FrameClientError::Stream)
+        into_async(stream.into()).map(Self::spawn).map_err(|error| FrameClientError::Stream(Arc::new(error)))
     }
 
     fn spawn(stream: AsyncStream) -> Self {
@@ -147,7 +147,7 @@ impl AsyncFrameClient {
     /// # Panics
     ///
     /// In a tokio runtime without timers.
-    pub async fn request_before(
+    pub async fn request_deadline(
         &self,
         payload_protocol: u32,
         payload: Vec<u8>,
@@ -161,7 +161,7 @@ impl AsyncFrameClient {
     ///
     /// # Errors
     ///
-    /// As [`request_before`](Self::request_before).
+    /// As [`request_deadline`](Self::request_deadline).
     ///
     /// # Panics
     ///

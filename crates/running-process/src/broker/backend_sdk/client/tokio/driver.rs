@@ -148,7 +148,7 @@ impl Driver {
                     self.ids.insert(ticket, request);
                 }
                 Err(error) => {
-                    let answer = Delivery::Answer(Err(FrameClientError::Request(error)));
+                    let answer = Delivery::Answer(Err(FrameClientError::Request(Arc::new(error))));
                     self.deliveries.push((ticket, answer));
                 }
             }

@@ -113,7 +113,7 @@ struct End {
 impl End {
     fn tell(&mut self) -> FrameClientError {
         self.told = true;
-        self.reason.again()
+        self.reason.clone()
     }
 }
 

@@ -437,12 +437,14 @@ impl Conn {
             if !state.adopted || state.wants == Wants::Nothing {
                 return;
             }
-            let polls = self.context.poller.is_some();
+            let poller = self.context.poller.as_ref();
+            let polls = poller.is_some();
             let quiet = Instant::now() + if polls { QUIET } else { RECHECK };
             let until = earliest(state.session.deadline(), Some(quiet));
-            let waited = if polls && state.blocked && state.wants == Wants::Read {
+            let blocked = poller.filter(|_| state.blocked && state.wants == Wants::Read);
+            let waited = if let Some(poller) = blocked {
                 drop(state);
-                self.stream.wait_ready(until).map(|()| self.leave(READABLE | WRITABLE))
+                poller.wait_ready(&self.stream, until).map(|()| self.leave(READABLE | WRITABLE))
             } else if polls && !state.may_be_adopted() {
                 return self.release(&mut state);
             } else {
@@ -493,7 +495,7 @@ impl Conn {
         } else {
             drop(state);
             let (mut state, length, room) = scratch::with(|scratch| {
-                let length = self.stream.read_before(scratch, until)?;
+                let length = self.stream.read_deadline(scratch, until)?;
                 let mut state = self.state();
                 if length > 0 {
                     state.session.receive(&scratch[..length], Instant::now());
@@ -576,7 +578,7 @@ impl Conn {
         let mut state = self.state();
         state.session.refuse_peer(self.context.policy.no_thread(error));
         let mut bytes = [0; 4096];
-        if let Ok(length @ 1..) = self.stream.read_before(&mut bytes, Some(until)) {
+        if let Ok(length @ 1..) = self.stream.read_deadline(&mut bytes, Some(until)) {
             state.session.receive(&bytes[..length], Instant::now());
         }
         state.session.process(drop);

@@ -7,7 +7,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The token of the waker, which is the id of no connection.
 const WAKER: Token = Token(usize::MAX);
@@ -50,6 +50,12 @@ impl Poller {
     pub(super) fn remove(&self, stream: &LocalStream) {
         // It fails only if the stream is not watched.
         let _ = self.registry.deregister(&mut SourceFd(&stream.as_fd().as_raw_fd()));
+    }
+
+    /// Waits until `stream` alone, which is not watched, can be read or written.
+    #[allow(clippy::unused_self, reason = "systems without a poller cannot wait so")]
+    pub(super) fn wait_ready(&self, stream: &LocalStream, deadline: Option<Instant>) -> io::Result<()> {
+        stream.wait_ready(deadline)
     }
 
     /// Makes the thread that polls return.

@@ -2,7 +2,7 @@
 
 use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No poller exists.
 pub(super) enum Poller {}
@@ -23,6 +23,10 @@ impl Poller {
     }
 
     pub(super) fn remove(&self, _: &LocalStream) {
+        match *self {}
+    }
+
+    pub(super) fn wait_ready(&self, _: &LocalStream, _: Option<Instant>) -> io::Result<()> {
         match *self {}
     }
 

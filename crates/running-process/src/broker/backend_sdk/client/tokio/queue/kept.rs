@@ -182,7 +182,7 @@ impl Desk {
         let State { kept, end, .. } = &mut *state;
         let Some(event) = kept.unsolicited.pop_front() else {
             return match end {
-                Some(end) => Poll::Ready(Err(end.reason.again())),
+                Some(end) => Poll::Ready(Err(end.reason.clone())),
                 None => {
                     kept.waker = Some(waker.clone());
                     Poll::Pending

@@ -1,0 +1,117 @@
+//! The blocking server.
+
+use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
+use crate::support::soon;
+use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_sdk::{
+    BindError, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection, NotAuthorized,
+    PeerCredentials, SendEventError, Server, ServerConfig, ServerError, ServerRequest, ServerStats,
+    ServerStop, ServeError,
+};
+use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
+use std::path::Path;
+use std::time::Instant;
+
+pub(crate) struct Blocking(Server);
+
+impl Blocking {
+    fn map(self, change: impl FnOnce(Server) -> Server) -> Self {
+        Self(change(self.0))
+    }
+
+    #[cfg(unix)]
+    fn try_map<E>(self, change: impl FnOnce(Server) -> Result<Server, E>) -> Result<Self, E> {
+        change(self.0).map(Self)
+    }
+
+    fn server(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl Daemon for Blocking {
+    const ACCEPTS_ON_A_THREAD: bool = true;
+    const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = true;
+
+    forward_to_server!();
+
+    fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
+        Server::bind(endpoint).map(Self)
+    }
+
+    fn serve_quickly(
+        self,
+        protocol: u32,
+        handler: impl Fn(&dyn Incoming) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|server| server.serve(protocol, move |request| handler(&**request)))
+    }
+
+    fn serve(
+        self,
+        protocol: u32,
+        handler: impl Fn(&dyn Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|server| server.serve(protocol, move |request| handler(request)))
+    }
+
+    fn legacy(
+        self,
+        detector: impl Fn(&[u8]) -> LegacyClassification + Send + Sync + 'static,
+        handler: impl Fn(Box<dyn Legacy>) + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|server| server.legacy(detector, move |connection| handler(Box::new(connection))))
+    }
+
+    fn run(self) -> Result<(), ServerError> {
+        self.0.run()
+    }
+}
+
+impl Incoming for IncomingRequest {
+    fn frame(&self) -> &Frame {
+        self.frame()
+    }
+
+    fn peer(&self) -> PeerCredentials {
+        self.peer()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+}
+
+impl Incoming for ServerRequest {
+    fn frame(&self) -> &Frame {
+        (**self).frame()
+    }
+
+    fn peer(&self) -> PeerCredentials {
+        (**self).peer()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (**self).deadline()
+    }
+}
+
+impl Request for ServerRequest {
+    fn cancelled(&self) -> Option<Cancelled> {
+        self.cancelled().map(Cancelled::Reason)
+    }
+
+    fn wait_cancelled(&self) -> Cancelled {
+        Cancelled::Reason(self.cancellation().wait(Some(soon())).expect("the request is cancelled in time"))
+    }
+
+    fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
+        self.send_event(payload)
+    }
+}
+
+impl Legacy for LegacyConnection {
+    fn into_connection(self: Box<Self>) -> LegacyConnection {
+        *self
+    }
+}
