@@ -40,7 +40,7 @@ fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
     let identity_file = std::path::absolute(&arguments.identity_file)?;
     // Checked before the daemon creates any file.
     check_daemon_identity_path(&identity_file, &endpoint)
-        .map_err(|source| failed(ServerError::Record { path: identity_file.clone(), source }))?;
+        .map_err(|source| failed(ServerError::IdentityFile { path: identity_file.clone(), source }))?;
     let (troubles, panics, ready) = (log.clone(), log.clone(), log.clone());
     std::panic::set_hook(Box::new(move |panic| panics.stderr.say(format!("{panic}\n").into_bytes())));
     let server = Server::bind(endpoint).map_err(|error| {
@@ -48,7 +48,7 @@ fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
         Failure::new(error, advice).context("the endpoint cannot be served")
     })?;
     let server = resp_cache::attach(server, &Cache::new())
-        .record(&identity_file)
+        .identity_file(&identity_file)
         .observe(move |trouble| troubles.trouble(trouble))
         .stop_on_signals()
         .map_err(|error| Failure::from(error).context("signals cannot be handled"))?;

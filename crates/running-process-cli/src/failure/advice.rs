@@ -191,7 +191,7 @@ pub(crate) fn bind(error: &BindError) -> Advice {
 /// Returns the advice about a server that did not start, or did not end as it should.
 pub(crate) fn server(error: &ServerError) -> Advice {
     match error {
-        ServerError::Record { source, .. } => identity_path(source),
+        ServerError::IdentityFile { source, .. } => identity_path(source),
         ServerError::Identity(_) => Advice::undecided("not_identified"),
         ServerError::DrainTimedOut { .. } => {
             Advice::undecided("drain_timed_out").hint("their clients see the connection end")

@@ -154,7 +154,7 @@ fn an_endpoint_that_cannot_be_owned() {
 
 #[test]
 fn a_server_that_does_not_serve() {
-    let unwritable = |source| server(&ServerError::Record { path: "r".into(), source });
+    let unwritable = |source| server(&ServerError::IdentityFile { path: "r".into(), source });
     let waited = Duration::from_secs(5);
     let inner = |error: IdentityFileError| unwritable(error.into());
     check([

@@ -35,7 +35,7 @@ impl Full {
         let server = Server::bind(endpoint.clone())
             .unwrap()
             .config(config)
-            .record(&identity_file)
+            .identity_file(&identity_file)
             .on_ready(move |_| ready.send(()).unwrap())
             .serve(0xF00D, |request| Ok(request.payload().to_ascii_uppercase()));
         let stop = server.stop_handle();

@@ -94,7 +94,7 @@ fn a_deadline_is_told_as_it_was_given() {
     let (ready, is_ready) = mpsc::channel();
     let server = Server::bind(endpoint)
         .unwrap()
-        .record(&identity_file)
+        .identity_file(&identity_file)
         .on_ready(move |_| ready.send(()).unwrap())
         .serve(0xF00D, move |_| {
             let _over = is_over.lock().unwrap().recv();

@@ -151,7 +151,8 @@ impl InTest {
         let at = |name: &str| text(&directory.path().join(name)).to_owned();
         let (ready, is_ready) = mpsc::channel();
         let server = Server::bind(Endpoint::unix_socket("test", at("s")).unwrap()).unwrap();
-        let server = configure(server.record(at("identity.json")).on_ready(move |_| ready.send(()).unwrap()));
+        let server =
+            configure(server.identity_file(at("identity.json")).on_ready(move |_| ready.send(()).unwrap()));
         let stop = server.stop_handle();
         let server = Some(std::thread::spawn(move || server.run().unwrap()));
         is_ready.recv_timeout(crate::common::WATCHDOG).unwrap();

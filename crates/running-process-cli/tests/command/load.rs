@@ -188,7 +188,7 @@ fn a_daemon_that_never_answers_is_counted_as_timed_out() {
     let (ready, is_ready) = mpsc::channel();
     let server = Server::bind(endpoint)
         .unwrap()
-        .record(&identity_file)
+        .identity_file(&identity_file)
         .serve(CACHE, |_| Ok(Vec::new()))
         .legacy(takes_every_request, move |_connection| {
             // Until the test is over.

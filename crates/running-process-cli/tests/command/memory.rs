@@ -34,7 +34,7 @@ impl Flooding {
         let answered = AtomicUsize::new(0);
         let server = Server::bind(endpoint)
             .unwrap()
-            .record(directory.path().join("identity.json"))
+            .identity_file(directory.path().join("identity.json"))
             .on_ready(move |_| ready.send(()).unwrap())
             .serve(FLOOD, move |request| {
                 // The first ones are enough: the others only answer.

@@ -97,7 +97,7 @@ fn top_of(configure: impl FnOnce(Server) -> Server) -> Finished {
     let identity_file = directory.path().join("identity.json");
     let (ready, is_ready) = mpsc::channel();
     let server = configure(Server::bind(endpoint).unwrap())
-        .record(&identity_file)
+        .identity_file(&identity_file)
         .on_ready(move |_| ready.send(()).unwrap())
         .serve(0xF00D, |request| Ok(request.payload().to_vec()));
     let stop = server.stop_handle();

@@ -322,7 +322,7 @@ fn many_pipelined_requests_are_answered_in_the_allocations_of_their_answers() {
     let now = Instant::now();
     let enough = 32 * 1024;
     let mux = Arc::new(mux(detectors::never));
-    let mut server = ServerConnection::new(mux, ConnectionConfig::default(), enough, now);
+    let mut server = ServerConnection::<_>::new(mux, ConnectionConfig::default(), enough, now);
     let (answered, spent) = tally(|| {
         server.receive(&requests, now);
         let mut answered = 0;

@@ -14,7 +14,7 @@ pub(crate) use blocking::Blocking;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
     BindError, CancelReason, HandlerError, LegacyClassification, LegacyConnection, NotAuthorized,
-    PeerCredentials, SendEventError, ServerConfig, ServerError, ServerStats, ServerStop, ServeError,
+    PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats, ServerStop,
 };
 use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
 use std::io::{Read, Write};
@@ -97,7 +97,7 @@ macro_rules! forward_to_server {
             protocol: u32,
             handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
         ) -> Self {
-            self.map(|server| server.serve_inline(protocol, handler))
+            self.map(|server| server.serve_inline(protocol, move |request| handler(request.frame())))
         }
 
         fn authorize(
@@ -112,7 +112,7 @@ macro_rules! forward_to_server {
         }
 
         fn identity_file(self, path: impl AsRef<Path>) -> Self {
-            self.map(|server| server.record(path.as_ref()))
+            self.map(|server| server.identity_file(path.as_ref()))
         }
 
         fn on_ready(self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {

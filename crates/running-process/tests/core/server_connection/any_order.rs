@@ -3,7 +3,7 @@
 use super::{cancel, request, with_output, written};
 use crate::common::SERVED;
 use proptest::prelude::*;
-use running_process::broker::backend_sdk::{CallId, ServerEvent};
+use running_process::broker::backend_sdk::{CallId, Cancelled, ServerEvent};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ proptest! {
                         let deadline = patience.remove(0).map(|ms| now + Duration::from_millis(ms.into()));
                         open.push(call.admit(deadline));
                     }
-                    ServerEvent::Cancelled(call, _) => {
+                    ServerEvent::Cancelled(Cancelled { call, .. }) => {
                         prop_assert!(!told.contains(&call), "told twice");
                         prop_assert!(open.contains(&call), "nobody works on it");
                         told.push(call);

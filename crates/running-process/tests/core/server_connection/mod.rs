@@ -8,8 +8,8 @@ mod encoded;
 
 use crate::common::{UNSERVED, detectors, frame, mux, wire};
 use running_process::broker::backend_sdk::{
-    CallId, CancelReason, ConnectionConfig, ConnectionError, LegacyClassification, Payload, SendEventError,
-    ServerConnection, ServerEvent,
+    CallId, CancelReason, Cancelled, ConnectionConfig, ConnectionError, LegacyClassification, Payload,
+    SendEventError, ServerConnection, ServerEvent,
 };
 use running_process::broker::protocol::{
     Frame, FrameKind, MAX_FRAME_BYTES, Refusal, RefusalReason, try_decode_framed,
@@ -87,7 +87,7 @@ fn refusal(frame: &Frame) -> RefusalReason {
 fn cancelled(server: &mut Server) -> Vec<(CallId, CancelReason)> {
     let mut all = Vec::new();
     while let Some(event) = server.next_event().unwrap() {
-        if let ServerEvent::Cancelled(call, reason) = event {
+        if let ServerEvent::Cancelled(Cancelled { call, reason, .. }) = event {
             all.push((call, reason));
         }
     }
@@ -125,7 +125,7 @@ fn one_request_more_than_allowed_waits_with_all_behind_it_until_a_call_ends() {
     let _third = third.admit(None);
     let event = server.next_event().unwrap();
     assert!(
-        matches!(event, Some(ServerEvent::Cancelled(call, CancelReason::Requested)) if call == calls[0].1)
+        matches!(event, Some(ServerEvent::Cancelled(Cancelled { call, reason: CancelReason::Requested, .. })) if call == calls[0].1)
     );
 }
 
@@ -366,7 +366,7 @@ fn a_peer_that_is_gone_cancels_everything_and_is_told_nothing() {
     let (mut server, now) = server(|_| {});
     let calls = admit(&mut server, &[request(1), request(2)].concat(), now);
     server.respond(calls[0].1, b"unread").unwrap();
-    server.hang_up();
+    server.reset();
     assert_eq!(cancelled(&mut server), [(calls[1].1, CancelReason::PeerGone)]);
     assert!(server.is_over() && server.output().is_empty());
 }

@@ -4,9 +4,9 @@ use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::Flag;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    AsyncLegacyConnection, AsyncServerRequest, AsyncServer, BindError, HandlerError, LegacyClassification,
-    NotAuthorized, PeerCredentials, SendEventError, ServerConfig, ServerError, ServerStats, ServerStop,
-    ServeError,
+    AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, LegacyClassification,
+    NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats,
+    ServerStop,
 };
 use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
 use std::io::{self, Read, Write};

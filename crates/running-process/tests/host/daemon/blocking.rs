@@ -4,9 +4,8 @@ use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::soon;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection, NotAuthorized,
-    PeerCredentials, SendEventError, Server, ServerConfig, ServerError, ServerRequest, ServerStats,
-    ServerStop, ServeError,
+    BindError, HandlerError, LegacyClassification, LegacyConnection, NotAuthorized, PeerCredentials,
+    SendEventError, ServeError, Server, ServerConfig, ServerError, ServerRequest, ServerStats, ServerStop,
 };
 use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
 use std::path::Path;
@@ -44,7 +43,7 @@ impl Daemon for Blocking {
         protocol: u32,
         handler: impl Fn(&dyn Incoming) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.map(|server| server.serve(protocol, move |request| handler(&**request)))
+        self.map(|server| server.serve(protocol, move |request| handler(&request)))
     }
 
     fn serve(
@@ -52,7 +51,7 @@ impl Daemon for Blocking {
         protocol: u32,
         handler: impl Fn(&dyn Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        self.map(|server| server.serve(protocol, move |request| handler(request)))
+        self.map(|server| server.serve(protocol, move |request| handler(&request)))
     }
 
     fn legacy(
@@ -68,37 +67,23 @@ impl Daemon for Blocking {
     }
 }
 
-impl Incoming for IncomingRequest {
-    fn frame(&self) -> &Frame {
-        self.frame()
-    }
-
-    fn peer(&self) -> PeerCredentials {
-        self.peer()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline()
-    }
-}
-
 impl Incoming for ServerRequest {
     fn frame(&self) -> &Frame {
-        (**self).frame()
+        ServerRequest::frame(self)
     }
 
     fn peer(&self) -> PeerCredentials {
-        (**self).peer()
+        ServerRequest::peer(self)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        (**self).deadline()
+        ServerRequest::deadline(self)
     }
 }
 
 impl Request for ServerRequest {
     fn cancelled(&self) -> Option<Cancelled> {
-        self.cancelled().map(Cancelled::Reason)
+        ServerRequest::cancelled(self).map(Cancelled::Reason)
     }
 
     fn wait_cancelled(&self) -> Cancelled {
@@ -106,7 +91,7 @@ impl Request for ServerRequest {
     }
 
     fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
-        self.send_event(payload)
+        ServerRequest::send_event(self, payload)
     }
 }
 

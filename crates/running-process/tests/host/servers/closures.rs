@@ -3,7 +3,7 @@
 use super::TestServer;
 use crate::daemon::Daemon;
 use crate::support::{SHOUT, echo, eventually, next, read, read_frames, read_to_end, refusal, request, write};
-use running_process::broker::backend_sdk::{LegacyClassification, LocalStream, ServerConfig};
+use running_process::broker::backend_sdk::{HandlerError, LegacyClassification, LocalStream, ServerConfig};
 use std::error::Error;
 use std::fmt;
 use std::io::Read;
@@ -193,15 +193,15 @@ fn a_panic_whose_payload_panics_when_it_is_dropped_costs_its_request() {
 fn an_error_that_panics_when_it_is_shown_or_dropped_costs_its_request() {
     let server = TestServer::start(|server| {
         server
-            .serve(0xF00F, |_| Err(Box::new(Hostile)))
-            .serve_quickly(0xF010, |_| Err(Box::new(Hostile)))
-            .serve_inline(0xF011, |_| Err(Box::new(Hostile)))
+            .serve(0xF00F, |_| Err(HandlerError::from(Hostile)))
+            .serve_quickly(0xF010, |_| Err(HandlerError::from(Hostile)))
+            .serve_inline(0xF011, |_| Err(HandlerError::from(Hostile)))
     });
     let connection = server.connect();
     for protocol in [0xF00F, 0xF010, 0xF011] {
         write(&connection, &request(protocol, 1, b""));
-        assert_panicked(&connection);
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert!(refusal(&read_frames(&connection, 1)[0]).contains("the handler failed"));
+        assert_eq!(server.trouble(), format!("the handler of payload protocol 0x{protocol:04X} failed"));
         write(&connection, &request(SHOUT, 1, b"on"));
         assert_eq!(read_frames(&connection, 1)[0].payload, b"ON");
     }

@@ -41,7 +41,7 @@ fn by_relative_paths() {
 fn refused(temp: &TempEndpoint, path: &Path) -> IdentityFileError {
     let server = TestServer::bind(temp.endpoint.clone()).unwrap().identity_file(path);
     let error = watched(move || server.run().unwrap_err());
-    let ServerError::Record { path: told, source } = error else { panic!("{error:?}") };
+    let ServerError::IdentityFile { path: told, source } = error else { panic!("{error:?}") };
     assert_eq!(told, path);
     // The endpoint is free again.
     assert!(!Path::new(&temp.endpoint.path).exists());

@@ -473,6 +473,6 @@ fn an_identity_file_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_
     let identity_file = temp.directory.path().join("nowhere/identity.json");
     let server = TestServer::bind(temp.endpoint.clone()).unwrap().identity_file(&identity_file);
     let error = watched(move || server.run().unwrap_err());
-    assert!(matches!(&error, ServerError::Record { path, .. } if *path == identity_file), "{error:?}");
+    assert!(matches!(&error, ServerError::IdentityFile { path, .. } if *path == identity_file), "{error:?}");
     drop(TestServer::bind(temp.endpoint.clone()).unwrap());
 }

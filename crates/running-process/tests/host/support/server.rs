@@ -4,8 +4,8 @@ use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbeError, ProbedEndpoint, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    BindError, ConnectError, FrameClient, LocalStream, ServerConfig, ServerError, ServerStats, ServerStop,
-    ServeError, read_daemon_identity_file,
+    BindError, ConnectError, FrameClient, LocalStream, ServeError, ServerConfig, ServerError, ServerStats,
+    ServerStop, read_daemon_identity_file,
 };
 use running_process::broker::protocol::Endpoint;
 use std::error::Error;

@@ -36,7 +36,7 @@ use std::sync::Arc;
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 /// AsyncServer::bind(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)?
-///     .record("/run/user/1000/shout.json")
+///     .identity_file("/run/user/1000/shout.json")
 ///     .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) })
 ///     .stop_on_signals()?
 ///     .run()

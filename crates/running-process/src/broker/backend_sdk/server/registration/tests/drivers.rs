@@ -53,9 +53,9 @@ macro_rules! configured {
     ($server:expr, $plan:ident) => {
         $server
             .unwrap()
-            .record($plan.record)
+            .identity_file($plan.record)
             .config($plan.config)
-            .identify_by($plan.identify)
+            .identify_with($plan.identify)
             .on_ready($plan.ready)
             .serve_inline(SHOUT, |request| Ok(request.payload.to_ascii_uppercase()))
             .serve_inline(HOLD, move |_| {
