@@ -103,7 +103,7 @@ impl<H: ?Sized> ServerPolicy<H> {
     pub(super) fn peer(&self, credentials: PeerCredentials, slot: Slot) -> Peer {
         let refusal = || {
             let ServerConfig { max_connections, retry_after, .. } = self.config;
-            let message = format!("the limit of {max_connections} open connections is reached");
+            let message = format!("the limit of {max_connections} connections is reached");
             Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after)
         };
         Peer::new(credentials, slot.is_over_capacity().then(refusal))

@@ -29,6 +29,7 @@ use crate::broker::backend_sdk::proto::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
 use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use crate::transport::timed_out;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ use std::time::Instant;
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
+    /// Call [`process`](ServerSession::process): there is room now for a request that waited.
+    Process,
     /// Read from the socket.
     Read,
     /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset): the peer sends nothing
@@ -105,6 +108,7 @@ impl From<u8> for Phase {
 ///         }
 ///     }
 ///     let interest = match session.next_action() {
+///         Action::Process => continue,
 ///         Action::Read => match socket.read(&mut bytes) {
 ///             Ok(0) => {
 ///                 session.end_of_input(|| is_gone(&socket), start_handler);
@@ -161,6 +165,10 @@ pub struct ServerSession<H: ?Sized> {
     blocked: Option<BlockedWrite>,
     /// Output was written or a request was cancelled since the last [`take_progress`](Self::take_progress).
     progress: bool,
+    /// Output was written or a request ended since the last [`process`](Self::process), so a request that waits may be taken.
+    resumes: bool,
+    /// The connection is one beyond the limit, which the observer is not told yet.
+    to_report: bool,
 }
 
 impl<H: ?Sized> ServerSession<H> {
@@ -168,10 +176,6 @@ impl<H: ?Sized> ServerSession<H> {
     #[must_use]
     pub fn new(policy: Arc<ServerPolicy<H>>, peer: PeerCredentials, slot: Slot, now: Instant) -> Self {
         policy.telemetry.note(Event::Opened);
-        if slot.is_over_capacity() {
-            // Before the peer is told: a client that knows of the refusal finds it counted.
-            policy.telemetry.error(&policy.too_many_connections());
-        }
         Self {
             connection: policy.connection(slot, now),
             peer: policy.peer(peer, slot),
@@ -184,6 +188,8 @@ impl<H: ?Sized> ServerSession<H> {
             phase: Phase::Serving,
             blocked: None,
             progress: false,
+            resumes: false,
+            to_report: slot.is_over_capacity(),
         }
     }
 
@@ -266,7 +272,7 @@ impl<H: ?Sized> ServerSession<H> {
         if let Some(blocked) = &mut self.blocked {
             let unwritten = self.connection.unwritten();
             if blocked.has_expired(now, unwritten, self.policy.write_timeout(self.phase)) {
-                self.fail(io::ErrorKind::TimedOut.into());
+                self.fail(timed_out());
             }
         }
         if self.connection.deadline().is_some_and(|deadline| deadline <= now) {
@@ -287,7 +293,9 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn next_action(&mut self) -> Action {
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if connection.wants_input() {
+        if self.resumes && connection.is_blocked() {
+            Action::Process
+        } else if connection.wants_input() {
             Action::Read
         } else if connection.has_ended() && in_flight && !self.reset {
             Action::AwaitHangUp
@@ -301,6 +309,11 @@ impl<H: ?Sized> ServerSession<H> {
     /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
     /// of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
+        if std::mem::take(&mut self.to_report) {
+            // Before the peer is told: a client that knows of its refusal finds it counted.
+            self.policy.telemetry.error(&self.policy.too_many_connections());
+        }
+        self.resumes = false;
         // Received bytes are charged before anything is made of them.
         self.charge();
         loop {
@@ -420,6 +433,7 @@ impl<H: ?Sized> ServerSession<H> {
         let cancelled = self.connection.is_cancelled(call);
         let waits = !cancelled && !self.reset;
         self.request_memory -= memory;
+        self.resumes = true;
         self.policy.telemetry.note(Event::Ended);
         let outcome = match self.policy.judge(payload_protocol, answer, self.peer.credentials, waits) {
             Ok(payload) => self.respond(call, payload_protocol, payload),
@@ -531,7 +545,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn wrote(&mut self, bytes: usize, now: Instant) {
         self.policy.telemetry.note(Event::Sent { bytes });
-        self.progress = true;
+        (self.progress, self.resumes) = (true, true);
         if let Some(blocked) = self.blocked.take() {
             self.blocked = blocked.wrote(bytes, now, self.phase);
         }

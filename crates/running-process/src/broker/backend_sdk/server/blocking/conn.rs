@@ -198,6 +198,7 @@ impl Conn {
         loop {
             self.write(state);
             match state.session.next_action() {
+                Action::Process => {}
                 Action::Read if state.readable && reads_left > 0 && state.queue.is_empty() => {
                     reads_left -= 1;
                     self.read_arrived(state, lane);

@@ -57,7 +57,7 @@ macro_rules! configured {
             .config($plan.config)
             .identify_with($plan.identify)
             .on_ready($plan.ready)
-            .serve_inline(SHOUT, |request| Ok(request.payload.to_ascii_uppercase()))
+            .serve_inline(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
             .serve_inline(HOLD, move |_| {
                 ($plan.hold)();
                 Ok("")
