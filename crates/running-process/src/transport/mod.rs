@@ -20,6 +20,8 @@ mod imp;
 mod late;
 #[cfg(feature = "tokio")]
 mod served;
+#[cfg(feature = "tokio")]
+mod served_io;
 #[cfg(test)]
 mod tests;
 mod traits;
@@ -36,7 +38,9 @@ pub(crate) use imp::{Directory, FileIdentity, type_of};
 pub use imp::{LocalListener, LocalStream, StopSignal};
 pub(crate) use late::LateReads;
 #[cfg(feature = "tokio")]
-pub(crate) use served::ServedStream;
+pub(crate) use served::{ServedStream, ServedTransport};
+#[cfg(feature = "tokio")]
+pub(crate) use served_io::ServedIo;
 
 use std::io;
 

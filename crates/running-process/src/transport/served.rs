@@ -1,4 +1,4 @@
-//! An accepted connection for tokio.
+//! Accepted connections for tokio.
 
 use super::imp::{
     AsyncStream, AsyncWait, LocalStream, into_async, poll_read, poll_read_onto, poll_write, read_arrived,
@@ -8,6 +8,58 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 /// A connection that one task reads and writes.
+pub(crate) trait ServedTransport: Send + 'static {
+    /// Reads what has arrived into the start of `buf`, at least one byte; 0 is the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
+    /// reading was interrupted.
+    fn poll_read_onto(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Reads what has arrived into the start of `buf`, which is not empty, even if the runtime has not noticed it yet.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise the error of the system.
+    fn read_arrived(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes the next [`poll_write`](Self::poll_write) try whether there is room, even if the runtime has not noticed any.
+    fn retry_write(&mut self);
+
+    /// Writes the start of `slices`, of which one at least is not empty. After `Pending`, the slices of the next call begin
+    /// with the same bytes.
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
+    fn interrupt_reads(&mut self);
+
+    /// Returns whether the other side, whose end of the stream was read, is gone for good. It may have only ended writing, or
+    /// the reading was interrupted.
+    fn is_gone(&self) -> bool;
+
+    /// Waits until the other side [is gone](Self::is_gone).
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Allows that two tasks use the connection from now on, one to read and one to write. What a write takes is then flushed
+    /// by [`poll_flush`](Self::poll_flush) only, and slices may differ after `Pending`.
+    fn split(&mut self);
+
+    /// Flushes what was written.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells the other side that nothing more will be written, where that is possible.
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A connection of this system's own kind.
 #[derive(Debug)]
 pub(crate) struct ServedStream {
     stream: AsyncStream,
@@ -21,9 +73,10 @@ impl ServedStream {
     pub(crate) fn new(stream: LocalStream) -> io::Result<Self> {
         Ok(Self { stream: into_async(stream)?, wait: AsyncWait::default() })
     }
+}
 
-    /// Reads what has arrived into the start of `buf`, at least one byte; 0 is the end of the stream.
-    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+impl ServedTransport for ServedStream {
+    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = self.wait.room(buf.len());
         if room == 0 {
             return Poll::Ready(Ok(0));
@@ -37,9 +90,7 @@ impl ServedStream {
         Poll::Ready(read)
     }
 
-    /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
-    /// reading was interrupted.
-    pub(crate) fn poll_read_onto(
+    fn poll_read_onto(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut Vec<u8>,
@@ -47,52 +98,43 @@ impl ServedStream {
         poll_read_onto(&mut self.stream, context, buffer)
     }
 
-    /// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
-    pub(crate) fn read_arrived(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read_arrived(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> io::Result<usize> {
         read_arrived(&self.stream, buf)
     }
 
-    /// Makes the next [`poll_write`](Self::poll_write) try whether there is room, whatever the runtime has noticed of it.
-    pub(crate) fn retry_write(&mut self) {
+    fn retry_write(&mut self) {
         retry_write(&mut self.stream);
     }
 
-    /// Writes the start of `pieces`, of which one at least is not empty.
-    pub(crate) fn poll_write(
+    fn poll_write(
         &mut self,
         context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_write(&mut self.stream, context, pieces)
+        poll_write(&mut self.stream, context, slices)
     }
 
-    /// From now on two tasks may use it, one to read and one to write.
-    pub(crate) fn split(&mut self) {
-        AsyncWait::split(&mut self.stream);
-    }
-
-    /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
-    pub(crate) fn interrupt_reads(&mut self) {
+    fn interrupt_reads(&mut self) {
         self.wait.interrupt(&self.stream);
     }
 
-    /// Whether the other side, whose end of the stream was read, is gone for good. It may have only ended writing, or
-    /// the reading was interrupted.
-    pub(crate) fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         self.wait.is_gone(&self.stream)
     }
 
-    /// Waits until the other side [is gone](Self::is_gone).
-    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.wait.poll_gone(&mut self.stream, context)
     }
 
-    /// Tells the other side that nothing more will be written, where that is possible.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        AsyncWait::shutdown_write(&self.stream)
+    fn split(&mut self) {
+        AsyncWait::split(&mut self.stream);
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(AsyncWait::shutdown_write(&self.stream))
     }
 }

@@ -44,6 +44,8 @@ pub use server::{
     RegistrationGuard, RequestParts, ServeError, ServerBuilder, ServerConfig, ServerError, ServerPolicy,
     ServerSession, ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
 };
+#[cfg(feature = "tokio")]
+pub use server::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};
 
 #[cfg(feature = "host")]
 pub use crate::broker::backend_lifecycle::identity_file::{

@@ -17,11 +17,14 @@ mod peer;
 mod policy;
 mod registration;
 mod request;
+mod scratch;
 mod session;
 mod shutdown;
 mod stop;
 mod sync;
 mod telemetry;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 pub use builder::ServerBuilder;
 pub use callback::Callback;
@@ -38,3 +41,5 @@ pub use session::{Action, Answer, Dispatched, Phase, ServerSession};
 pub use shutdown::{Shutdown, ShutdownStep};
 pub use stop::ServerStop;
 pub use telemetry::stats::ServerStats;
+#[cfg(feature = "tokio")]
+pub use tokio::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};

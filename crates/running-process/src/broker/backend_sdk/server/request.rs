@@ -18,7 +18,7 @@ macro_rules! request_methods {
 
         /// Returns the payload that the client sent, to keep or to answer with. It is not copied.
         #[must_use]
-        pub fn into_payload(self) -> Vec<u8> {
+        pub fn into_payload(mut self) -> Vec<u8> {
             self.$($parts).*.take_payload()
         }
 

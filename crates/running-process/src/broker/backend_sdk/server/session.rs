@@ -40,6 +40,8 @@ use std::time::Instant;
 pub enum Action {
     /// Read from the socket.
     Read,
+    /// Call [`process`](ServerSession::process) again: a request waited for output that has been written since.
+    Process,
     /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset): the peer sends nothing
     /// more, and handlers work on its requests.
     AwaitHangUp,
@@ -109,6 +111,7 @@ pub enum Phase {
 ///                 continue;
 ///             }
 ///         },
+///         Action::Process => continue,
 ///         Action::AwaitHangUp => Interest::HangUp, // then session.reset()
 ///         Action::ServeLegacy(buffered) => todo!("the old loop starts with {buffered:?}"),
 ///         Action::Close => return Ok(()),
@@ -150,6 +153,8 @@ pub struct ServerSession<H: ?Sized> {
     blocked: Option<BlockedWrite>,
     /// Output was written or a request was cancelled since the last [`take_progress`](Self::take_progress).
     progress: bool,
+    /// Output was written for which a request waited, since the last [`process`](Self::process).
+    unblocked: bool,
 }
 
 impl<H: ?Sized> ServerSession<H> {
@@ -173,6 +178,7 @@ impl<H: ?Sized> ServerSession<H> {
             phase: Phase::Serving,
             blocked: None,
             progress: false,
+            unblocked: false,
         }
     }
 
@@ -276,7 +282,9 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn next_action(&mut self) -> Action {
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if connection.wants_input() {
+        if self.unblocked {
+            Action::Process
+        } else if connection.wants_input() {
             Action::Read
         } else if connection.has_ended() && in_flight && !self.reset {
             Action::AwaitHangUp
@@ -292,6 +300,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
         // Received bytes are charged before anything is made of them.
         self.charge();
+        self.unblocked = false;
         loop {
             let was_reset = self.reset;
             let processed = callback::run(|| self.process_events(&mut dispatch));
@@ -521,6 +530,7 @@ impl<H: ?Sized> ServerSession<H> {
     fn wrote(&mut self, bytes: usize, now: Instant) {
         self.policy.telemetry.note(Event::Sent { bytes });
         self.progress = true;
+        self.unblocked |= self.connection.is_blocked();
         if let Some(blocked) = self.blocked.take() {
             self.blocked = blocked.wrote(bytes, now, self.phase);
         }

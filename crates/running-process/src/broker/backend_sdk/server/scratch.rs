@@ -1,0 +1,19 @@
+//! The memory that every connection of a thread reads into.
+
+use std::cell::RefCell;
+
+/// Bytes that are read from a connection at once.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
+/// Calls `read` with the scratch memory of this thread, of [`READ_BYTES`].
+///
+/// # Panics
+///
+/// `read` calls this again.
+pub(crate) fn with<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
