@@ -1,17 +1,18 @@
-//! Every server behind one face, so that each test runs on threads and on both of tokio's runtimes.
+//! Every server as one type, so that each test runs on threads and on both of tokio's runtimes.
 
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, CancelReason, HandlerError, IncomingRequest, LegacyClassification, LegacyConnection,
-    NotAuthorized, PeerCredentials, SendEventError, ServeError, Server, ServerConfig, ServerError,
-    ServerRequest, ServerStats, ServerStop,
+    BindError, CancelReason, HandlerError, InlineRequest, LegacyClassification, NotAuthorized,
+    PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats, ServerStop,
 };
-use running_process::broker::protocol::{Endpoint, FrameRef};
+#[cfg(any())]
+use running_process::broker::backend_sdk::{LegacyConnection, Server, ServerRequest};
+use running_process::broker::protocol::{Endpoint, Frame};
 use std::io::{self, Read, Write};
-use std::ops::Deref;
 use std::path::Path;
+use std::time::Instant;
 
-/// What moves the bytes of a [`Daemon`].
+/// The server that a [`Daemon`] is made of.
 pub(crate) trait Driver: 'static {
     /// True if code of the daemon that blocks delays only its own connection.
     const PREEMPTS: bool = true;
@@ -21,9 +22,11 @@ pub(crate) trait Driver: 'static {
     fn bind(endpoint: Endpoint) -> Result<Daemon, BindError>;
 }
 
-/// A thread for each connection.
+/// The blocking server.
+#[cfg(any())]
 pub(crate) struct Threads;
 
+#[cfg(any())]
 impl Driver for Threads {
     const ACCEPTS_ON_A_THREAD: bool = true;
 
@@ -34,15 +37,17 @@ impl Driver for Threads {
 
 #[allow(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub(crate) enum Daemon {
+    #[cfg(any())]
     Threads(Server),
     #[cfg(feature = "tokio")]
     Tokio(asynchronous::Server),
 }
 
-/// Passes what both servers are told in the same way on to the one that is there.
+/// Calls a method that both servers have.
 macro_rules! pass_on {
     ($self:ident . $method:ident ( $($argument:expr),* )) => {
         match $self {
+            #[cfg(any())]
             Self::Threads(server) => Self::Threads(server.$method($($argument),*)),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => Self::Tokio(server.map(|server| server.$method($($argument),*))),
@@ -55,10 +60,11 @@ impl Daemon {
     pub(crate) fn serve_quickly(
         self,
         protocol: u32,
-        handler: impl Fn(&IncomingRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
         match self {
-            Self::Threads(server) => Self::Threads(server.serve(protocol, move |request| handler(request))),
+            #[cfg(any())]
+            Self::Threads(server) => Self::Threads(server.serve(protocol, move |request| handler(&Request::Thread(request)))),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => Self::Tokio(server.serve_quickly(protocol, handler)),
         }
@@ -68,9 +74,10 @@ impl Daemon {
     pub(crate) fn serve(
         self,
         protocol: u32,
-        handler: impl Fn(&Request<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
         match self {
+            #[cfg(any())]
             Self::Threads(server) => {
                 Self::Threads(server.serve(protocol, move |request| handler(&Request::Thread(request))))
             }
@@ -82,7 +89,7 @@ impl Daemon {
     pub(crate) fn serve_inline(
         self,
         protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&InlineRequest<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self {
         pass_on!(self.serve_inline(protocol, handler))
     }
@@ -93,6 +100,7 @@ impl Daemon {
         handler: impl Fn(Legacy) + Send + Sync + 'static,
     ) -> Self {
         match self {
+            #[cfg(any())]
             Self::Threads(server) => {
                 Self::Threads(server.legacy(detector, move |connection| handler(Legacy::Thread(connection))))
             }
@@ -112,8 +120,8 @@ impl Daemon {
         pass_on!(self.config(config))
     }
 
-    pub(crate) fn record(self, path: impl AsRef<Path>) -> Self {
-        pass_on!(self.record(path.as_ref()))
+    pub(crate) fn identity_file(self, path: impl AsRef<Path>) -> Self {
+        pass_on!(self.identity_file(path.as_ref()))
     }
 
     pub(crate) fn on_ready(self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {
@@ -134,6 +142,7 @@ impl Daemon {
     #[cfg(unix)]
     pub(crate) fn stop_on_signals(self) -> io::Result<Self> {
         Ok(match self {
+            #[cfg(any())]
             Self::Threads(server) => Self::Threads(server.stop_on_signals()?),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => Self::Tokio(server.stop_on_signals()?),
@@ -142,6 +151,7 @@ impl Daemon {
 
     pub(crate) fn stop_handle(&self) -> ServerStop {
         match self {
+            #[cfg(any())]
             Self::Threads(server) => server.stop_handle(),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.stop_handle(),
@@ -150,6 +160,7 @@ impl Daemon {
 
     pub(crate) fn stats(&self) -> ServerStats {
         match self {
+            #[cfg(any())]
             Self::Threads(server) => server.stats(),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.stats(),
@@ -158,6 +169,7 @@ impl Daemon {
 
     pub(crate) fn run(self) -> Result<(), ServerError> {
         match self {
+            #[cfg(any())]
             Self::Threads(server) => server.run(),
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.run(),
@@ -166,24 +178,46 @@ impl Daemon {
 }
 
 /// A request in a handler, which blocks.
-pub(crate) enum Request<'a> {
-    Thread(&'a ServerRequest),
+pub(crate) enum Request {
+    #[cfg(any())]
+    Thread(ServerRequest),
     #[cfg(feature = "tokio")]
-    Task(&'a asynchronous::Request),
+    Task(asynchronous::Request),
 }
 
-/// How a handler was told that nobody waits for it any more.
+/// The way in which a handler was told that its client does not wait any more.
 #[derive(Debug)]
 pub(crate) enum Cancelled {
+    #[cfg_attr(not(any()), allow(dead_code))]
     Told(CancelReason),
-    /// The future was dropped, for whatever reason.
+    /// The future was dropped, for any reason.
     #[cfg(feature = "tokio")]
     Dropped,
 }
 
-impl Request<'_> {
+/// A method that requests have on both servers.
+macro_rules! same {
+    ($method:ident -> $type:ty) => {
+        pub(crate) fn $method(&self) -> $type {
+            match self {
+                #[cfg(any())]
+                Self::Thread(request) => request.$method(),
+                #[cfg(feature = "tokio")]
+                Self::Task(request) => request.incoming.$method(),
+            }
+        }
+    };
+}
+
+impl Request {
+    same!(payload -> &[u8]);
+    same!(frame -> &Frame);
+    same!(deadline -> Option<Instant>);
+    same!(peer -> PeerCredentials);
+
     pub(crate) fn cancelled(&self) -> Option<Cancelled> {
         match self {
+            #[cfg(any())]
             Self::Thread(request) => request.cancelled().map(Cancelled::Told),
             #[cfg(feature = "tokio")]
             Self::Task(request) => request.is_dropped().then_some(Cancelled::Dropped),
@@ -192,6 +226,7 @@ impl Request<'_> {
 
     pub(crate) fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
         match self {
+            #[cfg(any())]
             Self::Thread(request) => request.send_event(payload),
             #[cfg(feature = "tokio")]
             Self::Task(request) => request.send_event(payload),
@@ -199,29 +234,20 @@ impl Request<'_> {
     }
 }
 
-impl Deref for Request<'_> {
-    type Target = IncomingRequest;
-
-    fn deref(&self) -> &IncomingRequest {
-        match self {
-            Self::Thread(request) => request,
-            #[cfg(feature = "tokio")]
-            Self::Task(request) => request,
-        }
-    }
-}
-
 /// A connection of the legacy wire in its handler, which blocks.
 pub(crate) enum Legacy {
+    #[cfg(any())]
     Thread(LegacyConnection),
     #[cfg(feature = "tokio")]
     Task(asynchronous::Legacy),
 }
 
 impl Legacy {
-    /// The connection of a handler on a thread.
+    /// Returns the connection of a handler on a thread.
+    #[cfg(any())]
     pub(crate) fn on_thread(self) -> LegacyConnection {
         match self {
+            #[cfg(any())]
             Self::Thread(connection) => connection,
             #[cfg(feature = "tokio")]
             Self::Task(_) => panic!("the handler is a task"),
@@ -232,6 +258,7 @@ impl Legacy {
 impl Read for Legacy {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
+            #[cfg(any())]
             Self::Thread(connection) => connection.read(into),
             #[cfg(feature = "tokio")]
             Self::Task(connection) => connection.read(into),
@@ -242,6 +269,7 @@ impl Read for Legacy {
 impl Write for Legacy {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
+            #[cfg(any())]
             Self::Thread(connection) => connection.write(bytes),
             #[cfg(feature = "tokio")]
             Self::Task(connection) => connection.write(bytes),
@@ -259,12 +287,11 @@ pub(crate) mod asynchronous {
 
     use super::{Daemon, Driver};
     use running_process::broker::backend_sdk::{
-        AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, IncomingRequest,
+        AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError,
         LegacyClassification, SendEventError, ServerError, ServerStats, ServerStop,
     };
     use running_process::broker::protocol::Endpoint;
     use std::io::{self, Read, Write};
-    use std::ops::Deref;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -310,13 +337,16 @@ pub(crate) mod asynchronous {
         pub(crate) fn serve_quickly(
             self,
             protocol: u32,
-            handler: impl Fn(&IncomingRequest) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+            handler: impl Fn(&super::Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
         ) -> Self {
             let handler = Arc::new(handler);
             self.map(|server| {
                 server.serve(protocol, move |request| {
                     let handler = Arc::clone(&handler);
-                    async move { handler(&request) }
+                    async move {
+                        let (runtime, dropped) = (Handle::current(), Arc::default());
+                        handler(&super::Request::Task(Request { incoming: request, runtime, dropped }))
+                    }
                 })
             })
         }
@@ -324,7 +354,7 @@ pub(crate) mod asynchronous {
         pub(crate) fn serve(
             self,
             protocol: u32,
-            handler: impl Fn(&super::Request<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+            handler: impl Fn(&super::Request) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
         ) -> Self {
             let handler = Arc::new(handler);
             self.map(|server| {
@@ -334,7 +364,8 @@ pub(crate) mod asynchronous {
                         let dropped = Arc::new(AtomicBool::new(false));
                         let _tells = Tells(Arc::clone(&dropped));
                         let request = Request { incoming: request, runtime: Handle::current(), dropped };
-                        block(move || handler(&super::Request::Task(&request))).await
+                        let request = super::Request::Task(request);
+                        block(move || handler(&request)).await
                     }
                 })
             })
@@ -379,7 +410,7 @@ pub(crate) mod asynchronous {
         }
     }
 
-    /// What `work` gives, or its panic.
+    /// Runs `work`, and panics as it does.
     async fn block<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
         match tokio::task::spawn_blocking(work).await {
             Ok(value) => value,
@@ -401,7 +432,7 @@ pub(crate) mod asynchronous {
     }
 
     pub(crate) struct Request {
-        incoming: AsyncServerRequest,
+        pub(super) incoming: AsyncServerRequest,
         runtime: Handle,
         dropped: Arc<AtomicBool>,
     }
@@ -413,14 +444,6 @@ pub(crate) mod asynchronous {
 
         pub(crate) fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
             self.runtime.block_on(self.incoming.send_event(payload))
-        }
-    }
-
-    impl Deref for Request {
-        type Target = IncomingRequest;
-
-        fn deref(&self) -> &IncomingRequest {
-            &self.incoming
         }
     }
 

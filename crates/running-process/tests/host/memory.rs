@@ -17,6 +17,7 @@ macro_rules! on {
     };
 }
 
+#[cfg(any())]
 on!(threads, crate::daemon::Threads);
 #[cfg(feature = "tokio")]
 on!(tokio, crate::daemon::asynchronous::MultiThread);

@@ -1,6 +1,8 @@
 //! A watchdog, an endpoint that nobody else uses, and a server that runs.
 
-use crate::daemon::{Daemon, Driver, Legacy, Threads};
+#[cfg(any())]
+use crate::daemon::Threads;
+use crate::daemon::{Daemon, Driver, Legacy};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{ProbeError, ProbedEndpoint, probe_endpoint};
@@ -119,7 +121,10 @@ pub(crate) struct RunningOn<D> {
     driver: PhantomData<D>,
 }
 
+#[cfg(any())]
 pub(crate) type Running = RunningOn<Threads>;
+#[cfg(not(any()))]
+pub(crate) type Running = RunningOn<crate::daemon::asynchronous::MultiThread>;
 
 impl<D: Driver> RunningOn<D> {
     pub(crate) const PREEMPTS: bool = D::PREEMPTS;
@@ -131,7 +136,7 @@ impl<D: Driver> RunningOn<D> {
         let (report, troubles) = mpsc::channel();
         let server = D::bind(place.endpoint.clone())
             .unwrap()
-            .record(place.record())
+            .identity_file(place.record())
             .serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
             .serve_quickly(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect()))
             .observe(move |trouble: &ServeError| {

@@ -1,6 +1,8 @@
 //! A server in a process of its own, and its memory as the system reports it.
 
-use crate::daemon::{Daemon, Driver};
+#[cfg(any())]
+use crate::daemon::Daemon;
+use crate::daemon::Driver;
 use crate::support::{PATIENCE, Place, eventually};
 use running_process::broker::backend_sdk::{
     FrameClient, HandlerError, LegacyClassification, LocalStream, NotAuthorized, ServerConfig,
@@ -152,7 +154,11 @@ pub(super) fn serve<D: Driver>() {
     };
     let daemon = D::bind(Endpoint::unix_socket("memory", socket).unwrap()).unwrap();
     // One thread at a time creates an answer, and none for a cancelled request. Few tasks run at a time.
-    let daemon = if matches!(daemon, Daemon::Threads(_)) {
+    #[cfg(any())]
+    let on_threads = matches!(daemon, Daemon::Threads(_));
+    #[cfg(not(any()))]
+    let on_threads = false;
+    let daemon = if on_threads {
         daemon.serve(ANSWER, move |request| {
             let length = bytes(request.payload())?;
             let _alone = one.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,7 +171,7 @@ pub(super) fn serve<D: Driver>() {
         .config(config)
         .observe(|trouble| eprintln!("{trouble}"))
         .authorize(move |_| (!strangers).then_some(()).ok_or_else(never))
-        .serve_inline(INLINE, move |request| Ok(vec![7; bytes(request.payload)?]))
+        .serve_inline(INLINE, move |request| Ok(vec![7; bytes(request.payload())?]))
         .serve(EVENTS, move |request| {
             let event = vec![7; bytes(request.payload())?];
             loop {

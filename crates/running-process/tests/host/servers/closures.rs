@@ -200,9 +200,9 @@ fn what_a_panic_carries_may_panic_as_well() {
 fn an_error_that_panics_when_it_is_shown_or_dropped_costs_its_request() {
     let server = Running::start(|server| {
         server
-            .serve(0xF00F, |_| Err(Box::new(Hostile)))
-            .serve_quickly(0xF010, |_| Err(Box::new(Hostile)))
-            .serve_inline(0xF011, |_| Err(Box::new(Hostile)))
+            .serve(0xF00F, |_| Err(Hostile.into()))
+            .serve_quickly(0xF010, |_| Err(Hostile.into()))
+            .serve_inline(0xF011, |_| Err(Hostile.into()))
     });
     let connection = server.connect();
     for protocol in [0xF00F, 0xF010, 0xF011] {

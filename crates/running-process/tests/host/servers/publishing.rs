@@ -30,7 +30,7 @@ fn relative_paths_mean_the_same_for_every_client_and_after_a_change_of_directory
 #[ignore = "started by the test above in a process of its own"]
 fn by_relative_paths() {
     let directory = std::env::current_dir().unwrap();
-    let server = Running::bind(Endpoint::unix_socket("test", "s").unwrap()).unwrap().record("r.json");
+    let server = Running::bind(Endpoint::unix_socket("test", "s").unwrap()).unwrap().identity_file("r.json");
     let server = server.serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
     std::env::set_current_dir("/").unwrap();
     let stop = server.stop_handle();
@@ -45,9 +45,9 @@ fn by_relative_paths() {
 /// Returns the error of a server that cannot write its identity file to `record`.
 #[track_caller]
 fn refused(place: &Place, record: &Path) -> IdentityFileError {
-    let server = Running::bind(place.endpoint.clone()).unwrap().record(record);
+    let server = Running::bind(place.endpoint.clone()).unwrap().identity_file(record);
     let error = watched(move || server.run().unwrap_err());
-    let ServerError::Record { path, source } = error else { panic!("{error:?}") };
+    let ServerError::IdentityFile { path, source } = error else { panic!("{error:?}") };
     assert_eq!(path, record);
     // The endpoint is free again.
     assert!(!Path::new(&place.endpoint.path).exists());

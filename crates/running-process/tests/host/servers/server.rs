@@ -100,7 +100,7 @@ fn pipelined_requests_are_each_answered() {
 #[test]
 fn pipelined_requests_are_answered_in_order_inline() {
     let server = Running::start(|server| {
-        server.serve_inline(0xF00F, |request| Ok(request.payload.to_ascii_uppercase()))
+        server.serve_inline(0xF00F, |request| Ok(request.payload().to_ascii_uppercase()))
     });
     assert!(pipeline(&server, 0xF00F).into_iter().eq(1..=2000));
 }
@@ -147,7 +147,7 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
     let server = Running::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
-            .serve_inline(0xF010, move |request| fail(request.payload))
+            .serve_inline(0xF010, move |request| fail(request.payload()))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
@@ -235,7 +235,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
     let server = Running::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
-            .serve_inline(0xF010, move |request| fail(request.payload))
+            .serve_inline(0xF010, move |request| fail(request.payload()))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
@@ -250,7 +250,7 @@ fn a_response_above_the_cap_is_refused() {
     let server = Running::start(|server| {
         server
             .serve(0xF00F, |request| Ok(vec![0; request.payload().len() << 20]))
-            .serve_inline(0xF010, |request| Ok(vec![0; request.payload.len() << 20]))
+            .serve_inline(0xF010, |request| Ok(vec![0; request.payload().len() << 20]))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
@@ -470,8 +470,8 @@ fn many_clients_at_once_get_their_own_answers() {
 fn a_record_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_again() {
     let place = Place::new();
     let record = place.directory.path().join("nowhere/record.json");
-    let server = Running::bind(place.endpoint.clone()).unwrap().record(&record);
+    let server = Running::bind(place.endpoint.clone()).unwrap().identity_file(&record);
     let error = watched(move || server.run().unwrap_err());
-    assert!(matches!(&error, ServerError::Record { path, .. } if *path == record), "{error:?}");
+    assert!(matches!(&error, ServerError::IdentityFile { path, .. } if *path == record), "{error:?}");
     drop(Running::bind(place.endpoint.clone()).unwrap());
 }

@@ -65,7 +65,7 @@ fn has(pid: &str, set: &str, signal: u32) -> bool {
 fn daemon() {
     let path = std::env::var(PATH).unwrap();
     let server = Running::bind(Endpoint::unix_socket("test", path.as_str()).unwrap()).unwrap();
-    let server = server.record(std::path::Path::new(&path).with_file_name("record.json"));
+    let server = server.identity_file(std::path::Path::new(&path).with_file_name("record.json"));
     let server = server.stop_on_signals().unwrap();
     let stop = server.stop_handle();
     server

@@ -32,7 +32,7 @@ fn encode(frame: &FrameRef<'_>) -> Vec<u8> {
 fn every_request_is_counted_once_by_what_became_of_it() {
     let server = Running::start(|server| {
         server
-            .serve_inline(ECHO_INLINE, |frame| Ok(frame.payload.to_vec()))
+            .serve_inline(ECHO_INLINE, |request| Ok(request.payload().to_vec()))
             .serve(FAIL, |_| Err("it never works".into()))
             .serve(TELL, |request| {
                 request.send_event(b"one")?;

@@ -281,7 +281,7 @@ fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
     let place = crate::support::Place::new();
     let server = Running::bind(place.endpoint.clone())
         .unwrap()
-        .record(place.record())
+        .identity_file(place.record())
         .serve(SHOUT, |_| Ok(Vec::new()));
     let mut waiting = FrameClient::connect(&place.endpoint).unwrap();
     waiting.set_timeout(Some(PATIENCE));

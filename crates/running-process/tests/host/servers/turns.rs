@@ -126,7 +126,7 @@ fn taken_while_writing(mut last: impl FnMut(&LocalStream, &Receiver<()>, &Sender
     let server = Running::start(move |server| {
         server
             .config(config)
-            .serve_inline(INLINE, |request| Ok(request.payload.to_vec()))
+            .serve_inline(INLINE, |request| Ok(request.payload().to_vec()))
             .serve(USUALLY_QUICK, move |request| {
                 if request.payload().is_empty() {
                     entered.send(())?;
