@@ -1,13 +1,11 @@
 //! Connections and listeners for tokio.
 
 use super::accepted::Accepted;
-use super::imp::{
-    self, AsyncStream, AsyncWait, poll_read, poll_read_onto, poll_write, read_arrived, retry_write,
-};
+use super::imp::{self, AsyncStream};
 use super::listener::LocalListener;
 use super::stream::LocalStream;
-use std::io::{self, IoSlice};
-use std::task::{Context, Poll, ready};
+use std::io;
+use std::task::{Context, Poll};
 
 /// Hands the connection to the runtime.
 ///
@@ -62,95 +60,5 @@ impl AsyncListener {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Accepted<LocalStream>>> {
         self.0.poll_accept(context).map_ok(|accepted| accepted.map(LocalStream))
-    }
-}
-
-/// A connection that one task reads and writes.
-#[derive(Debug)]
-pub(crate) struct ServedStream {
-    stream: AsyncStream,
-    wait: AsyncWait,
-}
-
-impl ServedStream {
-    /// # Panics
-    ///
-    /// Outside a runtime that drives I/O.
-    pub(crate) fn new(stream: LocalStream) -> io::Result<Self> {
-        Ok(Self { stream: into_async(stream)?, wait: AsyncWait::default() })
-    }
-
-    /// Reads what has arrived into the start of `buf`, at least one byte; 0 is the end of the stream.
-    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let room = self.wait.room(buf.len());
-        if room == 0 {
-            return Poll::Ready(Ok(0));
-        }
-        let Poll::Ready(read) = poll_read(&mut self.stream, context, &mut buf[..room]) else {
-            // Nothing is there. Where the system does not end the reading, it ends here.
-            ready!(self.wait.poll_interrupted(&self.stream, context));
-            return Poll::Ready(Ok(0));
-        };
-        self.wait.has_read(*read.as_ref().unwrap_or(&0));
-        Poll::Ready(read)
-    }
-
-    /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
-    /// reading was interrupted.
-    pub(crate) fn poll_read_onto(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Poll<io::Result<usize>> {
-        poll_read_onto(&mut self.stream, context, buffer)
-    }
-
-    /// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
-    pub(crate) fn read_arrived(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        read_arrived(&self.stream, buf)
-    }
-
-    /// Makes the next [`poll_write`](Self::poll_write) try whether there is room, whatever the runtime has noticed of it.
-    pub(crate) fn retry_write(&mut self) {
-        retry_write(&mut self.stream);
-    }
-
-    /// Writes the start of `pieces`, of which one at least is not empty.
-    pub(crate) fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        poll_write(&mut self.stream, context, pieces)
-    }
-
-    /// From now on two tasks may use it, one to read and one to write.
-    pub(crate) fn split(&mut self) {
-        AsyncWait::split(&mut self.stream);
-    }
-
-    /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
-    pub(crate) fn interrupt_reads(&mut self) {
-        self.wait.interrupt(&self.stream);
-    }
-
-    /// Whether the other side, whose end of the stream was read, is gone for good. It may have only ended writing, or
-    /// the reading was interrupted.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.wait.is_gone(&self.stream)
-    }
-
-    /// Waits until the other side [is gone](Self::is_gone).
-    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.wait.poll_gone(&mut self.stream, context)
-    }
-
-    /// Tells the other side that nothing more will be written, where that is possible.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        AsyncWait::shutdown_write(&self.stream)
     }
 }

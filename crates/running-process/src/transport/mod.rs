@@ -22,6 +22,10 @@ mod imp;
 mod imp;
 mod late;
 mod listener;
+#[cfg(feature = "tokio")]
+mod served;
+#[cfg(feature = "tokio")]
+mod served_io;
 mod stop;
 mod stream;
 #[cfg(test)]
@@ -30,7 +34,7 @@ mod tests;
 pub use crate::sys::NotPassed;
 pub(crate) use accepted::Accepted;
 #[cfg(feature = "tokio")]
-pub(crate) use asynchronous::{AsyncListener, ServedStream, into_async};
+pub(crate) use asynchronous::{AsyncListener, into_async};
 pub(crate) use error::timed_out;
 pub use error::{BindError, ConnectError, DirectoryFault, InheritedFault, LockFault, NameError};
 #[cfg(feature = "tokio")]
@@ -39,5 +43,9 @@ pub(crate) use imp::{AsyncStream, connect_async, poll_read_onto, poll_write, rea
 pub(crate) use imp::{Directory, FileIdentity, type_of};
 pub(crate) use late::LateReads;
 pub use listener::LocalListener;
+#[cfg(feature = "tokio")]
+pub(crate) use served::{ServedStream, ServedTransport};
+#[cfg(feature = "tokio")]
+pub(crate) use served_io::ServedIo;
 pub use stop::StopSignal;
 pub use stream::LocalStream;

@@ -48,7 +48,7 @@ async fn bytes_of_an_idle_connection(payload_protocol: u32) -> usize {
         .expect("nobody else is there")
         .on_ready(move |_| ready.notify_one())
         .serve(IN_A_TASK, |request| async move { Ok(request.payload().to_vec()) })
-        .serve_inline(INLINE, |request| Ok(request.payload.to_vec()));
+        .serve_inline(INLINE, |request| Ok(request.payload().to_vec()));
     let stop = server.stop_handle();
     // In this thread, whose memory is counted; the clients are in others.
     let run = tokio::spawn(server.run());

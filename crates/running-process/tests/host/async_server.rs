@@ -364,7 +364,8 @@ async fn a_handler_answers_with_the_payload_that_came_or_one_that_it_shares() {
 #[tokio::test]
 async fn one_connection_that_floods_does_not_hold_up_another() {
     let served = Served::start(|server| {
-        server.serve_inline(REVERSE, |request| Ok(request.payload.iter().rev().copied().collect::<Vec<u8>>()))
+        server
+            .serve_inline(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect::<Vec<u8>>()))
     })
     .await;
     let flood = served.connect();

@@ -14,6 +14,7 @@ mod daemon;
 #[cfg(unix)]
 mod frame_client;
 mod identity_file;
+#[cfg(any())]
 mod legacy_parts;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -74,6 +74,7 @@ macro_rules! servers {
     )*};
 }
 
+#[cfg(any())]
 servers! {
     blocking, crate::daemon::Blocking;
 }
@@ -92,7 +93,7 @@ fn serve<D: Daemon>() {
     config.write_timeout = DEADLINE;
     let server = D::bind(given_endpoint()).unwrap().config(config);
     let server = server.serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
-    server.serve_inline(REVERSE, |request| Ok(vec![7; request.payload.len() << 10])).run().unwrap();
+    server.serve_inline(REVERSE, |request| Ok(vec![7; request.payload().len() << 10])).run().unwrap();
 }
 
 fn requests_of_a_stopped_server_are_answered(test: &str) {

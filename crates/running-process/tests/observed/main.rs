@@ -39,9 +39,9 @@ mod conversation {
         let (_directory, endpoint) = place();
         let server = Server::bind(endpoint.clone())
             .unwrap()
-            .serve_inline(protocols.inline, move |frame| {
+            .serve_inline(protocols.inline, move |request| {
                 hook();
-                Ok(frame.payload.to_vec())
+                Ok(request.payload().to_vec())
             })
             .serve(protocols.concurrent, move |request| {
                 hook();
@@ -59,9 +59,9 @@ mod conversation {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let server = AsyncServer::bind(endpoint.clone())
             .unwrap()
-            .serve_inline(protocols.inline, move |frame| {
+            .serve_inline(protocols.inline, move |request| {
                 hook();
-                Ok(frame.payload.to_vec())
+                Ok(request.payload().to_vec())
             })
             .serve(protocols.concurrent, move |request| async move {
                 tokio::task::yield_now().await;

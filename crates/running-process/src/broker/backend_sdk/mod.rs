@@ -45,6 +45,8 @@ pub use server::{
     ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession, ServerStats, ServerStop, Shutdown,
     ShutdownStep, Slot, SlotOffer,
 };
+#[cfg(feature = "tokio")]
+pub use server::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};
 
 #[cfg(feature = "host")]
 pub use crate::broker::backend_lifecycle::identity_file::{

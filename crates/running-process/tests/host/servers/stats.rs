@@ -34,7 +34,7 @@ fn encode(frame: &FrameRef<'_>) -> Vec<u8> {
 fn every_request_is_counted_once_by_its_outcome() {
     let server = TestServer::start(|server| {
         server
-            .serve_inline(ECHO_INLINE, |frame| Ok(frame.payload.to_vec()))
+            .serve_inline(ECHO_INLINE, |request| Ok(request.payload().to_vec()))
             .serve(FAIL, |_| Err("it never works".into()))
             .serve(TELL, |request| {
                 request.send_event(b"one")?;

@@ -24,6 +24,8 @@ mod shutdown;
 mod stop;
 mod sync;
 mod telemetry;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 pub use blocking::{LegacyConnection, RunningServer, Server, ServerRequest};
 pub use builder::ServerBuilder;
@@ -41,3 +43,5 @@ pub use session::{Action, Answer, Dispatched, Phase, ServerSession};
 pub use shutdown::{Shutdown, ShutdownStep};
 pub use stop::ServerStop;
 pub use telemetry::stats::ServerStats;
+#[cfg(feature = "tokio")]
+pub use tokio::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};

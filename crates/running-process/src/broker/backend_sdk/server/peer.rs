@@ -31,6 +31,26 @@ impl fmt::Display for PeerCredentials {
 }
 
 impl PeerCredentials {
+    /// Returns the credentials of a peer that the caller knows, such as those of a socket that it accepted.
+    #[must_use]
+    pub fn new(pid: Option<u32>, uid: Option<u32>) -> Self {
+        Self { pid, uid }
+    }
+
+    /// Returns the credentials of this process, for connections within it.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// There is no user on Windows, nor in a user namespace of Linux that does not map the user of this process.
+    #[must_use]
+    pub fn current_process() -> Self {
+        #[cfg(unix)]
+        let uid = own_user().ok();
+        #[cfg(not(unix))]
+        let uid = None;
+        Self { pid: Some(std::process::id()), uid }
+    }
+
     /// What the system says of who made a connection.
     pub(crate) fn of(user: Result<PeerUser, PeerError>) -> io::Result<Self> {
         match user {

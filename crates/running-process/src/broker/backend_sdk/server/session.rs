@@ -124,6 +124,7 @@ impl From<u8> for Phase {
 ///                 continue;
 ///             }
 ///         },
+///         Action::Process => continue,
 ///         Action::AwaitHangUp => Interest::HangUp, // then session.reset()
 ///         Action::ServeLegacy(buffered) => todo!("the old loop starts with {buffered:?}"),
 ///         Action::Close => return Ok(()),

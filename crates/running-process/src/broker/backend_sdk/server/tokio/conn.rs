@@ -1,154 +1,124 @@
-//! One connection, as the task that owns its socket and those that serve its requests share it.
+//! One connection, as the task that owns its socket and the tasks that serve its requests share it.
 
-use super::context::Shared;
-use super::handler::AsyncHandler;
-use super::waker::Bell;
-use crate::broker::backend_sdk::server::over_capacity::Place;
+use super::waker::AtomicWaker;
+use crate::broker::backend_sdk::server::connection_table::Slot;
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::session::{self, Cancel, Session};
-use crate::broker::backend_sdk::{CallId, CancelReason, Payload, SendEventError};
-use crate::broker::protocol::Refusal;
+use crate::broker::backend_sdk::server::policy::ServerPolicy;
+use crate::broker::backend_sdk::server::session::{Answer, Phase, ServerSession};
+use crate::broker::backend_sdk::{CallId, SendEventError};
 use crate::broker::runtime_clock::now;
 use std::fmt;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
-use std::time::Instant;
 use tokio::sync::Notify;
 
-/// Whoever holds the lock only moves bytes in memory and to and from the socket, and never waits.
-pub(super) struct Link {
-    pub(super) shared: Arc<Shared>,
-    /// Rings for the task that owns the socket.
-    pub(super) bell: Bell,
-    /// Notified when output was written, or calls were cancelled.
-    pub(super) advanced: Notify,
-    pub(super) place: Place,
-    /// Nothing more is to be read than has arrived.
-    pub(super) ending: AtomicBool,
-    session: Mutex<Session<Abandon>>,
+/// A connection. Code that holds the lock of its session moves bytes in memory and to and from the socket, and never waits.
+pub(super) struct Conn<H: ?Sized> {
+    /// Wakes the task that owns the socket, or that polls the legacy handler.
+    pub(super) driver: AtomicWaker,
+    /// Wakes the task that reads the legacy wire.
+    pub(super) legacy_reader: AtomicWaker,
+    /// Notified when output was written or requests were cancelled.
+    pub(super) progress: Notify,
+    phase: AtomicPhase,
+    closed: AtomicBool,
+    session: Mutex<ServerSession<H>>,
 }
 
-/// A call for a handler in a task.
-pub(super) type Concurrent = session::Concurrent<AsyncHandler, Abandon>;
-
-impl Link {
-    pub(super) fn new(shared: Arc<Shared>, peer: PeerCredentials, place: Place, now: Instant) -> Self {
-        let session = Mutex::new(Session::new(&shared.service, peer, place, now));
+impl<H: ?Sized> Conn<H> {
+    pub(super) fn new(policy: &Arc<ServerPolicy<H>>, peer: PeerCredentials, slot: Slot) -> Self {
         Self {
-            shared,
-            bell: Bell::default(),
-            advanced: Notify::new(),
-            place,
-            ending: AtomicBool::new(false),
-            session,
+            driver: AtomicWaker::default(),
+            legacy_reader: AtomicWaker::default(),
+            progress: Notify::new(),
+            phase: AtomicPhase::default(),
+            closed: AtomicBool::new(false),
+            session: Mutex::new(ServerSession::new(Arc::clone(policy), peer, slot, now())),
         }
     }
 
-    /// Ends the connection once what has arrived is answered.
-    pub(super) fn end(&self) {
-        self.ending.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-
-    pub(super) fn session(&self) -> MutexGuard<'_, Session<Abandon>> {
+    pub(super) fn session(&self) -> MutexGuard<'_, ServerSession<H>> {
         // Handlers that run under the lock are caught there if they panic.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `call` has ended with `answer`.
-    pub(super) fn finish(&self, call: CallId, answer: Result<Payload, Refusal>) {
-        self.session().finish(&self.shared.service, call, answer, now());
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
     }
 
-    /// Returns whether the peer leaves so much unread that no handler begins for it.
-    pub(super) fn is_full(&self) -> bool {
-        self.session().connection.unwritten() >= self.shared.service.config.send_high_water.max(1)
+    /// Makes the connection enter `phase`.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.enter(phase);
+        self.wake();
     }
 
-    /// Waits while the peer leaves enough output unread, before the handler of `call` begins.
-    pub(super) async fn room(&self, call: CallId) {
-        let enough = self.shared.service.config.send_high_water;
-        while self.session().holds_back(call, enough) {
-            let mut advanced = pin!(self.advanced.notified());
-            advanced.as_mut().enable();
-            // It may have advanced before that.
-            if self.session().holds_back(call, enough) {
-                advanced.await;
+    /// Returns whether the connection is to end at once.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Makes the tasks of the connection look at what they wait for.
+    pub(super) fn wake(&self) {
+        self.driver.wake();
+        self.legacy_reader.wake();
+    }
+
+    /// Ends `call` with `answer`.
+    pub(super) fn finish(&self, call: CallId, answer: Answer) {
+        self.session().finish(call, answer, now());
+    }
+
+    /// Waits while the peer leaves too much output unread, before the handler of `call` begins.
+    pub(super) async fn ready_for(&self, call: CallId) {
+        loop {
+            let progress = self.progress.notified();
+            if !self.session().holds_back(call) {
+                return;
             }
+            progress.await;
         }
     }
 
-    /// The legacy handler has read what was received before it began.
-    pub(super) fn release_legacy(&self) {
-        self.session().release_legacy(&self.shared.service);
-    }
-
-    /// Waits while the peer leaves enough output unread.
+    /// Sends an event of `call`. Waits while the peer leaves too much output unread.
     pub(super) async fn send_event(&self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        let enough = self.shared.service.config.send_high_water;
-        let mut advanced = pin!(self.advanced.notified());
         loop {
-            advanced.as_mut().enable();
-            if let Some(sent) = self.send_unless_held_back(call, payload, enough) {
-                self.bell.ring();
+            let progress = self.progress.notified();
+            if let Some(sent) = self.try_send_event(call, payload) {
+                self.driver.wake();
                 return sent;
             }
-            advanced.as_mut().await;
-            advanced.set(self.advanced.notified());
+            progress.await;
         }
     }
 
-    fn send_unless_held_back(
-        &self,
-        call: CallId,
-        payload: &[u8],
-        enough: usize,
-    ) -> Option<Result<(), SendEventError>> {
+    fn try_send_event(&self, call: CallId, payload: &[u8]) -> Option<Result<(), SendEventError>> {
         let mut session = self.session();
-        (!session.holds_back(call, enough)).then(|| session.send_event(&self.shared.service, call, payload))
+        (!session.holds_back(call)).then(|| session.send_event(call, payload))
     }
 }
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
-        session.settle_all(&self.shared.service);
-    }
-}
-
-/// Has the future of a handler dropped.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Abandon(Arc<Abandoned>);
-
-#[derive(Debug, Default)]
-struct Abandoned {
-    given: AtomicBool,
-    bell: Bell,
-}
-
-impl Abandon {
-    /// Whether the future is to be dropped; if not, `waker` is woken once it is.
-    pub(super) fn is_given(&self, waker: &Waker) -> bool {
-        self.0.bell.listen(waker);
-        self.is_cancelled()
-    }
-}
-
-impl Cancel for Abandon {
-    fn cancel(&self, _: CancelReason) {
-        self.0.given.store(true, Ordering::Release);
-        self.0.bell.ring();
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.given.load(Ordering::Acquire)
-    }
-}
-
-impl fmt::Debug for Link {
+impl<H: ?Sized> fmt::Debug for Conn<H> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Link").finish_non_exhaustive()
+        formatter.debug_struct("Conn").field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+/// A [`Phase`] that never goes back.
+#[derive(Debug, Default)]
+pub(super) struct AtomicPhase(AtomicU8);
+
+impl AtomicPhase {
+    pub(super) fn get(&self) -> Phase {
+        [Phase::Serving, Phase::Draining, Phase::Cancelling][usize::from(self.0.load(Ordering::Acquire))]
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::AcqRel);
     }
 }

@@ -1,38 +1,48 @@
-use super::conn::Link;
-use super::context::Phase;
+//! Connections of the legacy wire in the hands of asynchronous handlers.
+
+use super::conn::Conn;
+use super::request::AsyncHandler;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
-use crate::transport::ServedStream;
+use crate::broker::backend_sdk::server::session::Phase;
+use crate::transport::ServedTransport;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection of the legacy wire, as if the mux had never looked at it: reading gives every byte from the first one.
+pub(super) type LegacyFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyFuture + Send + Sync>;
+
+/// A connection of the legacy wire, as if the mux had never looked at it: reading returns every byte from the first one.
 /// It reads and writes through tokio's `AsyncRead` and `AsyncWrite`, which it implements.
 ///
-/// The connection closes when this is dropped. When the server is stopped, reading gives what has been received and then
+/// The connection closes when this is dropped. When the server is stopped, reading returns what has been received and then
 /// the end of the stream.
 ///
 /// # Platform-specific behavior
 ///
 /// A Windows pipe has no half-closed state: shutting it down is an error of the kind `Unsupported`.
-#[derive(Debug)]
 pub struct AsyncLegacyConnection {
     buffered: Vec<u8>,
-    /// What stands before it has been read; `start <= buffered.len()`.
+    /// Bytes of `buffered` that have been read; `start <= buffered.len()`.
     start: usize,
-    stream: ServedStream,
-    link: Arc<Link>,
+    stream: Box<dyn ServedTransport>,
+    conn: Arc<Conn<AsyncHandler>>,
 }
 
 impl AsyncLegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, mut stream: ServedStream, link: Arc<Link>) -> Self {
+    pub(super) fn new(
+        buffered: Vec<u8>,
+        mut stream: impl ServedTransport,
+        conn: Arc<Conn<AsyncHandler>>,
+    ) -> Self {
         stream.split();
-        Self { buffered, start: 0, stream, link }
+        Self { buffered, start: 0, stream: Box::new(stream), conn }
     }
 
-    /// What was received before the wire was known and has not been read yet.
+    /// Returns what was received before the wire was known and has not been read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         &self.buffered[self.start..]
@@ -50,8 +60,8 @@ impl AsyncRead for AsyncLegacyConnection {
             return Poll::Ready(Ok(()));
         }
         if this.start == this.buffered.len() {
-            this.link.bell.listen(context.waker());
-            if this.link.shared.phase() >= Phase::Stopping {
+            this.conn.legacy_reader.register(context.waker());
+            if this.conn.phase() >= Phase::Draining {
                 this.stream.interrupt_reads();
             }
             let length = ready!(this.stream.poll_read(context, into.initialize_unfilled()))?;
@@ -64,7 +74,7 @@ impl AsyncRead for AsyncLegacyConnection {
         if this.start == this.buffered.len() {
             recycle(std::mem::take(&mut this.buffered));
             this.start = 0;
-            this.link.release_legacy();
+            this.conn.session().release_legacy();
         }
         Poll::Ready(Ok(()))
     }
@@ -75,11 +85,17 @@ impl AsyncWrite for AsyncLegacyConnection {
         self.get_mut().stream.poll_write(context, &[IoSlice::new(bytes)])
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.shutdown_write())
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_shutdown(context)
+    }
+}
+
+impl fmt::Debug for AsyncLegacyConnection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AsyncLegacyConnection").field("conn", &self.conn).finish_non_exhaustive()
     }
 }

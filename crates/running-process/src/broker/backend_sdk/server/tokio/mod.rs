@@ -5,13 +5,13 @@ mod alarm;
 mod conn;
 mod conn_driver;
 mod context;
-mod handler;
-mod introducing;
 mod legacy;
 mod request;
+mod running;
 mod server;
 mod waker;
 
 pub use legacy::AsyncLegacyConnection;
 pub use request::AsyncServerRequest;
+pub use running::RunningAsyncServer;
 pub use server::AsyncServer;

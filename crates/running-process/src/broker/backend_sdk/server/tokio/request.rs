@@ -1,97 +1,110 @@
-//! A request in the hands of an asynchronous handler.
+//! Requests in the hands of asynchronous handlers.
 
-use super::conn::{Abandon, Concurrent, Link};
-use super::handler::Handling;
+use super::conn::Conn;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
-use crate::broker::backend_sdk::server::session::Cancel;
+use crate::broker::backend_sdk::server::cancellation::Cancellation;
+use crate::broker::backend_sdk::server::handler::HandlerError;
+use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
+use crate::broker::backend_sdk::server::session::{Answer, Dispatched};
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
-use crate::broker::backend_sdk::{CallId, HandlerError, IncomingRequest, Payload, SendEventError};
-use std::ops::Deref;
+use crate::broker::backend_sdk::{CallId, Payload, SendEventError};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// A request and its way back, for an asynchronous handler.
+/// A concurrent handler of the asynchronous server.
+pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
+
+/// The future of a handler. It is polled as it is: a future around it would drop it while its panic unwinds.
+pub(super) trait HandlerFuture: Send {
+    fn poll_answer(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Payload, HandlerError>>;
+}
+
+impl<F, R> HandlerFuture for F
+where
+    F: Future<Output = Result<R, HandlerError>> + Send,
+    R: Into<Payload>,
+{
+    fn poll_answer(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Payload, HandlerError>> {
+        self.poll(context).map(|answer| answer.map(R::into))
+    }
+}
+
+/// A request in the hands of an asynchronous handler, and the connection to send its events on.
 #[derive(Debug)]
 pub struct AsyncServerRequest {
-    incoming: IncomingRequest,
-    link: Arc<Link>,
+    parts: RequestParts,
+    conn: Arc<Conn<AsyncHandler>>,
     call: CallId,
 }
 
 impl AsyncServerRequest {
-    /// What the client sent, to keep or to answer with; it is not copied.
-    #[must_use]
-    pub fn into_payload(self) -> Vec<u8> {
-        self.incoming.into_payload()
-    }
+    request_methods!(parts);
 
     /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Waits while
-    /// the client leaves [`ServerConfig::send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) unread.
+    /// the client leaves [`send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) bytes unread.
     ///
     /// # Errors
     ///
-    /// Nothing was sent: the payload is too large, or nobody waits for the answer any more.
+    /// Nothing was sent: the payload is too large, or the client does not wait for the answer any more.
     pub async fn send_event(&self, payload: impl AsRef<[u8]>) -> Result<(), SendEventError> {
-        self.link.send_event(self.call, payload.as_ref()).await
+        self.conn.send_event(self.call, payload.as_ref()).await
     }
 }
 
-impl Deref for AsyncServerRequest {
-    type Target = IncomingRequest;
-
-    fn deref(&self) -> &IncomingRequest {
-        &self.incoming
-    }
+/// Runs the handler of a request in the task that polls this, once the peer has read enough.
+pub(super) async fn serve(conn: Arc<Conn<AsyncHandler>>, dispatched: Dispatched<AsyncHandler>) {
+    conn.ready_for(dispatched.call()).await;
+    Serving::new(conn, dispatched).await;
 }
 
-/// Runs the handler of `call`, in the task that polls this, once the peer has read enough.
-pub(super) async fn serve(link: Arc<Link>, call: Concurrent) {
-    link.room(call.call).await;
-    Serving::new(link, call).await;
-}
-
-/// Has the handler of `call` serve it up to its first wait, in the task of the connection, which then goes on. What is left
-/// of it, if it waits, is to be polled by another task.
-pub(super) fn serve_at_once(link: Arc<Link>, call: Concurrent) -> Option<Serving> {
-    let mut serving = Serving::new(link, call);
-    serving.ending.rings = false;
+/// Runs the handler of a request up to its first wait, in the task of the connection, which then looks for its answer.
+/// Returns the rest, for another task to poll, if the handler waits.
+pub(super) fn serve_in_place(
+    conn: Arc<Conn<AsyncHandler>>,
+    dispatched: Dispatched<AsyncHandler>,
+) -> Option<Serving> {
+    let mut serving = Serving::new(conn, dispatched);
+    serving.finish.wakes_driver = false;
     let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
-    serving.ending.rings = true;
+    serving.finish.wakes_driver = true;
     served.is_pending().then_some(serving)
 }
 
-/// A handler at work, for as long as somebody waits.
+/// A handler that serves a request, for as long as the client waits.
 pub(super) struct Serving {
-    /// `None` if the call was cancelled before it began, or if the handler panicked instead of giving a future.
-    handling: Option<Guarded<dyn Handling>>,
-    cancel: Abandon,
-    ending: Ending,
+    /// `None` if the request was cancelled before the handler began, or if the handler panicked instead of returning a future.
+    future: Option<Guarded<dyn HandlerFuture>>,
+    cancellation: Cancellation,
+    finish: Finish,
 }
 
 impl Serving {
-    fn new(link: Arc<Link>, call: Concurrent) -> Self {
-        let Concurrent { call, handler, request, cancel, span } = call;
-        let payload_protocol = request.frame().payload_protocol;
-        let request = AsyncServerRequest { incoming: request, link: Arc::clone(&link), call };
-        let mut ending =
-            Ending { link, call, payload_protocol, outcome: Outcome::Nothing, span, rings: true };
-        let mut handling = None;
-        if !cancel.is_cancelled() {
-            handling = ending.span.in_scope(|| callback::run(|| handler(request))).map(Guarded::new);
-            if handling.is_none() {
-                ending.outcome = Outcome::Panicked;
+    fn new(conn: Arc<Conn<AsyncHandler>>, dispatched: Dispatched<AsyncHandler>) -> Self {
+        let call = dispatched.call();
+        let (handler, parts, span) = dispatched.into_parts();
+        let cancellation = parts.cancellation();
+        let mut finish = Finish { call, answer: Answer::Abandoned, span, conn, wakes_driver: true };
+        let mut future = None;
+        if cancellation.get().is_none() {
+            let request = AsyncServerRequest { parts, conn: Arc::clone(&finish.conn), call };
+            future = finish.span.in_scope(|| callback::run(|| handler(request))).map(Guarded::new);
+            if future.is_none() {
+                finish.answer = Answer::Panicked;
             }
         }
-        Self { handling, cancel, ending }
+        Self { future, cancellation, finish }
     }
 
     fn poll_handler(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Self { handling, ending, .. } = self;
-        if let Some(handling) = handling {
-            let poll = || handling.poll_by(|handling| handling.poll_answer(context));
-            let answer = ready!(ending.span.in_scope(poll));
-            ending.outcome = answer.map_or(Outcome::Panicked, Outcome::Answer);
+        let Self { future, finish, .. } = self;
+        if let Some(future) = future {
+            let poll = || future.poll_by(|future| future.poll_answer(context));
+            finish.answer = match ready!(finish.span.in_scope(poll)) {
+                Some(Ok(payload)) => Answer::Payload(payload),
+                Some(Err(error)) => Answer::Failed(error),
+                None => Answer::Panicked,
+            };
         }
         Poll::Ready(())
     }
@@ -101,56 +114,37 @@ impl Future for Serving {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.cancel.is_given(context.waker()) {
+        if self.cancellation.poll(context).is_ready() {
             return Poll::Ready(());
         }
         self.poll_handler(context)
     }
 }
 
-/// What the handler leaves behind is dropped before the call ends.
+/// The future of the handler is dropped before the request ends.
 impl Drop for Serving {
     fn drop(&mut self) {
-        let handling = self.handling.take();
-        self.ending.span.in_scope(|| drop(handling));
+        let future = self.future.take();
+        self.finish.span.in_scope(|| drop(future));
     }
 }
 
-/// The way in which a call ended.
-enum Outcome {
-    /// The caller waits no more, or the runtime ends.
-    Nothing,
-    Answer(Result<Payload, HandlerError>),
-    Panicked,
-}
-
-/// Ends the call when it is dropped.
-struct Ending {
-    link: Arc<Link>,
+/// Ends a request when it is dropped.
+struct Finish {
     call: CallId,
-    payload_protocol: u32,
-    outcome: Outcome,
+    answer: Answer,
     span: RequestSpan,
-    /// Whether the task of the connection has to be told.
-    rings: bool,
+    conn: Arc<Conn<AsyncHandler>>,
+    /// The task of the connection is to be woken for the answer.
+    wakes_driver: bool,
 }
 
-impl Drop for Ending {
+impl Drop for Finish {
     fn drop(&mut self) {
-        let service = &self.link.shared.service;
-        let outcome = std::mem::replace(&mut self.outcome, Outcome::Nothing);
-        let caller = || self.link.session().caller(self.call);
-        let answer = self.span.in_scope(|| match outcome {
-            Outcome::Answer(answer) => {
-                answer.map_err(|error| service.failed(self.payload_protocol, error, caller))
-            }
-            Outcome::Panicked => Err(service.panicked(caller().peer)),
-            // It goes nowhere.
-            Outcome::Nothing => Ok(Payload::default()),
-        });
-        self.link.finish(self.call, answer);
-        if self.rings {
-            self.link.bell.ring();
+        let answer = std::mem::replace(&mut self.answer, Answer::Abandoned);
+        self.span.in_scope(|| self.conn.finish(self.call, answer));
+        if self.wakes_driver {
+            self.conn.driver.wake();
         }
     }
 }

@@ -1,29 +1,19 @@
 //! The asynchronous server: a task for each connection, and one for each request that is served.
 
-use super::accept;
-use super::context::Shared;
-use super::handler::{AsyncHandler, Handling, LegacyHandler};
-use super::introducing::Introducing;
-use super::legacy::AsyncLegacyConnection;
-use super::request::AsyncServerRequest;
-use crate::broker::backend_lifecycle::identity::DaemonProcess;
-#[cfg(test)]
-use crate::broker::backend_lifecycle::identity::IdentityError;
+use super::context::ServerContext;
+use super::legacy::{AsyncLegacyConnection, LegacyHandler};
+use super::request::{AsyncHandler, AsyncServerRequest, HandlerFuture};
+use super::running::{RegistrationTask, RunningAsyncServer};
 use crate::broker::backend_sdk::mux::LegacyClassification;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::builder::ServerBuilder;
-use crate::broker::backend_sdk::server::callback::Callback;
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
+use crate::broker::backend_sdk::server::builder::{ServerBuilder, builder_methods};
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
-use crate::broker::backend_sdk::server::peer::{NotAuthorized, PeerCredentials};
-use crate::broker::backend_sdk::server::shared_methods::{debug_server, shared_methods};
-use crate::broker::backend_sdk::server::stop::ServerStop;
-use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
-use crate::broker::protocol::{Endpoint, FrameRef};
+use crate::broker::backend_sdk::server::session::Phase;
+use crate::broker::protocol::Endpoint;
 use crate::broker::runtime_clock::now;
 use crate::transport::{AsyncListener, BindError, LocalListener};
-use std::path::PathBuf;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -44,24 +34,92 @@ use std::sync::Arc;
 /// # Ok(()) }
 /// ```
 pub struct AsyncServer {
-    listener: LocalListener,
-    setup: ServerBuilder<Handler<AsyncHandler>>,
+    listener: Option<LocalListener>,
+    builder: ServerBuilder<AsyncHandler>,
     legacy: Option<LegacyHandler>,
-    stop: ServerStop,
 }
 
 impl AsyncServer {
-    shared_methods!();
+    builder_methods!();
 
-    /// Serves requests of `payload_protocol`; what the future of `handler` gives is the [`Payload`] of the response.
+    /// Takes `endpoint`. Clients can connect from now on and are served once [`run`](Self::run) is called.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon owns the endpoint, or something that is not a socket stands there.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix a relative path is made absolute, here and in the identity: clients have other working directories.
+    pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
+        let endpoint = endpoint.absolute();
+        let listener = LocalListener::bind(&endpoint.path)?;
+        Ok(Self { listener: Some(listener), ..Self::without_listener(endpoint) })
+    }
+
+    /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
+    /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that this process did not
+    /// make it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
+    /// On Windows always [`BindError::NotInheritable`].
+    pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
+        let listener = Some(LocalListener::inherited(&endpoint.path)?);
+        Ok(Self { listener, builder: ServerBuilder::new(endpoint).inherited(true), legacy: None })
+    }
+
+    /// Returns a server that accepts no connections itself: the caller does, and
+    /// [serves](RunningAsyncServer::serve_connection) each with the running server. `endpoint` is the one that the identity
+    /// names.
+    ///
+    /// ```
+    /// use running_process::broker::backend_sdk::{AsyncServer, PeerCredentials};
+    /// use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// const SHOUT: u32 = 0xF00D;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = AsyncServer::without_listener(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)
+    ///     .serve(SHOUT, |request| async move { Ok(request.payload().to_ascii_uppercase()) })
+    ///     .start()?;
+    /// let (mut client, connection) = tokio::io::duplex(64 * 1024);
+    /// tokio::spawn(server.serve_connection(connection, PeerCredentials::current_process()));
+    ///
+    /// client.write_all(&encode_framed(&Frame::request(SHOUT, b"hello".to_vec()))?).await?;
+    /// let mut received = Vec::new();
+    /// let response = loop {
+    ///     client.read_buf(&mut received).await?;
+    ///     if let Some(decoded) = try_decode_framed(&received)? {
+    ///         break decoded.frame;
+    ///     }
+    /// };
+    /// assert_eq!(response.payload, b"HELLO");
+    /// server.shutdown().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn without_listener(endpoint: Endpoint) -> Self {
+        Self { listener: None, builder: ServerBuilder::new(endpoint), legacy: None }
+    }
+
+    /// Serves requests of `payload_protocol`; the output of the future of `handler` is the [`Payload`] of the response.
     ///
     /// Each request has a task of its own, so a slow one holds up no other, and answers go out in the order in which they
     /// are ready. In a runtime of one thread, where a handler that does not wait holds up every task anyway, it has one only
     /// if it waits. An error or a panic is the answer to that request and nothing else.
     ///
-    /// Once nobody waits for the answer any more, the future is dropped at its next `await`: the client sent a cancel or is
-    /// gone, the request's deadline has passed, or the server was stopped and [`ServerConfig::drain_timeout`] is over. What
-    /// is to end with it belongs into the future; what it spawned goes on.
+    /// Once the client does not wait for the answer any more, the future is dropped at its next `await`: the client sent a
+    /// cancel or is gone, the request's deadline has passed, or the server was stopped and
+    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) is over. What is to end with it belongs into
+    /// the future; tasks that it spawned go on.
+    ///
+    /// # Panics
+    ///
+    /// The protocol has a handler already, or its id is one that this library answers itself.
     #[must_use]
     pub fn serve<F, R>(
         mut self,
@@ -72,30 +130,19 @@ impl AsyncServer {
         F: Future<Output = Result<R, HandlerError>> + Send + 'static,
         R: Into<Payload>,
     {
-        let handler = Arc::new(move |request| Box::pin(handler(request)) as Pin<Box<dyn Handling>>);
-        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
+        let handler: Arc<AsyncHandler> =
+            Arc::new(move |request| Box::pin(handler(request)) as Pin<Box<dyn HandlerFuture>>);
+        self.builder.add_handler(payload_protocol, Handler::Concurrent(handler));
         self
     }
 
-    /// Serves requests of `payload_protocol` in the task that reads the connection, without copying them: for handlers
-    /// that never wait, which this makes faster. Until `handler` returns, nothing else happens on that
-    /// connection, nor in that thread of the runtime.
-    #[must_use]
-    pub fn serve_inline<R: Into<Payload>>(
-        mut self,
-        payload_protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
-    ) -> Self {
-        self.setup.handlers.insert(payload_protocol, Handler::inline(handler));
-        self
-    }
-
-    /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
-    /// what starts with any other byte is legacy if the detector does not need more of it. The future of the handler is
-    /// dropped if it has not ended when [`ServerConfig::drain_timeout`] is over.
+    /// Hands connections of the legacy wire over to `handler`. `detector` decides about those that start with the framing
+    /// byte; one that starts with any other byte is legacy if the detector does not need more of it. The future of the handler
+    /// is dropped if it has not ended when
+    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) is over.
     ///
-    /// The connection is locked while `detector` looks at it, so that must not wait. If it panics its connection is ended; a
-    /// panic of `handler` ends its connection as well, and both are told to the observer.
+    /// `detector` runs under the lock of its connection and must not block. If it panics, its connection is ended; a panic of
+    /// `handler` ends its connection as well, and the observer is told of both.
     ///
     /// Without this, legacy connections are closed.
     #[must_use]
@@ -107,62 +154,76 @@ impl AsyncServer {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.setup.detector = Box::new(detector);
+        self.builder.detector = Box::new(detector);
         self.legacy = Some(Box::new(move |connection| Box::pin(handler(connection))));
         self
     }
 
-    /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
-    /// if it is the server's own, the socket. If the future is dropped instead, all of it ends at once.
-    ///
-    /// It serves at once. Meanwhile this process is identified on a thread of its own, for which its executable is read
-    /// unless its digests are remembered; then the identity file is written, and probes that came before that are answered.
+    /// Serves until stopped: [starts](Self::start) the server and [waits](RunningAsyncServer::wait) for its end.
     ///
     /// # Errors
     ///
-    /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
-    /// [`ServerConfig::drain_timeout`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
-    /// second after that, if the runtime has a thread left to poll it: code that blocks one cannot be interrupted. In a
-    /// runtime of one thread, or if the observer blocks the task that polls this, that code holds up the end as well.
+    /// As [`start`](Self::start) and [`wait`](RunningAsyncServer::wait).
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime that drives I/O and time.
     pub async fn run(self) -> Result<(), ServerError> {
-        let Self { mut listener, mut setup, legacy, stop } = self;
-        let _signals = setup.signals.take();
-        setup.check_identity_file()?;
-        let waited = setup.config.drain_timeout;
-        let path = setup.endpoint.path.clone();
-        let (service, registration) = setup.start(now);
-        let presence = registration.presence();
-        let shared = Arc::new(Shared::new(service, legacy));
-        listener.watch_name();
-        let mut listener = AsyncListener::new(listener).map_err(ServerError::Accept)?;
-        let introducing = {
-            let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            let register =
-                move || registration.run(&stop, &shared.service.telemetry, || shared.ring_all());
-            Introducing::spawn(register).map_err(ServerError::Accept)?
-        };
-        let stopping = Arc::clone(&shared);
-        stop.when_stopped(move || stopping.stop());
-        let mut connections = accept::Connections::new(shared);
-        let accepted = connections.accept(&mut listener, &path).await;
-        drop(presence);
-        drop(listener);
-        stop.stop();
-        let deadline = now().checked_add(waited);
-        let connections = connections.drain(deadline).await;
-        let registered = introducing.wait_until(deadline).await;
-        let mut callbacks = Vec::new();
-        callbacks.extend(registered.is_none().then_some(Callback::OnReady));
-        registered.unwrap_or(Ok(()))?;
-        if connections > 0 || !callbacks.is_empty() {
-            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
-        }
-        accepted.map_err(ServerError::Accept)
+        self.start()?.wait().await
+    }
+
+    /// Starts the server, which serves at once. Connections to its listener, if it has one, are accepted while
+    /// [`wait`](RunningAsyncServer::wait) is polled.
+    ///
+    /// Meanwhile this process is identified on a thread of its own, for which its executable is read unless its digests are
+    /// remembered. Then the identity file is written, and probes that came before that are answered.
+    ///
+    /// # Errors
+    ///
+    /// The runtime or the system refuses the listener or the thread, or the identity file could not be written at its path.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime that drives I/O and time.
+    pub fn start(self) -> Result<RunningAsyncServer, ServerError> {
+        let Self { listener, mut builder, legacy } = self;
+        let (stop, stats, signals) = (builder.stop.clone(), builder.stats.clone(), builder.signals.take());
+        let path = builder.endpoint.path.clone();
+        let (policy, registration) = builder.start(now)?;
+        let registration_guard = Some(registration.guard());
+        let context = Arc::new(ServerContext::new(policy, legacy));
+        let listener = listener.map(|mut listener| {
+            listener.watch_name();
+            AsyncListener::new(listener)
+        });
+        let listener = listener.transpose().map_err(ServerError::Accept)?;
+        let registration = RegistrationTask::spawn(registration, stop.clone(), Arc::clone(&context))
+            .map_err(ServerError::Accept)?;
+        let stopped = Arc::clone(&context);
+        stop.when_stopped(move || stopped.enter(Phase::Draining));
+        Ok(RunningAsyncServer {
+            context,
+            stop,
+            stats,
+            registration_guard,
+            listener,
+            path,
+            registration,
+            _signals: signals,
+        })
+    }
+
+    fn builder(&self) -> &ServerBuilder<AsyncHandler> {
+        &self.builder
+    }
+
+    fn builder_mut(&mut self) -> &mut ServerBuilder<AsyncHandler> {
+        &mut self.builder
     }
 }
 
-debug_server!(AsyncServer);
+impl fmt::Debug for AsyncServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AsyncServer").field("builder", &self.builder).finish_non_exhaustive()
+    }
+}

@@ -1,24 +1,28 @@
+//! A waker that other tasks and threads wake.
+
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
-/// Wakes the one task that listens.
+/// Wakes the one task that registered last.
 #[derive(Debug, Default)]
-pub(super) struct Bell(Mutex<Option<Waker>>);
+pub(super) struct AtomicWaker(Mutex<Option<Waker>>);
 
-impl Bell {
-    /// Whoever polls is woken by the next [`ring`](Self::ring). It listens first and then looks at what it is rung for.
-    pub(super) fn listen(&self, waker: &Waker) {
-        let mut listener = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *listener {
-            Some(listener) => listener.clone_from(waker),
-            None => *listener = Some(waker.clone()),
+impl AtomicWaker {
+    /// Registers the task that polls, for the next [`wake`](Self::wake). The task registers first, and then looks at the state
+    /// that others change before they wake it.
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *registered {
+            Some(registered) => registered.clone_from(waker),
+            None => *registered = Some(waker.clone()),
         }
     }
 
-    pub(super) fn ring(&self) {
-        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(listener) = listener {
-            listener.wake();
+    /// Wakes the task that registered last, unless it was woken since.
+    pub(super) fn wake(&self) {
+        let registered = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = registered {
+            waker.wake();
         }
     }
 }

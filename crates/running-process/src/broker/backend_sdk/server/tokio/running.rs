@@ -1,0 +1,163 @@
+//! A server that runs.
+
+use super::accept::accept;
+use super::alarm;
+use super::conn_driver;
+use super::context::ServerContext;
+use crate::broker::backend_sdk::server::callback::Callback;
+use crate::broker::backend_sdk::server::error::ServerError;
+use crate::broker::backend_sdk::server::peer::PeerCredentials;
+use crate::broker::backend_sdk::server::registration::{Registration, RegistrationGuard};
+use crate::broker::backend_sdk::server::stop::ServerStop;
+use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
+use crate::broker::runtime_clock::now;
+use crate::sys::OnTermination;
+use crate::transport::{AsyncListener, ServedIo};
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// An [`AsyncServer`](super::AsyncServer) that was [started](super::AsyncServer::start). It ends at once when this is dropped.
+pub struct RunningAsyncServer {
+    pub(super) context: Arc<ServerContext>,
+    pub(super) stop: ServerStop,
+    pub(super) stats: ServerStats,
+    /// Dropped before the listener.
+    pub(super) registration_guard: Option<RegistrationGuard>,
+    pub(super) listener: Option<AsyncListener>,
+    /// The path of the endpoint.
+    pub(super) path: String,
+    pub(super) registration: RegistrationTask,
+    pub(super) _signals: Option<OnTermination>,
+}
+
+impl RunningAsyncServer {
+    /// Serves a connection that the caller accepted and that `peer` made, until it ends. The limits, timeouts, statistics and the
+    /// end of the server are those of every connection. The future does not borrow the server, so a task can have it; if it is
+    /// dropped, the connection ends at once.
+    ///
+    /// While no slot is free for one more connection, it waits for one. Once the server is stopped, it closes the connection.
+    /// It ends with the server, when the connection has drained.
+    ///
+    /// Two things are not known of a stream of a foreign kind. A peer that closed it in one direction may still read, so the
+    /// requests of a peer that is gone are cancelled once a write fails. After a stop, 50 ms without a byte are the end of what
+    /// the peer has sent.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled outside a tokio runtime that drives time.
+    pub fn serve_connection<T>(
+        &self,
+        connection: T,
+        peer: PeerCredentials,
+    ) -> impl Future<Output = ()> + Send + use<T>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let context = Arc::clone(&self.context);
+        async move {
+            if let Some(open) = context.open(peer).await {
+                conn_driver::serve(open, ServedIo::new(connection)).await;
+            }
+        }
+    }
+
+    /// Returns what the server counts of itself.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.stats.clone()
+    }
+
+    /// Returns a handle that stops the server from anywhere.
+    #[must_use]
+    pub fn stop_handle(&self) -> ServerStop {
+        self.stop.clone()
+    }
+
+    /// Accepts connections, if the server has a listener, until the server is stopped. Then answers what has been received,
+    /// and removes the identity file and, if it is the server's own, the socket. If the future is dropped instead, all of it ends
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot identify this process, write its identity file or accept any more, or something was still at work
+    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
+    /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, if the runtime has a thread left
+    /// to poll it: code that blocks one cannot be interrupted. In a runtime of one thread, or if the observer blocks the task
+    /// that polls this, that code holds up the end as well.
+    pub async fn wait(mut self) -> Result<(), ServerError> {
+        let accepted = match &mut self.listener {
+            Some(listener) => accept(&self.context, listener, &self.path).await,
+            None => self.context.until_stopped(pending()).await.map_or(Ok(()), Err),
+        };
+        self.registration_guard = None;
+        self.listener = None;
+        self.stop.stop();
+        let (begin, waited) = (now(), self.context.policy.config.drain_timeout);
+        let connections = self.context.drain(begin).await;
+        let mut callbacks = Vec::new();
+        match alarm::before(begin.checked_add(waited), &mut self.registration.0).await {
+            Some(Ok(Ok(registered))) => registered?,
+            Some(Ok(Err(panic))) => resume_unwind(panic),
+            Some(Err(_)) | None => callbacks.push(Callback::OnReady),
+        }
+        if connections > 0 || !callbacks.is_empty() {
+            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
+        }
+        accepted.map_err(ServerError::Accept)
+    }
+
+    /// Stops the server and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub async fn shutdown(self) -> Result<(), ServerError> {
+        self.stop.stop();
+        self.wait().await
+    }
+}
+
+impl Drop for RunningAsyncServer {
+    fn drop(&mut self) {
+        self.stop.stop();
+        self.context.close_all();
+    }
+}
+
+impl fmt::Debug for RunningAsyncServer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RunningAsyncServer").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The registration on a thread of its own, within the runtime. The runtime's threads for blocking work would not do: when
+/// a runtime ends it waits for them, and it panics if it cannot make one.
+pub(super) struct RegistrationTask(oneshot::Receiver<thread::Result<Result<(), ServerError>>>);
+
+impl RegistrationTask {
+    /// # Errors
+    ///
+    /// The system can make no thread.
+    pub(super) fn spawn(
+        registration: Registration,
+        stop: ServerStop,
+        context: Arc<ServerContext>,
+    ) -> io::Result<Self> {
+        let (result, registered) = oneshot::channel();
+        let runtime = Handle::current();
+        thread::Builder::new().name("running-process".to_owned()).spawn(move || {
+            let _runtime = runtime.enter();
+            let register = || registration.run(&stop, &context.policy, || context.wake_all());
+            // The receiver may be gone already.
+            let _ = result.send(catch_unwind(AssertUnwindSafe(register)));
+        })?;
+        Ok(Self(registered))
+    }
+}
