@@ -13,10 +13,11 @@ pub(crate) use blocking::Blocking;
 
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, CancelReason, HandlerError, LegacyClassification, LegacyConnection, NotAuthorized,
-    PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats, ServerStop,
+    BindError, CancelReason, HandlerError, InlineRequest, LegacyClassification, LegacyConnection,
+    NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats,
+    ServerStop,
 };
-use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
+use running_process::broker::protocol::{Endpoint, Frame};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -51,7 +52,7 @@ pub(crate) trait Daemon: Sized + Send + 'static {
     fn serve_inline(
         self,
         protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(&InlineRequest<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
     ) -> Self;
 
     fn legacy(
@@ -95,9 +96,9 @@ macro_rules! forward_to_server {
         fn serve_inline(
             self,
             protocol: u32,
-            handler: impl Fn(&FrameRef<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
+            handler: impl Fn(&InlineRequest<'_>) -> Result<Vec<u8>, HandlerError> + Send + Sync + 'static,
         ) -> Self {
-            self.map(|server| server.serve_inline(protocol, move |request| handler(request.frame())))
+            self.map(|server| server.serve_inline(protocol, handler))
         }
 
         fn authorize(

@@ -4,11 +4,11 @@ use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::Flag;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, LegacyClassification,
-    NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats,
-    ServerStop,
+    AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, InlineRequest,
+    LegacyClassification, NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig,
+    ServerError, ServerStats, ServerStop,
 };
-use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
+use running_process::broker::protocol::{Endpoint, Frame};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -134,15 +134,15 @@ impl Drop for SetsOnDrop {
 
 impl Incoming for AsyncServerRequest {
     fn frame(&self) -> &Frame {
-        (**self).frame()
+        AsyncServerRequest::frame(self)
     }
 
     fn peer(&self) -> PeerCredentials {
-        (**self).peer()
+        AsyncServerRequest::peer(self)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        (**self).deadline()
+        AsyncServerRequest::deadline(self)
     }
 }
 

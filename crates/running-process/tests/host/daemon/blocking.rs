@@ -4,10 +4,11 @@ use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::soon;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, HandlerError, LegacyClassification, LegacyConnection, NotAuthorized, PeerCredentials,
-    SendEventError, ServeError, Server, ServerConfig, ServerError, ServerRequest, ServerStats, ServerStop,
+    BindError, HandlerError, InlineRequest, LegacyClassification, LegacyConnection, NotAuthorized,
+    PeerCredentials, SendEventError, ServeError, Server, ServerConfig, ServerError, ServerRequest,
+    ServerStats, ServerStop,
 };
-use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
+use running_process::broker::protocol::{Endpoint, Frame};
 use std::path::Path;
 use std::time::Instant;
 

@@ -148,7 +148,7 @@ pub(super) fn serve<D: Daemon>() {
         .config(config)
         .observe(|trouble| eprintln!("{trouble}"))
         .authorize(move |_| (!strangers).then_some(()).ok_or_else(never))
-        .serve_inline(INLINE, move |request| Ok(vec![7; bytes(request.payload)?]))
+        .serve_inline(INLINE, move |request| Ok(vec![7; bytes(request.payload())?]))
         .serve(EVENTS, move |request| {
             let event = vec![7; bytes(request.payload())?];
             loop {

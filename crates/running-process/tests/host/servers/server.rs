@@ -101,7 +101,7 @@ fn pipelined_requests_are_each_answered() {
 #[test]
 fn pipelined_requests_are_answered_in_order_inline() {
     let server = TestServer::start(|server| {
-        server.serve_inline(0xF00F, |request| Ok(request.payload.to_ascii_uppercase()))
+        server.serve_inline(0xF00F, |request| Ok(request.payload().to_ascii_uppercase()))
     });
     assert!(pipeline(&server, 0xF00F).into_iter().eq(1..=2000));
 }
@@ -148,7 +148,7 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
     let server = TestServer::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
-            .serve_inline(0xF010, move |request| fail(request.payload))
+            .serve_inline(0xF010, move |request| fail(request.payload()))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
@@ -237,7 +237,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
     let server = TestServer::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
-            .serve_inline(0xF010, move |request| fail(request.payload))
+            .serve_inline(0xF010, move |request| fail(request.payload()))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
@@ -252,7 +252,7 @@ fn a_response_above_the_cap_is_refused() {
     let server = TestServer::start(|server| {
         server
             .serve(0xF00F, |request| Ok(vec![0; request.payload().len() << 20]))
-            .serve_inline(0xF010, |request| Ok(vec![0; request.payload.len() << 20]))
+            .serve_inline(0xF010, |request| Ok(vec![0; request.payload().len() << 20]))
     });
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();

@@ -132,7 +132,7 @@ fn taken_while_writing(last: impl Fn(&LocalStream, &GateKeeper)) {
     let server = TestServer::start(move |server| {
         usually_quick(server, gate)
             .config(config)
-            .serve_inline(INLINE, |request| Ok(request.payload.to_vec()))
+            .serve_inline(INLINE, |request| Ok(request.payload().to_vec()))
             .serve(TELLING, |request| {
                 if request.payload().is_empty() {
                     request.send_event(b"event")?;
