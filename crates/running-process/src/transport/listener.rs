@@ -86,9 +86,41 @@ impl LocalListener {
         }
     }
 
-    /// Makes [`next`](Self::next) tell when the socket is not at its path any more, where the system can watch that.
-    pub(crate) fn watch_name(&mut self) {
+    /// Accepts a connection that waits already. Returns `None` if there is none: for an event loop that waits until this
+    /// listener is readable.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    #[cfg(unix)]
+    pub fn accept_now(&self) -> io::Result<Option<LocalStream>> {
+        Ok(self.0.accept_now()?.map(LocalStream))
+    }
+
+    /// Begins to watch the path of the socket, where the system can: [`is_name_lost`](Self::is_name_lost) then tells when the
+    /// socket was removed or replaced.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux, macOS and FreeBSD watch it, as long as the user may have another watch. A Windows pipe cannot lose its name.
+    pub fn watch_name(&mut self) {
         self.0.watch_name();
+    }
+
+    /// Returns a descriptor that becomes readable when [`is_name_lost`](Self::is_name_lost) is to be called; `None` if the path
+    /// is not [watched](Self::watch_name).
+    #[cfg(unix)]
+    #[must_use]
+    pub fn name_events(&self) -> Option<BorrowedFd<'_>> {
+        self.0.name_events()
+    }
+
+    /// Returns whether the name was lost since the last call, so that no further client finds this listener. A driver calls
+    /// it once after [`watch_name`](Self::watch_name), and whenever [`name_events`](Self::name_events) is readable.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn is_name_lost(&self) -> bool {
+        self.0.is_name_lost()
     }
 
     /// Waits as [`accept`](Self::accept) does, and also returns, once, when the name is lost that is

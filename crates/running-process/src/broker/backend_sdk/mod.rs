@@ -39,11 +39,11 @@ pub use proto::server_connection::{
 };
 #[cfg(feature = "host")]
 pub use server::{
-    Action, Answer, Callback, Cancellation, ConnectionTable, Dispatched, HandlerError, InlineRequest,
-    LegacyConnection, NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, Phase, REPLACE_TIMEOUT,
-    Registration, RegistrationGuard, RequestParts, RunningServer, ServeError, Server, ServerBuilder,
-    ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession, ServerStats, ServerStop, Shutdown,
-    ShutdownStep, Slot, SlotOffer,
+    ACCEPT_PAUSE, AcceptErrors, Action, AfterError, Answer, Callback, Cancellation, ConnectionTable,
+    Dispatched, HandlerError, InlineRequest, LegacyConnection, NotAuthorized, OVER_CAPACITY_CONNECTIONS,
+    PeerCredentials, Phase, REPLACE_TIMEOUT, Registration, RegistrationGuard, RequestParts, RunningServer,
+    ServeError, Server, ServerBuilder, ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession,
+    ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
 };
 #[cfg(feature = "tokio")]
 pub use server::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};

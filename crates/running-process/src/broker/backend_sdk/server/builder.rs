@@ -312,8 +312,15 @@ impl<H: ?Sized> ServerBuilder<H> {
             telemetry: Telemetry::begin(self.stats, self.observer, clock, &served),
             budget: Budget::new(self.config.memory_limit, slots),
             config: self.config,
+            _signals: self.signals,
         };
         Ok((Arc::new(policy), registration))
+    }
+
+    /// Returns the endpoint of the server, whose path is absolute.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn builder(&self) -> &Self {

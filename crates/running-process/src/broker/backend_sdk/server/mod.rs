@@ -27,6 +27,7 @@ mod telemetry;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+pub use accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
 pub use blocking::{LegacyConnection, RunningServer, Server, ServerRequest};
 pub use builder::ServerBuilder;
 pub use callback::Callback;

@@ -610,6 +610,11 @@ impl<H: ?Sized> ServerSession<H> {
         &self.policy
     }
 
+    /// Tells the observer of an error of the driver's that concerns this connection, and of its peer.
+    pub fn report(&self, error: &ServeError) {
+        self.policy.telemetry.error_of(self.peer.credentials, error);
+    }
+
     /// Refuses all that the peer asks for from now on with `refusal`.
     pub fn refuse_peer(&mut self, refusal: Refusal) {
         self.peer.refuse(refusal);
