@@ -6,10 +6,14 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod blocking;
+#[cfg(unix)]
+mod own_event_loop;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{Asynchronous, CurrentThread, MultiThread};
 pub(crate) use blocking::Blocking;
+#[cfg(unix)]
+pub(crate) use own_event_loop::OwnEventLoop;
 
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{

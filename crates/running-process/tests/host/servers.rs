@@ -28,6 +28,8 @@ macro_rules! on {
 }
 
 on!(blocking, crate::daemon::Blocking);
+#[cfg(unix)]
+on!(own_event_loop, crate::daemon::OwnEventLoop);
 #[cfg(feature = "tokio")]
 on!(tokio, crate::daemon::MultiThread);
 #[cfg(feature = "tokio")]

@@ -5,6 +5,7 @@ use running_process::broker::backend_sdk::{
     Answer, CallId, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
 use std::io::{self, Read, Write};
+use std::mem;
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,7 +102,9 @@ pub(crate) fn spawn_legacy(
     socket.set_nonblocking(false)?;
     let serve = move || {
         let legacy = LegacyConnection { buffered, read: 0, socket, connection, mailbox: mailbox.clone() };
-        let panicked = catch_unwind(AssertUnwindSafe(|| handler(legacy))).is_err();
+        let ended = catch_unwind(AssertUnwindSafe(|| handler(legacy)));
+        // What a panic carries may panic when it is dropped.
+        let panicked = ended.map_err(mem::forget).is_err();
         mailbox.send(Message::LegacyEnded { connection, panicked });
     };
     thread::Builder::new().name("legacy".to_owned()).spawn(serve).map(drop)

@@ -6,4 +6,5 @@ mod handlers;
 mod mailbox;
 
 pub(crate) use driver::EventLoop;
-pub(crate) use handlers::{Handler, LegacyConnection, Request};
+#[allow(unused_imports, reason = "the daemon of the example names not all of them")]
+pub(crate) use handlers::{Handler, LegacyConnection, LegacyHandler, Request};
