@@ -683,6 +683,10 @@ impl<H: ?Sized> ServerSession<H> {
 impl<H: ?Sized> Drop for ServerSession<H> {
     fn drop(&mut self) {
         self.close();
+        // No handler of the session can finish any more, and other connections wait for its places.
+        for _ in 0..self.connection.in_flight() {
+            self.policy.telemetry.note(Event::Ended);
+        }
     }
 }
 
