@@ -16,6 +16,7 @@ macro_rules! on {
 }
 
 on!(blocking, crate::daemon::Blocking);
+on!(own_event_loop, crate::daemon::OwnEventLoop);
 #[cfg(feature = "tokio")]
 on!(tokio, crate::daemon::MultiThread);
 #[cfg(feature = "tokio")]

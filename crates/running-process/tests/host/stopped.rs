@@ -78,6 +78,9 @@ macro_rules! servers {
 servers! {
     blocking, crate::daemon::Blocking;
 }
+servers! {
+    own_event_loop, crate::daemon::OwnEventLoop;
+}
 #[cfg(feature = "tokio")]
 servers! {
     on_tokio, crate::daemon::MultiThread;

@@ -194,7 +194,7 @@ fn a_connection_beyond_the_limit_is_told_so_and_closed() {
     assert_eq!((frames[0].request_id, frames.len()), (1, 2));
     let refusal = refusal_of(&frames[1]);
     assert_eq!(refusal.reason(), RefusalReason::Overloaded);
-    assert_eq!(refusal.message, "the limit of 1 open connections is reached");
+    assert_eq!(refusal.message, "the limit of 1 connections is reached");
     assert_eq!(connection.action(), Action::Close);
     assert_eq!(server.errors(), ["1 connections are open, one more is not served"]);
     assert_eq!(server.status().connections_refused, 1);

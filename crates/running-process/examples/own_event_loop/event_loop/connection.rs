@@ -5,8 +5,10 @@ use super::mailbox::{Event, Mailbox};
 use running_process::broker::backend_sdk::{
     Action, Answer, CallId, Dispatched, HandlerError, Phase, ServeError, ServerSession,
 };
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::{self, IoSlice, Read, Write};
+use rustix::io::Errno;
+use std::io::{self, IoSlice, Write};
 use std::mem;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -67,13 +69,14 @@ impl Connection {
         let (mut reads, mut timed_out) = (0, false);
         while self.interest != Interest::Legacy {
             self.session.process(|dispatched| self.waiting.push(dispatched));
-            let ended = self.start_handlers();
+            self.start_handlers();
             self.send_events();
-            if self.write() || ended {
-                // Requests that waited for that are taken.
+            self.write();
+            if self.session.take_progress() && self.holds_back() {
                 continue;
             }
             self.interest = match self.session.next_action() {
+                Action::Process => continue,
                 Action::Read if reads == MAX_READS => Interest::Again,
                 Action::Read => {
                     reads += 1;
@@ -105,24 +108,34 @@ impl Connection {
         }
     }
 
-    /// Reads once. Returns `false` if nothing has arrived.
+    /// Reads once, the rest of a large message onto its beginning. Returns `false` if nothing has arrived.
     fn read(&mut self, buffer: &mut [u8]) -> bool {
-        match (&*self.socket).read(buffer) {
+        let read = match self.session.take_recv_buffer() {
+            Some(mut message) => {
+                let read = rustix::io::read(&*self.socket, spare_capacity(&mut message));
+                self.session.restore_recv_buffer(message, read.unwrap_or(0), Instant::now());
+                read
+            }
+            None => rustix::io::read(&*self.socket, &mut *buffer).inspect(|length| {
+                if *length > 0 {
+                    self.session.receive(&buffer[..*length], Instant::now());
+                }
+            }),
+        };
+        match read {
             Ok(0) => {
                 let socket = &self.socket;
                 self.session.end_of_input(|| is_hung_up(socket), |dispatched| self.waiting.push(dispatched));
             }
-            Ok(length) => self.session.receive(&buffer[..length], Instant::now()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.session.fail(error),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return false,
+            Err(error) => self.session.fail(error.into()),
         }
         true
     }
 
-    /// Writes what the socket takes. Returns `false` if that is nothing.
-    fn write(&mut self) -> bool {
-        let mut wrote = false;
+    /// Writes what the socket takes.
+    fn write(&mut self) {
         while self.session.has_output() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = self.session.output_slices(&mut slices);
@@ -132,31 +145,30 @@ impl Connection {
                     self.session.write_blocked(Instant::now());
                     break;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => self.session.fail(error),
             }
-            wrote = true;
         }
-        wrote
     }
 
-    /// Starts the handlers of the requests that are not held back. Returns whether some have ended instead.
-    fn start_handlers(&mut self) -> bool {
-        let mut ended = false;
+    /// Returns whether a request or an event waits for the peer to read.
+    fn holds_back(&self) -> bool {
+        !self.waiting.is_empty() || !self.events.is_empty()
+    }
+
+    /// Starts the handlers of the requests that are not held back.
+    fn start_handlers(&mut self) {
         for dispatched in mem::take(&mut self.waiting) {
             let call = dispatched.call();
             if self.session.holds_back(call) {
                 self.waiting.push(dispatched);
             } else if dispatched.request().cancelled().is_some() {
                 self.finish(call, Answer::Abandoned);
-                ended = true;
             } else if let Err(error) = spawn_handler(dispatched, self.id, self.mailbox.clone()) {
                 let refusal = self.session.policy().no_thread(error);
                 self.finish(call, Answer::Failed(HandlerError::Refused(refusal)));
-                ended = true;
             }
         }
-        ended
     }
 
     /// Queues the events that are not held back.
