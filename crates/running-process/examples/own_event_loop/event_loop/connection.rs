@@ -1,7 +1,7 @@
 //! One connection: a socket that does not block, and its session.
 
 use super::handlers::{Handler, LegacyHandler, spawn_handler, spawn_legacy};
-use super::mailbox::{Event, Mailbox};
+use super::mailbox::{Event, EventSender, Mailbox};
 use running_process::broker::backend_sdk::{
     Action, Answer, CallId, Dispatched, HandlerError, Phase, ServeError, ServerSession,
 };
@@ -47,8 +47,10 @@ pub(crate) struct Connection {
     interest: Interest,
     /// Requests whose handlers have not begun, because the peer leaves too much unread.
     waiting: Vec<Dispatched<Handler>>,
-    /// Events that wait for the same reason.
-    events: Vec<Event>,
+    /// Handlers that wait for their turn to send an event.
+    senders: Vec<EventSender>,
+    /// One of them has its turn, and its event has not come yet.
+    sending: bool,
 }
 
 impl Connection {
@@ -59,9 +61,9 @@ impl Connection {
         socket: UnixStream,
         mailbox: Mailbox,
     ) -> Self {
-        let (waiting, events) = (Vec::new(), Vec::new());
+        let (waiting, senders) = (Vec::new(), Vec::new());
         let (socket, interest) = (Arc::new(socket), Interest::Again);
-        Self { id, session, socket, mailbox, interest, waiting, events }
+        Self { id, session, socket, mailbox, interest, waiting, senders, sending: false }
     }
 
     /// Moves bytes and starts handlers until the connection has to wait; `buffer` is memory to read into.
@@ -70,7 +72,7 @@ impl Connection {
         while self.interest != Interest::Legacy {
             self.session.process(|dispatched| self.waiting.push(dispatched));
             self.start_handlers();
-            self.send_events();
+            self.give_turn();
             self.write();
             if self.session.take_progress() && self.holds_back() {
                 continue;
@@ -153,7 +155,7 @@ impl Connection {
 
     /// Returns whether a request or an event waits for the peer to read.
     fn holds_back(&self) -> bool {
-        !self.waiting.is_empty() || !self.events.is_empty()
+        !self.waiting.is_empty() || !self.senders.is_empty()
     }
 
     /// Starts the handlers of the requests that are not held back.
@@ -171,21 +173,29 @@ impl Connection {
         }
     }
 
-    /// Queues the events that are not held back.
-    fn send_events(&mut self) {
-        for event in mem::take(&mut self.events) {
-            self.send_event(event);
+    /// Adds a handler that waits for its turn to send an event.
+    pub(crate) fn add_sender(&mut self, sender: EventSender) {
+        self.senders.push(sender);
+    }
+
+    /// Lets the next handler send its event that is not held back. They take turns, since each event may leave no room for
+    /// the next.
+    fn give_turn(&mut self) {
+        let session = &self.session;
+        let next = self.senders.iter().position(|sender| !session.holds_back(sender.call));
+        if !self.sending
+            && let Some(next) = next
+        {
+            // The handler waits for it, and sends the event at once.
+            self.sending = self.senders.remove(next).turn.send(()).is_ok();
         }
     }
 
-    /// Queues `event`, or holds it back.
+    /// Queues the event of the handler whose turn it is.
     pub(crate) fn send_event(&mut self, event: Event) {
-        if self.session.holds_back(event.call) {
-            self.events.push(event);
-        } else {
-            // The handler waits for the result.
-            let _ = event.sent.send(self.session.send_event(event.call, &event.payload));
-        }
+        self.sending = false;
+        // The handler waits for the result.
+        let _ = event.sent.send(self.session.send_event(event.call, &event.payload));
     }
 
     /// Ends a request with the answer of its handler.

@@ -203,6 +203,9 @@ impl EventLoop {
                 Message::Finished { connection: id, call, answer } => {
                     self.change(id, &mut changed, |connection| connection.finish(call, answer));
                 }
+                Message::WantsToSend { connection: id, sender } => {
+                    self.change(id, &mut changed, |connection| connection.add_sender(sender));
+                }
                 Message::Event { connection: id, event } => {
                     self.change(id, &mut changed, |connection| connection.send_event(event));
                 }

@@ -1,6 +1,6 @@
 //! Requests and legacy connections in the hands of handlers, which run on threads of their own.
 
-use super::mailbox::{Event, Mailbox, Message};
+use super::mailbox::{Event, EventSender, Mailbox, Message};
 use running_process::broker::backend_sdk::{
     Answer, CallId, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
@@ -32,17 +32,21 @@ impl Request {
         &self.parts.frame().payload
     }
 
-    /// Sends an event ahead of the answer. Blocks while the client leaves too much unread.
+    /// Sends an event ahead of the answer. Blocks while the client leaves too much unread; only then the payload is copied.
     ///
     /// # Errors
     ///
     /// The event does not fit a frame, or the client does not wait for the answer any more.
     #[allow(dead_code, reason = "the daemon of the example sends none")]
     pub(crate) fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
+        // The loop drops either channel only when it ends.
+        let (turn, is_turn) = mpsc::sync_channel(1);
+        let sender = EventSender { call: self.call, turn };
+        self.mailbox.send(Message::WantsToSend { connection: self.connection, sender });
+        is_turn.recv().map_err(|_ended| SendEventError::Cancelled)?;
         let (sent, result) = mpsc::sync_channel(1);
         let event = Event { call: self.call, payload: payload.to_vec(), sent };
         self.mailbox.send(Message::Event { connection: self.connection, event });
-        // The loop drops the event only when it ends.
         result.recv().unwrap_or(Err(SendEventError::Cancelled))
     }
 }

@@ -18,12 +18,20 @@ pub(crate) enum Message {
     Registered(thread::Result<Result<(), ServerError>>),
     /// A handler has ended.
     Finished { connection: u64, call: CallId, answer: Answer },
-    /// A handler sends an event, and waits until it was queued.
+    /// A handler waits for its turn to send an event.
+    WantsToSend { connection: u64, sender: EventSender },
+    /// A handler whose turn it is sends an event, and waits until it is queued.
     Event { connection: u64, event: Event },
     /// A legacy handler has read the bytes that it started with.
     LegacyRead { connection: u64 },
     /// A legacy handler has ended.
     LegacyEnded { connection: u64, panicked: bool },
+}
+
+/// A handler that is to send an event once it receives `turn`.
+pub(crate) struct EventSender {
+    pub(crate) call: CallId,
+    pub(crate) turn: SyncSender<()>,
 }
 
 /// An event of a handler that waits for the result.
