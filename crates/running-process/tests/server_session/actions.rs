@@ -54,6 +54,36 @@ fn a_request_that_waits_for_output_goes_on_once_that_is_written() {
 }
 
 #[test]
+fn the_driver_processes_again_once_there_is_room() {
+    let server = Server::with_config(|config| config.send_high_water = 1);
+    let mut connection = server.connect();
+    connection.receive(&[request(INLINE, 1, b"first"), request(INLINE, 2, b"second")].concat());
+    assert_eq!(connection.action(), Action::Read);
+    connection.write(usize::MAX);
+    assert_eq!(connection.action(), Action::Process);
+    connection.process();
+    assert_eq!((connection.action(), connection.session.has_output()), (Action::Read, true));
+}
+
+#[test]
+fn output_that_a_driver_has_taken_counts_as_unwritten() {
+    let server = Server::with_config(|config| config.send_high_water = 100);
+    let mut connection = server.connect();
+    connection.receive(&[request(INLINE, 1, &[7; 100]), request(INLINE, 2, b"waits")].concat());
+    let output = connection.session.take_output();
+    let length = output.len();
+    assert!(!connection.session.has_output() && connection.session.is_full());
+    connection.end_of_input(false);
+    assert_eq!(connection.action(), Action::Wait);
+    connection.session.restore_output(output, length, connection.now);
+    assert!(!connection.session.is_full());
+    assert_eq!(connection.action(), Action::Process);
+    connection.process();
+    assert_eq!(summary(&connection.written()), [(2, Ok(b"waits".to_vec()))]);
+    assert_eq!((connection.action(), server.status().bytes_sent > length as u64), (Action::Close, true));
+}
+
+#[test]
 fn a_request_whose_id_is_in_flight_waits_for_the_first() {
     let server = Server::with_config(|_| {});
     let mut connection = server.connect();
@@ -212,10 +242,9 @@ fn a_large_message_is_read_onto_the_end_of_the_receive_buffer() {
     assert_eq!(connection.written()[1].payload.len(), MUCH);
 }
 
-fn _a_session_can_move_to_another_thread<T: Send>() {}
-
 #[test]
 fn sessions_can_be_sent_to_other_threads() {
-    _a_session_can_move_to_another_thread::<ServerSession<super::Handler>>();
-    _a_session_can_move_to_another_thread::<Connection>();
+    fn assert_send<T: Send>() {}
+    assert_send::<ServerSession<super::Handler>>();
+    assert_send::<Connection>();
 }

@@ -7,7 +7,7 @@ use running_process::broker::protocol::{Frame, FrameKind, encode_framed};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Move {
     /// The peer sends a request.
     Request {

@@ -188,7 +188,7 @@ fn an_error_of_the_driver_is_told_with_its_peer() {
     let told = Arc::clone(&peers);
     let server = Server::configured(|builder| {
         builder.observe_with_peer(move |error, peer| {
-            told.lock().unwrap().push((error.to_string(), peer.copied()))
+            told.lock().unwrap().push((error.to_string(), peer.copied()));
         })
     });
     let connection = server.connect();

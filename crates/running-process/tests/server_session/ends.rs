@@ -63,7 +63,7 @@ fn a_peer_that_reads_nothing_is_disconnected_after_the_write_timeout() {
     let server = Server::with_config(|_| {});
     let mut connection = blocked(&server);
     assert_eq!(connection.session.deadline(), Some(connection.now + TIMEOUT));
-    connection.wait(TIMEOUT - TICK);
+    connection.wait(TIMEOUT.saturating_sub(TICK));
     // A write that blocks again begins no second timeout.
     connection.session.write_blocked(connection.now);
     assert!(!connection.session.is_reset());
@@ -76,7 +76,7 @@ fn a_peer_that_reads_nothing_is_disconnected_after_the_write_timeout() {
 fn a_peer_that_reads_all_in_time_has_no_deadline() {
     let server = Server::with_config(|_| {});
     let mut connection = blocked(&server);
-    connection.now += TIMEOUT - TICK;
+    connection.now += TIMEOUT.saturating_sub(TICK);
     connection.written();
     connection.wait(TIMEOUT);
     assert_eq!((connection.action(), server.errors().len()), (Action::Read, 0));
@@ -144,10 +144,10 @@ fn a_draining_server_waits_a_second_for_a_peer_that_reads_nothing() {
     connection.wait(TICK);
     connection.session.enter(Phase::Draining, connection.now);
     assert_eq!(connection.session.deadline(), Some(connection.now + STALL));
-    connection.wait(STALL - TICK);
+    connection.wait(STALL.saturating_sub(TICK));
     assert_eq!(connection.write(100), 100);
     // It reads on.
-    connection.wait(STALL - TICK);
+    connection.wait(STALL.saturating_sub(TICK));
     assert!(!connection.session.is_reset());
     connection.wait(TICK);
     assert!(connection.session.is_reset());
@@ -188,7 +188,7 @@ fn a_connection_counts_as_open_until_it_is_closed_once() {
 fn a_closed_session_uses_no_memory_although_handlers_run() {
     let server = Server::with_config(|_| {});
     let mut connection = server.connect();
-    connection.receive(&request(CONCURRENT, 1, &[7; 50_000]));
+    connection.receive(&request(CONCURRENT, 1, &vec![7; 50_000]));
     assert!(server.status().memory_bytes >= 50_000);
     connection.session.close();
     let status = server.status();

@@ -207,7 +207,7 @@ fn a_connection_beyond_the_limit_has_a_second_to_speak_and_no_legacy_wire() {
     let mut silent = server.accept(Slot::OverCapacity(now), now);
     silent.process();
     assert_eq!(silent.action(), Action::Read);
-    silent.wait(Duration::from_secs(1) - TICK);
+    silent.wait(Duration::from_secs(1).saturating_sub(TICK));
     assert_eq!(silent.action(), Action::Read);
     silent.wait(TICK);
     assert_eq!(silent.action(), Action::Close);

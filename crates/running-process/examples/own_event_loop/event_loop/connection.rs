@@ -192,7 +192,7 @@ impl Connection {
     }
 
     /// Queues the event of the handler whose turn it is.
-    pub(crate) fn send_event(&mut self, event: Event) {
+    pub(crate) fn send_event(&mut self, event: &Event) {
         self.sending = false;
         // The handler waits for the result.
         let _ = event.sent.send(self.session.send_event(event.call, &event.payload));

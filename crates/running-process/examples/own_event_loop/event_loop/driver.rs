@@ -207,7 +207,7 @@ impl EventLoop {
                     self.change(id, &mut changed, |connection| connection.add_sender(sender));
                 }
                 Message::Event { connection: id, event } => {
-                    self.change(id, &mut changed, |connection| connection.send_event(event));
+                    self.change(id, &mut changed, |connection| connection.send_event(&event));
                 }
                 Message::LegacyRead { connection: id } => {
                     self.change(id, &mut changed, Connection::release_legacy);
@@ -220,7 +220,9 @@ impl EventLoop {
         // Answers that came together are written together.
         changed.sort_unstable();
         changed.dedup();
-        changed.into_iter().for_each(|id| self.advance(id));
+        for id in changed {
+            self.advance(id);
+        }
         Ok(())
     }
 
@@ -380,7 +382,7 @@ fn add<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: PollFd<'fd>) -> usize {
 /// Waits until one of `fds` is ready, or `deadline` has passed.
 fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     // Longer waits than a day are no use, and may be too long for the system.
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(24);
     let left = deadline.map_or(LONGEST, |at| at.saturating_duration_since(Instant::now()).min(LONGEST));
     let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
     match poll(fds, Some(&timeout)) {

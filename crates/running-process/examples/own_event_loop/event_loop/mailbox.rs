@@ -50,8 +50,8 @@ pub(crate) struct Mailbox {
 
 /// The messages as the loop receives them.
 pub(crate) struct Messages {
-    messages: Receiver<Message>,
-    wakes: PipeReader,
+    queue: Receiver<Message>,
+    reader: PipeReader,
     waker: Arc<Waker>,
 }
 
@@ -63,11 +63,11 @@ struct Waker {
 
 /// Returns both ends of a new mailbox.
 pub(crate) fn mailbox() -> io::Result<(Mailbox, Messages)> {
-    let (wakes, pipe) = io::pipe()?;
+    let (reader, pipe) = io::pipe()?;
     let (sender, receiver) = mpsc::channel();
     let waker = Arc::new(Waker { woken: AtomicBool::new(false), pipe });
     let mailbox = Mailbox { messages: sender, waker: Arc::clone(&waker) };
-    Ok((mailbox, Messages { messages: receiver, wakes, waker }))
+    Ok((mailbox, Messages { queue: receiver, reader, waker }))
 }
 
 impl Mailbox {
@@ -83,16 +83,16 @@ impl Mailbox {
 impl Messages {
     /// Takes the messages that have come. Called once the mailbox is readable.
     pub(crate) fn take(&mut self) -> io::Result<Vec<Message>> {
-        let _one_byte = self.wakes.read(&mut [0])?;
+        let _one_byte = self.reader.read(&mut [0])?;
         // A message that is sent from here on wakes the loop again, and all earlier ones are in the channel.
         self.waker.woken.store(false, Ordering::Release);
-        Ok(self.messages.try_iter().collect())
+        Ok(self.queue.try_iter().collect())
     }
 }
 
 /// Readable while messages wait.
 impl AsFd for Messages {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wakes.as_fd()
+        self.reader.as_fd()
     }
 }

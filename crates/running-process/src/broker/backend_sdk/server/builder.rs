@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The configuration of a server whose concurrent handlers are of the type `H`, for a driver of your own: an event loop that
-/// drives a [`ServerSession`](super::ServerSession) for each connection. [`Server`](super::Server) and `AsyncServer` have the
+/// drives a [`ServerSession`](super::ServerSession) for each connection, as the example `own_event_loop` does. [`Server`](super::Server) and `AsyncServer` have the
 /// same methods and bring their drivers.
 pub struct ServerBuilder<H: ?Sized> {
     pub(super) endpoint: Endpoint,

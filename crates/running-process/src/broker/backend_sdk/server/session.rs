@@ -138,6 +138,8 @@ impl From<u8> for Phase {
 /// # }
 /// ```
 ///
+/// The example `own_event_loop` is a complete daemon around this loop, on one thread that waits with poll(2).
+///
 /// When a handler has finished, its answer goes to [`finish`](Self::finish), and the loop runs again. When the server is
 /// stopped, the driver [enters](Self::enter) the next [`Phase`] and shuts the reading side of the socket down, so that the
 /// loop reads what has arrived and then the end.
