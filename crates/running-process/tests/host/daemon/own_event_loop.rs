@@ -5,10 +5,11 @@ use crate::support::soon;
 use event_loop::{EventLoop, Handler, LegacyConnection, LegacyHandler, Request as LoopRequest};
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_sdk::{
-    BindError, HandlerError, LegacyClassification, LocalListener, NotAuthorized, PeerCredentials,
-    SendEventError, ServeError, ServerBuilder, ServerConfig, ServerError, ServerStats, ServerStop,
+    BindError, HandlerError, InlineRequest, LegacyClassification, LocalListener, NotAuthorized,
+    PeerCredentials, SendEventError, ServeError, ServerBuilder, ServerConfig, ServerError, ServerStats,
+    ServerStop,
 };
-use running_process::broker::protocol::{Endpoint, Frame, FrameRef};
+use running_process::broker::protocol::{Endpoint, Frame};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
