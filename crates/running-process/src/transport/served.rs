@@ -14,11 +14,7 @@ pub(crate) trait ServedTransport: Send + 'static {
 
     /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
     /// reading was interrupted.
-    fn poll_read_onto(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Poll<io::Result<usize>>;
+    fn poll_read_onto(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>>;
 
     /// Reads what has arrived into the start of `buf`, which is not empty, even if the runtime has not noticed it yet.
     ///
@@ -32,11 +28,7 @@ pub(crate) trait ServedTransport: Send + 'static {
 
     /// Writes the start of `slices`, of which one at least is not empty. After `Pending`, the slices of the next call begin
     /// with the same bytes.
-    fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>>;
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
     /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
     fn interrupt_reads(&mut self);
@@ -90,11 +82,7 @@ impl ServedTransport for ServedStream {
         Poll::Ready(read)
     }
 
-    fn poll_read_onto(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read_onto(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         poll_read_onto(&mut self.stream, context, buffer)
     }
 
@@ -106,11 +94,7 @@ impl ServedTransport for ServedStream {
         retry_write(&mut self.stream);
     }
 
-    fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         poll_write(&mut self.stream, context, slices)
     }
 

@@ -52,7 +52,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> ServedTransport for Ser
             return Poll::Ready(Ok(buf.filled().len()));
         };
         // A task that has used up its budget would find nothing there.
-        let read = unconstrained(std::future::poll_fn(|context| Pin::new(&mut *io).poll_read(context, &mut buf)));
+        let read =
+            unconstrained(std::future::poll_fn(|context| Pin::new(&mut *io).poll_read(context, &mut buf)));
         match pin!(read).poll(context) {
             Poll::Ready(read) => read?,
             Poll::Pending => {
@@ -65,11 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> ServedTransport for Ser
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    fn poll_read_onto(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read_onto(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         pin!(self.io.read_buf(buffer)).poll(context)
     }
 
@@ -82,11 +79,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> ServedTransport for Ser
 
     fn retry_write(&mut self) {}
 
-    fn poll_write(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.unflushed == 0 {
             let written = ready!(Pin::new(&mut self.io).poll_write_vectored(context, slices))?;
             if self.split {

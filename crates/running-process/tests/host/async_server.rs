@@ -347,14 +347,14 @@ async fn a_handler_answers_with_the_payload_that_came_or_one_that_it_shares() {
     let answer = Arc::clone(&shared);
     let served = Served::start(|server| {
         server
-            .serve(0xF00F, |request| async move { Ok(request.into_payload()) })
+            .serve(0xF012, |request| async move { Ok(request.into_payload()) })
             .serve(0xF010, move |_| ready(Ok(Arc::clone(&answer))))
             .serve_inline(0xF011, |_| Ok("fixed"))
     })
     .await;
     let client = served.client().await;
     let large = vec![9; 100_000];
-    assert_eq!(client.request(0xF00F, large.clone()).await.unwrap().payload, large);
+    assert_eq!(client.request(0xF012, large.clone()).await.unwrap().payload, large);
     assert_eq!(client.request(0xF010, Vec::new()).await.unwrap().payload, shared[..]);
     assert_eq!(client.request(0xF011, Vec::new()).await.unwrap().payload, b"fixed");
     served.stop.stop();
@@ -364,7 +364,8 @@ async fn a_handler_answers_with_the_payload_that_came_or_one_that_it_shares() {
 #[tokio::test]
 async fn one_connection_that_floods_does_not_hold_up_another() {
     let served = Served::start(|server| {
-        server.serve_inline(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect::<Vec<u8>>()))
+        server
+            .serve_inline(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect::<Vec<u8>>()))
     })
     .await;
     let flood = served.connect();

@@ -64,7 +64,9 @@ impl Daemon {
     ) -> Self {
         match self {
             #[cfg(any())]
-            Self::Threads(server) => Self::Threads(server.serve(protocol, move |request| handler(&Request::Thread(request)))),
+            Self::Threads(server) => {
+                Self::Threads(server.serve(protocol, move |request| handler(&Request::Thread(request))))
+            }
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => Self::Tokio(server.serve_quickly(protocol, handler)),
         }

@@ -5,7 +5,7 @@ use super::Running;
 use crate::frame_client::peer::Client;
 #[cfg(all(unix, feature = "tokio"))]
 use crate::frame_client::peer::OnTokio;
-use crate::support::{PATIENCE, SHOUT, eventually, read_to_end, request, watched, write};
+use crate::support::{PATIENCE, eventually, read_to_end, request, watched, write};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::{
     ConnectError, FrameClient, FrameClientError, LegacyClassification, OVER_CAPACITY_CONNECTIONS, ServerConfig,
@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 #[cfg(feature = "tokio")]
 use std::time::Instant;
+
+/// Answers with its payload in upper case, and counts.
+const COUNTED: u32 = 0xF00F;
 
 const RETRY_AFTER: Duration = Duration::from_millis(70);
 const TROUBLE: &str = "1 connections are open, one more is not served";
@@ -37,7 +40,7 @@ impl Full {
         let server = Running::start(|server| {
             server
                 .config(config)
-                .serve_quickly(SHOUT, move |request| {
+                .serve_quickly(COUNTED, move |request| {
                     count.fetch_add(1, Ordering::SeqCst);
                     Ok(request.payload().to_ascii_uppercase())
                 })
@@ -51,13 +54,13 @@ impl Full {
         // The connection of the start's probe may not have ended yet.
         eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
         let mut holds = server.client();
-        assert_eq!(holds.request(SHOUT, b"held".to_vec()).unwrap().payload, b"HELD");
+        assert_eq!(holds.request(COUNTED, b"held".to_vec()).unwrap().payload, b"HELD");
         Self { server, ran, holds }
     }
 
     fn assert_nothing_ran(mut self) {
         assert_eq!(self.ran.load(Ordering::SeqCst), 1, "only the request of who fills it");
-        assert_eq!(self.holds.request(SHOUT, b"on".to_vec()).unwrap().payload, b"ON");
+        assert_eq!(self.holds.request(COUNTED, b"on".to_vec()).unwrap().payload, b"ON");
     }
 }
 
@@ -66,7 +69,7 @@ fn assert_overloaded(error: &FrameClientError) {
     assert!(!error.may_have_run());
     let FrameClientError::Refused(refusal) = error else { panic!("{error:?}") };
     assert_eq!(refusal.reason(), RefusalReason::Overloaded);
-    assert_eq!(refusal.message, "1 connections are open, which is the limit");
+    assert_eq!(refusal.message, "the limit of 1 open connections is reached");
     assert_eq!(refusal.retry_after_ms, Some(70));
 }
 
@@ -79,7 +82,7 @@ fn is_told(endpoint: &Endpoint) {
             connected => connected.unwrap(),
         };
         client.set_timeout(Some(PATIENCE));
-        match client.request(SHOUT, b"x".to_vec()).unwrap_err() {
+        match client.request(COUNTED, b"x".to_vec()).unwrap_err() {
             FrameClientError::Closed => None,
             told => Some(told),
         }
@@ -96,8 +99,8 @@ fn a_probe_is_answered_and_the_request_behind_it_refused() {
     });
     assert_eq!(full.server.trouble(), TROUBLE);
     client.set_timeout(Some(PATIENCE));
-    assert_overloaded(&client.request(SHOUT, b"x".to_vec()).unwrap_err());
-    assert!(matches!(client.request(SHOUT, b"x".to_vec()), Err(FrameClientError::Closed)));
+    assert_overloaded(&client.request(COUNTED, b"x".to_vec()).unwrap_err());
+    assert!(matches!(client.request(COUNTED, b"x".to_vec()), Err(FrameClientError::Closed)));
     full.assert_nothing_ran();
 }
 
@@ -105,7 +108,7 @@ fn a_probe_is_answered_and_the_request_behind_it_refused() {
 fn every_request_that_came_is_refused_and_then_the_connection_ends() {
     let full = Full::start();
     let connection = full.server.connect();
-    write(&connection, &[request(SHOUT, 1, b"x"), request(SHOUT, 2, b"y")].concat());
+    write(&connection, &[request(COUNTED, 1, b"x"), request(COUNTED, 2, b"y")].concat());
     let frames = crate::support::frames(&read_to_end(&connection));
     let ids: Vec<_> = frames.iter().map(|frame| frame.request_id).collect();
     assert_eq!(ids, [1, 2]);
@@ -136,7 +139,7 @@ fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
     let full = Full::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = ReconnectingClient::new(full.server.place.record(), Reconnect::default());
-    let ask = || runtime.block_on(client.request_before(SHOUT, b"x".to_vec(), Instant::now() + PATIENCE));
+    let ask = || runtime.block_on(client.request_before(COUNTED, b"x".to_vec(), Instant::now() + PATIENCE));
     match ask().unwrap_err() {
         ReconnectError::Request(error) => assert_overloaded(&error),
         error => panic!("{error:?}"),

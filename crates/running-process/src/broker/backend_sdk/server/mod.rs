@@ -17,6 +17,7 @@ mod peer;
 mod policy;
 mod registration;
 mod request;
+mod rewind;
 mod scratch;
 mod session;
 mod shutdown;

@@ -29,6 +29,7 @@ use crate::broker::backend_sdk::proto::server_connection::{
     Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
 };
 use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use crate::transport::timed_out;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -261,7 +262,7 @@ impl<H: ?Sized> ServerSession<H> {
         if let Some(blocked) = &mut self.blocked {
             let unwritten = self.connection.unwritten();
             if blocked.has_expired(now, unwritten, self.policy.write_timeout(self.phase)) {
-                self.fail(io::ErrorKind::TimedOut.into());
+                self.fail(timed_out());
             }
         }
         if self.connection.deadline().is_some_and(|deadline| deadline <= now) {
