@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     config.connection.message_timeout = Duration::from_mins(2);
     config.write_timeout = Duration::from_mins(2);
     let server = AsyncServer::bind(Endpoint::unix_socket("crowd", socket)?)?
-        .record(record)
+        .identity_file(record)
         .config(config)
         .serve(ECHO, |request| async move { Ok(request.payload().to_vec()) })
         .serve(LARGE, |_| async { Ok(vec![0; 64 * 1024]) })

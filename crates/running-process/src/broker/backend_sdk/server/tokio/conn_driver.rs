@@ -28,29 +28,35 @@ type Session = ServerSession<AsyncHandler>;
 type Requests = Vec<Dispatched<AsyncHandler>>;
 
 /// Serves the connection until it ends.
-pub(super) async fn serve(open: OpenConn, stream: impl ServedTransport) {
-    let mut driver = ConnDriver { open: &open, stream, timer: None, late: LateReads::default() };
-    if let Some(start) = poll_fn(|context| driver.poll(context)).await {
-        let connection = AsyncLegacyConnection::new(start, driver.stream, Arc::clone(&open.conn));
-        if let Err(error) = legacy::serve(open.context.legacy.as_ref(), connection).await {
-            let peer = open.conn.session().peer();
-            open.context.policy.telemetry.error_of(peer, &error);
+pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future<Output = ()> + Send {
+    let mut driver = ConnDriver { stream, timer: None, late: LateReads::default() };
+    async move {
+        if let Some(start) = poll_fn(|context| driver.poll(&open, context)).await {
+            // The task of a connection that speaks the other wire is smaller without this future.
+            Box::pin(serve_legacy(open, driver.stream, start)).await;
         }
     }
 }
 
-struct ConnDriver<'a, S> {
-    open: &'a OpenConn,
+async fn serve_legacy(open: OpenConn, stream: impl ServedTransport, start: Vec<u8>) {
+    let connection = AsyncLegacyConnection::new(start, stream, Arc::clone(&open.conn));
+    if let Err(error) = legacy::serve(open.context.legacy.as_ref(), connection).await {
+        let peer = open.conn.session().peer();
+        open.context.policy.telemetry.error_of(peer, &error);
+    }
+}
+
+struct ConnDriver<S> {
     stream: S,
     timer: Option<Pin<Box<Sleep>>>,
     late: LateReads,
 }
 
-impl<S: ServedTransport> ConnDriver<'_, S> {
+impl<S: ServedTransport> ConnDriver<S> {
     /// Reads, serves and writes until nothing more can be done; the task is woken when it can. Returns what the legacy handler
     /// starts with, or `None` once the connection has ended.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
-        let conn = &*self.open.conn;
+    fn poll(&mut self, open: &OpenConn, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let conn = &open.conn;
         conn.driver.register(context.waker());
         let mut read = 0;
         for _ in 0..ROUNDS {
@@ -75,7 +81,7 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
             if progress {
                 conn.progress.notify_waiters();
             }
-            if self.start(requests) {
+            if start(open, requests) {
                 continue;
             }
             let polled = match action {
@@ -83,7 +89,9 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
                 Action::Close => return Poll::Ready(None),
                 Action::Process => continue,
                 Action::Read if read >= ENOUGH_READ => break,
-                Action::Read => self.poll_read(is_late.then_some(now), context).map(|length| read += length),
+                Action::Read => {
+                    self.poll_read(open, is_late.then_some(now), context).map(|length| read += length)
+                }
                 Action::AwaitHangUp | Action::Wait if is_late => {
                     conn.session().handle_timeout(now);
                     continue;
@@ -117,8 +125,13 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
 
     /// Reads once, and returns the number of bytes. If the deadline has passed when it is `late`, reads what had arrived; if that
     /// is nothing, the deadline judges.
-    fn poll_read(&mut self, late: Option<Instant>, context: &mut Context<'_>) -> Poll<usize> {
-        let mut session = self.open.conn.session();
+    fn poll_read(
+        &mut self,
+        open: &OpenConn,
+        late: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<usize> {
+        let mut session = open.conn.session();
         let buffer = if late.is_none() { session.take_recv_buffer() } else { None };
         let read = if let Some(mut buffer) = buffer {
             let read = self.stream.poll_read_onto(context, &mut buffer);
@@ -146,7 +159,7 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
                 let mut requests = Requests::new();
                 session.end_of_input(|| self.stream.is_gone(), |request| requests.push(request));
                 drop(session);
-                self.start(requests);
+                start(open, requests);
             }
             Poll::Ready(Ok(length)) => return Poll::Ready(length),
             Poll::Ready(Err(error)) => session.fail(error),
@@ -156,24 +169,6 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
             },
         }
         Poll::Ready(0)
-    }
-
-    /// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
-    fn start(&self, requests: Requests) -> bool {
-        let mut ended = false;
-        let begin = (self.open.context.one_thread && !requests.is_empty()).then(now);
-        for request in requests {
-            let conn = Arc::clone(&self.open.conn);
-            let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
-            if !in_place || conn.session().is_full() {
-                tokio::spawn(request::serve(conn, request));
-            } else if let Some(waiting) = request::serve_in_place(conn, request) {
-                tokio::spawn(waiting);
-            } else {
-                ended = true;
-            }
-        }
-        ended
     }
 
     /// Waits until `deadline` has passed, or returns before.
@@ -189,4 +184,22 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
         }
         timer.as_mut().poll(context)
     }
+}
+
+/// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
+fn start(open: &OpenConn, requests: Requests) -> bool {
+    let mut ended = false;
+    let begin = (open.context.one_thread && !requests.is_empty()).then(now);
+    for request in requests {
+        let conn = Arc::clone(&open.conn);
+        let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
+        if !in_place || conn.session().is_full() {
+            tokio::spawn(request::serve(conn, request));
+        } else if let Some(waiting) = request::serve_in_place(conn, request) {
+            tokio::spawn(waiting);
+        } else {
+            ended = true;
+        }
+    }
+    ended
 }

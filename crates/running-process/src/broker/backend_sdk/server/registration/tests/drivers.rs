@@ -3,6 +3,7 @@
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES;
 use crate::broker::backend_sdk::LegacyClassification;
+#[cfg(any())]
 use crate::broker::backend_sdk::server::Server;
 use crate::broker::backend_sdk::server::config::ServerConfig;
 use crate::broker::backend_sdk::server::error::ServerError;
@@ -53,11 +54,11 @@ macro_rules! configured {
     ($server:expr, $plan:ident) => {
         $server
             .unwrap()
-            .record($plan.record)
+            .identity_file($plan.record)
             .config($plan.config)
-            .identify_by($plan.identify)
+            .identify_with($plan.identify)
             .on_ready($plan.ready)
-            .serve_inline(SHOUT, |request| Ok(request.payload.to_ascii_uppercase()))
+            .serve_inline(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
             .serve_inline(HOLD, move |_| {
                 ($plan.hold)();
                 Ok("")
@@ -70,8 +71,10 @@ fn detect(_: &[u8]) -> LegacyClassification {
     LegacyClassification::NotLegacy
 }
 
+#[cfg(any())]
 pub(super) struct Threads;
 
+#[cfg(any())]
 impl Driver for Threads {
     fn start(plan: Plan) -> (ServerStop, JoinHandle<Result<(), ServerError>>) {
         let work = plan.work;

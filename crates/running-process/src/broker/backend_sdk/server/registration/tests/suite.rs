@@ -196,7 +196,7 @@ fn a_record_that_cannot_be_written_ends_its_server() {
     server.verdict.send(Verdict::Known).unwrap();
     assert_eq!(read_to_end(&waits), b"");
     let (ended, test) = server.join();
-    assert!(matches!(ended.unwrap(), Err(ServerError::Record { path, .. }) if path == nowhere));
+    assert!(matches!(ended.unwrap(), Err(ServerError::IdentityFile { path, .. }) if path == nowhere));
     assert!(test.ready.try_recv().is_err());
 }
 
@@ -206,7 +206,7 @@ fn a_record_that_nobody_could_write_ends_its_server_before_it_is_identified() {
     let nowhere = std::path::absolute("/nowhere/at/all.json").unwrap();
     let server = Served::start_with(|plan| plan.record.clone_from(&nowhere));
     let (ended, test) = server.join();
-    assert!(matches!(ended.unwrap(), Err(ServerError::Record { path, .. }) if path == nowhere));
+    assert!(matches!(ended.unwrap(), Err(ServerError::IdentityFile { path, .. }) if path == nowhere));
     assert!(test.ready.try_recv().is_err());
 }
 
