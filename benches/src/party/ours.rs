@@ -36,13 +36,13 @@ fn config() -> ServerConfig {
 }
 
 fn bind(socket: &Path, ready: impl FnOnce() + Send + 'static) -> Daemon {
-    Daemon::bind(endpoint(socket)).unwrap().record(record_of(socket)).config(config()).on_ready(|_| ready())
+    Daemon::bind(endpoint(socket)).unwrap().identity_file(record_of(socket)).config(config()).on_ready(|_| ready())
 }
 
 fn bind_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) -> AsyncServer {
     AsyncServer::bind(endpoint(socket))
         .unwrap()
-        .record(record_of(socket))
+        .identity_file(record_of(socket))
         .config(config())
         .on_ready(|_| ready())
 }
@@ -72,7 +72,7 @@ pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 }
 
 pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run().unwrap();
+    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run().unwrap();
 }
 
 pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -86,7 +86,7 @@ pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 
 pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
-        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run()
+        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
 }

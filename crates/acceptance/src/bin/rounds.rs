@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match driver.as_str() {
         "blocking" => {
             let server = Server::bind(endpoint.clone())?
-                .serve_inline(ECHO, |request| Ok(request.payload.to_vec()))
+                .serve_inline(ECHO, |request| Ok(request.payload().to_vec()))
                 .on_ready(move |_| is_ready.send(()).unwrap_or_default());
             std::thread::spawn(|| server.run());
             ready.recv()?;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         "tokio" => {
             let server = AsyncServer::bind(endpoint.clone())?
-                .serve_inline(ECHO, |request| Ok(request.payload.to_vec()))
+                .serve_inline(ECHO, |request| Ok(request.payload().to_vec()))
                 .on_ready(move |_| is_ready.send(()).unwrap_or_default());
             let runtime = runtime()?;
             std::thread::spawn(move || runtime.block_on(server.run()));

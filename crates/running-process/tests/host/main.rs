@@ -24,3 +24,5 @@ mod servers;
 #[cfg(unix)]
 mod stopped;
 mod support;
+#[cfg(feature = "tokio")]
+mod without_listener;

@@ -18,6 +18,7 @@ mod peer;
 mod policy;
 mod registration;
 mod request;
+mod rewind;
 mod scratch;
 mod session;
 mod shutdown;

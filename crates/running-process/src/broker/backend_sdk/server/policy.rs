@@ -222,7 +222,7 @@ impl<H: ?Sized> ServerPolicy<H> {
                 }
                 callback::discard(error);
                 // The text may hold what is not meant for the peer.
-                Err(Refusal::new(RefusalReason::HandlerFailed, "the handler failed"))
+                Err(Refusal::new(RefusalReason::HandlerFailed, ""))
             }
         }
     }

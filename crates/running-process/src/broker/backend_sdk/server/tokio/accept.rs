@@ -3,9 +3,8 @@
 use super::conn_driver::serve;
 use super::context::ServerContext;
 use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
-use crate::broker::backend_sdk::server::config::ServeError;
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::transport::{Accepted, AsyncListener, LocalStream, ServedStream};
+use crate::broker::backend_sdk::{PeerCredentials, ServeError};
+use crate::transport::{Accepted, AsyncListener, ServedStream};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -26,11 +25,11 @@ pub(super) async fn accept(
         match accepted {
             Ok(Accepted::Connection(stream)) => {
                 errors.forget();
-                match prepared(stream) {
-                    Ok((stream, peer)) => {
-                        if let Some(open) = context.open(peer).await {
-                            tokio::spawn(serve(open, stream));
-                        }
+                let peer = PeerCredentials::of(stream.user());
+                match peer.and_then(|peer| Ok((peer, ServedStream::new(stream)?))) {
+                    Ok((peer, stream)) => {
+                        let open = context.open(peer).await;
+                        open.map(|open| tokio::spawn(serve(open, stream)));
                     }
                     Err(error) => context.policy.report(&error.into()),
                 }
@@ -43,15 +42,10 @@ pub(super) async fn accept(
                 let (error, after) = errors.judge(error)?;
                 context.policy.report(&ServeError::Accept(error));
                 if after == AfterError::Pause {
-                    context.until_stopped(context.pause(ACCEPT_PAUSE)).await;
+                    context.pause(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
     Ok(())
-}
-
-fn prepared(stream: LocalStream) -> io::Result<(ServedStream, PeerCredentials)> {
-    let peer = PeerCredentials::of(stream.user())?;
-    Ok((ServedStream::new(stream)?, peer))
 }

@@ -1,14 +1,10 @@
 //! One connection, as the task that owns its socket and the tasks that serve its requests share it.
 
 use super::waker::AtomicWaker;
-use crate::broker::backend_sdk::server::connection_table::Slot;
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::policy::ServerPolicy;
-use crate::broker::backend_sdk::server::session::{Answer, Phase, ServerSession};
-use crate::broker::backend_sdk::{CallId, SendEventError};
+use crate::broker::backend_sdk::{CallId, PeerCredentials, Phase, ServerPolicy, ServerSession, Slot};
 use crate::broker::runtime_clock::now;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -21,7 +17,6 @@ pub(super) struct Conn<H: ?Sized> {
     /// Notified when output was written or requests were cancelled.
     pub(super) progress: Notify,
     phase: AtomicPhase,
-    closed: AtomicBool,
     session: Mutex<ServerSession<H>>,
 }
 
@@ -32,7 +27,6 @@ impl<H: ?Sized> Conn<H> {
             legacy_reader: AtomicWaker::default(),
             progress: Notify::new(),
             phase: AtomicPhase::default(),
-            closed: AtomicBool::new(false),
             session: Mutex::new(ServerSession::new(Arc::clone(policy), peer, slot, now())),
         }
     }
@@ -42,24 +36,14 @@ impl<H: ?Sized> Conn<H> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    /// Returns the phase that the connection is to enter; `None` if it is to end at once.
+    pub(super) fn phase(&self) -> Option<Phase> {
         self.phase.get()
     }
 
-    /// Makes the connection enter `phase`.
-    pub(super) fn enter(&self, phase: Phase) {
+    /// Makes the connection enter `phase`, or end at once.
+    pub(super) fn enter(&self, phase: Option<Phase>) {
         self.phase.enter(phase);
-        self.wake();
-    }
-
-    /// Returns whether the connection is to end at once.
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Ends the connection at once.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -69,37 +53,19 @@ impl<H: ?Sized> Conn<H> {
         self.legacy_reader.wake();
     }
 
-    /// Ends `call` with `answer`.
-    pub(super) fn finish(&self, call: CallId, answer: Answer) {
-        self.session().finish(call, answer, now());
-    }
-
-    /// Waits while the peer leaves too much output unread, before the handler of `call` begins.
-    pub(super) async fn ready_for(&self, call: CallId) {
+    /// Calls `act` once the peer leaves little enough output unread, or does not wait for the answer to `call` any more.
+    pub(super) async fn once_writable<T>(&self, call: CallId, act: impl Fn(&mut ServerSession<H>) -> T) -> T {
         loop {
             let progress = self.progress.notified();
-            if !self.session().holds_back(call) {
-                return;
+            let done = {
+                let mut session = self.session();
+                (!session.holds_back(call)).then(|| act(&mut session))
+            };
+            match done {
+                Some(done) => return done,
+                None => progress.await,
             }
-            progress.await;
         }
-    }
-
-    /// Sends an event of `call`. Waits while the peer leaves too much output unread.
-    pub(super) async fn send_event(&self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        loop {
-            let progress = self.progress.notified();
-            if let Some(sent) = self.try_send_event(call, payload) {
-                self.driver.wake();
-                return sent;
-            }
-            progress.await;
-        }
-    }
-
-    fn try_send_event(&self, call: CallId, payload: &[u8]) -> Option<Result<(), SendEventError>> {
-        let mut session = self.session();
-        (!session.holds_back(call)).then(|| session.send_event(call, payload))
     }
 }
 
@@ -109,16 +75,17 @@ impl<H: ?Sized> fmt::Debug for Conn<H> {
     }
 }
 
-/// A [`Phase`] that never goes back.
+/// A [`Phase`] that never goes back. The last one is `None`, the end.
 #[derive(Debug, Default)]
 pub(super) struct AtomicPhase(AtomicU8);
 
 impl AtomicPhase {
-    pub(super) fn get(&self) -> Phase {
-        [Phase::Serving, Phase::Draining, Phase::Cancelling][usize::from(self.0.load(Ordering::Acquire))]
+    pub(super) fn get(&self) -> Option<Phase> {
+        let phases = [Phase::Serving, Phase::Draining, Phase::Cancelling];
+        phases.get(usize::from(self.0.load(Ordering::Acquire))).copied()
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
-        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    pub(super) fn enter(&self, phase: Option<Phase>) {
+        self.0.fetch_max(phase.map_or(u8::MAX, |phase| phase as u8), Ordering::AcqRel);
     }
 }

@@ -1,20 +1,18 @@
 //! The task that owns the socket of a connection.
 
 use super::context::OpenConn;
-use super::legacy::AsyncLegacyConnection;
+use super::legacy::{self, AsyncLegacyConnection};
 use super::request::{self, AsyncHandler};
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
-use crate::broker::backend_sdk::server::callback::{self, Guarded};
-use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::scratch::{self, READ_BYTES};
-use crate::broker::backend_sdk::server::session::{Action, Dispatched, ServerSession};
+use crate::broker::backend_sdk::{Action, Dispatched, ServerSession};
 use crate::broker::runtime_clock::now;
 use crate::transport::{LateReads, ServedTransport};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
@@ -30,50 +28,42 @@ type Session = ServerSession<AsyncHandler>;
 type Requests = Vec<Dispatched<AsyncHandler>>;
 
 /// Serves the connection until it ends.
-pub(super) async fn serve(open: OpenConn, stream: impl ServedTransport) {
-    let (conn, context) = (&open.conn, &open.context);
-    let mut driver = ConnDriver { open: &open, stream, timer: None, late: LateReads::default() };
-    let Some(buffered) = poll_fn(|context| driver.poll(context)).await else { return };
-    let peer = conn.session().peer();
-    let Some(handler) = &context.legacy else {
-        return context.policy.telemetry.error_of(peer, &ServeError::LegacyNotServed);
-    };
-    let connection = AsyncLegacyConnection::new(buffered, driver.stream, Arc::clone(conn));
-    let mut future = callback::run(|| handler(connection)).map(Guarded::new);
-    let ended = poll_fn(|context| {
-        conn.driver.register(context.waker());
-        match &mut future {
-            Some(_) if conn.is_closed() => Poll::Ready(Some(())),
-            Some(future) => future.poll_by(|future| future.poll(context)),
-            None => Poll::Ready(None),
+pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future<Output = ()> + Send {
+    let mut driver = ConnDriver { stream, timer: None, late: LateReads::default() };
+    async move {
+        if let Some(start) = poll_fn(|context| driver.poll(&open, context)).await {
+            // The task of a connection that speaks the other wire is smaller without this future.
+            Box::pin(serve_legacy(open, driver.stream, start)).await;
         }
-    });
-    if ended.await.is_none() {
-        context.policy.telemetry.error_of(peer, &ServeError::HandlerPanicked);
     }
 }
 
-struct ConnDriver<'a, S> {
-    open: &'a OpenConn,
+async fn serve_legacy(open: OpenConn, stream: impl ServedTransport, start: Vec<u8>) {
+    let connection = AsyncLegacyConnection::new(start, stream, Arc::clone(&open.conn));
+    if let Err(error) = legacy::serve(open.context.legacy.as_ref(), connection).await {
+        let peer = open.conn.session().peer();
+        open.context.policy.telemetry.error_of(peer, &error);
+    }
+}
+
+struct ConnDriver<S> {
     stream: S,
     timer: Option<Pin<Box<Sleep>>>,
     late: LateReads,
 }
 
-impl<S: ServedTransport> ConnDriver<'_, S> {
+impl<S: ServedTransport> ConnDriver<S> {
     /// Reads, serves and writes until nothing more can be done; the task is woken when it can. Returns what the legacy handler
     /// starts with, or `None` once the connection has ended.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
-        let conn = &*self.open.conn;
+    fn poll(&mut self, open: &OpenConn, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let conn = &open.conn;
         conn.driver.register(context.waker());
         let mut read = 0;
         for _ in 0..ROUNDS {
-            if conn.is_closed() {
-                return Poll::Ready(None);
-            }
+            let Some(phase) = conn.phase() else { return Poll::Ready(None) };
             let (now, mut requests) = (now(), Requests::new());
             let mut session = conn.session();
-            if session.enter(conn.phase(), now) {
+            if session.enter(phase, now) {
                 self.stream.interrupt_reads();
             }
             let is_late = session.deadline().is_some_and(|deadline| deadline <= now);
@@ -85,31 +75,27 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
             }
             session.process(|request| requests.push(request));
             self.write(&mut session, now, context);
-            let action = match session.next_action() {
-                Action::Read if is_late => {
-                    self.read_late(&mut session, now, &mut requests, context);
-                    Action::Process
-                }
-                Action::AwaitHangUp | Action::Wait if is_late => {
-                    session.handle_timeout(now);
-                    Action::Process
-                }
-                action => action,
-            };
+            let action = session.next_action();
             let (deadline, progress) = (session.deadline(), session.take_progress());
             drop(session);
             if progress {
                 conn.progress.notify_waiters();
             }
-            if self.start(requests) {
+            if start(open, requests) {
                 continue;
             }
             let polled = match action {
-                Action::ServeLegacy(buffered) => return Poll::Ready(Some(buffered)),
+                Action::ServeLegacy(start) => return Poll::Ready(Some(start)),
                 Action::Close => return Poll::Ready(None),
                 Action::Process => continue,
                 Action::Read if read >= ENOUGH_READ => break,
-                Action::Read => self.poll_read(context).map(|length| read += length),
+                Action::Read => {
+                    self.poll_read(open, is_late.then_some(now), context).map(|length| read += length)
+                }
+                Action::AwaitHangUp | Action::Wait if is_late => {
+                    conn.session().handle_timeout(now);
+                    continue;
+                }
                 Action::AwaitHangUp => self.stream.poll_gone(context).map(|()| conn.session().reset()),
                 Action::Wait => Poll::Pending,
             };
@@ -137,74 +123,52 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
         }
     }
 
-    /// Reads once. Returns the number of bytes.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<usize> {
-        let mut session = self.open.conn.session();
-        let read = match session.take_recv_buffer() {
-            Some(mut buffer) => {
-                let read = self.stream.poll_read_onto(context, &mut buffer);
-                let length = if let Poll::Ready(Ok(length)) = read { length } else { 0 };
-                session.restore_recv_buffer(buffer, length, now());
-                ready!(read)
-            }
-            None => ready!(scratch::with(|scratch| {
-                self.stream.poll_read(context, scratch).map_ok(|length| {
-                    if length > 0 {
-                        session.receive(&scratch[..length], now());
-                    }
-                    length
-                })
-            })),
+    /// Reads once, and returns the number of bytes. If the deadline has passed when it is `late`, reads what had arrived; if that
+    /// is nothing, the deadline judges.
+    fn poll_read(
+        &mut self,
+        open: &OpenConn,
+        late: Option<Instant>,
+        context: &mut Context<'_>,
+    ) -> Poll<usize> {
+        let mut session = open.conn.session();
+        let buffer = if late.is_none() { session.take_recv_buffer() } else { None };
+        let read = if let Some(mut buffer) = buffer {
+            let read = self.stream.poll_read_onto(context, &mut buffer);
+            let length = if let Poll::Ready(Ok(length)) = read { length } else { 0 };
+            session.restore_recv_buffer(buffer, length, now());
+            read
+        } else {
+            scratch::with(|scratch| {
+                let read = match late {
+                    None => self.stream.poll_read(context, scratch),
+                    Some(_) => match self.late.read(|| self.stream.read_arrived(context, scratch)) {
+                        Some(Ok(length)) => Poll::Ready(Ok(length)),
+                        // An error is told by the next read.
+                        Some(Err(_)) | None => Poll::Pending,
+                    },
+                };
+                if let Poll::Ready(Ok(length @ 1..)) = read {
+                    session.receive(&scratch[..length], now());
+                }
+                read
+            })
         };
         match read {
-            Ok(0) => {
+            Poll::Ready(Ok(0)) => {
                 let mut requests = Requests::new();
-                self.end_of_input(&mut session, &mut requests);
+                session.end_of_input(|| self.stream.is_gone(), |request| requests.push(request));
                 drop(session);
-                self.start(requests);
+                start(open, requests);
             }
-            Ok(length) => return Poll::Ready(length),
-            Err(error) => session.fail(error),
+            Poll::Ready(Ok(length)) => return Poll::Ready(length),
+            Poll::Ready(Err(error)) => session.fail(error),
+            Poll::Pending => match late {
+                Some(now) => session.handle_timeout(now),
+                None => return Poll::Pending,
+            },
         }
         Poll::Ready(0)
-    }
-
-    /// Reads what had arrived when the deadline passed. If that is nothing, the deadline judges.
-    fn read_late(
-        &mut self,
-        session: &mut Session,
-        now: Instant,
-        requests: &mut Requests,
-        context: &mut Context<'_>,
-    ) {
-        scratch::with(|scratch| match self.late.read(|| self.stream.read_arrived(context, scratch)) {
-            Some(Ok(0)) => self.end_of_input(session, requests),
-            Some(Ok(length)) => session.receive(&scratch[..length], now),
-            // An error is told by the next read.
-            Some(Err(_)) | None => session.handle_timeout(now),
-        });
-    }
-
-    fn end_of_input(&self, session: &mut Session, requests: &mut Requests) {
-        session.end_of_input(|| self.stream.is_gone(), |request| requests.push(request));
-    }
-
-    /// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
-    fn start(&self, requests: Requests) -> bool {
-        let mut ended = false;
-        let begin = (self.open.context.one_thread && !requests.is_empty()).then(now);
-        for request in requests {
-            let conn = Arc::clone(&self.open.conn);
-            let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
-            if !in_place || conn.session().is_full() {
-                tokio::spawn(request::serve(conn, request));
-            } else if let Some(waiting) = request::serve_in_place(conn, request) {
-                tokio::spawn(waiting);
-            } else {
-                ended = true;
-            }
-        }
-        ended
     }
 
     /// Waits until `deadline` has passed, or returns before.
@@ -220,4 +184,22 @@ impl<S: ServedTransport> ConnDriver<'_, S> {
         }
         timer.as_mut().poll(context)
     }
+}
+
+/// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
+fn start(open: &OpenConn, requests: Requests) -> bool {
+    let mut ended = false;
+    let begin = (open.context.one_thread && !requests.is_empty()).then(now);
+    for request in requests {
+        let conn = Arc::clone(&open.conn);
+        let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
+        if !in_place || conn.session().is_full() {
+            tokio::spawn(request::serve(conn, request));
+        } else if let Some(waiting) = request::serve_in_place(conn, request) {
+            tokio::spawn(waiting);
+        } else {
+            ended = true;
+        }
+    }
+    ended
 }

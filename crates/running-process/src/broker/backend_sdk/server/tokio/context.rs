@@ -1,14 +1,12 @@
 //! The state of one server: its connections, and how far its end has come.
 
 use super::alarm;
-use super::conn::{AtomicPhase, Conn};
+use super::conn::AtomicPhase;
 use super::legacy::LegacyHandler;
-use super::request::AsyncHandler;
-use crate::broker::backend_sdk::server::connection_table::{ConnectionTable, REPLACE_TIMEOUT, SlotOffer};
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::policy::ServerPolicy;
-use crate::broker::backend_sdk::server::session::Phase;
-use crate::broker::backend_sdk::server::shutdown::{Shutdown, ShutdownStep};
+use super::request::{AsyncConn, AsyncHandler};
+use crate::broker::backend_sdk::{
+    ConnectionTable, PeerCredentials, Phase, REPLACE_TIMEOUT, ServerPolicy, Shutdown, ShutdownStep, SlotOffer,
+};
 use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -26,7 +24,7 @@ pub(super) struct ServerContext {
     /// All tasks take turns on one thread, so a handler costs the others the same in any of them.
     pub(super) one_thread: bool,
     phase: AtomicPhase,
-    connections: Mutex<ConnectionTable<Arc<Conn<AsyncHandler>>>>,
+    connections: Mutex<ConnectionTable<Arc<AsyncConn>>>,
     /// Held between the offer of a slot and its use, by one connection at a time.
     opening: tokio::sync::Mutex<()>,
     /// Notified when a connection has ended, or the server has entered another phase.
@@ -49,17 +47,21 @@ impl ServerContext {
         }
     }
 
-    fn connections(&self) -> MutexGuard<'_, ConnectionTable<Arc<Conn<AsyncHandler>>>> {
+    fn connections(&self) -> MutexGuard<'_, ConnectionTable<Arc<AsyncConn>>> {
         // No code that holds the lock can leave the table half changed.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
-        self.phase.get() != Phase::Serving
+    fn open_connections(&self) -> usize {
+        self.connections().len()
     }
 
-    /// Makes every connection, and every later one, enter `phase`.
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.phase.get() != Some(Phase::Serving)
+    }
+
+    /// Makes every connection enter `phase`, or end at once. None is opened any more.
+    pub(super) fn enter(&self, phase: Option<Phase>) {
         let connections = self.connections();
         self.phase.enter(phase);
         connections.iter().for_each(|conn| conn.enter(phase));
@@ -72,41 +74,32 @@ impl ServerContext {
         self.connections().iter().for_each(|conn| conn.wake());
     }
 
-    /// Ends every connection at once.
-    pub(super) fn close_all(&self) {
-        self.connections().iter().for_each(|conn| conn.close());
+    /// Waits until `condition` holds, which is looked at when a connection has ended or the server has entered another phase.
+    async fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(self) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns the output of `future`, or `None` once the server is stopped.
     pub(super) async fn until_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut stopped = pin!(self.wait_until(Self::is_stopped));
         let mut future = pin!(future);
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            if self.is_stopped() {
-                return None;
-            }
-            let output = poll_fn(|context| match future.as_mut().poll(context) {
-                Poll::Ready(output) => Poll::Ready(Some(output)),
-                Poll::Pending => changed.as_mut().poll(context).map(|()| None),
-            });
-            if let Some(output) = output.await {
-                return Some(output);
-            }
-        }
+        poll_fn(|context| match stopped.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => future.as_mut().poll(context).map(Some),
+        })
+        .await
     }
 
-    /// Waits until a connection has ended, but for no longer than `time`.
+    /// Waits until a connection has ended or the server is stopped, but for no longer than `time`.
     pub(super) async fn pause(&self, time: Duration) {
-        let open = self.connections().len();
-        let ended = async {
-            loop {
-                let changed = self.changed.notified();
-                if self.connections().len() < open {
-                    return;
-                }
-                changed.await;
-            }
-        };
+        let open = self.open_connections();
+        let ended = self.wait_until(|context| context.open_connections() < open || context.is_stopped());
         // The time has passed either way.
         let _ = timeout(time, ended).await;
     }
@@ -118,15 +111,18 @@ impl ServerContext {
             let wait = match self.connections().slot(now()) {
                 SlotOffer::Free(slot) => break slot,
                 SlotOffer::After(conn) => {
-                    conn.enter(Phase::Draining);
+                    conn.enter(Some(Phase::Draining));
                     REPLACE_TIMEOUT
                 }
                 SlotOffer::Wait(time) => time,
             };
-            self.until_stopped(self.pause(wait)).await?;
+            self.pause(wait).await;
+            if self.is_stopped() {
+                return None;
+            }
         };
         // The observer may be called here, so the table is not locked.
-        let conn = Arc::new(Conn::new(&self.policy, peer, slot));
+        let conn = Arc::new(AsyncConn::new(&self.policy, peer, slot));
         let mut connections = self.connections();
         if self.is_stopped() {
             return None;
@@ -146,28 +142,18 @@ impl ServerContext {
         let mut shutdown = Shutdown::begin(begin, self.policy.config.drain_timeout);
         let mut at = begin;
         loop {
-            let open = self.connections().len();
-            match shutdown.step(open, at) {
+            match shutdown.step(self.open_connections(), at) {
                 ShutdownStep::Wait(deadline) => {
-                    let ended = alarm::before(deadline, self.all_ended()).await;
+                    let ended = self.wait_until(|context| context.open_connections() == 0);
+                    let ended = alarm::before(deadline, ended).await;
                     at = deadline.filter(|_| ended.is_none()).unwrap_or(at);
                 }
-                ShutdownStep::Enter(phase) => self.enter(phase),
+                ShutdownStep::Enter(phase) => self.enter(Some(phase)),
                 ShutdownStep::End { late } => {
-                    self.close_all();
+                    self.enter(None);
                     return late;
                 }
             }
-        }
-    }
-
-    async fn all_ended(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.connections().is_empty() {
-                return;
-            }
-            changed.await;
         }
     }
 }
@@ -175,7 +161,7 @@ impl ServerContext {
 /// A connection that counts as open until this is dropped: it has ended, its task panicked, or the server was dropped.
 pub(super) struct OpenConn {
     pub(super) context: Arc<ServerContext>,
-    pub(super) conn: Arc<Conn<AsyncHandler>>,
+    pub(super) conn: Arc<AsyncConn>,
     id: u64,
 }
 

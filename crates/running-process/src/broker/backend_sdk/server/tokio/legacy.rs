@@ -1,11 +1,12 @@
 //! Connections of the legacy wire in the hands of asynchronous handlers.
 
-use super::conn::Conn;
-use super::request::AsyncHandler;
-use crate::broker::backend_sdk::proto::recv_buffer::recycle;
-use crate::broker::backend_sdk::server::session::Phase;
+use super::request::AsyncConn;
+use crate::broker::backend_sdk::server::callback::{self, Guarded};
+use crate::broker::backend_sdk::server::rewind::Rewind;
+use crate::broker::backend_sdk::{Phase, ServeError};
 use crate::transport::ServedTransport;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) type LegacyFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyFuture + Send + Sync>;
+
+/// Serves `connection` by `handler`, until that has ended or the connection is to end at once.
+pub(super) async fn serve(
+    handler: Option<&LegacyHandler>,
+    connection: AsyncLegacyConnection,
+) -> Result<(), ServeError> {
+    let handler = handler.ok_or(ServeError::LegacyNotServed)?;
+    let conn = Arc::clone(&connection.conn);
+    let future = callback::run(|| handler(connection)).ok_or(ServeError::HandlerPanicked)?;
+    let mut future = Guarded::new(future);
+    let ended = poll_fn(|context| {
+        conn.driver.register(context.waker());
+        match conn.phase() {
+            None => Poll::Ready(Some(())),
+            Some(_) => future.poll_by(|future| future.poll(context)),
+        }
+    });
+    ended.await.ok_or(ServeError::HandlerPanicked)
+}
 
 /// A connection of the legacy wire, as if the mux had never looked at it: reading returns every byte from the first one.
 /// It reads and writes through tokio's `AsyncRead` and `AsyncWrite`, which it implements.
@@ -25,27 +45,21 @@ pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyFutur
 ///
 /// A Windows pipe has no half-closed state: shutting it down is an error of the kind `Unsupported`.
 pub struct AsyncLegacyConnection {
-    buffered: Vec<u8>,
-    /// Bytes of `buffered` that have been read; `start <= buffered.len()`.
-    start: usize,
+    rewind: Rewind,
     stream: Box<dyn ServedTransport>,
-    conn: Arc<Conn<AsyncHandler>>,
+    conn: Arc<AsyncConn>,
 }
 
 impl AsyncLegacyConnection {
-    pub(super) fn new(
-        buffered: Vec<u8>,
-        mut stream: impl ServedTransport,
-        conn: Arc<Conn<AsyncHandler>>,
-    ) -> Self {
+    pub(super) fn new(start: Vec<u8>, mut stream: impl ServedTransport, conn: Arc<AsyncConn>) -> Self {
         stream.split();
-        Self { buffered, start: 0, stream: Box::new(stream), conn }
+        Self { rewind: Rewind::new(start), stream: Box::new(stream), conn }
     }
 
     /// Returns what was received before the wire was known and has not been read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
-        &self.buffered[self.start..]
+        self.rewind.rest()
     }
 }
 
@@ -55,27 +69,25 @@ impl AsyncRead for AsyncLegacyConnection {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if into.remaining() == 0 {
+        let Self { rewind, stream, conn } = self.get_mut();
+        let buf = into.initialize_unfilled();
+        if buf.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if this.start == this.buffered.len() {
-            this.conn.legacy_reader.register(context.waker());
-            if this.conn.phase() >= Phase::Draining {
-                this.stream.interrupt_reads();
+        let length = if rewind.rest().is_empty() {
+            conn.legacy_reader.register(context.waker());
+            if conn.phase() != Some(Phase::Serving) {
+                stream.interrupt_reads();
             }
-            let length = ready!(this.stream.poll_read(context, into.initialize_unfilled()))?;
-            into.advance(length);
-            return Poll::Ready(Ok(()));
-        }
-        let length = into.remaining().min(this.buffered().len());
-        into.put_slice(&this.buffered()[..length]);
-        this.start += length;
-        if this.start == this.buffered.len() {
-            recycle(std::mem::take(&mut this.buffered));
-            this.start = 0;
-            this.conn.session().release_legacy();
-        }
+            ready!(stream.poll_read(context, buf))?
+        } else {
+            let length = rewind.read(buf);
+            if rewind.rest().is_empty() {
+                conn.session().release_legacy();
+            }
+            length
+        };
+        into.advance(length);
         Poll::Ready(Ok(()))
     }
 }

@@ -2,18 +2,21 @@
 
 use super::conn::Conn;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
-use crate::broker::backend_sdk::server::cancellation::Cancellation;
-use crate::broker::backend_sdk::server::handler::HandlerError;
-use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
-use crate::broker::backend_sdk::server::session::{Answer, Dispatched};
+use crate::broker::backend_sdk::server::request::request_methods;
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
-use crate::broker::backend_sdk::{CallId, Payload, SendEventError};
+use crate::broker::backend_sdk::{
+    Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
+};
+use crate::broker::runtime_clock::now;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 /// A concurrent handler of the asynchronous server.
 pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
+
+/// A connection of the asynchronous server.
+pub(super) type AsyncConn = Conn<AsyncHandler>;
 
 /// The future of a handler. It is polled as it is: a future around it would drop it while its panic unwinds.
 pub(super) trait HandlerFuture: Send {
@@ -34,7 +37,7 @@ where
 #[derive(Debug)]
 pub struct AsyncServerRequest {
     parts: RequestParts,
-    conn: Arc<Conn<AsyncHandler>>,
+    conn: Arc<AsyncConn>,
     call: CallId,
 }
 
@@ -48,59 +51,63 @@ impl AsyncServerRequest {
     ///
     /// Nothing was sent: the payload is too large, or the client does not wait for the answer any more.
     pub async fn send_event(&self, payload: impl AsRef<[u8]>) -> Result<(), SendEventError> {
-        self.conn.send_event(self.call, payload.as_ref()).await
+        let payload = payload.as_ref();
+        let sent = self.conn.once_writable(self.call, |session| session.send_event(self.call, payload)).await;
+        self.conn.driver.wake();
+        sent
     }
 }
 
 /// Runs the handler of a request in the task that polls this, once the peer has read enough.
-pub(super) async fn serve(conn: Arc<Conn<AsyncHandler>>, dispatched: Dispatched<AsyncHandler>) {
-    conn.ready_for(dispatched.call()).await;
+pub(super) async fn serve(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) {
+    conn.once_writable(dispatched.call(), |_| ()).await;
     Serving::new(conn, dispatched).await;
 }
 
 /// Runs the handler of a request up to its first wait, in the task of the connection, which then looks for its answer.
 /// Returns the rest, for another task to poll, if the handler waits.
-pub(super) fn serve_in_place(
-    conn: Arc<Conn<AsyncHandler>>,
-    dispatched: Dispatched<AsyncHandler>,
-) -> Option<Serving> {
+pub(super) fn serve_in_place(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) -> Option<Serving> {
     let mut serving = Serving::new(conn, dispatched);
-    serving.finish.wakes_driver = false;
+    serving.wakes_driver = false;
     let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
-    serving.finish.wakes_driver = true;
+    serving.wakes_driver = true;
     served.is_pending().then_some(serving)
 }
 
-/// A handler that serves a request, for as long as the client waits.
+/// A handler that serves a request, for as long as the client waits. The request ends when this is dropped.
 pub(super) struct Serving {
     /// `None` if the request was cancelled before the handler began, or if the handler panicked instead of returning a future.
     future: Option<Guarded<dyn HandlerFuture>>,
+    answer: Answer,
     cancellation: Cancellation,
-    finish: Finish,
+    span: RequestSpan,
+    conn: Arc<AsyncConn>,
+    call: CallId,
+    /// The task of the connection is to be woken for the answer.
+    wakes_driver: bool,
 }
 
 impl Serving {
-    fn new(conn: Arc<Conn<AsyncHandler>>, dispatched: Dispatched<AsyncHandler>) -> Self {
-        let call = dispatched.call();
+    fn new(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) -> Self {
+        let (call, answer) = (dispatched.call(), Answer::Abandoned);
         let (handler, parts, span) = dispatched.into_parts();
         let cancellation = parts.cancellation();
-        let mut finish = Finish { call, answer: Answer::Abandoned, span, conn, wakes_driver: true };
-        let mut future = None;
-        if cancellation.get().is_none() {
-            let request = AsyncServerRequest { parts, conn: Arc::clone(&finish.conn), call };
-            future = finish.span.in_scope(|| callback::run(|| handler(request))).map(Guarded::new);
-            if future.is_none() {
-                finish.answer = Answer::Panicked;
+        let mut serving = Self { future: None, answer, cancellation, span, conn, call, wakes_driver: true };
+        if serving.cancellation.get().is_none() {
+            let request = AsyncServerRequest { parts, conn: Arc::clone(&serving.conn), call };
+            let future = serving.span.in_scope(|| callback::run(|| handler(request)));
+            serving.future = future.map(Guarded::new);
+            if serving.future.is_none() {
+                serving.answer = Answer::Panicked;
             }
         }
-        Self { future, cancellation, finish }
+        serving
     }
 
     fn poll_handler(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Self { future, finish, .. } = self;
-        if let Some(future) = future {
+        if let Some(future) = &mut self.future {
             let poll = || future.poll_by(|future| future.poll_answer(context));
-            finish.answer = match ready!(finish.span.in_scope(poll)) {
+            self.answer = match ready!(self.span.in_scope(poll)) {
                 Some(Ok(payload)) => Answer::Payload(payload),
                 Some(Err(error)) => Answer::Failed(error),
                 None => Answer::Panicked,
@@ -121,28 +128,14 @@ impl Future for Serving {
     }
 }
 
-/// The future of the handler is dropped before the request ends.
 impl Drop for Serving {
     fn drop(&mut self) {
-        let future = self.future.take();
-        self.finish.span.in_scope(|| drop(future));
-    }
-}
-
-/// Ends a request when it is dropped.
-struct Finish {
-    call: CallId,
-    answer: Answer,
-    span: RequestSpan,
-    conn: Arc<Conn<AsyncHandler>>,
-    /// The task of the connection is to be woken for the answer.
-    wakes_driver: bool,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        let answer = std::mem::replace(&mut self.answer, Answer::Abandoned);
-        self.span.in_scope(|| self.conn.finish(self.call, answer));
+        let (future, answer) = (self.future.take(), std::mem::replace(&mut self.answer, Answer::Abandoned));
+        self.span.in_scope(|| {
+            // The future ends before the request does.
+            drop(future);
+            self.conn.session().finish(self.call, answer, now());
+        });
         if self.wakes_driver {
             self.conn.driver.wake();
         }

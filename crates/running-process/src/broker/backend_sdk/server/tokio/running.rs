@@ -4,18 +4,17 @@ use super::accept::accept;
 use super::alarm;
 use super::conn_driver;
 use super::context::ServerContext;
-use crate::broker::backend_sdk::server::callback::Callback;
-use crate::broker::backend_sdk::server::error::ServerError;
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::registration::{Registration, RegistrationGuard};
-use crate::broker::backend_sdk::server::stop::ServerStop;
-use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
+use super::legacy::LegacyHandler;
+use super::request::AsyncHandler;
+use crate::broker::backend_sdk::{
+    Callback, LocalListener, PeerCredentials, Phase, RegistrationGuard, ServerBuilder, ServerError,
+    ServerStop,
+};
 use crate::broker::runtime_clock::now;
 use crate::sys::OnTermination;
 use crate::transport::{AsyncListener, ServedIo};
 use std::fmt;
 use std::future::pending;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -25,19 +24,56 @@ use tokio::sync::oneshot;
 
 /// An [`AsyncServer`](super::AsyncServer) that was [started](super::AsyncServer::start). It ends at once when this is dropped.
 pub struct RunningAsyncServer {
-    pub(super) context: Arc<ServerContext>,
-    pub(super) stop: ServerStop,
-    pub(super) stats: ServerStats,
+    context: Arc<ServerContext>,
+    stop: ServerStop,
     /// Dropped before the listener.
-    pub(super) registration_guard: Option<RegistrationGuard>,
-    pub(super) listener: Option<AsyncListener>,
+    guard: Option<RegistrationGuard>,
+    listener: Option<AsyncListener>,
     /// The path of the endpoint.
-    pub(super) path: String,
-    pub(super) registration: RegistrationTask,
-    pub(super) _signals: Option<OnTermination>,
+    path: String,
+    registered: Registered,
+    _signals: Option<OnTermination>,
 }
 
+/// The result of the registration, or its panic.
+type Registered = oneshot::Receiver<thread::Result<Result<(), ServerError>>>;
+
 impl RunningAsyncServer {
+    pub(super) fn start(
+        listener: Option<LocalListener>,
+        mut builder: ServerBuilder<AsyncHandler>,
+        legacy: Option<LegacyHandler>,
+    ) -> Result<Self, ServerError> {
+        let (stop, signals) = (builder.stop.clone(), builder.signals.take());
+        let path = builder.endpoint.path.clone();
+        let (policy, registration) = builder.start(now)?;
+        let guard = registration.guard();
+        let context = Arc::new(ServerContext::new(policy, legacy));
+        let listener = listener.map(|mut listener| {
+            listener.watch_name();
+            AsyncListener::new(listener)
+        });
+        let listener = listener.transpose().map_err(ServerError::Accept)?;
+        let (result, registered) = oneshot::channel();
+        let register = {
+            let (stop, context, runtime) = (stop.clone(), Arc::clone(&context), Handle::current());
+            move || {
+                let _runtime = runtime.enter();
+                let register = || registration.run(&stop, &context.policy, || context.wake_all());
+                // The receiver may be gone already.
+                let _ = result.send(catch_unwind(AssertUnwindSafe(register)));
+            }
+        };
+        // The runtime's threads for blocking work would not do: when a runtime ends it waits for them, and it panics if it
+        // cannot make one.
+        let thread = thread::Builder::new().name("running-process".to_owned()).spawn(register);
+        thread.map_err(ServerError::Accept)?;
+        let stopped = Arc::clone(&context);
+        stop.when_stopped(move || stopped.enter(Some(Phase::Draining)));
+        let guard = Some(guard);
+        Ok(Self { context, stop, guard, listener, path, registered, _signals: signals })
+    }
+
     /// Serves a connection that the caller accepted and that `peer` made, until it ends. The limits, timeouts, statistics and the
     /// end of the server are those of every connection. The future does not borrow the server, so a task can have it; if it is
     /// dropped, the connection ends at once.
@@ -68,12 +104,6 @@ impl RunningAsyncServer {
         }
     }
 
-    /// Returns what the server counts of itself.
-    #[must_use]
-    pub fn stats(&self) -> ServerStats {
-        self.stats.clone()
-    }
-
     /// Returns a handle that stops the server from anywhere.
     #[must_use]
     pub fn stop_handle(&self) -> ServerStop {
@@ -96,13 +126,13 @@ impl RunningAsyncServer {
             Some(listener) => accept(&self.context, listener, &self.path).await,
             None => self.context.until_stopped(pending()).await.map_or(Ok(()), Err),
         };
-        self.registration_guard = None;
+        self.guard = None;
         self.listener = None;
         self.stop.stop();
         let (begin, waited) = (now(), self.context.policy.config.drain_timeout);
         let connections = self.context.drain(begin).await;
         let mut callbacks = Vec::new();
-        match alarm::before(begin.checked_add(waited), &mut self.registration.0).await {
+        match alarm::before(begin.checked_add(waited), &mut self.registered).await {
             Some(Ok(Ok(registered))) => registered?,
             Some(Ok(Err(panic))) => resume_unwind(panic),
             Some(Err(_)) | None => callbacks.push(Callback::OnReady),
@@ -127,37 +157,12 @@ impl RunningAsyncServer {
 impl Drop for RunningAsyncServer {
     fn drop(&mut self) {
         self.stop.stop();
-        self.context.close_all();
+        self.context.enter(None);
     }
 }
 
 impl fmt::Debug for RunningAsyncServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("RunningAsyncServer").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// The registration on a thread of its own, within the runtime. The runtime's threads for blocking work would not do: when
-/// a runtime ends it waits for them, and it panics if it cannot make one.
-pub(super) struct RegistrationTask(oneshot::Receiver<thread::Result<Result<(), ServerError>>>);
-
-impl RegistrationTask {
-    /// # Errors
-    ///
-    /// The system can make no thread.
-    pub(super) fn spawn(
-        registration: Registration,
-        stop: ServerStop,
-        context: Arc<ServerContext>,
-    ) -> io::Result<Self> {
-        let (result, registered) = oneshot::channel();
-        let runtime = Handle::current();
-        thread::Builder::new().name("running-process".to_owned()).spawn(move || {
-            let _runtime = runtime.enter();
-            let register = || registration.run(&stop, &context.policy, || context.wake_all());
-            // The receiver may be gone already.
-            let _ = result.send(catch_unwind(AssertUnwindSafe(register)));
-        })?;
-        Ok(Self(registered))
     }
 }

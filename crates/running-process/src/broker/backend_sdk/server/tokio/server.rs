@@ -1,18 +1,14 @@
 //! The asynchronous server: a task for each connection, and one for each request that is served.
 
-use super::context::ServerContext;
 use super::legacy::{AsyncLegacyConnection, LegacyHandler};
 use super::request::{AsyncHandler, AsyncServerRequest, HandlerFuture};
-use super::running::{RegistrationTask, RunningAsyncServer};
-use crate::broker::backend_sdk::mux::LegacyClassification;
-use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::builder::{ServerBuilder, builder_methods};
-use crate::broker::backend_sdk::server::error::ServerError;
-use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
-use crate::broker::backend_sdk::server::session::Phase;
+use super::running::RunningAsyncServer;
+use crate::broker::backend_sdk::server::builder::builder_methods;
+use crate::broker::backend_sdk::server::handler::Handler;
+use crate::broker::backend_sdk::{
+    BindError, HandlerError, LegacyClassification, LocalListener, Payload, ServerBuilder, ServerError,
+};
 use crate::broker::protocol::Endpoint;
-use crate::broker::runtime_clock::now;
-use crate::transport::{AsyncListener, BindError, LocalListener};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -186,31 +182,7 @@ impl AsyncServer {
     ///
     /// Outside a tokio runtime that drives I/O and time.
     pub fn start(self) -> Result<RunningAsyncServer, ServerError> {
-        let Self { listener, mut builder, legacy } = self;
-        let (stop, stats, signals) = (builder.stop.clone(), builder.stats.clone(), builder.signals.take());
-        let path = builder.endpoint.path.clone();
-        let (policy, registration) = builder.start(now)?;
-        let registration_guard = Some(registration.guard());
-        let context = Arc::new(ServerContext::new(policy, legacy));
-        let listener = listener.map(|mut listener| {
-            listener.watch_name();
-            AsyncListener::new(listener)
-        });
-        let listener = listener.transpose().map_err(ServerError::Accept)?;
-        let registration = RegistrationTask::spawn(registration, stop.clone(), Arc::clone(&context))
-            .map_err(ServerError::Accept)?;
-        let stopped = Arc::clone(&context);
-        stop.when_stopped(move || stopped.enter(Phase::Draining));
-        Ok(RunningAsyncServer {
-            context,
-            stop,
-            stats,
-            registration_guard,
-            listener,
-            path,
-            registration,
-            _signals: signals,
-        })
+        RunningAsyncServer::start(self.listener, self.builder, self.legacy)
     }
 
     fn builder(&self) -> &ServerBuilder<AsyncHandler> {
