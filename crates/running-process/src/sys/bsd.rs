@@ -18,9 +18,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
-use super::readable;
-use super::{ProcessImage, wait_ready};
+use super::readiness::readable;
+use super::readiness::wait_ready;
 
 pub(super) fn boot_id() -> io::Result<String> {
     const SYSTEM: &str = if cfg!(target_os = "macos") { "macos" } else { "freebsd" };

@@ -7,10 +7,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, hold};
 #[cfg(target_os = "macos")]
-use super::ProcessHandle;
-use super::peer::hold;
-use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
+use super::process::ProcessHandle;
 
 /// The process at the other end of `socket`.
 ///

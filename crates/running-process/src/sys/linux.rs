@@ -17,9 +17,10 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
-use super::readable;
-use super::{ProcessImage, is_ready, wait_ready};
+use super::readiness::readable;
+use super::readiness::{is_ready, wait_ready};
 
 /// The file in which the kernel tells its random boot id.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

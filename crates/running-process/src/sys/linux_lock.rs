@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
-use super::LockHolder;
+use super::lock_holder::LockHolder;
 
 /// The process that holds the flock(2) lock on `file`, which this process could not take.
 ///

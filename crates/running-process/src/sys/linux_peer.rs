@@ -18,8 +18,9 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_passcred;
 
-use super::peer::hold;
-use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, ProcessHandle, imp};
+use super::imp;
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, hold};
+use super::process::ProcessHandle;
 
 #[cfg(target_os = "linux")]
 use libc::{SO_PASSPIDFD, SO_PEERPIDFD};

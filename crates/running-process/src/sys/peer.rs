@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::ProcessHandle;
+use super::process::ProcessHandle;
 
 /// How the operating system named a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use windows_sys::Win32::System::Threading::{
     TerminateProcess,
 };
 
-use super::ProcessImage;
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
 use super::windows_async::signaled;
 use super::windows_wait::wait_any;

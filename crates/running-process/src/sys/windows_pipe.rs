@@ -26,10 +26,9 @@ use windows_sys::Win32::System::Pipes::{
     PeekNamedPipe,
 };
 
-use super::peer::hold;
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, hold};
 use super::windows_security::CurrentUserOnly;
 use super::windows_wait::{Event, wait_any};
-use super::{Peer, PeerError, PeerEvidence, PeerUser};
 
 /// Size hint for a pipe's buffers in bytes, each way.
 const PIPE_BUFFER_BYTES: u32 = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Constructors of [`Endpoint`]: a socket's path, or a pipe's bare name.
 
-use super::Endpoint;
+use super::generated::Endpoint;
 
 /// What Windows puts before the name of every pipe on the local machine. It is added when the pipe is opened.
 pub const WINDOWS_PIPE_PREFIX: &str = r"\\.\pipe\";

@@ -11,9 +11,10 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use super::super::error::{BindError, ConnectError, NameError};
+use super::bind_error::{ListenError, bind_error};
 use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
-use super::socket::{denies_sockets, new_socket};
+use super::socket::new_socket;
 use super::stream::Stream;
 use super::watch::{self, Watch};
 use super::{inherited, name};
@@ -148,11 +149,6 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
     }
 }
 
-pub(super) enum ListenError {
-    Socket(Errno),
-    Bind(Errno),
-}
-
 /// A socket that listens at `name`, which must not exist, and what identifies its file.
 fn listen_at(
     address: &SocketAddrUnix,
@@ -199,28 +195,4 @@ fn set_mode(directory: &Directory, name: &OsString, found: &Stat) -> Result<(), 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn set_mode(directory: &Directory, name: &OsString, _: &Stat) -> Result<(), Errno> {
     rustix::fs::chmodat(directory, name.as_os_str(), OWNER_ONLY, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-}
-
-pub(super) fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError {
-    let error = error.into();
-    let path = path.to_owned();
-    match error {
-        ListenError::Socket(error) if denies_sockets(error) => {
-            BindError::Unavailable { source: Arc::new(error.into()) }
-        }
-        ListenError::Bind(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            BindError::PermissionDenied { path, source: Arc::new(error.into()) }
-        }
-        ListenError::Bind(Errno::NOENT) => BindError::NoDirectory { path },
-        ListenError::Bind(Errno::ADDRINUSE | Errno::EXIST) => BindError::InUse { path },
-        ListenError::Bind(error) | ListenError::Socket(error) => {
-            BindError::Io { path, source: Arc::new(error.into()) }
-        }
-    }
-}
-
-impl From<Errno> for ListenError {
-    fn from(error: Errno) -> Self {
-        Self::Bind(error)
-    }
 }

@@ -8,6 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat};
 use rustix::io::Errno;
 
 use super::super::error::{BindError, LockFault};
+use super::bind_error::bind_error;
 use super::directory::{Directory, bits, mode_of, type_of};
 use crate::sys::{LockHolder, lock_holder, own_user};
 
@@ -60,7 +61,7 @@ fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Res
                 let fault = LockFault::Unusable { mode: mode_of(&found) };
                 Err(BindError::Lock { path: lock_path.to_owned(), fault })
             }
-            _ => Err(super::claim::bind_error(path, error)),
+            _ => Err(bind_error(path, error)),
         },
     }
 }

@@ -1,7 +1,9 @@
 //! The probe over a connection, blocking, with one deadline over everything.
 
+use super::client::EndpointProbeChallenge;
+use super::error::ProbeError;
 use super::exchange::{Exchange, Writer};
-use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
+use super::limits::PROBE_NONCE_BYTES;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;

@@ -1,6 +1,6 @@
 //! Reasons why there is no proof. Text that a peer or a file chose is quoted in the messages.
 
-use super::EndpointProbeError;
+use super::client::EndpointProbeError;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
 use crate::broker::backend_lifecycle::identity::started;
 use crate::broker::backend_lifecycle::judge::Check;
