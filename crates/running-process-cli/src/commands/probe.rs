@@ -100,7 +100,7 @@ pub(super) struct Row<'a>(pub(super) &'a Step);
 
 impl fmt::Display for Row<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step { kind, verdict, evidence } = self.0;
+        let Step { kind, verdict, evidence, .. } = self.0;
         let style = style(*verdict);
         write!(formatter, "  {style}{verdict:<10}{style:#}{kind:<14} {}", safe(evidence))
     }
@@ -111,6 +111,7 @@ fn style(verdict: StepVerdict) -> Style {
         StepVerdict::Proven => AnsiColor::Green.on_default(),
         StepVerdict::Claimed | StepVerdict::Unchecked => AnsiColor::Yellow.on_default(),
         StepVerdict::Refused => AnsiColor::Red.on_default().bold(),
+        _ => Style::new(),
     }
 }
 
@@ -128,13 +129,13 @@ fn proof_json(proof: &Proof) -> Value {
         "listener": match proof.listener {
             Listener::Own => "own",
             Listener::Inherited { .. } => "inherited",
-            Listener::Unknown => "unknown",
+            _ => "unknown",
         },
         "image": match proof.image {
             ImageState::AsRecorded => "as_recorded",
             ImageState::ReplacedOnDisk => "replaced_on_disk",
             ImageState::NotComparable => "not_comparable",
-            ImageState::Unchecked => "unchecked",
+            _ => "unchecked",
         },
         "with_origin": proof.with_origin,
     })
@@ -144,7 +145,7 @@ pub(super) fn level_name(level: ProofLevel) -> &'static str {
     match level {
         ProofLevel::Held => "held",
         ProofLevel::Named => "named",
-        ProofLevel::Claimed => "claimed",
+        _ => "claimed",
     }
 }
 

@@ -42,9 +42,11 @@ pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
     let asked = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
     asked.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
     match verified {
-        Err(Unverified { error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. }, steps }) => {
-            Ok(Refusal { comparisons: checks.len(), steps, error })
-        }
+        Err(Unverified {
+            error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. },
+            steps,
+            ..
+        }) => Ok(Refusal { comparisons: checks.len(), steps, error }),
         Err(unverified) => {
             Err(Failure::negative(unverified.error).context("the impostor was refused for another reason"))
         }

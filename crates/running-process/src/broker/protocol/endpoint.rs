@@ -7,6 +7,7 @@ pub const WINDOWS_PIPE_PREFIX: &str = r"\\.\pipe\";
 
 /// Why a name cannot be an endpoint's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EndpointNameError {
     /// The name is empty.
     #[error("endpoint name is empty")]

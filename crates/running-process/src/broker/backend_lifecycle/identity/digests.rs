@@ -14,6 +14,7 @@ pub type ExeDigest = [u8; EXE_DIGEST_BYTES];
 /// A digest of 32 zero bytes is an absent one: peers that write only the BLAKE3 fill the field of the SHA-256 with zeros.
 /// The accessors do not return it, so that it is neither compared nor written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExeDigests {
     /// As written by the first generation of peers.
     Sha256(ExeDigest),

@@ -4,7 +4,7 @@ use super::digests::{BLAKE3_ALGORITHM, EXE_DIGEST_BYTES};
 use super::origin::INSTANCE_ID_BYTES;
 use std::io;
 
-/// Why something is not a [`DaemonProcess`], or why the current process could not make its own.
+/// The reason why data is not a [`DaemonProcess`](super::DaemonProcess), or why the current process could not make its own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {

@@ -8,7 +8,7 @@ use std::io;
 pub const MAX_IDENTITY_FILE_BYTES: usize = 64 * 1024;
 
 /// The reason why an identity file is not read or written. It is the inner error of the [`io::Error`] that
-/// [`try_read_daemon_identity_file`] returns.
+/// [`try_read_daemon_identity_file`](super::try_read_daemon_identity_file) returns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityFileError {

@@ -21,6 +21,7 @@ pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint that answered a probe, and the connection on which it did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ProbedEndpoint {
     /// What the process at the other end says it is.
     pub identity: DaemonProcess,

@@ -18,6 +18,7 @@ pub(crate) struct Verified {
 
 /// A daemon that did not, and how far it came.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Unverified {
     /// Why there is no proof.
     pub error: ProbeError,
