@@ -1,4 +1,4 @@
-//! Systems without an implementation: everything is answered, and the answer is "unsupported".
+//! Systems without an implementation: every call returns "unsupported".
 
 use std::fs::File;
 use std::io;

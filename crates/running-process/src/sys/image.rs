@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// The executable image that a process runs.
 #[derive(Debug)]
 pub(crate) struct ProcessImage {
-    /// Where the image was when the process started, as far as the system can say.
+    /// Path of the image when the process started, as far as the system can tell.
     pub path: PathBuf,
-    /// The image itself, open for reading at its start.
+    /// The image, open for reading at its start.
     pub file: File,
 }

@@ -9,7 +9,7 @@ use std::fs::File;
 pub(crate) enum LockHolder {
     /// The process that took it.
     Owner,
-    /// A process that the owner, which has ended, forked: it has the owner's open files.
+    /// A child that the owner forked before it ended: it has the owner's open files.
     Child { pid: u32 },
     /// The system does not tell.
     Unknown,

@@ -1,11 +1,11 @@
-//! What the operating system knows about processes, behind one portable surface.
+//! The operating system's knowledge of processes, behind one portable surface.
 //!
-//! This module is the only place with unsafe code. One file per system implements the same items (`imp`), and
-//! `fallback` answers "unsupported" where a system has no implementation. It knows nothing of the broker: callers
-//! give it process ids and get paths, handles and [`std::io::Error`]s.
+//! All unsafe code is in this module. One file per system implements the same items (`imp`), and `fallback` returns
+//! "unsupported" where a system has no implementation. The module knows nothing of the broker: callers give it process
+//! ids and get paths, handles and [`std::io::Error`]s.
 //!
-//! Start with [`ProcessHandle::open`]: every question about another process goes through a handle, because a
-//! process id alone may mean another process a moment later.
+//! Start with [`ProcessHandle::open`]. Every question about another process goes through a handle, because a process id
+//! alone may mean another process a moment later.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[path = "linux.rs"]

@@ -1,4 +1,4 @@
-//! Unix systems that do not name the writers of what a socket receives.
+//! Unix systems that do not name the writers of bytes that a socket receives.
 
 use std::io;
 use std::os::fd::BorrowedFd;

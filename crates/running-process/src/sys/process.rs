@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::image::ProcessImage;
 use super::imp;
 
-/// An identifier of the current boot of this machine, in the form that the published peers use.
+/// Returns an identifier of the current boot of this machine, in the form that the published peers use.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::Unsupported`] where the system has no such identifier; otherwise what reading it gave.
+/// [`io::ErrorKind::Unsupported`] where the system has no such identifier; otherwise the error of reading it.
 pub(crate) fn boot_id() -> io::Result<String> {
     imp::boot_id()
 }
@@ -25,13 +25,13 @@ pub(crate) fn boot_id() -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// What finding or opening the image gave.
+/// The error of finding or opening the image.
 pub(crate) fn own_image() -> io::Result<ProcessImage> {
     imp::own_image()
 }
 
-/// When the kernel started this process: clock ticks since boot on Linux, microseconds since the Unix epoch on macOS and
-/// FreeBSD, 100 nanoseconds since 1601 on Windows.
+/// Returns the time at which the kernel started this process: clock ticks since boot on Linux, microseconds since the
+/// Unix epoch on macOS and FreeBSD, 100 nanoseconds since 1601 on Windows.
 ///
 /// # Platform-specific behavior
 ///
@@ -39,50 +39,50 @@ pub(crate) fn own_image() -> io::Result<ProcessImage> {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::Unsupported`] where the system cannot say; otherwise what asking gave.
+/// [`io::ErrorKind::Unsupported`] where the system cannot tell; otherwise the error of the system.
 pub(crate) fn own_start_time() -> io::Result<u64> {
     imp::own_start_time()
 }
 
-/// The inode of the pid namespace of this process; `None` on systems that have none.
+/// Returns the inode of the pid namespace of this process; `None` on systems that have none.
 ///
 /// # Errors
 ///
-/// What asking gave.
+/// The error of the system.
 pub(crate) fn own_pid_namespace() -> io::Result<Option<u64>> {
     imp::own_pid_namespace()
 }
 
-/// The path of the image that `process` runs, as the operating system tells it.
+/// Returns the path of the image that `process` runs, as the operating system tells it.
 ///
 /// # Errors
 ///
 /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
-/// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
+/// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot tell.
 pub(crate) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
     process.0.image_path()
 }
 
-/// A reference to one process that stays with it: when the process is gone and its id is given to another one,
-/// the handle still means the first.
+/// A reference to one process. It still means that process when its id is given to another one.
 ///
 /// # Platform-specific behavior
 ///
-/// Linux uses a pidfd, Windows a process handle. macOS and FreeBSD watch the process with a kqueue filter that is
-/// bound to it at [`open`](Self::open); only sending a signal goes by number there, after a check that the process
-/// has not exited. Between the check and the signal the process could exit, be reaped by its parent and have its
-/// id given away; the systems offer no call without this window.
+/// Linux uses a pidfd, Windows a process handle. macOS and FreeBSD watch the process with a kqueue filter that is bound
+/// to it at [`open`](Self::open). Only signals go by number there, after a check that the process has not exited. In
+/// between the process could exit, be reaped by its parent and have its id given away; these systems offer no call
+/// without this window.
 #[derive(Debug)]
 pub(crate) struct ProcessHandle(pub(super) imp::ProcessHandle);
 
 impl ProcessHandle {
-    /// Takes hold of the process `pid`; `None` if there is none. `0` and ids above [`i32::MAX`] name no process.
+    /// Opens a handle to the process `pid`; returns `None` if there is none. `0` and ids above [`i32::MAX`] name no
+    /// process.
     ///
     /// A zombie can be opened (except on macOS, where it counts as gone) and has exited.
     ///
     /// # Errors
     ///
-    /// What the system said, if that was not "no such process".
+    /// The error of the system, other than "no such process".
     pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
         if pid == 0 || i32::try_from(pid).is_err() {
             return Ok(None);
@@ -90,16 +90,16 @@ impl ProcessHandle {
         Ok(imp::ProcessHandle::open(pid)?.map(Self))
     }
 
-    /// The process id that the handle was opened with.
+    /// Returns the process id that the handle was opened with.
     pub(crate) fn pid(&self) -> u32 {
         self.0.pid()
     }
 
-    /// Whether the process has exited. A zombie, which its parent has not waited for yet, has.
+    /// Returns whether the process has exited. A zombie has: its parent has not waited for it yet.
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The error of the system.
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
         self.0.has_exited()
     }
@@ -108,12 +108,12 @@ impl ProcessHandle {
     ///
     /// # Platform-specific behavior
     ///
-    /// Linux tells of a process that is about to exit: none of its threads runs the program any more. Elsewhere this is
+    /// Linux reports a process that is about to exit: none of its threads runs the program any more. Elsewhere this is
     /// [`has_exited`](Self::has_exited).
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The error of the system.
     pub(crate) fn is_ending(&self) -> io::Result<bool> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         return self.0.is_ending();
@@ -121,16 +121,16 @@ impl ProcessHandle {
         self.0.has_exited()
     }
 
-    /// Whether both handles mean one process: not two that had the same id, one after the other.
+    /// Returns whether both handles mean one process: not two that had the same id, one after the other.
     ///
     /// # Platform-specific behavior
     ///
-    /// On Windows and on Linux 6.9 and later the answer is also there for processes that have exited.
+    /// Windows, and Linux from 6.9, can answer for processes that have exited, too.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::NotFound`] if both have the same id, have exited, and the system can no longer tell; otherwise
-    /// what it said.
+    /// the error of the system.
     pub(crate) fn is_same_process(&self, other: &Self) -> io::Result<bool> {
         if self.pid() != other.pid() {
             return Ok(false);
@@ -141,8 +141,8 @@ impl ProcessHandle {
         }
     }
 
-    /// For handles with the same id. That first `self` and then `other` is seen alive is proof: both had been opened
-    /// before the first look, so at that moment both processes had the id, and only one can.
+    /// Compares handles with the same id by liveness: they mean one process if first `self` and then `other` is alive.
+    /// Both were opened before the first check, so at that moment both processes had the id, and only one can have it.
     pub(super) fn is_same_living_process(&self, other: &Self) -> io::Result<bool> {
         let first_look = self.has_exited()?;
         match other.has_exited()? {
@@ -154,7 +154,8 @@ impl ProcessHandle {
         }
     }
 
-    /// When the process started, in a unit of the system's own. Two processes that had the same id differ in it.
+    /// Returns the time at which the process started, in a unit of the system. Two processes that had the same id
+    /// differ in it.
     ///
     /// # Platform-specific behavior
     ///
@@ -163,14 +164,14 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
-    /// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
+    /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if
+    /// this user may not know; [`io::ErrorKind::Unsupported`] where the system cannot tell.
     pub(crate) fn start_time(&self) -> io::Result<u64> {
         self.0.start_time()
     }
 
-    /// What the file system says of the image that the process runs, without opening it; `None` where the system does not
-    /// lead to the image that runs, whatever stands at its path by now.
+    /// Returns the metadata of the image that the process runs, without opening it. Returns `None` where the system
+    /// does not lead to the running image itself.
     ///
     /// # Errors
     ///
@@ -203,8 +204,8 @@ impl ProcessHandle {
         Ok(None)
     }
 
-    /// Returns what stands at `path` where the process itself looks it up, in its own mounts and below its own root
-    /// directory; `None` if nothing does.
+    /// Returns the metadata of the file at `path` as the process itself looks it up, in its own mounts and below its
+    /// own root directory; `None` if there is none.
     ///
     /// # Platform-specific behavior
     ///
@@ -228,18 +229,18 @@ impl ProcessHandle {
     ///
     /// # Platform-specific behavior
     ///
-    /// On Linux this is the image that runs, also when its file was replaced or removed. Elsewhere it is what stands
+    /// On Linux this is the running image, also when its file was replaced or removed. Elsewhere it is the file that is
     /// now at the path that the system names.
     ///
     /// # Errors
     ///
-    /// As for [`start_time`](Self::start_time); otherwise what opening the file gave.
+    /// As for [`start_time`](Self::start_time); otherwise the error of opening the file.
     pub(crate) fn open_image(&self) -> io::Result<ProcessImage> {
         self.0.open_image()
     }
 
-    /// The pid namespace that the process runs in, as a number that is unique at any one time; `None` where there is no
-    /// such thing.
+    /// Returns the pid namespace of the process, as a number that is unique at any one time; `None` on systems that
+    /// have none.
     ///
     /// # Errors
     ///
@@ -252,7 +253,7 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The error of the system.
     pub(crate) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
         self.0.wait_exit(deadline)
     }
@@ -261,7 +262,7 @@ impl ProcessHandle {
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The error of the system.
     ///
     /// # Panics
     ///
@@ -271,21 +272,21 @@ impl ProcessHandle {
         self.0.exited().await
     }
 
-    /// Asks the process to end: SIGTERM. For a process that is already gone this does nothing.
+    /// Asks the process to end: SIGTERM. Does nothing for a process that has ended.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] on Windows, which has no such request; otherwise what the system said.
+    /// [`io::ErrorKind::Unsupported`] on Windows, which has no such request; otherwise the error of the system.
     pub(crate) fn terminate(&self) -> io::Result<()> {
         self.0.terminate()
     }
 
-    /// Ends the process at once: SIGKILL, or `TerminateProcess`. For a process that is already gone this does
-    /// nothing. It returns before the process has exited.
+    /// Ends the process at once: SIGKILL, or `TerminateProcess`. Does nothing for a process that has ended, and returns
+    /// before the process has exited.
     ///
     /// # Errors
     ///
-    /// What the system said.
+    /// The error of the system.
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.0.kill()
     }

@@ -67,12 +67,14 @@ impl AsyncListener {
 
 /// A connection that one task reads and writes.
 #[derive(Debug)]
-pub(crate) struct ServedStream {
+pub(crate) struct AcceptedStream {
     stream: AsyncStream,
     wait: AsyncWait,
 }
 
-impl ServedStream {
+impl AcceptedStream {
+    /// Hands the connection to the runtime.
+    ///
     /// # Panics
     ///
     /// Outside a runtime that drives I/O.
@@ -87,7 +89,7 @@ impl ServedStream {
             return Poll::Ready(Ok(0));
         }
         let Poll::Ready(read) = poll_read(&mut self.stream, context, &mut buf[..room]) else {
-            // Nothing is there. Where the system does not end the reading, it ends here.
+            // Nothing has arrived. Where the system does not end reading, it ends here.
             ready!(self.wait.poll_interrupted(&self.stream, context));
             return Poll::Ready(Ok(0));
         };
@@ -95,8 +97,8 @@ impl ServedStream {
         Poll::Ready(read)
     }
 
-    /// [`poll_read`](Self::poll_read) into the room that `buffer` has behind its end, of which there is some, unless
-    /// reading was interrupted.
+    /// Reads as [`poll_read`](Self::poll_read) does and appends to `buffer`, which has spare capacity, unless reading
+    /// was interrupted.
     pub(crate) fn poll_read_onto(
         &mut self,
         context: &mut Context<'_>,
@@ -105,21 +107,21 @@ impl ServedStream {
         poll_read_onto(&mut self.stream, context, buffer)
     }
 
-    /// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it.
+    /// Reads what has arrived into the start of `buf`, which is not empty, without asking the runtime.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
+    /// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise the error of the system.
     pub(crate) fn read_arrived(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         read_arrived(&self.stream, buf)
     }
 
-    /// Makes the next [`poll_write`](Self::poll_write) try whether there is room, whatever the runtime has noticed of it.
+    /// Makes the next [`poll_write`](Self::poll_write) try the system, without asking the runtime.
     pub(crate) fn retry_write(&mut self) {
         retry_write(&mut self.stream);
     }
 
-    /// Writes the start of `pieces`, of which one at least is not empty.
+    /// Writes the start of `pieces`, of which at least one is not empty.
     pub(crate) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
@@ -128,28 +130,29 @@ impl ServedStream {
         poll_write(&mut self.stream, context, pieces)
     }
 
-    /// From now on two tasks may use it, one to read and one to write.
+    /// Prepares the connection for two tasks, one that reads and one that writes.
     pub(crate) fn split(&mut self) {
         AsyncWait::split(&mut self.stream);
     }
 
-    /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
+    /// Ends reading: what was received before can still be read, then comes 0. A task that waits for a read polls it
+    /// again.
     pub(crate) fn interrupt_reads(&mut self) {
         self.wait.interrupt(&self.stream);
     }
 
-    /// Whether the other side, whose end of the stream was read, is gone for good. It may have only ended writing, or
+    /// Returns whether the peer, whose end of the stream was read, is gone for good. It may have only ended writing, or
     /// the reading was interrupted.
     pub(crate) fn is_gone(&self) -> bool {
         self.wait.is_gone(&self.stream)
     }
 
-    /// Waits until the other side [is gone](Self::is_gone).
+    /// Waits until the peer [is gone](Self::is_gone).
     pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.wait.poll_gone(&mut self.stream, context)
     }
 
-    /// Tells the other side that nothing more will be written, where that is possible.
+    /// Tells the peer that nothing more will be written, where that is possible.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         AsyncWait::shutdown_write(&self.stream)
     }

@@ -22,7 +22,8 @@ use libc::__error as errno_location;
 /// The signals of a service manager, of the terminal's interrupt key, and of the end of the terminal.
 const SIGNALS: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// The descriptor to which the handler writes one byte for each signal; -1 before there is one. It is never closed.
+/// The descriptor to which the handler writes one byte for each signal, or -1 before the thread starts. It is never
+/// closed.
 static WRITER: AtomicI32 = AtomicI32::new(-1);
 /// The process that reads the other end.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -63,7 +64,7 @@ fn start_thread() -> io::Result<()> {
 }
 
 fn run_actions(mut signals: PipeReader) {
-    // The writing end is never closed, so reading does not end.
+    // The writing end is never closed, so reading never ends.
     while let Ok(1..) = signals.read(&mut [0]) {
         actions::run_all();
     }

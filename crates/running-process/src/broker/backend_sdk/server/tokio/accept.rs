@@ -10,7 +10,7 @@ use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Roo
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::backend_sdk::server::policy::LAST_WORDS;
 use crate::broker::runtime_clock::now;
-use crate::transport::{Accepted, AsyncListener, LocalStream, ServedStream};
+use crate::transport::{Accepted, AcceptedStream, AsyncListener, LocalStream};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -126,7 +126,7 @@ impl Connections {
 
     fn start(&mut self, stream: LocalStream, place: Place) -> io::Result<()> {
         let peer = PeerCredentials::of(stream.user())?;
-        let stream = ServedStream::new(stream)?;
+        let stream = AcceptedStream::new(stream)?;
         let link = Arc::new(Link::new(Arc::clone(&self.shared), peer, place, now()));
         let open = Open::new(link, self.next_id);
         self.next_id += 1;

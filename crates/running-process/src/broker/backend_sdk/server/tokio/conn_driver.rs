@@ -13,7 +13,7 @@ use crate::broker::backend_sdk::server::policy::{READ_BYTES, STALLED};
 use crate::broker::backend_sdk::server::session::Session;
 use crate::broker::backend_sdk::server::telemetry::Fact;
 use crate::broker::runtime_clock::now;
-use crate::transport::{LateReads, ServedStream, timed_out};
+use crate::transport::{AcceptedStream, LateReads, timed_out};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -96,7 +96,7 @@ impl Drop for Open {
 }
 
 pub(super) struct Driver {
-    stream: ServedStream,
+    stream: AcceptedStream,
     timer: Option<Pin<Box<Sleep>>>,
     /// What the peer is slow to read.
     unread: Option<Unread>,
@@ -127,7 +127,7 @@ enum Next {
 }
 
 impl Driver {
-    pub(super) fn new(stream: ServedStream) -> Self {
+    pub(super) fn new(stream: AcceptedStream) -> Self {
         Self {
             stream,
             timer: None,

@@ -1,7 +1,7 @@
 use super::conn::Link;
 use super::context::Phase;
 use crate::broker::backend_sdk::proto::recv_buffer::give_back;
-use crate::transport::ServedStream;
+use crate::transport::AcceptedStream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ pub struct AsyncLegacyConnection {
     buffered: Vec<u8>,
     /// What stands before it has been read; `start <= buffered.len()`.
     start: usize,
-    stream: ServedStream,
+    stream: AcceptedStream,
     link: Arc<Link>,
 }
 
 impl AsyncLegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, mut stream: ServedStream, link: Arc<Link>) -> Self {
+    pub(super) fn new(buffered: Vec<u8>, mut stream: AcceptedStream, link: Arc<Link>) -> Self {
         stream.split();
         Self { buffered, start: 0, stream, link }
     }
