@@ -301,7 +301,7 @@ pub(crate) fn request(error: &FrameClientError, asked: Asked) -> Advice {
         FrameClientError::TooManyEvents { .. } => {
             Advice::undecided("too_many_events").hint("whether the daemon has run the request is not known")
         }
-        FrameClientError::TooManyAnswers { .. } => Advice::undecided("too_many_answers"),
+        FrameClientError::TooManyResponses { .. } => Advice::undecided("too_many_responses"),
         FrameClientError::Dead => {
             Advice::undecided("dead").hint("nothing was sent: the connection ended before")
         }
