@@ -5,7 +5,7 @@ mod window;
 use crate::cli::DecodeArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use crate::wire::{AnnotatedFrame, Look, Palette, Totals, Wanted, annotate_frame, json, render, wanted};
+use crate::wire::{AnnotatedFrame, Layout, Palette, Totals, Wanted, annotate_frame, json, render, wanted};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -14,7 +14,7 @@ use window::Window;
 /// Largest number of bytes behind the last frame that are read to the end of the capture. An endless stream exceeds it.
 const MAX_REST_BYTES: usize = 64 * 1024 * 1024;
 
-const LOOK: Look = Look {
+const LAYOUT: Layout = Layout {
     palette: Palette::coloured(),
     // As many as fit a terminal of 80 columns beside the annotations.
     bytes_per_line: 8,
@@ -78,7 +78,7 @@ fn decode(
             break;
         }
     }
-    output.part(render::verdict(totals, LOOK.palette))?;
+    output.part(render::verdict(totals, LAYOUT.palette))?;
     output.partial_object(json::end(totals))?;
     output.flush()?;
     Ok(if totals.is_accepted() { Verdict::Yes } else { Verdict::No })
@@ -110,6 +110,6 @@ fn show(index: usize, frame: &AnnotatedFrame<'_>, output: &mut Output) -> Result
     if output.is_json() {
         output.partial_object(json::frame(index, frame))
     } else {
-        output.part(render::frame(index, frame, LOOK))
+        output.part(render::frame(index, frame, LAYOUT))
     }
 }

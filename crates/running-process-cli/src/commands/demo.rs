@@ -10,7 +10,7 @@ use crate::cli::DemoArgs;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
 use crate::output::text::safe;
-use crate::wire::{self, Look, Palette, counted, render};
+use crate::wire::{self, Layout, Palette, counted, render};
 use anstyle::{AnsiColor, Style};
 use conversation::{Conversation, Pieces};
 use daemon::Daemon;
@@ -150,9 +150,9 @@ impl Demo<'_> {
 
     /// Shows a frame byte by byte.
     fn annotate(&mut self, frame: &[u8]) -> Result<(), Failure> {
-        let look = Look { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
+        let layout = Layout { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
         for frame in wire::annotate(frame) {
-            let text = render::frame(0, &frame, look).to_string();
+            let text = render::frame(0, &frame, layout).to_string();
             // The first line is skipped: the summary has printed the title.
             for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
                 self.output.line(format_args!("      {line}"))?;
