@@ -1,4 +1,4 @@
-//! One file for each command.
+//! The commands, one file for each.
 
 mod call;
 mod decode;
@@ -12,9 +12,11 @@ mod target;
 mod top;
 
 use crate::cli::Command;
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
 use crate::output::Output;
+use crate::verdict::Verdict;
 
+/// Runs a command.
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Failure> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments, output),

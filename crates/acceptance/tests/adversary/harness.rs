@@ -101,7 +101,7 @@ pub(crate) fn assert_refused_as(
         InheritedListener::IfRecorded => {
             expected.origin.as_ref().is_some_and(|origin| origin.inherited_listener)
         }
-        InheritedListener::Accept => true,
+        _ => true,
     };
     let as_whom = if inherited { PeerRole::Writer } else { PeerRole::Listener };
     let message = error.to_string();

@@ -150,7 +150,7 @@ fn legacy_clients_probes_and_frame_clients_do_not_disturb_each_other() {
                             .partition(|length| *length < 2048);
                         let small: Vec<_> = small.into_iter().map(body).collect();
                         let requests: Vec<_> =
-                            small.iter().map(|body| connection.send(SHOUT, body).unwrap()).collect();
+                            small.iter().map(|body| connection.send(SHOUT, body.clone()).unwrap()).collect();
                         for (request, body) in requests.into_iter().zip(small) {
                             assert_eq!(connection.wait(request).unwrap().payload, body.to_ascii_uppercase());
                         }

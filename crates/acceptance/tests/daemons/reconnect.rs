@@ -38,7 +38,7 @@ async fn shout(client: &ReconnectingClient, word: &str) -> Result<Vec<u8>, Recon
 async fn kill(daemon: &mut Peer, client: &ReconnectingClient) {
     let mut events = client.connection().await.unwrap().events().unwrap();
     daemon.kill();
-    let end = events.next().await.unwrap_err();
+    let end = events.next().await.unwrap().unwrap_err();
     assert!(matches!(end, FrameClientError::Closed), "{end:?}");
 }
 

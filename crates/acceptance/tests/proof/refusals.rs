@@ -335,7 +335,7 @@ fn differing(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Vec<CheckK
     let impostor = Impostor::with_identity(change);
     let error = impostor.refused_at_once();
     let message = error.to_string();
-    let ProbeError::Mismatch(IdentityMismatch { checks }) = error else { panic!("{error:?}") };
+    let ProbeError::Mismatch(IdentityMismatch { checks, .. }) = error else { panic!("{error:?}") };
     assert!(message.starts_with("another identity answered: "), "{message}");
     for check in &checks {
         assert_eq!(check.agrees, check.expected == check.found);

@@ -1,4 +1,4 @@
-//! A reader that leaves changes no verdict.
+//! Commands whose reader has closed its end: the verdict stays the same.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{Daemon, Finished, collect_unread, command, run, run_with_input, text};
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::process::Stdio;
 
-/// Runs the command with a standard output whose reader has closed its end already.
+/// Runs the command with a standard output whose reader has closed its end.
 fn unread(arguments: &[&str]) -> Finished {
     unread_with_input(arguments, b"")
 }
@@ -24,7 +24,7 @@ fn unread_with_input(arguments: &[&str], input: &[u8]) -> Finished {
 }
 
 #[test]
-fn every_command_keeps_its_exit_status_and_says_nothing_of_its_reader() {
+fn every_command_keeps_its_exit_status_and_prints_no_error_about_the_reader() {
     let daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let identity_file = text(&identity_file);
@@ -62,7 +62,7 @@ fn every_command_keeps_its_exit_status_and_says_nothing_of_its_reader() {
 }
 
 #[test]
-fn a_capture_is_judged_to_its_end() {
+fn a_capture_is_decoded_to_its_end() {
     let good = b"\x01\x0e\0\0\0\x08\x01\x18\xe3\xf4\x01\x22\x04ping\x28\x01".repeat(10_000);
     let damaged = [&good[..], b"\x01\x02\0\0\0\x0f\0"].concat();
     for (input, status) in [(&good, 0), (&damaged, 1)] {
@@ -75,10 +75,10 @@ fn a_capture_is_judged_to_its_end() {
 }
 
 #[test]
-fn the_demo_and_a_watch_without_an_end_go_on_without_a_reader() {
+fn the_demo_continues_and_top_ends_without_a_reader() {
     let demo = unread(&["demo"]);
     assert_eq!((demo.status, &*demo.stderr), (0, ""));
-    // A watch ends once its reader is gone.
+    // The command ends once its reader has closed its end.
     let daemon = Daemon::start();
     let top = unread(&["top", text(&daemon.identity_file()), "--interval", "1ms"]);
     assert_eq!((top.status, &*top.stderr), (0, ""));
@@ -89,5 +89,5 @@ fn the_demo_and_a_watch_without_an_end_go_on_without_a_reader() {
 fn an_output_that_cannot_be_written_is_an_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let child = command().args(["completions", "bash"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-    collect_unread(child).fails_with(2, &["standard output cannot be written", "hint: make room there"]);
+    collect_unread(child).fails_with(2, &["standard output cannot be written", "hint: free some space"]);
 }

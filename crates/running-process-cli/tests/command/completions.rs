@@ -1,4 +1,4 @@
-//! The completion scripts, in the shells that they are for.
+//! The completion scripts in their shells.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const COMMANDS: [&str; 9] = ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man"];
 
-/// Writes the shell's script into a directory of its own; `None` if the shell is not installed.
+/// Writes the shell's script to a private directory; returns `None` if the shell is not installed.
 fn script(shell: &str) -> Option<(TempDir, PathBuf)> {
     if Command::new(shell).arg("--version").output().is_err() {
         println!("skipped: {shell} is not installed");
@@ -101,8 +101,8 @@ fn fish_completes_every_command_option_and_value() {
 #[test]
 fn zsh_completes_every_command_option_and_value() {
     let Some((directory, script)) = script("zsh") else { return };
-    // An interactive shell on a terminal of its own, to which the completion key is sent. Completion functions pass their
-    // offers to `compadd`, which prints them here.
+    // The test sends the completion key to an interactive shell on a terminal. Completion functions pass their words to
+    // `compadd`, which prints them here.
     let driver = r#"
         zmodload zsh/zpty
         zpty shell zsh -f -i

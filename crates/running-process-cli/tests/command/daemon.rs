@@ -78,13 +78,13 @@ fn an_identity_file_of_another_process_gives_status_one() {
     let probe = run(&["probe", &altered]);
     assert_eq!(probe.status, 1);
     assert!(probe.text().contains("\n  refused   process        "), "{probe:?}");
-    probe.fails_with(1, &["did not prove itself", "was used again", "hint: the identity file is an old one"]);
+    probe.fails_with(1, &["could not be verified", "was used again", "hint: the identity file is outdated"]);
     run(&["call", &altered, "--protocol", "0xF0CA", "PING"])
         .fails_with(1, &["nothing was sent", "was used again", "hint:"]);
 }
 
 #[test]
-fn an_impostor_that_repeats_the_identity_is_named() {
+fn an_impostor_that_repeats_the_identity_is_named_in_the_error() {
     let daemon = Daemon::start();
     fs::rename(daemon.socket(), daemon.directory.path().join("aside")).unwrap();
     let _impostor = std::os::unix::net::UnixListener::bind(daemon.socket()).unwrap();
@@ -111,7 +111,7 @@ fn a_call_prints_the_payload_and_nothing_else() {
 }
 
 #[test]
-fn payloads_of_any_bytes_pass_untouched() {
+fn payloads_of_any_bytes_are_unchanged() {
     let daemon = Daemon::start();
     let value: Vec<u8> = (0..=255).collect();
     let mut set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len()).into_bytes();
@@ -125,24 +125,24 @@ fn payloads_of_any_bytes_pass_untouched() {
 }
 
 #[test]
-fn calls_that_cannot_work_say_why() {
+fn each_failed_call_has_its_hint() {
     let daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let call = |protocol: &str| run(&["call", text(&identity_file), "--protocol", protocol, "PING"]);
     call("0xF0CB")
         .fails_with(1, &["the payload protocol is not served", "is 0xF0CB the right payload protocol?"]);
-    call("0xB232").fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
+    call("0xB232").fails_with(2, &["0xB232 is reserved for the wire itself", "hint:"]);
     call("cache").fails_with(2, &["a payload protocol is a number"]);
     let too_large =
         run_with_input(&["call", text(&identity_file), "--protocol", "0xF0CA"], &vec![b'x'; 17 << 20]);
     too_large.fails_with(2, &["the cap is 16777216", "a frame carries at most"]);
     run(&["call", text(&identity_file)]).fails_with(2, &["--protocol"]);
     let zero = run(&["call", text(&identity_file), "--protocol", "0xF0CA", "--deadline", "0s", "PING"]);
-    zero.fails_with(2, &["longer than nothing"]);
+    zero.fails_with(2, &["longer than 0s"]);
 }
 
 #[test]
-fn an_identity_file_that_cannot_be_used_says_why() {
+fn each_unusable_identity_file_has_its_hint() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("identity.json");
     let file = text(&path);
@@ -163,7 +163,7 @@ fn an_identity_file_that_cannot_be_used_says_why() {
 }
 
 #[test]
-fn a_daemon_that_is_gone_is_reported_as_gone() {
+fn a_daemon_that_has_ended_gives_status_one() {
     let mut daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let kept = daemon.directory.path().join("kept.json");
@@ -179,11 +179,11 @@ fn a_daemon_that_is_gone_is_reported_as_gone() {
     let error = &json.objects()[0]["error"];
     assert_eq!((&error["kind"], &error["status"]), (&"gone".into(), &1.into()));
     assert!(error["hint"].as_str().unwrap().contains("start it again"));
-    assert_eq!(json.stderr, "", "it has been told");
+    assert_eq!(json.stderr, "", "the object has the error");
 }
 
 #[test]
-fn a_silent_daemon_is_given_up_at_the_deadline() {
+fn the_deadline_ends_the_probe_of_a_stopped_daemon() {
     let daemon = Daemon::start();
     let stop = finish(std::process::Command::new("kill").args(["-STOP", &daemon.child.id().to_string()]));
     assert_eq!(stop.status, 0);
@@ -192,7 +192,7 @@ fn a_silent_daemon_is_given_up_at_the_deadline() {
 }
 
 #[test]
-fn the_environment_can_switch_probes_off() {
+fn an_environment_variable_can_disable_probes() {
     let daemon = Daemon::start();
     let probe =
         finish(command().arg("probe").arg(daemon.identity_file()).env("RUNNING_PROCESS_DISABLE", "1"));
@@ -200,7 +200,7 @@ fn the_environment_can_switch_probes_off() {
 }
 
 #[test]
-fn a_daemon_does_not_start_where_it_must_not() {
+fn an_endpoint_or_identity_file_that_cannot_be_used_fails_the_start() {
     let daemon = Daemon::start();
     let directory = daemon.directory.path();
     let serve =
@@ -221,7 +221,7 @@ fn a_daemon_does_not_start_where_it_must_not() {
 }
 
 #[test]
-fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
+fn a_daemon_that_is_stopped_removes_its_files_and_gives_status_zero() {
     let mut daemon = Daemon::start_with(&["--json"]);
     let ready: serde_json::Value = serde_json::from_str(&daemon.ready).unwrap();
     assert_eq!((&ready["event"], &ready["schema_version"]), (&"ready".into(), &2.into()));
@@ -233,36 +233,36 @@ fn a_daemon_that_is_asked_to_end_cleans_up_and_says_yes() {
     assert!(!daemon.socket().exists() && !daemon.identity_file().exists());
 }
 
-/// Runs `serve` with this identity file in a private directory, which it returns.
-fn serve_with(identity: &str) -> (tempfile::TempDir, crate::common::Finished) {
-    let directory = tempfile::tempdir().expect("a directory can be made");
+/// Runs `serve` with this identity file in a private directory, and returns the directory.
+fn serve_with(identity_file: &str) -> (tempfile::TempDir, crate::common::Finished) {
+    let directory = tempfile::tempdir().expect("a directory can be created");
     let path = |name: &str| directory.path().join(name);
     fs::write(path("notes"), "precious").expect("a file can be written");
     let mut serve = command();
-    serve.arg("serve").arg("--socket").arg(path("s")).arg("--identity").arg(path(identity));
+    serve.arg("serve").arg("--socket").arg(path("s")).arg("--identity").arg(path(identity_file));
     let finished = finish(&mut serve);
     (directory, finished)
 }
 
 #[test]
-fn an_identity_path_that_is_something_else_is_refused_before_anything_is_made() {
-    for (identity, says) in [
+fn an_unusable_identity_path_is_refused_before_any_file_is_created() {
+    for (identity_file, message) in [
         ("notes", "not an identity"),
         (".", "not a regular file"),
         ("s", "the path of the endpoint's socket or lock"),
         ("s.lock", "the path of the endpoint's socket or lock"),
     ] {
-        let (directory, finished) = serve_with(identity);
-        finished.fails_with(2, &[says, "hint:", "--identity"]);
+        let (directory, finished) = serve_with(identity_file);
+        finished.fails_with(2, &[message, "hint:", "--identity"]);
         let left: Vec<_> =
             fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["notes"], "{identity}");
+        assert_eq!(left, ["notes"], "{identity_file}");
         assert_eq!(fs::read_to_string(directory.path().join("notes")).unwrap(), "precious");
     }
 }
 
 #[test]
-fn a_daemon_that_runs_keeps_its_identity_file() {
+fn a_second_daemon_does_not_replace_the_identity_file_of_the_first() {
     let daemon = Daemon::start();
     let before = fs::read(daemon.identity_file()).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ fn a_daemon_that_runs_keeps_its_identity_file() {
 }
 
 #[test]
-fn a_start_that_no_client_could_use_fails_and_says_why() {
+fn a_directory_that_others_can_write_fails_the_start() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(&directory, PermissionsExt::from_mode(0o775)).unwrap();
     let mut serve = command();

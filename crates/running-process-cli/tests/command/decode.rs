@@ -1,4 +1,4 @@
-//! `decode` of captures of any size: frame by frame, in the memory of one.
+//! `decode` of large and slow captures: it shows frame by frame and takes the memory of one frame.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -18,7 +18,7 @@ fn frame(payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// A running `decode` whose input is still open, and the lines that it prints.
+/// A running `decode` with an open input, and the lines that it prints.
 struct Decode {
     child: Child,
     stdin: ChildStdin,
@@ -34,7 +34,7 @@ impl Decode {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            // The beginning of a line of 32 MiB is enough.
+            // The start of a line of 32 MiB is enough.
             for line in stdout.split(b'\n') {
                 let mut line = line.unwrap();
                 line.truncate(100);
@@ -101,7 +101,7 @@ fn sixty_four_mebibytes_take_the_memory_of_one_frame() {
 }
 
 #[test]
-fn each_frame_is_shown_when_it_has_come_and_not_at_the_end() {
+fn each_frame_is_shown_when_it_arrives() {
     for (arguments, words) in [(&[][..], "frame 1 "), (&["--json"], "\"index\":0,")] {
         let mut decode = Decode::of(arguments, std::iter::once(frame(10)));
         decode.read_until(words);
@@ -114,7 +114,7 @@ fn each_frame_is_shown_when_it_has_come_and_not_at_the_end() {
 }
 
 #[test]
-fn programs_get_an_object_for_each_frame_and_one_for_all() {
+fn json_has_an_object_for_each_frame_and_one_at_the_end() {
     let input = [frame(4), frame(5), b"PING\r\n".to_vec()].concat();
     let decoded = run_with_input(&["decode", "--json"], &input);
     assert_eq!(decoded.status, 1);
@@ -138,9 +138,8 @@ fn programs_get_an_object_for_each_frame_and_one_for_all() {
     assert_eq!(objects[2]["problems"][0]["offset"], one + two);
 }
 
-/// The output does not depend on the sizes in which the bytes come.
 #[test]
-fn a_capture_in_pieces_reads_as_one_at_once() {
+fn the_output_does_not_depend_on_the_sizes_of_reads() {
     let input = [frame(300), frame(0), frame(70_000), b"\x01\xff\xff\xff\xff and the rest".to_vec()].concat();
     let whole = run_with_input(&["decode"], &input);
     assert_eq!(whole.status, 1);
@@ -162,7 +161,6 @@ fn a_capture_in_pieces_reads_as_one_at_once() {
     }
 }
 
-/// A line costs no system call of its own.
 #[cfg(target_os = "linux")]
 #[test]
 fn text_is_written_in_large_pieces() {

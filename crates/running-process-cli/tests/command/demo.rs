@@ -1,4 +1,4 @@
-//! The main job in one command.
+//! The demo.
 #![cfg(unix)]
 
 use crate::common::{run, text};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[test]
-fn the_demo_shows_each_kind_of_traffic_and_leaves_nothing_behind() {
+fn the_demo_shows_each_kind_of_traffic_and_removes_its_files() {
     let demo = run(&["demo"]);
     assert_eq!(demo.status, 0, "{demo:?}");
     for step in [
@@ -18,21 +18,21 @@ fn the_demo_shows_each_kind_of_traffic_and_leaves_nothing_behind() {
         "4. All three again, one byte at a time",
         "5. An impostor",
         "proven: held through the kernel",
-        "by its answer alone it is the daemon",
+        "its answer alone would prove it",
         "refused   listener",
         "refused before a byte was sent",
-        "has removed its socket and identity file",
+        "removed its socket and identity file",
     ] {
         assert!(demo.text().contains(step), "{step}");
     }
     assert_eq!(demo.text().matches("same answer").count(), 3);
     let identity_file =
         demo.text().lines().find_map(|line| line.trim().strip_prefix("identity file")).unwrap().trim();
-    assert!(!Path::new(identity_file).parent().unwrap().exists(), "the private directory is gone");
+    assert!(!Path::new(identity_file).parent().unwrap().exists(), "the private directory is removed");
 }
 
 #[test]
-fn programs_get_each_step_as_json() {
+fn every_step_has_a_json_object() {
     let steps = run(&["demo", "--json"]).objects();
     let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
     assert_eq!(

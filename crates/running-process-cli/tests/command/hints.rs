@@ -1,30 +1,29 @@
-//! Errors as the command prints them, with their hints.
+//! Printed errors and their hints.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use crate::common::{Daemon, WATCHDOG, finish, run, text};
-use running_process::broker::backend_sdk::Server;
-use running_process::broker::protocol::Endpoint;
+use crate::common::server::TestServer;
+use crate::common::{Daemon, finish, run, text};
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 
-fn probe_in(shell: &str, identity: &str) -> crate::common::Finished {
+fn probe_in(shell: &str, identity_file: &str) -> crate::common::Finished {
     let mut command = Command::new("sh");
-    command.args(["-c", shell, env!("CARGO_BIN_EXE_running-process"), "probe", identity]);
+    command.args(["-c", shell, env!("CARGO_BIN_EXE_running-process"), "probe", identity_file]);
     finish(&mut command)
 }
 
 #[test]
-fn a_plain_file_in_the_place_of_the_socket_is_not_a_matter_of_permissions() {
+fn a_plain_file_in_the_place_of_the_socket_is_reported_as_such() {
     let daemon = Daemon::start();
     std::fs::rename(daemon.socket(), daemon.directory.path().join("aside")).unwrap();
     std::fs::write(daemon.socket(), "").unwrap();
     let probe = run(&["probe", text(&daemon.identity_file())]);
-    probe.fails_with(1, &["is not a stream socket", "something else stands where the daemon's socket was"]);
+    probe.fails_with(1, &["is not a stream socket", "another file has replaced the daemon's socket"]);
 }
 
 #[test]
-fn too_few_descriptors_are_told_as_that_and_decide_nothing() {
+fn a_limit_of_open_files_gives_status_two() {
     let daemon = Daemon::start();
     for limit in 4..9 {
         let probe =
@@ -32,12 +31,16 @@ fn too_few_descriptors_are_told_as_that_and_decide_nothing() {
         if probe.status != 0 {
             probe.fails_with(
                 2,
-                &["Too many open files", "hint: this process may not open another file", "ulimit -n"],
+                &[
+                    "Too many open files",
+                    "hint: this process has reached its limit of open files",
+                    "ulimit -n",
+                ],
             );
             return;
         }
     }
-    panic!("so few descriptors are enough");
+    panic!("no limit is too low");
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn an_identity_file_with_a_byte_order_mark_is_read() {
 }
 
 #[test]
-fn numbers_have_units_that_people_read() {
+fn numbers_have_units() {
     let daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let probe = run(&["probe", text(&identity_file)]);
@@ -85,29 +88,19 @@ fn numbers_have_units_that_people_read() {
 }
 
 #[test]
-fn a_deadline_is_told_as_it_was_given() {
-    let directory = tempfile::tempdir().unwrap();
-    let identity_file = directory.path().join("identity.json");
-    let endpoint = Endpoint::unix_socket("test", text(&directory.path().join("s"))).unwrap();
-    let (over, is_over) = mpsc::channel::<()>();
-    let is_over = Mutex::new(is_over);
-    let (ready, is_ready) = mpsc::channel();
-    let server = Server::bind(endpoint)
-        .unwrap()
-        .identity_file(&identity_file)
-        .on_ready(move |_| ready.send(()).unwrap())
-        .serve(0xF00D, move |_| {
-            let _over = is_over.lock().unwrap().recv();
+fn a_timeout_is_reported_as_given() {
+    let (release, is_released) = mpsc::channel::<()>();
+    let is_released = Mutex::new(is_released);
+    let server = TestServer::start(|server| {
+        server.serve(0xF00D, move |_| {
+            let _released = is_released.lock().unwrap().recv();
             Ok(Vec::new())
-        });
-    let stop = server.stop_handle();
-    let server = std::thread::spawn(move || server.run());
-    is_ready.recv_timeout(WATCHDOG).unwrap();
-    let call = run(&["call", text(&identity_file), "--protocol", "0xF00D", "--deadline", "1500ms", "x"]);
-    drop(over);
-    stop.stop();
-    server.join().unwrap().unwrap();
-    // The daemon knows the deadline, too, and may report it first.
+        })
+    });
+    let call = run(&["call", &server.identity_file(), "--protocol", "0xF00D", "--deadline", "1500ms", "x"]);
+    drop(release);
+    drop(server);
+    // The daemon knows the deadline as well and may refuse the request first.
     assert!(matches!(call.status, 1 | 2), "{call:?}");
     if call.status == 2 {
         call.fails_with(2, &["no answer within 1.5s", "wait longer with --deadline"]);

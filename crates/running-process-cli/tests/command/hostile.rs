@@ -1,23 +1,22 @@
-//! Text from a peer, a file or a file's name does not control a terminal, and forges no line.
+//! Foreign text from peers, files and file names: it must neither control a terminal nor forge a line.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
 use crate::common::{Daemon, command, run, text};
-use running_process::broker::backend_sdk::{NotAuthorized, Server};
-use running_process::broker::protocol::Endpoint;
+use running_process::broker::backend_sdk::NotAuthorized;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::mpsc;
 
-/// Moves the cursor up, erases, prints a green line, hides the rest, begins a line, changes the direction, hides text in text.
+/// Text that moves the cursor, erases, prints a green line, hides the rest, begins a line and changes the direction.
 const HOSTILE: &str = "x\u{1b}[99A\u{1b}[J\u{1b}[32mthe daemon in the identity file answers\u{1b}[8m\u{9b}2J\u{7f}\
                        \nerror: forged\r\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}\u{2028}\u{e0041}\u{feff}";
 
 const GREEN: &str = "\u{1b}[32m";
 
-/// Runs the command at a terminal that rejects unexpected sequences, and checks that its output has no hostile character.
+/// Runs the command on a terminal that rejects unexpected sequences, and checks that its output has no hostile character.
 #[track_caller]
 fn at_terminal(arguments: &[&str]) -> (i32, String) {
     let mut terminal = Terminal::open(300, 200);
@@ -32,7 +31,7 @@ fn at_terminal(arguments: &[&str]) -> (i32, String) {
     (status, written)
 }
 
-/// Runs the command without a terminal, where a foreign line could be mistaken for one of the command's.
+/// Runs the command without a terminal, and checks that foreign text does not look like a line of the command.
 #[track_caller]
 fn in_pipe(arguments: &[&str]) {
     let finished = run(arguments);
@@ -44,7 +43,7 @@ fn in_pipe(arguments: &[&str]) {
     }
 }
 
-/// A process that has taken the daemon's socket, and whose executable has a hostile name.
+/// A process that has taken the daemon's socket and whose executable has a hostile name.
 struct Impostor(Child);
 
 impl Impostor {
@@ -55,7 +54,7 @@ impl Impostor {
         let mut impostor = Command::new(&executable);
         impostor.arg0("impostor").args(["serve", "--socket"]).arg(daemon.socket());
         impostor.arg("--identity").arg(daemon.directory.path().join("impostor.json"));
-        // The daemon holds the lock of the socket's name, so the file is removed for the impostor to lock a new one.
+        // The daemon holds the lock, so the lock file is removed and the impostor locks a new one.
         std::fs::remove_file(daemon.directory.path().join("cache.sock.lock")).unwrap();
         let (reader, stdout) = std::io::pipe().unwrap();
         let child = impostor.stdout(stdout).spawn().unwrap();
@@ -74,7 +73,7 @@ impl Drop for Impostor {
 }
 
 #[test]
-fn an_impostor_paints_nothing() {
+fn the_name_of_an_impostor_does_not_control_the_terminal() {
     let daemon = Daemon::start();
     let _impostor = Impostor::start(&daemon);
     let identity_file = daemon.identity_file();
@@ -95,7 +94,7 @@ fn an_impostor_paints_nothing() {
 }
 
 #[test]
-fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is() {
+fn the_fields_and_the_name_of_an_identity_file_are_escaped() {
     let daemon = Daemon::start();
     let files = [
         daemon.changed_identity_file("exe_path.json", |identity| identity["exe_path"] = HOSTILE.into()),
@@ -129,7 +128,7 @@ fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is
             &["man", file],
         ] {
             let (status, _) = at_terminal(arguments);
-            // A payload is printed as it is.
+            // A payload is printed unchanged.
             if (arguments[0], status) != ("call", 0) {
                 in_pipe(arguments);
             }
@@ -137,82 +136,49 @@ fn no_field_of_an_identity_file_and_no_name_of_one_reaches_the_terminal_as_it_is
     }
 }
 
-/// A server that `configure` sets up; it runs until it is dropped.
-struct InTest {
-    _directory: tempfile::TempDir,
-    identity: String,
-    stop: running_process::broker::backend_sdk::ServerStop,
-    server: Option<std::thread::JoinHandle<()>>,
-}
-
-impl InTest {
-    fn start(configure: impl FnOnce(Server) -> Server) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| text(&directory.path().join(name)).to_owned();
-        let (ready, is_ready) = mpsc::channel();
-        let server = Server::bind(Endpoint::unix_socket("test", at("s")).unwrap()).unwrap();
-        let server =
-            configure(server.identity_file(at("identity.json")).on_ready(move |_| ready.send(()).unwrap()));
-        let stop = server.stop_handle();
-        let server = Some(std::thread::spawn(move || server.run().unwrap()));
-        is_ready.recv_timeout(crate::common::WATCHDOG).unwrap();
-        Self { identity: at("identity.json"), _directory: directory, stop, server }
-    }
-}
-
-impl Drop for InTest {
-    fn drop(&mut self) {
-        self.stop.stop();
-        self.server.take().unwrap().join().unwrap();
-    }
-}
-
 #[test]
-fn a_refusal_is_told_and_does_nothing() {
-    let refuses = InTest::start(|server| {
+fn the_text_of_a_refusal_is_escaped() {
+    let refuses = TestServer::start(|server| {
         server.authorize(|_| Err(NotAuthorized::new(HOSTILE))).serve(0xF00D, |_| Ok(Vec::new()))
     });
     let fails =
-        InTest::start(|server| server.serve(0xF00D, |_| Err::<Vec<u8>, _>(HOSTILE.to_owned().into())));
+        TestServer::start(|server| server.serve(0xF00D, |_| Err::<Vec<u8>, _>(HOSTILE.to_owned().into())));
     for daemon in [&refuses, &fails] {
+        let identity_file = daemon.identity_file();
         for command in [
-            &["call", &daemon.identity, "--protocol", "0xF00D", "x"][..],
-            &["call", &daemon.identity, "--protocol", "0xF00D", "x", "--json"],
-            &["load", &daemon.identity, "--protocol", "0xF00D", "--warm-up", "0s", "--requests", "1"],
-            &["load", &daemon.identity, "--protocol", "0xF00D", "--requests", "1", "--json"],
+            &["call", &identity_file, "--protocol", "0xF00D", "x"][..],
+            &["call", &identity_file, "--protocol", "0xF00D", "x", "--json"],
+            &["load", &identity_file, "--protocol", "0xF00D", "--warm-up", "0s", "--requests", "1"],
+            &["load", &identity_file, "--protocol", "0xF00D", "--requests", "1", "--json"],
         ] {
             assert_eq!(at_terminal(command).0, 1);
             in_pipe(command);
         }
     }
-    assert_eq!(at_terminal(&["top", &refuses.identity, "--once"]).0, 1);
+    assert_eq!(at_terminal(&["top", &refuses.identity_file(), "--once"]).0, 1);
 }
 
 #[test]
-fn a_payload_is_escaped_at_a_terminal_and_untouched_in_a_pipe() {
-    let daemon = InTest::start(|server| server.serve(0xF00D, |request| Ok(request.payload().to_vec())));
+fn a_payload_is_escaped_on_a_terminal_and_unchanged_in_a_pipe() {
+    let daemon = TestServer::start(|server| server.serve(0xF00D, |request| Ok(request.payload().to_vec())));
+    let identity_file = daemon.identity_file();
     let payload = format!("one\r\n\ttwo\n{HOSTILE}");
-    let arguments = ["call", &daemon.identity, "--protocol", "0xF00D", &payload];
+    let arguments = ["call", &identity_file, "--protocol", "0xF00D", &payload];
     assert_eq!(run(&arguments).stdout, payload.as_bytes());
     let mut terminal = Terminal::open(300, 50);
-    let child = terminal.spawn(command().args([
-        "call",
-        &daemon.identity,
-        "--protocol",
-        "0xF00D",
-        "one\n\u{1b}[2Jtwo",
-    ]));
+    let child =
+        terminal.spawn(command().args(["call", &identity_file, "--protocol", "0xF00D", "one\n\u{1b}[2Jtwo"]));
     assert_eq!(terminal.finish(child), 0);
     assert_eq!(terminal.screen.text(), "one\n\\u{1b}[2Jtwo");
 }
 
 #[test]
-fn what_serve_says_of_its_peers_and_its_paths_is_harmless() {
+fn the_messages_of_serve_are_escaped() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path().join(HOSTILE);
     std::fs::create_dir(&directory).unwrap();
     let at = |name: &str| text(&directory.join(name)).to_owned();
-    // The whole path is too long, not only the name.
+    // The whole path exceeds the limit, not only the name.
     in_pipe(&["serve", "--socket", &at(&"s".repeat(200)), "--identity", &at("r")]);
     in_pipe(&["serve", "--socket", &at("missing/s"), "--identity", &at("r")]);
     let is_short = at("s").len() < 100;

@@ -1,4 +1,4 @@
-//! The output of `--json` against docs/json.schema.json, in which a field is required unless it is marked optional.
+//! The output of `--json` against docs/json.schema.json.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -12,7 +12,7 @@ fn schema() -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// Returns the reason for which `value` violates `schema`, if it does. Rejects the parts of JSON Schema that it does not know.
+/// Returns the first violation of `schema` by `value`. Panics on a part of JSON Schema that it does not know.
 fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
     let rules = schema.as_object().unwrap();
     rules.iter().find_map(|(rule, argument)| match rule.as_str() {
@@ -73,7 +73,7 @@ fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
     })
 }
 
-/// A checker of objects against the schema, which notes the parts that it has seen.
+/// Checks objects against the schema and collects the parts that it has seen.
 struct Checked {
     schema: Value,
     seen: BTreeSet<String>,
@@ -88,7 +88,7 @@ impl Checked {
         self.seen.insert(part.to_owned());
     }
 
-    /// Checks the lines of a text against these parts, in this order.
+    /// Checks the lines of a text against these parts in order.
     #[track_caller]
     fn lines(&mut self, parts: &[&str], text: &str) {
         let objects: Vec<Value> =
@@ -97,7 +97,7 @@ impl Checked {
         parts.iter().zip(&objects).for_each(|(part, object)| self.check(part, object));
     }
 
-    /// Runs a command that prints these parts, and nothing on standard error.
+    /// Runs a command that prints these parts and no error.
     #[track_caller]
     fn run(&mut self, status: i32, parts: &[&str], arguments: &[&str]) {
         let finished = run(&[arguments, &["--json"]].concat());
@@ -118,7 +118,7 @@ impl Checked {
 }
 
 #[test]
-fn every_object_of_every_command_is_as_documented() {
+fn every_object_of_every_command_matches_the_schema() {
     let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
     let mut daemon = Daemon::start_with(&["--json"]);
     let (identity_file, ready) = (daemon.identity_file(), daemon.ready.clone());
@@ -149,7 +149,7 @@ fn every_object_of_every_command_is_as_documented() {
         checked.lines(&["decode_frame", "decode_end"], run_with_input(&["decode", "--json"], &bytes).text());
     }
 
-    // For a negative answer the object has the error, which is printed once.
+    // With a negative verdict the object has the error, which is not printed again.
     let kept = daemon.directory.path().join("kept.json");
     std::fs::copy(identity_file, &kept).unwrap();
     daemon.child.kill().unwrap();
@@ -158,7 +158,7 @@ fn every_object_of_every_command_is_as_documented() {
     assert_eq!(checked.error(1, &["call", text(&kept), "--protocol", "0xF0CA", "PING"]), "gone");
     assert_eq!(checked.error(1, &["top", text(&kept), "--once"]), "gone");
 
-    // Messages of the daemon itself.
+    // Messages of the daemon.
     let mut serve = command();
     let directory = tempfile::tempdir().unwrap();
     serve.args(["serve", "--json", "--socket"]).arg(directory.path().join("s"));
@@ -170,7 +170,7 @@ fn every_object_of_every_command_is_as_documented() {
     let said = collect(serve);
     checked.lines(&["serve_ready"], said.text());
     checked.lines(&["serve_trouble"], &said.stderr);
-    // The tests of its streams check the count of dropped messages.
+    // The tests in `streams.rs` check the notice about dropped messages.
     checked.check(
         "serve_dropped",
         &serde_json::json!({ "schema_version": 2, "event": "dropped", "messages": 7 }),
@@ -181,7 +181,7 @@ fn every_object_of_every_command_is_as_documented() {
 }
 
 #[test]
-fn errors_have_names_wrong_arguments_included() {
+fn every_error_has_a_kind() {
     let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
@@ -213,7 +213,7 @@ fn errors_have_names_wrong_arguments_included() {
 }
 
 #[test]
-fn the_page_describes_every_part_of_the_schema() {
+fn the_document_lists_every_part_of_the_schema() {
     let page = include_str!("../../../../docs/json.md");
     for part in schema()["$defs"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("`{part}`")), "{part}");

@@ -1,10 +1,11 @@
-//! `load` against a real daemon, one that ends, one that never answers, and with everything that can be wrong.
+//! `load` on a daemon that runs, on one that ends, on one that never answers, and with invalid arguments.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
 use crate::common::{Daemon, Finished, WATCHDOG, collect, command, finish, run, run_with_input, text};
-use running_process::broker::backend_sdk::{FrameClient, LegacyClassification, Server};
+use running_process::broker::backend_sdk::{FrameClient, LegacyClassification};
 use running_process::broker::protocol::{Endpoint, try_decode_framed_ref};
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
@@ -23,7 +24,7 @@ fn load_command(identity: &str, arguments: &[&str]) -> Command {
     load
 }
 
-/// A load without an end of its own, of which the daemon has answered some.
+/// Starts a load that does not end by itself, and waits until the daemon has answered some requests.
 fn endless_load(daemon: &Daemon, arguments: &[&str]) -> Child {
     let endpoint = Endpoint::unix_socket("test", text(&daemon.socket())).unwrap();
     let mut client = FrameClient::connect(&endpoint).unwrap();
@@ -32,14 +33,14 @@ fn endless_load(daemon: &Daemon, arguments: &[&str]) -> Child {
     load.args(["--duration", "1h", "--warm-up", "0s", "INCR n"]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let watchdog = Instant::now() + WATCHDOG;
-    // More than can be in flight.
+    // This exceeds the number of requests in flight.
     while counter(&mut client) < before + 100 {
-        assert!(Instant::now() < watchdog, "no load arrives");
+        assert!(Instant::now() < watchdog, "no load arrives in time");
     }
     load
 }
 
-/// How often `INCR n` was run.
+/// Returns the number of `INCR n` that the daemon has run.
 fn counter(client: &mut FrameClient) -> u64 {
     let reply = client.request(CACHE, b"GET n".to_vec()).unwrap().payload;
     let reply = String::from_utf8(reply).unwrap();
@@ -51,7 +52,7 @@ fn histogram_total(report: &Value) -> u64 {
 }
 
 #[test]
-fn as_many_requests_arrive_as_are_reported_and_each_has_its_latency() {
+fn every_reported_request_has_reached_the_daemon_and_has_a_latency() {
     let daemon = Daemon::start();
     let arguments = ["--json", "--requests", "200", "--connections", "4", "--in-flight", "8"];
     let json = load(&daemon, &[&arguments[..], &["--warm-up", "0s", "INCR n"]].concat());
@@ -74,7 +75,7 @@ fn as_many_requests_arrive_as_are_reported_and_each_has_its_latency() {
 }
 
 #[test]
-fn people_get_throughput_percentiles_and_bars() {
+fn text_output_has_throughput_percentiles_and_bars() {
     let daemon = Daemon::start();
     let arguments = ["--requests", "200", "--connections", "4", "--in-flight", "8", "--warm-up", "10ms"];
     let human = load(&daemon, &arguments);
@@ -95,7 +96,7 @@ fn people_get_throughput_percentiles_and_bars() {
 }
 
 #[test]
-fn an_open_loop_accounts_for_every_request_that_was_due() {
+fn an_open_loop_reports_every_request_that_was_due() {
     let daemon = Daemon::start();
     let arguments = ["--json", "--rate", "1000", "--duration", "200ms", "--warm-up", "20ms", "PING"];
     let report = load(&daemon, &arguments).objects().remove(0);
@@ -109,16 +110,19 @@ fn an_open_loop_accounts_for_every_request_that_was_due() {
 }
 
 #[test]
-fn a_rate_above_what_the_daemon_answers_is_said() {
+fn a_rate_that_exceeds_the_daemon_is_reported() {
     let daemon = Daemon::start();
     let arguments = ["--rate", "10000000", "--duration", "50ms", "--warm-up", "0s", "PING"];
     let human = load(&daemon, &arguments);
     assert_eq!(human.status, 0, "{human:?}");
-    assert!(human.text().contains("due and not sent: the rate is more than was answered"), "{human:?}");
+    assert!(
+        human.text().contains("due and not sent: the rate exceeds what the daemon answered"),
+        "{human:?}"
+    );
 }
 
 #[test]
-fn the_payload_comes_from_standard_input_too() {
+fn a_payload_can_come_from_standard_input() {
     let daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let arguments =
@@ -131,7 +135,7 @@ fn the_payload_comes_from_standard_input_too() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_in_the_middle_ends_the_load_with_figures_and_status_one() {
+fn a_daemon_that_is_killed_ends_the_load_with_figures_and_status_one() {
     let mut daemon = Daemon::start();
     let load = endless_load(&daemon, &["--json", "--connections", "2", "--in-flight", "4"]);
     daemon.child.kill().unwrap();
@@ -140,7 +144,7 @@ fn a_daemon_that_is_killed_in_the_middle_ends_the_load_with_figures_and_status_o
     let report = ended.objects().remove(0);
     let count = |name: &str| report["requests"][name].as_u64().unwrap();
     assert!(count("answered") > 0, "{report}");
-    assert_eq!(count("failed"), 8, "each of those in flight at once: {report}");
+    assert_eq!(count("failed"), 8, "every request in flight has failed: {report}");
     assert_eq!(count("answered") + count("failed"), count("sent"), "{report}");
     assert_eq!(histogram_total(&report), count("answered"));
     assert_eq!(report["lost_connections"], 2);
@@ -156,20 +160,20 @@ fn a_daemon_that_is_killed_in_the_middle_ends_the_load_with_figures_and_status_o
 }
 
 #[test]
-fn an_interrupted_load_still_prints_its_figures() {
+fn an_interrupted_load_prints_its_figures() {
     let daemon = Daemon::start();
     for pace in [&["--in-flight", "8"][..], &["--rate", "5000"]] {
         let load = endless_load(&daemon, pace);
         assert_eq!(finish(Command::new("kill").args(["-INT", &load.id().to_string()])).status, 0);
         let ended = collect(load);
         assert_eq!(ended.status, 0, "{ended:?}");
-        for words in ["interrupted", "in flight given up", "p99.9", "█"] {
+        for words in ["interrupted", "in flight were abandoned", "p99.9", "█"] {
             assert!(ended.text().contains(words), "{words}: {ended:?}");
         }
     }
 }
 
-/// A detector by which no request gets as far as its handler, which would refuse it at its deadline. Probes do.
+/// Claims every request as legacy, so that no handler refuses it at its deadline. Probes are answered.
 fn takes_every_request(buffer: &[u8]) -> LegacyClassification {
     match try_decode_framed_ref(buffer) {
         Ok(None) => LegacyClassification::NeedMoreBytes,
@@ -180,38 +184,26 @@ fn takes_every_request(buffer: &[u8]) -> LegacyClassification {
 
 #[test]
 fn a_daemon_that_never_answers_is_counted_as_timed_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let identity_file = directory.path().join("mute.json");
-    let endpoint = Endpoint::unix_socket("test", text(&directory.path().join("mute.sock"))).unwrap();
-    let (answer, never) = mpsc::channel::<()>();
-    let never = Mutex::new(never);
-    let (ready, is_ready) = mpsc::channel();
-    let server = Server::bind(endpoint)
-        .unwrap()
-        .identity_file(&identity_file)
-        .serve(CACHE, |_| Ok(Vec::new()))
-        .legacy(takes_every_request, move |_connection| {
-            // Until the test is over.
-            let _over = never.lock().unwrap().recv();
+    let (release, is_released) = mpsc::channel::<()>();
+    let is_released = Mutex::new(is_released);
+    let server = TestServer::start(|server| {
+        server.serve(CACHE, |_| Ok(Vec::new())).legacy(takes_every_request, move |_connection| {
+            let _released = is_released.lock().unwrap().recv();
         })
-        .on_ready(move |_| ready.send(()).unwrap());
-    let stop = server.stop_handle();
-    let server = std::thread::spawn(move || server.run());
-    is_ready.recv_timeout(WATCHDOG).unwrap();
+    });
+    let identity_file = server.identity_file();
 
     let arguments = ["--requests", "3", "--timeout", "50ms", "--warm-up", "0s"];
-    let load = finish(&mut load_command(text(&identity_file), &arguments));
+    let load = finish(&mut load_command(&identity_file, &arguments));
     assert_eq!(load.status, 1, "{load:?}");
     for words in ["0 answered, 3 failed", "TimedOut x 3: no answer within 50ms", "hint", "--timeout"] {
         assert!(load.text().contains(words), "{words}: {load:?}");
     }
-    let open = finish(load_command(text(&identity_file), &arguments).args(["--rate", "1000", "--json"]));
+    let open = finish(load_command(&identity_file, &arguments).args(["--rate", "1000", "--json"]));
     let report = open.objects().remove(0);
     assert_eq!((open.status, &report["requests"]["failed"]), (1, &3.into()), "{report}");
     assert_eq!((&report["latency_ns"], histogram_total(&report)), (&Value::Null, 0));
-    drop(answer);
-    stop.stop();
-    server.join().unwrap().unwrap();
+    drop(release);
 }
 
 #[test]
@@ -229,11 +221,11 @@ fn a_protocol_that_the_daemon_does_not_serve_ends_the_load_in_its_warm_up() {
 }
 
 #[test]
-fn the_progress_keeps_to_one_line_of_a_narrow_terminal() {
+fn the_progress_takes_one_line_of_a_narrow_terminal() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::open(30, 10);
     let mut load = load_command(text(&daemon.identity_file()), &["--duration", "1h", "--warm-up", "0s"]);
-    // Its figures are discarded.
+    // The figures on standard output are discarded.
     let load = load.stdout(Stdio::null()).stderr(terminal.end()).env("TERM", "xterm").spawn().unwrap();
     terminal.read_until(|terminal| terminal.written().matches("measuring").count() >= 3);
     terminal.read_until(|terminal| terminal.screen.text().contains('…'));
@@ -241,11 +233,11 @@ fn the_progress_keeps_to_one_line_of_a_narrow_terminal() {
     assert!(text.lines().count() == 1 && text.starts_with("measuring"), "{text}");
     assert_eq!(finish(Command::new("kill").args(["-INT", &load.id().to_string()])).status, 0);
     assert_eq!(terminal.finish(load), 0);
-    assert_eq!(terminal.screen.text(), "", "it is gone in the end");
+    assert_eq!(terminal.screen.text(), "", "the line is removed at the end");
 }
 
 #[test]
-fn loads_that_cannot_work_say_why() {
+fn invalid_arguments_of_load_are_refused() {
     let daemon = Daemon::start();
     let refused = |arguments: &[&str], words: &[&str]| {
         load(&daemon, arguments).fails_with(2, words);
@@ -254,24 +246,24 @@ fn loads_that_cannot_work_say_why() {
     refused(&["--in-flight", "0"], &["'--in-flight <N>'", "0 is not in 1..=10000"]);
     refused(&["--requests", "0"], &["'--requests <N>'"]);
     refused(&["--rate", "0"], &["'--rate <R>'", "0 is not in 1..=10000000"]);
-    refused(&["--duration", "0s"], &["longer than nothing"]);
-    refused(&["--timeout", "1000years"], &["a year is the longest"]);
+    refused(&["--duration", "0s"], &["longer than 0s"]);
+    refused(&["--timeout", "1000years"], &["the longest duration is 365 days"]);
     refused(&["--size", "1KB"], &["64, 16KiB or 1MiB"]);
     refused(&["--size", "17MiB"], &["a frame carries at most 16777216 bytes"]);
     refused(&["--size", "16MiB"], &["the cap is 16777216", "hint: a frame carries at most"]);
     refused(&["--size", "64", "PING"], &["cannot be used with"]);
     refused(
         &["--connections", "1000", "--in-flight", "10000"],
-        &["10000000 requests in flight are more than 1000000", "hint:"],
+        &["10000000 requests in flight exceed the limit of 1000000", "hint:"],
     );
     run(&["load", text(&daemon.identity_file()), "--protocol", "0xB232"])
-        .fails_with(2, &["0xB232 belongs to the wire itself", "hint:"]);
+        .fails_with(2, &["0xB232 is reserved for the wire itself", "hint:"]);
     run(&["load", "missing.json", "--protocol", "0xF0CA"])
         .fails_with(2, &["there is no identity file", "hint:"]);
 }
 
 #[test]
-fn a_daemon_that_is_gone_is_not_loaded() {
+fn a_load_on_a_daemon_that_has_ended_sends_nothing() {
     let mut daemon = Daemon::start();
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
@@ -279,7 +271,7 @@ fn a_daemon_that_is_gone_is_not_loaded() {
 }
 
 #[test]
-fn descriptors_are_asked_for_where_they_may_be_and_said_to_be_too_few_where_not() {
+fn the_limit_of_open_files_is_raised_or_reported_as_too_low() {
     let daemon = Daemon::start();
     let limited = |limit: &str| {
         let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");

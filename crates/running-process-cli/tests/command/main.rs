@@ -1,4 +1,4 @@
-//! The command as its users meet it: at terminals, in pipes and in shells.
+//! Tests of the command on terminals, in pipes and in shells.
 
 mod closed_pipe;
 mod common;

@@ -1,10 +1,10 @@
-//! The command on a system whose local endpoints are named pipes.
+//! The command on Windows, whose local endpoints are named pipes.
 #![cfg(windows)]
 
 use crate::common::{Daemon, run, run_with_input, text};
 
 #[test]
-fn a_daemon_on_a_pipe_is_named_by_the_system_and_serves() {
+fn a_daemon_on_a_pipe_is_named_by_the_kernel_and_serves() {
     let daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     let probe = run(&["probe", text(&identity_file)]);
@@ -23,14 +23,14 @@ fn a_daemon_on_a_pipe_is_named_by_the_system_and_serves() {
 }
 
 #[test]
-fn the_strict_policy_says_what_this_system_does_not_prove() {
+fn the_strict_policy_names_the_proof_that_windows_cannot_give() {
     let daemon = Daemon::start();
     let strict = run(&["probe", text(&daemon.identity_file()), "--policy", "strict"]);
     strict.fails_with(2, &["named by the kernel, the policy asks for held", "hint:"]);
 }
 
 #[test]
-fn a_daemon_that_was_killed_is_not_taken_for_alive() {
+fn a_daemon_that_was_killed_gives_status_one() {
     let mut daemon = Daemon::start();
     let identity_file = daemon.identity_file();
     daemon.child.kill().expect("the daemon can be killed");

@@ -1,20 +1,21 @@
-//! Messages of `serve` to a reader that does not read and to one that closes its end, and its response to signals.
+//! Messages of `serve` to slow and closed readers, and its response to signals.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use crate::common::{WATCHDOG, command, finish, run, text};
+use crate::common::{WATCHDOG, command, finish, run, text, wait};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A request of a protocol that is not served: the daemon ends its connection, and prints a message.
-const UNSERVED: &[u8] = b"\x01\x0b\0\0\0\x08\x01\x18\xaa\xe1\x03\x22\x01x\x28\x01";
+/// A request in a payload protocol that the daemon does not serve. The daemon prints a message and ends the connection.
+const UNSERVED_REQUEST: &[u8] = b"\x01\x0b\0\0\0\x08\x01\x18\xaa\xe1\x03\x22\x01x\x28\x01";
 
-/// More messages by far than a pipe takes and the daemon keeps.
+/// Number of messages, far more than a pipe and the daemon's queue hold.
 const TROUBLES: usize = 6000;
 
 struct Serve {
@@ -36,7 +37,7 @@ impl Serve {
         let identity_file = self.directory.path().join("r.json");
         let watchdog = Instant::now() + WATCHDOG;
         while run(&["probe", text(&identity_file)]).status != 0 {
-            assert!(Instant::now() < watchdog, "it does not get ready");
+            assert!(Instant::now() < watchdog, "the daemon is not ready in time");
         }
     }
 
@@ -44,9 +45,9 @@ impl Serve {
     fn trouble(&self) {
         let mut stream = UnixStream::connect(self.directory.path().join("s")).unwrap();
         stream.set_read_timeout(Some(WATCHDOG)).unwrap();
-        stream.write_all(UNSERVED).unwrap();
+        stream.write_all(UNSERVED_REQUEST).unwrap();
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the daemon serves on");
+        stream.read_to_end(&mut answer).expect("the daemon keeps serving");
     }
 
     fn signal(&self, name: &str) {
@@ -54,16 +55,9 @@ impl Serve {
         assert_eq!(kill.status, 0);
     }
 
-    /// Waits for the process and returns its exit status.
+    /// Waits for the end of the process and returns its exit status.
     fn ended(&mut self) -> Option<i32> {
-        let watchdog = Instant::now() + WATCHDOG;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < watchdog, "it does not end");
-            thread::yield_now();
-        }
+        wait(&mut self.child)
     }
 }
 
@@ -85,7 +79,7 @@ fn full_pipe() -> (std::io::PipeReader, Stdio) {
 }
 
 #[test]
-fn messages_that_nobody_reads_are_dropped_and_counted_and_the_daemon_serves_and_ends() {
+fn a_daemon_whose_messages_are_not_read_serves_and_ends() {
     let (reader, stderr) = std::io::pipe().unwrap();
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), stderr.into());
     serve.wait_ready();
@@ -94,12 +88,12 @@ fn messages_that_nobody_reads_are_dropped_and_counted_and_the_daemon_serves_and_
     }
     serve.signal("TERM");
     assert_eq!(serve.ended(), Some(0));
-    assert!(!serve.directory.path().join("s").exists(), "it has cleaned up");
+    assert!(!serve.directory.path().join("s").exists(), "the socket is removed");
     drop(reader);
 }
 
 #[test]
-fn what_was_dropped_is_told_once_somebody_reads() {
+fn a_reader_that_resumes_gets_the_number_of_dropped_messages() {
     for json in [false, true] {
         let (reader, stderr) = std::io::pipe().unwrap();
         let mut command = command();
@@ -110,33 +104,36 @@ fn what_was_dropped_is_told_once_somebody_reads() {
         for _ in 0..TROUBLES {
             serve.trouble();
         }
-        let (mut told, mut dropped) = (0, 0);
-        for line in BufReader::new(reader).lines() {
-            let line = line.unwrap();
+        let (sender, lines) = mpsc::channel();
+        let reading = thread::spawn(move || {
+            BufReader::new(reader).lines().try_for_each(|line| sender.send(line.unwrap()))
+        });
+        let (mut read, mut dropped) = (0, 0);
+        while read + dropped < TROUBLES {
+            let line = lines.recv_timeout(WATCHDOG).expect("the messages and the notice arrive");
             let count = if json {
                 let object: serde_json::Value = serde_json::from_str(&line).unwrap();
                 object["messages"].as_u64()
             } else {
-                line.strip_suffix(" messages dropped, which nobody read")
+                line.strip_suffix(" messages dropped because the reader is too slow")
                     .map(|count| count.replace(',', "").parse().unwrap())
             };
             match count {
                 Some(count) => dropped += usize::try_from(count).unwrap(),
-                None => told += 1,
-            }
-            if told + dropped >= TROUBLES {
-                break;
+                None => read += 1,
             }
         }
-        assert!(told > 0 && dropped > 0, "{told} told, {dropped} dropped");
+        assert!(read > 0 && dropped > 0, "{read} read, {dropped} dropped");
         serve.signal("TERM");
         assert_eq!(serve.ended(), Some(0));
+        drop(lines);
+        let _no_receiver = reading.join().unwrap();
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn streams_that_are_full_from_the_start_hold_up_nothing() {
+fn a_daemon_whose_streams_are_full_serves_and_ends() {
     let ((_stdout_reader, stdout), (_stderr_reader, stderr)) = (full_pipe(), full_pipe());
     let mut serve = Serve::spawn(&mut command(), stdout, stderr);
     serve.wait_ready();
@@ -156,7 +153,7 @@ fn streams_that_are_full_from_the_start_hold_up_nothing() {
 }
 
 #[test]
-fn the_streams_are_left_as_they_were_given() {
+fn the_streams_keep_their_mode() {
     // Both processes share the open file description, and so its non-blocking flag.
     let (reader, stderr) = std::io::pipe().unwrap();
     let shared = File::from(std::os::fd::OwnedFd::from(stderr.try_clone().unwrap()));
@@ -168,12 +165,12 @@ fn the_streams_are_left_as_they_were_given() {
     serve.signal("TERM");
     assert_eq!(serve.ended(), Some(0));
     drop(shared);
-    let said = BufReader::new(reader).lines().next().unwrap().unwrap();
-    assert!(said.contains("not served"), "{said}");
+    let message = BufReader::new(reader).lines().next().unwrap().unwrap();
+    assert!(message.contains("not served"), "{message}");
 }
 
 #[test]
-fn readers_that_leave_end_nothing() {
+fn a_daemon_whose_readers_close_their_ends_serves_and_ends() {
     let (reader, stderr) = std::io::pipe().unwrap();
     let (ready, stdout) = std::io::pipe().unwrap();
     let mut serve = Serve::spawn(&mut command(), stdout.into(), stderr.into());
@@ -184,7 +181,7 @@ fn readers_that_leave_end_nothing() {
     assert_eq!(serve.ended(), Some(0));
 }
 
-/// Runs the command with signals ignored, as `nohup` and a script's background job do.
+/// Returns the command with `signals` ignored, as `nohup` and a shell's background jobs have them.
 fn ignoring(signals: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' $0; exec \"$@\"", signals, env!("CARGO_BIN_EXE_running-process")]);
@@ -198,17 +195,17 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
         let mut serve = Serve::spawn(&mut ignoring(signal), Stdio::null(), Stdio::null());
         serve.wait_ready();
         serve.signal(signal);
-        // The signal has arrived before the daemon answers this.
+        // The signal arrives before the daemon answers another probe.
         serve.wait_ready();
         assert_eq!(serve.child.try_wait().unwrap(), None, "SIG{signal}");
         serve.signal("TERM");
-        assert_eq!(serve.ended(), Some(0), "the others still end it");
+        assert_eq!(serve.ended(), Some(0), "SIGTERM still ends the daemon");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_load_leaves_ignored_signals_ignored_too() {
+fn signals_that_were_ignored_at_the_start_of_a_load_stay_ignored() {
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), Stdio::null());
     serve.wait_ready();
     let identity_file = serve.directory.path().join("r.json");
@@ -232,7 +229,7 @@ fn a_load_leaves_ignored_signals_ignored_too() {
         let mut load = load.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (before, watchdog) = (answered(), Instant::now() + WATCHDOG);
         while answered() < before + 100 {
-            assert!(Instant::now() < watchdog, "no load arrives");
+            assert!(Instant::now() < watchdog, "no load arrives in time");
         }
         let pid = load.id().to_string();
         let signal = |name: &str| {

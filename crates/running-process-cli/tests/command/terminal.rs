@@ -1,4 +1,4 @@
-//! How the command behaves at a terminal, in a pipe and in a package.
+//! Help, colours, completions, the manual and captures, on a terminal and in a pipe.
 
 use crate::common::{command, finish, run, run_with_input};
 
@@ -6,8 +6,7 @@ use crate::common::{command, finish, run, run_with_input};
 fn help_names_every_command_and_the_exit_status() {
     let help = run(&["--help"]);
     assert_eq!(help.status, 0);
-    for word in
-        ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man", "could not tell"]
+    for word in ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man", "undecided"]
     {
         assert!(help.text().contains(word), "{word}");
     }
@@ -23,9 +22,9 @@ fn help_is_wrapped_to_the_terminal() {
             assert_eq!(terminal.finish(child), 0);
             let help = terminal.written().replace('\r', "");
             let plain = anstream::adapter::strip_str(&help).to_string();
-            // The lines about the exit status have a form of their own.
+            // The lines about the exit status are not wrapped.
             let prose = plain.split("Exit status:").next().unwrap();
-            // Lines of the usage may be longer, too.
+            // Lines of the usage may be longer.
             let is_too_long =
                 |line: &&str| line.chars().count() > columns.into() && !line.starts_with("Usage: ");
             let too_long: Vec<&str> = prose.lines().filter(is_too_long).collect();
@@ -35,7 +34,7 @@ fn help_is_wrapped_to_the_terminal() {
 }
 
 #[test]
-fn wrong_arguments_are_status_two() {
+fn invalid_arguments_give_status_two() {
     run(&[]).fails_with(2, &["Usage"]);
     run(&["prob"]).fails_with(2, &["probe"]);
     run(&["probe"]).fails_with(2, &["<FILE>"]);
@@ -68,7 +67,7 @@ fn the_manual_has_a_page_for_each_command() {
 }
 
 #[test]
-fn nothing_is_coloured_off_a_terminal() {
+fn output_that_is_no_terminal_has_no_colours() {
     for result in [run(&["probe", "missing.json"]), run(&["demo"])] {
         assert!(!result.text().contains('\u{1b}') && !result.stderr.contains('\u{1b}'));
     }
@@ -103,7 +102,7 @@ fn a_capture_is_explained_from_a_file_and_from_standard_input() {
 }
 
 #[test]
-fn a_capture_that_is_cut_or_damaged_is_status_one_and_points_at_the_byte() {
+fn a_damaged_capture_gives_status_one_and_names_the_bytes() {
     let cut = run_with_input(&["decode"], &REQUEST[..7]);
     assert_eq!(cut.status, 1);
     assert!(cut.text().contains("12 bytes are missing of 14"), "{}", cut.text());
@@ -118,9 +117,9 @@ fn a_capture_that_is_cut_or_damaged_is_status_one_and_points_at_the_byte() {
 }
 
 #[test]
-fn a_capture_that_cannot_be_read_is_status_two() {
+fn an_unreadable_capture_gives_status_two() {
     run(&["decode", "missing"]).fails_with(2, &["the capture missing cannot be read", "hint:"]);
     run(&["decode", "."]).fails_with(2, &["cannot be read", "hint:"]);
     #[cfg(unix)]
-    run(&["decode", "/dev/zero"]).fails_with(2, &["larger than 67108864 bytes", "head -c"]);
+    run(&["decode", "/dev/zero"]).fails_with(2, &["exceeds 67108864 bytes", "head -c"]);
 }

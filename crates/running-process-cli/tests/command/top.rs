@@ -1,15 +1,13 @@
-//! `top` against a real daemon, one that ends, and those that tell nothing.
+//! `top` of a daemon that runs, of one that ends, and of those that do not report their status.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
 use crate::common::{Daemon, Finished, command, run, text};
 use running_process::broker::backend_sdk::{NotAuthorized, Server};
-use running_process::broker::protocol::Endpoint;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-use std::sync::mpsc;
-use std::thread;
 
 fn top(daemon: &Daemon, arguments: &[&str]) -> Finished {
     run(&[&["top", text(&daemon.identity_file())], arguments].concat())
@@ -20,7 +18,7 @@ fn call(daemon: &Daemon, payload: &str) {
 }
 
 #[test]
-fn once_tells_of_all_the_time_since_the_daemon_began() {
+fn once_shows_the_totals_since_the_daemon_began() {
     let daemon = Daemon::start();
     for payload in ["PING", "SET a b", "GET a"] {
         call(&daemon, payload);
@@ -70,9 +68,9 @@ fn each_interval_is_a_row_and_the_question_itself_is_no_request() {
 }
 
 #[test]
-fn a_daemon_that_goes_away_ends_it_with_a_word() {
+fn the_end_of_the_daemon_ends_the_command_with_an_error() {
     let mut daemon = Daemon::start();
-    // It would end without that, too, if not soon.
+    // The number of intervals bounds the command if it does not notice the end.
     let mut child = command()
         .args(["top", text(&daemon.identity_file()), "--interval", "10ms", "--count", "5000"])
         .stdout(Stdio::piped())
@@ -87,40 +85,29 @@ fn a_daemon_that_goes_away_ends_it_with_a_word() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     let ended = Finished { status: child.wait().unwrap().code().unwrap(), stdout, stderr };
     let title = format!("process {} at", daemon.child.id());
-    ended.fails_with(1, &[&title, "has ended, or closed the connection", "hint: once it runs again"]);
+    ended
+        .fails_with(1, &[&title, "has ended, or closed the connection", "hint: run this command again once"]);
 }
 
-/// A server as `configure` makes it, and what `top` says of it.
+/// Runs `top` on a server that `configure` has set up.
 fn top_of(configure: impl FnOnce(Server) -> Server) -> Finished {
-    let directory = tempfile::tempdir().unwrap();
-    let endpoint = Endpoint::unix_socket("test", directory.path().join("s").to_str().unwrap()).unwrap();
-    let identity_file = directory.path().join("identity.json");
-    let (ready, is_ready) = mpsc::channel();
-    let server = configure(Server::bind(endpoint).unwrap())
-        .identity_file(&identity_file)
-        .on_ready(move |_| ready.send(()).unwrap())
-        .serve(0xF00D, |request| Ok(request.payload().to_vec()));
-    let stop = server.stop_handle();
-    let server = thread::spawn(move || server.run());
-    is_ready.recv().unwrap();
-    let top = run(&["top", text(&identity_file), "--once", "--policy", "lenient"]);
-    stop.stop();
-    server.join().unwrap().unwrap();
-    top
+    let server =
+        TestServer::start(|server| configure(server).serve(0xF00D, |request| Ok(request.payload().to_vec())));
+    run(&["top", &server.identity_file(), "--once", "--policy", "lenient"])
 }
 
 #[test]
-fn a_daemon_that_does_not_tell_its_status_is_told_apart_from_one_that_does_not_serve_this_user() {
+fn each_reason_for_not_reporting_a_status_has_its_hint() {
     let daemon = Daemon::start();
     top(&daemon, &["--once", "--protocol", "0xF0CB"])
-        .fails_with(1, &["does not tell its status", "older than status requests", "--protocol"]);
+        .fails_with(1, &["does not report its status", "does not serve status requests", "--protocol"]);
     let refused = top_of(|server| server.authorize(|_| Err(NotAuthorized::new("ask the owner"))));
-    refused.fails_with(1, &["does not tell its status", "ask the owner", "as its own user"]);
+    refused.fails_with(1, &["does not report its status", "ask the owner", "as its user"]);
     let served = top_of(|server| server.serve(0xFFFF, |_| Ok(b"\xff\xffmine".to_vec())));
-    served.fails_with(1, &["under 0xFFFF is no status", "--protocol"]);
+    served.fails_with(1, &["in payload protocol 0xFFFF is no status", "--protocol"]);
 }
 
-/// Checks that the terminal shows the figures after an interval, and nothing else.
+/// Checks that the terminal shows the figures of an interval and nothing else.
 fn assert_figures(terminal: &Terminal, columns: usize) {
     let text = terminal.screen.text();
     let names: Vec<&str> = text
@@ -151,7 +138,7 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
             terminal.spawn(command().args(["top", text(&daemon.identity_file()), "--interval", "20ms"]));
         for (columns, rows) in sizes {
             terminal.resize(columns, rows);
-            // The first drawing may be for the previous size, the second is not.
+            // The first drawing may be for the previous size; the second is for the new one.
             let drawn = |terminal: &Terminal| terminal.written().matches("in all").count();
             let before = drawn(&terminal);
             terminal.read_until(|terminal| drawn(terminal) >= before + 3);
@@ -164,7 +151,7 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
 }
 
 #[test]
-fn a_terminal_of_few_rows_keeps_what_fits() {
+fn a_terminal_of_few_rows_shows_the_first_lines() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::open(80, 4);
     let child = terminal.spawn(command().args([
@@ -183,8 +170,8 @@ fn a_terminal_of_few_rows_keeps_what_fits() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_refused() {
+fn invalid_arguments_of_top_are_refused() {
     run(&["top", "missing.json"]).fails_with(2, &["there is no identity file"]);
     run(&["top", "x.json", "--once", "--count", "2"]).fails_with(2, &["cannot be used with"]);
-    run(&["top", "x.json", "--interval", "0s"]).fails_with(2, &["longer than nothing"]);
+    run(&["top", "x.json", "--interval", "0s"]).fails_with(2, &["longer than 0s"]);
 }

@@ -1,11 +1,10 @@
 //! Local connections: Unix-domain sockets on Unix, named pipes on Windows, in one shape.
 //!
-//! [`LocalStream`] is a connected byte stream with a deadline per call, [`LocalListener`] owns a name and accepts
-//! until its [`StopSignal`] is given. Names are strings: the path of the socket on Unix, the bare pipe name on
-//! Windows. Nothing polls on an interval, and connecting never waits.
+//! [`LocalStream`] is a connected byte stream with a deadline per call. [`LocalListener`] owns a name and accepts
+//! connections until its [`StopSignal`] is given. Names are strings: the path of the socket on Unix, the bare pipe name
+//! on Windows. Nothing polls on an interval, and connecting never waits.
 //!
-//! At any time one thread may read from a connection and another write to it; each works on its own clone or on a
-//! shared reference.
+//! One thread may read from a connection while another writes to it; each uses its own clone or a shared reference.
 
 #[cfg(not(any(unix, windows)))]
 compile_error!("the feature `host` needs Unix-domain sockets or Windows named pipes");

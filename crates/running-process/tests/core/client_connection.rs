@@ -401,7 +401,7 @@ proptest! {
         let mut client = ClientConnection::new();
         let mut expected = BTreeMap::new();
         for payload in &payloads {
-            expected.insert(client.send_request(SERVED, payload).unwrap(), reversed(payload));
+            expected.insert(client.send_request(SERVED, payload.clone()).unwrap(), reversed(payload));
         }
 
         // Where the cuts stop, one byte at a time goes on.

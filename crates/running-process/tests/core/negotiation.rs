@@ -13,7 +13,7 @@ const PAYLOAD: [u8; 10_000] = [b'x'; 10_000];
 
 /// Sends `PAYLOAD`, and gives the request as it is on the wire.
 fn sent(client: &mut ClientConnection) -> Vec<u8> {
-    client.send_request(SERVED, &PAYLOAD).expect("it fits a frame");
+    client.send_request(SERVED, PAYLOAD).expect("it fits a frame");
     let wire = client.output().to_vec();
     client.output_written(wire.len());
     wire

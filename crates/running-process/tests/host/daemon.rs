@@ -27,12 +27,16 @@ use std::path::Path;
 
 /// A server that is bound, with handlers that are plain functions.
 pub(crate) trait Daemon: Sized + Send + 'static {
-    /// True if code of the daemon that blocks delays only its own connection.
-    const PREEMPTS: bool = true;
+    /// True if inline code of the daemon that blocks delays no other connection.
+    const INLINE_CODE_MAY_BLOCK: bool = true;
+    /// True if the server still ends by its drain while inline code of the daemon blocks.
+    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = true;
     /// True if the thread in `run` runs code of the daemon when it accepts.
     const ACCEPTS_ON_A_THREAD: bool = false;
     /// True if the thread that reads a lone busy connection also runs its handlers, while these are quick.
     const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = false;
+    /// True if an idle connection costs a thread.
+    const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = false;
     /// True if a concurrent handler sees that its request was cancelled before it creates a large answer, because only a few
     /// handlers run at a time.
     const RUNS_FEW_HANDLERS: bool = false;

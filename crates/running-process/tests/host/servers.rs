@@ -8,9 +8,12 @@ macro_rules! on {
         mod $module {
             type TestServer = crate::support::TestServer<$driver>;
 
+            mod blocked;
             mod closures;
             mod drain;
             mod full;
+            #[cfg(target_os = "linux")]
+            mod idle;
             mod legacy;
             mod limits;
             mod no_threads;

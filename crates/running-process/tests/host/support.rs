@@ -10,6 +10,8 @@ mod wire;
 #[cfg(unix)]
 pub(crate) use process::*;
 pub(crate) use server::{TempEndpoint, TestServer};
+#[cfg(target_os = "linux")]
+pub(crate) use wait::alone;
 pub(crate) use wait::{Flag, Gate, GateKeeper, PATIENCE, eventually, join, next, soon, watched};
 pub(crate) use wire::{
     echo, frames, needs_eight_bytes, read, read_frames, read_to_end, refusal, request, write,

@@ -1,4 +1,4 @@
-//! The demo's daemon: this executable, as `serve`, in a process and a private directory of its own.
+//! The demo's daemon: this executable with the command `serve`, in a private directory.
 
 use crate::commands::identity_file;
 use crate::failure::Failure;
@@ -11,11 +11,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long the daemon may take to start, and to end: it does either in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of start and end, each of which takes the daemon milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Daemon {
-    /// `None` once the daemon is to outlive the demo.
+    /// `None` if the daemon is to outlive the demo.
     child: Option<Child>,
     directory: TempDir,
     pub(super) identity_file: PathBuf,
@@ -23,12 +23,12 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub(super) fn start() -> Result<Self, Failure> {
         let directory =
             tempfile::Builder::new().prefix("running-process-demo-").tempdir().map_err(|error| {
                 Failure::undecided(error)
-                    .context("no private directory can be made")
+                    .context("no private directory can be created")
                     .hint("set TMPDIR to a directory that you can write")
             })?;
         let identity_file = directory.path().join("cache.json");
@@ -43,7 +43,7 @@ impl Daemon {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         #[cfg(unix)]
         {
-            // With --keep, the terminal's Ctrl-C is for what the person runs next.
+            // With --keep, Ctrl-C at the terminal must not end the daemon.
             use std::os::unix::process::CommandExt;
             command.process_group(0);
         }
@@ -59,23 +59,27 @@ impl Daemon {
                 Ok(daemon)
             }
             _ => {
-                let mut said = String::new();
-                File::open(&log)?.read_to_string(&mut said)?;
-                Err(Failure::undecided(format!("the daemon did not start; it said: {}", said.trim())))
+                let mut messages = String::new();
+                File::open(&log)?.read_to_string(&mut messages)?;
+                Err(Failure::undecided(format!(
+                    "the daemon did not start; its messages: {}",
+                    messages.trim()
+                )))
             }
         }
     }
 
+    /// Reads the daemon's identity file.
     pub(super) fn identity(&self) -> Result<DaemonProcess, Failure> {
         identity_file::read(&self.identity_file)
     }
 
-    /// Asks the daemon to end, waits for it and checks that it cleaned up; gives how long that took.
+    /// Stops the daemon, waits for its end, checks that it has removed its files, and returns the time that this took.
     pub(super) fn stop(mut self, identity: &DaemonProcess) -> Result<Duration, Failure> {
         let started = Instant::now();
         let handle = BackendHandle::probe_with_service("demo", "", &identity.ipc_endpoint, identity)
             .map_err(Failure::negative)?;
-        let ended = handle.shutdown(PATIENCE);
+        let ended = handle.shutdown(TIMEOUT);
         if let Some(mut child) = self.child.take() {
             if cfg!(windows) {
                 child.kill()?;
@@ -106,22 +110,22 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // The demo has failed and says why; what is left is to leave no process behind.
+            // The demo has failed and must not leave a process behind.
             let _gone = child.kill();
             let _reaped = child.wait();
         }
     }
 }
 
-/// The first line, unless it takes too long or the process ends before it.
+/// Returns the first line, unless it takes too long or the process ends before.
 fn first_line(stdout: ChildStdout) -> Option<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
         if BufReader::new(stdout).read_line(&mut line).is_ok() {
-            // The receiver has waited long enough and gone.
-            let _too_late = sender.send(line);
+            // An error means that the receiver has timed out.
+            let _timed_out = sender.send(line);
         }
     });
-    receiver.recv_timeout(PATIENCE).ok()
+    receiver.recv_timeout(TIMEOUT).ok()
 }

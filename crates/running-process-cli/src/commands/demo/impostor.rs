@@ -1,4 +1,4 @@
-//! A process that takes the daemon's socket path and answers probes with the daemon's own identity.
+//! An impostor: it takes the daemon's socket path and answers probes with the daemon's identity.
 
 use crate::failure::Failure;
 use running_process::broker::backend_handle::DaemonProcess;
@@ -13,15 +13,15 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// How the impostor was refused.
+/// The refusal of the impostor.
 pub(super) struct Refusal {
-    /// How many comparisons of its answer with the identity agreed: all of them.
+    /// Number of comparisons of its answer with the expected identity, all of which agree.
     pub(super) comparisons: usize,
     pub(super) steps: Vec<Step>,
     pub(super) error: ProbeError,
 }
 
-/// Takes the path, asks there as a client of the recorded daemon would, and gives the path back.
+/// Takes the daemon's path, verifies the impostor as a client would, and restores the path.
 pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
     let taken = TakenPath::take(identity.ipc_endpoint.path.as_ref())?;
     let listener = UnixListener::bind(&taken.path)?;
@@ -29,7 +29,7 @@ pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
     let impostor = std::thread::spawn(move || -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
         handle_endpoint_probe(&mut stream, &replayed).map_err(io::Error::other)?;
-        // Keeps listening for the one that is not fooled.
+        // Accepts the connection of the verification, which ends before a byte is sent.
         listener.accept().map(drop)
     });
     let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
@@ -39,12 +39,14 @@ pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
         return Err(Failure::negative("the impostor did not repeat the identity"));
     }
     let verified = verify(identity, &Policy::default(), deadline);
-    let asked = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
-    asked.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
+    let served = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
+    served.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
     match verified {
-        Err(Unverified { error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. }, steps }) => {
-            Ok(Refusal { comparisons: checks.len(), steps, error })
-        }
+        Err(Unverified {
+            error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. },
+            steps,
+            ..
+        }) => Ok(Refusal { comparisons: checks.len(), steps, error }),
         Err(unverified) => {
             Err(Failure::negative(unverified.error).context("the impostor was refused for another reason"))
         }
@@ -52,7 +54,7 @@ pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
     }
 }
 
-/// The daemon's socket, put aside until this is dropped.
+/// The path of the daemon's socket, from which the socket is moved aside until this is dropped.
 struct TakenPath {
     path: PathBuf,
     aside: PathBuf,
@@ -68,7 +70,7 @@ impl TakenPath {
 
 impl Drop for TakenPath {
     fn drop(&mut self) {
-        // Replaces the impostor's socket. Should it fail, the daemon cannot be reached and the next step says so.
+        // Replaces the impostor's socket. If this fails, the next step cannot reach the daemon and reports it.
         let _reported_later = fs::rename(&self.aside, &self.path);
     }
 }

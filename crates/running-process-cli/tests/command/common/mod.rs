@@ -1,11 +1,13 @@
-//! Runs the command as a user would, with a watchdog.
+//! Helpers of the tests: running the command with a watchdog, and daemons to run it on.
 #![allow(
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "test code, of which each file uses its part"
+    reason = "test code, of which each system uses its part"
 )]
 
+#[cfg(unix)]
+pub mod server;
 #[cfg(unix)]
 pub mod terminal;
 
@@ -16,10 +18,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Far more than anything here takes; what takes longer hangs.
+/// Time after which a command counts as hanging.
 pub const WATCHDOG: Duration = Duration::from_mins(1);
 
-/// What a finished command left.
+/// The exit status and the output of a command.
 #[derive(Debug)]
 pub struct Finished {
     pub status: i32,
@@ -32,7 +34,7 @@ impl Finished {
         std::str::from_utf8(&self.stdout).expect("standard output is text")
     }
 
-    /// Every line of standard output, which must be JSON objects with the schema's version.
+    /// Returns the JSON objects on standard output, and checks the version of their schema.
     pub fn objects(&self) -> Vec<serde_json::Value> {
         let objects: Vec<serde_json::Value> =
             self.text().lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
@@ -61,7 +63,7 @@ pub fn run(arguments: &[&str]) -> Finished {
     finish(command().args(arguments))
 }
 
-/// Runs `command` with `input` on its standard input.
+/// Runs the command with `input` on its standard input.
 pub fn run_with_input(arguments: &[&str], input: &[u8]) -> Finished {
     let mut child = command()
         .args(arguments)
@@ -72,7 +74,7 @@ pub fn run_with_input(arguments: &[&str], input: &[u8]) -> Finished {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // A command that does not read all of it ends the pipe.
+    // Fails if the command does not read all of it.
     std::thread::spawn(move || stdin.write_all(&input));
     collect(child)
 }
@@ -81,10 +83,28 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
-/// Waits for a child whose standard output is not the test's.
+/// Waits for a command whose standard output does not go to the test.
 pub fn collect_unread(mut child: Child) -> Finished {
     let (reader, _) = std::io::pipe().unwrap();
     collect_from(child.stderr.take().unwrap(), reader, child)
+}
+
+/// Waits for the end of a process and returns its exit status; `None` if a signal has ended it.
+#[cfg(unix)]
+pub fn wait(child: &mut Child) -> Option<i32> {
+    let pid = rustix::process::Pid::from_child(child);
+    let (ended, watchdog) = mpsc::channel::<()>();
+    let guard = std::thread::spawn(move || {
+        let hangs = watchdog.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout);
+        if hangs {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        hangs
+    });
+    let status = child.wait().unwrap();
+    drop(ended);
+    assert!(!guard.join().unwrap(), "the process hangs");
+    status.code()
 }
 
 pub fn collect(mut child: Child) -> Finished {
@@ -116,12 +136,12 @@ fn read_aside(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>>
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
-        let _nobody_waits = sender.send(bytes);
+        let _timed_out = sender.send(bytes);
     });
     receiver
 }
 
-/// `serve` in a private directory, killed when dropped.
+/// A running `serve` in a private directory. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {
     pub child: Child,
@@ -152,10 +172,10 @@ impl Daemon {
         std::thread::spawn(move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).unwrap();
-            let _nobody_waits = sender.send(line);
+            let _timed_out = sender.send(line);
         });
-        let ready = receiver.recv_timeout(WATCHDOG).expect("the daemon gets ready");
-        assert!(!ready.is_empty(), "the daemon ended instead of getting ready");
+        let ready = receiver.recv_timeout(WATCHDOG).expect("the daemon is ready in time");
+        assert!(!ready.is_empty(), "the daemon has ended");
         Self { child, directory, ready }
     }
 

@@ -1,4 +1,4 @@
-//! A terminal of the test's own, and the text on it.
+//! A pseudoterminal and an emulator of its screen.
 
 use super::WATCHDOG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -68,7 +68,7 @@ impl Terminal {
         }
     }
 
-    /// Reads until `child` has ended and all its output has come; returns its exit status.
+    /// Reads until `child` has ended and all its output has arrived; returns its exit status.
     pub fn finish(&mut self, mut child: Child) -> i32 {
         let watchdog = Instant::now() + WATCHDOG;
         loop {
@@ -108,7 +108,7 @@ impl Terminal {
     }
 }
 
-/// A terminal emulator with the sequences that this command may use; it rejects all others.
+/// A terminal emulator that accepts only the control sequences of this command.
 pub struct Screen {
     columns: usize,
     rows: usize,

@@ -39,6 +39,7 @@ impl fmt::Display for CheckKind {
 
 /// One comparison and its evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Check {
     /// What was compared.
     pub kind: CheckKind,

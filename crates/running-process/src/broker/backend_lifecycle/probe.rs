@@ -14,6 +14,7 @@ mod envelope;
 mod error;
 #[cfg(feature = "host")]
 mod exchange;
+mod limits;
 mod server;
 
 #[cfg(feature = "tokio")]
@@ -30,13 +31,9 @@ pub use envelope::ProbeEnvelopeError;
 pub use error::{Absence, IdentityMismatch, PeerRole, PolicyRule, ProbeError};
 #[cfg(feature = "host")]
 pub(super) use exchange::{Exchange, Writer};
+pub use limits::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
     endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,
 };
 pub(crate) use server::{encode_probe_reply, probe_reply};
-
-/// Length of a probe's nonce, in bytes.
-pub const PROBE_NONCE_BYTES: usize = 32;
-/// The largest body of a probe request, in bytes: the nonce, a trace context and room for fields to come.
-pub const MAX_PROBE_REQUEST_BYTES: usize = 4096;

@@ -21,7 +21,7 @@ pub use client::{
 };
 #[cfg(feature = "host")]
 pub use client::{
-    DEFAULT_ANSWER_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
+    DEFAULT_RESPONSE_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
     ResponseStream,
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};

@@ -1,7 +1,9 @@
 //! Frames on buffers and on [`Read`] and [`Write`].
 
-use super::header::{FrameHeader, complete_body};
-use super::{FRAME_HEADER_BYTES, Frame, FrameRef, FramingError, MAX_FRAME_BYTES};
+use super::error::FramingError;
+use super::frame::FrameRef;
+use super::generated::Frame;
+use super::header::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, complete_body};
 use std::io::{self, IoSlice, Read, Write};
 
 /// A frame from the start of a buffer.

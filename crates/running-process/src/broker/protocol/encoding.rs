@@ -11,6 +11,7 @@ mod lz4;
 mod payload;
 #[cfg(feature = "snappy")]
 mod snappy;
+mod undecoded;
 #[cfg(feature = "zstd")]
 mod zstd;
 
@@ -20,7 +21,9 @@ use payload::decode_granted;
 use payload::most_decoded;
 pub use payload::{DecodePayloadError, EncodePayloadError, decode_payload, encode_payload};
 
-use super::{FrameRef, MAX_FRAME_BYTES, PayloadEncoding};
+use super::frame::FrameRef;
+use super::generated::PayloadEncoding;
+use super::header::MAX_FRAME_BYTES;
 use std::fmt;
 
 /// A set of payload encodings. [`PayloadEncoding::None`] is in no set: everybody takes a payload as it is.

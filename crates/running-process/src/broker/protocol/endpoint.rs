@@ -1,12 +1,13 @@
 //! Constructors of [`Endpoint`]: a socket's path, or a pipe's bare name.
 
-use super::Endpoint;
+use super::generated::Endpoint;
 
 /// What Windows puts before the name of every pipe on the local machine. It is added when the pipe is opened.
 pub const WINDOWS_PIPE_PREFIX: &str = r"\\.\pipe\";
 
 /// Why a name cannot be an endpoint's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EndpointNameError {
     /// The name is empty.
     #[error("endpoint name is empty")]

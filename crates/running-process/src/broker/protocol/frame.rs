@@ -3,7 +3,10 @@
 mod read;
 mod write;
 
-use super::{Frame, FrameKind, PROTOCOL_VERSION};
+use super::generated::{Frame, FrameKind};
+
+/// The value of [`Frame::envelope_version`].
+pub const PROTOCOL_VERSION: u32 = 1;
 
 /// What stands before each field on the wire: its tag and its wire type, in one byte.
 mod key {

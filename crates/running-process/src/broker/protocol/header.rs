@@ -2,7 +2,16 @@
 //!
 //! The only place that knows their layout.
 
-use super::{ENVELOPE_VERSION, FRAME_HEADER_BYTES, FramingError};
+use super::error::FramingError;
+
+/// The framing byte: the first byte of every frame header.
+pub const ENVELOPE_VERSION: u8 = 1;
+/// Length of a frame header in bytes: the framing byte and the body length.
+pub const FRAME_HEADER_BYTES: usize = 5;
+/// Largest frame body, in bytes.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Largest body of a Hello frame, in bytes.
+pub const MAX_HELLO_BYTES: usize = 64 * 1024;
 
 /// A header whose version and length have been checked: `body_length <= cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        for length in [0, 1, 255, 256, 65_536, super::super::MAX_FRAME_BYTES] {
+        for length in [0, 1, 255, 256, 65_536, MAX_FRAME_BYTES] {
             let header = FrameHeader::for_body(length, usize::MAX).unwrap();
             let parsed = FrameHeader::parse(&header.to_bytes(), usize::MAX).unwrap();
             assert_eq!(parsed, Some(header));

@@ -4,8 +4,9 @@
 //! answer. A peer that does not know refusals sees a response of the wrong protocol: an error to published Rust clients, and nothing to
 //! the published Python one, which skips it.
 
+use super::frame::FrameRef;
+use super::generated::{FrameKind, PayloadEncoding, Refusal, RefusalReason};
 use super::registry::CONTROL_PAYLOAD_PROTOCOL;
-use super::{FrameKind, FrameRef, PayloadEncoding, Refusal, RefusalReason};
 use prost::Message;
 use std::fmt;
 use std::time::Duration;

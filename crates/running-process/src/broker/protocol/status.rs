@@ -2,7 +2,7 @@
 //!
 //! A request under [`STATUS_PAYLOAD_PROTOCOL`] is answered with an encoded [`ServerStatus`].
 
-use super::{LatencyHistogram, RefusalReason, ServerStatus};
+use super::generated::{LatencyHistogram, RefusalReason, ServerStatus};
 use prost::{DecodeError, Message};
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! What a receiver that takes nothing on trust demands of a frame beyond its being protobuf.
 
-use super::{Encodings, FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
+use super::encoding::Encodings;
+use super::frame::{FrameRef, PROTOCOL_VERSION};
+use super::generated::{FrameKind, PayloadEncoding};
 
 /// Why a well-formed frame is refused by a strict receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Which trace a request belongs to, as W3C Trace Context level 1 writes it.
 
-use super::FrameRef;
+use super::frame::FrameRef;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 

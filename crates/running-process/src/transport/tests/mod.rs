@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use super::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};
 use crate::sys::{PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
-/// Longer than anything here takes, shorter than anyone's patience.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A name that nobody else uses, which is cleaned up afterwards.
+/// A unique name, which is cleaned up afterwards.
 struct Name {
     #[cfg(unix)]
     _directory: tempfile::TempDir,
@@ -51,22 +51,22 @@ fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(move || {
         let _ = done.send(work());
     });
-    match finished.recv_timeout(PATIENCE) {
+    match finished.recv_timeout(TEST_TIMEOUT) {
         Ok(value) => value,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {TEST_TIMEOUT:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
     }
 }
 
 fn soon() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + TEST_TIMEOUT
 }
 
 fn in_millis(millis: u64) -> Instant {
     Instant::now() + Duration::from_millis(millis)
 }
 
-/// A client and the server's side of the same connection.
+/// Returns a client and the server's side of the same connection.
 pub(super) fn pair() -> (LocalStream, LocalStream) {
     watched(|| {
         let name = Name::new();
@@ -129,7 +129,7 @@ fn a_silent_peer_costs_the_deadline_and_no_more() {
         let error = client.read_deadline(&mut [0; 8], Some(in_millis(millis))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= Duration::from_millis(millis), "{:?}", start.elapsed());
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TEST_TIMEOUT);
     }
 }
 
@@ -146,7 +146,7 @@ fn a_deadline_does_not_outlive_its_call() {
         client.read_deadline(&mut [0; 8], None)
     });
     starts.recv().unwrap();
-    // Far more than the deadline of before passes while nothing is written.
+    // More time than the earlier deadline passes while nothing is written.
     assert_eq!(
         server.read_deadline(&mut [0; 8], Some(in_millis(50))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
@@ -278,7 +278,7 @@ fn stopping_wakes_every_thread_that_accepts() {
     stop.clone().stop();
     assert!(stop.is_stopped());
     assert!(watched(move || threads.into_iter().all(|thread| thread.join().unwrap())));
-    // Also for the next one, and although a connection waits.
+    // The next call ends, too, although a connection waits.
     let _client = LocalStream::connect(&name.name).unwrap();
     assert!(watched(move || listener.accept(&stop).unwrap().is_none()));
 }
@@ -301,7 +301,7 @@ fn many_clients_at_once_are_all_accepted() {
             let name = name.name.clone();
             thread::spawn(move || {
                 let mut answers = 0;
-                let give_up = Instant::now() + PATIENCE;
+                let give_up = Instant::now() + TEST_TIMEOUT;
                 while answers < CLIENTS / 4 && Instant::now() < give_up {
                     match LocalStream::connect(&name) {
                         Ok(stream) => {
@@ -331,7 +331,7 @@ fn a_name_has_one_owner() {
 }
 
 #[test]
-fn nobody_is_there_before_and_after() {
+fn there_is_no_endpoint_before_and_after() {
     let name = Name::new();
     assert!(matches!(LocalStream::connect(&name.name), Err(ConnectError::NotFound { .. })));
     drop(LocalListener::bind(&name.name).unwrap());
@@ -356,7 +356,7 @@ fn names_that_cannot_be_are_refused_before_anything_is_made() {
     assert!((100..300).contains(&max));
 }
 
-/// How this system names the process that listens.
+/// Returns how this system names the process that listens.
 fn strongest() -> PeerEvidence {
     if cfg!(windows) {
         PeerEvidence::PipeServer
@@ -369,7 +369,7 @@ fn strongest() -> PeerEvidence {
     }
 }
 
-/// The version of the running kernel.
+/// Returns the version of the running kernel.
 fn linux() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers =
@@ -413,7 +413,7 @@ fn the_peer_in_another_process_is_named_until_it_exits() {
     child.kill().unwrap();
     child.wait().unwrap();
     let error = client.peer(PidfdPolicy::Use).unwrap_err();
-    // Or, on these systems, that the connection has ended.
+    // These systems may report the end of the connection instead.
     let ended = cfg!(any(windows, target_os = "macos")) && matches!(error, PeerError::Io(_));
     assert!(matches!(error, PeerError::Gone { .. }) || ended, "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! Who is at the other end, and who writes, as the kernel tells it.
+//! The listener and the writers of a connection, as the kernel names them.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::super::LocalStream;
 use super::{in_millis, soon, strongest, watched};
 use crate::sys::{Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
-/// Both ways, and how writers and listeners are named.
+/// Returns both policies, each with the way in which writers and listeners are named.
 fn both() -> [(PidfdPolicy, PeerEvidence); 2] {
     [(PidfdPolicy::Use, strongest()), (PidfdPolicy::Avoid, PeerEvidence::Credentials)]
 }
@@ -24,7 +24,7 @@ fn only(test: &str) -> [String; 3] {
     ["--exact".to_owned(), path, "--ignored".to_owned()]
 }
 
-/// A copy of this program that runs one of the tests below which are ignored, with `input` as its standard input.
+/// A copy of this program that runs one of the ignored tests below, with `input` as its standard input.
 struct Puppet(Child);
 
 impl Puppet {
@@ -35,7 +35,7 @@ impl Puppet {
         Self(child)
     }
 
-    /// Waits until the copy says so.
+    /// Waits until the copy is ready.
     fn ready(mut self) -> Self {
         self.0.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         self
@@ -92,7 +92,7 @@ fn puppet_that_writes() {
     stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// What `peer` is, if it is the process that `expected` means.
+/// Returns the evidence for `peer`, which must be the process `expected`.
 fn evidence_of(peer: Result<Peer, PeerError>, expected: &ProcessHandle) -> PeerEvidence {
     let peer = peer.unwrap();
     assert_eq!(peer.process.pid(), expected.pid());
@@ -105,7 +105,7 @@ fn this_process() -> ProcessHandle {
     ProcessHandle::open(std::process::id()).unwrap().unwrap()
 }
 
-/// A connection within this process whose first end names its writers.
+/// Returns a connection within this process whose first end names its writers.
 fn named_pair(pidfds: PidfdPolicy, evidence: PeerEvidence) -> (LocalStream, UnixStream) {
     let (reader, writer) = UnixStream::pair().unwrap();
     let reader = LocalStream::from(reader);
@@ -150,7 +150,7 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
         let pid = puppet.0.id();
         puppet.0.kill().unwrap();
         assert!(puppet.handle().wait_exit(Some(soon())).unwrap());
-        // Not yet waited for, and then gone.
+        // First a zombie, then reaped.
         for _ in 0..2 {
             assert!(matches!(client.peer(pidfds), Err(PeerError::Gone { pid: gone }) if gone == pid));
             puppet.0.wait().unwrap();
@@ -192,7 +192,7 @@ fn one_read_never_has_bytes_of_two_writers() {
             assert_eq!(String::from_utf8(bytes).unwrap(), expected);
             assert_eq!(evidence_of(writer.unwrap(), &process), evidence);
         }
-        // Neither has a read that does not ask.
+        // A read that does not ask for the writer names none either.
         writer.write_all(b"plain").unwrap();
         assert_eq!(reader.read_deadline(&mut [0; 64], Some(soon())).unwrap(), 5);
     }
@@ -272,7 +272,7 @@ fn send_descriptors(writer: &UnixStream, count: usize) {
     sendmsg(writer, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
 }
 
-/// Descriptors are counted for the whole process, so the test has one of its own: see the next test.
+/// Counts descriptors of the whole process, so it runs in a process of its own: see the next test.
 #[test]
 #[ignore = "started by the next test in a process of its own"]
 fn descriptors_counted() {
@@ -289,12 +289,12 @@ fn descriptors_counted() {
             let (bytes, named) = read_named(&reader, pidfds);
             assert_eq!(bytes, b"x");
             match named.unwrap() {
-                // There was room enough.
+                // The buffer was large enough.
                 Ok(named) => assert_eq!((named.evidence, count <= 2), (PeerEvidence::Credentials, true)),
                 Err(PeerError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::InvalidData),
                 Err(error) => panic!("{error:?}"),
             }
-            // And nothing is left of it for the next.
+            // Nothing of it is left for the next read.
             writer.write_all(b"x").unwrap();
             assert_eq!(evidence_of(read_named(&reader, pidfds).1.unwrap(), &this_process()), evidence);
         }
@@ -323,7 +323,7 @@ fn received_handles_are_not_inherited() {
     let _peer = reader.peer(PidfdPolicy::Use).unwrap();
     for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
         let path = entry.unwrap().path();
-        // Those of other tests come and go.
+        // Descriptors of other tests come and go.
         let Ok(information) = fs::read_to_string(path) else { continue };
         if information.contains("\nNSpid:") {
             let flags = information.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
@@ -332,7 +332,7 @@ fn received_handles_are_not_inherited() {
     }
 }
 
-/// Connects to a listener outside of its pid namespace.
+/// Connects to a listener outside of this pid namespace.
 #[test]
 #[ignore = "started by the next test in a pid namespace of its own"]
 fn puppet_in_a_pid_namespace() {
@@ -351,7 +351,7 @@ fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
-    // With a `/proc` of its own, and with this one, in which the other process has a number.
+    // Once with a `/proc` of its own, and once with this one, in which the other process has a number.
     for arguments in [&["--mount-proc"][..], &[]] {
         let serving = std::thread::spawn({
             let listener = listener.try_clone().unwrap();

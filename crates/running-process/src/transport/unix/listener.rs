@@ -108,7 +108,7 @@ fn prepare(socket: OwnedFd) -> Result<Stream, Errno> {
 
 #[cfg(target_vendor = "apple")]
 fn prepare(socket: OwnedFd) -> Result<Stream, Errno> {
-    // Not one step on this system: a child forked at this very moment by another thread inherits the socket.
+    // Two steps on this system: a child that another thread forks in between inherits the socket.
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     Stream::new(socket)
 }

@@ -3,6 +3,7 @@
 mod arrived;
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod bind_error;
 mod claim;
 mod directory;
 mod inherited;

@@ -241,12 +241,12 @@ impl Stream {
     }
 
     pub(crate) fn disconnect(&self) {
-        // It fails only if the connection has ended by itself.
+        // This fails only if the connection has ended by itself.
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     pub(crate) fn interrupt_reads(&self) {
-        // It fails only if the connection has ended by itself, and then nothing blocks.
+        // This fails only if the connection has ended by itself, and then nothing blocks.
         let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
@@ -288,7 +288,7 @@ pub(super) fn is_hung_up(socket: &impl AsFd, deadline: Option<Instant>) -> io::R
 /// Returns a new socket that does not block, connected to `path`.
 pub(super) fn connected(path: &str) -> Result<OwnedFd, ConnectError> {
     let address = name::address(path)?;
-    // The socket does not block while it connects: a full backlog is an answer, not a wait.
+    // The socket does not block while it connects, so that a full backlog is an error, not a wait.
     let socket = new_socket().map_err(|error| match error {
         error if denies_sockets(error) => ConnectError::Unavailable { source: Arc::new(error.into()) },
         error => ConnectError::Io { path: path.to_owned(), source: Arc::new(error.into()) },
@@ -309,7 +309,7 @@ fn connect_error(path: &str, error: Errno) -> ConnectError {
         Errno::NOENT => ConnectError::NotFound { path },
         Errno::AGAIN => ConnectError::BacklogFull { path },
         Errno::PROTOTYPE | Errno::NOTSOCK => ConnectError::NotASocket { path },
-        // Linux says "refused" of anything that is not a socket.
+        // Linux returns "refused" for any file that is not a socket.
         Errno::CONNREFUSED if exists_as_something_else(&path) => ConnectError::NotASocket { path },
         Errno::CONNREFUSED => ConnectError::Refused { path },
         Errno::ACCESS | Errno::PERM => ConnectError::PermissionDenied { path, source },

@@ -24,7 +24,7 @@ const BACKLOG: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Listener {
     path: PipePath,
-    // Never empty between calls unless the system refused to make more; the oldest is first.
+    // Never empty between calls, unless the system refused to make more. The oldest is first.
     waiting: Mutex<VecDeque<Instance>>,
 }
 

@@ -40,7 +40,7 @@ struct Shared {
 #[derive(Debug)]
 struct Reading {
     event: Event,
-    // How much of what had arrived when reading was stopped is still to be read; `None` until it is first asked for.
+    // Number of bytes that had arrived when reading was stopped and are still to be read; `None` until it is needed.
     left: Option<usize>,
 }
 
@@ -68,7 +68,7 @@ impl Stream {
         self.read(buf, Some(Instant::now()))
     }
 
-    /// Reads what has arrived, or what arrives until `deadline`.
+    /// Reads what has arrived or arrives until `deadline`.
     fn read(&self, buf: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);

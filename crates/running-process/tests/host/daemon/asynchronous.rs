@@ -38,7 +38,9 @@ impl<const THREADS: usize> Asynchronous<THREADS> {
 }
 
 impl<const THREADS: usize> Daemon for Asynchronous<THREADS> {
-    const PREEMPTS: bool = THREADS > 1;
+    /// A task that a blocked thread has woken waits for that thread.
+    const INLINE_CODE_MAY_BLOCK: bool = false;
+    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = THREADS > 1;
     const RUNS_FEW_HANDLERS: bool = true;
 
     forward_to_server!();

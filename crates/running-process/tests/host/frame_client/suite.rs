@@ -177,9 +177,10 @@ fn events_come_in_the_order_in_which_they_were_sent<C: Client>() {
             client.want_events();
             assert_eq!(client.request(b"x").unwrap().payload, b"X");
             for number in 0..4 {
-                assert_eq!(client.next_event().unwrap().payload, number.to_string().as_bytes());
+                assert_eq!(client.next_event().unwrap().unwrap().payload, number.to_string().as_bytes());
             }
-            assert!(matches!(client.next_event(), Err(FrameClientError::Closed)));
+            assert!(matches!(client.next_event(), Some(Err(FrameClientError::Closed))));
+            assert!(client.next_event().is_none());
         },
     );
 }

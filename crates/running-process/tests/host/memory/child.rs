@@ -1,12 +1,14 @@
 //! A server in a process of its own, and its memory as the system reports it.
 
 use crate::daemon::Daemon;
-use crate::support::{ChildProcess, PATIENCE, TempEndpoint, eventually, process_memory, soon, test_command};
+use crate::support::{
+    ChildProcess, PATIENCE, TempEndpoint, alone, end_with_parent, eventually, process_memory, soon,
+    test_command,
+};
 use running_process::broker::backend_sdk::{
     FrameClient, HandlerError, LegacyClassification, LocalStream, NotAuthorized, ServerConfig,
 };
 use running_process::broker::protocol::{ENVELOPE_VERSION, Endpoint, STATUS_PAYLOAD_PROTOCOL, ServerStatus};
-use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,9 +34,6 @@ const WRITE: Duration = Duration::from_millis(500);
 const SOCKET: &str = "MEMORY_TEST_SOCKET";
 const STRANGERS: &str = "MEMORY_TEST_STRANGERS";
 const MEMORY: &str = "MEMORY_TEST_BUDGET";
-
-/// Held by the current test, so that the machine has the memory for it.
-static ALONE: Mutex<()> = Mutex::new(());
 
 pub(super) struct Child {
     temp: TempEndpoint,
@@ -64,7 +63,7 @@ impl Child {
     }
 
     fn start_with(test: &str, budget: usize, prepare: impl FnOnce(&mut Command)) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let temp = TempEndpoint::new();
         let mut command = test_command(test);
         command.env(SOCKET, &temp.endpoint.path).env(MEMORY, budget.to_string());
@@ -121,10 +120,7 @@ impl Child {
 pub(super) fn serve<D: Daemon>() {
     let Ok(socket) = std::env::var(SOCKET) else { return };
     let strangers = std::env::var(STRANGERS).is_ok();
-    std::thread::spawn(|| {
-        let _ended = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    end_with_parent();
     let mut config = ServerConfig::default();
     config.memory_limit = std::env::var(MEMORY).unwrap().parse().unwrap();
     config.write_timeout = WRITE;

@@ -32,7 +32,7 @@ fn outlasted(mut server: TestServer) -> (usize, Vec<Callback>) {
 
 #[test]
 fn an_inline_handler_that_hangs_does_not_outlast_the_drain() {
-    if !TestServer::PREEMPTS {
+    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     let (gate, keeper) = Gate::new();
@@ -52,7 +52,7 @@ fn an_inline_handler_that_hangs_does_not_outlast_the_drain() {
 
 #[test]
 fn a_rule_and_a_detector_that_hang_do_not_outlast_the_drain() {
-    if !TestServer::PREEMPTS {
+    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     for rule in [false, true] {
@@ -82,7 +82,7 @@ fn a_rule_and_a_detector_that_hang_do_not_outlast_the_drain() {
 
 #[test]
 fn an_observer_that_hangs_does_not_outlast_the_drain() {
-    if !TestServer::PREEMPTS {
+    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     let (gate, keeper) = Gate::new();

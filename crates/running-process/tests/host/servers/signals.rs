@@ -86,7 +86,7 @@ fn each_signal_ends_the_server_after_it_has_answered_the_request_in_flight() {
         let process = Process::start(&temp, "");
         let mut client = client(&temp);
         let id = client.send(UNTIL_STOPPED, b"build".to_vec()).unwrap();
-        assert_eq!(client.next_event().unwrap().payload, b"begun");
+        assert_eq!(client.next_event().unwrap().unwrap().payload, b"begun");
         process.signal(signal);
         assert_eq!(client.wait(id).unwrap().payload, b"BUILD");
         process.assert_ends();
@@ -103,7 +103,7 @@ fn a_shutdown_by_a_handle_loses_no_request() {
     let mut client = prove().into_client();
     client.set_timeout(Some(PATIENCE));
     let id = client.send(UNTIL_STOPPED, b"build".to_vec()).unwrap();
-    assert_eq!(client.next_event().unwrap().payload, b"begun");
+    assert_eq!(client.next_event().unwrap().unwrap().payload, b"begun");
     let handle = prove();
     let ended = std::thread::spawn(move || handle.shutdown(PATIENCE));
     assert_eq!(client.wait(id).unwrap().payload, b"BUILD");

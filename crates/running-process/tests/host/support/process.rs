@@ -1,5 +1,7 @@
 use super::watched;
+use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Output};
+use std::thread;
 
 /// Returns the name of a test in the current module, for a process of its own.
 macro_rules! test_name {
@@ -24,6 +26,14 @@ pub(crate) fn in_child_process(test: &str, prepare: impl FnOnce(&mut Command)) {
     let stdout = String::from_utf8_lossy(&stdout);
     let ran = status.success() && stdout.contains("1 passed");
     assert!(ran, "{status}\n{stdout}\n{}", String::from_utf8_lossy(&stderr));
+}
+
+/// Ends this process once its standard input ends, as it does when the parent process has ended.
+pub(crate) fn end_with_parent() {
+    thread::spawn(|| {
+        let _ended = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
 }
 
 /// A process that is killed when this is dropped.

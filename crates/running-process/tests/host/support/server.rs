@@ -47,7 +47,9 @@ pub(crate) struct TestServer<D> {
 }
 
 impl<D: Daemon> TestServer<D> {
-    pub(crate) const PREEMPTS: bool = D::PREEMPTS;
+    pub(crate) const INLINE_CODE_MAY_BLOCK: bool = D::INLINE_CODE_MAY_BLOCK;
+    pub(crate) const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = D::ENDS_WHILE_INLINE_CODE_BLOCKS;
+    pub(crate) const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = D::HAS_A_THREAD_FOR_EACH_CONNECTION;
     pub(crate) const ACCEPTS_ON_A_THREAD: bool = D::ACCEPTS_ON_A_THREAD;
     pub(crate) const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = D::SERVES_QUICK_REQUESTS_ON_THE_READER;
 

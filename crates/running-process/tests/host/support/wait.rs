@@ -1,3 +1,5 @@
+#[cfg(target_os = "linux")]
+use std::sync::MutexGuard;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -24,6 +26,13 @@ pub(crate) fn join<T: Send + 'static>(thread: JoinHandle<T>) -> T {
         Err(RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
         Err(RecvTimeoutError::Disconnected) => unreachable!("the thread's result is always sent"),
     }
+}
+
+/// Waits for the tests that use much memory or many descriptors, of which one runs at a time.
+#[cfg(target_os = "linux")]
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the deadline of what begins now.

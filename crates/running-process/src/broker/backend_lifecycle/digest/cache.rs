@@ -1,9 +1,11 @@
 //! The digests that are remembered: in memory, and for later processes on disk.
 
 use super::disk::DiskCache;
+use super::entry::Entry;
 use super::key::FileKey;
+use super::read::Digested;
 use super::rule::{Facts, Moment, Remember, remember};
-use super::{Digested, system};
+use super::system;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 use crate::sys::ProcessHandle;
 use std::collections::VecDeque;
@@ -21,15 +23,6 @@ pub(crate) struct DigestCache {
     /// The image of this process, which it runs until it ends.
     own: Mutex<Option<(FileKey, ExeDigests)>>,
     disk: Option<DiskCache>,
-}
-
-/// Digests that are good by their key, for as long as the wall clock is not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: FileKey,
-    /// The [offset](Moment::offset) under which the key was taken.
-    pub(super) offset: i64,
-    pub(super) digests: ExeDigests,
 }
 
 /// The moment before an image was looked at; none if the clocks did not tell.
@@ -145,3 +138,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is ever half done in it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

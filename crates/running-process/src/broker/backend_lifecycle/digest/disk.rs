@@ -4,7 +4,7 @@
 //! boot in which it was made: it carries that boot's id, the key that it belongs to and a checksum. Nothing here waits, follows a link below the base, or reads more than one
 //! entry's length.
 
-use super::cache::Entry;
+use super::entry::Entry;
 use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
 use crate::sys;

@@ -1,6 +1,9 @@
 //! The identity of the process that runs this code.
 
-use super::{DaemonProcess, ExeDigests, INSTANCE_ID_BYTES, IdentityError, Origin};
+use super::daemon_process::DaemonProcess;
+use super::digests::ExeDigests;
+use super::error::IdentityError;
+use super::origin::{INSTANCE_ID_BYTES, Origin};
 use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, digests_while};
 use crate::broker::protocol::Endpoint;
 use crate::sys;

@@ -1,8 +1,11 @@
 //! Identities as JSON objects. The one of a daemon is a superset of what every generation writes, so each can read it.
 
-use super::origin::instance_id_of_digits;
+use super::daemon_process::DaemonProcess;
+use super::digests::{BLAKE3_ALGORITHM, ExeDigest, is_present};
+use super::error::IdentityError;
+use super::instance_id;
+use super::origin::Origin;
 use super::wire::{exact_path, path_bytes};
-use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, IdentityError, Origin, is_present};
 use crate::broker::protocol::{self, Endpoint};
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
@@ -166,7 +169,7 @@ impl DaemonFields {
     /// The origin, or what it lacks.
     fn take_origin<E: Error>(&mut self) -> Result<Result<Origin, IdentityError>, E> {
         let digits = self.instance_id.take();
-        let instance_id = digits.as_deref().map(instance_id_of_digits).transpose().map_err(E::custom)?;
+        let instance_id = digits.as_deref().map(instance_id::from_digits).transpose().map_err(E::custom)?;
         let field = if instance_id.is_none() { "instance_id" } else { "kernel_start_time" };
         let inherited_listener = self.inherited_listener.unwrap_or_default();
         let origin =

@@ -1,6 +1,5 @@
 //! What tells one run of a daemon from every other run.
 
-use super::IdentityError;
 use std::fmt;
 
 /// Length of [`Origin::instance_id`], in bytes.
@@ -81,26 +80,6 @@ fn write_utc(formatter: &mut fmt::Formatter<'_>, milliseconds: u64, epoch_days: 
     let (year, month) = (400 * era + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     write!(formatter, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milliseconds:03} UTC")
-}
-
-/// An instance id from the wire; none if the field is absent.
-pub(super) fn instance_id(bytes: &[u8]) -> Result<Option<[u8; INSTANCE_ID_BYTES]>, IdentityError> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let id = bytes.try_into().map_err(|_| IdentityError::InstanceIdLength { length: bytes.len() })?;
-    Ok(Some(id))
-}
-
-/// The instance id that 32 hexadecimal digits of either case spell.
-#[cfg(feature = "host")]
-pub(super) fn instance_id_of_digits(digits: &str) -> Result<[u8; INSTANCE_ID_BYTES], IdentityError> {
-    let malformed = || IdentityError::InstanceIdDigits { found: digits.to_owned() };
-    // A sign is no digit, though the parser of numbers takes one.
-    if digits.len() != 2 * INSTANCE_ID_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(malformed());
-    }
-    u128::from_str_radix(digits, 16).map(u128::to_be_bytes).map_err(|_| malformed())
 }
 
 #[cfg(test)]

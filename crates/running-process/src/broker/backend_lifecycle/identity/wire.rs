@@ -1,7 +1,10 @@
 //! The identity in protobuf: both generations in one message, our own fields appended.
 
-use super::origin::{Origin, instance_id};
-use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, ExeDigests, IdentityError};
+use super::daemon_process::DaemonProcess;
+use super::digests::{BLAKE3_ALGORITHM, ExeDigest, ExeDigests};
+use super::error::IdentityError;
+use super::instance_id;
+use super::origin::Origin;
 use crate::broker::protocol;
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -61,7 +64,7 @@ impl DaemonProcess {
         daemon.exe_path = exact_path(daemon.exe_path, &extension.exe_path_bytes);
         daemon.origin = Origin::from_known(
             extension.start_time,
-            instance_id(&extension.instance_id)?,
+            instance_id::from_bytes(&extension.instance_id)?,
             extension.pid_namespace,
             extension.inherited_listener,
         );

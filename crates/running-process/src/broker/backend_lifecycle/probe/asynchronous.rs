@@ -1,7 +1,9 @@
 //! The probe over a connection, on tokio, with one deadline over everything.
 
+use super::driver::ProbedEndpoint;
 use super::driver::{READ_BYTES, believe, name_writers, stream_error};
-use super::{Exchange, ProbeError, ProbedEndpoint, Writer};
+use super::error::ProbeError;
+use super::exchange::{Exchange, Writer};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;

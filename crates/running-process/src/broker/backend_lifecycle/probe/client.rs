@@ -1,6 +1,7 @@
 //! The client's side: the challenge, and what may answer it.
 
-use super::{PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
+use super::envelope::{self, ProbeEnvelopeError};
+use super::limits::PROBE_NONCE_BYTES;
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{FrameKind, FrameRef};

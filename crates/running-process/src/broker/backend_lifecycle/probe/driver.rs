@@ -1,7 +1,9 @@
 //! The probe over a connection, blocking, with one deadline over everything.
 
+use super::client::EndpointProbeChallenge;
+use super::error::ProbeError;
 use super::exchange::{Exchange, Writer};
-use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
+use super::limits::PROBE_NONCE_BYTES;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
@@ -19,6 +21,7 @@ pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint that answered a probe, and the connection on which it did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ProbedEndpoint {
     /// What the process at the other end says it is.
     pub identity: DaemonProcess,

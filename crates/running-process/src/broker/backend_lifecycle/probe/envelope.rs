@@ -3,6 +3,7 @@ use crate::broker::protocol::{FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEnco
 
 /// Why a frame is not part of a probe, as far as its envelope tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProbeEnvelopeError {
     /// The envelope is of another version.
     #[error("probe has envelope version {got}, this side speaks {PROTOCOL_VERSION}")]

@@ -1,6 +1,6 @@
 //! Reasons why there is no proof. Text that a peer or a file chose is quoted in the messages.
 
-use super::EndpointProbeError;
+use super::client::EndpointProbeError;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
 use crate::broker::backend_lifecycle::identity::started;
 use crate::broker::backend_lifecycle::judge::Check;
@@ -133,6 +133,7 @@ pub enum ProbeError {
 
 /// How a recorded process is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Absence {
     /// No process has its pid.
     #[error("no process has that pid")]
@@ -147,6 +148,7 @@ pub enum Absence {
 
 /// What a process at the other end of a connection did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PeerRole {
     /// It made the socket listen.
     Listener,
@@ -192,6 +194,7 @@ fn describe_impostor(role: PeerRole, pid: u32, image: Option<&Path>, expected: u
 
 /// The identity that answered is not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IdentityMismatch {
     /// Every comparison, those that agree included.
     pub checks: Vec<Check>,

@@ -1,6 +1,7 @@
 //! A challenge and its answer as a value: what is to be sent, what came, and who wrote it.
 
-use super::{EndpointProbeChallenge, ProbeError};
+use super::client::EndpointProbeChallenge;
+use super::error::ProbeError;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{FramingError, try_decode_framed_ref};

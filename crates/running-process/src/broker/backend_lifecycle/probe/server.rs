@@ -1,6 +1,7 @@
 //! The daemon's side: validates a probe and answers it.
 
-use super::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
+use super::envelope::{self, ProbeEnvelopeError};
+use super::limits::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{Frame, FrameKind, FrameRef, FramingError, read_frame_with_cap};

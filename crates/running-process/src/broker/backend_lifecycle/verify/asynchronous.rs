@@ -2,8 +2,10 @@
 
 use super::checks::Image;
 use super::file::FileId;
+use super::outcome::{Unverified, Verified};
+use super::policy::Policy;
+use super::proof::Proof;
 use super::steps::{Answered, Connected, Verification, is_hang_up};
-use super::{Policy, Proof, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::digests_of_async;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{ProbeError, exchange_async};

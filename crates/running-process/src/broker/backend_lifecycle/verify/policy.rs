@@ -2,6 +2,7 @@ use std::fmt;
 
 /// How the kernel named the process at the other end, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum ProofLevel {
     /// It did not: the platform cannot, and what the peer claims agrees with the record.
     Claimed,
@@ -23,6 +24,7 @@ impl fmt::Display for ProofLevel {
 
 /// Whether a daemon may listen on a socket that another process made, as service managers do for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InheritedListener {
     /// No: the process that listens must be the recorded one.
     Refuse,
@@ -35,6 +37,7 @@ pub enum InheritedListener {
 
 /// What of the running executable is compared with the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageCheck {
     /// The image must be readable and have the recorded digest.
     Required,

@@ -43,6 +43,7 @@ impl fmt::Display for StepKind {
 
 /// What a step is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum StepVerdict {
     /// The kernel says so; of a step with a digest, together with the file that was read or its cached digest.
     Proven,
@@ -67,6 +68,7 @@ impl fmt::Display for StepVerdict {
 
 /// A step that was taken, and what it showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step {
     /// Which.
     pub kind: StepKind,
@@ -78,6 +80,7 @@ pub struct Step {
 
 /// Who made the socket that the daemon listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Listener {
     /// The daemon.
     Own,
@@ -92,6 +95,7 @@ pub enum Listener {
 
 /// The executable's file, as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageState {
     /// The image that runs is the recorded one and stands at the recorded path.
     AsRecorded,

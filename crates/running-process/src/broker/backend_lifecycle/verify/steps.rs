@@ -7,7 +7,9 @@ use super::checks::{
     still_runs, writer_evidence,
 };
 use super::file::FileId;
-use super::{Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified};
+use super::outcome::{Unverified, Verified};
+use super::policy::{Policy, ProofLevel};
+use super::proof::{Listener, Proof, Step, StepKind, StepVerdict};
 use crate::broker::backend_lifecycle::digest::{DigestError, Digested};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::is_disabled;

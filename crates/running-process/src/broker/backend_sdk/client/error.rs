@@ -1,4 +1,4 @@
-use super::blocking::waiting::MAX_WAITING_EVENT_BYTES;
+use super::limits::MAX_WAITING_EVENT_BYTES;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
 use crate::broker::backend_sdk::proto::client_connection::ClientConnectionError;
 use crate::broker::protocol::{FramingError, Refusal};
@@ -51,7 +51,7 @@ pub enum FrameClientError {
     /// Answers to other requests wait, as many as a client keeps, and the call would have to read on. Claim some with
     /// [`FrameClient::wait`](super::blocking::FrameClient::wait), then wait again; the connection goes on.
     #[error("{bytes} bytes of answers to other requests wait to be claimed")]
-    TooManyAnswers {
+    TooManyResponses {
         /// Number of bytes that wait.
         bytes: usize,
     },
@@ -74,7 +74,7 @@ impl FrameClientError {
             | Self::TimedOut { .. }
             | Self::NotInFlight
             | Self::TooManyEvents { .. }
-            | Self::TooManyAnswers { .. }
+            | Self::TooManyResponses { .. }
             | Self::Dead => true,
         }
     }

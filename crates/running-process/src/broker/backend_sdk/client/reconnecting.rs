@@ -8,6 +8,7 @@ pub use reconnect::Reconnect;
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::{
     AsyncFrameClient, AsyncResponseStream, RequestOptions, try_read_daemon_identity_file,
 };
@@ -83,7 +84,11 @@ impl ReconnectingClient {
     /// # Errors
     ///
     /// [`ReconnectError`] tells whether it was sent.
-    pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, ReconnectError> {
+    pub async fn request(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<Frame, ReconnectError> {
         self.request_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
@@ -95,7 +100,7 @@ impl ReconnectingClient {
     pub async fn request_deadline(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         deadline: Instant,
     ) -> Result<Frame, ReconnectError> {
         let options = RequestOptions::new().with_deadline(deadline);
@@ -111,7 +116,7 @@ impl ReconnectingClient {
     pub async fn request_streaming_with(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<AsyncResponseStream, ReconnectError> {
         let client = self.connection_until(options.deadline, 0).await?;
@@ -129,7 +134,7 @@ impl ReconnectingClient {
     pub async fn request_streaming(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
     ) -> Result<AsyncResponseStream, ReconnectError> {
         self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
     }
@@ -174,10 +179,10 @@ impl ReconnectingClient {
     pub async fn request_with(
         &self,
         payload_protocol: u32,
-        mut payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, ReconnectError> {
-        let mut attempts = 0;
+        let (mut payload, mut attempts) = (payload.into(), 0);
         loop {
             let client = self.connection_until(options.deadline, attempts).await?;
             match client.exchange(payload_protocol, payload, Some(options)).await {

@@ -1,6 +1,6 @@
 //! The LZ4 frame format (`lz4_Frame_format.md`): one frame, whose blocks are of at most 64 KiB, the format's default.
 
-use super::payload::{Undecoded, take_room};
+use super::undecoded::{Undecoded, output_limit, reserve};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::io::{self, Read, Write};
 
@@ -26,18 +26,14 @@ pub(super) fn decode(
     out: &mut Vec<u8>,
     grant: &mut dyn FnMut(usize) -> bool,
 ) -> Result<(), Undecoded> {
-    let stated = stated_size(payload)?;
-    if stated.is_some_and(|stated| stated > cap as u64) {
-        return Err(Undecoded::TooLarge);
-    }
-    // One byte more than there may be tells that there are more.
-    let most = stated.map_or(cap, |stated| usize::try_from(stated).unwrap_or(cap)).saturating_add(1);
+    // One byte above the limit tells that the output exceeds it.
+    let most = output_limit(stated_size(payload)?, cap)?.saturating_add(1);
     let mut decoder = FrameDecoder::new(Input { rest: payload, exhausted: false });
     loop {
         let length = out.len();
         let chunk = CHUNK.min(most.saturating_sub(length)).max(1);
         if out.capacity() < length + chunk {
-            take_room(out, (2 * length).max(CHUNK).min(most).max(length + chunk), grant)?;
+            reserve(out, (2 * length).max(CHUNK).min(most).max(length + chunk), grant)?;
         }
         out.resize(length + chunk, 0);
         let read = decoder.read(&mut out[length..])?;

@@ -1,6 +1,7 @@
 //! One payload into one encoding and back.
 
-use super::super::PayloadEncoding;
+use super::super::generated::PayloadEncoding;
+use super::undecoded::{Undecoded, reserve};
 use std::io;
 use std::sync::Arc;
 
@@ -126,7 +127,7 @@ pub(super) fn decode_granted(
     out.clear();
     let decoded = match encoding {
         PayloadEncoding::None if payload.len() > cap => Err(Undecoded::TooLarge),
-        PayloadEncoding::None => take_room(out, payload.len(), grant).map(|()| {
+        PayloadEncoding::None => reserve(out, payload.len(), grant).map(|()| {
             out.extend_from_slice(payload);
         }),
         #[cfg(feature = "zstd")]
@@ -162,39 +163,4 @@ pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize
         _ => Some(payload.len()),
     };
     most.unwrap_or(cap).min(cap)
-}
-
-/// Makes room in `out` for `room` bytes in all, of which it holds some, if it has less.
-pub(super) fn take_room(
-    out: &mut Vec<u8>,
-    room: usize,
-    grant: &mut dyn FnMut(usize) -> bool,
-) -> Result<(), Undecoded> {
-    if room <= out.capacity() {
-        return Ok(());
-    }
-    if !grant(room) {
-        return Err(Undecoded::NotGranted);
-    }
-    if out.is_empty() {
-        // Nothing is to be copied, so the old memory goes before the new one comes.
-        *out = Vec::new();
-    }
-    out.reserve_exact(room - out.len());
-    Ok(())
-}
-
-/// What one decoder has to say.
-#[allow(dead_code, reason = "which of these can happen depends on the encodings that are compiled in")]
-pub(super) enum Undecoded {
-    NotGranted,
-    TooLarge,
-    Trailing,
-    Damaged(io::Error),
-}
-
-impl<E: Into<io::Error>> From<E> for Undecoded {
-    fn from(error: E) -> Self {
-        Self::Damaged(error.into())
-    }
 }

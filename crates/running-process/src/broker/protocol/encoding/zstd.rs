@@ -1,6 +1,6 @@
 //! Zstandard (RFC 8878): one frame.
 
-use super::payload::{Undecoded, take_room};
+use super::undecoded::{Undecoded, output_limit, reserve};
 use std::io;
 use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall;
 
@@ -29,14 +29,11 @@ pub(super) fn decode(
     let stated = zstd_safe::get_frame_content_size(payload).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidData, "the frame states no size that is possible")
     })?;
-    if stated.is_some_and(|stated| stated > cap as u64) {
-        return Err(Undecoded::TooLarge);
-    }
-    let most = stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or(cap);
+    let most = output_limit(stated, cap)?;
     let mut room = (FIRST_OUTPUT + 16 * payload.len()).min(most);
     loop {
         out.clear();
-        take_room(out, room.max(1), grant)?;
+        reserve(out, room.max(1), grant)?;
         match zstd_safe::decompress(out, payload) {
             Ok(_) if out.len() > cap => return Err(Undecoded::TooLarge),
             Ok(_) => return Ok(()),

@@ -2,8 +2,8 @@
 
 #![allow(clippy::inline_always, reason = "most fields are known to be left out where a frame is made")]
 
-use super::super::header::FrameHeader;
-use super::super::{FramingError, MAX_FRAME_BYTES};
+use super::super::error::FramingError;
+use super::super::header::{FrameHeader, MAX_FRAME_BYTES};
 use super::{FrameRef, key};
 use prost::encoding::encoded_len_varint;
 

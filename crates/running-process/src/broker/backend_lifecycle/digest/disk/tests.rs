@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::broker::backend_lifecycle::digest::DigestCache;
-use crate::broker::backend_lifecycle::digest::tests::{Place, digests_of_bytes, watched};
+use crate::broker::backend_lifecycle::digest::read::tests::{TestFile, digests_of_bytes, watched};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
@@ -29,18 +29,18 @@ fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
 }
 
 /// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
-fn read_below(base: &Path, file: &Place) -> u64 {
+fn read_below(base: &Path, file: &TestFile) -> u64 {
     let (base, key) = (base.to_owned(), key_of(file));
     watched(move || read_with(&DigestCache::below(&base), key))
 }
 
-fn key_of(file: &Place) -> FileKey {
+fn key_of(file: &TestFile) -> FileKey {
     FileKey::of(&std::fs::metadata(&file.path).unwrap())
 }
 
 /// A base directory in which an entry for the file is kept, and the path of the entry.
-fn kept() -> (Place, PathBuf, PathBuf) {
-    let file = Place::with(b"abc");
+fn kept() -> (TestFile, PathBuf, PathBuf) {
+    let file = TestFile::with(b"abc");
     let base = file.directory.path().join("cache");
     std::fs::create_dir(&base).unwrap();
     assert_eq!(read_below(&base, &file), 3);
@@ -88,7 +88,7 @@ fn what_is_kept_is_private_and_survives_the_memory() {
 
 #[test]
 fn the_base_is_made_but_not_what_it_would_be_in() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let base = file.directory.path().join("cache");
     assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0));
     assert_eq!(mode(&base), 0o700);
@@ -102,7 +102,7 @@ fn the_base_is_made_but_not_what_it_would_be_in() {
 
 #[test]
 fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let elsewhere = file.directory.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     set_mode(&elsewhere, 0o755);
@@ -113,7 +113,7 @@ fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
 
 #[test]
 fn nothing_is_made_in_the_directory_of_another_user() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let home = file.directory.path().join("home");
     let base = home.join(".cache");
     std::fs::create_dir(&home).unwrap();
@@ -180,7 +180,7 @@ fn a_link_or_a_file_in_place_of_a_directory_is_not_used() {
 }
 
 /// The entry is not believed; it is replaced, and then the new one is.
-fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &str) {
+fn assert_ignored_and_replaced(file: &TestFile, base: &Path, entry: &Path, what: &str) {
     assert_eq!(read_below(base, file), 3, "{what}");
     assert_eq!(read_below(base, file), 0, "{what}");
     assert_eq!(std::fs::symlink_metadata(entry).unwrap().len(), ENTRY as u64, "{what}");
@@ -358,7 +358,7 @@ fn in_another_process() {
 
 #[test]
 fn another_process_finds_what_one_kept_where_the_environment_says() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let inside = |name: &str| file.directory.path().join(name);
     std::fs::create_dir(inside("user")).unwrap();
     let read = |cache_home: Option<&Path>, home: Option<&Path>| {

@@ -1,7 +1,7 @@
-//! Foreign text, made harmless before it is shown.
+//! Escapes foreign text.
 //!
-//! Paths, fields of an identity file, a refusal's text and a daemon's bytes may contain characters that control a terminal or
-//! disguise a text. [`safe`] escapes all of them; [`write_line`] escapes once more before a stream.
+//! Paths, fields of an identity file, the text of a refusal and a daemon's bytes may contain characters that control a terminal
+//! or disguise a text. [`safe`] escapes all of them. [`write_line`] escapes once more what a command prints.
 
 use std::fmt::{self, Display, Write};
 
@@ -18,8 +18,9 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Reports whether the character may control a terminal, is invisible, or reorders text: controls (C0, C1, DEL), separators
-/// of lines, characters of the category Cf, and blank ones other than a space.
+/// Returns whether the character may control a terminal, is invisible, or reorders text.
+///
+/// These are controls (C0, C1, DEL), line separators, characters of the category Cf, and blank characters except the space.
 pub(crate) fn is_hostile(char: char) -> bool {
     char.is_control()
         || matches!(char,
@@ -48,9 +49,9 @@ fn escape(text: &str, keeps: impl Fn(char) -> bool, to: &mut impl Write) -> fmt:
     to.write_str(rest)
 }
 
-/// Appends a text of this command to `line`: line feeds stay, styles stay only if `styled`, and every other hostile
+/// Appends a text of this command to `line`. Line feeds stay, styles stay if `styled` is set, and every other hostile
 /// character is escaped.
-pub(super) fn write_line(text: &str, styled: bool, line: &mut String) {
+pub(crate) fn write_line(text: &str, styled: bool, line: &mut String) {
     let mut pieces = text.split('\x1b');
     let keeps = |char| char == '\n';
     let _infallible = escape(pieces.next().unwrap_or_default(), keeps, line);
@@ -72,12 +73,12 @@ pub(super) fn write_line(text: &str, styled: bool, line: &mut String) {
     }
 }
 
-/// Returns a daemon's bytes for a terminal: line feeds and tabs stay, other hostile characters and invalid UTF-8 are escaped.
-pub(super) fn payload_for_terminal(payload: &[u8]) -> String {
+/// Formats a daemon's bytes for a terminal. Line feeds and tabs stay; other hostile characters and invalid UTF-8 are escaped.
+pub(crate) fn payload_for_terminal(payload: &[u8]) -> String {
     let mut shown = String::with_capacity(payload.len());
     for chunk in payload.utf8_chunks() {
         for line in chunk.valid().split_inclusive('\n') {
-            // A carriage return ends a line together with its line feed; alone it would write over it.
+            // A carriage return stays before a line feed; alone it would move the cursor back over the line.
             let (line, end) = match line.strip_suffix("\r\n") {
                 Some(line) => (line, "\r\n"),
                 None => (line, ""),
@@ -92,7 +93,7 @@ pub(super) fn payload_for_terminal(payload: &[u8]) -> String {
     shown
 }
 
-/// Returns the columns that a text without styles takes on a terminal: two for a wide East Asian character or an emoji.
+/// Returns the terminal columns of a text without styles. A wide East Asian character or an emoji takes two.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
@@ -113,7 +114,7 @@ fn char_columns(char: char) -> usize {
     }
 }
 
-/// Returns the beginning of a text without styles that fits `width` columns, with `…` at its end if it is cut.
+/// Cuts a text without styles to `width` columns, with `…` at the end if it is cut.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
@@ -138,7 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped_and_letters_are_not() {
+    fn control_characters_are_escaped_and_letters_are_not() {
         let hostile =
             "a\x1b[31mb\u{9b}c\u{7f}d\ne\r\tf\u{202e}g\u{2066}h\u{200b}i\u{2028}j\u{e0041}k\u{61c}l\u{feff}";
         let expected = "a\\u{1b}[31mb\\u{9b}c\\u{7f}d\\ne\\r\\tf\\u{202e}g\\u{2066}h\\u{200b}i\\u{2028}j\\u{e0041}k\\u{61c}l\\u{feff}";
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn styles_are_kept_or_dropped_and_nothing_else_of_a_terminal_passes() {
+    fn styles_are_kept_or_dropped_and_other_sequences_are_escaped() {
         let line = |text, styled| {
             let mut line = String::new();
             write_line(text, styled, &mut line);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_keeps_its_lines_at_a_terminal() {
+    fn a_payload_on_a_terminal_keeps_its_lines() {
         assert_eq!(payload_for_terminal(b"$5\r\nhello\r\n\ta\n"), "$5\r\nhello\r\n\ta\n");
         assert_eq!(payload_for_terminal(b"a\rb\x1b]0;x\x07\xff\xc3"), "a\\rb\\u{1b}]0;x\\u{7}\\xff\\xc3");
     }
@@ -180,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_hostile_is_left_of_any_text(text in any::<String>(), payload in any::<Vec<u8>>()) {
+        fn no_text_keeps_a_hostile_character(text in any::<String>(), payload in any::<Vec<u8>>()) {
             prop_assert!(!safe(&text).to_string().contains(is_hostile));
             let mut line = String::new();
             write_line(&text, false, &mut line);

@@ -2,14 +2,11 @@
 
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod remembered;
-
 use super::*;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn digest(file: &File) -> Result<Digested, DigestError> {
+pub(in super::super) fn digest(file: &File) -> Result<Digested, DigestError> {
     digests_while(file, &mut || true)
 }
 
@@ -19,35 +16,35 @@ fn read(digested: &Digested) -> (ExeDigests, u64) {
 }
 
 /// What one call over the whole content gives.
-pub(super) fn digests_of_bytes(content: &[u8]) -> ExeDigests {
+pub(in super::super) fn digests_of_bytes(content: &[u8]) -> ExeDigests {
     ExeDigests::Both {
         sha256: sha2::Sha256::digest(content).into(),
         blake3: *blake3::hash(content).as_bytes(),
     }
 }
 
-pub(super) struct Place {
+pub(in super::super) struct TestFile {
     #[cfg_attr(windows, allow(dead_code, reason = "it removes itself"))]
     pub directory: tempfile::TempDir,
     pub path: PathBuf,
 }
 
-impl Place {
-    pub(super) fn with(content: &[u8]) -> Self {
+impl TestFile {
+    pub(in super::super) fn with(content: &[u8]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("daemon");
         std::fs::write(&path, content).unwrap();
         Self { directory, path }
     }
 
-    pub(super) fn open(&self) -> File {
+    pub(in super::super) fn open(&self) -> File {
         File::open(&self.path).unwrap()
     }
 }
 
 /// Fails instead of hanging.
 #[cfg(unix)]
-pub(super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in super::super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || sender.send(work()));
     match receiver.recv_timeout(Duration::from_secs(30)) {
@@ -67,7 +64,7 @@ fn both_digests_are_the_published_ones_of_abc() {
     fn hex(digits: &str) -> [u8; 32] {
         std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..][..2], 16).unwrap())
     }
-    let digested = digest(&Place::with(b"abc").open()).unwrap();
+    let digested = digest(&TestFile::with(b"abc").open()).unwrap();
     let sha256 = hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     let blake3 = hex("6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85");
     assert_eq!(read(&digested), (ExeDigests::Both { sha256, blake3 }, 3));
@@ -77,7 +74,7 @@ fn both_digests_are_the_published_ones_of_abc() {
 fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
     let content = several_chunks();
     for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, content.len()] {
-        let file = Place::with(&content[..length]);
+        let file = TestFile::with(&content[..length]);
         let file = file.open();
         io::Seek::seek(&mut &file, io::SeekFrom::End(0)).unwrap();
         let digested = digest(&file).unwrap();
@@ -88,13 +85,13 @@ fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
 
 #[test]
 fn a_deadline_that_has_passed_allows_no_read() {
-    let read = digests_of(&Place::with(b"abc").open(), Instant::now());
+    let read = digests_of(&TestFile::with(b"abc").open(), Instant::now());
     assert!(matches!(read, Err(DigestError::TimedOut)), "{read:?}");
 }
 
 #[test]
 fn a_huge_file_takes_no_longer_than_the_deadline() {
-    let file = Place::with(b"");
+    let file = TestFile::with(b"");
     File::options().write(true).open(&file.path).unwrap().set_len(3 << 30).unwrap();
     let mut chunks = 0_u64;
     let start = Instant::now();
@@ -111,7 +108,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
 
 #[test]
 fn digesting_ends_once_nobody_waits() {
-    let file = Place::with(&several_chunks());
+    let file = TestFile::with(&several_chunks());
     let mut left = 2;
     let digested = digests_while(&file.open(), &mut || {
         left -= 1;
@@ -123,7 +120,7 @@ fn digesting_ends_once_nobody_waits() {
 
 /// What digesting a file of several chunks gives if `change` happens to it after the first one.
 fn changed_meanwhile(change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
-    let place = Place::with(&several_chunks());
+    let place = TestFile::with(&several_chunks());
     let mut asked = 0;
     digests_while(&place.open(), &mut || {
         asked += 1;
@@ -146,13 +143,13 @@ fn a_file_that_is_cut_or_extended_meanwhile_is_refused() {
 }
 
 #[cfg(unix)]
-mod unix {
+pub(in super::super) mod unix {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn what_is_not_a_regular_file_is_not_read() {
-        let place = Place::with(b"");
+        let place = TestFile::with(b"");
         let fifo = place.directory.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let waiting = File::options().read(true).write(true).open(&fifo).unwrap();
@@ -176,7 +173,7 @@ mod unix {
     }
 
     /// Another content of the same length, with the time of modification set back.
-    pub(super) fn forge(path: &PathBuf, content: &[u8]) {
+    pub(in super::super::super) fn forge(path: &PathBuf, content: &[u8]) {
         let modified = std::fs::metadata(path).unwrap().modified().unwrap();
         until_it_shows(path, || {
             std::fs::write(path, content).unwrap();
@@ -211,7 +208,7 @@ mod unix {
         let digested = changed_meanwhile(|path| until_it_shows(path, || change(path))).unwrap();
         assert_eq!(read(&digested), (digests_of_bytes(&content), 2 * content.len() as u64));
 
-        let place = Place::with(&content);
+        let place = TestFile::with(&content);
         let mut asked = 0;
         let digested = digests_while(&place.open(), &mut || {
             asked += 1;

@@ -1,6 +1,7 @@
-//! The place of an identity file, which is there or will be: a name in an open directory.
+//! The location of an identity file, whether the file exists or not: a name in an open directory.
 
-use super::{IdentityFileError, own_user};
+use super::error::IdentityFileError;
+use super::owner::own_user;
 use crate::broker::protocol::Endpoint;
 use crate::sys;
 use crate::transport::{Directory, FileIdentity, type_of};
@@ -14,25 +15,24 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Pause between two looks whether another process has written the file.
-const PAUSE: Duration = Duration::from_millis(1);
-/// End of the name of a file that is still being written; the name begins with a dot and the name of the identity file,
-/// and has 16 hexadecimal digits between them.
-const UNFINISHED: &[u8] = b".new";
+/// Pause between two attempts to lock the file.
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
+/// End of the name of a temporary file: a dot, the name of the identity file, a dot, 16 hexadecimal digits, and this.
+const TEMP_SUFFIX: &[u8] = b".new";
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     path: PathBuf,
     directory: Directory,
     name: OsString,
 }
 
-impl Place {
-    /// The place that `path` names.
+impl Location {
+    /// Opens the directory of `path`.
     ///
     /// # Errors
     ///
-    /// There is no such directory, or it is one in which other users can put a file in the place of this one.
+    /// There is no such directory, or other users can replace files in it.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         if path.file_name().is_none() {
             return Err(IdentityFileError::NotARegularFile.into());
@@ -42,7 +42,7 @@ impl Place {
         Ok(Self { path: path.to_owned(), directory, name })
     }
 
-    /// Opens what stands there itself; `None` if nothing does. It never waits for the writer of a FIFO.
+    /// Opens the file, if there is one, without following a link and without waiting for the writer of a FIFO.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
         match self.directory.open_file(&self.name, OFlags::RDONLY, Mode::empty()) {
             Ok(file) => Ok(Some(file)),
@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    /// Returns the error for a file that cannot be opened: another user's file usually.
+    /// Returns the error for a file that cannot be opened, usually because it is another user's.
     fn unreadable(&self, error: Errno) -> io::Error {
         match self.directory.look_at(&self.name) {
             Ok(Some(found)) if type_of(&found) != FileType::RegularFile => {
@@ -68,14 +68,14 @@ impl Place {
         }
     }
 
-    /// Checks that the file is this user's, who alone may replace it.
+    /// Checks that this user owns the file; no other user may replace it.
     #[allow(clippy::unused_self, reason = "where files have no owners nothing is checked")]
     pub(super) fn check_owner(&self, file: &Metadata) -> Result<(), IdentityFileError> {
         let owner = file.uid();
         if owner == own_user()? { Ok(()) } else { Err(IdentityFileError::ForeignOwner { owner }) }
     }
 
-    /// Checks that it is neither the socket nor the lock of `endpoint`, whether they are there or not.
+    /// Checks that this is not the location of the socket or the lock of `endpoint`, whether those exist or not.
     pub(super) fn check_apart_from(&self, endpoint: &Endpoint) -> io::Result<()> {
         let socket = Path::new(&endpoint.path);
         let Some(socket_name) = socket.file_name() else { return Ok(()) };
@@ -90,22 +90,24 @@ impl Place {
         Ok(())
     }
 
-    /// Keeps other processes of this library from replacing or removing `file` until the result is dropped; `None` if it is not
-    /// what stands there any more. Waits for one that has it, until `deadline`.
-    pub(super) fn hold(&self, file: File, deadline: Instant) -> io::Result<Option<Held>> {
+    /// Keeps other processes of this library from replacing or removing `file` until the result is dropped. Waits for a
+    /// process that holds the lock, until `deadline`. Returns `None` if another file is at the location by then.
+    pub(super) fn lock(&self, file: File, deadline: Instant) -> io::Result<Option<FileLock>> {
         loop {
             match file.try_lock() {
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(RETRY_INTERVAL);
+                }
                 Err(TryLockError::WouldBlock) => return Err(IdentityFileError::Busy.into()),
-                // An error is that of a file system without locks.
+                // This error means a file system without locks.
                 Ok(()) | Err(TryLockError::Error(_)) => break,
             }
         }
-        let held = Held(file);
-        Ok(self.leads_to(&held.0)?.then_some(held))
+        let lock = FileLock(file);
+        Ok(self.leads_to(&lock.0)?.then_some(lock))
     }
 
-    /// Returns whether `file` is the one that stands there.
+    /// Returns whether `file` is the one at the location.
     fn leads_to(&self, file: &File) -> io::Result<bool> {
         let own = FileIdentity::of(&fstat(file)?);
         Ok(self.directory.look_at(&self.name)?.is_some_and(|found| FileIdentity::of(&found) == own))
@@ -118,29 +120,29 @@ impl Place {
         }
     }
 
-    fn unfinished_name(&self) -> io::Result<OsString> {
+    fn temp_name(&self) -> io::Result<OsString> {
         let mut name = OsString::from(".");
         name.push(&self.name);
         name.push(format!(".{:016x}", u64::from_ne_bytes(sys::random()?)));
-        name.push(OsStr::from_bytes(UNFINISHED));
+        name.push(OsStr::from_bytes(TEMP_SUFFIX));
         Ok(name)
     }
 
-    /// Returns whether a file of this name was meant to become this identity file.
-    fn is_unfinished(&self, name: &OsStr) -> bool {
+    /// Returns whether `name` is that of a temporary file for this location.
+    fn is_temporary(&self, name: &OsStr) -> bool {
         let digits = (|| {
             let rest = name.as_bytes().strip_prefix(b".")?.strip_prefix(self.name.as_bytes())?;
-            rest.strip_prefix(b".")?.strip_suffix(UNFINISHED)
+            rest.strip_prefix(b".")?.strip_suffix(TEMP_SUFFIX)
         })();
         digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
     }
 
-    /// Removes files of processes that were killed while they wrote: those of this user that no process has locked.
+    /// Removes temporary files of processes that were killed while they wrote: those of this user that no process has locked.
     pub(super) fn remove_abandoned(&self) {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let Ok(entries) = std::fs::read_dir(parent.unwrap_or(Path::new("."))) else { return };
         for name in entries.flatten().map(|entry| entry.file_name()) {
-            if self.is_unfinished(&name)
+            if self.is_temporary(&name)
                 && let Ok(file) = self.directory.open_file(&name, OFlags::RDONLY, Mode::empty())
                 && file
                     .metadata()
@@ -155,53 +157,53 @@ impl Place {
 
 /// A locked file.
 #[derive(Debug)]
-pub(super) struct Held(File);
+pub(super) struct FileLock(File);
 
-impl Drop for Held {
+impl Drop for FileLock {
     fn drop(&mut self) {
-        // Closing would not do while a child that another thread starts has a copy.
+        // Closing alone would not unlock it while a child that another thread starts has a copy.
         let _ = self.0.unlock();
     }
 }
 
-/// A whole identity file that is not at its place yet. It is locked, and removed when dropped.
-pub(super) struct Unfinished<'p> {
-    place: &'p Place,
+/// A complete identity file that is not at its location yet. It is locked, and removed when dropped.
+pub(super) struct TempFile<'p> {
+    location: &'p Location,
     name: OsString,
     file: File,
     published: bool,
 }
 
-impl<'p> Unfinished<'p> {
-    pub(super) fn write(place: &'p Place, content: &[u8]) -> io::Result<Self> {
-        let name = place.unfinished_name()?;
+impl<'p> TempFile<'p> {
+    pub(super) fn write(location: &'p Location, content: &[u8]) -> io::Result<Self> {
+        let name = location.temp_name()?;
         let own = Mode::RUSR | Mode::WUSR;
-        // Beside it, because renaming stays within a file system.
-        let file = place.directory.open_file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, own)?;
-        let mut unfinished = Self { place, name, file, published: false };
-        // Without it the file counts as abandoned, which is noticed when it is published.
-        let _ = unfinished.file.try_lock();
-        // The umask may have taken something.
-        fchmod(&unfinished.file, own)?;
-        unfinished.file.write_all(content)?;
+        // In the same directory, because renaming stays within a file system.
+        let file = location.directory.open_file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, own)?;
+        let mut temporary = Self { location, name, file, published: false };
+        // Without the lock the file counts as abandoned, which publishing notices.
+        let _ = temporary.file.try_lock();
+        // The umask may have removed some of the mode.
+        fchmod(&temporary.file, own)?;
+        temporary.file.write_all(content)?;
         // After a crash of the machine there is the old file or the new one, never an empty one.
-        unfinished.file.sync_data()?;
-        Ok(unfinished)
+        temporary.file.sync_data()?;
+        Ok(temporary)
     }
 
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Puts it at its place: over the file that stands there, or where nothing does. `false`: something else has come or gone
+    /// Moves it to its location: over the file there, or where there is none. Returns `false` if a file has come or gone
     /// meanwhile.
     pub(super) fn publish(mut self, over: bool) -> io::Result<bool> {
-        let Place { directory, name, .. } = self.place;
+        let Location { directory, name, .. } = self.location;
         let replaced = || renameat(directory, &self.name, directory, name);
         let done = if over {
             replaced()
         } else {
-            // Unlike renaming, it fails if the name exists; the other name goes with this value.
+            // Unlike renaming, linking fails if the name exists. Dropping this value removes the temporary name.
             match linkat(directory, &self.name, directory, name, AtFlags::empty()) {
                 Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => replaced(),
                 linked => linked,
@@ -218,11 +220,11 @@ impl<'p> Unfinished<'p> {
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         let _ = self.file.unlock();
         if !self.published {
-            let _best_effort = self.place.directory.remove(&self.name);
+            let _best_effort = self.location.directory.remove(&self.name);
         }
     }
 }

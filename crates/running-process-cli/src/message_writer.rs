@@ -1,4 +1,4 @@
-//! Messages of a daemon, which must not wait for their reader.
+//! Writes a daemon's messages without making its threads wait for the reader.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,23 +6,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Largest size of the queue in bytes. Messages that exceed it are dropped and counted.
+/// Largest size of the queue in bytes. Messages beyond it are dropped and counted.
 const QUEUE_BYTES: usize = 256 * 1024;
 
 /// Pause before the next write to a full descriptor that another process has made non-blocking.
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A stream with a writer thread of its own, so that no other thread waits for its reader.
+/// A stream with a thread of its own that writes to it, so that no other thread waits for the reader.
 ///
-/// A pipe that is open and not read takes 64 KiB and then blocks its writer. Making it non-blocking would do so for every
-/// process that has it, so only the writer thread waits. Messages dropped meanwhile are counted, and a notice takes their
-/// place once there is room again.
+/// A pipe that is not read takes 64 KiB and then blocks its writer. Non-blocking mode would affect every process that has the
+/// pipe, so the writer thread waits. Messages that do not fit the queue meanwhile are counted, and a notice takes their place
+/// once there is room.
 #[derive(Clone)]
-pub(crate) struct Background {
-    shared: Arc<Shared>,
+pub(crate) struct MessageWriter {
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     state: Mutex<State>,
     /// Notified after every change of the state.
     changed: Condvar,
@@ -41,22 +41,22 @@ struct State {
     is_closed: bool,
 }
 
-impl Background {
+impl MessageWriter {
     /// Starts the writer thread.
     ///
     /// # Errors
     ///
     /// The thread cannot be spawned.
     pub(crate) fn start(stream: impl Write + Send + 'static, notice: fn(u64) -> Vec<u8>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), notice });
-        let writer = Arc::clone(&shared);
+        let inner = Arc::new(Inner { state: Mutex::default(), changed: Condvar::new(), notice });
+        let writer = Arc::clone(&inner);
         thread::Builder::new().name("messages".to_owned()).spawn(move || writer.write_all_to(stream))?;
-        Ok(Self { shared })
+        Ok(Self { inner })
     }
 
     /// Queues `message`, whole, or drops and counts it if the queue is full. Never waits.
-    pub(crate) fn say(&self, message: Vec<u8>) {
-        let mut state = self.shared.lock();
+    pub(crate) fn send(&self, message: Vec<u8>) {
+        let mut state = self.inner.lock();
         if state.is_closed {
             return;
         }
@@ -64,18 +64,18 @@ impl Background {
             state.dropped += 1;
             return;
         }
-        state.tell_dropped(self.shared.notice);
+        state.push_notice(self.inner.notice);
         state.push(message);
-        self.shared.changed.notify_all();
+        self.inner.changed.notify_all();
     }
 
-    /// Waits until everything is written, but no longer than `patience`.
-    pub(crate) fn finish(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let mut state = self.shared.lock();
+    /// Waits until everything is written, but no longer than `timeout`.
+    pub(crate) fn finish(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.inner.lock();
         while !state.is_closed && (state.is_writing || !state.queue.is_empty() || state.dropped > 0) {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return };
-            let waited = self.shared.changed.wait_timeout(state, left);
+            let waited = self.inner.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -88,7 +88,7 @@ impl State {
     }
 
     /// Queues the notice about dropped messages, if there are any, behind the messages that came before them.
-    fn tell_dropped(&mut self, notice: fn(u64) -> Vec<u8>) {
+    fn push_notice(&mut self, notice: fn(u64) -> Vec<u8>) {
         match std::mem::take(&mut self.dropped) {
             0 => {}
             dropped => self.push(notice(dropped)),
@@ -96,7 +96,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that changes the state panics halfway, so a poisoned lock is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,7 +108,7 @@ impl Shared {
         loop {
             // A stream that fails, on a full disk for example, is tried again with the next message.
             if state.queue.is_empty() && !fails {
-                state.tell_dropped(self.notice);
+                state.push_notice(self.notice);
             }
             let Some(message) = state.queue.pop_front() else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +136,7 @@ impl Shared {
     }
 }
 
-/// Writes all of `message`, also to a non-blocking descriptor.
+/// Writes all of `message`, even to a non-blocking descriptor.
 fn write_whole(stream: &mut impl Write, message: &[u8]) -> io::Result<()> {
     let mut rest = message;
     while !rest.is_empty() {
@@ -144,7 +144,7 @@ fn write_whole(stream: &mut impl Write, message: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
             Err(error) => return Err(error),
         }
     }
@@ -163,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn what_an_unread_pipe_does_not_take_is_dropped_counted_and_told_in_its_place() {
+    fn messages_that_an_unread_pipe_does_not_take_are_counted_in_a_notice_in_their_place() {
         let (reader, writer) = io::pipe().unwrap();
-        let messages = Background::start(writer, notice).unwrap();
+        let messages = MessageWriter::start(writer, notice).unwrap();
         // Far more than the pipe and the queue hold together.
         let said = 20_000;
-        (0..said).for_each(|number| messages.say(format!("{number:<99}\n").into_bytes()));
+        (0..said).for_each(|number| messages.send(format!("{number:<99}\n").into_bytes()));
         messages.finish(Duration::from_millis(1));
 
         let mut lines = BufReader::new(reader).lines().map(|line| line.unwrap().trim_end().to_owned());
@@ -181,7 +181,11 @@ mod tests {
                     next += number.parse::<usize>().unwrap();
                 }
                 None => {
-                    assert_eq!(line, next.to_string(), "in order, and none is lost without a word");
+                    assert_eq!(
+                        line,
+                        next.to_string(),
+                        "messages come in order, and a notice counts each that is lost"
+                    );
                     next += 1;
                 }
             }
@@ -189,23 +193,23 @@ mod tests {
         assert_eq!(next, said);
         assert!(dropped > 0);
         messages.finish(WATCHDOG);
-        messages.say(b"later\n".to_vec());
+        messages.send(b"later\n".to_vec());
         assert_eq!(lines.next().as_deref(), Some("later"));
     }
 
     #[test]
-    fn a_reader_that_leaves_ends_it() {
+    fn a_reader_that_closes_its_end_ends_the_writer() {
         let (reader, writer) = io::pipe().unwrap();
-        let messages = Background::start(writer, notice).unwrap();
+        let messages = MessageWriter::start(writer, notice).unwrap();
         drop(reader);
-        messages.say(b"to nobody".to_vec());
+        messages.send(b"not read".to_vec());
         messages.finish(WATCHDOG);
-        assert!(messages.shared.lock().is_closed);
-        messages.say(b"to nobody".to_vec());
+        assert!(messages.inner.lock().is_closed);
+        messages.send(b"not read".to_vec());
     }
 
     #[test]
-    fn a_stream_that_fails_is_not_tried_over_and_over() {
+    fn a_stream_that_fails_is_tried_once_for_each_message() {
         struct Full(Arc<Mutex<usize>>);
         impl Write for Full {
             fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
@@ -217,8 +221,8 @@ mod tests {
             }
         }
         let tries = Arc::new(Mutex::new(0));
-        let messages = Background::start(Full(Arc::clone(&tries)), notice).unwrap();
-        messages.say(b"lost".to_vec());
+        let messages = MessageWriter::start(Full(Arc::clone(&tries)), notice).unwrap();
+        messages.send(b"lost".to_vec());
         messages.finish(Duration::from_millis(50));
         assert_eq!(*tries.lock().unwrap(), 1);
     }

@@ -1,15 +1,17 @@
 //! Tests of the decision to remember an image. Real processes, and files of whatever file system the tests run on.
 
 use super::*;
-use crate::broker::backend_lifecycle::digest::cache::Entry;
-use crate::broker::backend_lifecycle::digest::rule::{FileSystem, Moment};
-use crate::broker::backend_lifecycle::digest::system;
-use crate::sys::ProcessHandle;
+use crate::broker::backend_lifecycle::digest::read::tests::{
+    TestFile, digest, digests_of_bytes, unix::forge,
+};
+use crate::broker::backend_lifecycle::digest::rule::FileSystem;
+use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A copy of a program that waits for the end of its input, in a directory that is removed at the end.
-struct Copied(Place);
+struct Copied(TestFile);
 
 impl Copied {
     fn new() -> Self {
@@ -17,7 +19,7 @@ impl Copied {
         let path = directory.path().join("daemon");
         // Copied by another process: nothing that this one starts meanwhile can hold the copy open for writing.
         assert!(Command::new("cp").arg("/bin/cat").arg(&path).status().unwrap().success());
-        Self(Place { directory, path })
+        Self(TestFile { directory, path })
     }
 
     fn run(&self) -> Running {
@@ -60,7 +62,7 @@ impl Drop for Running {
     }
 }
 
-/// Reads the file that `process` runs as a verification does, and has `cache` keep it.
+/// Reads the file that `process` runs as a verification does, and lets `cache` keep it.
 fn verify(cache: &DigestCache, process: &ProcessHandle) -> Digested {
     let before = Before::now();
     let image = process.open_image().unwrap();
@@ -194,7 +196,7 @@ fn remember(cache: &DigestCache, path: &Path) -> Digested {
 #[test]
 fn the_memory_keeps_the_latest_sixty_four() {
     let cache = DigestCache::default();
-    let files: Vec<_> = (0..65_u8).map(|byte| Place::with(&[byte])).collect();
+    let files: Vec<_> = (0..65_u8).map(|byte| TestFile::with(&[byte])).collect();
     for file in &files {
         remember(&cache, &file.path);
     }
@@ -205,17 +207,17 @@ fn the_memory_keeps_the_latest_sixty_four() {
 
 #[test]
 fn a_change_shows_although_length_and_time_of_modification_are_the_same() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let cache = DigestCache::default();
     remember(&cache, &file.path);
     assert!(is_found(&cache, &file.path));
-    unix::forge(&file.path, b"xyz");
+    forge(&file.path, b"xyz");
     assert!(!is_found(&cache, &file.path));
 }
 
 #[test]
 fn a_file_is_known_by_every_name_of_it_and_another_one_is_not() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let linked = file.directory.path().join("linked");
     std::fs::hard_link(&file.path, &linked).unwrap();
     let cache = DigestCache::default();

@@ -1,4 +1,4 @@
-//! Every row of the table.
+//! Tests of every row of the table.
 
 use super::*;
 use crate::failure::Failure;
@@ -8,15 +8,15 @@ use running_process::broker::protocol::FramingError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A row: the advice, its name and verdict, and words of its hint; no words where there is no hint.
+/// A row: the advice, its name and verdict, and words of its hint. No words mean no hint.
 type Row = (Advice, &'static str, Verdict, &'static str);
 
 const NO: Verdict = Verdict::No;
-const OPEN: Verdict = Verdict::Undecided;
+const UNDECIDED: Verdict = Verdict::Undecided;
 
 #[track_caller]
 fn check(rows: impl IntoIterator<Item = Row>) {
-    let schema = include_str!("../../../../docs/json.schema.json");
+    let schema = include_str!("../../../../../docs/json.schema.json");
     for (advice, kind, verdict, words) in rows {
         assert_eq!((advice.kind, advice.verdict), (kind, verdict), "{advice:?}");
         let hint = advice.hint.as_deref().unwrap_or_default();
@@ -34,11 +34,11 @@ fn other() -> io::Error {
 }
 
 #[test]
-fn a_verification_that_fails() {
+fn each_failed_verification_has_its_advice() {
     let pid = 7;
     let inspect = |source| probe(&ProbeError::NotInspectable { pid, source });
     check([
-        (probe(&ProbeError::Disabled), "probes_disabled", OPEN, "unset"),
+        (probe(&ProbeError::Disabled), "probes_disabled", UNDECIDED, "unset"),
         (
             probe(&ProbeError::EndpointMismatch { asked: String::new(), recorded: String::new() }),
             "endpoint_mismatch",
@@ -46,12 +46,12 @@ fn a_verification_that_fails() {
             "that endpoint",
         ),
         (probe(&ProbeError::Gone { pid, how: Absence::Exited }), "gone", NO, "start it again"),
-        (probe(&ProbeError::ReusedPid { pid, recorded: 1, found: 2 }), "reused_pid", NO, "an old one"),
+        (probe(&ProbeError::ReusedPid { pid, recorded: 1, found: 2 }), "reused_pid", NO, "outdated"),
         (
             probe(&ProbeError::OtherBoot { recorded: String::new(), current: String::new() }),
             "other_boot",
             NO,
-            "an old one",
+            "outdated",
         ),
         (
             probe(&ProbeError::Impostor { role: PeerRole::Listener, pid, image: None, expected: 8 }),
@@ -60,12 +60,12 @@ fn a_verification_that_fails() {
             "another process has taken the endpoint",
         ),
         (probe(&ProbeError::OtherImage { pid }), "other_image", NO, "probe again"),
-        (probe(&ProbeError::OtherNamespace { pid }), "other_namespace", OPEN, "container"),
-        (inspect(denied()), "not_inspectable", OPEN, "daemon's own user"),
-        (inspect(other()), "not_inspectable", OPEN, "accept less"),
-        (probe(&ProbeError::Policy(PolicyRule::WithoutOrigin)), "policy", OPEN, "--policy default"),
-        (probe(&ProbeError::TimedOut), "timed_out", OPEN, "--deadline"),
-        (probe(&ProbeError::Closed), "closed", OPEN, "as many connections as it allows"),
+        (probe(&ProbeError::OtherNamespace { pid }), "other_namespace", UNDECIDED, "container"),
+        (inspect(denied()), "not_inspectable", UNDECIDED, "daemon's user"),
+        (inspect(other()), "not_inspectable", UNDECIDED, "accept less"),
+        (probe(&ProbeError::Policy(PolicyRule::WithoutOrigin)), "policy", UNDECIDED, "--policy default"),
+        (probe(&ProbeError::TimedOut), "timed_out", UNDECIDED, "--deadline"),
+        (probe(&ProbeError::Closed), "closed", UNDECIDED, "limit of connections"),
         (probe(&ProbeError::Unasked { bytes: 1 }), "no_probe_answer", NO, "this protocol"),
         (probe(&ProbeError::Response(EndpointProbeError::Nonce)), "no_probe_answer", NO, "this protocol"),
         (
@@ -74,154 +74,159 @@ fn a_verification_that_fails() {
             NO,
             "this protocol",
         ),
-        (probe(&ProbeError::Stream(other())), "stream", OPEN, ""),
+        (probe(&ProbeError::Stream(other())), "stream", UNDECIDED, ""),
     ]);
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_connected_to() {
+fn each_failed_connect_has_its_advice() {
     let path = String::new;
     check([
-        (connect(&ConnectError::Name(NameError::Empty)), "invalid_endpoint", NO, "cannot be"),
+        (connect(&ConnectError::Name(NameError::Empty)), "invalid_endpoint", NO, "cannot have"),
         (connect(&ConnectError::NotFound { path: path() }), "no_endpoint", NO, "start it again"),
         (connect(&ConnectError::Refused { path: path() }), "no_listener", NO, "start it again"),
-        (connect(&ConnectError::BacklogFull { path: path() }), "backlog_full", OPEN, "try again later"),
+        (connect(&ConnectError::BacklogFull { path: path() }), "backlog_full", UNDECIDED, "try again later"),
         (connect(&ConnectError::NotASocket { path: path() }), "not_a_socket", NO, "move it away"),
         (
             connect(&ConnectError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
-            OPEN,
-            "daemon's own user",
+            UNDECIDED,
+            "daemon's user",
         ),
         (
             connect(&ConnectError::Unavailable { source: Arc::new(denied()) }),
             "sockets_unavailable",
-            OPEN,
+            UNDECIDED,
             "sandbox",
         ),
-        (connect(&ConnectError::Io { path: path(), source: Arc::new(other()) }), "stream", OPEN, ""),
+        (connect(&ConnectError::Io { path: path(), source: Arc::new(other()) }), "stream", UNDECIDED, ""),
     ]);
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_owned() {
+fn each_failed_bind_has_its_advice() {
     let path = String::new;
     check([
-        (bind(&BindError::InUse { path: path() }), "in_use", OPEN, "stop that one"),
-        (bind(&BindError::NotASocket { path: path() }), "not_a_socket", OPEN, "left untouched"),
-        (bind(&BindError::NotALock { path: path() }), "lock_unusable", OPEN, "left untouched"),
+        (bind(&BindError::InUse { path: path() }), "in_use", UNDECIDED, "stop that daemon"),
+        (bind(&BindError::NotASocket { path: path() }), "not_a_socket", UNDECIDED, "was not changed"),
+        (bind(&BindError::NotALock { path: path() }), "lock_unusable", UNDECIDED, "was not changed"),
         (
             bind(&BindError::Lock { path: path(), fault: LockFault::ForeignOwner { owner: 1 } }),
             "lock_unusable",
-            OPEN,
-            "see to the lock",
+            UNDECIDED,
+            "correct the lock",
         ),
         (
             bind(&BindError::HeldByChild { path: path(), pid: None }),
             "held_by_child",
-            OPEN,
+            UNDECIDED,
             "end that process",
         ),
         (
             bind(&BindError::Directory { path: path(), fault: DirectoryFault::ForeignOwner { owner: 1 } }),
             "directory_of_others",
-            OPEN,
+            UNDECIDED,
             "mode 700",
         ),
-        (bind(&BindError::NoDirectory { path: path() }), "no_directory", OPEN, "make the directory"),
+        (bind(&BindError::NoDirectory { path: path() }), "no_directory", UNDECIDED, "create the directory"),
         (
             bind(&BindError::Name(NameError::TooLong { length: 2, max: 1 })),
             "invalid_endpoint",
-            OPEN,
+            UNDECIDED,
             "shorter",
         ),
-        (bind(&BindError::Name(NameError::Empty)), "invalid_endpoint", OPEN, "--socket"),
+        (bind(&BindError::Name(NameError::Empty)), "invalid_endpoint", UNDECIDED, "--socket"),
         (
             bind(&BindError::PermissionDenied { path: path(), source: Arc::new(denied()) }),
             "permission_denied",
-            OPEN,
+            UNDECIDED,
             "that you can write",
         ),
         (
             bind(&BindError::Unavailable { source: Arc::new(denied()) }),
             "sockets_unavailable",
-            OPEN,
+            UNDECIDED,
             "sandbox",
         ),
-        (bind(&BindError::Io { path: path(), source: Arc::new(other()) }), "failed", OPEN, ""),
+        (bind(&BindError::Io { path: path(), source: Arc::new(other()) }), "failed", UNDECIDED, ""),
     ]);
 }
 
 #[test]
-fn a_server_that_does_not_serve() {
+fn each_failed_server_has_its_advice() {
     let unwritable = |source| server(&ServerError::IdentityFile { path: "r".into(), source });
     let waited = Duration::from_secs(5);
     let inner = |error: IdentityFileError| unwritable(error.into());
     check([
-        (inner(IdentityFileError::EndpointItself), "identity_file_unwritable", OPEN, "of its own"),
-        (inner(IdentityFileError::Busy), "identity_file_unwritable", OPEN, "of its own"),
-        (inner(IdentityFileError::NotARegularFile), "identity_file_unwritable", OPEN, "left untouched"),
+        (inner(IdentityFileError::EndpointItself), "identity_file_unwritable", UNDECIDED, "its own"),
+        (inner(IdentityFileError::Busy), "identity_file_unwritable", UNDECIDED, "its own"),
+        (inner(IdentityFileError::NotARegularFile), "identity_file_unwritable", UNDECIDED, "was not changed"),
         (
             inner(IdentityFileError::ForeignDirectory { owner: 1 }),
             "identity_file_unwritable",
-            OPEN,
+            UNDECIDED,
             "clients would not read",
         ),
-        (unwritable(ErrorKind::NotFound.into()), "identity_file_unwritable", OPEN, "make the directory"),
-        (unwritable(denied()), "identity_file_unwritable", OPEN, "that you can write"),
-        (unwritable(other()), "identity_file_unwritable", OPEN, ""),
+        (
+            unwritable(ErrorKind::NotFound.into()),
+            "identity_file_unwritable",
+            UNDECIDED,
+            "create the directory",
+        ),
+        (unwritable(denied()), "identity_file_unwritable", UNDECIDED, "that you can write"),
+        (unwritable(other()), "identity_file_unwritable", UNDECIDED, ""),
         (
             server(&ServerError::DrainTimedOut { connections: 1, callbacks: Vec::new(), waited }),
             "drain_timed_out",
-            OPEN,
-            "connection end",
+            UNDECIDED,
+            "end of stream",
         ),
-        (server(&ServerError::Accept(other())), "failed", OPEN, ""),
+        (server(&ServerError::Accept(other())), "failed", UNDECIDED, ""),
     ]);
 }
 
 #[test]
-fn an_identity_file_that_is_not_taken() {
+fn each_refused_identity_file_has_its_advice() {
     let inner = |error: IdentityFileError| identity_file(&error.into());
     let kind = "identity_file_unusable";
     check([
-        (inner(IdentityFileError::NotARegularFile), kind, OPEN, "not a link"),
-        (inner(IdentityFileError::DirectoryWritableByOthers { mode: 0o777 }), kind, OPEN, "chmod 700"),
-        (inner(IdentityFileError::ForeignOwner { owner: 1 }), kind, OPEN, "chooses whom"),
-        (inner(IdentityFileError::ForeignDirectory { owner: 1 }), kind, OPEN, "chooses whom"),
-        (inner(IdentityFileError::UnmappedUser { uid: 65_534 }), kind, OPEN, "user namespace"),
-        (inner(IdentityFileError::WritableByOthers { mode: 0o666 }), kind, OPEN, "chmod 600"),
-        (inner(IdentityFileError::TooLarge), kind, OPEN, "writes it anew"),
-        (identity_file(&denied()), kind, OPEN, "daemon's own user"),
-        (identity_file(&other()), kind, OPEN, ""),
+        (inner(IdentityFileError::NotARegularFile), kind, UNDECIDED, "not a link"),
+        (inner(IdentityFileError::DirectoryWritableByOthers { mode: 0o777 }), kind, UNDECIDED, "chmod 700"),
+        (inner(IdentityFileError::ForeignOwner { owner: 1 }), kind, UNDECIDED, "chooses the daemon"),
+        (inner(IdentityFileError::ForeignDirectory { owner: 1 }), kind, UNDECIDED, "chooses the daemon"),
+        (inner(IdentityFileError::UnmappedUser { uid: 65_534 }), kind, UNDECIDED, "user namespace"),
+        (inner(IdentityFileError::WritableByOthers { mode: 0o666 }), kind, UNDECIDED, "chmod 600"),
+        (inner(IdentityFileError::TooLarge), kind, UNDECIDED, "rewrites it"),
+        (identity_file(&denied()), kind, UNDECIDED, "daemon's user"),
+        (identity_file(&other()), kind, UNDECIDED, ""),
     ]);
 }
 
 #[test]
-fn a_request_without_a_response() {
-    let asked = Asked { protocol: 0xF00D, patience: "--deadline" };
-    let of = |error: FrameClientError| request(&error, asked);
+fn each_request_without_a_response_has_its_advice() {
+    let context = RequestContext { protocol: 0xF00D, timeout_option: "--deadline" };
+    let of = |error: FrameClientError| request(&error, context);
     let too_large = FramingError::FrameTooLarge { body_length: 2, cap: 1 };
     let timeout = Duration::from_secs(1);
     check([
-        (of(FrameClientError::Disabled), "frames_disabled", OPEN, "unset"),
-        (of(FrameClientError::Request(Arc::new(too_large))), "request_too_large", OPEN, "16777216"),
-        (of(FrameClientError::Closed), "closed", NO, "0xF00D right?"),
-        (of(FrameClientError::TimedOut { timeout }), "timed_out", OPEN, "--deadline"),
-        (of(FrameClientError::Stream(Arc::new(other()))), "stream", OPEN, "not known"),
-        (of(FrameClientError::Dead), "dead", OPEN, "nothing was sent"),
+        (of(FrameClientError::Disabled), "frames_disabled", UNDECIDED, "unset"),
+        (of(FrameClientError::Request(Arc::new(too_large))), "request_too_large", UNDECIDED, "16777216"),
+        (of(FrameClientError::Closed), "closed", NO, "protocol"),
+        (of(FrameClientError::TimedOut { timeout }), "timed_out", UNDECIDED, "--deadline"),
+        (of(FrameClientError::Stream(Arc::new(other()))), "stream", UNDECIDED, "may have run"),
+        (of(FrameClientError::Dead), "dead", UNDECIDED, "nothing was sent"),
     ]);
     let refused = |reason| of(FrameClientError::Refused(Refusal::new(reason, "")));
     check([
-        (refused(RefusalReason::Overloaded), "overloaded", OPEN, "try again later"),
+        (refused(RefusalReason::Overloaded), "overloaded", UNDECIDED, "try again later"),
         (refused(RefusalReason::DeadlinePassed), "deadline_passed", NO, "more time"),
         (refused(RefusalReason::Cancelled), "cancelled", NO, "may have run"),
         (refused(RefusalReason::UnservedProtocol), "unserved_protocol", NO, "0xF00D the right"),
         (refused(RefusalReason::BadEncoding), "bad_encoding", NO, "cannot decode"),
-        (refused(RefusalReason::NotAuthorized), "not_authorized", NO, "as its own user"),
-        (refused(RefusalReason::HandlerFailed), "handler_failed", NO, "as far as it came"),
-        (refused(RefusalReason::ShuttingDown), "shutting_down", NO, "started again"),
-        (refused(RefusalReason::AnswerTooLarge), "answer_too_large", NO, "ask for less"),
+        (refused(RefusalReason::NotAuthorized), "not_authorized", NO, "daemon's user"),
+        (refused(RefusalReason::HandlerFailed), "handler_failed", NO, "see its log"),
+        (refused(RefusalReason::ShuttingDown), "shutting_down", NO, "has restarted"),
+        (refused(RefusalReason::AnswerTooLarge), "answer_too_large", NO, "request less"),
         (refused(RefusalReason::Unspecified), "refused", NO, "may have run"),
     ]);
     // The hint permits sending the request again only where its handler has not run.
@@ -234,7 +239,7 @@ fn a_request_without_a_response() {
 }
 
 #[test]
-fn what_has_run_out_is_said_wherever_it_stands_among_the_causes() {
+fn an_exhausted_resource_among_the_causes_decides_the_advice() {
     let failure = |source| {
         let error = ProbeError::NotInspectable { pid: 7, source };
         let advice = probe(&error);
@@ -242,14 +247,14 @@ fn what_has_run_out_is_said_wherever_it_stands_among_the_causes() {
     };
     if cfg!(unix) {
         check([
-            (failure(io::Error::from_raw_os_error(24)), "too_many_open_files", OPEN, "ulimit -n"),
-            (failure(io::Error::from_raw_os_error(23)), "too_many_open_files", OPEN, "whole system"),
+            (failure(io::Error::from_raw_os_error(24)), "too_many_open_files", UNDECIDED, "ulimit -n"),
+            (failure(io::Error::from_raw_os_error(23)), "too_many_open_files", UNDECIDED, "whole system"),
         ]);
     }
     check([
-        (failure(ErrorKind::OutOfMemory.into()), "out_of_memory", OPEN, "no memory"),
-        (failure(ErrorKind::StorageFull.into()), "storage_full", OPEN, "make room"),
-        (failure(ErrorKind::ReadOnlyFilesystem.into()), "read_only", OPEN, "can be written"),
-        (failure(denied()), "not_inspectable", OPEN, "daemon's own user"),
+        (failure(ErrorKind::OutOfMemory.into()), "out_of_memory", UNDECIDED, "no memory"),
+        (failure(ErrorKind::StorageFull.into()), "storage_full", UNDECIDED, "free some space"),
+        (failure(ErrorKind::ReadOnlyFilesystem.into()), "read_only", UNDECIDED, "can be written"),
+        (failure(denied()), "not_inspectable", UNDECIDED, "daemon's user"),
     ]);
 }

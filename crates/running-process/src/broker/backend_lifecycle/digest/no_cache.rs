@@ -1,7 +1,7 @@
 //! The cache of systems on which nothing is remembered: they lead to a file by its path, not to the image that runs, and
 //! nothing is known of what their file systems say after a store through a mapping.
 
-use super::Digested;
+use super::read::Digested;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 use crate::sys::ProcessHandle;
 use std::fs::{File, Metadata};
