@@ -31,7 +31,7 @@ impl Blocking {
 
 impl Daemon for Blocking {
     const ACCEPTS_ON_A_THREAD: bool = true;
-    const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = true;
+    const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = cfg!(windows);
     const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = true;
 
     forward_to_server!();

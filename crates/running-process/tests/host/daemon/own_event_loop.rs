@@ -42,7 +42,8 @@ impl OwnEventLoop {
 
 impl Daemon for OwnEventLoop {
     // The rule, the detector, the observer and inline handlers run on the thread of the loop.
-    const PREEMPTS: bool = false;
+    const INLINE_CODE_MAY_BLOCK: bool = false;
+    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = false;
 
     forward_to_server!();
 

@@ -20,10 +20,10 @@ fn start() -> (TestServer, GateKeeper) {
     let server = TestServer::start(move |server| {
         let inline = gate.clone();
         let server = server.serve_inline(INLINE, move |frame| {
-            if frame.payload == BLOCK {
-                inline.enter(frame.payload);
+            if frame.payload() == BLOCK {
+                inline.enter(frame.payload());
             }
-            Ok(frame.payload.to_vec())
+            Ok(frame.payload().to_vec())
         });
         server.serve(CONCURRENT, move |request| {
             if request.payload() == BLOCK {

@@ -4,7 +4,7 @@ use super::TestServer;
 use crate::daemon::Daemon;
 use crate::support::{Gate, TempEndpoint, join, read_to_end, request, write};
 use running_process::broker::backend_sdk::{
-    Callback, LegacyClassification, LocalStream, ServerConfig, ServerError,
+    Callback, LegacyClassification, ServerConfig, ServerError,
 };
 use std::time::Duration;
 

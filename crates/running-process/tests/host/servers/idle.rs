@@ -50,7 +50,7 @@ fn daemon() {
     TestServer::bind(Endpoint::unix_socket("test", path).unwrap())
         .unwrap()
         .config(config)
-        .serve_inline(INLINE, |frame| Ok(frame.payload.to_vec()))
+        .serve_inline(INLINE, |frame| Ok(frame.payload().to_vec()))
         .serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
         .run()
         .unwrap();
