@@ -152,9 +152,15 @@ pub struct ServerSession<H: ?Sized> {
     closed: bool,
     phase: Phase,
     blocked: Option<BlockedWrite>,
-    /// Output was written or a request was cancelled since the last [`take_progress`](Self::take_progress).
+    changes: Changes,
+}
+
+/// The changes since the driver asked last.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,
-    /// Output was written for which a request waited, since the last [`process`](Self::process).
+    /// Output was written for which a request waited, since the last [`process`](ServerSession::process).
     unblocked: bool,
 }
 
@@ -178,8 +184,7 @@ impl<H: ?Sized> ServerSession<H> {
             closed: false,
             phase: Phase::Serving,
             blocked: None,
-            progress: false,
-            unblocked: false,
+            changes: Changes::default(),
         }
     }
 
@@ -283,7 +288,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn next_action(&mut self) -> Action {
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if self.unblocked {
+        if self.changes.unblocked {
             Action::Process
         } else if connection.wants_input() {
             Action::Read
@@ -301,7 +306,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
         // Received bytes are charged before anything is made of them.
         self.charge();
-        self.unblocked = false;
+        self.changes.unblocked = false;
         loop {
             let was_reset = self.reset;
             let processed = callback::run(|| self.process_events(&mut dispatch));
@@ -323,7 +328,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
         let mut out_of_memory = None;
-        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, progress, .. } = self;
+        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, changes, .. } = self;
         let telemetry = &policy.telemetry;
         let mut batch = Batch::new(telemetry);
         // The payload of an inline request that came encoded.
@@ -385,7 +390,7 @@ impl<H: ?Sized> ServerSession<H> {
                 Ok(Some(ServerEvent::Cancelled(cancelled))) => {
                     cancelled.data.cancellation.cancel(cancelled.reason);
                     telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
-                    *progress = true;
+                    changes.progress = true;
                 }
                 Ok(Some(ServerEvent::Legacy(mut buffered))) => {
                     if policy.authorize(peer).is_ok() {
@@ -501,7 +506,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// Returns whether output was written or a request was cancelled since the last call: handlers that are
     /// [held back](Self::holds_back) look again.
     pub fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progress)
+        std::mem::take(&mut self.changes.progress)
     }
 
     /// Returns whether output waits to be written.
@@ -530,8 +535,8 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn wrote(&mut self, bytes: usize, now: Instant) {
         self.policy.telemetry.note(Event::Sent { bytes });
-        self.progress = true;
-        self.unblocked |= self.connection.is_blocked();
+        self.changes.progress = true;
+        self.changes.unblocked |= self.connection.is_blocked();
         if let Some(blocked) = self.blocked.take() {
             self.blocked = blocked.wrote(bytes, now, self.phase);
         }
