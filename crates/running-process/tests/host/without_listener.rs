@@ -68,8 +68,8 @@ async fn connections_are_served_and_counted_like_any_other() {
     for client in &mut clients {
         assert_eq!(ask(client, SHOUT, b"hello").await.payload, b"HELLO");
     }
-    let status = stats.snapshot();
-    assert_eq!((status.connections_open, status.requests_answered), (2, 2));
+    let counted = stats.snapshot();
+    assert_eq!((counted.connections_open, counted.requests_answered), (2, 2));
     server.shutdown().await.unwrap();
     assert_eq!(stats.snapshot().connections_open, 0);
     for mut client in clients {
@@ -86,8 +86,8 @@ async fn a_large_message_passes_through_a_small_stream() {
     let (mut reader, mut writer) = tokio::io::split(&mut client);
     let sent = request(SHOUT, 1, &payload);
     let mut received = vec![0; 300_000];
-    let (sent, read) = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut received));
-    sent.unwrap();
+    let (written, read) = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut received));
+    written.unwrap();
     read.unwrap();
     assert!(received.ends_with(&[b'A'; 1000]));
     server.shutdown().await.unwrap();
@@ -125,29 +125,29 @@ async fn one_connection_more_than_allowed_is_told_so() {
     assert!(refused.starts_with("overloaded"), "{refused}");
     drop(first);
     // The slot is free once the server has noticed.
-    let served = async {
+    let asking = async {
         while ask(&mut connect(&server), SHOUT, b"third").await.payload != b"THIRD" {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, served).await.unwrap();
+    timeout(PATIENCE, asking).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stopped_server_answers_what_it_has_received_and_then_closes() {
-    let (begin, mut begun) = mpsc::unbounded_channel();
+    let (begin, mut gates) = mpsc::unbounded_channel();
     let server = server().serve(WORK, move |_| {
-        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        let (finish, gate) = tokio::sync::oneshot::channel::<()>();
         begin.send(finish).unwrap();
         async move {
-            finished.await?;
+            gate.await?;
             Ok("done")
         }
     });
     let server = server.start().unwrap();
     let (mut client, mut idle) = (connect(&server), connect(&server));
     client.write_all(&request(WORK, 1, b"")).await.unwrap();
-    let finish = begun.recv().await.unwrap();
+    let finish = gates.recv().await.unwrap();
     // The server has not read this one yet.
     idle.write_all(&request(SHOUT, 1, b"late")).await.unwrap();
     let stop = server.stop_handle();
@@ -184,21 +184,18 @@ async fn a_handler_that_does_not_end_is_cancelled_when_the_drain_times_out() {
 #[tokio::test]
 async fn a_connection_after_the_stop_is_closed() {
     let server = server().start().unwrap();
-    let serve = {
-        let (client, connection) = duplex(1024);
-        (client, server.serve_connection(connection, PeerCredentials::current_process()))
-    };
+    let (mut client, connection) = duplex(1024);
+    let serving = server.serve_connection(connection, PeerCredentials::current_process());
     server.shutdown().await.unwrap();
-    let (mut client, serving) = serve;
     serving.await;
     assert_eq!(next_frame(&mut client).await, None);
 }
 
 #[tokio::test]
 async fn a_future_or_a_server_that_is_dropped_ends_its_connections() {
-    let (drops, mut dropped) = mpsc::unbounded_channel();
+    let (report, mut dropped) = mpsc::unbounded_channel();
     let server = server().serve(WORK, move |_| {
-        let held = drops.clone();
+        let held = report.clone();
         async move {
             let _dropped = Dropped(held);
             pending::<Result<Vec<u8>, _>>().await
@@ -226,7 +223,7 @@ async fn a_future_or_a_server_that_is_dropped_ends_its_connections() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_nothing_is_cut_off_after_the_write_timeout() {
-    let (report, mut reported) = mpsc::unbounded_channel();
+    let (report, mut errors) = mpsc::unbounded_channel();
     let server = server().observe(move |error| {
         let _ = report.send(matches!(error, ServeError::Stream(_)));
     });
@@ -234,7 +231,7 @@ async fn a_peer_that_reads_nothing_is_cut_off_after_the_write_timeout() {
     let (mut client, connection) = duplex(64);
     tokio::spawn(server.serve_connection(connection, PeerCredentials::current_process()));
     client.write_all(&request(SHOUT, 1, &[b'a'; 1000])).await.unwrap();
-    assert_eq!(reported.recv().await, Some(true));
+    assert_eq!(errors.recv().await, Some(true));
 }
 
 #[tokio::test]

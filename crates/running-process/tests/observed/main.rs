@@ -11,7 +11,9 @@ mod spans;
 mod conversation {
     //! Both servers, each with a client that asks a few things and stops it.
 
-    use running_process::broker::backend_sdk::{AsyncServer, LocalStream, Server, ServerStop};
+    #[cfg(any())]
+    use running_process::broker::backend_sdk::Server;
+    use running_process::broker::backend_sdk::{AsyncServer, LocalStream, ServerStop};
     use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
@@ -34,7 +36,11 @@ mod conversation {
     /// What every handler does before it answers.
     pub(crate) type Hook = fn();
 
+    #[cfg(not(any()))]
+    pub(crate) use on_tokio as on_threads;
+
     /// Returns the number of frames that the client received.
+    #[cfg(any())]
     pub(crate) fn on_threads(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let server = Server::bind(endpoint.clone())

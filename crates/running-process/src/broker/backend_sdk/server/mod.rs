@@ -15,10 +15,14 @@ mod error;
 mod handler;
 mod hooks;
 mod peer;
+#[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+mod phase;
 mod policy;
 mod registration;
 mod request;
+#[cfg_attr(not(feature = "tokio"), allow(dead_code))]
 mod rewind;
+#[cfg_attr(not(feature = "tokio"), allow(dead_code))]
 mod scratch;
 mod session;
 mod shutdown;

@@ -166,12 +166,19 @@ pub struct ServerSession<H: ?Sized> {
     closed: bool,
     phase: Phase,
     blocked: Option<BlockedWrite>,
-    /// Output was written or a request was cancelled since the last [`take_progress`](Self::take_progress).
+    changes: Changes,
+}
+
+/// The changes that the driver, or the observer, is still to learn of.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,
-    /// Output was written or a request ended since the last [`process`](Self::process), so a request that waits may be taken.
+    /// Output was written or a request ended since the last [`process`](ServerSession::process), so a request that waits may
+    /// be taken.
     resumes: bool,
     /// The connection is one beyond the limit, which the observer is not told yet.
-    to_report: bool,
+    over_capacity: bool,
 }
 
 impl<H: ?Sized> ServerSession<H> {
@@ -190,9 +197,7 @@ impl<H: ?Sized> ServerSession<H> {
             closed: false,
             phase: Phase::Serving,
             blocked: None,
-            progress: false,
-            resumes: false,
-            to_report: slot.is_over_capacity(),
+            changes: Changes { over_capacity: slot.is_over_capacity(), ..Changes::default() },
         }
     }
 
@@ -296,7 +301,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn next_action(&mut self) -> Action {
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if self.resumes && connection.is_blocked() {
+        if self.changes.resumes && connection.is_blocked() {
             Action::Process
         } else if connection.wants_input() {
             Action::Read
@@ -312,11 +317,11 @@ impl<H: ?Sized> ServerSession<H> {
     /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
     /// of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
-        if std::mem::take(&mut self.to_report) {
+        if std::mem::take(&mut self.changes.over_capacity) {
             // Before the peer is told: a client that knows of its refusal finds it counted.
             self.policy.telemetry.error(&self.policy.too_many_connections());
         }
-        self.resumes = false;
+        self.changes.resumes = false;
         // Received bytes are charged before anything is made of them.
         self.charge();
         loop {
@@ -340,7 +345,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
         let mut out_of_memory = None;
-        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, progress, .. } = self;
+        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, changes, .. } = self;
         let telemetry = &policy.telemetry;
         let mut batch = Batch::new(telemetry);
         // The payload of an inline request that came encoded.
@@ -402,7 +407,7 @@ impl<H: ?Sized> ServerSession<H> {
                 Ok(Some(ServerEvent::Cancelled(cancelled))) => {
                     cancelled.data.cancellation.cancel(cancelled.reason);
                     telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
-                    *progress = true;
+                    changes.progress = true;
                 }
                 Ok(Some(ServerEvent::Legacy(mut buffered))) => {
                     if policy.authorize(peer).is_ok() {
@@ -436,7 +441,7 @@ impl<H: ?Sized> ServerSession<H> {
         let cancelled = self.connection.is_cancelled(call);
         let waits = !cancelled && !self.reset;
         self.request_memory -= memory;
-        self.resumes = true;
+        self.changes.resumes = true;
         self.policy.telemetry.note(Event::Ended);
         let outcome = match self.policy.judge(payload_protocol, answer, self.peer.credentials, waits) {
             Ok(payload) => self.respond(call, payload_protocol, payload),
@@ -519,7 +524,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// Returns whether output was written or a request was cancelled since the last call: handlers that are
     /// [held back](Self::holds_back) look again.
     pub fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progress)
+        std::mem::take(&mut self.changes.progress)
     }
 
     /// Returns whether output waits to be written.
@@ -548,7 +553,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn wrote(&mut self, bytes: usize, now: Instant) {
         self.policy.telemetry.note(Event::Sent { bytes });
-        (self.progress, self.resumes) = (true, true);
+        (self.changes.progress, self.changes.resumes) = (true, true);
         if let Some(blocked) = self.blocked.take() {
             self.blocked = blocked.wrote(bytes, now, self.phase);
         }

@@ -3,11 +3,12 @@
 use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::Poll;
 use std::thread;
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 /// Waits for `future`; returns `None` if `deadline` passes before.
@@ -20,21 +21,21 @@ pub(super) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> O
     if let Poll::Ready(done) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         return done.ok();
     }
-    let (ring, mut alarm) = oneshot::channel();
+    let alarm = Arc::new(Notify::new());
     // Ends the thread when this function does.
     let (_waiting, waits) = mpsc::channel::<()>();
-    let left = deadline.saturating_duration_since(now());
+    let (rings, left) = (Arc::clone(&alarm), deadline.saturating_duration_since(now()));
     let watch = move || {
         if waits.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            let _ = ring.send(());
+            rings.notify_one();
         }
     };
-    if thread::Builder::new().name("running-process".to_owned()).spawn(watch).is_err() {
-        return future.await.ok();
-    }
+    // Without a thread, only the runtime's timer is left.
+    let _ = thread::Builder::new().name("running-process".to_owned()).spawn(watch);
+    let mut alarm = pin!(alarm.notified());
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(done.ok()),
-        Poll::Pending => pin!(&mut alarm).poll(context).map(|_| None),
+        Poll::Pending => alarm.as_mut().poll(context).map(|()| None),
     })
     .await
 }

@@ -1,10 +1,10 @@
 //! One connection, as the task that owns its socket and the tasks that serve its requests share it.
 
 use super::waker::AtomicWaker;
+use crate::broker::backend_sdk::server::phase::AtomicPhase;
 use crate::broker::backend_sdk::{CallId, PeerCredentials, Phase, ServerPolicy, ServerSession, Slot};
 use crate::broker::runtime_clock::now;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -72,20 +72,5 @@ impl<H: ?Sized> Conn<H> {
 impl<H: ?Sized> fmt::Debug for Conn<H> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Conn").field("phase", &self.phase()).finish_non_exhaustive()
-    }
-}
-
-/// A [`Phase`] that never goes back. The last one is `None`, the end.
-#[derive(Debug, Default)]
-pub(super) struct AtomicPhase(AtomicU8);
-
-impl AtomicPhase {
-    pub(super) fn get(&self) -> Option<Phase> {
-        let phases = [Phase::Serving, Phase::Draining, Phase::Cancelling];
-        phases.get(usize::from(self.0.load(Ordering::Acquire))).copied()
-    }
-
-    pub(super) fn enter(&self, phase: Option<Phase>) {
-        self.0.fetch_max(phase.map_or(u8::MAX, |phase| phase as u8), Ordering::AcqRel);
     }
 }

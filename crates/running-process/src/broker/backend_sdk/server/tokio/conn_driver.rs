@@ -32,17 +32,10 @@ pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future
     let mut driver = ConnDriver { stream, timer: None, late: LateReads::default() };
     async move {
         if let Some(start) = poll_fn(|context| driver.poll(&open, context)).await {
+            let connection = AsyncLegacyConnection::new(start, driver.stream, Arc::clone(&open.conn));
             // The task of a connection that speaks the other wire is smaller without this future.
-            Box::pin(serve_legacy(open, driver.stream, start)).await;
+            Box::pin(legacy::serve(open.context.legacy.as_ref(), connection)).await;
         }
-    }
-}
-
-async fn serve_legacy(open: OpenConn, stream: impl ServedTransport, start: Vec<u8>) {
-    let connection = AsyncLegacyConnection::new(start, stream, Arc::clone(&open.conn));
-    if let Err(error) = legacy::serve(open.context.legacy.as_ref(), connection).await {
-        let peer = open.conn.session().peer();
-        open.context.policy.telemetry.error_of(peer, &error);
     }
 }
 
@@ -142,11 +135,11 @@ impl<S: ServedTransport> ConnDriver<S> {
             scratch::with(|scratch| {
                 let read = match late {
                     None => self.stream.poll_read(context, scratch),
-                    Some(_) => match self.late.read(|| self.stream.read_arrived(context, scratch)) {
-                        Some(Ok(length)) => Poll::Ready(Ok(length)),
-                        // An error is told by the next read.
-                        Some(Err(_)) | None => Poll::Pending,
-                    },
+                    Some(_) => {
+                        let arrived = self.late.read(|| self.stream.read_arrived(context, scratch));
+                        // The next read returns an error again.
+                        arrived.and_then(Result::ok).map_or(Poll::Pending, |length| Poll::Ready(Ok(length)))
+                    }
                 };
                 if let Poll::Ready(Ok(length @ 1..)) = read {
                     session.receive(&scratch[..length], now());

@@ -1,9 +1,9 @@
 //! The state of one server: its connections, and how far its end has come.
 
 use super::alarm;
-use super::conn::AtomicPhase;
 use super::legacy::LegacyHandler;
 use super::request::{AsyncConn, AsyncHandler};
+use crate::broker::backend_sdk::server::phase::AtomicPhase;
 use crate::broker::backend_sdk::{
     ConnectionTable, PeerCredentials, Phase, REPLACE_TIMEOUT, ServerPolicy, Shutdown, ShutdownStep, SlotOffer,
 };
@@ -169,8 +169,7 @@ impl Drop for OpenConn {
     fn drop(&mut self) {
         self.conn.session().close();
         self.conn.progress.notify_waiters();
-        let removed = self.context.connections().remove(self.id);
-        drop(removed);
+        self.context.connections().remove(self.id);
         self.context.changed.notify_waiters();
     }
 }

@@ -17,10 +17,15 @@ pub(super) type LegacyFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyFuture + Send + Sync>;
 
 /// Serves `connection` by `handler`, until that has ended or the connection is to end at once.
-pub(super) async fn serve(
-    handler: Option<&LegacyHandler>,
-    connection: AsyncLegacyConnection,
-) -> Result<(), ServeError> {
+pub(super) async fn serve(handler: Option<&LegacyHandler>, connection: AsyncLegacyConnection) {
+    let conn = Arc::clone(&connection.conn);
+    if let Err(error) = run(handler, connection).await {
+        let session = conn.session();
+        session.policy().telemetry.error_of(session.peer(), &error);
+    }
+}
+
+async fn run(handler: Option<&LegacyHandler>, connection: AsyncLegacyConnection) -> Result<(), ServeError> {
     let handler = handler.ok_or(ServeError::LegacyNotServed)?;
     let conn = Arc::clone(&connection.conn);
     let future = callback::run(|| handler(connection)).ok_or(ServeError::HandlerPanicked)?;

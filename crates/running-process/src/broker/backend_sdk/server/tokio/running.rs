@@ -81,7 +81,7 @@ impl RunningAsyncServer {
     /// While no slot is free for one more connection, it waits for one. Once the server is stopped, it closes the connection.
     /// It ends with the server, when the connection has drained.
     ///
-    /// Two things are not known of a stream of a foreign kind. A peer that closed it in one direction may still read, so the
+    /// Two things are not known of a stream that the server did not accept itself. A peer that closed it in one direction may still read, so the
     /// requests of a peer that is gone are cancelled once a write fails. After a stop, 50 ms without a byte are the end of what
     /// the peer has sent.
     ///
