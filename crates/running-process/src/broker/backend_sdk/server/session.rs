@@ -220,13 +220,15 @@ impl<H: ?Sized> ServerSession<H> {
 
     /// Ends the input: the peer sends nothing more. What came before is processed, as by [`process`](Self::process).
     /// `is_gone` tells whether the peer has closed the connection in both directions; it is called only if requests are in
-    /// flight, which are cancelled then before their handlers begin.
+    /// flight. If it has, they are cancelled before the last of them are dispatched.
     pub fn end_of_input(&mut self, is_gone: impl FnOnce() -> bool, dispatch: impl FnMut(Dispatched<H>)) {
         self.connection.receive_eof();
-        self.process(dispatch);
+        let mut last = Vec::new();
+        self.process(|dispatched| last.push(dispatched));
         if self.connection.in_flight() > 0 && is_gone() {
             self.reset();
         }
+        last.into_iter().for_each(dispatch);
     }
 
     /// Ends the connection because the socket failed with `error`, which the observer is told.
