@@ -82,7 +82,7 @@ impl From<u8> for Phase {
 /// closed, and any runtime, or none, drives it.
 ///
 /// A driver moves bytes and time in, and bytes and [`Action`]s out. The following loop is complete; `wait` blocks until
-/// the socket is ready for `interest`, a handler has finished, or the deadline has passed.
+/// the socket is ready for `interest` or takes more of the output, a handler has finished, or the deadline has passed.
 ///
 /// ```no_run
 /// # use running_process::broker::backend_sdk::*;
