@@ -106,7 +106,7 @@ fn the_text_of_an_error_is_for_the_observer_and_not_for_the_peer() {
         let refusal = super::refusal_of(&frame);
         assert_eq!(
             (refusal.reason(), &*refusal.message),
-            (RefusalReason::HandlerFailed, "the handler failed")
+            (RefusalReason::HandlerFailed, "")
         );
         assert!(!String::from_utf8_lossy(&frame.payload).contains(SECRET));
     }
@@ -145,6 +145,16 @@ fn a_handler_that_panics_is_told_to_both_without_its_message() {
     let frames = connection.written();
     assert!(frames.iter().all(|frame| super::refusal_of(frame).message == "the handler panicked"));
     assert_eq!((frames.len(), server.errors().len()), (2, 2));
+}
+
+#[test]
+fn a_peer_that_waits_for_an_abandoned_request_is_refused() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.receive(&request(CONCURRENT, 1, b""));
+    let call = connection.dispatched[0].call();
+    connection.session.finish(call, Answer::Abandoned, connection.now);
+    assert_eq!(connection.refusal().reason(), RefusalReason::HandlerFailed);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! One connection: a socket that does not block, and its session.
 
-use super::handlers::{Handler, LegacyHandler, spawn_handler, spawn_legacy};
+use super::handlers::{Handler, LegacyHandler, start_handler, start_legacy};
 use super::mailbox::{Event, EventSender, Mailbox};
+use super::workers::Workers;
 use running_process::broker::backend_sdk::{
     Action, Answer, CallId, Dispatched, HandlerError, Phase, ServeError, ServerSession,
 };
@@ -44,7 +45,10 @@ pub(crate) struct Connection {
     session: ServerSession<Handler>,
     socket: Arc<UnixStream>,
     mailbox: Mailbox,
+    workers: Workers,
     interest: Interest,
+    poll_flags: Option<PollFlags>,
+    deadline: Option<Instant>,
     /// Requests whose handlers have not begun, because the peer leaves too much unread.
     waiting: Vec<Dispatched<Handler>>,
     /// Handlers that wait for their turn to send an event.
@@ -60,10 +64,21 @@ impl Connection {
         session: ServerSession<Handler>,
         socket: UnixStream,
         mailbox: Mailbox,
+        workers: Workers,
     ) -> Self {
-        let (waiting, senders) = (Vec::new(), Vec::new());
-        let (socket, interest) = (Arc::new(socket), Interest::Again);
-        Self { id, session, socket, mailbox, interest, waiting, senders, sending: false }
+        Self {
+            id,
+            session,
+            socket: Arc::new(socket),
+            mailbox,
+            workers,
+            interest: Interest::Again,
+            poll_flags: None,
+            deadline: None,
+            waiting: Vec::new(),
+            senders: Vec::new(),
+            sending: false,
+        }
     }
 
     /// Moves bytes and starts handlers until the connection has to wait; `buffer` is memory to read into.
@@ -108,6 +123,7 @@ impl Connection {
             // It fails only if the connection has ended by itself.
             let _ = self.socket.shutdown(Shutdown::Both);
         }
+        self.set_wait();
     }
 
     /// Reads once, the rest of a large message onto its beginning. Returns `false` if nothing has arrived.
@@ -166,7 +182,8 @@ impl Connection {
                 self.waiting.push(dispatched);
             } else if dispatched.request().cancelled().is_some() {
                 self.finish(call, Answer::Abandoned);
-            } else if let Err(error) = spawn_handler(dispatched, self.id, self.mailbox.clone()) {
+            } else if let Err(error) = start_handler(&self.workers, dispatched, self.id, self.mailbox.clone())
+            {
                 let refusal = self.session.policy().no_thread(error);
                 self.finish(call, Answer::Failed(HandlerError::Refused(refusal)));
             }
@@ -209,7 +226,7 @@ impl Connection {
             return Interest::Closed;
         };
         let (handler, socket) = (Arc::clone(handler), Arc::clone(&self.socket));
-        match spawn_legacy(handler, buffered, socket, self.id, self.mailbox.clone()) {
+        match start_legacy(&self.workers, handler, buffered, socket, self.id, self.mailbox.clone()) {
             Ok(()) => Interest::Legacy,
             Err(error) => {
                 self.session.report(&ServeError::NoThread(error));
@@ -253,28 +270,32 @@ impl Connection {
         self.session.awaits_identity()
     }
 
-    /// Returns the moment at which the connection advances if nothing happens before; one that has more to read does so `now`.
-    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        match self.interest {
-            Interest::Legacy => None,
-            Interest::Again => Some(now),
-            _ => self.session.deadline(),
-        }
+    /// Returns the moment at which the connection advances if nothing happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Returns the entry for poll(2); `None` if the socket is not waited for.
     pub(crate) fn poll_fd(&self) -> Option<PollFd<'_>> {
-        let mut flags = match self.interest {
-            Interest::Readable => PollFlags::IN,
+        self.poll_flags.map(|flags| PollFd::new(&*self.socket, flags))
+    }
+
+    /// Sets what the loop waits for, once for all of its rounds until the connection advances again.
+    fn set_wait(&mut self) {
+        let interest = match self.interest {
+            Interest::Readable => Some(PollFlags::IN),
             // A hang-up is always reported.
-            Interest::HangUp if !cfg!(target_vendor = "apple") => PollFlags::empty(),
-            _ if !self.session.has_output() => return None,
-            _ => PollFlags::empty(),
+            Interest::HangUp if !cfg!(target_vendor = "apple") => Some(PollFlags::empty()),
+            _ => None,
         };
-        if self.session.has_output() {
-            flags |= PollFlags::OUT;
-        }
-        Some(PollFd::new(&*self.socket, flags))
+        let output = self.session.has_output().then_some(PollFlags::OUT);
+        let both = interest.unwrap_or(PollFlags::empty()) | output.unwrap_or(PollFlags::empty());
+        self.poll_flags = interest.or(output).map(|_| both);
+        self.deadline = match self.interest {
+            Interest::Legacy => None,
+            Interest::Again => Some(Instant::now()),
+            _ => self.session.deadline(),
+        };
     }
 }
 

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::handlers::{Handler, LegacyHandler};
 use super::mailbox::{Mailbox, Message, Messages, mailbox};
+use super::workers::Workers;
 use running_process::broker::backend_sdk::{
     ACCEPT_PAUSE, AcceptErrors, AfterError, Callback, ConnectionTable, LocalListener, LocalStream, Phase,
     REPLACE_TIMEOUT, Registration, RegistrationGuard, ServeError, ServerBuilder, ServerError, ServerPolicy,
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 const READ_BYTES: usize = 64 * 1024;
 
 /// Most connections that are accepted before the open ones have their turn.
-const MAX_ACCEPTS: usize = 16;
+const MAX_ACCEPTS: usize = 128;
 
 /// A server on the thread that [runs](Self::run) it.
 pub(crate) struct EventLoop {
@@ -29,6 +30,7 @@ pub(crate) struct EventLoop {
     legacy: Option<Arc<LegacyHandler>>,
     connections: ConnectionTable<Connection>,
     accepting: Option<Accepting>,
+    workers: Workers,
     mailbox: Mailbox,
     messages: Messages,
     stop: ServerStop,
@@ -97,6 +99,7 @@ impl EventLoop {
             policy,
             legacy,
             accepting: Some(accepting),
+            workers: Workers::default(),
             mailbox,
             messages,
             stop,
@@ -156,37 +159,38 @@ impl EventLoop {
             listener.map(|accepting| add(&mut fds, PollFd::new(&accepting.listener, PollFlags::IN)));
         let name = self.accepting.as_ref().and_then(|accepting| accepting.listener.name_events());
         let name = name.map(|name| add(&mut fds, PollFd::from_borrowed_fd(name, PollFlags::IN)));
-        let connections: Vec<(&Connection, Option<usize>)> = self
-            .connections
-            .iter()
-            .map(|connection| (connection, connection.poll_fd().map(|fd| add(&mut fds, fd))))
-            .collect();
-        poll_until(&mut fds, self.deadline())?;
+        let mut first = self.deadline();
+        let mut connections = Vec::with_capacity(open);
+        for connection in self.connections.iter() {
+            let deadline = connection.deadline();
+            first = first.into_iter().chain(deadline).min();
+            connections.push((connection.id, deadline, connection.poll_fd().map(|fd| add(&mut fds, fd))));
+        }
+        poll_until(&mut fds, first)?;
         let is_ready = |index: usize| !fds[index].revents().is_empty();
         let now = Instant::now();
-        let is_due =
-            |connection: &Connection| connection.deadline(now).is_some_and(|deadline| deadline <= now);
+        let advances = |deadline: Option<Instant>, index: Option<usize>| {
+            index.is_some_and(is_ready) || deadline.is_some_and(|deadline| deadline <= now)
+        };
         Ok(Ready {
             messages: is_ready(0),
             listener: listener.is_some_and(is_ready),
             name: name.is_some_and(is_ready),
             connections: connections
                 .into_iter()
-                .filter(|(connection, index)| index.is_some_and(is_ready) || is_due(connection))
-                .map(|(connection, _)| connection.id)
+                .filter_map(|(id, deadline, index)| advances(deadline, index).then_some(id))
                 .collect(),
         })
     }
 
-    /// Returns when something is to be done although nothing is ready.
+    /// Returns when something is to be done besides the connections, although nothing is ready.
     fn deadline(&self) -> Option<Instant> {
-        let (now, open) = (Instant::now(), self.connections.len());
-        let connections = self.connections.iter().filter_map(|connection| connection.deadline(now)).min();
+        let open = self.connections.len();
         let paused = self.accepting.as_ref().filter(|accepting| accepting.is_paused(open));
         let pause = paused.and_then(|accepting| accepting.pause).map(|(until, _)| until);
         let ending = self.ending.as_ref();
         let ending = ending.and_then(|ending| if open > 0 { ending.next_step } else { ending.deadline });
-        [connections, pause, ending].into_iter().flatten().min()
+        pause.into_iter().chain(ending).min()
     }
 
     fn take_messages(&mut self) -> io::Result<()> {
@@ -292,12 +296,14 @@ impl EventLoop {
             Ok(peer) => peer,
             Err(error) => return self.policy.report(&error.into()),
         };
-        let (socket, mailbox) = (UnixStream::from(stream), self.mailbox.clone());
+        let socket = UnixStream::from(stream);
         if let Err(error) = socket.set_nonblocking(true) {
             return self.policy.report(&error.into());
         }
         let session = ServerSession::new(Arc::clone(&self.policy), peer, slot, Instant::now());
-        let id = self.connections.insert(slot, |id| Connection::new(id, session, socket, mailbox)).id;
+        let (mailbox, workers) = (self.mailbox.clone(), self.workers.clone());
+        let open = |id| Connection::new(id, session, socket, mailbox, workers);
+        let id = self.connections.insert(slot, open).id;
         self.advance(id);
     }
 

@@ -1,6 +1,7 @@
-//! Requests and legacy connections in the hands of handlers, which run on threads of their own.
+//! Requests and legacy connections in the hands of handlers, which may block.
 
 use super::mailbox::{Event, EventSender, Mailbox, Message};
+use super::workers::Workers;
 use running_process::broker::backend_sdk::{
     Answer, CallId, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
@@ -10,7 +11,6 @@ use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::thread;
 
 /// A handler of requests. It may block.
 pub(crate) type Handler = dyn Fn(Request) -> Result<Payload, HandlerError> + Send + Sync;
@@ -60,12 +60,13 @@ impl Deref for Request {
     }
 }
 
-/// Runs a handler on a thread of its own, which sends the answer to `mailbox`.
+/// Runs a handler on a thread of `workers`, which sends the answer to `mailbox`.
 ///
 /// # Errors
 ///
 /// The system has no thread for it.
-pub(crate) fn spawn_handler(
+pub(crate) fn start_handler(
+    workers: &Workers,
     dispatched: Dispatched<Handler>,
     connection: u64,
     mailbox: Mailbox,
@@ -77,7 +78,7 @@ pub(crate) fn spawn_handler(
             .serve(|handler, parts| handler(Request { parts, connection, call, mailbox: request_mailbox }));
         mailbox.send(Message::Finished { connection, call, answer });
     };
-    thread::Builder::new().name("handler".to_owned()).spawn(serve).map(drop)
+    workers.run(serve)
 }
 
 /// A connection of the legacy wire: reading gives every byte from the first one. It closes when its handler has returned.
@@ -91,12 +92,13 @@ pub(crate) struct LegacyConnection {
     mailbox: Mailbox,
 }
 
-/// Runs the legacy handler on a thread of its own, which tells `mailbox` when it has ended.
+/// Runs the legacy handler on a thread of `workers`, which tells `mailbox` when it has ended.
 ///
 /// # Errors
 ///
 /// The system has no thread for it.
-pub(crate) fn spawn_legacy(
+pub(crate) fn start_legacy(
+    workers: &Workers,
     handler: Arc<LegacyHandler>,
     buffered: Vec<u8>,
     socket: Arc<UnixStream>,
@@ -111,7 +113,7 @@ pub(crate) fn spawn_legacy(
         let panicked = ended.map_err(mem::forget).is_err();
         mailbox.send(Message::LegacyEnded { connection, panicked });
     };
-    thread::Builder::new().name("legacy".to_owned()).spawn(serve).map(drop)
+    workers.run(serve)
 }
 
 impl Read for LegacyConnection {

@@ -4,6 +4,7 @@ mod connection;
 mod driver;
 mod handlers;
 mod mailbox;
+mod workers;
 
 pub(crate) use driver::EventLoop;
 #[allow(unused_imports, reason = "the daemon of the example names not all of them")]

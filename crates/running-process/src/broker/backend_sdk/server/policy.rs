@@ -209,7 +209,8 @@ impl<H: ?Sized> ServerPolicy<H> {
     ) -> Result<Payload, Refusal> {
         match answer {
             Answer::Payload(payload) => Ok(payload),
-            Answer::Abandoned => Ok(Payload::default()),
+            // A peer that still waits must not take it for an answer.
+            Answer::Abandoned => Err(Refusal::new(RefusalReason::HandlerFailed, "the handler did not end")),
             Answer::Panicked => {
                 self.telemetry.error_of(peer, &ServeError::HandlerPanicked);
                 Err(Refusal::new(RefusalReason::HandlerFailed, "the handler panicked"))

@@ -82,7 +82,7 @@ impl From<u8> for Phase {
 /// closed, and any runtime, or none, drives it.
 ///
 /// A driver moves bytes and time in, and bytes and [`Action`]s out. The following loop is complete; `wait` blocks until
-/// the socket is ready for `interest`, a handler has finished, or the deadline has passed.
+/// the socket is ready for `interest` or takes more of the output, a handler has finished, or the deadline has passed.
 ///
 /// ```no_run
 /// # use running_process::broker::backend_sdk::*;
@@ -225,13 +225,15 @@ impl<H: ?Sized> ServerSession<H> {
 
     /// Ends the input: the peer sends nothing more. What came before is processed, as by [`process`](Self::process).
     /// `is_gone` tells whether the peer has closed the connection in both directions; it is called only if requests are in
-    /// flight, which are cancelled then before their handlers begin.
+    /// flight. If it has, they are cancelled before the last of them are dispatched.
     pub fn end_of_input(&mut self, is_gone: impl FnOnce() -> bool, dispatch: impl FnMut(Dispatched<H>)) {
         self.connection.receive_eof();
-        self.process(dispatch);
+        let mut last = Vec::new();
+        self.process(|dispatched| last.push(dispatched));
         if self.connection.in_flight() > 0 && is_gone() {
             self.reset();
         }
+        last.into_iter().for_each(dispatch);
     }
 
     /// Ends the connection because the socket failed with `error`, which the observer is told.
