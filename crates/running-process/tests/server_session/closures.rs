@@ -104,10 +104,7 @@ fn the_text_of_an_error_is_for_the_observer_and_not_for_the_peer() {
     connection.session.finish(call, failed, connection.now);
     for frame in connection.written() {
         let refusal = super::refusal_of(&frame);
-        assert_eq!(
-            (refusal.reason(), &*refusal.message),
-            (RefusalReason::HandlerFailed, "")
-        );
+        assert_eq!((refusal.reason(), &*refusal.message), (RefusalReason::HandlerFailed, ""));
         assert!(!String::from_utf8_lossy(&frame.payload).contains(SECRET));
     }
     let told = |protocol| format!("the handler of payload protocol 0x{protocol:04X} failed: {SECRET}");

@@ -1,9 +1,8 @@
-//! Digests of an open executable: bounded reads for as long as a caller waits, and a cache, so that an image that runs is
-//! read once.
+//! Digests of an open executable: reads within a deadline, and a cache, so that a running image is read once.
 //!
 //! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
-//! A cached digest is found again by the state that the file system reports of the open file, never by its path;
-//! `rule.rs` says which digests may be cached.
+//! A cached digest is found again by the state of the open file, never by its path. `rule.rs` decides which digests may
+//! be cached.
 //!
 //! Start with [`digests_of`] and [`DigestCache`].
 

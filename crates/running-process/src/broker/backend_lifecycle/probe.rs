@@ -1,8 +1,7 @@
-//! The identity probe: 32 random bytes ask "are you the process I was told about?", the identity answers.
+//! The identity probe: a client sends 32 random bytes, and the daemon answers with them and its identity.
 //!
-//! Both sides are values that take frames and give frames; [`handle_endpoint_probe`] and
-//! `BackendHandle` drive them over a connection. An answer alone proves
-//! nothing: whoever has read the identity can give it.
+//! Both sides are values that take and return frames; [`handle_endpoint_probe`] and `BackendHandle` drive them over a
+//! connection. An answer alone proves nothing: any process that has read the identity can give it.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;

@@ -1,8 +1,8 @@
-//! Verification: the process at the other end of *this* connection is the recorded one, because the kernel says so.
+//! Verification that the process at the other end of *this* connection is the recorded one, because the kernel says so.
 //!
-//! An identity is public, so an answer proves nothing by itself. [`verify`] asks the kernel instead: who listens there,
-//! who wrote the answer, when that process started, what it runs, and whether it is alive after everything was read. All
-//! under one deadline, and before a byte of the caller's request.
+//! An identity is public, so an answer proves nothing by itself. [`verify`] asks the kernel instead: which process
+//! listens there, which one wrote the answer, when it started, what it runs, and whether it is alive after everything
+//! was read. All of this happens under one deadline, and before a byte of the caller's request.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;

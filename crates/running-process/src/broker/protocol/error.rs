@@ -1,14 +1,14 @@
 use std::io;
 
-/// Why bytes are not a frame, or could not be moved as one.
+/// The reason why bytes are not a frame, or could not be read or written as one.
 #[derive(Debug, thiserror::Error)]
 pub enum FramingError {
     /// The first byte is not the framing version that this library speaks.
     #[error("framing version is {got}, this side speaks {expected}")]
     UnsupportedFramingVersion {
-        /// The byte that stood there.
+        /// The byte that was found.
         got: u8,
-        /// [`ENVELOPE_VERSION`](super::ENVELOPE_VERSION).
+        /// The expected byte, [`ENVELOPE_VERSION`](super::ENVELOPE_VERSION).
         expected: u8,
     },
     /// The header announces a body above the cap, or a frame to be written is above it.

@@ -1,6 +1,6 @@
 //! The v1 wire: frames, their codec, the registry of payload protocols and endpoint names.
 //!
-//! A frame travels as `[u8 framing version][u32 little-endian body length][protobuf Frame]`. Everything here is pure;
+//! A frame travels as `[u8 framing version][u32 little-endian body length][protobuf Frame]`. Everything here is pure.
 //! [`read_frame`], [`write_frame`] and [`write_framed`] move frames over any [`Read`](std::io::Read) and
 //! [`Write`](std::io::Write).
 

@@ -3,11 +3,11 @@
 use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 
-/// Digests that are good by their key, for as long as the wall clock is not set.
+/// Digests that are valid for their key as long as the wall clock is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: FileKey,
-    /// The [offset](super::rule::Moment::offset) under which the key was taken.
+    /// The [offset](super::rule::Moment::offset) at which the key was taken.
     pub(super) offset: i64,
     pub(super) digests: ExeDigests,
 }

@@ -1,5 +1,5 @@
-//! The cache of systems on which nothing is remembered: they lead to a file by its path, not to the image that runs, and
-//! nothing is known of what their file systems say after a store through a mapping.
+//! The cache of systems on which nothing is remembered. They lead to a file by its path, not to the running image, and
+//! the effect of a store through a mapping on their file systems is not known.
 
 use super::read::Digested;
 use crate::broker::backend_lifecycle::identity::ExeDigests;

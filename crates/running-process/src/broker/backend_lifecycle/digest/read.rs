@@ -9,19 +9,19 @@ use std::fs::File;
 use std::io;
 use std::time::Instant;
 
-/// How much is read and digested before the next question whether to go on, in bytes: a few milliseconds without
-/// optimization, far below one with it.
+/// Number of bytes that are digested between two checks whether to go on: a few milliseconds without optimization, far
+/// below one with it.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How often a file is read at most if nothing but its name, links or permissions changes meanwhile.
+/// Maximum number of readings of a file of which only the name, links or permissions change meanwhile.
 const ATTEMPTS: u32 = 3;
 
-/// The digests of a file, and what they cost.
+/// The digests of a file, and their cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digested {
     /// SHA-256 and BLAKE3.
     pub digests: ExeDigests,
-    /// Number of bytes of the file that were read for them; more than its size if it was read again.
+    /// Number of bytes read; more than the size of the file if it was read again.
     #[cfg_attr(not(test), allow(dead_code, reason = "what reading costs"))]
     pub bytes_read: u64,
     /// The state of the file before and after it was read.
@@ -32,10 +32,10 @@ pub(crate) struct Digested {
     pub(super) key: FileKey,
 }
 
-/// Why a file has no digests.
+/// The reason why a file has no digests.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DigestError {
-    /// It could not be read in time, or nobody waits for it any more.
+    /// It could not be read in time, or no caller waits for it any more.
     #[error("not digested in time")]
     TimedOut,
     /// It was written, cut or extended while it was read.
@@ -63,18 +63,18 @@ impl From<DigestError> for io::Error {
 
 /// Returns both digests of all that `file` contains, by reading it before `deadline`.
 ///
-/// The cursor of `file` does not matter, and moves only on Windows. Only the time that a single read of 64 KiB takes can
-/// pass beyond `deadline`; a file system that hangs is not interrupted.
+/// The cursor of `file` does not matter, and moves only on Windows. This exceeds `deadline` by at most the time of one
+/// read of 64 KiB; a file system that hangs is not interrupted.
 ///
 /// # Errors
 ///
-/// As [`DigestError`] says.
+/// See [`DigestError`].
 pub(crate) fn digests_of(file: &File, deadline: Instant) -> Result<Digested, DigestError> {
     digests_while(file, &mut || Instant::now() < deadline)
 }
 
-/// [`digests_of`] on tokio: `file` is read on a thread of the runtime's for blocking work. That ends
-/// with a whole file or at `deadline`, also when nobody waits for it any more.
+/// Digests as [`digests_of`] does, on a thread of tokio's for blocking work. The reading ends with the file or at
+/// `deadline`, also if the future is dropped.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub(crate) async fn digests_of_async(file: &File, deadline: Instant) -> Result<D
     }
 }
 
-/// [`digests_of`] for as long as `go_on`, which is asked before each read, says so.
+/// Digests as [`digests_of`] does, unless `go_on`, which is called before each read, returns `false`.
 ///
 /// # Errors
 ///
@@ -118,7 +118,7 @@ fn key_of(file: &File) -> Result<FileKey, DigestError> {
     if metadata.is_file() { Ok(FileKey::of(&metadata)) } else { Err(DigestError::NotARegularFile) }
 }
 
-/// Both digests of the `size` bytes of `file`, in one pass.
+/// Returns both digests of the `size` bytes of `file`, in one pass.
 fn read_all(
     file: &File,
     size: u64,
@@ -128,7 +128,7 @@ fn read_all(
     let mut sha256 = sha2::Sha256::new();
     let mut blake3 = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK_BYTES];
-    // At most `size`, so that a file that grows is not followed.
+    // Reads at most `size` bytes, so that a growing file is not followed.
     let mut position = 0;
     loop {
         if !go_on() {

@@ -1,6 +1,6 @@
 //! The digests by which an executable is known.
 
-/// The name that the wire gives to [`ExeDigests::blake3`].
+/// The name of [`ExeDigests::blake3`] on the wire.
 pub const BLAKE3_ALGORITHM: &str = "blake3";
 
 /// Length of either digest of an executable, in bytes.
@@ -16,11 +16,11 @@ pub type ExeDigest = [u8; EXE_DIGEST_BYTES];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExeDigests {
-    /// As written by the first generation of peers.
+    /// Written by the first generation of peers.
     Sha256(ExeDigest),
-    /// As some peers of the second generation write it.
+    /// Written by some peers of the second generation.
     Blake3(ExeDigest),
-    /// As this library writes it.
+    /// Written by this library.
     Both {
         /// SHA-256, FIPS 180-4.
         sha256: ExeDigest,
@@ -30,7 +30,7 @@ pub enum ExeDigests {
 }
 
 impl ExeDigests {
-    /// Returns the digests that are known, if any is.
+    /// Returns the known digests, if there are any.
     #[must_use]
     pub fn from_known(sha256: Option<ExeDigest>, blake3: Option<ExeDigest>) -> Option<Self> {
         match (sha256.filter(is_present), blake3.filter(is_present)) {
@@ -64,7 +64,7 @@ impl ExeDigests {
     }
 }
 
-/// Returns whether a field of the width of a digest has one in it.
+/// Returns whether `digest` is a digest, not 32 zero bytes.
 pub(super) fn is_present(digest: &ExeDigest) -> bool {
     *digest != [0; EXE_DIGEST_BYTES]
 }

@@ -16,7 +16,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Option<[u8; INSTANCE_ID_BYTES]>
 #[cfg(feature = "host")]
 pub(super) fn from_digits(digits: &str) -> Result<[u8; INSTANCE_ID_BYTES], IdentityError> {
     let malformed = || IdentityError::InstanceIdDigits { found: digits.to_owned() };
-    // A sign is no digit, though the parser of numbers takes one.
+    // A sign is no digit, although the parser of numbers accepts one.
     if digits.len() != 2 * INSTANCE_ID_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(malformed());
     }

@@ -13,10 +13,10 @@ use crate::sys::ProcessHandle;
 use crate::transport::LocalStream;
 use std::time::Instant;
 
-/// Proves that the daemon `expected` answers at its endpoint, for as long as `deadline` allows.
+/// Proves, before `deadline`, that the daemon `expected` answers at its endpoint.
 ///
-/// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) does the same and keeps the connection; this is for
-/// who wants to know how far a verification came, and tells nothing of any later connection.
+/// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) does the same and keeps the connection. This is for
+/// a caller that wants to know how far a verification came. It says nothing of any later connection.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ pub(crate) fn verify_connection(
 
 /// Verifies a further connection to a daemon whose process is already held.
 ///
-/// Where the kernel hands out the listener itself, that is one question to it; otherwise the daemon is asked again. The
+/// If the kernel hands out the listener itself, that is one system call; otherwise the daemon is challenged again. The
 /// process must still run `image`, if that is known.
 pub(crate) fn verify_again(
     expected: &DaemonProcess,

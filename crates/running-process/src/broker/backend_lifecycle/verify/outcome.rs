@@ -11,16 +11,16 @@ use crate::transport::LocalStream;
 pub(crate) struct Verified {
     pub(crate) proof: Proof,
     pub(crate) process: ProcessHandle,
-    /// The file of the image, where it was seen and the system leads to the one that runs.
+    /// The file of the image, if it was inspected and the system leads to the running one.
     pub(crate) image: Option<FileId>,
     pub(crate) stream: LocalStream,
 }
 
-/// A daemon that did not, and how far it came.
+/// A daemon that did not prove itself, with the steps that were taken.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unverified {
-    /// Why there is no proof.
+    /// The reason why there is no proof.
     pub error: ProbeError,
     /// The steps that were taken; the last one is the refused one, unless the error came before the first.
     pub steps: Vec<Step>,

@@ -1,21 +1,21 @@
-//! One payload into one encoding and back.
+//! Encoding and decoding one payload.
 
 use super::super::generated::PayloadEncoding;
 use super::undecoded::{Undecoded, reserve};
 use std::io;
 use std::sync::Arc;
 
-/// Why a payload cannot be decoded.
+/// The reason why a payload cannot be decoded.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodePayloadError {
-    /// The encoding is unknown, not compiled in, or not one that this side said it accepts.
+    /// The encoding is unknown, not compiled in, or not one that this side accepts.
     #[error("payload encoding {got} is not accepted")]
     NotAccepted {
         /// The encoding in the frame.
         got: i32,
     },
-    /// The payload decodes to more than it may. It was not decoded any further.
+    /// The payload decodes to more bytes than allowed. Decoding stopped there.
     #[error("the payload decodes to more than {cap} bytes")]
     TooLarge {
         /// The cap that applied, in bytes.
@@ -27,39 +27,39 @@ pub enum DecodePayloadError {
         /// The encoding in the frame.
         encoding: PayloadEncoding,
     },
-    /// The payload is not of its encoding, or not all of it is there.
+    /// The payload is not of its encoding, or is incomplete.
     #[error("the {encoding:?} payload is damaged")]
     Damaged {
         /// The encoding in the frame.
         encoding: PayloadEncoding,
-        /// What its decoder says.
+        /// The error of the decoder.
         #[source]
         reason: Arc<io::Error>,
     },
 }
 
-/// Why a payload cannot be encoded.
+/// The reason why a payload cannot be encoded.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodePayloadError {
     /// The encoding is not compiled in.
     #[error("payload encoding {encoding:?} is not supported")]
     Unsupported {
-        /// The encoding that was asked for.
+        /// The requested encoding.
         encoding: PayloadEncoding,
     },
     /// The encoder has failed.
     #[error("the payload cannot be encoded as {encoding:?}")]
     Failed {
-        /// The encoding that was asked for.
+        /// The requested encoding.
         encoding: PayloadEncoding,
-        /// What the encoder says.
+        /// The error of the encoder.
         #[source]
         reason: Arc<io::Error>,
     },
 }
 
-/// Replaces the content of `out` by `payload` in `encoding`.
+/// Encodes `payload` in `encoding`, and replaces the content of `out` by the result.
 ///
 /// # Errors
 ///
@@ -87,7 +87,7 @@ pub fn encode_payload(
     encoded.map_err(|reason: io::Error| EncodePayloadError::Failed { encoding, reason: Arc::new(reason) })
 }
 
-/// Replaces the content of `out` by what `payload` is in `encoding`, at most `cap` bytes.
+/// Decodes `payload` from `encoding` to at most `cap` bytes, and replaces the content of `out` by the result.
 ///
 /// A size that the payload states is compared with `cap` before anything is decoded. Memory follows the bytes received
 /// and decoded, never a length that is only claimed.
@@ -116,7 +116,8 @@ pub(crate) enum DecodeStopped {
     NotGranted,
 }
 
-/// [`decode_payload`] that asks `grant` before `out` takes memory, with how many bytes it will have then.
+/// Decodes as [`decode_payload`] does. Asks `grant` before `out` takes memory, with the number of bytes that it will
+/// have then.
 pub(super) fn decode_granted(
     encoding: PayloadEncoding,
     payload: &[u8],
@@ -149,8 +150,8 @@ pub(super) fn decode_granted(
     })
 }
 
-/// Returns the most bytes that `payload` decodes to, as far as that can be told without decoding it: what it states, else
-/// what its encoding makes of so many bytes, and never more than `cap`.
+/// Returns an upper bound of the decoded size of `payload`, in bytes, without decoding it: the size that it states,
+/// else what its encoding can make of so many bytes, and never more than `cap`.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> usize {
     let most = match encoding {

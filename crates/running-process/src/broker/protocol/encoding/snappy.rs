@@ -4,7 +4,7 @@ use super::undecoded::{Undecoded, output_limit, reserve};
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 use std::io;
 
-/// No element makes more of its bytes: a copy of three makes 64.
+/// Largest ratio of decoded to encoded bytes: a copy of three bytes makes 64.
 const MAX_RATIO: usize = 22;
 
 pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -14,7 +14,7 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of bytes that it decodes to, if it is not damaged.
+/// Returns the decoded size in bytes, unless the payload is damaged.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     decompress_len(payload).ok()

@@ -1,4 +1,4 @@
-//! Tests of the decision to remember an image. Real processes, and files of whatever file system the tests run on.
+//! Tests of the decision to remember an image, with real processes and the file system that the tests run on.
 
 use super::*;
 use crate::broker::backend_lifecycle::digest::read::tests::{
@@ -17,7 +17,8 @@ impl Copied {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("daemon");
-        // Copied by another process: nothing that this one starts meanwhile can hold the copy open for writing.
+        // Another process copies it, so that no child that this process starts meanwhile can hold the copy open for
+        // writing.
         assert!(Command::new("cp").arg("/bin/cat").arg(&path).status().unwrap().success());
         Self(TestFile { directory, path })
     }
@@ -28,7 +29,7 @@ impl Copied {
         Running { child, handle }
     }
 
-    /// Returns whether the file system keeps the time of change; if not, says that the test is skipped.
+    /// Returns whether the file system keeps the time of change; otherwise prints that the test is skipped.
     fn keeps_change_time(&self) -> bool {
         let keeps =
             system::refuses_writers() && system::file_system(&self.0.open()) == FileSystem::KeepsChangeTime;
@@ -56,7 +57,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Either fails if it has ended already.
+        // Both fail if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -132,7 +133,7 @@ fn an_image_that_was_just_written_is_read_again() {
 fn a_file_that_the_process_does_not_run_any_more_is_not_remembered() {
     let (copied, other) = (Copied::new(), Copied::new());
     let cache = DigestCache::default();
-    // Long after both files were written.
+    // The moment is long after both files were written.
     let before = Before(Moment::now().map(|now| Moment { wall: now.wall + 3_600_000_000_000, ..now }));
     let mut running = copied.run();
     let read = digest(&other.0.open()).unwrap();
@@ -173,7 +174,7 @@ fn the_image_of_this_process_is_read_once() {
     let image = crate::sys::own_image().unwrap();
     let cache = DigestCache::default();
     let read = digest(&image.file).unwrap();
-    // As if it had been written at this moment: nothing is known of other processes.
+    // As if it had been written at this moment: no entry for other processes may be made.
     let (seconds, nanoseconds) = read.key.changed;
     let wall = seconds * 1_000_000_000 + nanoseconds;
     let before = Moment::now().map(|now| Moment { wall, ..now });
@@ -185,7 +186,7 @@ fn the_image_of_this_process_is_read_once() {
     assert_eq!(cache.find_own(&std::fs::metadata("/bin/cat").unwrap()), None);
 }
 
-/// Makes `cache` remember what a file contains, as if it had been read while it ran.
+/// Makes `cache` remember the digests of a file, as if it had been read while it ran.
 fn remember(cache: &DigestCache, path: &Path) -> Digested {
     let read = digest(&File::open(path).unwrap()).unwrap();
     let offset = Moment::now().unwrap().offset;
@@ -227,6 +228,6 @@ fn a_file_is_known_by_every_name_of_it_and_another_one_is_not() {
     std::fs::write(file.directory.path().join("new"), "xyz").unwrap();
     std::fs::rename(file.directory.path().join("new"), &file.path).unwrap();
     assert!(!is_found(&cache, &file.path));
-    // That it was replaced is a change of the old one's links: it is read once more.
+    // Replacing changes the number of links of the old file, so it is read once more.
     assert_eq!(cache.find(&open.metadata().unwrap()), None);
 }

@@ -1,4 +1,4 @@
-//! What is kept for other processes, and what is never believed, followed or repaired.
+//! Tests of entries for other processes, and of files that must not be believed, followed or repaired.
 
 use super::*;
 use crate::broker::backend_lifecycle::digest::DigestCache;
@@ -14,7 +14,8 @@ fn entry_of(key: FileKey) -> Entry {
     Entry { key, offset: OFFSET, digests: digests_of_bytes(b"abc") }
 }
 
-/// Asks `cache` for the digests of `abc`, and has it remember them if it has none; how much must have been read for that.
+/// Looks the digests of `abc` up in `cache`, and remembers them if they are missing; returns how many bytes had to be
+/// read.
 fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
     match cache.get(&key, OFFSET) {
         Some(found) => {
@@ -28,7 +29,8 @@ fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
     }
 }
 
-/// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
+/// Reads `abc` with the entries below `base` and an empty memory, as another process would; returns how many bytes had
+/// to be read.
 fn read_below(base: &Path, file: &TestFile) -> u64 {
     let (base, key) = (base.to_owned(), key_of(file));
     watched(move || read_with(&DigestCache::below(&base), key))
@@ -38,7 +40,7 @@ fn key_of(file: &TestFile) -> FileKey {
     FileKey::of(&std::fs::metadata(&file.path).unwrap())
 }
 
-/// A base directory in which an entry for the file is kept, and the path of the entry.
+/// Returns a file, a base directory with an entry for it, and the path of the entry.
 fn kept() -> (TestFile, PathBuf, PathBuf) {
     let file = TestFile::with(b"abc");
     let base = file.directory.path().join("cache");
@@ -62,12 +64,12 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// The id of a user that this process does not run as.
+/// Returns the id of a user that this process does not run as.
 fn stranger() -> u32 {
     rustix::process::geteuid().as_raw() ^ 1
 }
 
-/// Whether the file could be given to another user; only root can.
+/// Returns whether the file could be given to another user, which only root can do.
 fn gave_away(path: &Path) -> bool {
     let given = std::os::unix::fs::lchown(path, Some(stranger()), None);
     if let Err(error) = &given {
@@ -179,7 +181,7 @@ fn a_link_or_a_file_in_place_of_a_directory_is_not_used() {
     }
 }
 
-/// The entry is not believed; it is replaced, and then the new one is.
+/// Checks that the entry is ignored and then replaced by a valid one.
 fn assert_ignored_and_replaced(file: &TestFile, base: &Path, entry: &Path, what: &str) {
     assert_eq!(read_below(base, file), 3, "{what}");
     assert_eq!(read_below(base, file), 0, "{what}");
@@ -190,7 +192,7 @@ fn assert_ignored_and_replaced(file: &TestFile, base: &Path, entry: &Path, what:
 fn an_entry_of_another_layout_or_boot_is_not_believed() {
     let (file, base, entry) = kept();
     let good = std::fs::read(&entry).unwrap();
-    // An entry by an older rule, and one from before the machine was started again.
+    // An entry of an older rule, and one from before the last boot.
     for (place, other) in [(0, *b"rpdigst2"), (8, *b"rebooted")] {
         let mut changed = good.clone();
         changed[place..][..8].copy_from_slice(&other);
@@ -235,7 +237,7 @@ fn an_entry_that_is_not_whole_is_not_believed() {
         damaged[index] ^= 1;
         assert_eq!(decode(&damaged, boot, &key), None, "{index}");
     }
-    // A checksum that is right makes neither another layout, nor another boot's or another file's entry right.
+    // A valid checksum does not make the entry of another layout, boot or file valid.
     for index in 0..NAMED {
         let mut other: [u8; ENTRY] = good[..].try_into().unwrap();
         other[index] ^= 1;
@@ -344,7 +346,7 @@ fn concurrent_writers_of_one_place_never_show_a_torn_entry() {
     drop(file);
 }
 
-/// Asks the cache of its process for the digests of a file, and prints how much it had to read.
+/// Looks a file's digests up in the cache of its process, and prints how many bytes it had to read.
 #[test]
 #[ignore = "started by the next test in another process"]
 fn in_another_process() {

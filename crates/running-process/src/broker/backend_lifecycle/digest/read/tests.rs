@@ -15,7 +15,7 @@ fn read(digested: &Digested) -> (ExeDigests, u64) {
     (digested.digests, digested.bytes_read)
 }
 
-/// What one call over the whole content gives.
+/// Returns the digests of `content`, each by one call.
 pub(in super::super) fn digests_of_bytes(content: &[u8]) -> ExeDigests {
     ExeDigests::Both {
         sha256: sha2::Sha256::digest(content).into(),
@@ -42,7 +42,7 @@ impl TestFile {
     }
 }
 
-/// Fails instead of hanging.
+/// Runs `work` on a thread, and fails if it hangs.
 #[cfg(unix)]
 pub(in super::super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -54,7 +54,7 @@ pub(in super::super) fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Se
     }
 }
 
-/// Three chunks and a rest.
+/// Returns three chunks and a rest.
 fn several_chunks() -> Vec<u8> {
     (0..3 * CHUNK_BYTES + 7).map(|index| u8::try_from(index % 251).unwrap()).collect()
 }
@@ -101,7 +101,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
         Instant::now() < deadline
     });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
-    // Digesting all of it takes seconds; a loaded machine may be late, but not by that much.
+    // Digesting all of it takes seconds. A loaded machine may be late, but not by that much.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(chunks < (3 << 30) / CHUNK_BYTES as u64);
 }
@@ -118,7 +118,7 @@ fn digesting_ends_once_nobody_waits() {
     assert_eq!(left, 0);
 }
 
-/// What digesting a file of several chunks gives if `change` happens to it after the first one.
+/// Digests a file of several chunks, and calls `change` after the first one.
 fn changed_meanwhile(change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
     let place = TestFile::with(&several_chunks());
     let mut asked = 0;
@@ -160,7 +160,7 @@ pub(in super::super) mod unix {
         }
     }
 
-    /// Repeats `change` until the file system's clock has moved on and the file shows it.
+    /// Repeats `change` until the file shows another time of change.
     fn until_it_shows(path: &PathBuf, change: impl Fn()) {
         let changed = || {
             let metadata = std::fs::metadata(path).unwrap();
@@ -172,7 +172,7 @@ pub(in super::super) mod unix {
         }
     }
 
-    /// Another content of the same length, with the time of modification set back.
+    /// Writes another content of the same length, and sets the time of modification back.
     pub(in super::super::super) fn forge(path: &PathBuf, content: &[u8]) {
         let modified = std::fs::metadata(path).unwrap().modified().unwrap();
         until_it_shows(path, || {
@@ -193,7 +193,7 @@ pub(in super::super) mod unix {
             }
         });
         assert!(matches!(written, Err(DigestError::Changed)), "{written:?}");
-        // With its time set back it passes for renamed; what counts is what the second reading finds.
+        // With its time set back the file looks renamed, so it is read again, and the second reading counts.
         let forged = changed_meanwhile(|path| forge(path, &other)).unwrap();
         assert_eq!(read(&forged), (digests_of_bytes(&other), 2 * other.len() as u64));
     }
@@ -216,7 +216,7 @@ pub(in super::super) mod unix {
             true
         });
         assert!(matches!(digested, Err(DigestError::Changed)), "{digested:?}");
-        // Before each of four pieces, and before the end was found.
+        // It is called before each of four pieces, and before the end is found.
         assert_eq!(asked, 5 * ATTEMPTS);
     }
 }
