@@ -2,36 +2,32 @@
 
 mod blocked;
 mod dispatch;
+mod memory;
+mod output;
+mod process;
 
 pub(super) use blocked::DRAIN_STALL;
 pub(super) use dispatch::Work;
 pub use dispatch::{Answer, Dispatched};
 
 use self::blocked::BlockedWrite;
-use super::callback::{self, Callback};
-use super::cancellation::Cancellation;
-use super::charges::{UNCHARGED, answer_memory};
+use super::charges::UNCHARGED;
 use super::config::ServeError;
 use super::connection_table::Slot;
-use super::handler::{Handler, InlineHandler};
 use super::hooks::Detector;
 use super::peer::PeerCredentials;
 use super::policy::{Peer, ServerPolicy};
-use super::request::{InlineRequest, RequestParts};
-use super::telemetry::{Batch, Event, Outcome, RequestSpan};
-use crate::broker::backend_sdk::mux::MuxError;
-use crate::broker::backend_sdk::proto::connection::{ConnectionError, Received};
+use super::telemetry::{Event, Outcome};
+use crate::broker::backend_sdk::proto::connection::Received;
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::recv_buffer::recycle;
-use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::proto::server_connection::{
-    Call, CallId, CancelReason, SendEventError, ServerConnection, ServerEvent,
+    CallId, CancelReason, SendEventError, ServerConnection,
 };
-use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use crate::broker::protocol::{Refusal, RefusalReason};
 use crate::transport::timed_out;
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -316,126 +312,6 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
-    /// of a concurrent handler to `dispatch`.
-    pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
-        if std::mem::take(&mut self.changes.over_capacity) {
-            // Before the peer is told: a client that knows of its refusal finds it counted.
-            self.policy.telemetry.error(&self.policy.too_many_connections());
-        }
-        self.changes.resumes = false;
-        // Received bytes are charged before anything is made of them.
-        self.charge();
-        loop {
-            let was_reset = self.reset;
-            let processed = callback::run(|| self.process_events(&mut dispatch));
-            if processed.is_none() && !self.reset {
-                // Handlers and the rule run there as well, and are caught where they are called.
-                self.policy.panicked_in(Callback::Detector, self.peer.credentials);
-                self.reset_connection();
-                // The requests in flight are told by the next turn.
-                continue;
-            }
-            if self.policy.budget.is_tight() {
-                self.connection.release();
-            }
-            if self.charge() && self.reset == was_reset {
-                return;
-            }
-        }
-    }
-
-    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
-        let mut out_of_memory = None;
-        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, changes, .. } = self;
-        let telemetry = &policy.telemetry;
-        let mut batch = Batch::new(telemetry);
-        // The payload of an inline request that came encoded.
-        let mut decoded = Vec::new();
-        while out_of_memory.is_none() {
-            connection.set_max_in_flight(policy.max_in_flight_each());
-            if connection.exceeds_first_message() && policy.authorize(peer).is_ok() {
-                connection.trust_peer();
-            }
-            let event = connection.next_event_unless(false, |request, goes_on| {
-                goes_on && !policy.affords(peer, request) && policy.authorize(peer).is_ok()
-            });
-            match event {
-                Ok(None) => break,
-                Err(error) => {
-                    if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
-                        error
-                    {
-                        batch.asked();
-                        batch.refused(payload_protocol, RefusalReason::UnservedProtocol);
-                    }
-                    telemetry.error_of(peer.credentials, &error.into());
-                }
-                Ok(Some(ServerEvent::Request(call))) => match policy.admit(&call.frame, call.now(), peer) {
-                    Ok((Handler::Status, _)) => policy.respond_status(call),
-                    Ok((Handler::Inline(handler), _)) => {
-                        batch.asked();
-                        let answered = answer_inline(policy, handler, call, &mut decoded, peer, &mut batch);
-                        out_of_memory = answered.err();
-                    }
-                    Ok((Handler::Concurrent(handler), deadline)) => {
-                        batch.asked();
-                        let taken = call.now();
-                        let owned = policy.begin(peer.credentials).and_then(|()| {
-                            policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
-                        });
-                        let (frame, memory) = match owned {
-                            Ok(owned) => owned,
-                            Err(refusal) => {
-                                refuse(call, &refusal, &mut batch);
-                                continue;
-                            }
-                        };
-                        *request_memory += memory;
-                        let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
-                        let cancellation = Cancellation::default();
-                        let payload_protocol = frame.payload_protocol;
-                        let work =
-                            Work { cancellation: cancellation.clone(), payload_protocol, memory, taken };
-                        let request = RequestParts::new(frame, deadline, peer.credentials, cancellation);
-                        let call = call.admit_with(deadline, work);
-                        dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });
-                    }
-                    Err(refusal) => {
-                        batch.asked();
-                        refuse(call, &refusal, &mut batch);
-                    }
-                },
-                Ok(Some(ServerEvent::Cancelled(cancelled))) => {
-                    cancelled.data.cancellation.cancel(cancelled.reason);
-                    telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
-                    changes.progress = true;
-                }
-                Ok(Some(ServerEvent::Legacy(mut buffered))) => {
-                    if policy.authorize(peer).is_ok() {
-                        buffered.shrink_to_fit();
-                        *legacy_memory = buffered.capacity();
-                        *legacy = Some(buffered);
-                    }
-                }
-                Ok(Some(ServerEvent::ProbeAnswered)) => telemetry.note(Event::ProbeAnswered),
-                Ok(Some(ServerEvent::Refused(_))) => unreachable!("payloads are decoded and refused here"),
-                // The rule is asked about each peer that sends the daemon anything.
-                Ok(Some(ServerEvent::Unasked(_))) => drop(policy.authorize(peer)),
-                Ok(Some(ServerEvent::Closed)) => {}
-            }
-        }
-        drop(batch);
-        recycle(decoded);
-        if peer.is_refused() {
-            // Each request that came was refused.
-            connection.close();
-        }
-        if let Some(error) = out_of_memory {
-            self.run_out_of_memory(&error);
-        }
-    }
-
     /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal.
     pub fn finish(&mut self, call: CallId, answer: Answer, now: Instant) {
         let Some(work) = self.connection.data(call) else { return };
@@ -477,17 +353,6 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    /// Charges an answer that is to be kept, unless the peer does not wait for it.
-    fn charge_answer(&mut self, call: CallId, payload: &Payload) -> Result<(), ServeError> {
-        if self.reset || payload.capacity().max(payload.len()) < UNCHARGED {
-            return Ok(());
-        }
-        let accepted = self.connection.accepted_encodings(call);
-        let memory = answer_memory(payload, &self.policy.config.connection.encodings, accepted);
-        let memory = self.memory() + memory;
-        self.policy.charge(&mut self.peer, memory)
-    }
-
     /// Queues an event under the request id of `call`, ahead of its answer.
     ///
     /// # Errors
@@ -508,79 +373,6 @@ impl<H: ?Sized> ServerSession<H> {
         sent?;
         self.policy.telemetry.note(Event::EventSent);
         Ok(())
-    }
-
-    /// Returns whether an event of `call`, or the beginning of its handler, waits: the peer leaves
-    /// [`send_high_water`](super::ServerConfig::send_high_water) bytes unread, and still waits for the answer.
-    #[must_use]
-    pub fn holds_back(&self, call: CallId) -> bool {
-        self.is_full() && self.connection.data(call).is_some() && !self.connection.is_cancelled(call)
-    }
-
-    /// Returns whether the peer leaves so much unread that no handler begins for it.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        !self.reset && self.connection.unwritten() >= self.policy.config.send_high_water.max(1)
-    }
-
-    /// Returns whether output was written or a request was cancelled since the last call: handlers that are
-    /// [held back](Self::holds_back) look again.
-    pub fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.changes.progress)
-    }
-
-    /// Returns whether output waits to be written.
-    #[must_use]
-    pub fn has_output(&self) -> bool {
-        !self.connection.output().is_empty()
-    }
-
-    /// Fills `slices` with the output, for a vectored write; returns how many slices that are.
-    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.connection.output_slices(slices)
-    }
-
-    /// Removes the first `length` bytes of the output, which were written at `now`.
-    ///
-    /// # Panics
-    ///
-    /// `length` is more than the output holds.
-    pub fn output_written(&mut self, length: usize, now: Instant) {
-        if length == 0 {
-            return self.fail(io::ErrorKind::WriteZero.into());
-        }
-        self.connection.output_written(length, now);
-        self.wrote(length, now);
-    }
-
-    fn wrote(&mut self, bytes: usize, now: Instant) {
-        self.policy.telemetry.note(Event::Sent { bytes });
-        (self.changes.progress, self.changes.resumes) = (true, true);
-        if let Some(blocked) = self.blocked.take() {
-            self.blocked = blocked.wrote(bytes, now, self.phase);
-        }
-        self.charge();
-    }
-
-    /// Notes at `now` that the socket takes no more output: the peer has
-    /// [`write_timeout`](super::ServerConfig::write_timeout) to read what waits.
-    pub fn write_blocked(&mut self, now: Instant) {
-        if self.blocked.is_none() {
-            let timeout = self.policy.write_timeout(self.phase);
-            self.blocked = Some(BlockedWrite::new(self.connection.unwritten(), now, timeout));
-        }
-    }
-
-    /// Takes the output, for a driver that blocks in a write while other threads add to the session. It counts as unwritten until it
-    /// is [restored](Self::restore_output).
-    pub fn take_output(&mut self) -> SendBuffer {
-        self.connection.take_output()
-    }
-
-    /// Puts the buffer of [`take_output`](Self::take_output) back at `now`, once all `written` bytes of it were written.
-    pub fn restore_output(&mut self, buffer: SendBuffer, written: usize, now: Instant) {
-        self.connection.restore_output(buffer, now);
-        self.wrote(written, now);
     }
 
     /// Returns how many requests are in flight.
@@ -634,59 +426,6 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn last_activity(&self) -> Instant {
         self.connection.last_activity()
     }
-
-    /// Releases the memory of the bytes that the legacy handler started with: it has read them.
-    pub fn release_legacy(&mut self) {
-        self.legacy_memory = 0;
-        self.charge();
-    }
-
-    /// Closes the session: it is [reset](Self::reset), does not count as open any more, and releases the memory that it
-    /// is charged with, although handlers may still run. Dropping the session does the same.
-    pub fn close(&mut self) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        if !self.connection.is_over() || self.connection.in_flight() > 0 {
-            self.reset();
-        }
-        self.policy.telemetry.note(Event::Closed);
-        self.policy.release(&mut self.peer);
-    }
-
-    /// Returns the memory that the connection uses, in bytes.
-    fn memory(&self) -> usize {
-        self.connection.memory() + self.request_memory + self.legacy_memory
-    }
-
-    /// Charges the memory that the connection uses now. Returns `false` if the server does not have it; the connection is
-    /// reset then, and the next [`process`](Self::process) tells its requests.
-    fn charge(&mut self) -> bool {
-        if self.closed {
-            return true;
-        }
-        let memory = self.memory();
-        match self.policy.charge_and_note(&mut self.peer, memory) {
-            Err(error) if !self.reset => {
-                self.run_out_of_memory(&error);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    /// Charges what a handler has left, and tells the other requests if that ends the connection.
-    fn charge_or_reset(&mut self) {
-        self.charge();
-        if self.reset {
-            self.process(drop);
-        }
-    }
-
-    fn run_out_of_memory(&mut self, error: &ServeError) {
-        self.policy.telemetry.error_of(self.peer.credentials, error);
-        self.reset_connection();
-    }
 }
 
 impl<H: ?Sized> Drop for ServerSession<H> {
@@ -708,51 +447,4 @@ impl<H: ?Sized> fmt::Debug for ServerSession<H> {
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }
-}
-
-/// Answers `call` inline.
-///
-/// # Errors
-///
-/// The server has no memory to keep the answer.
-fn answer_inline<H: ?Sized>(
-    policy: &ServerPolicy<H>,
-    handler: &InlineHandler,
-    call: Call<'_, Work>,
-    decoded: &mut Vec<u8>,
-    peer: &mut Peer,
-    batch: &mut Batch<'_>,
-) -> Result<(), ServeError> {
-    let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
-    let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
-        let span = RequestSpan::new(&frame, peer.credentials);
-        span.in_scope(|| {
-            let request = InlineRequest::new(frame, peer.credentials);
-            let answer = Answer::of(|| handler(&request));
-            policy.judge(payload_protocol, answer, peer.credentials, true)
-        })
-    });
-    match answer {
-        Err(refusal) => refuse(call, &refusal, batch),
-        Ok(payload) => {
-            let accepted = Encodings::from_bits(call.frame.accepted_encodings);
-            let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
-            if memory >= UNCHARGED {
-                policy.charge_more(peer, memory)?;
-            }
-            match call.respond(payload) {
-                Ok(()) => batch.answered(payload_protocol, taken),
-                Err(error) => {
-                    policy.unanswerable(payload_protocol, error, peer.credentials);
-                    batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn refuse(call: Call<'_, Work>, refusal: &Refusal, batch: &mut Batch<'_>) {
-    batch.refused(call.frame.payload_protocol, refusal.reason());
-    call.refuse(refusal);
 }

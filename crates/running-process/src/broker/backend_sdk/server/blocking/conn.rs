@@ -1,22 +1,22 @@
 //! One connection, driven by any thread that has something to do for it.
 
+mod read;
+mod write;
+
 use super::adaptive::{Lane, LatencyEstimate};
 use super::context::ServerContext;
 use super::legacy::LegacyConnection;
 use super::request::ServerRequest;
-use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
-use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
+use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::handler::HandlerError;
 use crate::broker::backend_sdk::server::session::{Action, Answer, Dispatched, Phase, ServerSession};
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::{Condvar, LocalStream, Mutex, MutexGuard};
-use crate::broker::backend_sdk::server::{callback, scratch};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -277,63 +277,6 @@ impl Conn {
         self.leave(WAKE);
     }
 
-    /// Reads once what has arrived.
-    fn read_arrived(self: &Arc<Self>, state: &mut State, lane: Option<&Lane>) {
-        if let Some(mut buffer) = state.session.take_recv_buffer() {
-            let room = buffer.capacity() - buffer.len();
-            let read = self.stream.read_arrived_onto(&mut buffer);
-            state.session.restore_recv_buffer(buffer, *read.as_ref().unwrap_or(&0), Instant::now());
-            self.was_read(state, lane, read, room);
-        } else {
-            let (read, room) = scratch::with(|scratch| {
-                let read = self.stream.read_arrived(scratch);
-                if let Ok(length @ 1..) = read {
-                    state.session.receive(&scratch[..length], Instant::now());
-                }
-                (read, scratch.len())
-            });
-            self.was_read(state, lane, read, room);
-        }
-    }
-
-    /// Takes the result of a read into `room` bytes.
-    fn was_read(
-        self: &Arc<Self>,
-        state: &mut State,
-        lane: Option<&Lane>,
-        read: io::Result<usize>,
-        room: usize,
-    ) {
-        match read {
-            Ok(0) => {
-                state.readable = false;
-                let is_gone = || self.stream.wait_hang_up(Some(Instant::now())).unwrap_or(true);
-                self.dispatch(state, lane, |session, dispatch| session.end_of_input(is_gone, dispatch));
-            }
-            // A read that does not fill the room has emptied the socket: the next byte is an event.
-            Ok(length) => state.readable = length == room || state.read_closed,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => state.readable = false,
-            Err(error) => state.session.fail(error),
-        }
-    }
-
-    /// Writes what the socket takes.
-    fn write(&self, state: &mut State) {
-        let State { session, blocked, .. } = state;
-        while self.context.poller.is_some() && !*blocked && session.has_output() {
-            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
-            let count = session.output_slices(&mut pieces);
-            match self.stream.write_now(&pieces[..count]) {
-                Ok(Some(written)) => session.output_written(written, Instant::now()),
-                Ok(None) => {
-                    *blocked = true;
-                    session.write_blocked(Instant::now());
-                }
-                Err(error) => session.fail(error),
-            }
-        }
-    }
-
     /// Has the poller watch for what the connection waits for, and set its timer.
     fn watch(&self, state: &mut State) {
         let Some(poller) = self.context.poller.as_ref().filter(|_| !state.adopted) else { return };
@@ -363,61 +306,6 @@ impl Conn {
         self.watch(&mut self.state());
     }
 
-    fn notify_progress(&self, state: &mut State) {
-        if state.session.take_progress() && state.waiting > 0 {
-            self.progress.notify_all();
-        }
-    }
-
-    /// Blocks until the peer has read enough, or does not wait for `call` any more.
-    fn wait_for_room(self: &Arc<Self>, call: CallId) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        while state.session.holds_back(call) {
-            if state.adopted && self.context.poller.is_some() {
-                // The thread that reads it may be this one, and the poller tells when there is room.
-                self.release(&mut state);
-            }
-            state.waiting += 1;
-            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
-        }
-        state
-    }
-
-    /// Blocks while the peer leaves too much unread, then queues and writes an event.
-    pub(super) fn send_event(self: &Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        let sent = self.wait_for_room(call).session.send_event(call, payload);
-        self.drive(0, None);
-        sent
-    }
-
-    /// Has this thread read the connection, if it waits for nothing but the peer; returns whether it has.
-    pub(super) fn adopt(&self) -> bool {
-        let Some(mut state) = self.try_state() else { return false };
-        let (Some(poller), true) = (&self.context.poller, state.may_be_adopted()) else { return false };
-        poller.remove(&self.stream);
-        (state.adopted, state.watches_writing) = (true, false);
-        true
-    }
-
-    /// Gives the connection back to the poller.
-    pub(super) fn give_back(self: &Arc<Self>) {
-        self.release(&mut self.state());
-    }
-
-    fn release(self: &Arc<Self>, state: &mut State) {
-        let Some(poller) = &self.context.poller else { return };
-        if state.wants == Wants::Nothing || !std::mem::take(&mut state.adopted) {
-            return;
-        }
-        state.watches_writing = state.blocked;
-        if let Err(error) = poller.add(&self.stream, self.id, state.blocked) {
-            state.session.fail(error);
-            self.context.requeue(self);
-        }
-        self.watch(state);
-    }
-
     /// Takes over from a thread that serves a request on `lane` for too long: the poller watches the connection, and the pool
     /// serves what waits behind the request. Does nothing while an inline handler has the connection.
     pub(super) fn relieve(self: &Arc<Self>) {
@@ -425,122 +313,6 @@ impl Conn {
             self.release(&mut state);
         }
         self.drive(0, None);
-    }
-
-    /// Reads the connection until it is over, or falls quiet and goes back to the poller.
-    pub(super) fn read_blocking(self: &Arc<Self>, lane: &Lane) {
-        loop {
-            self.drive(0, Some(lane));
-            if lane.is_lost() {
-                return;
-            }
-            let mut state = self.state();
-            if !state.adopted || state.wants == Wants::Nothing {
-                return;
-            }
-            let poller = self.context.poller.as_ref();
-            let polls = poller.is_some();
-            let quiet = Instant::now() + if polls { QUIET } else { RECHECK };
-            let until = earliest(state.session.deadline(), Some(quiet));
-            let blocked = poller.filter(|_| state.blocked && state.wants == Wants::Read);
-            let waited = if let Some(poller) = blocked {
-                drop(state);
-                poller.wait_ready(&self.stream, until).map(|()| self.leave(READABLE | WRITABLE))
-            } else if polls && !state.may_be_adopted() {
-                return self.release(&mut state);
-            } else {
-                match state.wants {
-                    Wants::Read => self.read_one(state, lane, until),
-                    Wants::HangUp => {
-                        drop(state);
-                        let gone = self.stream.wait_hang_up(until);
-                        gone.map(|gone| self.leave(if gone { HUNG_UP } else { WAKE }))
-                    }
-                    Wants::Progress | Wants::Nothing => {
-                        let left = quiet.saturating_duration_since(Instant::now());
-                        state.waiting += 1;
-                        let waited = self.progress.wait_timeout(state, left);
-                        waited.unwrap_or_else(PoisonError::into_inner).0.waiting -= 1;
-                        Ok(())
-                    }
-                }
-            };
-            match waited {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    let mut state = self.state();
-                    let late = state.session.deadline().is_some_and(|deadline| deadline <= Instant::now());
-                    if polls && !late {
-                        return self.release(&mut state);
-                    }
-                }
-                Err(error) => self.state().session.fail(error),
-            }
-        }
-    }
-
-    /// Reads once, blocking, outside of the lock.
-    fn read_one(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        lane: &Lane,
-        until: Option<Instant>,
-    ) -> io::Result<()> {
-        if let Some(mut buffer) = state.session.take_recv_buffer() {
-            drop(state);
-            let room = buffer.capacity() - buffer.len();
-            let read = self.stream.read_onto(&mut buffer, until);
-            let mut state = self.state();
-            state.session.restore_recv_buffer(buffer, *read.as_ref().unwrap_or(&0), Instant::now());
-            self.was_read(&mut state, Some(lane), Ok(read?), room);
-        } else {
-            drop(state);
-            let (mut state, length, room) = scratch::with(|scratch| {
-                let length = self.stream.read_deadline(scratch, until)?;
-                let mut state = self.state();
-                if length > 0 {
-                    state.session.receive(&scratch[..length], Instant::now());
-                }
-                Ok::<_, io::Error>((state, length, scratch.len()))
-            })?;
-            self.was_read(&mut state, Some(lane), Ok(length), room);
-        }
-        Ok(())
-    }
-
-    /// Writes all output, blocking, outside of the lock, unless another thread does: where there is no poller.
-    fn write_blocking(self: &Arc<Self>) {
-        loop {
-            let mut state = self.state();
-            if state.writing || !state.session.has_output() {
-                return;
-            }
-            state.writing = true;
-            let mut output = state.session.take_output();
-            drop(state);
-            let length = output.len();
-            let written = self.write_all(&mut output);
-            let mut state = self.state();
-            state.writing = false;
-            state.session.restore_output(output, length, Instant::now());
-            if let Err(error) = written {
-                state.session.fail(error);
-            }
-            self.notify_progress(&mut state);
-            self.leave(WAKE);
-        }
-    }
-
-    fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
-        let timeout = self.context.policy.write_timeout(self.context.phase());
-        while !output.is_empty() {
-            let until = Instant::now().checked_add(timeout);
-            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
-            let count = output.fill(&mut pieces);
-            let written = self.stream.write_vectored(&pieces[..count], || until)?;
-            output.consume(written);
-        }
-        Ok(())
     }
 
     /// Hands the connection to the legacy handler, which starts with `buffered`.

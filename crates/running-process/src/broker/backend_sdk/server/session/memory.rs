@@ -1,0 +1,74 @@
+//! The memory that a session is charged with, and its release.
+
+use super::ServerSession;
+use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::backend_sdk::proto::server_connection::CallId;
+use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
+use crate::broker::backend_sdk::server::config::ServeError;
+use crate::broker::backend_sdk::server::telemetry::Event;
+
+impl<H: ?Sized> ServerSession<H> {
+    /// Returns the memory that the connection uses, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.connection.memory() + self.request_memory + self.legacy_memory
+    }
+
+    /// Charges the memory that the connection uses now. Returns `false` if the server does not have it; the connection is
+    /// reset then, and the next [`process`](Self::process) tells its requests.
+    pub(super) fn charge(&mut self) -> bool {
+        if self.closed {
+            return true;
+        }
+        let memory = self.memory();
+        match self.policy.charge_and_note(&mut self.peer, memory) {
+            Err(error) if !self.reset => {
+                self.run_out_of_memory(&error);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Charges an answer that is to be kept, unless the peer does not wait for it.
+    pub(super) fn charge_answer(&mut self, call: CallId, payload: &Payload) -> Result<(), ServeError> {
+        if self.reset || payload.capacity().max(payload.len()) < UNCHARGED {
+            return Ok(());
+        }
+        let accepted = self.connection.accepted_encodings(call);
+        let memory = answer_memory(payload, &self.policy.config.connection.encodings, accepted);
+        let memory = self.memory() + memory;
+        self.policy.charge(&mut self.peer, memory)
+    }
+
+    /// Charges what a handler has left, and tells the other requests if that ends the connection.
+    pub(super) fn charge_or_reset(&mut self) {
+        self.charge();
+        if self.reset {
+            self.process(drop);
+        }
+    }
+
+    pub(super) fn run_out_of_memory(&mut self, error: &ServeError) {
+        self.policy.telemetry.error_of(self.peer.credentials, error);
+        self.reset_connection();
+    }
+
+    /// Releases the memory of the bytes that the legacy handler started with: it has read them.
+    pub fn release_legacy(&mut self) {
+        self.legacy_memory = 0;
+        self.charge();
+    }
+
+    /// Closes the session: it is [reset](Self::reset), does not count as open any more, and releases the memory that it
+    /// is charged with, although handlers may still run. Dropping the session does the same.
+    pub fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        if !self.connection.is_over() || self.connection.in_flight() > 0 {
+            self.reset();
+        }
+        self.policy.telemetry.note(Event::Closed);
+        self.policy.release(&mut self.peer);
+    }
+}

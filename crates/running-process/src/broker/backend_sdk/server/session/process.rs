@@ -1,0 +1,187 @@
+//! The processing of received messages.
+
+use super::ServerSession;
+use super::dispatch::{Answer, Dispatched, Work};
+use crate::broker::backend_sdk::mux::MuxError;
+use crate::broker::backend_sdk::proto::connection::ConnectionError;
+use crate::broker::backend_sdk::proto::recv_buffer::recycle;
+use crate::broker::backend_sdk::proto::server_connection::{Call, ServerEvent};
+use crate::broker::backend_sdk::server::callback::{self, Callback};
+use crate::broker::backend_sdk::server::cancellation::Cancellation;
+use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
+use crate::broker::backend_sdk::server::config::ServeError;
+use crate::broker::backend_sdk::server::handler::{Handler, InlineHandler};
+use crate::broker::backend_sdk::server::policy::{Peer, ServerPolicy};
+use crate::broker::backend_sdk::server::request::{InlineRequest, RequestParts};
+use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan};
+use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use std::sync::Arc;
+
+impl<H: ?Sized> ServerSession<H> {
+    /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
+    /// of a concurrent handler to `dispatch`.
+    pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
+        if std::mem::take(&mut self.changes.over_capacity) {
+            // Before the peer is told: a client that knows of its refusal finds it counted.
+            self.policy.telemetry.error(&self.policy.too_many_connections());
+        }
+        self.changes.resumes = false;
+        // Received bytes are charged before anything is made of them.
+        self.charge();
+        loop {
+            let was_reset = self.reset;
+            let processed = callback::run(|| self.process_events(&mut dispatch));
+            if processed.is_none() && !self.reset {
+                // Handlers and the rule run there as well, and are caught where they are called.
+                self.policy.panicked_in(Callback::Detector, self.peer.credentials);
+                self.reset_connection();
+                // The requests in flight are told by the next turn.
+                continue;
+            }
+            if self.policy.budget.is_tight() {
+                self.connection.release();
+            }
+            if self.charge() && self.reset == was_reset {
+                return;
+            }
+        }
+    }
+
+    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
+        let mut out_of_memory = None;
+        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, changes, .. } = self;
+        let telemetry = &policy.telemetry;
+        let mut batch = Batch::new(telemetry);
+        // The payload of an inline request that came encoded.
+        let mut decoded = Vec::new();
+        while out_of_memory.is_none() {
+            connection.set_max_in_flight(policy.max_in_flight_each());
+            if connection.exceeds_first_message() && policy.authorize(peer).is_ok() {
+                connection.trust_peer();
+            }
+            let event = connection.next_event_unless(false, |request, goes_on| {
+                goes_on && !policy.affords(peer, request) && policy.authorize(peer).is_ok()
+            });
+            match event {
+                Ok(None) => break,
+                Err(error) => {
+                    if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
+                        error
+                    {
+                        batch.asked();
+                        batch.refused(payload_protocol, RefusalReason::UnservedProtocol);
+                    }
+                    telemetry.error_of(peer.credentials, &error.into());
+                }
+                Ok(Some(ServerEvent::Request(call))) => match policy.admit(&call.frame, call.now(), peer) {
+                    Ok((Handler::Status, _)) => policy.respond_status(call),
+                    Ok((Handler::Inline(handler), _)) => {
+                        batch.asked();
+                        let answered = answer_inline(policy, handler, call, &mut decoded, peer, &mut batch);
+                        out_of_memory = answered.err();
+                    }
+                    Ok((Handler::Concurrent(handler), deadline)) => {
+                        batch.asked();
+                        let taken = call.now();
+                        let owned = policy.begin(peer.credentials).and_then(|()| {
+                            policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
+                        });
+                        let (frame, memory) = match owned {
+                            Ok(owned) => owned,
+                            Err(refusal) => {
+                                refuse(call, &refusal, &mut batch);
+                                continue;
+                            }
+                        };
+                        *request_memory += memory;
+                        let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
+                        let cancellation = Cancellation::default();
+                        let payload_protocol = frame.payload_protocol;
+                        let work =
+                            Work { cancellation: cancellation.clone(), payload_protocol, memory, taken };
+                        let request = RequestParts::new(frame, deadline, peer.credentials, cancellation);
+                        let call = call.admit_with(deadline, work);
+                        dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });
+                    }
+                    Err(refusal) => {
+                        batch.asked();
+                        refuse(call, &refusal, &mut batch);
+                    }
+                },
+                Ok(Some(ServerEvent::Cancelled(cancelled))) => {
+                    cancelled.data.cancellation.cancel(cancelled.reason);
+                    telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
+                    changes.progress = true;
+                }
+                Ok(Some(ServerEvent::Legacy(mut buffered))) => {
+                    if policy.authorize(peer).is_ok() {
+                        buffered.shrink_to_fit();
+                        *legacy_memory = buffered.capacity();
+                        *legacy = Some(buffered);
+                    }
+                }
+                Ok(Some(ServerEvent::ProbeAnswered)) => telemetry.note(Event::ProbeAnswered),
+                Ok(Some(ServerEvent::Refused(_))) => unreachable!("payloads are decoded and refused here"),
+                // The rule is asked about each peer that sends the daemon anything.
+                Ok(Some(ServerEvent::Unasked(_))) => drop(policy.authorize(peer)),
+                Ok(Some(ServerEvent::Closed)) => {}
+            }
+        }
+        drop(batch);
+        recycle(decoded);
+        if peer.is_refused() {
+            // Each request that came was refused.
+            connection.close();
+        }
+        if let Some(error) = out_of_memory {
+            self.run_out_of_memory(&error);
+        }
+    }
+}
+
+/// Answers `call` inline.
+///
+/// # Errors
+///
+/// The server has no memory to keep the answer.
+fn answer_inline<H: ?Sized>(
+    policy: &ServerPolicy<H>,
+    handler: &InlineHandler,
+    call: Call<'_, Work>,
+    decoded: &mut Vec<u8>,
+    peer: &mut Peer,
+    batch: &mut Batch<'_>,
+) -> Result<(), ServeError> {
+    let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
+    let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
+        let span = RequestSpan::new(&frame, peer.credentials);
+        span.in_scope(|| {
+            let request = InlineRequest::new(frame, peer.credentials);
+            let answer = Answer::of(|| handler(&request));
+            policy.judge(payload_protocol, answer, peer.credentials, true)
+        })
+    });
+    match answer {
+        Err(refusal) => refuse(call, &refusal, batch),
+        Ok(payload) => {
+            let accepted = Encodings::from_bits(call.frame.accepted_encodings);
+            let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
+            if memory >= UNCHARGED {
+                policy.charge_more(peer, memory)?;
+            }
+            match call.respond(payload) {
+                Ok(()) => batch.answered(payload_protocol, taken),
+                Err(error) => {
+                    policy.unanswerable(payload_protocol, error, peer.credentials);
+                    batch.refused(payload_protocol, RefusalReason::AnswerTooLarge);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse(call: Call<'_, Work>, refusal: &Refusal, batch: &mut Batch<'_>) {
+    batch.refused(call.frame.payload_protocol, refusal.reason());
+    call.refuse(refusal);
+}
