@@ -85,7 +85,7 @@ pub(crate) fn start_handler(
 pub(crate) struct LegacyConnection {
     /// The bytes that the session has received, until they are read.
     buffered: Vec<u8>,
-    /// How many of them have been read.
+    /// Number of them that have been read.
     read: usize,
     socket: Arc<UnixStream>,
     connection: u64,

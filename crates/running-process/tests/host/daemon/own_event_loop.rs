@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[allow(dead_code, reason = "the handlers of the tests use one part of it, and the example another")]
 #[path = "../../../examples/own_event_loop/event_loop/mod.rs"]
 mod event_loop;
 

@@ -9,7 +9,7 @@ pub struct ServerStop(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     stopped: bool,
-    /// What the running server does about it.
+    /// The effect of the stop on the running server.
     effect: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -26,7 +26,7 @@ impl ServerStop {
         }
     }
 
-    /// Whether the server was stopped.
+    /// Returns whether the server was stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.state().stopped
