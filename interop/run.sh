@@ -4,9 +4,10 @@
 set -eu
 cd "$(dirname "$0")"
 # One directory for all packages: they share most of their dependencies, and the tests find the peers there.
-export CARGO_TARGET_DIR="$PWD/target"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 
-for version in 4.5.7 4.10.21; do
+export INTEROP_VERSIONS="${INTEROP_VERSIONS:-4.5.7 4.10.21}"
+for version in $INTEROP_VERSIONS; do
     echo "== building the peer from the published version $version"
     (cd "peer-$version" && cargo build --locked)
 done
@@ -25,9 +26,11 @@ install_field() {
 }
 echo "== installing daemons from the field:" $(grep -v '^#' field/requirements.txt)
 if install_field; then
-    echo "== building the command, which is to prove them"
-    (cd .. && cargo build --locked -p running-process-cli --target-dir target)
-    export RUNNING_PROCESS="$PWD/../target/debug/running-process"
+    if [ -z "${RUNNING_PROCESS:-}" ]; then
+        echo "== building the command, which is to prove them"
+        (cd .. && cargo build --locked -p running-process-cli --target-dir target)
+        export RUNNING_PROCESS="$PWD/../target/debug/running-process"
+    fi
 else
     echo "skipped: python3 with venv and pip could not install them (no network, or no wheel for this system)"
 fi

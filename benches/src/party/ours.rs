@@ -100,15 +100,16 @@ pub fn from_stream(stream: UnixStream) -> FrameClient {
 pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, server);
     let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
-    let request = exchange.request();
     if at_once == 1 {
+        let request = exchange.request();
         return blocking(server, move || {
             exchange.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
         });
     }
+    let request = Payload::from(Arc::<[u8]>::from(exchange.request()));
     let mut sent: Vec<RequestId> = Vec::with_capacity(at_once);
     blocking(server, move || {
-        sent.extend((0..at_once).map(|_| client.queue(PROTOCOL, &request).unwrap()));
+        sent.extend((0..at_once).map(|_| client.queue(PROTOCOL, request.clone()).unwrap()));
         for request in sent.drain(..) {
             exchange.check(&client.wait(request).unwrap().payload);
         }

@@ -6,6 +6,7 @@ use running_process::broker::backend_sdk::{
 };
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{self, Endpoint, Frame, FrameRef, encode_framed};
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -142,7 +143,7 @@ fn round(admitted: bool, count: u64) {
     let mut server = ServerConnection::new(Arc::new(mux()), ConnectionConfig::default(), enough_output, now);
     let payload = [7; 64];
     for _ in 0..count {
-        client.send_request(SERVED, black_box(&payload)).expect("it fits");
+        client.send_request(SERVED, Cow::Borrowed(black_box(&payload[..]))).expect("it fits");
         server.receive(client.output(), now);
         client.output_written(client.output().len());
         let mut call = None;

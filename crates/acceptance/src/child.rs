@@ -155,7 +155,7 @@ pub trait StreamExt {
 impl StreamExt for LocalStream {
     #[track_caller]
     fn send(&self, bytes: &[u8]) {
-        self.write_all_before(bytes, Some(soon())).unwrap();
+        self.write_all_deadline(bytes, Some(soon())).unwrap();
     }
 
     #[track_caller]
@@ -163,7 +163,7 @@ impl StreamExt for LocalStream {
         let mut all = vec![0; length];
         let mut filled = 0;
         while filled < length {
-            match self.read_before(&mut all[filled..], Some(soon())).unwrap() {
+            match self.read_deadline(&mut all[filled..], Some(soon())).unwrap() {
                 0 => panic!("the stream ended after {filled} of {length} bytes"),
                 received => filled += received,
             }
@@ -176,7 +176,7 @@ impl StreamExt for LocalStream {
         let mut all = Vec::new();
         let mut bytes = vec![0; 64 * 1024];
         loop {
-            match self.read_before(&mut bytes, Some(soon())) {
+            match self.read_deadline(&mut bytes, Some(soon())) {
                 Ok(0) => return all,
                 Ok(length) => all.extend_from_slice(&bytes[..length]),
                 // The peer closed without having read everything.

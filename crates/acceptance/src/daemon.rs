@@ -34,7 +34,7 @@ pub fn arguments() -> Result<(Endpoint, OsString), Box<dyn Error>> {
 /// As the server's own.
 pub fn run(server: Server, record: OsString) -> Result<(), Box<dyn Error>> {
     let server = server
-        .record(record)
+        .identity_file(record)
         .serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
         .legacy(wire::detect, |connection| {
             if let Err(error) = wire::serve(connection) {

@@ -62,7 +62,7 @@ impl Driver {
     /// # Panics
     ///
     /// Something other than the probe failed.
-    pub fn probe_before(
+    pub fn probe_deadline(
         self,
         expected: &DaemonProcess,
         deadline: Instant,
@@ -70,8 +70,8 @@ impl Driver {
         let endpoint = &expected.ipc_endpoint;
         let probed = either!(
             self,
-            BackendHandle::probe_before("test", "1", endpoint, expected, deadline),
-            BackendHandle::probe_before_async("test", "1", endpoint, expected, deadline)
+            BackendHandle::probe_deadline("test", "1", endpoint, expected, deadline),
+            BackendHandle::probe_deadline_async("test", "1", endpoint, expected, deadline)
         );
         probed.map_err(|error| match error {
             BackendHandleError::Probe(error) => error,
@@ -120,7 +120,7 @@ impl Driver {
         let payload = payload.to_vec();
         either!(self, watched(move || handle.into_client().request(payload_protocol, payload)), async {
             let client = handle.into_async_client()?;
-            client.request_before(payload_protocol, payload, soon()).await
+            client.request_deadline(payload_protocol, payload, soon()).await
         })
         .unwrap()
     }

@@ -1,7 +1,9 @@
-//! Arguments and help, in one place.
+//! The arguments and the help of all commands.
 
-use crate::failure::{Failure, Verdict};
-use crate::output::{Output, for_stderr};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::terminal::for_stderr;
+use crate::verdict::Verdict;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use running_process::broker::protocol::MAX_FRAME_BYTES;
@@ -13,19 +15,19 @@ use std::time::Duration;
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  yes: it worked, the daemon is the recorded one, the capture is well-formed
-  1  no: another process answers, nobody does, the capture is malformed
-  2  could not tell: bad arguments, an unreadable file, no answer in time";
+  0  yes: the command succeeded, the daemon is verified, the capture is well-formed
+  1  no: the daemon has ended, another process answers, the capture is malformed
+  2  undecided: invalid arguments, an unreadable file, no response in time";
 
 const LOAD_EXIT_STATUS: &str = "\
 Exit status:
   0  every request was answered, and there was at least one
-  1  a request failed, none was answered, or the daemon is not the recorded one
-  2  nothing was sent: bad arguments, no proof in time, too few file descriptors";
+  1  a request failed, none was answered, or the daemon is not the one in the identity file
+  2  nothing was sent: invalid arguments, no proof in time, too few file descriptors";
 
 /// Try, serve, probe, call, load, watch and decode a local daemon's endpoint.
 ///
-/// One Unix socket or named pipe carries a daemon's own wire, identity probes and framed requests. Start with
+/// One Unix socket or named pipe carries a daemon's legacy wire, identity probes and framed requests. Start with
 /// `running-process demo`.
 #[derive(Debug, Parser)]
 #[command(
@@ -36,7 +38,7 @@ Exit status:
     max_term_width = 120
 )]
 pub(crate) struct Cli {
-    /// Print JSON, one object a line, each with a `schema_version`; errors too, on standard error.
+    /// Print JSON instead of text, one object on each line, and errors as JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -45,17 +47,17 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start a real daemon and show the three kinds of traffic on its one socket.
+    /// Start a daemon and show the three kinds of traffic on its one socket.
     Demo(DemoArgs),
     /// Run the demo's daemon, an in-memory cache, in the foreground.
     Serve(ServeArgs),
-    /// Check whether the daemon in an identity file is the one that answers.
+    /// Verify the daemon in an identity file.
     Probe(ProbeArgs),
     /// Send one request to the daemon in an identity file and print the response's payload.
     Call(CallArgs),
     /// Send many requests to the daemon in an identity file and print throughput and latencies.
     Load(LoadArgs),
-    /// Watch what the daemon in an identity file does: requests, latencies, connections, limits.
+    /// Show the activity of the daemon in an identity file: requests, latencies, connections, limits.
     Top(TopArgs),
     /// Explain a captured stream of frames byte by byte.
     Decode(DecodeArgs),
@@ -66,50 +68,50 @@ pub(crate) enum Command {
     },
     /// Write the manual pages.
     Man {
-        /// The directory to write them to; it is made if it is missing.
+        /// The directory to write them to; it is created if it is missing.
         directory: PathBuf,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the daemon running and print commands to try on it.
+    /// Leave the daemon running and print commands to try.
     #[arg(long)]
     pub(crate) keep: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: a socket's path, or on Windows a pipe's bare name.
+    /// The endpoint: the path of a socket, or on Windows the bare name of a pipe.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) socket: String,
-    /// Where to write the identity file that clients find the daemon by.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    /// The identity file to write, by which clients find the daemon.
+    #[arg(long = "identity", value_name = "FILE")]
+    pub(crate) identity_file: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
+    pub(crate) identity_file: PathBuf,
     #[command(flatten)]
     pub(crate) deadline: DeadlineArg,
-    /// What is accepted as proof.
+    /// The proof to require.
     #[arg(long, value_enum, default_value_t = PolicyName::Default)]
     pub(crate) policy: PolicyName,
 }
 
-/// The daemon that is asked, and the payload protocol that it is asked in.
+/// A daemon and the payload protocol of the requests to it.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
-    /// The payload protocol's id, decimal or hexadecimal, for example 0xF0CA.
+    pub(crate) identity_file: PathBuf,
+    /// The payload protocol of the requests, decimal or hexadecimal, for example 0xF0CA.
     #[arg(long, value_name = "ID", value_parser = payload_protocol)]
     pub(crate) protocol: u32,
-    /// What is accepted as proof.
+    /// The proof to require.
     #[arg(long, value_enum, default_value_t = PolicyName::Default)]
     pub(crate) policy: PolicyName,
 }
@@ -118,7 +120,7 @@ pub(crate) struct TargetArgs {
 pub(crate) struct CallArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// The request's payload; without it, standard input is.
+    /// The request's payload; without it, standard input is read.
     pub(crate) payload: Option<String>,
     #[command(flatten)]
     pub(crate) deadline: DeadlineArg,
@@ -126,18 +128,18 @@ pub(crate) struct CallArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeadlineArg {
-    /// How long everything may take, for example 300ms or 10s.
+    /// The time limit for proof and response together, for example 300ms or 10s.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) deadline: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PolicyName {
-    /// The kernel names the daemon; an executable replaced on disk and records of older daemons are accepted.
+    /// The kernel names the daemon as the peer. An executable replaced on disk and identity files of older daemons are accepted.
     Default,
-    /// The most that can be proven, and nothing less.
+    /// Every step is proven.
     Strict,
-    /// What every platform and every service manager can give.
+    /// The proof that every platform and every service manager can provide.
     Lenient,
 }
 
@@ -156,37 +158,38 @@ impl fmt::Display for PolicyName {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Every request's payload, or `-` for standard input; without it, `--size` bytes of filler.
+    /// The payload of every request, or `-` for standard input; without it, `--size` bytes.
     #[arg(conflicts_with = "size")]
     pub(crate) payload: Option<String>,
-    /// How large every request's payload is, for example 64, 16KiB or 1MiB.
+    /// The size of every payload, for example 64, 16KiB or 1MiB.
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = payload_size)]
     pub(crate) size: usize,
-    /// How many connections to open.
+    /// The number of connections.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
-    /// How many requests each connection has in flight at most.
+    /// The largest number of requests in flight on each connection.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
-    /// Send this many requests; with `--duration`, whichever ends first.
+    /// The number of requests; with `--duration`, the load ends at whichever is reached first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) requests: Option<u64>,
-    /// For how long to send requests; without it and without `--requests`, 5s.
+    /// The duration of the measurement; without it and without `--requests`, 5s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// For how long to send requests that are not measured, before those that are; 0s for none.
+    /// The duration of a warm-up, which is not measured; 0s for none.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration_or_none)]
     pub(crate) warm_up: Duration,
-    /// Send this many requests a second, answered or not; latencies count from when each was due.
+    /// The number of requests per second, sent whether or not earlier ones are answered.
     ///
-    /// A daemon that stalls then shows in the latency of every request that was due meanwhile. No more than
-    /// connections times in-flight wait for their answers at once; without a rate, exactly as many do.
+    /// A latency counts from the time at which its request was due, so a stall of the daemon shows in every request that
+    /// was due meanwhile. At most connections times in-flight requests wait for responses at once; without a rate,
+    /// exactly as many do.
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rate: Option<u32>,
-    /// How long each request may take, from when it is sent.
+    /// The time limit of each request, from when it is sent.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// How long the proof and the connections may take.
+    /// The time limit for the proof and all connections.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) deadline: Duration,
 }
@@ -195,34 +198,34 @@ pub(crate) struct LoadArgs {
 pub(crate) struct TopArgs {
     /// The daemon's identity file.
     #[arg(value_name = "FILE")]
-    pub(crate) identity: PathBuf,
-    /// How often to ask the daemon.
+    pub(crate) identity_file: PathBuf,
+    /// The time between two status requests.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) interval: Duration,
-    /// End after this many intervals; without it, with the daemon.
+    /// The number of intervals; without it, the command ends with the daemon.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Ask once, about all the time since the daemon began to serve.
+    /// Show the totals since the daemon began to serve, and end.
     #[arg(long, conflicts_with_all = ["count", "interval"])]
     pub(crate) once: bool,
-    /// The payload protocol of status requests, where the daemon has moved it.
+    /// The payload protocol of status requests.
     #[arg(long, value_name = "ID", value_parser = payload_protocol, default_value = "0xFFFF")]
     pub(crate) protocol: u32,
-    /// How long the proof may take, and each answer.
+    /// The time limit of the proof, and of each response.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) deadline: Duration,
-    /// What is accepted as proof.
+    /// The proof to require.
     #[arg(long, value_enum, default_value_t = PolicyName::Default)]
     pub(crate) policy: PolicyName,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
-    /// The captured bytes; without it, or with `-`, standard input.
+    /// The file with the captured bytes; without it, or with `-`, standard input is read.
     pub(crate) file: Option<PathBuf>,
 }
 
-/// Prints the error in the arguments, as JSON if they ask for that; or prints the help that they ask for.
+/// Prints the error in the arguments, as JSON if they have `--json`; or prints the requested help.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let is_json = arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json");
@@ -236,11 +239,11 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
         return Failure::usage(message).hint(hint).print(true);
     }
     // If standard error cannot be written either, only the exit status reports the error.
-    let _unsaid = io::stderr().write_all(for_stderr(&error.render().ansi().to_string()).as_bytes());
+    let _unreported = io::stderr().write_all(for_stderr(&error.render().ansi().to_string()).as_bytes());
     Verdict::Undecided.into()
 }
 
-/// Returns the message and the hint: the first paragraph, and the tip or else the usage.
+/// Returns the message and the hint of an error: its first paragraph, and its tip or else the usage.
 fn summary(error: &clap::Error) -> (String, String) {
     let text = error.render().to_string();
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -259,23 +262,23 @@ fn payload_protocol(text: &str) -> Result<u32, String> {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.map_err(|_| "a payload protocol is a number such as 61642 or 0xF0CA".to_owned())
+    parsed.map_err(|_| "a payload protocol is a number, for example 61642 or 0xF0CA".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_none(text)? {
-        Duration::ZERO => Err("a duration here is longer than nothing".to_owned()),
+        Duration::ZERO => Err("the duration must be longer than 0s".to_owned()),
         duration => Ok(duration),
     }
 }
 
 fn duration_or_none(text: &str) -> Result<Duration, String> {
-    /// A clock can be that far ahead on every system.
+    /// A year, which every system's clock can add to the current time.
     const LONGEST: Duration = Duration::from_hours(365 * 24);
     match humantime::parse_duration(text) {
-        Ok(duration) if duration > LONGEST => Err("a year is the longest".to_owned()),
+        Ok(duration) if duration > LONGEST => Err("the longest duration is 365 days".to_owned()),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write for example 300ms or 10s")),
+        Err(error) => Err(format!("{error}; examples are 300ms and 10s")),
     }
 }
 
@@ -285,10 +288,11 @@ fn payload_size(text: &str) -> Result<usize, String> {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
-        _ => return Err("a size is a number of bytes such as 64, 16KiB or 1MiB".to_owned()),
+        _ => return Err("a size is a number of bytes, for example 64, 16KiB or 1MiB".to_owned()),
     };
-    let number: usize =
-        digits.parse().map_err(|_| "a size is a number of bytes such as 64, 16KiB or 1MiB".to_owned())?;
+    let number: usize = digits
+        .parse()
+        .map_err(|_| "a size is a number of bytes, for example 64, 16KiB or 1MiB".to_owned())?;
     match number.checked_mul(unit) {
         Some(size) if size <= MAX_FRAME_BYTES => Ok(size),
         _ => Err(format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included")),

@@ -1,20 +1,22 @@
-//! One file for each command.
+//! The commands, one file for each.
 
 mod call;
 mod decode;
 mod demo;
 mod generate;
+mod identity_file;
 mod load;
 mod probe;
-mod record;
 mod serve;
 mod target;
 mod top;
 
 use crate::cli::Command;
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
 use crate::output::Output;
+use crate::verdict::Verdict;
 
+/// Runs a command.
 pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Failure> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments, output),

@@ -1,9 +1,11 @@
-//! What a command says when it cannot say yes.
+//! Failures of commands, as text and as JSON.
 
 pub(crate) mod advice;
 
-use crate::output::text::safe;
-use crate::output::{for_stderr, object_line};
+use crate::json::object_line;
+use crate::terminal::for_stderr;
+use crate::text::safe;
+use crate::verdict::Verdict;
 use advice::Advice;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -12,39 +14,14 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// What a command found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Yes,
-    No,
-    /// The question could not be answered, and the error has been printed.
-    Undecided,
-}
-
-impl Verdict {
-    fn status(self) -> u8 {
-        match self {
-            Self::Yes => 0,
-            Self::No => 1,
-            Self::Undecided => 2,
-        }
-    }
-}
-
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        ExitCode::from(verdict.status())
-    }
-}
-
-/// Why a command stopped, and what its user can do.
+/// The reason why a command stopped, with advice for the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     advice: Advice,
     error: Box<dyn Error>,
 }
 
-/// An error that is only a sentence, with a cause or without.
+/// An error that is a sentence, with an optional cause.
 #[derive(Debug)]
 struct Sentence {
     text: String,
@@ -63,7 +40,7 @@ impl Error for Sentence {
     }
 }
 
-/// A failure for programs, as docs/json.md describes it.
+/// A failure as JSON, which docs/json.md describes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     kind: &'static str,
@@ -74,30 +51,29 @@ pub(crate) struct Report {
 }
 
 impl Failure {
-    /// Combines an error with the advice that fits it. If one of its causes is an exhausted resource of this process or of the
-    /// system, the advice is about that resource.
+    /// Combines an error with advice. If one of its causes is an exhausted resource, the advice is about that resource.
     pub(crate) fn new(error: impl Into<Box<dyn Error>>, advice: Advice) -> Self {
         let error = error.into();
         let advice = advice::exhausted(&*error).unwrap_or(advice);
         Self { advice, error }
     }
 
-    /// The question could not be answered.
+    /// Creates a failure with the verdict [`Undecided`](Verdict::Undecided).
     pub(crate) fn undecided(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(error, Advice::undecided("failed"))
     }
 
-    /// The answer is no.
+    /// Creates a failure with the verdict [`No`](Verdict::No).
     pub(crate) fn negative(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(error, Advice::no("failed"))
     }
 
-    /// Creates the failure of unusable arguments.
+    /// Creates a failure about unusable arguments.
     pub(crate) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
         Self::new(error, Advice::undecided("usage"))
     }
 
-    /// Sets the name in JSON, unless the advice has a hint already, as that about an exhausted resource has.
+    /// Sets the name in JSON, unless the advice has a hint, as advice about an exhausted resource has.
     pub(crate) fn kind(mut self, kind: &'static str) -> Self {
         if self.advice.hint.is_none() {
             self.advice.kind = kind;
@@ -105,7 +81,7 @@ impl Failure {
         self
     }
 
-    /// Puts a sentence before the cause.
+    /// Puts a sentence before the error, which becomes its cause.
     pub(crate) fn context(mut self, text: impl Into<String>) -> Self {
         self.error = Box::new(Sentence { text: text.into(), source: Some(self.error) });
         self
@@ -117,23 +93,24 @@ impl Failure {
         self
     }
 
+    /// Returns the verdict.
     pub(crate) fn verdict(&self) -> Verdict {
         self.advice.verdict
     }
 
-    /// Says it on standard error.
+    /// Prints the failure on standard error and returns the exit status.
     pub(crate) fn print(&self, json: bool) -> ExitCode {
-        // Where standard error is gone too, the exit status is all that is left to say.
-        let _unsaid = io::stderr().write_all(&self.line(json));
+        // If standard error cannot be written either, only the exit status reports the failure.
+        let _unreported = io::stderr().write_all(&self.line(json));
         self.verdict().into()
     }
 
-    /// Returns the failure as it is written to standard error.
+    /// Formats the failure for standard error.
     pub(crate) fn line(&self, json: bool) -> Vec<u8> {
         if json { object_line(&self.report()) } else { for_stderr(&self.to_text()).into_bytes() }
     }
 
-    /// Returns the failure for programs.
+    /// Returns the failure as JSON.
     pub(crate) fn report(&self) -> Report {
         let Advice { kind, verdict, ref hint } = self.advice;
         Report {
@@ -164,7 +141,7 @@ impl Failure {
     }
 }
 
-/// The error and its causes, on one line.
+/// Formats the error and its causes on one line.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

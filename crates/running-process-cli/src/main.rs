@@ -3,7 +3,12 @@
 mod cli;
 mod commands;
 mod failure;
+mod json;
+mod message_writer;
 mod output;
+mod terminal;
+mod text;
+mod verdict;
 mod wire;
 
 use clap::Parser;

@@ -25,22 +25,30 @@ macro_rules! pairs {
 
             #[test]
             fn client_reads_the_record_proves_the_daemon_and_is_served() {
-                serves($client, $daemon);
+                if wanted([$client, $daemon]) {
+                    serves($client, $daemon);
+                }
             }
 
             #[test]
             fn client_refuses_a_record_that_was_altered() {
-                refuses_altered_records($client, $daemon);
+                if wanted([$client, $daemon]) {
+                    refuses_altered_records($client, $daemon);
+                }
             }
 
             #[test]
             fn client_uses_a_record_that_ours_read_and_wrote_again() {
-                uses_rewritten_record($client, $daemon);
+                if wanted([$client, $daemon]) {
+                    uses_rewritten_record($client, $daemon);
+                }
             }
 
             #[test]
             fn impostor_is_refused_if_the_client_is_ours() {
-                meets_impostor($client, $daemon);
+                if wanted([$client, $daemon]) {
+                    meets_impostor($client, $daemon);
+                }
             }
         }
     )*};
@@ -57,6 +65,11 @@ pairs! {
     blake3_client_with_ours: BLAKE3 => OURS;
     sha256_client_with_sha256_daemon: SHA256 => SHA256;
     blake3_client_with_blake3_daemon: BLAKE3 => BLAKE3;
+}
+
+/// Returns whether both programs are there.
+fn wanted(programs: [Program; 2]) -> bool {
+    programs.iter().all(|program| program.is_wanted())
 }
 
 fn serves(client: Program, daemon: Program) {
@@ -121,15 +134,17 @@ fn meets_impostor(client: Program, program: Program) {
 #[test]
 fn published_generations_cannot_read_the_records_of_one_another() {
     for (client, daemon) in [(SHA256, BLAKE3), (BLAKE3, SHA256)] {
-        let daemon = Daemon::start(daemon);
-        client.client(&daemon.record()).assert_failed_at("read");
+        if wanted([client, daemon]) {
+            let daemon = Daemon::start(daemon);
+            client.client(&daemon.record()).assert_failed_at("read");
+        }
     }
 }
 
 #[test]
 fn one_daemon_of_ours_serves_clients_of_every_version() {
     let daemon = Daemon::start(OURS);
-    for client in [SHA256, BLAKE3, OURS, TOKIO] {
+    for client in [SHA256, BLAKE3, OURS, TOKIO].into_iter().filter(|client| client.is_wanted()) {
         client.client(&daemon.record()).assert_served();
     }
 }
@@ -138,7 +153,7 @@ fn one_daemon_of_ours_serves_clients_of_every_version() {
 #[test]
 fn a_refusal_costs_a_client_of_any_version_the_request_and_no_more() {
     let daemon = Daemon::start(OURS);
-    for client in [SHA256, BLAKE3, OURS] {
+    for client in [SHA256, BLAKE3, OURS].into_iter().filter(|client| client.is_wanted()) {
         let error = match client {
             Program::Published(_) => "response payload_protocol 0x0000 does not match request 0x7A63",
             Program::Ours | Program::OursOnTokio => "the daemon refused the request",
@@ -174,7 +189,7 @@ fn every_mux_answers_every_buffer_alike() {
         report.lines
     };
     let ours = answers(OURS);
-    for published in [SHA256, BLAKE3] {
+    for published in [SHA256, BLAKE3].into_iter().filter(|published| published.is_wanted()) {
         for ((ours, theirs), buffer) in ours.iter().zip(answers(published)).skip(1).zip(&buffers) {
             let theirs = theirs.replace("unserved 0x5350", "first-party 0x5350");
             assert_eq!(*ours, theirs, "ours, {published:?}: {}", buffers::hex(buffer));

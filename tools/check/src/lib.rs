@@ -1,5 +1,6 @@
 //! Checks of the source text that no compiler makes. `cargo run -p running-process-check` says how they are started.
 
+pub mod circles;
 pub mod commits;
 pub mod lexer;
 pub mod prose;

@@ -40,10 +40,10 @@ pub(crate) fn is_impossible(policy: &Policy) -> bool {
 }
 
 pub(crate) fn verify(expected: &DaemonProcess, policy: &Policy) -> Result<BackendHandle, ProbeError> {
-    verify_before(expected, policy, soon())
+    verify_deadline(expected, policy, soon())
 }
 
-pub(crate) fn verify_before(
+pub(crate) fn verify_deadline(
     expected: &DaemonProcess,
     policy: &Policy,
     deadline: Instant,
@@ -101,7 +101,7 @@ pub(crate) fn assert_refused_as(
         InheritedListener::IfRecorded => {
             expected.origin.as_ref().is_some_and(|origin| origin.inherited_listener)
         }
-        InheritedListener::Accept => true,
+        _ => true,
     };
     let as_whom = if inherited { PeerRole::Writer } else { PeerRole::Listener };
     let message = error.to_string();

@@ -1,6 +1,6 @@
 //! Genuine daemons that are slow, silent, loud or full, and what callers pay for it.
 
-use crate::harness::{Probed, both, place, prober, refused, verify, verify_before};
+use crate::harness::{Probed, both, place, prober, refused, verify, verify_deadline};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::ConnectError;
@@ -17,7 +17,7 @@ fn refused_in_time(mode: &str, argument: &str) {
         let place = place();
         let _daemon = Peer::start(place.command(mode).arg(argument));
         let began = Instant::now();
-        let error = verify_before(&place.identity(), &policy, began + SHORT).unwrap_err();
+        let error = verify_deadline(&place.identity(), &policy, began + SHORT).unwrap_err();
         assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
         assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
         assert!(began.elapsed() < SHORT + PATIENCE / 10, "{:?}", began.elapsed());
@@ -41,7 +41,7 @@ fn a_daemon_that_is_stopped_costs_the_deadline_and_answers_when_it_goes_on() {
     daemon.stop();
     let identity = place.identity();
     for policy in both(&Policy::default()) {
-        let error = verify_before(&identity, &policy, Instant::now() + SHORT).unwrap_err();
+        let error = verify_deadline(&identity, &policy, Instant::now() + SHORT).unwrap_err();
         assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
     }
     daemon.signal(rustix::process::Signal::CONT);

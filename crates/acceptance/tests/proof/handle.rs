@@ -19,7 +19,7 @@ fn daemon() -> Daemon {
 }
 
 fn handle_to(daemon: &Daemon) -> BackendHandle {
-    DRIVER.probe_before(&daemon.identity(), soon()).unwrap()
+    DRIVER.probe_deadline(&daemon.identity(), soon()).unwrap()
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&daemon.wait()), Some(9));
     // A daemon that was killed leaves its files, and what they say is not believed.
     let identity = daemon.identity();
-    let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
+    let refused = DRIVER.probe_deadline(&identity, soon()).unwrap_err();
     assert!(matches!(refused, ProbeError::Gone { pid, .. } if pid == identity.pid), "{refused:?}");
 }
 
@@ -151,7 +151,7 @@ fn a_handle_does_not_mean_a_stranger_that_was_given_the_pid() {
     assert!(!handle.is_alive());
     DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
     DRIVER.force_kill(&handle).unwrap();
-    assert!(DRIVER.probe_before(&identity, soon()).is_err());
+    assert!(DRIVER.probe_deadline(&identity, soon()).is_err());
     // Had it been signalled, it would not end by itself.
     drop(stranger.stdin.take());
     assert!(watched(move || stranger.wait().unwrap()).success());
@@ -166,10 +166,10 @@ fn a_stopped_daemon_is_silent_and_usable_again_when_it_goes_on() {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     };
     signal("-STOP");
-    let refused = DRIVER.probe_before(&identity, Instant::now() + Duration::from_millis(100)).unwrap_err();
+    let refused = DRIVER.probe_deadline(&identity, Instant::now() + Duration::from_millis(100)).unwrap_err();
     assert!(matches!(refused, ProbeError::TimedOut), "{refused:?}");
     signal("-CONT");
-    DRIVER.probe_before(&identity, soon()).unwrap();
+    DRIVER.probe_deadline(&identity, soon()).unwrap();
 }
 
 /// The error beneath the handle's.

@@ -48,7 +48,7 @@ fn a_pid_that_no_process_has_is_gone() {
     for pid in [child.id(), u32::MAX] {
         let mut identity = daemon.identity();
         identity.pid = pid;
-        let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
+        let refused = DRIVER.probe_deadline(&identity, soon()).unwrap_err();
         assert!(matches!(refused, ProbeError::Gone { pid: gone, .. } if gone == pid), "{refused:?}");
     }
 }
@@ -58,7 +58,7 @@ fn a_daemon_that_was_killed_is_not_usable_before_its_parent_has_noticed() {
     let mut daemon = daemon();
     let identity = daemon.identity();
     DRIVER.force_kill(&daemon.handle()).unwrap();
-    let refused = DRIVER.probe_before(&identity, soon()).unwrap_err();
+    let refused = DRIVER.probe_deadline(&identity, soon()).unwrap_err();
     let unusable =
         matches!(refused, ProbeError::Gone { .. } | ProbeError::Connect(ConnectError::Refused { .. }));
     assert!(unusable, "{refused:?}");
@@ -121,7 +121,7 @@ impl Impostor {
         let began = Instant::now();
         let deadline = began + within;
         let expected = self.expected.clone();
-        let error = watched(move || DRIVER.probe_before(&expected, deadline).unwrap_err());
+        let error = watched(move || DRIVER.probe_deadline(&expected, deadline).unwrap_err());
         assert!(began.elapsed() < within + PATIENCE / 2, "the deadline is over everything");
         error
     }
@@ -135,12 +135,12 @@ impl Impostor {
 #[test]
 fn the_impostor_without_a_fault_is_accepted() {
     let impostor = Impostor::answering(|response, _| encode_framed(&response).unwrap());
-    assert!(DRIVER.probe_before(&impostor.expected, soon()).unwrap().is_alive());
+    assert!(DRIVER.probe_deadline(&impostor.expected, soon()).unwrap().is_alive());
     let impostor = Impostor::with_identity(|identity| {
         identity.started_at_unix_ms += 1;
         identity.idle_timeout_secs = Some(7);
     });
-    DRIVER.probe_before(&impostor.expected, soon()).unwrap();
+    DRIVER.probe_deadline(&impostor.expected, soon()).unwrap();
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn nobody_at_the_endpoint_is_told_with_the_reason() {
     let path = directory.path().join("s");
     let endpoint = Endpoint::unix_socket("test", path.to_str().unwrap()).unwrap();
     let expected = DaemonProcess::current_process(endpoint, None).unwrap();
-    let refused = || match DRIVER.probe_before(&expected, soon()) {
+    let refused = || match DRIVER.probe_deadline(&expected, soon()) {
         Err(ProbeError::Connect(error)) => error,
         other => panic!("{other:?}"),
     };
@@ -177,7 +177,7 @@ fn a_peer_that_never_accepts_costs_the_deadline() {
     let expected = DaemonProcess::current_process(endpoint, None).unwrap();
     let _listener = UnixListener::bind(&expected.ipc_endpoint.path).unwrap();
     let error = watched(move || {
-        DRIVER.probe_before(&expected, Instant::now() + Duration::from_millis(80)).unwrap_err()
+        DRIVER.probe_deadline(&expected, Instant::now() + Duration::from_millis(80)).unwrap_err()
     });
     assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
 }
@@ -186,7 +186,7 @@ fn a_peer_that_never_accepts_costs_the_deadline() {
 fn a_deadline_that_has_passed_is_kept() {
     let daemon = daemon();
     let identity = daemon.identity();
-    let error = watched(move || DRIVER.probe_before(&identity, Instant::now()).unwrap_err());
+    let error = watched(move || DRIVER.probe_deadline(&identity, Instant::now()).unwrap_err());
     assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
 }
 
@@ -231,7 +231,7 @@ fn a_peer_that_says_more_than_the_answer_is_refused() {
         bytes.extend_from_slice(b"and more");
         bytes
     });
-    let refused = DRIVER.probe_before(&talkative.expected, soon()).unwrap_err();
+    let refused = DRIVER.probe_deadline(&talkative.expected, soon()).unwrap_err();
     assert!(matches!(refused, ProbeError::Unasked { bytes: 8 }), "{refused:?}");
 }
 
@@ -335,7 +335,7 @@ fn differing(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Vec<CheckK
     let impostor = Impostor::with_identity(change);
     let error = impostor.refused_at_once();
     let message = error.to_string();
-    let ProbeError::Mismatch(IdentityMismatch { checks }) = error else { panic!("{error:?}") };
+    let ProbeError::Mismatch(IdentityMismatch { checks, .. }) = error else { panic!("{error:?}") };
     assert!(message.starts_with("another identity answered: "), "{message}");
     for check in &checks {
         assert_eq!(check.agrees, check.expected == check.found);

@@ -11,7 +11,7 @@ pub(crate) struct Client {
     pub(crate) id: u64,
     /// The name that CLIENT SETNAME set; empty without one.
     pub(crate) name: Vec<u8>,
-    /// Whether QUIT was answered.
+    /// Set once QUIT was answered.
     pub(crate) has_quit: bool,
 }
 

@@ -1,22 +1,23 @@
-//! `decode`: a captured stream of frames, byte by byte.
+//! `decode`: explains a captured stream of frames byte by byte.
 
 mod window;
 
 use crate::cli::DecodeArgs;
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
 use crate::output::Output;
-use crate::wire::{AnnotatedFrame, Look, Palette, Totals, Wanted, annotate_frame, json, render, wanted};
+use crate::verdict::Verdict;
+use crate::wire::{AnnotatedFrame, Layout, Palette, Totals, Wanted, annotate_frame, json, render, wanted};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use window::Window;
 
-/// Largest number of bytes behind the last frame that are read to the end of the capture. An endless stream exceeds it.
+/// Largest number of bytes read behind the last frame. An endless stream exceeds it.
 const MAX_REST_BYTES: usize = 64 * 1024 * 1024;
 
-const LOOK: Look = Look {
+const LAYOUT: Layout = Layout {
     palette: Palette::coloured(),
-    // As many as fit a terminal of 80 columns beside the annotations.
+    // Eight bytes and their annotations fit a terminal of 80 columns.
     bytes_per_line: 8,
 };
 
@@ -38,10 +39,10 @@ fn unreadable(error: io::Error, context: String) -> Failure {
     Failure::undecided(error)
         .kind("capture_unreadable")
         .context(context)
-        .hint("name a file with the bytes that one side sent, as they are")
+        .hint("name a file with the raw bytes that one side has sent")
 }
 
-/// Explains frame by frame, as they come, and keeps only the current frame.
+/// Explains each frame when it arrives, and keeps only the current one in memory.
 fn decode(
     capture: impl Read,
     output: &mut Output,
@@ -78,13 +79,15 @@ fn decode(
             break;
         }
     }
-    output.part(render::verdict(totals, LOOK.palette))?;
+    output.part(render::verdict(totals, LAYOUT.palette))?;
     output.partial_object(json::end(totals))?;
     output.flush()?;
     Ok(if totals.is_accepted() { Verdict::Yes } else { Verdict::No })
 }
 
-/// Reads to the end of the capture and counts the bytes that the window does not keep; `None` if they exceed the limit.
+/// Reads to the end of the capture and returns the number of bytes that the window does not keep.
+///
+/// Returns `None` if the bytes exceed the limit.
 fn behind<R: Read>(window: &mut Window<R>, kept: usize) -> io::Result<Option<usize>> {
     let mut behind = window.truncate(kept);
     while let length @ 1.. = window.skip()? {
@@ -97,19 +100,19 @@ fn behind<R: Read>(window: &mut Window<R>, kept: usize) -> io::Result<Option<usi
 }
 
 fn endless() -> Failure {
-    Failure::undecided(format!("what is no frame in the capture is larger than {MAX_REST_BYTES} bytes"))
+    Failure::undecided(format!("the part of the capture that is no frame exceeds {MAX_REST_BYTES} bytes"))
         .kind("capture_endless")
-        .hint("cut it where the frames end, for example with head -c")
+        .hint("cut the capture where the frames end, for example with head -c")
 }
 
 fn show(index: usize, frame: &AnnotatedFrame<'_>, output: &mut Output) -> Result<(), Failure> {
     if output.is_closed() {
-        // The verdict is all that is left to find.
+        // Only the verdict remains to be found.
         return Ok(());
     }
     if output.is_json() {
         output.partial_object(json::frame(index, frame))
     } else {
-        output.part(render::frame(index, frame, LOOK))
+        output.part(render::frame(index, frame, LAYOUT))
     }
 }

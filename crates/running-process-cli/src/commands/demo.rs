@@ -1,16 +1,17 @@
-//! `demo`: a real daemon in a process of its own, and the three kinds of traffic on its one socket.
+//! `demo`: starts a daemon in its own process and shows the three kinds of traffic on its one socket.
 
 mod conversation;
 mod daemon;
 #[cfg(unix)]
 mod impostor;
 
-use super::probe::{Row, failure, level_name};
+use super::probe::{StepLine, failure, level_name};
 use crate::cli::DemoArgs;
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
 use crate::output::Output;
-use crate::output::text::safe;
-use crate::wire::{self, Look, Palette, counted, render};
+use crate::text::safe;
+use crate::verdict::Verdict;
+use crate::wire::{self, Layout, Palette, counted, render};
 use anstyle::{AnsiColor, Style};
 use conversation::{Conversation, Pieces};
 use daemon::Daemon;
@@ -23,14 +24,14 @@ use running_process::broker::protocol::{FrameRef, FramingError, try_decode_frame
 use serde_json::json;
 use std::time::Instant;
 
-/// What is said on the legacy wire, and the framed lane's half of the same conversation.
+/// The requests and replies on the legacy wire, and a framed request with the same reply.
 const LEGACY_SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$8\r\ngreeting\r\n$5\r\nhello\r\n";
 const LEGACY_GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\n";
 const FRAMED_GET: &[u8] = b"GET greeting";
 const SET_REPLY: &[u8] = b"+OK\r\n";
 const GET_REPLY: &[u8] = b"$5\r\nhello\r\n";
 
-/// What fits a terminal of 80 columns, with the longest field of the demo's frames on one line.
+/// Bytes in a line of hex. Eight fit a terminal of 80 columns and the longest field of the demo's frames.
 const BYTES_PER_LINE: usize = 8;
 
 const BOLD: Style = Style::new().bold();
@@ -39,21 +40,21 @@ const GREEN: Style = AnsiColor::Green.on_default();
 
 pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let daemon = Daemon::start()?;
-    let record = daemon.record()?;
-    let socket = record.ipc_endpoint.path.clone();
+    let identity = daemon.identity()?;
+    let socket = identity.ipc_endpoint.path.clone();
     output.line(format_args!("{BOLD}One socket, three kinds of traffic{BOLD:#}\n"))?;
     output.line(format_args!(
-        "  daemon   process {}, an in-memory cache, ready in {:.0?}",
-        record.pid, daemon.started_in
+        "  daemon         process {}, an in-memory cache, ready in {:.0?}",
+        identity.pid, daemon.started_in
     ))?;
-    output.line(format_args!("  socket   {}", safe(&socket)))?;
-    output.line(format_args!("  record   {}", safe(daemon.identity.display())))?;
+    output.line(format_args!("  socket         {}", safe(&socket)))?;
+    output.line(format_args!("  identity file  {}", safe(daemon.identity_file.display())))?;
     output.object(json!({
-        "step": "start", "pid": record.pid, "socket": socket,
-        "identity": daemon.identity.display().to_string(), "took_us": micros(daemon.started_in),
+        "step": "start", "pid": identity.pid, "socket": socket,
+        "identity_file": daemon.identity_file.display().to_string(), "took_us": micros(daemon.started_in),
     }))?;
 
-    let mut demo = Demo { socket: &socket, record: &record, output };
+    let mut demo = Demo { socket: &socket, identity: &identity, output };
     demo.title("1. The daemon's own wire: RESP2, which redis-cli speaks")?;
     demo.legacy(Pieces::Whole)?;
     demo.title("2. An identity probe: which process answers?")?;
@@ -69,11 +70,11 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
     demo.impostor()?;
 
     if arguments.keep {
-        keep(daemon, &record, output)?;
+        keep(daemon, &identity, output)?;
     } else {
-        let took = daemon.stop(&record)?;
+        let took = daemon.stop(&identity)?;
         output.line(format_args!(
-            "\nThe daemon was asked to end and has removed its socket and record, in {took:.0?}."
+            "\nThe daemon was stopped and removed its socket and identity file in {took:.0?}."
         ))?;
         output.line("Run `running-process demo --keep` to try it yourself.")?;
         output.object(json!({ "step": "stop", "took_us": micros(took) }))?;
@@ -83,7 +84,7 @@ pub(super) fn run(arguments: &DemoArgs, output: &mut Output) -> Result<Verdict, 
 
 struct Demo<'a> {
     socket: &'a str,
-    record: &'a DaemonProcess,
+    identity: &'a DaemonProcess,
     output: &'a mut Output,
 }
 
@@ -95,8 +96,8 @@ impl Demo<'_> {
     fn legacy(&mut self, pieces: Pieces) -> Result<(), Failure> {
         let mut conversation = Conversation::open(self.socket, pieces)?;
         for (request, reply) in [(LEGACY_SET, SET_REPLY), (LEGACY_GET, GET_REPLY)] {
-            conversation.say(request)?;
-            let received = conversation.hear(|received| received.len() >= reply.len())?;
+            conversation.send(request)?;
+            let received = conversation.receive(|received| received.len() >= reply.len())?;
             expect("the legacy reply", received == reply)?;
             self.exchange(
                 pieces,
@@ -111,23 +112,23 @@ impl Demo<'_> {
         let mut conversation = Conversation::open(self.socket, pieces)?;
         let challenge = EndpointProbeChallenge::random()?;
         let request = framed(&challenge.request())?;
-        conversation.say(&request)?;
-        let received = conversation.hear(is_whole_frame)?;
+        conversation.send(&request)?;
+        let received = conversation.receive(is_whole_frame)?;
         let response = decoded(&received)?;
         let identity = challenge.identity(&response).map_err(Failure::negative)?;
-        expect("the identity", compare(self.record, &identity).iter().all(|check| check.agrees))?;
+        expect("the identity", compare(self.identity, &identity).iter().all(|check| check.agrees))?;
         self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
         self.took("probe", &conversation)
     }
 
-    /// The answer is public data: what proves the daemon is what the kernel says about this connection.
+    /// Verifies the daemon. Its answer is public data, so the proof is what the kernel reports about the connection.
     fn proof(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let proof = verify(self.record, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
+        let proof = verify(self.identity, &Policy::default(), started + DEFAULT_PROBE_TIMEOUT)
             .map_err(|unverified| failure(unverified.error))?;
         let took = started.elapsed();
         for step in &proof.steps {
-            self.output.line(format_args!("   {}", Row(step)))?;
+            self.output.line(format_args!("   {}", StepLine(step)))?;
         }
         self.output
             .line(format_args!("   {GREEN}proven{GREEN:#}: {}, {DIM}{took:.0?}{DIM:#}", proof.level))?;
@@ -138,8 +139,8 @@ impl Demo<'_> {
     fn framed(&mut self, pieces: Pieces) -> Result<(), Failure> {
         let mut conversation = Conversation::open(self.socket, pieces)?;
         let request = framed(&FrameRef::request(PAYLOAD_PROTOCOL, 1, FRAMED_GET))?;
-        conversation.say(&request)?;
-        let received = conversation.hear(is_whole_frame)?;
+        conversation.send(&request)?;
+        let received = conversation.receive(is_whole_frame)?;
         expect("the framed reply", decoded(&received)?.payload == GET_REPLY)?;
         self.exchange(pieces, &wire::summarize(&request), &wire::summarize(&received))?;
         if pieces == Pieces::Whole {
@@ -150,10 +151,10 @@ impl Demo<'_> {
 
     /// Shows a frame byte by byte.
     fn annotate(&mut self, frame: &[u8]) -> Result<(), Failure> {
-        let look = Look { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
+        let layout = Layout { palette: Palette::coloured(), bytes_per_line: BYTES_PER_LINE };
         for frame in wire::annotate(frame) {
-            let text = render::frame(0, &frame, look).to_string();
-            // The first line is skipped: the summary has printed the title.
+            let text = render::frame(0, &frame, layout).to_string();
+            // The summary has printed the title, which is the first line.
             for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
                 self.output.line(format_args!("      {line}"))?;
             }
@@ -161,7 +162,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// Shows one question and its answer; byte by byte they are the same as before, and only counted.
+    /// Shows a request and its reply. In the step that sends byte by byte they are the same, so they are not repeated.
     fn exchange(&mut self, pieces: Pieces, request: &str, reply: &str) -> Result<(), Failure> {
         if pieces == Pieces::Whole {
             self.output.line(format_args!("   {request}"))?;
@@ -191,16 +192,16 @@ impl Demo<'_> {
     #[cfg(unix)]
     fn impostor(&mut self) -> Result<(), Failure> {
         let pid = std::process::id();
-        let refusal = impostor::refused(self.record)?;
+        let refusal = impostor::refused(self.identity)?;
         self.output.line(format_args!(
-            "   process {pid} listens there now and repeats the daemon's record, word for word"
+            "   process {pid} listens there now and answers with the daemon's identity, byte for byte"
         ))?;
         self.output.line(format_args!(
-            "   by its answer alone it is the daemon: all {} comparisons agree",
+            "   its answer alone would prove it: all {} comparisons agree",
             refusal.comparisons
         ))?;
         for step in &refusal.steps {
-            self.output.line(format_args!("   {}", Row(step)))?;
+            self.output.line(format_args!("   {}", StepLine(step)))?;
         }
         self.output.line(format_args!("   {GREEN}refused before a byte was sent{GREEN:#}"))?;
         self.output
@@ -209,27 +210,27 @@ impl Demo<'_> {
 
     #[cfg(not(unix))]
     fn impostor(&mut self) -> Result<(), Failure> {
-        self.output.line("   not shown: the name of a pipe cannot be taken while its owner lives")?;
-        self.output.object(json!({ "step": "impostor", "unsupported": "pipe names cannot be taken over" }))
+        self.output.line("   not shown: no process can take the name of a pipe while its owner runs")?;
+        self.output.object(json!({ "step": "impostor", "unsupported": "no process can take the name of a pipe while its owner runs" }))
     }
 }
 
-fn keep(daemon: Daemon, record: &DaemonProcess, output: &mut Output) -> Result<(), Failure> {
-    let identity = daemon.identity.display().to_string();
-    let socket = &record.ipc_endpoint.path;
-    let pid = record.pid;
+fn keep(daemon: Daemon, identity: &DaemonProcess, output: &mut Output) -> Result<(), Failure> {
+    let identity_file = daemon.identity_file.display();
+    let socket = &identity.ipc_endpoint.path;
+    let pid = identity.pid;
     let command = std::env::current_exe()?;
     let command = command.display();
     let commands = [
         ("the legacy wire", format!("redis-cli -s {socket} get greeting")),
-        ("the proof", format!("{command} probe {identity}")),
+        ("the proof", format!("{command} probe {identity_file}")),
         (
             "the framed lane",
-            format!("{command} call {identity} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
+            format!("{command} call {identity_file} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
         ),
         ("the end", format!("kill {pid}")),
     ];
-    output.line(format_args!("\n{BOLD}The daemon goes on. Try:{BOLD:#}"))?;
+    output.line(format_args!("\n{BOLD}The daemon keeps running. Try:{BOLD:#}"))?;
     for (what, command) in &commands {
         output.line(format_args!("   {DIM}{what:<16}{DIM:#}{}", safe(command)))?;
     }
@@ -251,7 +252,7 @@ fn is_whole_frame(received: &[u8]) -> bool {
 
 fn decoded(received: &[u8]) -> Result<FrameRef<'_>, Failure> {
     let decoded = try_decode_framed_ref(received).map_err(Failure::negative)?;
-    let truncated = || Failure::negative(FramingError::UnexpectedEof { context: "the daemon's answer" });
+    let truncated = || Failure::negative(FramingError::UnexpectedEof { context: "the daemon's response" });
     Ok(decoded.ok_or_else(truncated)?.frame)
 }
 
@@ -263,7 +264,7 @@ fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Text with its line ends visible.
+/// Formats bytes with their line ends escaped.
 fn visible(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }

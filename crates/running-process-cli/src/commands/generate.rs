@@ -1,9 +1,10 @@
-//! `completions` and `man`: generated from the arguments.
+//! `completions` and `man`: print scripts and write pages, generated from the arguments.
 
 use crate::cli::Cli;
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
 use crate::output::Output;
-use crate::output::text::safe;
+use crate::text::safe;
+use crate::verdict::Verdict;
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use std::path::Path;
@@ -15,12 +16,12 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, 
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
     let mut script = String::from_utf8(script).map_err(Failure::undecided)?;
     if shell == Shell::Bash {
-        // The generator takes the hyphen for the start of a subcommand in the names that it looks options up by, and not in
-        // those that it makes of the words of the line.
+        // The generator treats the hyphen as the start of a subcommand where it looks options up, but not where it joins the
+        // words of the line.
         script = script.replace("running__subcmd__process", "running__process");
     }
     if shell == Shell::Fish {
-        // The generator completes no values of positional arguments.
+        // The generator does not complete values of positional arguments.
         script +=
             "complete -c running-process -n \"__fish_running_process_using_subcommand completions\" -f -a \"";
         script += &Shell::value_variants().iter().map(Shell::to_string).collect::<Vec<_>>().join(" ");

@@ -1,10 +1,11 @@
-//! `probe`: is the daemon in an identity file the one that answers?
+//! `probe`: verifies the daemon in an identity file.
 
-use super::record;
+use super::identity_file;
 use crate::cli::{PolicyName, ProbeArgs};
-use crate::failure::{Failure, Verdict, advice};
+use crate::failure::{Failure, advice};
 use crate::output::Output;
-use crate::output::text::safe;
+use crate::text::safe;
+use crate::verdict::Verdict;
 use anstyle::{AnsiColor, Style};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{
@@ -15,6 +16,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 impl PolicyName {
+    /// Returns the policy with that name.
     pub(super) fn policy(self) -> Policy {
         match self {
             Self::Default => Policy::default(),
@@ -25,11 +27,11 @@ impl PolicyName {
 }
 
 pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let expected = record::read(&arguments.identity)?;
+    let expected = identity_file::read(&arguments.identity_file)?;
     let endpoint = &expected.ipc_endpoint.path;
     output.line(format_args!(
         "identity file {}: pid {} at {}\n",
-        safe(arguments.identity.display()),
+        safe(arguments.identity_file.display()),
         expected.pid,
         safe(endpoint)
     ))?;
@@ -42,10 +44,10 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
         Err(unverified) => &unverified.steps,
     };
     for step in steps {
-        output.line(Row(step))?;
+        output.line(StepLine(step))?;
     }
     let mut object = json!({
-        "record": expected,
+        "identity": expected,
         "policy": arguments.policy.to_string(),
         "steps": steps.iter().map(step_json).collect::<Vec<_>>(),
         "took_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -55,11 +57,11 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
             object["verdict"] = "yes".into();
             object["proof"] = proof_json(&proof);
             output.object(object)?;
-            conclude(&proof, took, output)?;
+            print_conclusion(&proof, took, output)?;
             Ok(Verdict::Yes)
         }
         Err(Unverified { error, .. }) => {
-            let failure = failure(error).context(format!("{endpoint} did not prove itself"));
+            let failure = failure(error).context(format!("the daemon at {endpoint} could not be verified"));
             let verdict = failure.verdict();
             object["verdict"] = if verdict == Verdict::No { "no" } else { "undecided" }.into();
             object["error"] = json!(failure.report());
@@ -70,15 +72,15 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
     }
 }
 
-fn conclude(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Failure> {
+fn print_conclusion(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Failure> {
     let style = style(StepVerdict::Proven);
     output.line(format_args!(
-        "\n{style}the recorded daemon answers{style:#}: {}, in {took:.0?}",
+        "\n{style}the daemon in the identity file answers{style:#}: {}, in {took:.0?}",
         proof.level
     ))?;
     if let Listener::Inherited { .. } = proof.listener {
         output.line(
-            "it listens on a socket that another process made, and was named as the writer of its answer",
+            "it listens on a socket that another process created; the kernel names it as the writer of its answer",
         )?;
     }
     if proof.image == ImageState::ReplacedOnDisk {
@@ -89,18 +91,18 @@ fn conclude(proof: &Proof, took: Duration, output: &mut Output) -> Result<(), Fa
     }
     if !proof.with_origin {
         output.line(
-            "its record has no start time: a restart with the same pid and executable is not told apart",
+            "its identity file has no start time: a restart with the same pid and executable is not detected",
         )?;
     }
     Ok(())
 }
 
-/// One step as people read it.
-pub(super) struct Row<'a>(pub(super) &'a Step);
+/// A step of a verification as a line of text.
+pub(super) struct StepLine<'a>(pub(super) &'a Step);
 
-impl fmt::Display for Row<'_> {
+impl fmt::Display for StepLine<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step { kind, verdict, evidence } = self.0;
+        let Step { kind, verdict, evidence, .. } = self.0;
         let style = style(*verdict);
         write!(formatter, "  {style}{verdict:<10}{style:#}{kind:<14} {}", safe(evidence))
     }
@@ -111,6 +113,7 @@ fn style(verdict: StepVerdict) -> Style {
         StepVerdict::Proven => AnsiColor::Green.on_default(),
         StepVerdict::Claimed | StepVerdict::Unchecked => AnsiColor::Yellow.on_default(),
         StepVerdict::Refused => AnsiColor::Red.on_default().bold(),
+        _ => Style::new(),
     }
 }
 
@@ -128,23 +131,24 @@ fn proof_json(proof: &Proof) -> Value {
         "listener": match proof.listener {
             Listener::Own => "own",
             Listener::Inherited { .. } => "inherited",
-            Listener::Unknown => "unknown",
+            _ => "unknown",
         },
         "image": match proof.image {
             ImageState::AsRecorded => "as_recorded",
             ImageState::ReplacedOnDisk => "replaced_on_disk",
             ImageState::NotComparable => "not_comparable",
-            ImageState::Unchecked => "unchecked",
+            _ => "unchecked",
         },
         "with_origin": proof.with_origin,
     })
 }
 
+/// Returns the name of a level in JSON.
 pub(super) fn level_name(level: ProofLevel) -> &'static str {
     match level {
         ProofLevel::Held => "held",
         ProofLevel::Named => "named",
-        ProofLevel::Claimed => "claimed",
+        _ => "claimed",
     }
 }
 
@@ -163,7 +167,7 @@ fn step_name(step: StepKind) -> &'static str {
     }
 }
 
-/// What a verification that failed means to the person who asked.
+/// Returns the failure of a command whose daemon could not be verified.
 pub(super) fn failure(error: ProbeError) -> Failure {
     let advice = advice::probe(&error);
     Failure::new(error, advice)

@@ -1,14 +1,15 @@
-//! `top`: what the daemon in an identity file does, interval by interval.
+//! `top`: shows the activity of the daemon in an identity file, interval by interval.
 
 mod interval;
 mod view;
 
 use super::target::Target;
 use crate::cli::{TargetArgs, TopArgs};
-use crate::failure::advice::{self, Advice, Asked};
-use crate::failure::{Failure, Verdict};
+use crate::failure::Failure;
+use crate::failure::advice::{self, Advice, RequestContext};
 use crate::output::Output;
-use crate::output::text::safe;
+use crate::text::safe;
+use crate::verdict::Verdict;
 use interval::Interval;
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
 use running_process::broker::protocol::{RefusalReason, ServerStatus};
@@ -19,7 +20,7 @@ use view::View;
 pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let mut daemon = Daemon::prove(arguments)?;
     let mut view = View::new(safe(&daemon.title).to_string());
-    let mut status = daemon.ask()?;
+    let mut status = daemon.status()?;
     if arguments.once {
         let interval = Interval::between(&ServerStatus::default(), &status, status.uptime());
         view.show(&status, &interval, output)?;
@@ -28,11 +29,11 @@ pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, F
     let mut asked = Instant::now();
     let mut due = asked;
     let mut left = arguments.count;
-    // A watch ends once its reader is gone.
+    // The command ends once its reader has closed its end.
     while left != Some(0) && !output.is_closed() {
         due += arguments.interval;
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        let now = daemon.ask()?;
+        let now = daemon.status()?;
         let elapsed = asked.elapsed();
         asked += elapsed;
         view.show(&now, &Interval::between(&status, &now, elapsed), output)?;
@@ -42,77 +43,79 @@ pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, F
     Ok(Verdict::Yes)
 }
 
-/// The daemon, on the connection on which it has proven itself.
+/// A proven daemon and its connection.
 struct Daemon {
     title: String,
     client: FrameClient,
     protocol: u32,
     deadline: Duration,
-    /// It has answered before.
-    answers: bool,
+    /// Set once it has answered.
+    has_answered: bool,
 }
 
 impl Daemon {
     fn prove(arguments: &TopArgs) -> Result<Self, Failure> {
         let TopArgs { protocol, policy, deadline, .. } = *arguments;
-        let target = Target::find(&TargetArgs { identity: arguments.identity.clone(), protocol, policy })?;
+        let target =
+            Target::find(&TargetArgs { identity_file: arguments.identity_file.clone(), protocol, policy })?;
         let mut client = target.prove(Instant::now() + deadline)?.into_client();
         client.set_timeout(Some(deadline));
         let title = format!("process {} at {}", target.daemon.pid, target.daemon.ipc_endpoint.path);
-        Ok(Self { title, client, protocol, deadline, answers: false })
+        Ok(Self { title, client, protocol, deadline, has_answered: false })
     }
 
-    fn ask(&mut self) -> Result<ServerStatus, Failure> {
+    fn status(&mut self) -> Result<ServerStatus, Failure> {
         let response = self.client.request(self.protocol, Vec::new()).map_err(|error| self.failure(error))?;
         let status = ServerStatus::from_payload(&response.payload).map_err(|error| {
             let advice = Advice::no("no_status")
-                .hint("it serves that id itself: name the one of its status with --protocol, if it has one");
+                .hint("the daemon serves this protocol itself: give the protocol of its status requests with --protocol");
             Failure::new(error, advice)
-                .context(format!("what the daemon answers under 0x{:04X} is no status", self.protocol))
+                .context(format!("the daemon's response in payload protocol 0x{:04X} is no status", self.protocol))
         })?;
-        self.answers = true;
+        self.has_answered = true;
         Ok(status)
     }
 
     fn failure(&self, error: FrameClientError) -> Failure {
         let error = match error {
-            // The client's own timeout is a little shorter, since the request started later.
+            // The client's own timeout is slightly shorter, since it starts later.
             FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: self.deadline },
             error => error,
         };
         let Self { title, .. } = self;
-        let advice = advice::request(&error, Asked { protocol: self.protocol, patience: "--deadline" });
+        let advice =
+            advice::request(&error, RequestContext { protocol: self.protocol, timeout_option: "--deadline" });
         let (context, advice) = match &error {
             FrameClientError::TimedOut { .. } => (
                 format!("{title} does not answer"),
-                advice.hint("it is stopped or overloaded: wait longer with --deadline"),
+                advice.hint("the daemon is stopped or overloaded: wait longer with --deadline"),
             ),
             FrameClientError::Refused(refusal) if refusal.reason() == RefusalReason::Overloaded => {
-                (format!("{title} is full"), advice)
+                (format!("{title} is overloaded"), advice)
             }
             FrameClientError::Refused(refusal) if refusal.reason() == RefusalReason::NotAuthorized => (
-                format!("{title} does not tell its status"),
-                advice.hint("it tells only whom it serves: run this as its own user"),
+                format!("{title} does not report its status"),
+                advice.hint("the daemon reports its status only to users that it serves: run this command as its user"),
             ),
             FrameClientError::Closed | FrameClientError::Dead | FrameClientError::Stream(_)
-                if self.answers =>
+                if self.has_answered =>
             {
                 (
                     format!("{title} has ended, or closed the connection"),
                     Advice { verdict: Verdict::No, ..advice }
-                        .hint("once it runs again, run this again: another process has to prove itself anew"),
+                        .hint("run this command again once the daemon has restarted, since a new process must prove itself"),
                 )
             }
-            FrameClientError::Closed => (format!("{title} does not tell its status"), advice.hint(UNTOLD)),
+            FrameClientError::Closed => (format!("{title} does not report its status"), advice.hint(NO_STATUS)),
             FrameClientError::Refused(refusal) if refusal.reason() == RefusalReason::UnservedProtocol => {
-                (format!("{title} does not tell its status"), advice.hint(UNTOLD))
+                (format!("{title} does not report its status"), advice.hint(NO_STATUS))
             }
-            FrameClientError::Refused(_) => (format!("{title} does not tell its status"), advice),
-            _ => (format!("{title} cannot be asked"), advice),
+            FrameClientError::Refused(_) => (format!("{title} does not report its status"), advice),
+            _ => (format!("{title} cannot be reached"), advice),
         };
         Failure::new(error, advice).context(context)
     }
 }
 
-const UNTOLD: &str =
-    "it is older than status requests, or has them switched off or under another id (--protocol)";
+const NO_STATUS: &str =
+    "the daemon does not serve status requests, or serves them in another payload protocol (--protocol)";

@@ -1,9 +1,9 @@
-//! The one table from errors to their names in JSON, their verdicts and what to do about them.
+//! The table from errors to names in JSON, verdicts and hints.
 //!
-//! The names are documented in docs/json.md: programs compare them, so they stay when a message changes. A hint is given only
-//! where it follows from the error; a wrong one costs more than none.
+//! Programs compare the names, which docs/json.md lists, so a name stays when a message changes. An error has a hint only if the
+//! hint follows from it.
 
-use super::Verdict;
+use crate::verdict::Verdict;
 use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::{
@@ -13,11 +13,12 @@ use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason}
 use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
-/// A row of the table.
+/// The advice about one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
-    /// Name that programs compare.
+    /// Name in JSON.
     pub(crate) kind: &'static str,
     pub(crate) verdict: Verdict,
     /// Instruction for the user, if one follows from the error.
@@ -25,44 +26,51 @@ pub(crate) struct Advice {
 }
 
 impl Advice {
+    /// Creates advice with the verdict [`No`](Verdict::No) and no hint.
     pub(crate) const fn no(kind: &'static str) -> Self {
         Self { kind, verdict: Verdict::No, hint: None }
     }
 
+    /// Creates advice with the verdict [`Undecided`](Verdict::Undecided) and no hint.
     pub(crate) const fn undecided(kind: &'static str) -> Self {
         Self { kind, verdict: Verdict::Undecided, hint: None }
     }
 
+    /// Sets the hint.
     pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }
 
 const ENDED: &str = "the daemon has ended or is ending: start it again";
-const SANDBOX: &str =
-    "a sandbox or a security policy denies local sockets to this process: run it outside of that";
+const SANDBOX: &str = "a sandbox or a security policy denies local sockets to this process: run it outside";
 
 /// Returns the advice about an exhausted resource of this process or of the system, if that is among the causes.
 pub(super) fn exhausted(error: &(dyn Error + 'static)) -> Option<Advice> {
     std::iter::successors(Some(error), |&error| error.source())
-        .find_map(|error| run_out(error.downcast_ref::<io::Error>()?))
+        .find_map(|error| exhausted_resource(io_error(error)?))
 }
 
-fn run_out(error: &io::Error) -> Option<Advice> {
+/// Returns `error` as an I/O error, even if it is shared.
+fn io_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    error.downcast_ref().or_else(|| error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref))
+}
+
+fn exhausted_resource(error: &io::Error) -> Option<Advice> {
     // EMFILE and ENFILE have these numbers on every Unix; std has no kind for them.
     let advice = match (error.raw_os_error(), error.kind()) {
         (Some(24), _) if cfg!(unix) => Advice::undecided("too_many_open_files")
-            .hint("this process may not open another file: raise the limit (ulimit -n), or close some"),
+            .hint("this process has reached its limit of open files: raise the limit (ulimit -n)"),
         (Some(23), _) if cfg!(unix) => Advice::undecided("too_many_open_files")
-            .hint("the whole system may not open another file: end what holds so many"),
+            .hint("the whole system has reached its limit of open files: end processes that have many open"),
         (_, ErrorKind::OutOfMemory) => {
             Advice::undecided("out_of_memory").hint("the system has no memory left")
         }
         (_, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            Advice::undecided("storage_full").hint("make room there, or choose another place")
+            Advice::undecided("storage_full").hint("free some space, or choose another file system")
         }
         (_, ErrorKind::ReadOnlyFilesystem) => {
-            Advice::undecided("read_only").hint("choose a place on a file system that can be written")
+            Advice::undecided("read_only").hint("choose a path on a file system that can be written")
         }
         _ => return None,
     };
@@ -79,40 +87,39 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
         }
         ProbeError::Gone { .. } => Advice::no("gone").hint(ENDED),
         ProbeError::ReusedPid { .. } => Advice::no("reused_pid")
-            .hint("the identity file is an old one: start the daemon again, which writes it anew"),
+            .hint("the identity file is outdated: start the daemon again, which rewrites it"),
         ProbeError::OtherBoot { .. } => Advice::no("other_boot")
-            .hint("the identity file is an old one: start the daemon again, which writes it anew"),
+            .hint("the identity file is outdated: start the daemon again, which rewrites it"),
         ProbeError::Impostor { .. } => Advice::no("impostor").hint(
-            "another process has taken the endpoint: find out which, then restart the daemon in a directory of your own \
-             (mode 700)",
+            "another process has taken the endpoint: end it, then restart the daemon in a directory of your own (mode 700)",
         ),
         ProbeError::WrongImage { .. } => Advice::no("wrong_image")
-            .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
+            .hint("the identity file is not this daemon's: restart the daemon, which rewrites it"),
         ProbeError::OtherImage { .. } => {
-            Advice::no("other_image").hint("the daemon has just replaced itself: probe again")
+            Advice::no("other_image").hint("the daemon has replaced its own executable meanwhile: probe again")
         }
         ProbeError::Mismatch(_) => Advice::no("other_identity")
-            .hint("the identity file is not this daemon's: restart the daemon, which writes it anew"),
+            .hint("the identity file is not this daemon's: restart the daemon, which rewrites it"),
         ProbeError::OtherNamespace { .. } => Advice::undecided("other_namespace")
-            .hint("the daemon runs in a container that this shell is not in: ask from inside, or start one here"),
+            .hint("the daemon runs in another container: run this command inside it, or start a daemon here"),
         ProbeError::NotInspectable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             Advice::undecided("not_inspectable")
-                .hint("ask as the daemon's own user or as root, or accept less with --policy lenient")
+                .hint("run this command as the daemon's user or as root, or accept less proof with --policy lenient")
         }
         ProbeError::NotInspectable { .. } => {
-            Advice::undecided("not_inspectable").hint("accept less with --policy lenient")
+            Advice::undecided("not_inspectable").hint("accept less proof with --policy lenient")
         }
         ProbeError::Policy(_) => Advice::undecided("policy")
-            .hint("accept less with --policy default or lenient, or restart the daemon"),
+            .hint("accept less proof with --policy default or lenient, or restart the daemon"),
         ProbeError::TimedOut => Advice::undecided("timed_out")
-            .hint("the daemon is busy, stopped or not one that answers probes: try a longer --deadline"),
+            .hint("the daemon is busy, stopped, or does not answer probes: try a longer --deadline"),
         ProbeError::Closed => Advice::undecided("closed").hint(
-            "the daemon's process lives and listens: it may have as many connections as it allows, or be ending; try \
+            "the daemon's process lives and listens: it may have reached its limit of connections or be ending; try \
              again later",
         ),
         ProbeError::Framing(_) | ProbeError::Response(_) | ProbeError::Unasked { .. } => {
             Advice::no("no_probe_answer")
-                .hint("whatever answers there does not speak this protocol: is this the right daemon?")
+                .hint("the process at the endpoint does not speak this protocol: is this the right daemon?")
         }
         ProbeError::Stream(_) => Advice::undecided("stream"),
         _ => Advice::undecided("failed"),
@@ -123,25 +130,25 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
 pub(crate) fn connect(error: &ConnectError) -> Advice {
     match error {
         ConnectError::Name(_) => Advice::no("invalid_endpoint").hint(
-            "the identity file names an endpoint that cannot be: is it this system's? restart the daemon",
+            "the identity file names an endpoint that this system cannot have: restart the daemon here",
         ),
         ConnectError::NotFound { .. } => Advice::no("no_endpoint").hint(ENDED),
-        ConnectError::Refused { .. } => Advice::no("nobody_listens").hint(ENDED),
+        ConnectError::Refused { .. } => Advice::no("no_listener").hint(ENDED),
         ConnectError::BacklogFull { .. } => {
             Advice::undecided("backlog_full").hint("the daemon is overloaded or stopped: try again later")
         }
         ConnectError::NotASocket { .. } => Advice::no("not_a_socket").hint(
-            "something else stands where the daemon's socket was: move it away and start the daemon again",
+            "another file has replaced the daemon's socket: move it away and start the daemon again",
         ),
         ConnectError::PermissionDenied { .. } => Advice::undecided("permission_denied").hint(
-            "ask as the daemon's own user: the mode of its socket or of a directory above keeps this one out",
+            "run this command as the daemon's user: the mode of the socket or of a directory above denies access",
         ),
         ConnectError::Unavailable { .. } => Advice::undecided("sockets_unavailable").hint(SANDBOX),
         _ => Advice::undecided("stream"),
     }
 }
 
-/// Returns the advice about a daemon that could not be verified once more, or not be ended.
+/// Returns the advice about a daemon that could not be verified again, or could not be ended.
 pub(crate) fn handle(error: &BackendHandleError) -> Advice {
     match error {
         BackendHandleError::Probe(error) => probe(error),
@@ -153,13 +160,13 @@ pub(crate) fn handle(error: &BackendHandleError) -> Advice {
 pub(crate) fn bind(error: &BindError) -> Advice {
     match error {
         BindError::InUse { .. } => Advice::undecided("in_use")
-            .hint("another daemon serves it: stop that one, or choose another --socket"),
+            .hint("another daemon serves this endpoint: stop that daemon, or choose another --socket"),
         BindError::NotASocket { .. } => Advice::undecided("not_a_socket")
-            .hint("it was left untouched: choose another --socket, or move it away"),
+            .hint("the file was not changed: choose another --socket, or move the file away"),
         BindError::NotALock { .. } => Advice::undecided("lock_unusable")
-            .hint("it was left untouched: choose another --socket, or move it away"),
+            .hint("the file was not changed: choose another --socket, or move the file away"),
         BindError::Lock { .. } => {
-            Advice::undecided("lock_unusable").hint("see to the lock, or choose another --socket")
+            Advice::undecided("lock_unusable").hint("correct the lock file, or choose another --socket")
         }
         BindError::HeldByChild { .. } => {
             Advice::undecided("held_by_child").hint("end that process, or choose another --socket")
@@ -167,13 +174,14 @@ pub(crate) fn bind(error: &BindError) -> Advice {
         BindError::Directory { .. } => {
             Advice::undecided("directory_of_others").hint("use a directory of mode 700 that belongs to you")
         }
-        BindError::NoDirectory { .. } => Advice::undecided("no_directory")
-            .hint("make the directory first, readable by you alone (mode 700)"),
+        BindError::NoDirectory { .. } => {
+            Advice::undecided("no_directory").hint("create the directory first, with mode 700")
+        }
         BindError::Name(NameError::TooLong { .. }) => {
             Advice::undecided("invalid_endpoint").hint("choose a shorter path, for example under /tmp")
         }
         BindError::Name(_) => {
-            Advice::undecided("invalid_endpoint").hint("give --socket the path of a socket to make")
+            Advice::undecided("invalid_endpoint").hint("give --socket the path of a new socket")
         }
         BindError::PermissionDenied { .. } => {
             Advice::undecided("permission_denied").hint("choose a --socket in a directory that you can write")
@@ -183,13 +191,13 @@ pub(crate) fn bind(error: &BindError) -> Advice {
     }
 }
 
-/// Returns the advice about a server that did not start, or did not end as it should.
+/// Returns the advice about a server that did not start, or did not end cleanly.
 pub(crate) fn server(error: &ServerError) -> Advice {
     match error {
-        ServerError::Record { source, .. } => identity_path(source),
+        ServerError::IdentityFile { source, .. } => identity_path(source),
         ServerError::Identity(_) => Advice::undecided("not_identified"),
         ServerError::DrainTimedOut { .. } => {
-            Advice::undecided("drain_timed_out").hint("their clients see the connection end")
+            Advice::undecided("drain_timed_out").hint("the clients of these connections see end of stream")
         }
         _ => Advice::undecided("failed"),
     }
@@ -200,18 +208,18 @@ fn identity_path(error: &io::Error) -> Advice {
     let unwritable = Advice::undecided("identity_file_unwritable");
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(IdentityFileError::InUse { .. } | IdentityFileError::EndpointItself) => {
-            unwritable.hint("give each daemon an --identity of its own")
+            unwritable.hint("give each daemon its own --identity")
         }
         Some(
             IdentityFileError::ForeignDirectory { .. } | IdentityFileError::DirectoryWritableByOthers { .. },
         ) => unwritable
-            .hint("clients would not read it there: use a directory of mode 700 that belongs to you"),
-        Some(IdentityFileError::Busy) => unwritable.hint("give each daemon an --identity of its own"),
-        Some(_) => unwritable.hint("it was left untouched; choose another --identity, or move it away"),
+            .hint("clients would not read the file there: use a directory of mode 700 that belongs to you"),
+        Some(IdentityFileError::Busy) => unwritable.hint("give each daemon its own --identity"),
+        Some(_) => {
+            unwritable.hint("the file was not changed: choose another --identity, or move the file away")
+        }
         None => match error.kind() {
-            ErrorKind::NotFound => {
-                unwritable.hint("make the directory of --identity first, readable by you alone (mode 700)")
-            }
+            ErrorKind::NotFound => unwritable.hint("create the directory of --identity first, with mode 700"),
             ErrorKind::PermissionDenied => {
                 unwritable.hint("choose an --identity in a directory that you can write")
             }
@@ -220,7 +228,7 @@ fn identity_path(error: &io::Error) -> Advice {
     }
 }
 
-/// Returns the name of a server's trouble in JSON, as docs/observe.md lists them; a fallback for unknown ones.
+/// Returns the name of a server's trouble in JSON, as docs/observe.md lists it; `other` for unknown ones.
 pub(crate) fn trouble(trouble: &ServeError) -> &'static str {
     match trouble {
         ServeError::TooManyConnections { .. } => "too_many_connections",
@@ -243,67 +251,71 @@ pub(crate) fn identity_file(error: &io::Error) -> Advice {
     let unusable = Advice::undecided("identity_file_unusable");
     match inner {
         Some(IdentityFileError::NotARegularFile) => {
-            unusable.hint("name the file itself, not a link to it or a directory")
+            unusable.hint("name the file itself, not a link or a directory")
         }
         Some(IdentityFileError::DirectoryWritableByOthers { .. }) => {
-            unusable.hint("if you trust what is in it now: chmod 700 the directory")
+            unusable.hint("if you trust its files: chmod 700 the directory")
         }
         Some(IdentityFileError::ForeignOwner { .. } | IdentityFileError::ForeignDirectory { .. }) => unusable.hint(
-            "whoever owns the file chooses whom you talk to: run as that user, or restart the daemon as yours",
+            "the owner of the file chooses the daemon that you connect to: run this command as that user, or restart the daemon as yours",
         ),
         Some(IdentityFileError::UnmappedUser { .. }) => unusable.hint(
-            "run outside of that user namespace, or map this user in it: unshare --map-current-user",
+            "run this command outside that user namespace, or map this user in it: unshare --map-current-user",
         ),
         Some(IdentityFileError::WritableByOthers { .. }) => {
-            unusable.hint("if you trust what it says now: chmod 600 the file")
+            unusable.hint("if you trust its content: chmod 600 the file")
         }
         Some(IdentityFileError::TooLarge | IdentityFileError::Malformed(_)) => {
-            unusable.hint("is this the daemon's identity file? restarting the daemon writes it anew")
+            unusable.hint("is this the daemon's identity file? the daemon rewrites it when it restarts")
         }
         None if error.kind() == ErrorKind::PermissionDenied => unusable
-            .hint("ask as the daemon's own user: the mode of the file or of a directory above keeps this one out"),
+            .hint("run this command as the daemon's user: the mode of the file or of a directory above denies access"),
         Some(_) | None => unusable,
     }
 }
 
 /// The context of a request's failure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestContext {
     pub(crate) protocol: u32,
-    /// Option that sets the wait for a response.
-    pub(crate) patience: &'static str,
+    /// Command-line option that sets the time to wait for a response.
+    pub(crate) timeout_option: &'static str,
 }
 
 /// Returns the advice about a request that has no response.
-pub(crate) fn request(error: &FrameClientError, asked: Asked) -> Advice {
-    let Asked { protocol, patience } = asked;
+pub(crate) fn request(error: &FrameClientError, context: RequestContext) -> Advice {
+    let RequestContext { protocol, timeout_option } = context;
     match error {
-        FrameClientError::Disabled => Advice::undecided("frames_disabled").hint("unset the variable to call"),
+        FrameClientError::Disabled => {
+            Advice::undecided("frames_disabled").hint("unset the variable to send requests")
+        }
         FrameClientError::Connect(error) => connect(error),
         FrameClientError::Request(_) => Advice::undecided("request_too_large").hint(too_large()),
         FrameClientError::Refused(refusal) => refused(refusal, protocol),
         FrameClientError::Closed => Advice::no("closed").hint(format!(
-            "the daemon ended, or it closes the connection on a payload protocol that it does not serve: is \
-             0x{protocol:04X} right?"
+            "the daemon has ended, or it closed the connection because it does not serve payload protocol \
+             0x{protocol:04X}: check the protocol"
         )),
-        FrameClientError::Connection(_) => Advice::no("not_this_protocol")
-            .hint("the daemon does not keep to the protocol: is it up to date?"),
+        FrameClientError::Connection(_) => {
+            Advice::no("not_this_protocol").hint("the daemon violates the protocol: is it up to date?")
+        }
         FrameClientError::TimedOut { .. } => Advice::undecided("timed_out")
-            .hint(format!("the daemon may still run the request: wait longer with {patience}")),
+            .hint(format!("the daemon may still run the request: wait longer with {timeout_option}")),
         FrameClientError::Stream(_) => {
-            Advice::undecided("stream").hint("whether the daemon has run the request is not known")
+            Advice::undecided("stream").hint("the daemon may have run the request")
         }
         FrameClientError::TooManyEvents { .. } => {
-            Advice::undecided("too_many_events").hint("whether the daemon has run the request is not known")
+            Advice::undecided("too_many_events").hint("the daemon may have run the request")
         }
-        FrameClientError::TooManyAnswers { .. } => Advice::undecided("too_many_answers"),
+        FrameClientError::TooManyResponses { .. } => Advice::undecided("too_many_responses"),
         FrameClientError::Dead => {
-            Advice::undecided("dead").hint("nothing was sent: the connection ended before")
+            Advice::undecided("dead").hint("nothing was sent: the connection had ended before")
         }
-        _ => Advice::undecided("failed").hint("whether the daemon has run the request is not known"),
+        _ => Advice::undecided("failed").hint("the daemon may have run the request"),
     }
 }
 
+/// Returns the hint about a request that no frame can carry.
 pub(crate) fn too_large() -> String {
     format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included")
 }
@@ -314,33 +326,32 @@ fn refused(refusal: &Refusal, protocol: u32) -> Advice {
             let when =
                 refusal.retry_after_ms.map_or_else(|| "later".to_owned(), |ms| format!("after {ms} ms"));
             Advice::undecided("overloaded")
-                .hint(format!("the daemon is full and has not run the request: try again {when}"))
+                .hint(format!("the daemon is overloaded and has not run the request: try again {when}"))
         }
         RefusalReason::DeadlinePassed => Advice::no("deadline_passed")
-            .hint("the daemon may have run the request, in whole or in part: allow it more time"),
+            .hint("the daemon may have run a part of the request: allow more time"),
         RefusalReason::Cancelled => {
-            Advice::no("cancelled").hint("the daemon may have run the request, in whole or in part")
+            Advice::no("cancelled").hint("the daemon may have run a part of the request")
         }
         RefusalReason::UnservedProtocol => Advice::no("unserved_protocol").hint(format!(
-            "is 0x{protocol:04X} the right payload protocol? the daemon has not run the request"
+            "the daemon has not run the request: is 0x{protocol:04X} the right payload protocol?"
         )),
         RefusalReason::BadEncoding => Advice::no("bad_encoding")
             .hint("the daemon has not run the request: it cannot decode the payload"),
         RefusalReason::NotAuthorized => Advice::no("not_authorized")
-            .hint("the daemon serves others than you: ask as its own user; it has not run the request"),
+            .hint("the daemon does not serve this user and has not run the request: run this command as the daemon's user"),
         RefusalReason::HandlerFailed => {
-            Advice::no("handler_failed").hint("the daemon has run the request as far as it came: see its log")
+            Advice::no("handler_failed").hint("the daemon has run at least a part of the request: see its log")
         }
         RefusalReason::ShuttingDown => Advice::no("shutting_down")
-            .hint("the daemon has not run the request: send it again once the daemon was started again"),
+            .hint("the daemon has not run the request: send it again after the daemon has restarted"),
         RefusalReason::AnswerTooLarge => Advice::no("answer_too_large")
-            .hint("the daemon has run the request, and its answer does not fit a frame: ask for less"),
+            .hint("the daemon has run the request, but its response does not fit a frame: request less"),
         RefusalReason::Unspecified => {
-            Advice::no("refused").hint("the daemon may have run the request, in whole or in part")
+            Advice::no("refused").hint("the daemon may have run a part of the request")
         }
     }
 }
 
 #[cfg(test)]
-#[path = "advice_tests.rs"]
 mod tests;

@@ -1,9 +1,10 @@
-//! One frame: its header, its body, and what receivers make of it.
+//! Annotates one frame: its header, its body, and the objections of receivers.
 
+use super::annotation::{AnnotatedFrame, Span, Wire};
 use super::problem::{Guess, Problem, Reason, Severity};
 use super::schema;
+use super::value::Value;
 use super::walk::{PayloadShape, Walk};
-use super::{AnnotatedFrame, Span, Value, Wire};
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_lifecycle::probe::{
     EndpointProbeRequestRef, EndpointProbeServerError, PROBE_NONCE_BYTES, ProbeEnvelopeError,
@@ -15,16 +16,24 @@ use running_process::broker::protocol::{
 };
 use std::ops::Range;
 
-impl Span<'_> {
-    pub(super) fn new(offset: usize, length: usize, depth: usize, name: &'static str) -> Self {
-        Self { offset, length, depth, name: name.into(), field: None, value: Value::Nothing, note: None }
+/// Annotates a whole captured stream.
+pub(crate) fn annotate(bytes: &[u8]) -> Vec<AnnotatedFrame<'_>> {
+    let mut frames: Vec<AnnotatedFrame<'_>> = Vec::new();
+    let mut offset = 0;
+    while offset < bytes.len() {
+        let rest = &bytes[offset..];
+        let frame = annotate_frame(rest, offset, rest.len());
+        offset = frame.end();
+        frames.push(frame);
     }
+    frames
 }
 
-/// Explains the start of `capture`, which is not empty: one frame, or everything up to the end.
+/// Annotates the start of `capture`, which is not empty: one frame, or everything up to the end.
 ///
-/// `capture` holds the bytes from `offset` on, as many as are [`wanted`](super::wanted) and exist. `left` is the number of
-/// bytes from `offset` on that the caller has counted: `capture.len()`, or more where no frame starts.
+/// `capture` has the bytes from `offset` on, at least as many as are [`wanted`](super::wanted), unless the stream ends
+/// before. `left` is the number of bytes from `offset` to the end of the stream where no frame begins, else
+/// `capture.len()`.
 pub(crate) fn annotate_frame(capture: &[u8], offset: usize, left: usize) -> AnnotatedFrame<'_> {
     if capture[0] != ENVELOPE_VERSION {
         return legacy(capture, offset, left);
@@ -33,7 +42,7 @@ pub(crate) fn annotate_frame(capture: &[u8], offset: usize, left: usize) -> Anno
     let value = Value::Number(u64::from(ENVELOPE_VERSION));
     walk.push(Span { value, ..Span::new(0, 1, 0, "framing byte") });
     let rest = &capture[1..];
-    // The library reports a length only of a frame that it accepts; here it is wanted of every other one.
+    // The library returns the length of accepted frames only; here the length of every frame is needed.
     let Some(length) = rest.first_chunk() else {
         let note = Some("cut off by the end of the capture".into());
         walk.push(Span { note, ..Span::new(1, rest.len(), 0, "body length") });
@@ -95,7 +104,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds a warning about the last field with `tag`, or about the header if there is none.
+    /// Adds a warning about the last field with `tag`, or about the header if the field is absent.
     fn warn_at_field(&mut self, tag: u32, reason: impl FnOnce(IsAbsent) -> Reason) {
         let at = self.envelope_field(tag).map(value_bytes);
         let is_absent = at.is_none();
@@ -106,17 +115,17 @@ impl<'a> Walk<'a> {
         self.problems.push(Problem { severity: Severity::Warning, at, reason });
     }
 
-    /// The envelope's field with `tag`; of several the one that counts.
+    /// Returns the span of the envelope's field with `tag`; the last one if it is repeated.
     fn envelope_field(&self, tag: u32) -> Option<&Span<'a>> {
         let has_tag = |span: &&Span<'_>| span.depth == 1 && span.field.is_some_and(|field| field.tag == tag);
         self.spans.iter().rev().find(has_tag)
     }
 }
 
-/// Whether the field that a warning is about is not there.
+/// Set if the frame lacks the field of a warning.
 type IsAbsent = bool;
 
-/// The rest of the capture, in which no frame can be told.
+/// Returns the rest of a capture in which no frame begins.
 fn legacy(rest: &[u8], offset: usize, left: usize) -> AnnotatedFrame<'_> {
     // A bare body is the whole capture.
     let is_whole = rest.len() == left;
@@ -155,9 +164,9 @@ fn payload_shape(frame: &FrameRef<'_>) -> PayloadShape {
     }
 }
 
-/// Adds what strict receivers object to in a frame that the decoder takes.
+/// Adds the objections of strict receivers to a frame that the decoder accepts.
 fn judge(walk: &mut Walk<'_>, mut frame: FrameRef<'_>, body_length: usize) {
-    // A receiver names the first rule that is broken; putting that right shows the next one.
+    // A receiver reports the first violation only. Each one is corrected here to find the next.
     while let Err(violation) = frame.check_strict() {
         let tag = match violation {
             FrameViolation::EnvelopeVersion { .. } => {
@@ -199,7 +208,7 @@ fn judge_response(walk: &mut Walk<'_>, payload: &[u8]) {
     };
     let Err(error) = DaemonProcess::decode(identity) else { return };
     let name = match &error {
-        // The walk has pointed at it.
+        // The walk has added a problem for it.
         IdentityError::Decode(_) if walk.problems.iter().any(|problem| problem.reason.is_protobuf()) => {
             return;
         }
@@ -209,12 +218,12 @@ fn judge_response(walk: &mut Walk<'_>, payload: &[u8]) {
     };
     match walk.spans.iter().rev().find(|span| span.depth == 2 && span.name == name) {
         Some(span) => walk.warn(value_bytes(span), Reason::Identity(error)),
-        // What is missing is missing from the payload.
+        // A field that is missing is reported at the payload.
         None => walk.warn_at_field(schema::PAYLOAD, |_| Reason::Identity(error)),
     }
 }
 
-/// What the field says, without its key; of a field whose content has spans of its own, its length.
+/// Returns the bytes of the field's value, or of its length if the content has spans of its own.
 fn value_bytes(span: &Span<'_>) -> Range<usize> {
     let (key, prefix) = span.field.map_or((0, 0), |field| (field.key_bytes, field.prefix_bytes));
     let skipped = if key + prefix < span.length { key + prefix } else { key };

@@ -1,11 +1,16 @@
-//! Frames as JSON, for programs.
+//! Frames as JSON.
 
+use super::annotation::{AnnotatedFrame, Span, Wire};
+use super::problem::{Problem, Severity};
 use super::summary::Headline;
-use super::{AnnotatedFrame, Problem, Severity, Span, Totals, Value, Wire};
+use super::totals::Totals;
+use super::value::Value;
+use super::wire_type::WireType;
 use serde::Serialize;
 
-/// Returns the frame with the number `index`, counted from 0. Payloads are whole, as text or as hex; offsets in the capture
-/// and lengths are in bytes.
+/// Returns the object of the frame with the number `index`, counted from 0.
+///
+/// Payloads are whole, as text or as hex. Offsets count from the start of the capture; offsets and lengths are in bytes.
 pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>) -> Frame<'a> {
     Frame {
         event: "frame",
@@ -37,7 +42,7 @@ pub(crate) struct End {
     warnings: usize,
 }
 
-/// A frame for programs; see [`frame`].
+/// The object of a frame; see [`frame`].
 #[derive(Debug, Serialize)]
 pub(crate) struct Frame<'a> {
     event: &'static str,
@@ -60,7 +65,7 @@ struct Field<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    wire_type: Option<super::WireType>,
+    wire_type: Option<WireType>,
     value: Value<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,

@@ -1,7 +1,7 @@
-//! What can be wrong with captured bytes, and how it is said: what is there, what was expected, what to do.
+//! Problems of captured bytes and their texts: the bytes found, the bytes expected, and help.
 
-use super::protobuf::WireType;
 use super::value::{counted, grouped};
+use super::wire_type::WireType;
 use running_process::broker::backend_lifecycle::identity::IdentityError;
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeServerError, PROBE_NONCE_BYTES};
 use running_process::broker::protocol::{
@@ -11,26 +11,26 @@ use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
-/// Something that a receiver objects to, and the bytes that it objects to.
+/// An objection of a receiver to some bytes.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) severity: Severity,
-    /// The offending bytes in the capture; empty where something is missing, which then belongs at its start.
+    /// Offsets of the bytes in the frame. Empty where bytes are missing; they belong at its start.
     pub(crate) at: Range<usize>,
     pub(crate) reason: Reason,
 }
 
-/// Who objects.
+/// The receiver that objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// The decoder: this is no frame.
+    /// The decoder, which finds no frame.
     Error,
-    /// A strict receiver: this is a frame, but not one that it serves.
+    /// A strict receiver, which does not serve this frame.
     Warning,
 }
 
-/// What is wrong. `Display` says what is there.
+/// The reason of an objection. Its `Display` names the bytes found.
 #[derive(Debug)]
 pub(crate) enum Reason {
     NotAFrame { got: u8, guess: Guess },
@@ -55,21 +55,21 @@ pub(crate) enum Reason {
     Identity(IdentityError),
 }
 
-/// What bytes that are no frame may be instead.
+/// A guess about bytes that are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guess {
     /// Another framing, from the first byte on.
     LegacyWire,
     /// Another framing, or a wrong length in the frame before.
     AfterFrames,
-    /// A frame, written down in hex digits.
+    /// A frame in hex digits.
     HexText,
     /// A frame's body without its header.
     BareBody,
 }
 
 impl Reason {
-    /// The reason's name for programs.
+    /// Returns the name in JSON.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotAFrame { .. } => "not_a_frame",
@@ -101,16 +101,16 @@ impl Reason {
         }
     }
 
-    /// Whether the bytes are no protobuf, or no message of the right schema.
+    /// Returns whether the bytes are no protobuf, or no message of the right schema.
     pub(super) fn is_protobuf(&self) -> bool {
-        let of_receivers = matches!(
+        let is_of_receivers = matches!(
             self,
             Self::Violation { .. } | Self::MalformedProbe(_) | Self::NoNonce { .. } | Self::Identity(_)
         );
-        !of_receivers
+        !is_of_receivers
     }
 
-    /// What should stand there, unless the `Display` says it already.
+    /// Returns the expected bytes, unless the `Display` names them.
     pub(crate) fn expected(&self) -> Option<String> {
         Some(match self {
             Self::NotAFrame { .. } => format!("0x{ENVELOPE_VERSION:02x}, the framing byte"),
@@ -118,14 +118,14 @@ impl Reason {
                 format!("{FRAME_HEADER_BYTES} bytes: the framing byte and the body's length")
             }
             Self::TooLarge { .. } => format!("at most {} bytes (16 MiB)", grouped(MAX_FRAME_BYTES)),
-            Self::VarintTooLong { .. } => "0x00 or 0x01: a varint holds 64 bits, seven a byte".to_owned(),
+            Self::VarintTooLong { .. } => "0x00 or 0x01: a varint has 64 bits, seven in each byte".to_owned(),
             Self::VarintUnfinished { length: 0, .. } => "a varint".to_owned(),
             Self::VarintUnfinished { .. } => "a last byte below 0x80".to_owned(),
             Self::KeyTooLarge { .. } => "a key of 32 bits: the tag and three bits of wire type".to_owned(),
             Self::UnknownWireType { .. } => {
                 "0 varint, 1 i64, 2 len, 3 group, 4 end of group or 5 i32".to_owned()
             }
-            Self::TagZero => "a tag from 1 up".to_owned(),
+            Self::TagZero => "a tag of 1 or more".to_owned(),
             Self::NotUtf8 { .. } => "UTF-8".to_owned(),
             Self::EndOfGroup { open: Some(open), .. } => format!("the end of group {open}"),
             Self::EndOfGroup { open: None, .. } => "a field".to_owned(),
@@ -136,59 +136,59 @@ impl Reason {
         })
     }
 
-    /// What to do about it.
+    /// Returns the help for the user.
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::NotAFrame { guess: Guess::LegacyWire, .. } => {
-                "perhaps the daemon's legacy wire, which its own decoder reads: only frames are explained here"
+                "this may be the daemon's legacy wire: only frames are explained here"
             }
             Self::NotAFrame { guess: Guess::AfterFrames, .. } => {
-                "either the body length before this is wrong, or the stream goes on in another wire"
+                "the body length before this is wrong, or the stream continues in another wire"
             }
             Self::NotAFrame { guess: Guess::HexText, .. } => {
-                "this is hex text: turn it into bytes first, as `xxd -r -p` does"
+                "this is hex text: convert it to bytes first, for example with `xxd -r -p`"
             }
             Self::NotAFrame { guess: Guess::BareBody, .. } => {
                 "this decodes as a frame body: put 01 and its length, four bytes little-endian, before it"
             }
             Self::HeaderUnfinished { .. } | Self::BodyUnfinished { .. } => {
-                "capture longer, or look for a sender that closed in the middle of a frame"
+                "capture longer, or look for a sender that closes inside a frame"
             }
             Self::TooLarge { is_big_endian: true, .. } => {
-                "the length fits what follows if read big-endian: the wire is little-endian"
+                "the length fits the following bytes if it is read big-endian: the wire is little-endian"
             }
             Self::TooLarge { .. } => {
-                "not a frame's length; if 0x01 starts a legacy message here, the daemon's detector has to claim it"
+                "this is no frame's length: if a legacy message begins with 0x01, the daemon's detector must claim it"
             }
             Self::VarintTooLong { .. }
             | Self::VarintUnfinished { .. }
             | Self::KeyTooLarge { .. }
             | Self::UnknownWireType { .. }
-            | Self::TagZero => "this is no protobuf from here on: check what was written before this byte",
+            | Self::TagZero => "the bytes from here on are no protobuf: check the field before this byte",
             Self::WrongWireType { .. } => "the sender's schema gives this tag to another field",
-            Self::NotUtf8 { .. } => {
-                "protobuf strings are UTF-8: the sender has to convert or escape its text"
-            }
+            Self::NotUtf8 { .. } => "protobuf strings are UTF-8: the sender must convert or escape its text",
             Self::PastTheEnd { .. } => "the length is wrong, or bytes after it were lost",
             Self::EndOfGroup { .. } | Self::GroupUnfinished { .. } => {
-                "no field of this wire is a group: check what was written before it"
+                "no field of this wire is a group: check the field before it"
             }
             Self::GroupsTooDeep { .. } => {
-                "no field of this wire is a group: this was built to exhaust a decoder"
+                "no field of this wire is a group: this message was built to exhaust a decoder"
             }
-            Self::Undecodable(_) => "the decoder's own words; the bytes look right otherwise",
+            Self::Undecodable(_) => {
+                "the text is the decoder's: this command finds nothing wrong in the bytes"
+            }
             Self::Violation { is_absent: true, .. } => {
-                "the field is absent, which reads as 0: the sender must write it"
+                "the field is absent and reads as 0: the sender must write it"
             }
             Self::Violation { violation: FrameViolation::UnsupportedEncoding { .. }, .. } => {
-                "a strict server refuses it: send the payload as it is (0 NONE)"
+                "a strict server refuses it: send the payload without an encoding (0 NONE)"
             }
             Self::Violation { .. } => "a strict server refuses it: compare the sender's version of the wire",
             Self::MalformedProbe(_) => {
-                "a daemon drops the connection here; a probe is a request with a 32-byte nonce"
+                "a daemon closes the connection here: a probe is a request with a 32-byte nonce"
             }
             Self::NoNonce { .. } | Self::Identity(_) => {
-                "a client refuses this answer: the daemon is not verified"
+                "a client refuses this response: the daemon is not verified"
             }
         }
     }
@@ -242,7 +242,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The error and what it comes from, on one line.
+/// Writes the error and its cause on one line.
 fn with_cause(formatter: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
     write!(formatter, "{error}")?;
     match error.source() {

@@ -1,64 +1,32 @@
-//! Protobuf's wire format with positions: accepts exactly what the library's decoder accepts, and says where it stops.
+//! Reads protobuf's wire format with positions. It accepts exactly what the library's decoder accepts.
 
 use super::problem::Reason;
-use std::fmt;
+use super::wire_type::WireType;
 use std::ops::Range;
 
-/// How deep groups may nest in an unknown field before the decoder gives up.
+/// Deepest nesting of groups in an unknown field that the decoder accepts.
 const MAX_GROUP_DEPTH: usize = 100;
-/// Longest encoding of 64 bits at seven a byte.
+/// Longest varint: 64 bits at seven bits a byte.
 const MAX_VARINT_BYTES: usize = 10;
 
-/// How a field's value is written: <https://protobuf.dev/programming-guides/encoding/#structure>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum WireType {
-    Varint = 0,
-    I64 = 1,
-    Len = 2,
-    StartGroup = 3,
-    EndGroup = 4,
-    I32 = 5,
-}
-
-impl WireType {
-    fn from_number(number: u32) -> Option<Self> {
-        let all = [Self::Varint, Self::I64, Self::Len, Self::StartGroup, Self::EndGroup, Self::I32];
-        all.get(number as usize).copied()
-    }
-}
-
-impl fmt::Display for WireType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Varint => "varint",
-            Self::I64 => "i64",
-            Self::Len => "len",
-            Self::StartGroup => "group",
-            Self::EndGroup => "end of group",
-            Self::I32 => "i32",
-        })
-    }
-}
-
-/// Why reading stopped before the end.
+/// The reason why reading stopped before the end.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The bytes are wrong.
+    /// The bytes are malformed.
     Fault(Fault),
-    /// The bytes are right as far as they go; the capture ends here.
+    /// The capture ends here, and the bytes before are well-formed.
     CutOff,
 }
 
-/// What is wrong, and where.
+/// Malformed bytes.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// The offending bytes in the capture; empty where something is missing.
+    /// Offsets of the malformed bytes; empty where bytes are missing.
     pub(super) at: Range<usize>,
     pub(super) reason: Reason,
 }
 
-/// A field's key and where it stands.
+/// A field's key and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) tag: u32,
@@ -66,21 +34,21 @@ pub(super) struct Key {
     pub(super) at: Range<usize>,
 }
 
-/// A position in one message. Positions are offsets in the capture.
+/// A reader of one message. Positions count from the first byte of the frame.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    /// The capture up to the end of the message, or to its own end if that comes first.
+    /// The bytes from the start of the frame to the end of the message, or of the capture if that ends before.
     bytes: &'a [u8],
     /// `position <= bytes.len()`.
     position: usize,
-    /// Where the message says it ends; `bytes.len() <= announced_end`.
+    /// End of the message by its announced length; `bytes.len() <= announced_end`.
     announced_end: usize,
-    /// What the message is called.
+    /// Name of the message.
     message: &'static str,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `capture[start..announced_end]`, or what is there of it.
+    /// Creates a reader of `capture[start..announced_end]`, or of the part that the capture has.
     pub(super) fn new(capture: &'a [u8], start: usize, announced_end: usize, message: &'static str) -> Self {
         let bytes = &capture[..announced_end.min(capture.len())];
         Self { bytes, position: start, announced_end, message }
@@ -90,7 +58,7 @@ impl<'a> Reader<'a> {
         self.position
     }
 
-    /// Where the bytes end.
+    /// Returns the position behind the last byte.
     pub(super) fn end(&self) -> usize {
         self.bytes.len()
     }
@@ -99,6 +67,7 @@ impl<'a> Reader<'a> {
         self.position == self.bytes.len()
     }
 
+    /// Reads a key.
     pub(super) fn key(&mut self) -> Result<Key, Stop> {
         let start = self.position;
         let key = self.varint()?;
@@ -113,6 +82,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads a varint.
     pub(super) fn varint(&mut self) -> Result<u64, Stop> {
         let start = self.position;
         let mut value = 0;
@@ -170,7 +140,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next `length` bytes, which the bytes at `claim` ask for.
+    /// Reads the next `length` bytes, a length that the bytes at `claim` announce.
     pub(super) fn take(&mut self, length: u64, claim: Range<usize>) -> Result<&'a [u8], Stop> {
         let start = self.position;
         let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length));
@@ -185,7 +155,9 @@ impl<'a> Reader<'a> {
         self.out_of_bytes(end.unwrap_or(usize::MAX), claim, reason)
     }
 
-    /// Tells a message that is too short from a capture that ends inside it: `needed` is where what is read would end.
+    /// Returns [`Stop::CutOff`] if the capture ends inside the message, and a fault if the message is too short.
+    ///
+    /// `needed` is the position at which the value would end.
     fn out_of_bytes<T>(&self, needed: usize, at: Range<usize>, reason: Reason) -> Result<T, Stop> {
         if needed <= self.announced_end { Err(Stop::CutOff) } else { fault(at, reason) }
     }

@@ -1,25 +1,26 @@
-//! Frames as lines for a terminal: offset, hex, meaning, and a caret under each problem.
+//! Frames as lines for a terminal: offset, hex, meaning, and carets under each problem.
 
+use super::annotation::{AnnotatedFrame, FieldKey, Span};
+use super::problem::{Problem, Severity};
 use super::summary::Title;
+use super::totals::Totals;
 use super::value::{counted, grouped};
-use super::{AnnotatedFrame, Problem, Severity, Span, Totals};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::ops::Range;
 
-/// How many lines of a span are shown before the rest is elided.
+/// Number of lines of a long span before the elision.
 const HEAD_LINES: usize = 5;
-/// Up to how many lines are shown whole: an elision that hides less is not worth its line.
+/// Largest number of lines of a span without an elision, which hides at least three lines.
 const WHOLE_LINES: usize = HEAD_LINES + 2;
-/// Width of the column of names, in characters: the longest name of an identity's fields, indented.
+/// Width of the column of names in characters: that of the longest indented name of an identity's fields.
 const NAME_WIDTH: usize = 22;
 
-/// How lines look.
+/// The layout of the lines.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    /// Colours, or none.
+pub(crate) struct Layout {
     pub(crate) palette: Palette,
-    /// Of the hex column; at least 1. Eight fit a terminal of 80 columns, sixteen one of 110.
+    /// Bytes in the hex column, at least 1. Eight fit a terminal of 80 columns, sixteen one of 110.
     pub(crate) bytes_per_line: usize,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Palette {
 }
 
 impl Palette {
-    /// For a terminal; [`Palette::default`] is for everything else.
+    /// Returns the colours for a terminal. [`Palette::default`] has none.
     pub(crate) const fn coloured() -> Self {
         let plain = Style::new();
         Self {
@@ -59,11 +60,11 @@ impl Palette {
     }
 }
 
-/// Returns the frame with the number `index`, counted from 0, as text; every line ends with a newline.
-pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>, look: Look) -> impl Display + 'a {
+/// Returns the lines of the frame with the number `index`, counted from 0. Every line ends with a newline.
+pub(crate) fn frame<'a>(index: usize, frame: &'a AnnotatedFrame<'a>, layout: Layout) -> impl Display + 'a {
     fmt::from_fn(move |formatter| {
         let offset_width = format!("{:x}", frame.end()).len().max(4);
-        Page { formatter, shown: frame, look, offset_width }.frame(index)
+        Page { formatter, shown: frame, layout, offset_width }.frame(index)
     })
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn verdict(totals: Totals, palette: Palette) -> impl Display {
 struct Page<'a, 'f, 'w> {
     formatter: &'f mut Formatter<'w>,
     shown: &'a AnnotatedFrame<'a>,
-    look: Look,
+    layout: Layout,
     offset_width: usize,
 }
 
@@ -94,12 +95,12 @@ impl Page<'_, '_, '_> {
     fn frame(&mut self, index: usize) -> fmt::Result {
         let frame = self.shown;
         let heading = format!("frame {}", index + 1);
-        let heading = painted(self.look.palette.heading, &heading);
+        let heading = painted(self.layout.palette.heading, &heading);
         let length = grouped(frame.length);
         writeln!(self.formatter, "{heading}  {}  ({length} bytes)", Title(frame))?;
         let mut problems = frame.problems.as_slice();
         for span in &frame.spans {
-            // A place where something is missing belongs to the span before it.
+            // Missing bytes belong to the span before them.
             let belongs = |problem: &Problem| {
                 problem.at.start < span.end() || problem.at.is_empty() && problem.at.start == span.end()
             };
@@ -112,7 +113,7 @@ impl Page<'_, '_, '_> {
     }
 
     fn span(&mut self, span: &Span<'_>, problems: &[Problem]) -> fmt::Result {
-        let width = self.look.bytes_per_line.max(1);
+        let width = self.layout.bytes_per_line.max(1);
         let lines = span.length.div_ceil(width);
         // Bytes missing at the span's end belong to its last line.
         let line_of = |problem: &Problem| ((problem.at.start - span.offset) / width).min(lines - 1);
@@ -152,22 +153,22 @@ impl Page<'_, '_, '_> {
             self.formatter,
             "{:w$}{}",
             "",
-            painted(self.look.palette.detail, &text),
+            painted(self.layout.palette.detail, &text),
             w = self.offset_width + 2
         )
     }
 
-    /// The offset and the bytes of one line; each run of bytes of one meaning in its colour.
+    /// Writes the offset and the bytes of one line. Each run of bytes with one meaning has one colour.
     fn hex(&mut self, span: &Span<'_>, at: Range<usize>, problems: &[&Problem]) -> fmt::Result {
         let offset = format!("{:0w$x}", self.shown.offset + at.start, w = self.offset_width);
-        write!(self.formatter, "{}  ", painted(self.look.palette.offset, &offset))?;
+        write!(self.formatter, "{}  ", painted(self.layout.palette.offset, &offset))?;
         let mut run = String::new();
         let mut style = None;
         for position in at {
             let own = Some(self.byte_style(span, position, problems));
             if own != style {
                 self.run(style, &run)?;
-                // The blank before the run stands outside it.
+                // The blank before the run has no style.
                 let blank = if run.is_empty() { "" } else { " " };
                 self.formatter.write_str(blank)?;
                 run.clear();
@@ -176,7 +177,7 @@ impl Page<'_, '_, '_> {
             if !run.is_empty() {
                 run.push(' ');
             }
-            // Only the beginning of a long rest is buffered, and shown.
+            // Only the start of a long rest is buffered.
             let byte = self.shown.bytes.get(position).copied().unwrap_or_default();
             write!(run, "{byte:02x}")?;
         }
@@ -188,7 +189,7 @@ impl Page<'_, '_, '_> {
     }
 
     fn byte_style(&self, span: &Span<'_>, position: usize, problems: &[&Problem]) -> Style {
-        let palette = &self.look.palette;
+        let palette = &self.layout.palette;
         if let Some(problem) = problems.iter().find(|problem| problem.at.contains(&position)) {
             return self.severity_style(problem.severity);
         }
@@ -201,11 +202,11 @@ impl Page<'_, '_, '_> {
         }
     }
 
-    /// What the span means, behind the bytes of its first line.
+    /// Writes the name, the value and the remarks behind the bytes of the first line.
     fn meaning(&mut self, span: &Span<'_>) -> fmt::Result {
-        let width = self.look.bytes_per_line.max(1);
+        let width = self.layout.bytes_per_line.max(1);
         let missing = width - span.length.min(width);
-        let palette = &self.look.palette;
+        let palette = &self.layout.palette;
         let indent = span.depth.saturating_sub(1) * 2;
         let (tag, detail) = match span.field {
             Some(field) if field.is_known => (format!("{} ", field.tag), detail(field)),
@@ -231,7 +232,7 @@ impl Page<'_, '_, '_> {
         Ok(())
     }
 
-    /// The caret under the offending bytes of the line that starts at `start`, and what there is to say.
+    /// Writes carets under the bytes of a problem in the line that begins at `start`, then its texts.
     fn problem(&mut self, problem: &Problem, start: usize, width: usize) -> fmt::Result {
         let column = problem.at.start - start;
         let bytes = problem.at.len().min(width.saturating_sub(column));
@@ -246,7 +247,7 @@ impl Page<'_, '_, '_> {
         write!(self.formatter, "{:left$}{}", "", painted(style, &"^".repeat(carets)))?;
         write!(self.formatter, "{:gap$}{}", "", painted(style, label), gap = column - left - carets)?;
         writeln!(self.formatter, ": {}", problem.reason)?;
-        let help = self.look.palette.help;
+        let help = self.layout.palette.help;
         if let Some(expected) = problem.reason.expected() {
             writeln!(self.formatter, "{:column$}{}: {expected}", "", painted(help, "expected"))?;
         }
@@ -255,13 +256,13 @@ impl Page<'_, '_, '_> {
 
     fn severity_style(&self, severity: Severity) -> Style {
         match severity {
-            Severity::Error => self.look.palette.error,
-            Severity::Warning => self.look.palette.warning,
+            Severity::Error => self.layout.palette.error,
+            Severity::Warning => self.layout.palette.warning,
         }
     }
 }
 
-fn detail(field: super::FieldKey) -> String {
+fn detail(field: FieldKey) -> String {
     match field.announced {
         Some(length) => format!("{} {length}", field.wire_type),
         None => field.wire_type.to_string(),

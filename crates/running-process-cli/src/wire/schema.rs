@@ -1,16 +1,16 @@
-//! The fields that the messages of the wire have, by tag.
+//! The messages of the wire and their fields.
 
-use super::protobuf::WireType;
+use super::wire_type::WireType;
 
 /// A message and its fields.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// As problems name it.
+    /// Name in the texts of problems.
     pub(super) name: &'static str,
     pub(super) fields: &'static [Field],
 }
 
-/// A field that the library knows.
+/// A field of a message.
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) tag: u32,
@@ -18,14 +18,14 @@ pub(super) struct Field {
     pub(super) kind: FieldType,
 }
 
-/// What a field's value is.
+/// The type of a field's value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldType {
     Uint32,
     Uint64,
-    /// Unix milliseconds, 64 bits.
+    /// 64 bits, milliseconds since the Unix epoch.
     Time,
-    /// 32 bits.
+    /// 32 bits, seconds.
     Seconds,
     FrameKind,
     PayloadEncoding,
@@ -33,12 +33,13 @@ pub(super) enum FieldType {
     Text,
     Bytes,
     Digest,
-    /// Bytes that are a nonce, or a nonce and an identity, in a probe.
+    /// Bytes; in a probe a nonce, in its response a nonce and an identity.
     Payload,
     Message(&'static Message),
 }
 
 impl FieldType {
+    /// Returns the wire type of such a field.
     pub(super) fn wire_type(self) -> WireType {
         match self {
             Self::Uint32
@@ -54,6 +55,7 @@ impl FieldType {
 }
 
 impl Message {
+    /// Returns the field with that tag.
     pub(super) fn field(&self, tag: u32) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.tag == tag)
     }
@@ -84,7 +86,7 @@ pub(super) static FRAME: Message = Message {
     ],
 };
 
-/// `DaemonProcess` and `DaemonProcessExtension`, which travel in the same bytes.
+/// `DaemonProcess` and `DaemonProcessExtension`, which share their bytes.
 pub(super) static IDENTITY: Message = Message {
     name: "identity",
     fields: &[

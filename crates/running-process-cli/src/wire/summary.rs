@@ -1,21 +1,22 @@
 //! One frame in one line.
 
-use super::problem::Reason;
-use super::value::{grouped, protocol_name};
-use super::{AnnotatedFrame, Problem, Severity, Value, Wire, annotate};
+use super::annotation::{AnnotatedFrame, Wire};
+use super::frame::annotate;
+use super::problem::{Problem, Reason, Severity};
+use super::value::{Value, grouped, protocol_name};
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES;
 use running_process::broker::protocol::registry::{self, BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL};
 use running_process::broker::protocol::{FrameKind, FrameRef};
 use std::fmt;
 
-/// How much of a text payload a headline shows, in characters.
+/// Number of characters of a text payload in a headline.
 const HEADLINE_CHARS: usize = 32;
 
-/// The frame that `frame_bytes` are, as `-> REQUEST 0xF00D #1 "GET greeting" (29 bytes)`.
+/// Returns the frame in one line, such as `-> REQUEST 0xF00D #1 "GET greeting" (29 bytes)`.
 ///
-/// The arrow shows the way that such a frame usually takes: requests and cancels to the daemon, responses and events
-/// from it. What is no frame is said to be none, and why.
+/// The arrow shows the usual direction: requests and cancels go to the daemon, responses and events come from it. For
+/// bytes that are no frame the line has the reason.
 pub(crate) fn summarize(frame_bytes: &[u8]) -> String {
     let capture = annotate(frame_bytes);
     let Some(frame) = capture.first() else { return "nothing (0 bytes)".to_owned() };
@@ -27,10 +28,10 @@ pub(crate) fn summarize(frame_bytes: &[u8]) -> String {
     format!("{arrow} {} ({} bytes)", Headline(frame), grouped(frame.length))
 }
 
-/// What a frame is, without its length; of one that is refused, why.
+/// A frame in one line without its length. A refused frame has the first error behind it.
 pub(super) struct Headline<'a>(pub(super) &'a AnnotatedFrame<'a>);
 
-/// What a frame is, without its length, above lines that say the rest.
+/// A frame in one line without its length and its errors.
 pub(super) struct Title<'a>(pub(super) &'a AnnotatedFrame<'a>);
 
 impl fmt::Display for Headline<'_> {
@@ -86,7 +87,7 @@ fn write_frame(formatter: &mut fmt::Formatter<'_>, frame: &FrameRef<'_>) -> fmt:
     write!(formatter, " {:.HEADLINE_CHARS$}", Value::Bytes(frame.payload))
 }
 
-/// The identity in the payload of a probe response.
+/// Returns the identity in the payload of a probe response.
 fn identity(payload: &[u8]) -> Option<DaemonProcess> {
     payload.get(PROBE_NONCE_BYTES..).and_then(|identity| DaemonProcess::decode(identity).ok())
 }

@@ -1,4 +1,4 @@
-//! What a span says: typed, as text for people and as JSON for programs.
+//! Typed values of spans, as text and as JSON.
 
 use running_process::broker::protocol::registry::{self, REGISTERED_CONSUMER_IDS};
 use running_process::broker::protocol::{FrameKind, PayloadEncoding};
@@ -6,18 +6,19 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// How much of a text is shown unless the format's precision says otherwise, in characters.
+/// Number of characters of a text in a preview, unless the format has a precision.
 const PREVIEW_CHARS: usize = 64;
-/// How many bytes of a value are shown in hex.
+/// Number of bytes of a preview in hex.
 const PREVIEW_BYTES: usize = 8;
-/// The last millisecond of the year 9999, where RFC 3339 ends.
+/// The last millisecond of the year 9999, the last that RFC 3339 can express.
 const LAST_UNIX_MS: u64 = 253_402_300_799_999;
 
-/// What a span says. Its `Display` is a preview on one line and safe for a terminal; `{:.20}` shortens texts to 20
-/// characters.
+/// The value of a span.
+///
+/// `Display` writes a preview on one line that is safe for a terminal; `{:.20}` cuts texts after 20 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
-    /// What it says follows in deeper spans, or cannot be told.
+    /// No value: deeper spans follow, or the bytes have no meaning.
     Nothing,
     Number(u64),
     Seconds(u64),
@@ -31,9 +32,9 @@ pub(crate) enum Value<'a> {
     /// A payload protocol's id.
     Protocol(u32),
     Text(&'a str),
-    /// Shown as text if it is one.
+    /// Bytes, shown as text if they are printable UTF-8.
     Bytes(&'a [u8]),
-    /// Never a text: a digest, a nonce.
+    /// Bytes that are no text: a digest, a nonce.
     Hex(&'a [u8]),
 }
 
@@ -54,7 +55,7 @@ fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
-/// Whom the registry gives `id` to.
+/// Returns the registry's name for `id`.
 pub(super) fn protocol_name(id: u32) -> &'static str {
     match id {
         registry::CONTROL_PAYLOAD_PROTOCOL => "control",
@@ -111,13 +112,13 @@ fn write_hex(formatter: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     formatter.write_str(if shown.len() < bytes.len() { "…" } else { "" })
 }
 
-/// `bytes` as a text that a person can read.
+/// Returns `bytes` as text if they are printable UTF-8.
 pub(super) fn printable(bytes: &[u8]) -> Option<&str> {
     let is_readable = |char: char| !char.is_control() || matches!(char, '\n' | '\r' | '\t');
     std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_readable))
 }
 
-/// RFC 3339 in UTC, to the millisecond; `None` where the year has more than four digits.
+/// Formats a time as RFC 3339 in UTC; returns `None` if the year has more than four digits.
 fn utc(unix_ms: u64) -> Option<String> {
     let instant = (unix_ms <= LAST_UNIX_MS).then(|| UNIX_EPOCH + Duration::from_millis(unix_ms));
     instant.map(|instant| humantime::format_rfc3339_millis(instant).to_string())
@@ -130,7 +131,7 @@ pub(crate) fn counted(number: impl fmt::Display, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// With a comma between thousands.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: impl fmt::Display) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
@@ -182,7 +183,7 @@ impl Serialize for Value<'_> {
     }
 }
 
-/// Bytes as hex digits, written while they are serialized: for 16 MiB the text would take 32 MiB.
+/// Bytes as hex digits. They are formatted while they are serialized, since the text of 16 MiB would take 32 MiB.
 struct HexDigits<'a>(&'a [u8]);
 
 impl Serialize for HexDigits<'_> {

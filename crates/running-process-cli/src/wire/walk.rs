@@ -1,33 +1,35 @@
-//! Lays a message out as spans, field by field, and goes on behind what is wrong as long as its extent is known.
+//! Splits a message into spans, field by field. After a problem it continues, as long as the extent of the field is known.
 
+use super::annotation::{FieldKey, Span};
 use super::problem::{Problem, Reason, Severity};
-use super::protobuf::{Reader, Stop, WireType};
+use super::protobuf::{Reader, Stop};
 use super::schema::{self, Field, FieldType, Message};
-use super::{FieldKey, Span, Value};
+use super::value::Value;
+use super::wire_type::WireType;
 use running_process::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How many spans a frame is given; the bytes after them are one more. Bounds memory to a multiple of real frames.
+/// Largest number of spans of a frame; one more covers the rest. The limit bounds the memory of a frame of tiny fields.
 const MAX_SPANS: usize = 1_000;
-/// How many problems of its fields a frame is given.
+/// Largest number of problems of the fields of a frame.
 const MAX_PROBLEMS: usize = 100;
 const NOT_LISTED: &str = "further fields";
 
-/// What the payload of the frame is, where it is not opaque.
+/// The structure of a frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PayloadShape {
     Opaque,
-    /// Of a probe: the nonce.
+    /// The nonce of a probe.
     Nonce,
-    /// Of its response: the nonce, then a `DaemonProcess`.
+    /// The nonce and the `DaemonProcess` of a probe's response.
     NonceAndIdentity,
 }
 
-/// The spans and problems of one frame in the making.
+/// The spans and problems found in one frame so far.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
-    /// Capture from the frame's first byte on.
+    /// The capture from the frame's first byte on.
     pub(super) capture: &'a [u8],
     pub(super) shape: PayloadShape,
     pub(super) spans: Vec<Span<'a>>,
@@ -56,7 +58,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lays out the message in `start..announced_end`, or what the capture has of it.
+    /// Splits the message in `start..announced_end`, or the part of it that the capture has.
     pub(super) fn message(
         &mut self,
         message: &'static Message,
@@ -81,7 +83,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads one field and pushes its span. If that fails, `span` says as much as is known.
+    /// Reads one field and pushes its span. On an error, `span` has the parts that were read.
     fn read_field(
         &mut self,
         message: &'static Message,
@@ -105,7 +107,7 @@ impl<'a> Walk<'a> {
             None => Cow::Owned(format!("field {} (unknown, skipped)", key.tag)),
         };
         let expected = known.map_or(key.wire_type, |field| field.kind.wire_type());
-        // The end of a group that is not open is told by the reader.
+        // The reader reports the end of a group that is not open.
         if let Some(field) = known
             && expected != key.wire_type
             && key.wire_type != WireType::EndGroup
@@ -151,7 +153,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Reads the value of a length-delimited field; the span keeps what no deeper span will cover.
+    /// Reads the value of a length-delimited field. The span keeps the bytes that no deeper span covers.
     fn known_bytes(&mut self, field: &Field, bytes: &'a [u8], span: &mut Span<'a>, value_start: usize) {
         match field.kind {
             FieldType::Text => match std::str::from_utf8(bytes) {
@@ -174,7 +176,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lays out what lies inside a field.
+    /// Splits the content of a field.
     fn content(&mut self, kind: Option<FieldType>, start: usize, end: usize, depth: usize) {
         match kind {
             Some(FieldType::Message(inner)) => self.message(inner, start, end, depth),
@@ -191,7 +193,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Marks the span of the same field that `later` overrides.
+    /// Marks the earlier span of the same field, which `later` overrides.
     fn supersede(&mut self, first_span: usize, later: &Span<'a>) {
         if self.spans.len() > MAX_SPANS {
             return;
@@ -205,7 +207,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Only what lies in the envelope itself is the frame decoder's business.
+    /// Adds a problem. It is an error in the envelope, and a warning below it, where the frame decoder does not look.
     fn problem(&mut self, depth: usize, at: Range<usize>, reason: Reason) {
         if self.problems.len() < MAX_PROBLEMS {
             let severity = if depth > 1 { Severity::Warning } else { Severity::Error };
@@ -214,7 +216,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A value as the wire type alone makes it.
+/// A value of which only the wire type is known.
 #[derive(Debug)]
 enum Raw<'a> {
     Number(u64),
@@ -235,11 +237,11 @@ fn number<'a>(kind: FieldType, raw: u64) -> Value<'a> {
     }
 }
 
-/// What is odd about a number that the decoder takes all the same.
+/// Returns the remark about a number that the decoder accepts although it is unusual.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "asks whether anything is truncated"
+    reason = "the comparison finds what is truncated"
 )]
 fn number_note(kind: FieldType, raw: u64, length: usize) -> Option<Cow<'static, str>> {
     let fits = match kind {

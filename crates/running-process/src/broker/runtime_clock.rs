@@ -1,4 +1,4 @@
-//! Time as tasks see it: the runtime's clock, which a test may have stopped.
+//! The clock of the runtime, which a test may have paused.
 
 use std::time::Instant;
 
@@ -6,7 +6,8 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// What `work` gives, unless `deadline` passes before; nothing of it is done if that has passed already.
+/// Returns the result of `work`, or `None` if `deadline` passes before. Does not start `work` if `deadline` has passed
+/// already.
 pub(crate) async fn before<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     if deadline <= now() {
         return None;

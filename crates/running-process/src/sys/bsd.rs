@@ -18,9 +18,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
-use super::readable;
-use super::{ProcessImage, wait_ready};
+use super::readiness::readable;
+use super::readiness::wait_ready;
 
 pub(super) fn boot_id() -> io::Result<String> {
     const SYSTEM: &str = if cfg!(target_os = "macos") { "macos" } else { "freebsd" };
@@ -93,7 +94,7 @@ fn image_of(pid: Pid) -> io::Result<PathBuf> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // The size counts the NUL at the end; nothing at all means that the kernel no longer knows a name.
+    // The size counts the NUL at the end. A size of zero means that the kernel no longer knows a name.
     path.truncate(size.saturating_sub(1));
     if path.is_empty() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel knows no path of the image"));
@@ -150,8 +151,8 @@ fn start_time_of(pid: Pid) -> io::Result<u64> {
 
 /// A kqueue with one filter, bound to the process when the handle is opened.
 ///
-/// The exit event is never taken out: once the process has exited the queue stays readable, for every thread that
-/// waits and for every later question.
+/// The exit event is never taken out of the queue. So once the process has exited the queue stays readable, for every
+/// thread that waits and for every later check.
 #[derive(Debug)]
 pub(super) struct ProcessHandle {
     number: Pid,
@@ -181,7 +182,7 @@ impl ProcessHandle {
         self.number.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// The system can tell only of processes that live.
+    /// Returns no answer: the system can only compare processes that live.
     // The portable surface has errors, a receiver and an answer here.
     #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
     pub(super) fn known_same(&self, _other: &Self) -> io::Result<Option<bool>> {
@@ -189,29 +190,29 @@ impl ProcessHandle {
     }
 
     pub(super) fn image_path(&self) -> io::Result<PathBuf> {
-        self.look(image_of)
+        self.with_number(image_of)
     }
 
     pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
-        self.look(|number| open_image(image_of(number)?))
+        self.with_number(|number| open_image(image_of(number)?))
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
-        self.look(start_time_of)
+        self.with_number(start_time_of)
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.look(|_| Ok(None))
+        self.with_number(|_| Ok(None))
     }
 
-    /// What `read` finds under the number that it is given.
-    fn look<T>(&self, read: impl FnOnce(Pid) -> io::Result<T>) -> io::Result<T> {
+    /// Returns the result of `read` for the number of the process.
+    fn with_number<T>(&self, read: impl FnOnce(Pid) -> io::Result<T>) -> io::Result<T> {
         let gone = || io::Error::new(io::ErrorKind::NotFound, "the process has exited");
         if self.has_exited()? {
             return Err(gone());
         }
         let found = read(self.number);
-        // Alive after the reads: the number meant this process all the time.
+        // The process is alive after the reads, so the number meant this process all the time.
         if self.has_exited()? {
             return Err(gone());
         }
@@ -232,7 +233,7 @@ impl ProcessHandle {
         wait_ready(&mut [PollFd::new(&self.queue, PollFlags::IN)], deadline)
     }
 
-    /// A queue of events is itself something to wait for.
+    /// Waits with a second queue that watches the first one.
     #[cfg(feature = "tokio")]
     pub(super) async fn exited(&self) -> io::Result<()> {
         readable(self.queue.as_fd()).await

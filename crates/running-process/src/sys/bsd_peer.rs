@@ -1,4 +1,4 @@
-//! macOS and FreeBSD: who is at the other end of a Unix-domain socket.
+//! macOS and FreeBSD: the process at the other end of a Unix-domain socket.
 
 #![allow(unsafe_code)]
 
@@ -7,38 +7,37 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, open_named};
 #[cfg(target_os = "macos")]
-use super::ProcessHandle;
-use super::peer::hold;
-use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
+use super::process::ProcessHandle;
 
-/// The process at the other end of `socket`.
+/// Returns the process at the other end of `socket`.
 ///
-/// On FreeBSD that is the one that called `listen`, or `connect` if `socket` was accepted. On macOS it is the one that
-/// last used the other end; the token carries the version of its number, so the second look of `hold` finds out a number
-/// that was given to another process.
+/// On FreeBSD that is the process that called `listen`, or `connect` if `socket` was accepted. On macOS it is the
+/// process that last used the other end. The macOS token carries the version of the pid, so the second query of
+/// `open_named` notices a pid that was given to another process.
 pub(crate) fn peer_of(socket: BorrowedFd<'_>, _pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
-    let ask = || named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)));
-    let (process, name) = hold(ask, |name| name.pid)?;
+    let ask = || named(socket).map_err(|error| exited_peer(socket).unwrap_or(PeerError::Io(error)));
+    let (process, name) = open_named(ask, |name| name.pid)?;
     Ok(Peer { process, evidence: EVIDENCE, uid: Some(name.uid) })
 }
 
-/// Who made the connection that was accepted as `socket`.
+/// Returns the process and the user that made the connection accepted as `socket`.
 pub(crate) fn user_of(socket: BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
-    let name = named(socket).map_err(|error| gone(socket).unwrap_or(PeerError::Io(error)))?;
+    let name = named(socket).map_err(|error| exited_peer(socket).unwrap_or(PeerError::Io(error)))?;
     Ok(PeerUser { pid: Some(name.pid), uid: Some(name.uid) })
 }
 
-/// There is no token of a process that is gone, but still its number.
+/// Returns the error for a process that has exited: it has no token any more, but still its pid.
 #[cfg(target_os = "macos")]
-fn gone(socket: BorrowedFd<'_>) -> Option<PeerError> {
+fn exited_peer(socket: BorrowedFd<'_>) -> Option<PeerError> {
     // SAFETY: the value of this option is the number of a process, an integer.
     let pid = unsafe { socket_option::<u32>(socket, libc::LOCAL_PEERPID) }.ok()?;
     matches!(ProcessHandle::open(pid), Ok(None)).then_some(PeerError::Gone { pid })
 }
 
 #[cfg(target_os = "freebsd")]
-fn gone(_socket: BorrowedFd<'_>) -> Option<PeerError> {
+fn exited_peer(_socket: BorrowedFd<'_>) -> Option<PeerError> {
     None
 }
 
@@ -51,7 +50,7 @@ const EVIDENCE: PeerEvidence = PeerEvidence::Credentials;
 struct Name {
     pid: u32,
     uid: u32,
-    /// Tells processes apart that had the same number, where the system counts them.
+    /// Distinguishes processes that had the same pid, where the system counts them.
     version: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Notice of a file that is removed, replaced or moved.
+//! Notification that a file was removed, replaced or moved.
 
 #![allow(unsafe_code)]
 
@@ -12,17 +12,17 @@ use std::time::Duration;
 use rustix::event::kqueue::{Event, EventFilter, EventFlags, VnodeEvents, kevent, kqueue};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
-/// Readable once something may have happened to the name of a file: `EVFILT_VNODE` in kqueue(2).
+/// A descriptor that becomes readable when the name of a file may have changed: `EVFILT_VNODE` in kqueue(2).
 #[derive(Debug)]
 pub(crate) struct NameWatch {
     queue: OwnedFd,
-    /// Watched for as long as it is open.
+    /// The system watches the directory while it is open.
     _directory: File,
 }
 
 impl NameWatch {
-    /// Watches the directory of `path`, since a socket cannot be opened: every name that comes or goes there is told. A
-    /// directory further up that is moved is not noticed.
+    /// Watches the directory of `path`, since a socket cannot be opened. The system reports every name that comes or
+    /// goes there. It does not report that a directory further up was moved.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl NameWatch {
         Ok(Self { queue, _directory: directory })
     }
 
-    /// Makes it unreadable until something happens again.
+    /// Makes the descriptor unreadable until the next change.
     pub(crate) fn clear(&self) {
         let none = EventFilter::Vnode { vnode: -1, flags: VnodeEvents::empty() };
         let mut events = [Event::new(none, EventFlags::empty(), ptr::null_mut())];

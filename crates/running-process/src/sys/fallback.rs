@@ -1,13 +1,13 @@
-//! Systems without an implementation: everything is answered, and the answer is "unsupported".
+//! Systems without an implementation: every call returns "unsupported".
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::ProcessImage;
+use super::image::ProcessImage;
 #[cfg(unix)]
-use super::{Peer, PeerError, PidfdPolicy};
+use super::peer::{Peer, PeerError, PeerUser, PidfdPolicy};
 
 fn unsupported<T>(what: &'static str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, what))
@@ -37,30 +37,8 @@ pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _pidfds: PidfdPolicy
 }
 
 #[cfg(unix)]
-pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<super::PeerUser, PeerError> {
+pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
     Err(PeerError::Unsupported)
-}
-
-/// Runs an action for each request to end this process, until it is dropped.
-///
-/// No value of this type exists: making one fails.
-/// [`Server::stop_on_signals`](crate::broker::backend_sdk::Server::stop_on_signals) is made of it; programs with an event loop of
-/// their own use it directly.
-///
-/// # Platform-specific behavior
-///
-/// On Unix the requests are SIGTERM, SIGINT and SIGHUP. One that is ignored, as under `nohup`, or that this process handles by
-/// itself is left as it is. On Windows they are those of the console. On Unix systems other than Linux, macOS and FreeBSD
-/// making one is [`Unsupported`](std::io::ErrorKind::Unsupported).
-#[cfg(unix)]
-#[derive(Debug)]
-pub enum OnTermination {}
-
-#[cfg(unix)]
-impl OnTermination {
-    pub fn new(_action: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        unsupported("signals are not handled on this system")
-    }
 }
 
 /// No value of this type exists: opening one fails.

@@ -17,18 +17,19 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
-use super::readable;
-use super::{ProcessImage, is_ready, wait_ready};
+use super::readiness::readable;
+use super::readiness::{is_ready, wait_ready};
 
-/// The file in which the kernel tells its random boot id.
+/// The file with the kernel's random boot id.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Type of the filesystem that pidfds live on (`PID_FS_MAGIC` in `linux/magic.h`).
 const PID_FS_MAGIC: u64 = 0x5049_4446;
 /// The flag of a process that is about to exit (`PF_EXITING` in `linux/sched.h`).
 const EXITING: u64 = 4;
 
-/// Read once: no process outlives its boot.
+/// Reads the boot id, once: no process outlives its boot.
 pub(super) fn boot_id() -> io::Result<String> {
     static OWN: OnceLock<String> = OnceLock::new();
     if let Some(id) = OWN.get() {
@@ -42,7 +43,7 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(OWN.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()).clone())
 }
 
-/// Asked of the thread that asks: `/proc/self` shows no image once the first thread has ended.
+/// Opens the image through the calling thread: `/proc/self` shows no image once the first thread has ended.
 pub(super) fn own_image() -> io::Result<ProcessImage> {
     open_image("/proc/thread-self/exe").map_err(without_proc)
 }
@@ -55,7 +56,7 @@ pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     pid_namespace("/proc/thread-self/ns/pid").map_err(without_proc)
 }
 
-/// An entry of the caller's own that is missing means that there is no `/proc`.
+/// Explains a missing entry of the caller itself: there is no `/proc`.
 fn without_proc(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound {
         io::Error::other("the proc file system is not mounted at /proc, where Linux tells what a process is")
@@ -64,7 +65,8 @@ fn without_proc(error: io::Error) -> io::Error {
     }
 }
 
-/// The inode that `link` names, as in `pid:[4026531836]` (namespaces(7)); following the link would make it first.
+/// Returns the inode that `link` names, as in `pid:[4026531836]` (namespaces(7)). Following the link would create it
+/// first.
 fn pid_namespace(link: &str) -> io::Result<Option<u64>> {
     let named = fs::read_link(link)?;
     let inode = named.to_str().and_then(|name| name.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok());
@@ -73,8 +75,8 @@ fn pid_namespace(link: &str) -> io::Result<Option<u64>> {
     inode.map(Some).ok_or_else(malformed)
 }
 
-/// The content of a small file in `/proc`, which does not tell how long it is. The kernel makes all of it for the first
-/// read, so one that does not fill its buffer is the only one.
+/// Returns the content of a small file in `/proc`, whose size is not known. The kernel generates all of it for the
+/// first read, so a read that does not fill its buffer is the only one.
 fn read(path: &str) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut content = Vec::with_capacity(512);
@@ -85,20 +87,20 @@ fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Opened rather than resolved: the link leads to the running image whatever stands at its path by now.
+/// Opens the image by its link, which leads to the running image whatever stands at its path by now.
 fn open_image(link: &str) -> io::Result<ProcessImage> {
     let file = File::open(link)?;
     let path = original_path(fs::read_link(link)?, &file.metadata()?);
     Ok(ProcessImage { path, file })
 }
 
-/// The start time in the content of `/proc/PID/stat`: field 22 in `proc_pid_stat(5)`. The second field is the name
-/// of the program in parentheses, which may contain anything, parentheses and spaces included; no later one does.
+/// Returns the start time from the content of `/proc/PID/stat`: field 22 in `proc_pid_stat(5)`. The second field is the
+/// name of the program in parentheses, which may contain parentheses and spaces. No later field does.
 fn start_time(stat: &[u8]) -> io::Result<u64> {
     number_in_stat(stat, 22)
 }
 
-/// The kernel's flags of the process (`PF_*` in `linux/sched.h`) in the content of `/proc/PID/stat`: field 9.
+/// Returns the kernel's flags of the process (`PF_*` in `linux/sched.h`) from the content of `/proc/PID/stat`: field 9.
 fn flags(stat: &[u8]) -> io::Result<u64> {
     number_in_stat(stat, 9)
 }
@@ -107,15 +109,15 @@ fn number_in_stat(stat: &[u8], field: usize) -> io::Result<u64> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat lacks a field");
     let name_end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(malformed)?;
     let mut fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-    // The first field here is the third.
+    // Parsing starts at the third field.
     let field = fields.nth(field - 3).map(str::from_utf8);
     field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
 }
 
-/// The path at which the running image `image` once stood, from what the kernel's link says.
+/// Returns the original path of the running image `image`, from the text of the kernel's link.
 ///
-/// The kernel marks a link to an image that has been removed or replaced with " (deleted)". A file may also bear
-/// such a name; then it is the running image itself that stands there.
+/// The kernel appends " (deleted)" to the path of an image that was removed or replaced. A file may also bear such a
+/// name; then that file is the running image itself.
 fn original_path(link: PathBuf, image: &Metadata) -> PathBuf {
     const MARK: &[u8] = b" (deleted)";
     let Some(stripped) = link.as_os_str().as_bytes().strip_suffix(MARK) else { return link };
@@ -127,8 +129,8 @@ fn original_path(link: PathBuf, image: &Metadata) -> PathBuf {
 
 /// Returns what `read` finds in the directory of the process `number`, or in that of one of its threads.
 ///
-/// The directory of a process is that of its first thread. Once that has ended, it shows neither image nor file system,
-/// and those of the other threads do.
+/// The directory of a process is that of its first thread. Once that thread has ended, its directory shows neither
+/// image nor file system, but those of the other threads do.
 fn in_any_thread<T>(number: u32, read: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
     match read(&format!("/proc/{number}")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -138,7 +140,7 @@ fn in_any_thread<T>(number: u32, read: impl Fn(&str) -> io::Result<T>) -> io::Re
     }
 }
 
-/// Returns the directories of the threads of the process `number` but for the first.
+/// Returns the directories of all threads of the process `number` except the first.
 fn threads(number: u32) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(format!("/proc/{number}/task")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -154,9 +156,9 @@ fn image_in(directory: &str) -> io::Result<Metadata> {
 pub(super) struct ProcessHandle {
     pid: u32,
     pidfd: OwnedFd,
-    /// Its [number in `/proc`](Self::number_in_proc), once that was asked for.
+    /// The [number in `/proc`](Self::number_in_proc), once it was looked up.
     number: OnceLock<u32>,
-    /// The [inode](Self::inode) of its pidfd, once that was asked for.
+    /// The [inode](Self::inode) of the pidfd, once it was looked up.
     inode: OnceLock<(u64, u64)>,
 }
 
@@ -165,7 +167,7 @@ impl ProcessHandle {
         let Some(number) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         match pidfd_open(number, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Some(Self::from_pidfd(pid, pidfd))),
-            // Kernels differ in what they say of a number that is a thread, not a process.
+            // Kernels return different errors for the number of a thread that is no process.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
             Err(Errno::NOSYS) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "pidfd_open needs Linux 5.3 or later"))
@@ -174,7 +176,7 @@ impl ProcessHandle {
         }
     }
 
-    /// A handle to what `pidfd` refers to, which has the number `pid` in this process's pid namespace.
+    /// Returns a handle to the process of `pidfd`, whose number in this process's pid namespace is `pid`.
     pub(super) fn from_pidfd(pid: u32, pidfd: OwnedFd) -> Self {
         Self { pid, pidfd, number: OnceLock::new(), inode: OnceLock::new() }
     }
@@ -187,10 +189,10 @@ impl ProcessHandle {
         Ok(self.inode()?.zip(other.inode()?).map(|(inode, other)| inode == other))
     }
 
-    /// What identifies the process for as long as this boot lasts; `None` before Linux 6.9, where all pidfds have
-    /// one inode. It is asked for once.
+    /// Returns the inode of the pidfd, which identifies the process for as long as this boot lasts. Returns `None`
+    /// before Linux 6.9, where all pidfds have one inode. It is looked up once.
     fn inode(&self) -> io::Result<Option<(u64, u64)>> {
-        // All pidfds of a kernel are alike.
+        // All pidfds are on the same filesystem.
         static UNIQUE: OnceLock<bool> = OnceLock::new();
         if let Some(inode) = self.inode.get() {
             return Ok(Some(*inode));
@@ -199,7 +201,7 @@ impl ProcessHandle {
             Some(unique) => *unique,
             None => {
                 let filesystem = rustix::fs::fstatfs(&self.pidfd)?.f_type;
-                // A signed type on some machines, where the value is as positive.
+                // The type is signed on some machines; the value is positive there, too.
                 *UNIQUE.get_or_init(|| u64::try_from(filesystem).is_ok_and(|magic| magic == PID_FS_MAGIC))
             }
         };
@@ -211,18 +213,18 @@ impl ProcessHandle {
     }
 
     pub(super) fn image_path(&self) -> io::Result<PathBuf> {
-        self.look(|directory| {
+        self.in_proc(|directory| {
             let link = format!("{directory}/exe");
             Ok(original_path(fs::read_link(&link)?, &fs::metadata(&link)?))
         })
     }
 
     pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
-        self.look(|directory| open_image(&format!("{directory}/exe")))
+        self.in_proc(|directory| open_image(&format!("{directory}/exe")))
     }
 
     pub(super) fn image_metadata(&self) -> io::Result<Metadata> {
-        self.look(image_in)
+        self.in_proc(image_in)
     }
 
     pub(super) fn unguarded_image_metadata(&self) -> io::Result<Metadata> {
@@ -230,7 +232,7 @@ impl ProcessHandle {
     }
 
     pub(super) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
-        self.look(|directory| {
+        self.in_proc(|directory| {
             let root = openat(
                 CWD,
                 Path::new(directory).join("root"),
@@ -247,24 +249,24 @@ impl ProcessHandle {
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
-        self.look(|directory| start_time(&read(&format!("{directory}/stat"))?))
+        self.in_proc(|directory| start_time(&read(&format!("{directory}/stat"))?))
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.look(|directory| pid_namespace(&format!("{directory}/ns/pid")))
+        self.in_proc(|directory| pid_namespace(&format!("{directory}/ns/pid")))
     }
 
-    /// Returns what `read` finds in the directory of `/proc` that it is given.
-    fn look<T>(&self, read: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
-        // The number is one of a process that lives, or there is none.
+    /// Returns the result of `read` for the directory of the process in `/proc`.
+    fn in_proc<T>(&self, read: impl Fn(&str) -> io::Result<T>) -> io::Result<T> {
+        // Either the number is that of a live process, or there is none.
         let found = self.number_in_proc().and_then(|number| in_any_thread(number, read));
-        // Alive after the reads: the number meant this process all the time.
+        // The process is alive after the reads, so the number meant this process all the time.
         if self.has_exited()? {
             return Err(gone());
         }
         match found {
-            // A process drops its image shortly before it has exited. A missing entry of any other one is hidden
-            // (`hidepid` in proc(5)), or it never had an image.
+            // A process drops its image shortly before it has exited. A missing entry of any other process is hidden
+            // (`hidepid` in proc(5)), or the process never had an image.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if self.is_ending()? {
                     return Err(gone());
@@ -280,12 +282,12 @@ impl ProcessHandle {
         Ok(self.is_exiting() || self.has_exited()?)
     }
 
-    /// Returns whether every thread is exiting: none of them will run the program again.
+    /// Returns whether every thread is exiting, so that none will run the program again.
     fn is_exiting(&self) -> bool {
         let flags = |directory: &str| read(&format!("{directory}/stat")).and_then(|stat| flags(&stat));
         self.number_in_proc().is_ok_and(|number| {
             flags(&format!("/proc/{number}")).is_ok_and(|flags| flags & EXITING != 0)
-                // A thread without an entry has ended since it was listed.
+                // A thread without an entry has ended since the listing.
                 && threads(number).all(|thread| flags(&thread).map_or(true, |flags| flags & EXITING != 0))
         })
     }
@@ -311,14 +313,14 @@ impl ProcessHandle {
         self.signal(Signal::KILL)
     }
 
-    /// The number under which `/proc` shows this process. It differs from [`pid`](Self::pid) if `/proc` belongs to
-    /// another pid namespace than this process; a number of one must not be looked up in the other. It is asked for once:
-    /// a process keeps it for as long as it lives.
+    /// Returns the number under which `/proc` shows this process. It differs from [`pid`](Self::pid) if `/proc` belongs
+    /// to another pid namespace than this process, and a number of one must not be looked up in the other. It is looked
+    /// up once: a process keeps its number for as long as it lives.
     fn number_in_proc(&self) -> io::Result<u32> {
         if let Some(number) = self.number.get() {
             return Ok(*number);
         }
-        // "Pid:" in the information about a pidfd, pidfd_open(2): not positive if there is no such number.
+        // "Pid:" in the information about a pidfd, pidfd_open(2), is not positive if there is no such number.
         let information = read(&format!("/proc/thread-self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
         let mut lines = information.split(|byte| *byte == b'\n');
         let number = lines.find_map(|line| line.strip_prefix(b"Pid:"));

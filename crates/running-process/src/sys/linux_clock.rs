@@ -1,15 +1,14 @@
-//! The clocks of Linux, through the C library: it reads them without a system call, and rustix would first ask the kernel
+//! The clocks of Linux, through the C library. It reads them without a system call; rustix would first ask the kernel
 //! where that is possible.
 
 #![allow(unsafe_code)]
 
-/// Returns the wall clock in nanoseconds since the Unix epoch; it can be set.
+/// Returns the wall clock in nanoseconds since the Unix epoch. An administrator can set it.
 pub(crate) fn wall_clock() -> Option<i64> {
     read(libc::CLOCK_REALTIME)
 }
 
-/// Returns the time since boot in nanoseconds, sleep included; it cannot be set. Another time namespace may have another
-/// one.
+/// Returns the time since boot in nanoseconds, sleep included. It cannot be set, but differs between time namespaces.
 pub(crate) fn time_since_boot() -> Option<i64> {
     read(libc::CLOCK_BOOTTIME)
 }

@@ -1,16 +1,16 @@
-//! The holder of a lock, as `/proc` tells it.
+//! The holder of a lock, from `/proc`.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
-use super::LockHolder;
+use super::lock_holder::LockHolder;
 
-/// The process that holds the flock(2) lock on `file`, which this process could not take.
+/// Returns the process that holds the flock(2) lock on `file`, which this process could not take.
 ///
-/// Such a lock belongs to an open file, which every process that the owner forked has too. `/proc/PID/fdinfo` shows it with the
-/// process that took it, for each of them; not at all once that one has ended, for readers outside the first pid namespace
-/// (`proc_pid_fdinfo(5)`). Processes of other users are not shown.
+/// The lock belongs to an open file, which the children that the owner forked have, too. `/proc/PID/fdinfo` shows it
+/// for each of them, with the process that took it. Readers outside the first pid namespace do not see it once that
+/// process has ended (`proc_pid_fdinfo(5)`). Processes of other users are not shown.
 pub(crate) fn lock_holder(file: &File) -> LockHolder {
     let Ok(lock) = file.metadata() else { return LockHolder::Unknown };
     let Ok(processes) = fs::read_dir("/proc") else { return LockHolder::Unknown };
@@ -31,7 +31,7 @@ pub(crate) fn lock_holder(file: &File) -> LockHolder {
             let information = fs::read_to_string(process.path().join("fdinfo").join(number));
             match locked_by(&information.unwrap_or_default()) {
                 Some(owner) if owner == pid => return LockHolder::Owner,
-                // Better one that surely has the lock than one that only has the file open.
+                // A process that surely has the lock is better than one that only has the file open.
                 Some(_) => child = Some(pid),
                 None => child = child.or(Some(pid)),
             }
@@ -40,8 +40,8 @@ pub(crate) fn lock_holder(file: &File) -> LockHolder {
     child.map_or(LockHolder::Unknown, |pid| LockHolder::Child { pid })
 }
 
-/// The process that took the lock of an open file: the number after the kind of lock in a line such as
-/// `lock: 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`.
+/// Returns the process that took the lock: the number after the kind of lock in a line such as `lock: 1: FLOCK
+/// ADVISORY  WRITE 4711 08:01:131 0 EOF`.
 fn locked_by(information: &str) -> Option<u32> {
     let lock = information
         .lines()

@@ -1,8 +1,8 @@
-//! Linux: who is at the other end of a Unix-domain socket, and who wrote what it receives.
+//! Linux: the process at the other end of a Unix-domain socket, and the writers of what the socket receives.
 //!
-//! The kernel names processes by pidfds since 6.5 and by credentials always; unix(7) has both. Credentials carry a
-//! number in this process's pid namespace, which is 0 for a process that has none there. So they are taken in any case,
-//! and a pidfd of a process without a number is not looked at: `/proc` may belong to a namespace where it has one.
+//! The kernel names processes by credentials, and since 6.5 also by pidfds; unix(7) has both. Credentials carry a
+//! number in this process's pid namespace, which is 0 for a process that has none there. So they are read in any case.
+//! A pidfd of a process without a number is not used: `/proc` may belong to a namespace where it has one.
 //!
 //! A writer with `CAP_SYS_ADMIN` over its pid namespace may name another process of that namespace as the writer.
 
@@ -18,8 +18,9 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_passcred;
 
-use super::peer::hold;
-use super::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, ProcessHandle, imp};
+use super::imp;
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, open_named};
+use super::process::ProcessHandle;
 
 #[cfg(target_os = "linux")]
 use libc::{SO_PASSPIDFD, SO_PEERPIDFD};
@@ -35,16 +36,17 @@ const SCM_PIDFD: c_int = 4;
 const CONTROL: usize =
     unsafe { libc::CMSG_SPACE(size_of_u32::<libc::ucred>()) + libc::CMSG_SPACE(size_of_u32::<c_int>()) }
         as usize;
-/// What the kernel says for a user that cannot be expressed here (`/proc/sys/kernel/overflowuid`, as ever).
-const NOBODY: u32 = 65_534;
+/// The user that the kernel shows for one that cannot be expressed here (the default of
+/// `/proc/sys/kernel/overflowuid`).
+const OVERFLOW_USER: u32 = 65_534;
 
-/// Size of a type that is far smaller than a `u32` can count.
+/// Returns the size of a small type.
 #[allow(clippy::cast_possible_truncation)]
 const fn size_of_u32<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// The process that called `listen` at the other end of `socket`, or `connect` if `socket` was accepted.
+/// Returns the process that called `listen` at the other end of `socket`, or `connect` if `socket` was accepted.
 pub(crate) fn peer_of(socket: BorrowedFd<'_>, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
     if pidfds == PidfdPolicy::Use {
         let Credentials { pid, uid } = peer_credentials(socket)?;
@@ -67,7 +69,7 @@ pub(crate) fn peer_of(socket: BorrowedFd<'_>, pidfds: PidfdPolicy) -> Result<Pee
     by_credentials(|| peer_credentials(socket))
 }
 
-/// Makes the kernel note who writes what `socket` receives, from now on.
+/// Makes the kernel note the writer of what `socket` receives from now on.
 pub(crate) fn name_writers(socket: BorrowedFd<'_>, pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
     set_socket_passcred(socket, true)?;
     if pidfds == PidfdPolicy::Use && pass_pidfd(socket, true)? {
@@ -83,7 +85,7 @@ pub(crate) fn forget_writers(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// `false`: the kernel does not know the option.
+/// Sets whether pidfds are passed. Returns `false` if the kernel does not know the option.
 fn pass_pidfd(socket: BorrowedFd<'_>, on: bool) -> io::Result<bool> {
     let on = c_int::from(on);
     // SAFETY: the option's value is `on`, of the size that is given, and lives longer than the call.
@@ -105,7 +107,7 @@ fn pass_pidfd(socket: BorrowedFd<'_>, on: bool) -> io::Result<bool> {
     }
 }
 
-/// Receives what one process has written, and who that was; `None` with no bytes.
+/// Receives bytes that one process has written, and returns that process; `None` with no bytes.
 pub(crate) fn recv_named(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -116,9 +118,9 @@ pub(crate) fn recv_named(
     Ok((received, (received > 0).then(|| writer(note, pidfds))))
 }
 
-fn writer(note: Note, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
-    // The peer controls what else comes along, and where room is short a pidfd falls out before the credentials do:
-    // taking the rest would let it choose the weaker evidence.
+fn writer(note: WriterNote, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
+    // The peer controls the other control data. If the buffer is too small, the kernel drops the pidfd before the
+    // credentials, so accepting the rest would let the peer choose the weaker evidence.
     if note.truncated {
         let sent = "the writer sent descriptors along, which leave no room for its name";
         return Err(PeerError::Io(io::Error::new(io::ErrorKind::InvalidData, sent)));
@@ -126,7 +128,7 @@ fn writer(note: Note, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
     let Some(credentials) = note.credentials else { return Err(PeerError::NotNoted) };
     let Credentials { pid, uid } = credentials;
     match note.pidfd.filter(|_| pidfds == PidfdPolicy::Use) {
-        None if pid == 0 && uid == NOBODY => Err(PeerError::NotNoted),
+        None if pid == 0 && uid == OVERFLOW_USER => Err(PeerError::NotNoted),
         _ if pid == 0 => Err(PeerError::OtherNamespace),
         Some(Ok(pidfd)) => {
             let process = ProcessHandle(imp::ProcessHandle::from_pidfd(pid, pidfd));
@@ -138,12 +140,12 @@ fn writer(note: Note, pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
 }
 
 fn by_credentials(ask: impl Fn() -> Result<Credentials, PeerError>) -> Result<Peer, PeerError> {
-    let (process, credentials) = hold(ask, |credentials| credentials.pid)?;
+    let (process, credentials) = open_named(ask, |credentials| credentials.pid)?;
     Ok(Peer { process, evidence: PeerEvidence::Credentials, uid: Some(credentials.uid) })
 }
 
-/// Why the kernel could not make a pidfd for `pid`. Kernels differ in what they say of a process that is no more, and
-/// the newest make a pidfd for it.
+/// Returns the error for a pidfd that the kernel could not make for `pid`. Kernels differ in the error for a process
+/// that has exited, and the newest make a pidfd for it.
 fn no_pidfd(pid: u32, error: Errno) -> PeerError {
     match error {
         Errno::SRCH | Errno::INVAL => PeerError::Gone { pid },
@@ -164,7 +166,7 @@ impl From<libc::ucred> for Credentials {
     }
 }
 
-/// Who made the connection that was accepted as `socket`.
+/// Returns the process and the user that made the connection accepted as `socket`.
 pub(crate) fn user_of(socket: BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
     let Credentials { pid, uid } = peer_credentials(socket)?;
     Ok(PeerUser { pid: Some(pid).filter(|pid| *pid != 0), uid: Some(uid) })
@@ -179,7 +181,7 @@ fn peer_credentials(socket: BorrowedFd<'_>) -> Result<Credentials, PeerError> {
 fn peer_pidfd(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // SAFETY: the value of this option is a descriptor, an integer.
     let pidfd = unsafe { socket_option::<c_int>(socket, SO_PEERPIDFD) }?;
-    // SAFETY: the kernel has just made this descriptor for this call, so it is open and nobody else owns it. It is
+    // SAFETY: the kernel has just made this descriptor for this call, so it is open and no other code owns it. It is
     // not inherited: pidfds never are.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
@@ -201,19 +203,19 @@ unsafe fn socket_option<T>(socket: BorrowedFd<'_>, name: c_int) -> Result<T, Err
     Ok(unsafe { value.assume_init() })
 }
 
-/// What the kernel noted of the writer of some bytes.
+/// The kernel's note of the writer of some bytes.
 #[derive(Debug)]
-struct Note {
+struct WriterNote {
     credentials: Option<Credentials>,
     pidfd: Option<Result<OwnedFd, Errno>>,
-    /// There was more than there was room for.
+    /// The buffer was too small for all control data.
     truncated: bool,
 }
 
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> Result<(usize, Note), Errno> {
+fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> Result<(usize, WriterNote), Errno> {
     const { assert!(align_of::<libc::cmsghdr>() <= align_of::<Control>()) };
     let mut control = Control([0; CONTROL]);
     let mut bytes = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
@@ -233,7 +235,7 @@ fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> Result<(
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let received = usize::try_from(received).map_err(|_| last_errno())?;
     // SAFETY: the kernel has just filled `message`, and `control` is as it left it.
-    let note = unsafe { take_note(&message) };
+    let note = unsafe { parse_note(&message) };
     Ok((received, note))
 }
 
@@ -241,9 +243,9 @@ fn receive(socket: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> Result<(
 ///
 /// The kernel has filled `message` in a successful recvmsg(2), its control buffer is unchanged and aligned for `cmsghdr`,
 /// and this is called once for it.
-unsafe fn take_note(message: &libc::msghdr) -> Note {
+unsafe fn parse_note(message: &libc::msghdr) -> WriterNote {
     let truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
-    let mut note = Note { credentials: None, pidfd: None, truncated };
+    let mut note = WriterNote { credentials: None, pidfd: None, truncated };
     // SAFETY: the control buffer is a valid one.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !next.is_null() {
@@ -270,7 +272,7 @@ unsafe fn take_note(message: &libc::msghdr) -> Note {
                 for number in integers {
                     // A negative number is an error.
                     let descriptor = match number {
-                        // SAFETY: the kernel has made this descriptor for this message, so it is open and nobody else
+                        // SAFETY: the kernel has made this descriptor for this message, so it is open and no other code
                         // owns it.
                         0.. => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
                         error => Err(Errno::from_raw_os_error(error.saturating_neg())),
@@ -289,7 +291,7 @@ unsafe fn take_note(message: &libc::msghdr) -> Note {
     note
 }
 
-/// The error of the C library's call that has just failed.
+/// Returns the error of the C library's call that has just failed.
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -1,4 +1,4 @@
-//! Notice of a file that is removed, replaced or moved.
+//! Notification that a file was removed, replaced or moved.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,20 +7,21 @@ use std::path::Path;
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::io::{Errno, read};
 
-/// Readable once something may have happened to the name of a file: inotify(7).
+/// A descriptor that becomes readable when the name of a file may have changed: inotify(7).
 #[derive(Debug)]
 pub(crate) struct NameWatch(OwnedFd);
 
 impl NameWatch {
-    /// Watches the file at `path`, and the directory that it is in. Events of other files there are not told, so nothing
-    /// wakes while the name stays. A directory further up that is moved is not noticed.
+    /// Watches the file at `path` and its directory. Events of other files there are not reported, so nothing wakes
+    /// while the name stays. The kernel does not report that a directory further up was moved.
     ///
     /// # Errors
     ///
     /// The file is not there, or the user has as many watches as allowed.
     pub(crate) fn new(path: &Path) -> io::Result<Self> {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        // A file that is still in use is not deleted with its name; the number of its names is an attribute.
+        // Removing the name of a file that is still in use reports no deletion, but a change of the number of names, an
+        // attribute.
         let own = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF;
         add_watch(&inotify, path, own | WatchFlags::DONT_FOLLOW)?;
         if let Some(directory) = path.parent() {
@@ -29,7 +30,7 @@ impl NameWatch {
         Ok(Self(inotify))
     }
 
-    /// Makes it unreadable until something happens again.
+    /// Makes the descriptor unreadable until the next change.
     pub(crate) fn clear(&self) {
         let mut events = [0; 4096];
         while matches!(read(&self.0, &mut events), Ok(1..) | Err(Errno::INTR)) {}

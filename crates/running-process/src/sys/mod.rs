@@ -1,16 +1,11 @@
-//! What the operating system knows about processes, behind one portable surface.
+//! The operating system's knowledge of processes, behind one portable surface.
 //!
-//! This module is the only place with unsafe code. One file per system implements the same items (`imp`), and
-//! `fallback` answers "unsupported" where a system has no implementation. It knows nothing of the broker: callers
-//! give it process ids and get paths, handles and [`std::io::Error`]s.
+//! All unsafe code is in this module. One file per system implements the same items (`imp`), and `fallback` returns
+//! "unsupported" where a system has no implementation. The module knows nothing of the broker: callers give it process
+//! ids and get paths, handles and [`std::io::Error`]s.
 //!
-//! Start with [`ProcessHandle::open`]: every question about another process goes through a handle, because a
-//! process id alone may mean another process a moment later.
-
-use std::fs::{File, Metadata};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+//! Start with [`ProcessHandle::open`]. Every question about another process goes through a handle, because a process id
+//! alone may mean another process a moment later.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[path = "linux.rs"]
@@ -33,30 +28,31 @@ mod imp;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd_peer;
+mod image;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_clock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_lock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_peer;
+#[cfg(unix)]
+mod lock_holder;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 #[path = "bsd_watch.rs"]
 mod name_watch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[path = "linux_watch.rs"]
 mod name_watch;
+mod not_passed;
 #[cfg(unix)]
 mod passed;
 mod peer;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod peer_unsupported;
+mod process;
 mod random;
 #[cfg(unix)]
 mod readiness;
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
-mod termination;
-#[cfg(windows)]
-#[path = "windows_console.rs"]
 mod termination;
 #[cfg(test)]
 mod tests;
@@ -73,11 +69,7 @@ pub(crate) mod windows_wait;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 pub(crate) use bsd_peer::{peer_of, user_of};
-#[cfg(all(
-    unix,
-    not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
-))]
-pub use imp::OnTermination;
+pub(crate) use image::ProcessImage;
 #[cfg(all(
     unix,
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
@@ -89,375 +81,28 @@ pub(crate) use linux_clock::{time_since_boot, wall_clock};
 pub(crate) use linux_lock::lock_holder;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
+#[cfg(unix)]
+pub(crate) use lock_holder::LockHolder;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub(crate) use lock_holder::lock_holder;
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
 pub(crate) use name_watch::NameWatch;
+pub use not_passed::NotPassed;
 #[cfg(unix)]
 pub(crate) use passed::{Passed, PassedDescriptors};
 #[allow(unused_imports)]
 pub(crate) use peer::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 pub(crate) use peer_unsupported::{forget_writers, name_writers, recv_named};
+pub(crate) use process::{
+    ProcessHandle, boot_id, own_image, own_pid_namespace, own_start_time, process_image,
+};
 pub(crate) use random::random;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use readiness::is_ready;
-#[cfg(all(
-    feature = "tokio",
-    any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")
-))]
-use readiness::readable;
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, feature = "tokio"))]
 pub(crate) use readiness::{watch, watch_owned};
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "macos",
-    target_os = "freebsd",
-    windows
-))]
 pub use termination::OnTermination;
 
 #[cfg(unix)]
 pub(crate) use user::{UnmappedUser, own_user};
-
-/// The process that holds a lock which this process could not take.
-#[cfg(unix)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "only Linux tells")]
-pub(crate) enum LockHolder {
-    /// The process that took it.
-    Owner,
-    /// A process that the owner, which has ended, forked: it has the owner's open files.
-    Child { pid: u32 },
-    /// The system does not tell.
-    Unknown,
-}
-
-/// The process that holds the lock on `file`.
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub(crate) fn lock_holder(_file: &File) -> LockHolder {
-    LockHolder::Unknown
-}
-
-/// Why this process has no descriptors from a service manager (`sd_listen_fds(3)`).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotPassed {
-    /// A variable of the protocol is missing from the environment: whoever started this process passed nothing.
-    #[error("{variable} is not set")]
-    Unset {
-        /// `LISTEN_PID` or `LISTEN_FDS`.
-        variable: &'static str,
-    },
-    /// A variable of the protocol has no meaning.
-    #[error("{variable} is {value:?}, which is not a positive number")]
-    Malformed {
-        /// `LISTEN_PID` or `LISTEN_FDS`.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
-    /// The descriptors are another process's, and this one has its environment only.
-    #[error(
-        "LISTEN_PID is {listen_pid} and this process is {pid}: whatever stands between must `exec` the daemon"
-    )]
-    OtherProcess {
-        /// Whose they are.
-        listen_pid: u32,
-        /// This process.
-        pid: u32,
-    },
-}
-
-/// An identifier of the current boot of this machine, in the form that the published peers use.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::Unsupported`] where the system has no such identifier; otherwise what reading it gave.
-pub(crate) fn boot_id() -> io::Result<String> {
-    imp::boot_id()
-}
-
-/// The executable image that a process runs.
-#[derive(Debug)]
-pub(crate) struct ProcessImage {
-    /// Where the image was when the process started, as far as the system can say.
-    pub path: PathBuf,
-    /// The image itself, open for reading at its start.
-    pub file: File,
-}
-
-/// Opens the executable image of this process.
-///
-/// # Platform-specific behavior
-///
-/// As for [`ProcessHandle::open_image`].
-///
-/// # Errors
-///
-/// What finding or opening the image gave.
-pub(crate) fn own_image() -> io::Result<ProcessImage> {
-    imp::own_image()
-}
-
-/// When the kernel started this process: clock ticks since boot on Linux, microseconds since the Unix epoch on macOS and
-/// FreeBSD, 100 nanoseconds since 1601 on Windows.
-///
-/// # Platform-specific behavior
-///
-/// It never changes while the process lives, except on FreeBSD, where it moves with the wall clock when that is set.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::Unsupported`] where the system cannot say; otherwise what asking gave.
-pub(crate) fn own_start_time() -> io::Result<u64> {
-    imp::own_start_time()
-}
-
-/// The inode of the pid namespace of this process; `None` on systems that have none.
-///
-/// # Errors
-///
-/// What asking gave.
-pub(crate) fn own_pid_namespace() -> io::Result<Option<u64>> {
-    imp::own_pid_namespace()
-}
-
-/// The path of the image that `process` runs, as the operating system tells it.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
-/// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
-pub(crate) fn process_image(process: &ProcessHandle) -> io::Result<PathBuf> {
-    process.0.image_path()
-}
-
-/// A reference to one process that stays with it: when the process is gone and its id is given to another one,
-/// the handle still means the first.
-///
-/// # Platform-specific behavior
-///
-/// Linux uses a pidfd, Windows a process handle. macOS and FreeBSD watch the process with a kqueue filter that is
-/// bound to it at [`open`](Self::open); only sending a signal goes by number there, after a check that the process
-/// has not exited. Between the check and the signal the process could exit, be reaped by its parent and have its
-/// id given away; the systems offer no call without this window.
-#[derive(Debug)]
-pub(crate) struct ProcessHandle(imp::ProcessHandle);
-
-impl ProcessHandle {
-    /// Takes hold of the process `pid`; `None` if there is none. `0` and ids above [`i32::MAX`] name no process.
-    ///
-    /// A zombie can be opened (except on macOS, where it counts as gone) and has exited.
-    ///
-    /// # Errors
-    ///
-    /// What the system said, if that was not "no such process".
-    pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
-        if pid == 0 || i32::try_from(pid).is_err() {
-            return Ok(None);
-        }
-        Ok(imp::ProcessHandle::open(pid)?.map(Self))
-    }
-
-    /// The process id that the handle was opened with.
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.pid()
-    }
-
-    /// Whether the process has exited. A zombie, which its parent has not waited for yet, has.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    pub(crate) fn has_exited(&self) -> io::Result<bool> {
-        self.0.has_exited()
-    }
-
-    /// Returns whether the process has exited or is about to, so that its connections may be closed already.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// Linux tells of a process that is about to exit: none of its threads runs the program any more. Elsewhere this is
-    /// [`has_exited`](Self::has_exited).
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    pub(crate) fn is_ending(&self) -> io::Result<bool> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        return self.0.is_ending();
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        self.0.has_exited()
-    }
-
-    /// Whether both handles mean one process: not two that had the same id, one after the other.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Windows and on Linux 6.9 and later the answer is also there for processes that have exited.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::NotFound`] if both have the same id, have exited, and the system can no longer tell; otherwise
-    /// what it said.
-    pub(crate) fn is_same_process(&self, other: &Self) -> io::Result<bool> {
-        if self.pid() != other.pid() {
-            return Ok(false);
-        }
-        match self.0.known_same(&other.0)? {
-            Some(same) => Ok(same),
-            None => self.is_same_living_process(other),
-        }
-    }
-
-    /// For handles with the same id. That first `self` and then `other` is seen alive is proof: both had been opened
-    /// before the first look, so at that moment both processes had the id, and only one can.
-    fn is_same_living_process(&self, other: &Self) -> io::Result<bool> {
-        let first_look = self.has_exited()?;
-        match other.has_exited()? {
-            false => Ok(!first_look),
-            true if self.has_exited()? => {
-                Err(io::Error::new(io::ErrorKind::NotFound, "both processes have exited"))
-            }
-            true => Ok(false),
-        }
-    }
-
-    /// When the process started, in a unit of the system's own. Two processes that had the same id differ in it.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Linux clock ticks since boot (field 22 in `proc_pid_stat(5)`; a process in another time namespace may be told
-    /// another number), on macOS and FreeBSD microseconds since 1970, on Windows the creation time as a `FILETIME`.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if this
-    /// user may not know; [`io::ErrorKind::Unsupported`] where the system cannot say.
-    pub(crate) fn start_time(&self) -> io::Result<u64> {
-        self.0.start_time()
-    }
-
-    /// What the file system says of the image that the process runs, without opening it; `None` where the system does not
-    /// lead to the image that runs, whatever stands at its path by now.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start_time`](Self::start_time).
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Linux leads to the image")
-    )]
-    pub(crate) fn image_metadata(&self) -> io::Result<Option<Metadata>> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        return self.0.image_metadata().map(Some);
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        Ok(None)
-    }
-
-    /// [`image_metadata`](Self::image_metadata) in one system call. The answer counts only if the process has not exited
-    /// after this.
-    ///
-    /// # Errors
-    ///
-    /// The error of the system, which means nothing if the process has exited.
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only Linux leads to the image")
-    )]
-    pub(crate) fn unguarded_image_metadata(&self) -> io::Result<Option<Metadata>> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        return self.0.unguarded_image_metadata().map(Some);
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        Ok(None)
-    }
-
-    /// Returns what stands at `path` where the process itself looks it up, in its own mounts and below its own root
-    /// directory; `None` if nothing does.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// Only Linux (5.6 and later) lets another process look.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start_time`](Self::start_time), or the path cannot be followed.
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(clippy::unused_self, unused_variables, reason = "only Linux lets another process look")
-    )]
-    pub(crate) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        return self.0.standing_at(path);
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Opens the executable image that the process runs.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Linux this is the image that runs, also when its file was replaced or removed. Elsewhere it is what stands
-    /// now at the path that the system names.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start_time`](Self::start_time); otherwise what opening the file gave.
-    pub(crate) fn open_image(&self) -> io::Result<ProcessImage> {
-        self.0.open_image()
-    }
-
-    /// The pid namespace that the process runs in, as a number that is unique at any one time; `None` where there is no
-    /// such thing.
-    ///
-    /// # Errors
-    ///
-    /// As for [`start_time`](Self::start_time).
-    pub(crate) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.0.pid_namespace()
-    }
-
-    /// Blocks until the process has exited, and returns `true`, or until `deadline`, and returns `false`.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    pub(crate) fn wait_exit(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        self.0.wait_exit(deadline)
-    }
-
-    /// Waits until the process has exited.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime that drives I/O.
-    #[cfg(feature = "tokio")]
-    pub(crate) async fn exited(&self) -> io::Result<()> {
-        self.0.exited().await
-    }
-
-    /// Asks the process to end: SIGTERM. For a process that is already gone this does nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Unsupported`] on Windows, which has no such request; otherwise what the system said.
-    pub(crate) fn terminate(&self) -> io::Result<()> {
-        self.0.terminate()
-    }
-
-    /// Ends the process at once: SIGKILL, or `TerminateProcess`. For a process that is already gone this does
-    /// nothing. It returns before the process has exited.
-    ///
-    /// # Errors
-    ///
-    /// What the system said.
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        self.0.kill()
-    }
-}

@@ -9,15 +9,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::NotPassed;
+use super::not_passed::NotPassed;
 
 const LISTEN_PID: &str = "LISTEN_PID";
 const LISTEN_FDS: &str = "LISTEN_FDS";
 /// The number of the first descriptor that is passed (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
 const FIRST: RawFd = 3;
 
-/// The descriptors that have an owner in this process, and what they were taken as. Numbers stay here for good: once
-/// its owner has closed a descriptor, its number means another one.
+/// The descriptors that have an owner in this process, with the path that each was taken for. Numbers stay here for
+/// good: once its owner has closed a descriptor, its number means another one.
 static TAKEN: Mutex<Vec<(RawFd, PathBuf)>> = Mutex::new(Vec::new());
 
 /// The descriptors that were passed to this process. While this value lives no other thread has one.
@@ -27,34 +27,34 @@ pub(crate) struct PassedDescriptors {
     numbers: Range<RawFd>,
 }
 
-/// What a number that was announced stands for.
+/// The state of an announced number.
 #[derive(Debug)]
 pub(crate) enum Passed<'a> {
-    /// A descriptor that nobody has taken yet.
+    /// A descriptor that has not been taken yet.
     Free(BorrowedFd<'a>),
-    /// It has been [taken](PassedDescriptors::take) as this.
+    /// A descriptor that has been [taken](PassedDescriptors::take) for this path.
     Taken(&'a Path),
     /// No descriptor has this number.
     NotOpen,
-    /// The descriptor did not come with the program, because it is close-on-exec: code of this process has opened it
+    /// A descriptor that is close-on-exec, so it did not come with the program. Code of this process has opened it
     /// under this number, or has taken what was passed and marked it so, as `sd_listen_fds(3)` does.
     CloseOnExec,
 }
 
 impl PassedDescriptors {
-    /// What the environment of this process announces.
+    /// Reads what the environment announces to this process.
     pub(crate) fn to_this_process() -> Result<Self, NotPassed> {
         let (listen_pid, listen_fds) = (env::var_os(LISTEN_PID), env::var_os(LISTEN_FDS));
         let numbers = announced(listen_pid.as_deref(), listen_fds.as_deref(), std::process::id())?;
         Ok(Self { taken: TAKEN.lock().unwrap_or_else(PoisonError::into_inner), numbers })
     }
 
-    /// At least one. There may be far more than are open.
+    /// Returns the announced numbers, at least one. There may be far more than are open.
     pub(crate) fn numbers(&self) -> Range<RawFd> {
         self.numbers.clone()
     }
 
-    /// What `number`, one of [`numbers`](Self::numbers), stands for.
+    /// Returns the state of `number`, one of [`numbers`](Self::numbers).
     pub(crate) fn get(&self, number: RawFd) -> Passed<'_> {
         assert!(self.numbers.contains(&number), "descriptor {number} was not passed");
         if let Some((_, path)) = self.taken.iter().find(|(taken, _)| *taken == number) {
@@ -73,7 +73,7 @@ impl PassedDescriptors {
         }
     }
 
-    /// Makes the descriptor `number` the caller's, if it is free, under the name `path` for those who come later.
+    /// Gives the descriptor `number` to the caller, if it is free, and records `path` for later callers.
     pub(crate) fn take(mut self, number: RawFd, path: PathBuf) -> Option<OwnedFd> {
         let Passed::Free(descriptor) = self.get(number) else { return None };
         // SAFETY: the descriptor is open and has no owner, as argued in `get`. It gets one here, and no second one: the
@@ -84,7 +84,7 @@ impl PassedDescriptors {
     }
 }
 
-/// The numbers that the two variables announce to the process `pid`.
+/// Returns the numbers that the two variables announce to the process `pid`.
 fn announced(
     listen_pid: Option<&OsStr>,
     listen_fds: Option<&OsStr>,

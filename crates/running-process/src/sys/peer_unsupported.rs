@@ -1,4 +1,4 @@
-//! Unix systems that do not name the writers of what a socket receives.
+//! Unix systems that do not name the writers of bytes that a socket receives.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::{Peer, PeerError, PeerEvidence, PidfdPolicy};
+use super::peer::{Peer, PeerError, PeerEvidence, PidfdPolicy};
 
 pub(crate) fn name_writers(_socket: BorrowedFd<'_>, _pidfds: PidfdPolicy) -> io::Result<PeerEvidence> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not name the writers of bytes"))

@@ -2,11 +2,11 @@
 
 use std::io;
 
-/// `N` bytes that nobody can guess, at most 256.
+/// Returns `N` random bytes, at most 256, that cannot be guessed.
 ///
 /// # Errors
 ///
-/// The system has none to give.
+/// The system has no randomness.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     const { assert!(N <= 256) };
     let mut bytes = [0; N];
@@ -17,7 +17,8 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn fill(bytes: &mut [u8]) -> io::Result<()> {
     use rustix::rand::{GetRandomFlags, getrandom};
-    // Up to 256 bytes come at once (`getrandom(2)`); only the wait for the first ones of a boot is interrupted.
+    // The system returns up to 256 bytes in one call (`getrandom(2)`). Only the wait for the first ones of a boot is
+    // interrupted.
     let filled = rustix::io::retry_on_intr(|| getrandom(&mut *bytes, GetRandomFlags::empty()))?;
     if filled == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

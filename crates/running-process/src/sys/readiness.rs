@@ -1,4 +1,4 @@
-//! Waiting for descriptors, up to a deadline, or as a task.
+//! Waiting for descriptors, in a thread up to a deadline or in a task.
 
 #![cfg_attr(feature = "tokio", allow(unsafe_code))]
 
@@ -14,11 +14,11 @@ use rustix::io::Errno;
 #[cfg(feature = "tokio")]
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Longest single wait handed to the system: some of them take milliseconds in an `i32`, about 24 days.
+/// Longest single wait handed to the system. Some systems take milliseconds in an `i32`, about 24 days.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-/// Blocks until one of `fds` is ready, and returns `true`, or until `deadline` has passed, and returns `false`.
-/// Readiness wins: a deadline in the past makes this a check that does not block.
+/// Waits until one of `fds` is ready, and returns `true`, or until `deadline` has passed, and returns `false`.
+/// Readiness wins: with a deadline in the past this is a check that does not block.
 pub(crate) fn wait_ready(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
     loop {
         let remaining = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -38,14 +38,14 @@ pub(crate) fn wait_ready(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> i
     }
 }
 
-/// Whether one of `fds` is ready now.
+/// Returns whether one of `fds` is ready now.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_ready(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
     const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(rustix::io::retry_on_intr(|| poll(fds, Some(&NOW)))? > 0)
 }
 
-/// Has the runtime watch `fd`, until the result is dropped. It takes each number once at a time.
+/// Registers `fd` with the runtime until the result is dropped. The runtime takes each descriptor once at a time.
 ///
 /// # Panics
 ///
@@ -56,7 +56,7 @@ pub(crate) fn watch(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncF
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
-/// [`watch`] for a descriptor that the result owns.
+/// Registers a descriptor as [`watch`] does; the result owns it.
 ///
 /// # Panics
 ///
@@ -67,14 +67,14 @@ pub(crate) fn watch_owned(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
-/// Waits until `fd` can be read from. It has to stay so.
+/// Waits until `fd` is readable. It must stay readable.
 ///
 /// # Panics
 ///
 /// Outside a tokio runtime that drives I/O.
 #[cfg(feature = "tokio")]
 pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // A number of its own: other tasks may wait for the same.
+    // A copy, because other tasks may wait for the same descriptor.
     let fd = fd.try_clone_to_owned()?;
     let watched = watch(fd.as_fd(), Interest::READABLE)?;
     loop {

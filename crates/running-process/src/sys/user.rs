@@ -1,4 +1,4 @@
-//! The user of this process, where that can be told.
+//! The user of this process.
 
 /// The reason why this process cannot tell its own user from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -7,7 +7,7 @@
      map it (unshare --map-user), or run outside of that namespace"
 )]
 pub(crate) struct UnmappedUser {
-    /// The number that the kernel shows for every user without one.
+    /// The number that the kernel shows for every user without a number of its own.
     pub uid: u32,
 }
 
@@ -15,8 +15,8 @@ pub(crate) struct UnmappedUser {
 ///
 /// # Platform-specific behavior
 ///
-/// In a user namespace of Linux a user may have no number. The kernel then shows the overflow user (`user_namespaces(7)`),
-/// as it does for every other user without one. Root is never taken for it.
+/// In a user namespace of Linux a user may have no number. The kernel then shows the overflow user
+/// (`user_namespaces(7)`), as for every other user without one. Root is never taken for the overflow user.
 ///
 /// # Errors
 ///
@@ -39,10 +39,10 @@ mod mapping {
     use std::fs;
     use std::sync::OnceLock;
 
-    /// The number that the kernel uses unless it is told another one.
+    /// The default number of the overflow user.
     const OVERFLOW_USER: u32 = 65_534;
 
-    /// Read once: only an administrator changes it.
+    /// Returns the number of the overflow user. It is read once: only an administrator changes it.
     pub(super) fn overflow_user() -> u32 {
         static OVERFLOW: OnceLock<u32> = OnceLock::new();
         *OVERFLOW.get_or_init(|| {
@@ -51,13 +51,13 @@ mod mapping {
         })
     }
 
-    /// Returns whether `uid` is a user of this process's user namespace. Where the map cannot be read it is not.
+    /// Returns whether `uid` is a user of this process's user namespace; `false` if the map cannot be read.
     pub(super) fn is_mapped(uid: u32) -> bool {
         fs::read_to_string("/proc/thread-self/uid_map").is_ok_and(|map| maps(&map, uid))
     }
 
-    /// Returns whether a line of `map` covers `uid`: each has the first number inside, the first one outside, and how many
-    /// there are.
+    /// Returns whether a line of `map` covers `uid`. Each line has the first number inside, the first number outside,
+    /// and the count.
     fn maps(map: &str, uid: u32) -> bool {
         map.lines().any(|line| {
             let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u64>().ok());

@@ -17,12 +17,12 @@ use windows_sys::Win32::System::Threading::{
     TerminateProcess,
 };
 
-use super::ProcessImage;
+use super::image::ProcessImage;
 #[cfg(feature = "tokio")]
 use super::windows_async::signaled;
 use super::windows_wait::wait_any;
 
-/// Where every process finds `KUSER_SHARED_DATA`, and in it the member `BootId` (`ntddk.h`).
+/// Address of the member `BootId` of `KUSER_SHARED_DATA` in every process (`ntddk.h`).
 const BOOT_ID_ADDRESS: usize = 0x7FFE_0000 + 0x2C4;
 /// Longest path of an image in UTF-16 units, with the NUL.
 const LONGEST_PATH: u32 = 32_768;
@@ -57,7 +57,7 @@ pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// When the process of an open handle started.
+/// Returns the time at which the process of an open handle started.
 fn start_time_of(process: HANDLE) -> io::Result<u64> {
     let [mut created, mut exited, mut kernel, mut user] = [FILETIME::default(); 4];
     // SAFETY: a handle that is not open gives an error; the four places are exclusively borrowed.
@@ -70,7 +70,7 @@ fn start_time_of(process: HANDLE) -> io::Result<u64> {
     Ok(u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
 }
 
-/// While the handle is open the system does not give the id to another process.
+/// A process and its id, which the system gives to no other process while the handle is open.
 #[derive(Debug)]
 pub(super) struct ProcessHandle {
     pid: u32,
@@ -81,7 +81,7 @@ impl ProcessHandle {
     pub(super) fn open(pid: u32) -> io::Result<Option<Self>> {
         let needed = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
         let opened = match open_process(pid, needed | PROCESS_TERMINATE) {
-            // A process of another user may be watched though not ended; then `kill` says so.
+            // A process of another user may be watched but not ended; `kill` then fails.
             Err(error) if is(&error, ERROR_ACCESS_DENIED) => open_process(pid, needed),
             opened => opened,
         };
@@ -89,7 +89,7 @@ impl ProcessHandle {
             Ok(handle) => {
                 // SAFETY: the handle is open.
                 let found = unsafe { GetProcessId(handle.as_raw_handle()) };
-                // The system ignores the low two bits of the id that it is asked for.
+                // The system ignores the low two bits of the requested id.
                 Ok((found == pid).then_some(Self { pid, handle }))
             }
             Err(error) if is(&error, ERROR_INVALID_PARAMETER) => Ok(None),
@@ -101,7 +101,7 @@ impl ProcessHandle {
         self.pid
     }
 
-    /// While both handles are open their ids cannot have been given to others.
+    /// Compares the ids, which no other process can have while both handles are open.
     // The portable surface has errors and other answers here.
     #[allow(clippy::unnecessary_wraps)]
     pub(super) fn known_same(&self, other: &Self) -> io::Result<Option<bool>> {
@@ -109,7 +109,7 @@ impl ProcessHandle {
     }
 
     pub(super) fn image_path(&self) -> io::Result<PathBuf> {
-        self.look(|process| {
+        self.with_handle(|process| {
             let mut path = vec![0u16; LONGEST_PATH as usize];
             let mut length = LONGEST_PATH;
             // SAFETY: the handle is open, and the buffer is exclusively borrowed and `length` units long.
@@ -126,19 +126,19 @@ impl ProcessHandle {
 
     pub(super) fn open_image(&self) -> io::Result<ProcessImage> {
         let path = self.image_path()?;
-        self.look(|_| open_image(path))
+        self.with_handle(|_| open_image(path))
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
-        self.look(start_time_of)
+        self.with_handle(start_time_of)
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
-        self.look(|_| Ok(None))
+        self.with_handle(|_| Ok(None))
     }
 
-    /// What `read` finds with the handle, which the system answers for processes that have exited as well.
-    fn look<T>(&self, read: impl FnOnce(HANDLE) -> io::Result<T>) -> io::Result<T> {
+    /// Returns the result of `read` for the handle. The system also answers for processes that have exited.
+    fn with_handle<T>(&self, read: impl FnOnce(HANDLE) -> io::Result<T>) -> io::Result<T> {
         let found = read(self.handle.as_raw_handle());
         if self.has_exited()? {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the process has exited"));
@@ -190,7 +190,7 @@ fn open_process(pid: u32, access: PROCESS_ACCESS_RIGHTS) -> io::Result<OwnedHand
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the handle is open and nobody else owns it.
+    // SAFETY: the handle is open and no other code owns it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 

@@ -1,6 +1,6 @@
-//! Handles and overlapped operations that a task waits for, on the system's own thread pool.
+//! Waiting in a task for handles and overlapped operations, on the system's own thread pool.
 //!
-//! The pipe is bound to no completion port, so it serves tasks of any runtime, and threads, one after the other.
+//! The pipe is not bound to a completion port, so tasks of any runtime and threads can use it, one after the other.
 
 #![allow(unsafe_code)]
 
@@ -23,13 +23,13 @@ use windows_sys::Win32::System::Threading::{
 use super::windows_pipe::{clip, unqueued};
 use super::windows_wait::{Event, wait_any};
 
-/// Waits until `handle` is signaled. It has to stay so.
+/// Waits until `handle` is signaled. It must stay signaled.
 pub(crate) async fn signaled(handle: BorrowedHandle<'_>) -> io::Result<()> {
     if wait_any(&[handle], Some(Instant::now()))?.is_some() {
         return Ok(());
     }
     let mut wait = Wait::register(handle.try_clone_to_owned()?)?;
-    // The sender is dropped with the wait, and not before.
+    // The sender is dropped with the wait, not before.
     (&mut wait.signaled).await.map_err(io::Error::other)
 }
 
@@ -39,9 +39,9 @@ type Signal = Option<oneshot::Sender<()>>;
 struct Wait {
     registration: HANDLE,
     signaled: oneshot::Receiver<()>,
-    /// From `Box::into_raw`; the system's until the wait has been taken back.
+    /// From `Box::into_raw`. The system owns it until the wait has been cancelled.
     signal: *mut Signal,
-    /// Stays open for as long as the system waits for it, whatever becomes of this value.
+    /// Stays open while the system waits for it, also after this value is dropped.
     _handle: OwnedHandle,
 }
 
@@ -67,7 +67,7 @@ impl Wait {
         };
         if done == 0 {
             let error = io::Error::last_os_error();
-            // SAFETY: no wait was made, so nobody else has the pointer.
+            // SAFETY: no wait was made, so no other code has the pointer.
             drop(unsafe { Box::from_raw(signal) });
             return Err(error);
         }
@@ -79,19 +79,19 @@ impl Drop for Wait {
     fn drop(&mut self) {
         // SAFETY: the wait is taken back once, here. The call returns after a callback that runs by now has ended.
         unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
-        // SAFETY: the callback does not run any more, so nobody else has the pointer.
+        // SAFETY: the callback does not run any more, so no other code has the pointer.
         drop(unsafe { Box::from_raw(self.signal) });
     }
 }
 
 /// # Safety
 ///
-/// `signal` points to a `Signal` that nobody else uses.
+/// `signal` points to a `Signal` that no other code uses.
 unsafe extern "system" fn send(signal: *mut c_void, _timed_out: bool) {
     // SAFETY: the caller vouches for it.
     let signal = unsafe { &mut *signal.cast::<Signal>() };
     if let Some(signal) = signal.take() {
-        // Nobody waits any more if this fails.
+        // This fails only if no task waits any more.
         let _ = signal.send(());
     }
 }
@@ -106,7 +106,7 @@ pub(crate) async fn read(pipe: BorrowedHandle<'_>, length: usize) -> io::Result<
     unsafe { Operation::start(pipe, vec![0; clip(length) as usize], start) }?.end().await
 }
 
-/// Writes the start of `bytes`, and says how much.
+/// Writes the start of `bytes`, and returns its length.
 pub(crate) async fn write(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<usize> {
     let start = |pipe, buffer: *mut u8, length, overlapped| {
         // SAFETY: the buffer is `length` bytes long and, as `overlapped`, the operation's own until it has ended.
@@ -117,11 +117,11 @@ pub(crate) async fn write(pipe: BorrowedHandle<'_>, bytes: &[u8]) -> io::Result<
     Ok(unsafe { Operation::start(pipe, buffer, start) }?.end().await?.len())
 }
 
-/// An overlapped operation. Dropped before its end, it is cancelled and reaped.
+/// An overlapped operation. If it is dropped before its end, it is cancelled and reaped.
 struct Operation<'p> {
     pipe: BorrowedHandle<'p>,
     event: Event,
-    /// From `Box::into_raw`; the system's while the operation is pending.
+    /// From `Box::into_raw`. The system owns it while the operation is pending.
     memory: *mut Memory,
     pending: bool,
 }
@@ -150,7 +150,7 @@ impl<'p> Operation<'p> {
         let (buffer, length) = (memory.buffer.as_mut_ptr(), clip(memory.buffer.len()));
         let memory = Box::into_raw(memory);
         let mut operation = Self { pipe, event, memory, pending: true };
-        // SAFETY: the memory is valid, and nobody refers to it.
+        // SAFETY: the memory is valid, and nothing refers to it.
         let overlapped = unsafe { &raw mut (*memory).overlapped };
         if start(pipe.as_raw_handle(), buffer, length, overlapped) == 0 {
             // SAFETY: the call takes nothing.
@@ -163,7 +163,7 @@ impl<'p> Operation<'p> {
         Ok(operation)
     }
 
-    /// What was transferred.
+    /// Returns the bytes that were transferred.
     async fn end(mut self) -> io::Result<Vec<u8>> {
         signaled(self.event.as_handle()).await?;
         let transferred = self.reap()?;
@@ -173,7 +173,7 @@ impl<'p> Operation<'p> {
         Ok(buffer)
     }
 
-    /// Waits for the end of the operation, which has come or is about to.
+    /// Waits for the end of the operation, which is due now.
     fn reap(&mut self) -> io::Result<usize> {
         let mut transferred = 0;
         // SAFETY: the operation was started with this memory, which is valid.
@@ -198,7 +198,7 @@ impl Drop for Operation<'_> {
             // SAFETY: the pipe is open and the memory valid. If the operation has ended by now there is nothing to cancel,
             // which is no error.
             unsafe { CancelIoEx(self.pipe.as_raw_handle(), &raw const (*self.memory).overlapped) };
-            // Cancelled or done: nobody wants to know.
+            // The result does not matter.
             let _ = self.reap();
         }
         // SAFETY: the operation has ended, so the memory is this value's alone.

@@ -1,4 +1,4 @@
-//! Named pipes with overlapped operations, wrapped so that no operation outlives its buffer.
+//! Named pipes with overlapped operations. No operation outlives its buffer.
 
 #![allow(unsafe_code)]
 
@@ -26,14 +26,13 @@ use windows_sys::Win32::System::Pipes::{
     PeekNamedPipe,
 };
 
-use super::peer::hold;
+use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, open_named};
 use super::windows_security::CurrentUserOnly;
 use super::windows_wait::{Event, wait_any};
-use super::{Peer, PeerError, PeerEvidence, PeerUser};
 
 /// Size hint for a pipe's buffers in bytes, each way.
 const PIPE_BUFFER_BYTES: u32 = 64 * 1024;
-/// Most bytes handed to one operation.
+/// Maximum number of bytes handed to one operation.
 const LONGEST_TRANSFER: usize = 1 << 20;
 
 /// A pipe's full path as the system takes it: UTF-16 with a NUL at the end and nowhere else.
@@ -41,13 +40,13 @@ const LONGEST_TRANSFER: usize = 1 << 20;
 pub(crate) struct PipePath(Vec<u16>);
 
 impl PipePath {
-    /// `None` if there is a NUL in `path`.
+    /// Converts `path`; returns `None` if it contains a NUL.
     pub(crate) fn new(path: &str) -> Option<Self> {
         (!path.contains('\0')).then(|| Self(path.encode_utf16().chain([0]).collect()))
     }
 }
 
-/// How a transfer ended.
+/// The end of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transfer {
     /// That many bytes were transferred.
@@ -58,7 +57,7 @@ pub(crate) enum Transfer {
     TimedOut,
 }
 
-/// Opens a pipe as its client. The server may identify this user but not act as them.
+/// Opens a pipe as its client. The server may identify this user but not act as the user.
 pub(crate) fn open(path: &PipePath) -> io::Result<OwnedHandle> {
     // SAFETY: the path ends in NUL, and null stands for default attributes and for no template.
     let handle = unsafe {
@@ -82,7 +81,7 @@ pub(crate) fn asynchronous(pipe: OwnedHandle) -> io::Result<NamedPipeClient> {
     unsafe { NamedPipeClient::from_raw_handle(pipe.into_raw_handle()) }
 }
 
-/// The process that made this instance of the pipe.
+/// Returns the process that made this instance of the pipe.
 pub(crate) fn server(pipe: BorrowedHandle<'_>) -> Result<Peer, PeerError> {
     let ask = || {
         let mut pid = 0;
@@ -92,11 +91,11 @@ pub(crate) fn server(pipe: BorrowedHandle<'_>) -> Result<Peer, PeerError> {
             _ => Ok(pid),
         }
     };
-    let (process, _) = hold(ask, |pid| *pid)?;
+    let (process, _) = open_named(ask, |pid| *pid)?;
     Ok(Peer { process, evidence: PeerEvidence::PipeServer, uid: None })
 }
 
-/// Who opened this instance of the pipe. Users have no numbers; only this one may open it.
+/// Returns the process that opened this instance of the pipe. Users have no numbers, and only this user may open it.
 pub(crate) fn client(pipe: BorrowedHandle<'_>) -> Result<PeerUser, PeerError> {
     let mut pid = 0;
     // SAFETY: the handle is open and `pid` is writable.
@@ -124,7 +123,7 @@ pub(crate) fn read(
     unsafe { transfer(pipe, event, Some(interrupt), deadline, start) }
 }
 
-/// How many bytes have arrived and wait to be read.
+/// Returns the number of bytes that have arrived and wait to be read.
 pub(crate) fn arrived(pipe: BorrowedHandle<'_>) -> io::Result<usize> {
     let mut arrived = 0;
     // SAFETY: the handle is open and `arrived` is writable; null pointers stand for what is not asked for.
@@ -166,7 +165,7 @@ pub(super) fn clip(length: usize) -> u32 {
     u32::try_from(length.min(LONGEST_TRANSFER)).unwrap_or(u32::MAX)
 }
 
-/// Runs one overlapped operation to its end: done, or cancelled and then reaped.
+/// Runs one overlapped operation until it is done, or cancelled and reaped.
 ///
 /// # Safety
 ///
@@ -179,7 +178,7 @@ unsafe fn transfer(
     deadline: Option<Instant>,
     start: impl FnOnce(*mut OVERLAPPED) -> i32,
 ) -> io::Result<Transfer> {
-    // Nobody else has the event, and starting the operation clears it.
+    // No other operation uses the event, and starting the operation clears it.
     let mut overlapped = OVERLAPPED { hEvent: unqueued(event), ..OVERLAPPED::default() };
     let overlapped = &raw mut overlapped;
     let mut woken = Ok(Some(0));
@@ -206,7 +205,7 @@ unsafe fn transfer(
     let done = unsafe { GetOverlappedResult(pipe.as_raw_handle(), overlapped, &raw mut transferred, 1) };
     // SAFETY: the call takes nothing.
     let error = unsafe { GetLastError() };
-    // It may have been done before it could be cancelled.
+    // The operation may have ended before it could be cancelled.
     if done != 0 || error == ERROR_MORE_DATA {
         return Ok(Transfer::Done(transferred as usize));
     }
@@ -217,8 +216,8 @@ unsafe fn transfer(
     }
 }
 
-/// The event's handle with the low bit set, which keeps the operation out of a completion port that somebody may
-/// have bound the pipe to (`GetQueuedCompletionStatus`). For everything else the system ignores the bit.
+/// Returns the event's handle with the low bit set. It keeps the operation out of a completion port that other code may
+/// have bound the pipe to (`GetQueuedCompletionStatus`). Otherwise the system ignores the bit.
 pub(super) fn unqueued(event: &Event) -> HANDLE {
     event.as_handle().as_raw_handle().map_addr(|address| address | 1)
 }
@@ -228,7 +227,7 @@ pub(super) fn unqueued(event: &Event) -> HANDLE {
 pub(crate) struct Instance {
     pipe: Option<OwnedHandle>,
     event: Event,
-    /// From `Box::into_raw`; the system may write to it until `ended`.
+    /// From `Box::into_raw`. The system may write to it until `ended`.
     overlapped: *mut OVERLAPPED,
     ended: bool,
 }
@@ -238,7 +237,7 @@ unsafe impl Send for Instance {}
 
 impl Instance {
     /// Makes an instance of the pipe and starts to wait for its client. Only this user may open it, and only from this
-    /// machine; with `first`, making it fails if the pipe exists.
+    /// machine. With `first`, making it fails if the pipe exists.
     pub(crate) fn listen(path: &PipePath, first: bool) -> io::Result<Self> {
         let access = CurrentUserOnly::new()?;
         let attributes = access.attributes();
@@ -266,7 +265,7 @@ impl Instance {
             // SAFETY: the call takes nothing.
             let error = unsafe { GetLastError() };
             instance.ended = error != ERROR_IO_PENDING;
-            // A client may be there already, and even gone again: what it wrote can be read.
+            // A client may have connected already, and even be gone again: what it wrote can be read.
             if error == ERROR_PIPE_CONNECTED || error == ERROR_NO_DATA {
                 instance.event.set();
             } else if instance.ended {
@@ -277,11 +276,11 @@ impl Instance {
         Ok(instance)
     }
 
-    /// The connected pipe, once the instance is signaled.
+    /// Returns the connected pipe, once the instance is signaled.
     ///
     /// # Errors
     ///
-    /// What the wait for a client gave, such as that it is gone already.
+    /// The error of the wait for a client, such as that it is gone already.
     pub(crate) fn finish(mut self) -> io::Result<OwnedHandle> {
         let Some(pipe) = self.pipe.take() else { return Err(io::ErrorKind::NotConnected.into()) };
         if !self.ended {
@@ -290,7 +289,7 @@ impl Instance {
             let done = unsafe {
                 GetOverlappedResult(pipe.as_raw_handle(), self.overlapped, &raw mut transferred, 1)
             };
-            // Waited for, so it has ended, well or not.
+            // The wait is over, so the operation has ended, successfully or not.
             self.ended = true;
             if done == 0 {
                 return Err(io::Error::last_os_error());
@@ -300,7 +299,7 @@ impl Instance {
     }
 }
 
-/// Signaled once a client is there.
+/// Signaled once a client has connected.
 impl AsHandle for Instance {
     fn as_handle(&self) -> BorrowedHandle<'_> {
         self.event.as_handle()
@@ -327,6 +326,6 @@ fn own(handle: HANDLE) -> io::Result<OwnedHandle> {
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the handle is open and nobody else owns it.
+    // SAFETY: the handle is open and no other code owns it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }

@@ -19,11 +19,11 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 /// `SECURITY_DESCRIPTOR_REVISION` in `winnt.h`.
 const DESCRIPTOR_REVISION: u32 = 1;
 
-/// A security descriptor that gives the user of this process every right and nobody else any.
+/// A security descriptor that gives all rights to the user of this process, and none to others.
 pub(super) struct CurrentUserOnly {
     descriptor: Box<SECURITY_DESCRIPTOR>,
-    /// The descriptor points into it: allocated once, never changed or moved afterwards. In units of eight bytes for
-    /// the sake of alignment.
+    /// The descriptor points into this list, so it is allocated once and never changed or moved. Its unit is eight
+    /// bytes, for alignment.
     _list: Vec<u64>,
 }
 
@@ -35,7 +35,7 @@ impl CurrentUserOnly {
         let sid = unsafe { (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid };
         // SAFETY: `sid` is a valid SID.
         let sid_bytes = unsafe { GetLengthSid(sid) } as usize;
-        // The entry's last four bytes are where its SID starts; rounding up to eight bytes covers the rest.
+        // The SID starts in the last four bytes of the entry; rounding up to eight bytes covers the rest.
         let list_bytes = (size_of::<ACL>() + size_of::<ACCESS_ALLOWED_ACE>() + sid_bytes).next_multiple_of(8);
         let mut list = vec![0u64; list_bytes / 8];
         let acl = list.as_mut_ptr().cast::<ACL>();
@@ -53,7 +53,7 @@ impl CurrentUserOnly {
         Ok(Self { descriptor, _list: list })
     }
 
-    /// Attributes for a creating call; they point to this value and are not to be used after it.
+    /// Returns attributes for a call that creates an object. They point to this value and must not outlive it.
     pub(super) fn attributes(&self) -> SECURITY_ATTRIBUTES {
         SECURITY_ATTRIBUTES {
             nLength: u32::try_from(size_of::<SECURITY_ATTRIBUTES>()).unwrap_or(0),
@@ -63,12 +63,12 @@ impl CurrentUserOnly {
     }
 }
 
-/// The `TOKEN_USER` of this process, in a buffer of whole eight-byte units.
+/// Returns the `TOKEN_USER` of this process, in a buffer of whole eight-byte units.
 fn current_user() -> io::Result<Vec<u64>> {
     let mut token: HANDLE = ptr::null_mut();
     // SAFETY: the pseudo handle of this process is always valid, and `token` receives a handle.
     check(unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &raw mut token) })?;
-    // SAFETY: the call succeeded, so the handle is open; nobody else owns it.
+    // SAFETY: the call succeeded, so the handle is open; no other code owns it.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
     let mut bytes = 0;
     // SAFETY: with no buffer the call only tells the size that is needed, and fails.

@@ -11,7 +11,7 @@ use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED};
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForMultipleObjects};
 
 /// The most handles that the system waits for in one call (`MAXIMUM_WAIT_OBJECTS` in `winnt.h`).
-pub(crate) const MOST_HANDLES: usize = 64;
+pub(crate) const MAX_HANDLES: usize = 64;
 /// No timeout (`INFINITE` in `winbase.h`).
 const FOREVER: u32 = u32::MAX;
 /// Longest single wait handed to the system.
@@ -22,14 +22,14 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 pub(crate) struct Event(OwnedHandle);
 
 impl Event {
-    /// An event that is not set, which children do not inherit.
+    /// Returns an event that is not set and that children do not inherit.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: null stands for default attributes and for no name.
         let handle = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the handle is open and nobody else owns it.
+        // SAFETY: the handle is open and no other code owns it.
         Ok(Self(unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 
@@ -46,14 +46,14 @@ impl AsHandle for Event {
     }
 }
 
-/// Blocks until one of `handles` (1 to [`MOST_HANDLES`]) is signaled, and returns the index of the first that is, or
-/// until `deadline`. Being signaled wins: a deadline in the past makes this a check that does not block.
+/// Waits until one of `handles` (1 to [`MAX_HANDLES`]) is signaled, and returns the index of the first that is, or
+/// until `deadline`. Being signaled wins: with a deadline in the past this is a check that does not block.
 pub(crate) fn wait_any(
     handles: &[BorrowedHandle<'_>],
     deadline: Option<Instant>,
 ) -> io::Result<Option<usize>> {
-    assert!((1..=MOST_HANDLES).contains(&handles.len()), "{} handles to wait for", handles.len());
-    let mut raw: [HANDLE; MOST_HANDLES] = [ptr::null_mut(); MOST_HANDLES];
+    assert!((1..=MAX_HANDLES).contains(&handles.len()), "{} handles to wait for", handles.len());
+    let mut raw: [HANDLE; MAX_HANDLES] = [ptr::null_mut(); MAX_HANDLES];
     for (raw, handle) in raw.iter_mut().zip(handles) {
         *raw = handle.as_raw_handle();
     }
@@ -61,7 +61,7 @@ pub(crate) fn wait_any(
     loop {
         let millis = deadline.map_or(FOREVER, |at| {
             let left = at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT);
-            // Rounded up, or the last part of a millisecond would be waited out in a loop.
+            // Rounded up, so that the last part of a millisecond is not spent in a loop.
             u32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(FOREVER - 1)
         });
         // SAFETY: `raw` starts with `count` handles, all of them borrowed and so open for as long as this call.

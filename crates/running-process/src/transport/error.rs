@@ -1,11 +1,17 @@
-//! Reasons why a name could not be connected to, or not be owned. Names are quoted in the messages, since others choose them.
+//! Reasons why a name cannot be connected to or owned. The messages quote names, since other programs choose them.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::sys::NotPassed;
 
-/// A name that cannot be an endpoint on this system, found before the system is asked.
+/// Returns the error of every call whose deadline has passed.
+pub(crate) fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the deadline has passed")
+}
+
+/// A name that cannot be an endpoint on this system. It is refused before a system call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -24,7 +30,7 @@ pub enum NameError {
         /// The name as given.
         name: String,
     },
-    /// The system has no room for a name of this length.
+    /// The name is longer than the system allows.
     ///
     /// # Platform-specific behavior
     ///
@@ -41,36 +47,37 @@ pub enum NameError {
     },
 }
 
-/// Why [`LocalStream::connect`](super::LocalStream::connect) has no connection.
-#[derive(Debug, thiserror::Error)]
+/// The reason why [`LocalStream::connect`](super::LocalStream::connect) has no connection.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// No endpoint can have this name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Nothing has this name.
+    /// There is no endpoint of this name.
     #[error("there is no endpoint at {path:?}")]
     NotFound {
         /// The name as given.
         path: String,
     },
-    /// A socket stands there and nobody listens on it: its daemon has ended.
+    /// No process listens on the socket: its daemon has ended.
     ///
     /// # Platform-specific behavior
     ///
-    /// macOS and FreeBSD also say this for a full backlog. Windows never says it: a pipe vanishes with its daemon.
-    #[error("nobody listens at {path:?}")]
+    /// macOS and FreeBSD return this for a full backlog, too. Windows never returns it: a pipe vanishes with its
+    /// daemon.
+    #[error("no process listens at {path:?}")]
     Refused {
         /// The name as given.
         path: String,
     },
-    /// The daemon lives and has more connections waiting than it accepts. Trying again later is sensible.
+    /// The daemon runs, and as many connections wait for it as the system allows. Try again later.
     #[error("the backlog of {path:?} is full")]
     BacklogFull {
         /// The name as given.
         path: String,
     },
-    /// Something that is not a stream socket stands there.
+    /// The file at the path is not a stream socket.
     #[error("{path:?} is not a stream socket")]
     NotASocket {
         /// The name as given.
@@ -81,41 +88,41 @@ pub enum ConnectError {
     PermissionDenied {
         /// The name as given.
         path: String,
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
     /// This process cannot make local sockets at all, for example because a sandbox denies them.
     #[error("local sockets are not available to this process")]
     Unavailable {
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
-    /// Anything else.
+    /// Another error of the system.
     #[error("cannot connect to {path:?}")]
     Io {
         /// The name as given.
         path: String,
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
 }
 
-/// Why [`LocalListener::bind`](super::LocalListener::bind) does not own the name, or
+/// The reason why [`LocalListener::bind`](super::LocalListener::bind) does not own the name, or
 /// [`LocalListener::inherited`](super::LocalListener::inherited) does not have the socket.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// No endpoint can have this name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Another process owns the name: it holds the lock, or somebody answers.
+    /// Another process owns the name: it holds the lock, or accepts connections there.
     #[error("{path:?} is in use")]
     InUse {
         /// The name as given.
         path: String,
     },
-    /// The process that owned the name has ended, and one that it forked, and that runs no other program, still has its lock
-    /// or its socket. That one may be a daemon that detached itself after it had bound; else it is to be ended.
+    /// The owner of the name has ended, and a child that it forked and that runs no other program still has its lock or
+    /// its socket. The child may be a daemon that detached itself after it had bound; otherwise end it.
     #[error(
         "the process that owned {path:?} has ended, but {}, which it forked, keeps its lock: end that one",
         process(*pid)
@@ -126,7 +133,7 @@ pub enum BindError {
         /// The forked process, where the system tells (Linux, of this user's processes).
         pid: Option<u32>,
     },
-    /// Other users could put another socket in the place of this one. Nothing was made.
+    /// Other users could replace the socket. Nothing was created.
     #[error("the directory of {path:?} {fault}")]
     Directory {
         /// The name as given.
@@ -134,7 +141,7 @@ pub enum BindError {
         /// The fault of the directory.
         fault: DirectoryFault,
     },
-    /// The lock file is there and cannot be used. It was left alone.
+    /// The lock file exists and cannot be used. It was left alone.
     #[error("the lock {path:?} {fault}")]
     Lock {
         /// The name of the lock file.
@@ -142,13 +149,13 @@ pub enum BindError {
         /// The fault of the lock file.
         fault: LockFault,
     },
-    /// Something that is not a stream socket stands at the name. It was left alone.
+    /// The file at the path is not a stream socket. It was left alone.
     #[error("{path:?} exists and is not a stream socket")]
     NotASocket {
         /// The name as given.
         path: String,
     },
-    /// Something that is not a regular file stands at the name of the lock file. It was left alone.
+    /// The file at the path of the lock is not a regular file. It was left alone.
     #[error("the lock {path:?} exists and is not a regular file")]
     NotALock {
         /// The name of the lock file.
@@ -165,43 +172,42 @@ pub enum BindError {
     PermissionDenied {
         /// The name as given.
         path: String,
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
     /// This process cannot make local sockets at all, for example because a sandbox denies them.
     #[error("local sockets are not available to this process")]
     Unavailable {
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
     /// No service manager passed a socket to this process.
     #[error("no service manager passed a socket for {path:?} to this process")]
     NotInherited {
         /// The name as given.
         path: String,
-        /// What is missing or wrong.
+        /// The missing or invalid part of the environment.
         source: NotPassed,
     },
-    /// The service manager passed sockets, and they listen elsewhere. Its configuration or this daemon's is to be
-    /// changed.
+    /// The service manager passed sockets that listen at other paths. Change its configuration or this daemon's.
     #[error("the service manager listens at {}, not at {path:?}", listed(passed))]
     InheritedElsewhere {
         /// The name as given.
         path: String,
-        /// Where those that were passed listen, in their order.
+        /// The paths at which the passed sockets listen, in their order.
         passed: Vec<PathBuf>,
     },
-    /// What the service manager passed is nothing to accept connections from.
+    /// The passed descriptor cannot accept connections.
     #[error("descriptor {descriptor}, passed for {path:?}, {fault}")]
     InheritedUnusable {
         /// The name as given.
         path: String,
         /// The number of the descriptor.
         descriptor: i32,
-        /// What it is instead.
+        /// The fault of the descriptor.
         fault: InheritedFault,
     },
-    /// The socket was passed, and this process has taken it before: each has one owner, for good.
+    /// This process has taken the passed socket before: each socket has one owner, for good.
     #[error("the socket that was passed for {path:?} has been taken already")]
     AlreadyInherited {
         /// The name as given.
@@ -213,17 +219,17 @@ pub enum BindError {
         /// The name as given.
         path: String,
     },
-    /// Anything else.
+    /// Another error of the system.
     #[error("cannot listen at {path:?}")]
     Io {
         /// The name as given.
         path: String,
-        /// What the system said.
-        source: io::Error,
+        /// The error of the system.
+        source: Arc<io::Error>,
     },
 }
 
-/// The reason why a directory is not one in which only its user puts files.
+/// The reason why other users could replace files in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryFault {
@@ -233,15 +239,15 @@ pub enum DirectoryFault {
         /// The user id of the owner.
         owner: u32,
     },
-    /// This process cannot tell: in its user namespace, which does not map its user, all users have one number (Linux).
+    /// This process cannot tell: its user namespace does not map its user, so all users have one number (Linux).
     #[error(
         "has an owner that cannot be told: this user namespace shows every user as {uid}, this one included"
     )]
     UnmappedUser {
-        /// The number that the kernel shows for every user without one.
+        /// The number that the kernel shows for every user without a number of its own.
         uid: u32,
     },
-    /// Users other than the owner can replace what is in it.
+    /// Users other than the owner can replace files in it.
     #[error("has mode {mode:03o}, which lets other users replace what is in it; make it 700")]
     WritableByOthers {
         /// The permission bits.
@@ -253,21 +259,21 @@ pub enum DirectoryFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockFault {
-    /// Another user owns it, who could hold its lock for ever. A run as root leaves such a file.
+    /// Another user owns it and could hold its lock for ever. A run as root leaves such a file.
     #[error("belongs to user {owner}, not to this user; if no daemon of that user runs, remove it")]
     ForeignOwner {
         /// The user id of the owner.
         owner: u32,
     },
-    /// This process cannot tell: in its user namespace, which does not map its user, all users have one number (Linux).
+    /// This process cannot tell: its user namespace does not map its user, so all users have one number (Linux).
     #[error(
         "has an owner that cannot be told: this user namespace shows every user as {uid}, this one included"
     )]
     UnmappedUser {
-        /// The number that the kernel shows for every user without one.
+        /// The number that the kernel shows for every user without a number of its own.
         uid: u32,
     },
-    /// This user owns it and cannot open it.
+    /// This user owns the file and cannot open it.
     #[error("has mode {mode:03o} and cannot be opened; make it 600")]
     Unusable {
         /// The permission bits.
@@ -279,14 +285,15 @@ fn process(pid: Option<u32>) -> String {
     pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"))
 }
 
-/// What a descriptor is that should be a listening Unix-domain stream socket.
+/// The reason why a descriptor is not a listening Unix-domain stream socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InheritedFault {
     /// There is no such descriptor.
     #[error("is not open")]
     NotOpen,
-    /// It is close-on-exec, so this process opened it, or code of this process has taken it from the service manager.
+    /// The descriptor is close-on-exec, so this process opened it, or code of this process has taken it from the
+    /// service manager.
     #[error("is close-on-exec: other code of this process owns it")]
     CloseOnExec,
     /// A file, a pipe or the like.
@@ -298,7 +305,7 @@ pub enum InheritedFault {
     /// A socket for datagrams or packets.
     #[error("is not a stream socket")]
     NotAStream,
-    /// A connection, or a socket that was bound only. macOS does not tell: there accepting fails.
+    /// A connection, or a socket that was only bound. macOS does not tell: there accepting fails.
     #[error("does not listen")]
     NotListening,
     /// A socket without a path, such as one in the abstract namespace of Linux.

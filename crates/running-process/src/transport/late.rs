@@ -1,19 +1,19 @@
-//! Reads after a deadline: bytes that have already arrived count before it judges.
+//! Reads after a deadline: bytes that arrived in time count, although they are read late.
 
 use std::io;
 
-/// Most reads in a row that may follow a passed deadline. Sixteen of 64 KiB empty a socket of the largest usual buffer; a
-/// peer that always has one more byte ready gains no more than that.
+/// Maximum number of reads in a row after a deadline has passed. Sixteen of 64 KiB empty a socket of the largest usual
+/// buffer. A peer that always has one more byte ready gains no more than that.
 const MAX_LATE_READS: u8 = 16;
 
-/// Reads what had arrived when a deadline passed: a process that was stopped or asleep until then finds it too late, and
-/// the peer was in time.
+/// A counter of reads after a deadline. A process that was stopped or asleep until then reads late what its peer sent
+/// in time.
 #[derive(Debug, Default)]
 pub(crate) struct LateReads(u8);
 
 impl LateReads {
-    /// Returns `read`. If that has timed out, returns what `arrived` reads without waiting instead, unless as many reads in
-    /// a row were late already.
+    /// Returns `read`. If that has timed out, returns the result of `arrived` instead, which does not wait, unless the
+    /// last [`MAX_LATE_READS`] reads were late.
     pub(crate) fn or<T>(
         &mut self,
         read: io::Result<T>,
@@ -28,7 +28,7 @@ impl LateReads {
         }
     }
 
-    /// Calls `arrived`, which does not wait, unless as many reads in a row were late already.
+    /// Calls `arrived`, which does not wait, unless the last [`MAX_LATE_READS`] reads were late.
     pub(crate) fn read<T>(&mut self, arrived: impl FnOnce() -> io::Result<T>) -> Option<io::Result<T>> {
         let read = (self.0 < MAX_LATE_READS).then(arrived);
         self.0 = if matches!(read, Some(Ok(_))) { self.0 + 1 } else { 0 };
@@ -39,7 +39,7 @@ impl LateReads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::timed_out;
+    use crate::transport::error::timed_out;
 
     #[test]
     fn so_many_late_reads_in_a_row_are_given_and_then_the_deadline_judges() {

@@ -1,9 +1,8 @@
 //! Accepted connections for tokio.
 
-use super::imp::{
-    AsyncStream, AsyncWait, LocalStream, into_async, poll_read, poll_read_onto, poll_write, read_arrived,
-    retry_write,
-};
+use super::asynchronous::into_async;
+use super::imp::{AsyncStream, AsyncWait, poll_read, poll_read_onto, poll_write, read_arrived, retry_write};
+use super::stream::LocalStream;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 

@@ -107,6 +107,7 @@ impl Watched {
             Ok(Some(ConnectionEvent::ProbeAnswered)) => Seen::ProbeAnswered,
             Ok(Some(ConnectionEvent::Legacy(bytes))) => Seen::Legacy(bytes),
             Ok(Some(ConnectionEvent::Closed)) => Seen::Closed,
+            Ok(Some(other)) => panic!("an event that this test does not know: {other:?}"),
             Err(error) => Seen::Failed(chain(&error)),
         };
         let rest = &self.received[self.accounted..];

@@ -1,7 +1,7 @@
 //! Futures of handlers that panic when they are created, polled or dropped: each costs its request or its connection.
 
-use crate::daemon::{Daemon, asynchronous};
-use crate::support::{RunningOn, SHOUT, eventually, next, read_frames, read_to_end, refusal, request, write};
+use crate::daemon::Asynchronous;
+use crate::support::{SHOUT, TestServer, next, read_frames, read_to_end, refusal, request, write};
 use running_process::broker::backend_sdk::{HandlerError, LegacyClassification};
 use running_process::broker::protocol::{FrameKind, FrameRef};
 use std::pin::Pin;
@@ -76,11 +76,10 @@ const AT_ONCE: u32 = 0xF010;
 const AFTER_A_WAIT: u32 = 0xF011;
 const ONCE_DROPPED: u32 = 0xF012;
 
-fn each_panic_costs_its_request<D: crate::daemon::Driver>() {
+fn each_panic_costs_its_request<const THREADS: usize>() {
     let (report, begun) = mpsc::channel();
-    let mut server = RunningOn::<D>::start(move |daemon| {
-        let Daemon::Tokio(server) = daemon else { panic!("not on tokio") };
-        Daemon::Tokio(server.map(|server| {
+    let mut server = TestServer::<Asynchronous<THREADS>>::start(move |daemon| {
+        daemon.map(|server| {
             server
                 .serve(BEFORE, |_| -> Answer { panic!("{INTENDED}") })
                 .serve(AT_ONCE, |_| Answer(hostile(Panics::AtOnce)))
@@ -100,7 +99,7 @@ fn each_panic_costs_its_request<D: crate::daemon::Driver>() {
                         }))
                     },
                 )
-        }))
+        })
     });
     let connection = server.connect();
     for protocol in [BEFORE, AT_ONCE, AFTER_A_WAIT] {
@@ -128,17 +127,17 @@ fn each_panic_costs_its_request<D: crate::daemon::Driver>() {
     write(&connection, &request(ONCE_DROPPED, 3, b""));
     next(&begun);
     drop(connection);
-    eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
+    server.wait_open(0);
     server.assert_serves();
     server.stop_and_join().unwrap();
 }
 
 #[test]
 fn a_future_that_panics_costs_its_request_on_several_threads() {
-    each_panic_costs_its_request::<asynchronous::MultiThread>();
+    each_panic_costs_its_request::<2>();
 }
 
 #[test]
 fn a_future_that_panics_costs_its_request_on_one_thread() {
-    each_panic_costs_its_request::<asynchronous::CurrentThread>();
+    each_panic_costs_its_request::<1>();
 }

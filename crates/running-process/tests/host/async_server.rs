@@ -1,6 +1,6 @@
 //! What only a server on tokio does: futures that are dropped, and a clock that can be stopped.
 
-use crate::support::{PATIENCE, Place, REVERSE, SHOUT, read, read_frames, refusal, request, write};
+use crate::support::{PATIENCE, REVERSE, SHOUT, TempEndpoint, read, read_frames, refusal, request, write};
 use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, FrameClientError, LegacyClassification, LocalStream, ServerConfig,
@@ -35,7 +35,7 @@ const NEVER: u32 = 0xF00F;
 
 /// A server in the runtime of the test.
 struct Served {
-    place: Place,
+    temp: TempEndpoint,
     stop: ServerStop,
     /// Of each future of [`NEVER`], its request's deadline once it has begun.
     begun: mpsc::UnboundedReceiver<Option<Instant>>,
@@ -48,7 +48,7 @@ impl Served {
     /// It runs when this returns. A stopped clock goes on as soon as all tasks wait, whatever is still on its way through
     /// the system, so no message has a deadline.
     async fn start(configure: impl FnOnce(AsyncServer) -> AsyncServer) -> Self {
-        let place = Place::new();
+        let temp = TempEndpoint::new();
         let mut config = ServerConfig::default();
         config.connection.first_message_timeout = Duration::MAX;
         config.connection.message_timeout = Duration::MAX;
@@ -56,7 +56,7 @@ impl Served {
         let (drops, dropped) = mpsc::unbounded_channel();
         let ready = Arc::new(Notify::new());
         let is_ready = Arc::clone(&ready);
-        let server = AsyncServer::bind(place.endpoint.clone())
+        let server = AsyncServer::bind(temp.endpoint.clone())
             .unwrap()
             .config(config)
             .on_ready(move |_| ready.notify_one())
@@ -73,15 +73,15 @@ impl Served {
         let stop = server.stop_handle();
         let run = tokio::spawn(server.run());
         is_ready.notified().await;
-        Self { place, stop, begun, dropped, run }
+        Self { temp, stop, begun, dropped, run }
     }
 
     fn connect(&self) -> LocalStream {
-        LocalStream::connect(&self.place.endpoint.path).unwrap()
+        LocalStream::connect(&self.temp.endpoint.path).unwrap()
     }
 
     async fn client(&self) -> AsyncFrameClient {
-        AsyncFrameClient::connect(&self.place.endpoint).await.unwrap()
+        AsyncFrameClient::connect(&self.temp.endpoint).await.unwrap()
     }
 }
 
@@ -276,7 +276,7 @@ async fn a_thousand_connections_are_answered_at_once() {
     let served = Served::start(|server| server).await;
     let mut clients = Vec::new();
     while clients.len() < 1000 {
-        match AsyncFrameClient::connect(&served.place.endpoint).await {
+        match AsyncFrameClient::connect(&served.temp.endpoint).await {
             Ok(client) => clients.push(client),
             // Where the backlog is short, as on Windows.
             Err(FrameClientError::Connect(_)) => tokio::task::yield_now().await,
@@ -288,7 +288,7 @@ async fn a_thousand_connections_are_answered_at_once() {
         requests.spawn(async move {
             let payload = format!("client {number}").into_bytes();
             let deadline = Instant::now() + PATIENCE;
-            let response = client.request_before(SHOUT, payload.clone(), deadline).await.unwrap();
+            let response = client.request_deadline(SHOUT, payload.clone(), deadline).await.unwrap();
             assert_eq!(response.payload, payload.to_ascii_uppercase());
             client
         });
@@ -338,7 +338,7 @@ async fn a_server_whose_future_is_dropped_ends_with_all_that_it_does() {
     assert!(timeout(PATIENCE, asking).await.unwrap().unwrap().is_err());
     timeout(PATIENCE, served.dropped.recv()).await.unwrap().unwrap();
     assert!(served.run.await.unwrap_err().is_cancelled());
-    drop(AsyncServer::bind(served.place.endpoint.clone()).unwrap());
+    drop(AsyncServer::bind(served.temp.endpoint.clone()).unwrap());
 }
 
 #[tokio::test]
@@ -347,14 +347,14 @@ async fn a_handler_answers_with_the_payload_that_came_or_one_that_it_shares() {
     let answer = Arc::clone(&shared);
     let served = Served::start(|server| {
         server
-            .serve(0xF012, |request| async move { Ok(request.into_payload()) })
+            .serve(0xF01F, |request| async move { Ok(request.into_payload()) })
             .serve(0xF010, move |_| ready(Ok(Arc::clone(&answer))))
             .serve_inline(0xF011, |_| Ok("fixed"))
     })
     .await;
     let client = served.client().await;
     let large = vec![9; 100_000];
-    assert_eq!(client.request(0xF012, large.clone()).await.unwrap().payload, large);
+    assert_eq!(client.request(0xF01F, large.clone()).await.unwrap().payload, large);
     assert_eq!(client.request(0xF010, Vec::new()).await.unwrap().payload, shared[..]);
     assert_eq!(client.request(0xF011, Vec::new()).await.unwrap().payload, b"fixed");
     served.stop.stop();
@@ -372,18 +372,18 @@ async fn one_connection_that_floods_does_not_hold_up_another() {
     let reading = flood.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let wire: Vec<u8> = (1..=1000).flat_map(|id| request(REVERSE, id, b"flood")).collect();
-        while flood.write_all_before(&wire, None).is_ok() {}
+        while flood.write_all_deadline(&wire, None).is_ok() {}
     });
     let draining = std::thread::spawn(move || {
         let mut bytes = vec![0; 64 * 1024];
-        while matches!(reading.read_before(&mut bytes, None), Ok(1..)) {}
+        while matches!(reading.read_deadline(&mut bytes, None), Ok(1..)) {}
     });
     let client = served.client().await;
     for _ in 0..20 {
         let deadline = Instant::now() + PATIENCE;
-        client.request_before(SHOUT, b"me too".to_vec(), deadline).await.unwrap();
+        client.request_deadline(SHOUT, b"me too".to_vec(), deadline).await.unwrap();
     }
-    let endpoint = served.place.endpoint.clone();
+    let endpoint = served.temp.endpoint.clone();
     let probing = tokio::task::spawn_blocking(move || probe_endpoint(&endpoint, Instant::now() + PATIENCE));
     probing.await.unwrap().unwrap();
     served.stop.stop();

@@ -1,8 +1,9 @@
 //! Memory that a daemon can make its clients use. Each client is a process of its own, which measures itself.
 #![cfg(target_os = "linux")]
 
+use crate::daemon::{Blocking, Daemon};
 use crate::frame_client::peer::{Client, Peer, Take, event, event_of};
-use crate::support::{Running, SHOUT, in_child_process, watched};
+use crate::support::{SHOUT, TestServer, in_child_process, process_memory, watched};
 use running_process::broker::backend_sdk::{
     FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
 };
@@ -20,9 +21,7 @@ const RECORD: &str = "TEST_CLIENT_MEMORY_RECORD";
 
 /// Returns the peak resident memory of this process, in bytes.
 fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    process_memory("self", "VmHWM")
 }
 
 /// Checks that `work` raises the peak by less than `most` bytes.
@@ -42,7 +41,7 @@ fn given_endpoint() -> Endpoint {
 const FRAMES: usize = 4 * MIB;
 
 fn with_events(test: &str) {
-    let server = Running::start(|server| {
+    let server = TestServer::<Blocking>::start(|server| {
         server.serve(EVENTS, |request| {
             let event = vec![7; MIB];
             for _ in 0..std::str::from_utf8(request.payload())?.parse::<u32>()? {
@@ -52,7 +51,7 @@ fn with_events(test: &str) {
         })
     });
     in_child_process(test, |command| {
-        command.env(ENDPOINT, &server.place.endpoint.path).env(RECORD, server.place.record());
+        command.env(ENDPOINT, &server.temp.endpoint.path).env(RECORD, server.temp.identity_file());
     });
 }
 

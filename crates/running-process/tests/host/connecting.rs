@@ -3,7 +3,7 @@
 use crate::frame_client::peer::Client;
 #[cfg(feature = "tokio")]
 use crate::frame_client::peer::OnTokio;
-use crate::support::{Place, in_child_process, join};
+use crate::support::{TempEndpoint, in_child_process, join};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
 use running_process::broker::backend_lifecycle::DISABLE_VARIABLE;
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
@@ -28,16 +28,16 @@ fn connecting_says_what_is_wrong_with_the_endpoint() {
 }
 
 fn what_is_wrong_with_the_endpoint<C: Client>() {
-    let place = Place::new();
-    let path = &place.endpoint.path;
-    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::NotFound { .. }));
+    let temp = TempEndpoint::new();
+    let path = &temp.endpoint.path;
+    assert!(matches!(connect_error::<C>(&temp.endpoint), ConnectError::NotFound { .. }));
 
     std::fs::write(path, "not a socket").unwrap();
-    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::NotASocket { .. }));
+    assert!(matches!(connect_error::<C>(&temp.endpoint), ConnectError::NotASocket { .. }));
     std::fs::remove_file(path).unwrap();
 
     drop(UnixListener::bind(path).unwrap());
-    assert!(matches!(connect_error::<C>(&place.endpoint), ConnectError::Refused { .. }));
+    assert!(matches!(connect_error::<C>(&temp.endpoint), ConnectError::Refused { .. }));
 
     let long = Endpoint::unix_socket("test", format!("/{}", "x".repeat(200))).unwrap();
     assert!(matches!(connect_error::<C>(&long), ConnectError::Name(NameError::TooLong { length: 201, .. })));
@@ -55,11 +55,11 @@ fn connecting_to_a_daemon_that_does_not_accept_fails_at_once() {
 #[cfg(target_os = "linux")]
 fn a_full_backlog<C: Client>() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-    let place = Place::new();
+    let temp = TempEndpoint::new();
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddrUnix::new(&place.endpoint.path).unwrap()).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&temp.endpoint.path).unwrap()).unwrap();
     listen(&listener, 0).unwrap();
-    let endpoint = place.endpoint.clone();
+    let endpoint = temp.endpoint.clone();
     let (waiting, error) = crate::support::watched(move || {
         let mut waiting = Vec::new();
         loop {
@@ -87,41 +87,41 @@ fn the_environment_can_switch_frames_and_probes_off() {
 #[test]
 #[ignore = "needs an environment of its own"]
 fn disabled_by_the_environment() {
-    let place = Place::new();
-    let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
-    assert!(matches!(FrameClient::connect(&place.endpoint), Err(FrameClientError::Disabled)));
+    let temp = TempEndpoint::new();
+    let _listener = UnixListener::bind(&temp.endpoint.path).unwrap();
+    assert!(matches!(FrameClient::connect(&temp.endpoint), Err(FrameClientError::Disabled)));
     #[cfg(feature = "tokio")]
-    assert!(matches!(OnTokio::connect(&place.endpoint), Err(FrameClientError::Disabled)));
-    let daemon = DaemonProcess::current_process(place.endpoint.clone(), None).unwrap();
-    let probed = BackendHandle::probe_with_service("test", "1", &place.endpoint, &daemon);
+    assert!(matches!(OnTokio::connect(&temp.endpoint), Err(FrameClientError::Disabled)));
+    let daemon = DaemonProcess::current_process(temp.endpoint.clone(), None).unwrap();
+    let probed = BackendHandle::probe_with_service("test", "1", &temp.endpoint, &daemon);
     assert!(matches!(probed, Err(BackendHandleError::Probe(ProbeError::Disabled))));
 }
 
 #[test]
 #[ignore = "needs an environment of its own"]
 fn not_disabled_by_the_environment() {
-    let place = Place::new();
-    let _listener = UnixListener::bind(&place.endpoint.path).unwrap();
-    assert!(FrameClient::connect(&place.endpoint).is_ok());
+    let temp = TempEndpoint::new();
+    let _listener = UnixListener::bind(&temp.endpoint.path).unwrap();
+    assert!(FrameClient::connect(&temp.endpoint).is_ok());
 }
 
 /// Published peers do this when they are full.
 #[test]
 fn a_living_daemon_that_closes_connections_without_a_word_is_not_told_as_gone() {
-    let place = Place::new();
-    let listener = UnixListener::bind(&place.endpoint.path).unwrap();
-    let daemon = DaemonProcess::current_process(place.endpoint.clone(), None).unwrap();
+    let temp = TempEndpoint::new();
+    let listener = UnixListener::bind(&temp.endpoint.path).unwrap();
+    let daemon = DaemonProcess::current_process(temp.endpoint.clone(), None).unwrap();
     let closing = std::thread::spawn(move || {
         for _ in 0..=usize::from(cfg!(feature = "tokio")) {
             drop(listener.accept().unwrap());
         }
     });
     let closed = |error: BackendHandleError| matches!(error, BackendHandleError::Probe(ProbeError::Closed));
-    assert!(closed(BackendHandle::probe_with_service("s", "1", &place.endpoint, &daemon).unwrap_err()));
+    assert!(closed(BackendHandle::probe_with_service("s", "1", &temp.endpoint, &daemon).unwrap_err()));
     #[cfg(feature = "tokio")]
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let probe = BackendHandle::probe_with_service_async("s", "1", &place.endpoint, &daemon);
+        let probe = BackendHandle::probe_with_service_async("s", "1", &temp.endpoint, &daemon);
         assert!(closed(runtime.block_on(probe).unwrap_err()));
     }
     join(closing);

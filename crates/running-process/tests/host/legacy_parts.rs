@@ -1,16 +1,17 @@
-//! A legacy connection taken apart, which is possible where no runtime holds it.
+//! A legacy connection taken apart, which only the blocking server offers.
 
-use crate::support::{Running, needs_eight_bytes, next, read, read_to_end, write};
+use crate::daemon::{Blocking, Daemon};
+use crate::support::{TestServer, needs_eight_bytes, next, read, read_to_end, write};
 use running_process::broker::protocol::ENVELOPE_VERSION;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 
 #[test]
-fn the_parts_are_the_bytes_not_yet_read_and_the_connection_behind_them() {
+fn a_connection_is_taken_apart_into_its_unread_bytes_and_its_stream() {
     let (report, parts) = mpsc::channel();
-    let server = Running::start(|server| {
+    let server = TestServer::<Blocking>::start(|server| {
         server.legacy(needs_eight_bytes, move |connection| {
-            let mut connection = connection.on_thread();
+            let mut connection = connection.into_connection();
             let mut start = [0; 3];
             connection.read_exact(&mut start).unwrap();
             assert_eq!(connection.buffered()[..5], [4, 5, 6, 7, 0xff]);
@@ -25,7 +26,7 @@ fn the_parts_are_the_bytes_not_yet_read_and_the_connection_behind_them() {
     }
     let (start, rest, stream) = next(&parts);
     assert_eq!((start, &rest[..]), ([1, 2, 3], &[4, 5, 6, 7, 0xff][..]));
-    // The handler has returned, and the connection belongs to whoever holds its stream.
+    // The handler has returned, and the connection lasts as long as its stream.
     assert_eq!(read(&connection, 1), b"!");
     write(&connection, b"later");
     assert_eq!(read(&stream, 5), b"later");

@@ -1,25 +1,23 @@
-//! The memory of a server in a process of its own, as the system counts it, under hostile peers.
-#![allow(clippy::duplicate_mod, reason = "that is the point: once for each driver")]
+//! The memory of a server under hostile peers. The server is a process of its own, whose memory the system reports.
+#![allow(clippy::duplicate_mod, reason = "the suite is one module for each driver")]
 
 mod child;
 
-/// The tests of `memory/`, on one driver.
+/// Runs the tests of `memory/` on one driver.
 macro_rules! on {
     ($module:ident, $driver:ty) => {
         #[path = "memory"]
         mod $module {
             type Driver = $driver;
-            /// Name of the test that is the daemon of the others.
-            const DAEMON: &str = concat!("memory::", stringify!($module), "::cases::daemon");
 
             mod cases;
         }
     };
 }
 
-#[cfg(any())]
-on!(threads, crate::daemon::Threads);
+on!(blocking, crate::daemon::Blocking);
+on!(own_event_loop, crate::daemon::OwnEventLoop);
 #[cfg(feature = "tokio")]
-on!(tokio, crate::daemon::asynchronous::MultiThread);
+on!(tokio, crate::daemon::MultiThread);
 #[cfg(feature = "tokio")]
-on!(tokio_on_one_thread, crate::daemon::asynchronous::CurrentThread);
+on!(tokio_on_one_thread, crate::daemon::CurrentThread);

@@ -1,6 +1,7 @@
 //! The asynchronous client against a server, over whatever transport the system has.
 
-use crate::support::{PATIENCE, Place, REVERSE, Running, SHOUT, soon, watched};
+use crate::daemon::Blocking;
+use crate::support::{PATIENCE, REVERSE, SHOUT, TempEndpoint, TestServer, soon, watched};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::probe::{ProbeError, probe_endpoint_async};
 use running_process::broker::backend_lifecycle::verify::Policy;
@@ -12,8 +13,8 @@ use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_server_answers_on_a_new_connection_and_on_one_that_was_proven() {
-    let server = Running::start(|server| server);
-    let connected = AsyncFrameClient::connect(&server.place.endpoint).await.unwrap();
+    let server = TestServer::<Blocking>::start(|server| server);
+    let connected = AsyncFrameClient::connect(&server.temp.endpoint).await.unwrap();
     assert_eq!(connected.request(SHOUT, b"new".to_vec()).await.unwrap().payload, b"NEW");
     let proven = AsyncFrameClient::from_stream(server.handle().into_stream()).unwrap();
     assert_eq!(proven.request(REVERSE, b"proven".to_vec()).await.unwrap().payload, b"nevorp");
@@ -21,15 +22,15 @@ async fn a_server_answers_on_a_new_connection_and_on_one_that_was_proven() {
 
 #[tokio::test]
 async fn a_server_answers_many_tasks_on_one_connection() {
-    let server = Running::start(|server| server);
-    let client = AsyncFrameClient::connect(&server.place.endpoint).await.unwrap();
+    let server = TestServer::<Blocking>::start(|server| server);
+    let client = AsyncFrameClient::connect(&server.temp.endpoint).await.unwrap();
     let mut requests = JoinSet::new();
     for number in 0..64_u8 {
         let client = client.clone();
         requests.spawn(async move {
             let payload = vec![number; 1 + usize::from(number) * 4096];
             let deadline = Instant::now() + PATIENCE;
-            let response = client.request_before(REVERSE, payload.clone(), deadline).await.unwrap();
+            let response = client.request_deadline(REVERSE, payload.clone(), deadline).await.unwrap();
             assert!(response.payload == payload);
         });
     }
@@ -38,16 +39,16 @@ async fn a_server_answers_many_tasks_on_one_connection() {
 
 #[tokio::test]
 async fn a_server_that_stops_has_closed_the_connection() {
-    let mut server = Running::start(|server| server);
-    let client = AsyncFrameClient::connect(&server.place.endpoint).await.unwrap();
+    let mut server = TestServer::<Blocking>::start(|server| server);
+    let client = AsyncFrameClient::connect(&server.temp.endpoint).await.unwrap();
     assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
     server.stop_and_join().unwrap();
     let deadline = Instant::now() + PATIENCE;
-    let error = client.request_before(SHOUT, b"two".to_vec(), deadline).await;
+    let error = client.request_deadline(SHOUT, b"two".to_vec(), deadline).await;
     assert!(matches!(error, Err(FrameClientError::Closed)), "{error:?}");
     let error = client.request(SHOUT, b"three".to_vec()).await;
     assert!(matches!(error, Err(FrameClientError::Dead)), "{error:?}");
-    let error = AsyncFrameClient::connect(&server.place.endpoint).await;
+    let error = AsyncFrameClient::connect(&server.temp.endpoint).await;
     assert!(matches!(error, Err(FrameClientError::Connect(ConnectError::NotFound { .. }))), "{error:?}");
 }
 
@@ -58,9 +59,9 @@ fn spawnable<F: Future + Send>(future: F) -> F {
 
 #[tokio::test]
 async fn a_daemon_is_proven_by_a_task_and_its_connections_serve_tasks_and_threads() {
-    let server = Running::start(|server| server);
+    let server = TestServer::<Blocking>::start(|server| server);
     let identity = server.daemon();
-    let endpoint = &server.place.endpoint;
+    let endpoint = &server.temp.endpoint;
     let prove = || spawnable(BackendHandle::probe_with_service_async("cache", "1", endpoint, &identity));
     let handle = prove().await.unwrap();
     assert_eq!((&handle.service_name[..], &handle.service_version[..]), ("cache", "1"));
@@ -83,11 +84,11 @@ async fn a_daemon_is_proven_by_a_task_and_its_connections_serve_tasks_and_thread
 
 #[tokio::test]
 async fn a_daemon_that_never_accepts_costs_a_task_the_deadline() {
-    let identity = Running::start(|server| server).daemon();
-    let place = Place::new();
-    let _silent = LocalListener::bind(&place.endpoint.path).unwrap();
+    let identity = TestServer::<Blocking>::start(|server| server).daemon();
+    let temp = TempEndpoint::new();
+    let _silent = LocalListener::bind(&temp.endpoint.path).unwrap();
     let mut expected = identity;
-    expected.ipc_endpoint = place.endpoint.clone();
+    expected.ipc_endpoint = temp.endpoint.clone();
     let deadline = Instant::now() + Duration::from_millis(80);
     let refused = BackendHandle::verify_async(&expected, Policy::default(), deadline).await.unwrap_err();
     assert!(matches!(refused, ProbeError::TimedOut), "{refused:?}");
@@ -97,11 +98,11 @@ async fn a_daemon_that_never_accepts_costs_a_task_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_reconnecting_client_finds_the_server_by_its_record() {
-    let server = Running::start(|server| server);
-    let client = ReconnectingClient::new(server.place.record(), Reconnect::default());
+async fn a_reconnecting_client_finds_the_server_by_its_identity_file() {
+    let server = TestServer::<Blocking>::start(|server| server);
+    let client = ReconnectingClient::new(server.temp.identity_file(), Reconnect::default());
     assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
     let deadline = Instant::now() + PATIENCE;
-    let again = client.clone().request_before(REVERSE, b"two".to_vec(), deadline).await;
+    let again = client.clone().request_deadline(REVERSE, b"two".to_vec(), deadline).await;
     assert_eq!(again.unwrap().payload, b"owt");
 }

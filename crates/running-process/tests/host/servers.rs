@@ -1,18 +1,19 @@
-//! What a server does, whatever drives it.
-#![allow(clippy::duplicate_mod, reason = "that is the point: once for each driver")]
+//! The suite that every server passes, on each driver.
+#![allow(clippy::duplicate_mod, reason = "the suite is one module for each driver")]
 
-/// The tests of `servers/`, on one driver.
+/// Runs the tests of `servers/` on one driver.
 macro_rules! on {
     ($module:ident, $driver:ty) => {
         #[path = "servers"]
         mod $module {
-            use crate::support::RunningOn;
+            type TestServer = crate::support::TestServer<$driver>;
 
-            type Running = RunningOn<$driver>;
-
+            mod blocked;
             mod closures;
             mod drain;
             mod full;
+            #[cfg(target_os = "linux")]
+            mod idle;
             mod legacy;
             mod limits;
             mod no_threads;
@@ -29,9 +30,10 @@ macro_rules! on {
     };
 }
 
-#[cfg(any())]
-on!(threads, crate::daemon::Threads);
+on!(blocking, crate::daemon::Blocking);
+#[cfg(unix)]
+on!(own_event_loop, crate::daemon::OwnEventLoop);
 #[cfg(feature = "tokio")]
-on!(tokio, crate::daemon::asynchronous::MultiThread);
+on!(tokio, crate::daemon::MultiThread);
 #[cfg(feature = "tokio")]
-on!(tokio_on_one_thread, crate::daemon::asynchronous::CurrentThread);
+on!(tokio_on_one_thread, crate::daemon::CurrentThread);

@@ -1,10 +1,11 @@
 //! A process that is stopped while its deadlines pass, as by a debugger or a machine that sleeps. Bytes that its peer sent in
 //! time count once it continues.
 
-use crate::daemon::Driver;
+use crate::daemon::Daemon;
 use crate::frame_client::peer::{Client, Peer};
 use crate::support::{
-    PATIENCE, REVERSE, SHOUT, eventually, read, read_frames, request, soon, watched, write,
+    ChildProcess, PATIENCE, REVERSE, SHOUT, eventually, read, read_frames, request, soon, test_command,
+    watched, write,
 };
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{
@@ -15,7 +16,6 @@ use running_process::broker::backend_sdk::{FrameClient, LocalStream, ServerConfi
 use running_process::broker::protocol::{Endpoint, FRAME_HEADER_BYTES};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,19 +25,19 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const ENDPOINT: &str = "TEST_STOPPED_ENDPOINT";
 const IDENTITY: &str = "TEST_STOPPED_IDENTITY";
 
-/// A test of this binary in a process of its own, which ends with this.
-struct Process(Child);
+/// A test of this binary in a process of its own.
+struct Process(ChildProcess);
 
 impl Process {
     fn start(test: &str, endpoint: &Endpoint, identity: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--ignored", "--test-threads=1", "--nocapture"]);
-        Self(command.env(ENDPOINT, &endpoint.path).env(IDENTITY, identity).spawn().unwrap())
+        let mut command = test_command(test);
+        command.env(ENDPOINT, &endpoint.path).env(IDENTITY, identity);
+        Self(ChildProcess::spawn(&mut command))
     }
 
     /// Stops the process, calls `meanwhile`, and continues the process once a deadline that began before has passed.
     fn stop_past_the_deadline<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
-        let pid = Pid::from_child(&self.0);
+        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
         kill_process(pid, Signal::STOP).unwrap();
         waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).unwrap().unwrap();
         let passed = Instant::now() + DEADLINE;
@@ -45,18 +45,6 @@ impl Process {
         thread::sleep(passed.saturating_duration_since(Instant::now()));
         kill_process(pid, Signal::CONT).unwrap();
         done
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        eventually(|| self.0.try_wait().unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // The process may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -88,15 +76,18 @@ macro_rules! servers {
 
 #[cfg(any())]
 servers! {
-    on_threads, crate::daemon::Threads;
+    blocking, crate::daemon::Blocking;
+}
+servers! {
+    own_event_loop, crate::daemon::OwnEventLoop;
 }
 #[cfg(feature = "tokio")]
 servers! {
-    on_tokio, crate::daemon::asynchronous::MultiThread;
-    on_one_thread_of_tokio, crate::daemon::asynchronous::CurrentThread;
+    on_tokio, crate::daemon::MultiThread;
+    on_one_thread_of_tokio, crate::daemon::CurrentThread;
 }
 
-fn serve<D: Driver>() {
+fn serve<D: Daemon>() {
     let mut config = ServerConfig::default();
     config.connection.first_message_timeout = DEADLINE;
     config.connection.message_timeout = DEADLINE;
@@ -162,7 +153,7 @@ fn the_answer_to_a_stopped_client_counts(asks: &str, probe: Probe) {
     let listener = UnixListener::bind(&endpoint.path).unwrap();
     let identity = DaemonProcess::current_process(endpoint.clone(), None).unwrap();
     let json = serde_json::to_string(&identity).unwrap();
-    let mut client = Process::start(&format!("stopped::{asks}"), &endpoint, &json);
+    let client = Process::start(&format!("stopped::{asks}"), &endpoint, &json);
     let ended = watched(move || {
         let mut peer = accept(&listener);
         let answer = |probe| {
@@ -172,7 +163,7 @@ fn the_answer_to_a_stopped_client_counts(asks: &str, probe: Probe) {
         if probe == Probe::AnsweredLate {
             let answer = answer(peer.receive());
             client.stop_past_the_deadline(|| peer.send(&answer));
-            return client.wait();
+            return client.0.wait();
         }
         if probe == Probe::Answered {
             let answer = answer(peer.receive());
@@ -180,7 +171,7 @@ fn the_answer_to_a_stopped_client_counts(asks: &str, probe: Probe) {
         }
         let request = peer.receive();
         client.stop_past_the_deadline(|| peer.answer(&request));
-        client.wait()
+        client.0.wait()
     });
     assert!(ended.success(), "{ended}");
 }
@@ -252,7 +243,7 @@ clients! {
         reconnect.policy = policy();
         let client = ReconnectingClient::with_identities(|| Ok(Some(given_identity())), reconnect);
         let deadline = Instant::now() + DEADLINE;
-        let response = runtime().block_on(client.request_before(SHOUT, b"in time".to_vec(), deadline));
+        let response = runtime().block_on(client.request_deadline(SHOUT, b"in time".to_vec(), deadline));
         assert_eq!(response.unwrap().payload, b"IN TIME");
     };
     a_proof_on_tokio_takes_the_answer_that_came_while_it_was_stopped, proves_on_tokio, AnsweredLate, {

@@ -92,12 +92,12 @@ mod conversation {
             let stream = LocalStream::connect(&endpoint.path).unwrap();
             let deadline = Some(Instant::now() + PATIENCE);
             for request in requests {
-                stream.write_all_before(&encode_framed(&request).unwrap(), deadline).unwrap();
+                stream.write_all_deadline(&encode_framed(&request).unwrap(), deadline).unwrap();
             }
             stream.shutdown_write().unwrap();
             let mut bytes = [0; 4096];
             let mut received = Vec::new();
-            while let length @ 1.. = stream.read_before(&mut bytes, deadline).unwrap() {
+            while let length @ 1.. = stream.read_deadline(&mut bytes, deadline).unwrap() {
                 received.extend_from_slice(&bytes[..length]);
             }
             stop.stop();

@@ -22,6 +22,14 @@ pub enum Program {
 }
 
 impl Program {
+    /// Returns whether `run.sh` has built it: `INTEROP_VERSIONS` names the published versions, without it all are there.
+    pub fn is_wanted(self) -> bool {
+        match (self, std::env::var("INTEROP_VERSIONS")) {
+            (Program::Published(version), Ok(wanted)) => wanted.split(' ').any(|wanted| wanted == version),
+            _ => true,
+        }
+    }
+
     fn path(self) -> PathBuf {
         let name = match self {
             Program::Ours => "ours".to_owned(),

@@ -61,7 +61,7 @@ pub(crate) fn serve_from_memory(socket: &str, record: &Path) {
 pub(crate) fn serve_aloud(socket: &str, record: &Path) {
     let server = Server::bind(Endpoint::unix_socket("adversary", socket).unwrap()).unwrap();
     server
-        .record(record)
+        .identity_file(record)
         .serve(SHOUT, |request| {
             let asked = String::from_utf8_lossy(request.payload()).into_owned();
             println!("{asked}");
@@ -86,7 +86,7 @@ pub(crate) fn serve_passed(socket: &str, record: &Path) {
 fn answering(server: Server, record: &Path, token: Option<&str>) -> Server {
     let token = token.unwrap_or(TOKEN).to_owned();
     server
-        .record(record)
+        .identity_file(record)
         // Who proves it may be another user, and then asks.
         .authorize(|_| Ok(()))
         .serve(SHOUT, move |request| Ok([token.as_bytes(), b" ", request.payload()].concat()))

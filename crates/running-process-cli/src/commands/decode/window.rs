@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-/// Size of a read in bytes, unless more is wanted.
+/// Size of a read in bytes, unless the caller needs more.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A stream of any length with a buffer that grows on demand.
@@ -20,16 +20,17 @@ impl<R: Read> Window<R> {
         Self { input, buffer: vec![0; READ_BYTES], start: 0, end: 0, is_at_end: false }
     }
 
+    /// Returns the unconsumed bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Reports whether the stream has ended behind the buffered bytes.
+    /// Returns whether the stream ends behind the buffered bytes.
     pub(super) fn is_at_end(&self) -> bool {
         self.is_at_end
     }
 
-    /// Appends the bytes of one read, with room for `wanted` bytes in all.
+    /// Reads once and appends the bytes. The buffer has room for `wanted` bytes.
     pub(super) fn read(&mut self, wanted: usize) -> io::Result<()> {
         if self.start + wanted > self.buffer.len() || self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -47,6 +48,7 @@ impl<R: Read> Window<R> {
         Ok(())
     }
 
+    /// Drops the first `length` bytes.
     pub(super) fn consume(&mut self, length: usize) {
         self.start += length;
     }

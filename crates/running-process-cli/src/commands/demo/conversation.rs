@@ -1,13 +1,13 @@
-//! One connection of the demo, and what went over it.
+//! One connection of the demo and its traffic.
 
 use crate::failure::Failure;
 use running_process::broker::backend_sdk::LocalStream;
 use std::time::{Duration, Instant};
 
-/// Longer than any answer of a healthy daemon takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any reply of a healthy daemon takes.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the bytes are handed to the socket.
+/// The size of the writes to the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pieces {
     Whole,
@@ -20,12 +20,13 @@ pub(super) struct Conversation {
     pub(super) sent: Vec<u8>,
     pub(super) received: Vec<u8>,
     pub(super) writes: usize,
-    /// From each first byte out to the last byte back.
+    /// Total time from the first byte of each request to the last byte of its reply.
     pub(super) took: Duration,
-    asked: Instant,
+    sent_at: Instant,
 }
 
 impl Conversation {
+    /// Connects to the socket.
     pub(super) fn open(socket: &str, pieces: Pieces) -> Result<Self, Failure> {
         let stream = LocalStream::connect(socket).map_err(Failure::negative)?;
         Ok(Self {
@@ -35,36 +36,37 @@ impl Conversation {
             received: Vec::new(),
             writes: 0,
             took: Duration::ZERO,
-            asked: Instant::now(),
+            sent_at: Instant::now(),
         })
     }
 
-    pub(super) fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.asked = Instant::now();
+    /// Sends a request.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.sent_at = Instant::now();
         let piece = match self.pieces {
             Pieces::Whole => bytes.len(),
             Pieces::Bytes => 1,
         };
         for piece in bytes.chunks(piece) {
-            self.stream.write_all_before(piece, Some(self.asked + PATIENCE))?;
+            self.stream.write_all_deadline(piece, Some(self.sent_at + TIMEOUT))?;
             self.writes += 1;
         }
         self.sent.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Reads until `is_whole`; gives what came for the last question.
-    pub(super) fn hear(&mut self, is_whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
-        let mut answer = Vec::new();
+    /// Reads until `is_whole` and returns the reply to the last request.
+    pub(super) fn receive(&mut self, is_whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Failure> {
+        let mut reply = Vec::new();
         let mut bytes = [0; 4096];
-        while !is_whole(&answer) {
-            match self.stream.read_before(&mut bytes, Some(self.asked + PATIENCE))? {
-                0 => return Err(Failure::negative("the daemon closed the connection before it answered")),
-                length => answer.extend_from_slice(&bytes[..length]),
+        while !is_whole(&reply) {
+            match self.stream.read_deadline(&mut bytes, Some(self.sent_at + TIMEOUT))? {
+                0 => return Err(Failure::negative("the daemon closed the connection before it replied")),
+                length => reply.extend_from_slice(&bytes[..length]),
             }
         }
-        self.took += self.asked.elapsed();
-        self.received.extend_from_slice(&answer);
-        Ok(answer)
+        self.took += self.sent_at.elapsed();
+        self.received.extend_from_slice(&reply);
+        Ok(reply)
     }
 }

@@ -1,6 +1,6 @@
-//! The demo's daemon: this executable, as `serve`, in a process and a private directory of its own.
+//! The demo's daemon: this executable with the command `serve`, in a private directory.
 
-use crate::commands::record;
+use crate::commands::identity_file;
 use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use std::fs::File;
@@ -11,27 +11,27 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long the daemon may take to start, and to end: it does either in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of start and end, each of which takes the daemon milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Daemon {
-    /// `None` once the daemon is to outlive the demo.
+    /// `None` if the daemon is to outlive the demo.
     child: Option<Child>,
     directory: TempDir,
-    pub(super) identity: PathBuf,
+    pub(super) identity_file: PathBuf,
     pub(super) started_in: Duration,
 }
 
 impl Daemon {
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub(super) fn start() -> Result<Self, Failure> {
         let directory =
             tempfile::Builder::new().prefix("running-process-demo-").tempdir().map_err(|error| {
                 Failure::undecided(error)
-                    .context("no private directory can be made")
+                    .context("no private directory can be created")
                     .hint("set TMPDIR to a directory that you can write")
             })?;
-        let identity = directory.path().join("cache.json");
+        let identity_file = directory.path().join("cache.json");
         let log = directory.path().join("cache.log");
         let socket = if cfg!(windows) {
             format!("running-process-demo-{}", std::process::id()).into()
@@ -39,11 +39,11 @@ impl Daemon {
             directory.path().join("cache.sock").into_os_string()
         };
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("serve").arg("--socket").arg(&socket).arg("--identity").arg(&identity);
+        command.arg("serve").arg("--socket").arg(&socket).arg("--identity").arg(&identity_file);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         #[cfg(unix)]
         {
-            // With --keep, the terminal's Ctrl-C is for what the person runs next.
+            // With --keep, Ctrl-C at the terminal must not end the daemon.
             use std::os::unix::process::CommandExt;
             command.process_group(0);
         }
@@ -52,30 +52,34 @@ impl Daemon {
             .spawn()
             .map_err(|error| Failure::undecided(error).context("the daemon cannot be started"))?;
         let stdout = child.stdout.take();
-        let mut daemon = Self { child: Some(child), directory, identity, started_in: Duration::ZERO };
+        let mut daemon = Self { child: Some(child), directory, identity_file, started_in: Duration::ZERO };
         match stdout.and_then(first_line) {
             Some(line) if line.starts_with("ready") => {
                 daemon.started_in = started.elapsed();
                 Ok(daemon)
             }
             _ => {
-                let mut said = String::new();
-                File::open(&log)?.read_to_string(&mut said)?;
-                Err(Failure::undecided(format!("the daemon did not start; it said: {}", said.trim())))
+                let mut messages = String::new();
+                File::open(&log)?.read_to_string(&mut messages)?;
+                Err(Failure::undecided(format!(
+                    "the daemon did not start; its messages: {}",
+                    messages.trim()
+                )))
             }
         }
     }
 
-    pub(super) fn record(&self) -> Result<DaemonProcess, Failure> {
-        record::read(&self.identity)
+    /// Reads the daemon's identity file.
+    pub(super) fn identity(&self) -> Result<DaemonProcess, Failure> {
+        identity_file::read(&self.identity_file)
     }
 
-    /// Asks the daemon to end, waits for it and checks that it cleaned up; gives how long that took.
-    pub(super) fn stop(mut self, record: &DaemonProcess) -> Result<Duration, Failure> {
+    /// Stops the daemon, waits for its end, checks that it has removed its files, and returns the time that this took.
+    pub(super) fn stop(mut self, identity: &DaemonProcess) -> Result<Duration, Failure> {
         let started = Instant::now();
-        let handle = BackendHandle::probe_with_service("demo", "", &record.ipc_endpoint, record)
+        let handle = BackendHandle::probe_with_service("demo", "", &identity.ipc_endpoint, identity)
             .map_err(Failure::negative)?;
-        let ended = handle.shutdown(PATIENCE);
+        let ended = handle.shutdown(TIMEOUT);
         if let Some(mut child) = self.child.take() {
             if cfg!(windows) {
                 child.kill()?;
@@ -85,7 +89,7 @@ impl Daemon {
             child.wait()?;
         }
         let took = started.elapsed();
-        for left in [self.identity.as_path(), record.ipc_endpoint.path.as_ref()] {
+        for left in [self.identity_file.as_path(), identity.ipc_endpoint.path.as_ref()] {
             if !cfg!(windows) && left.exists() {
                 return Err(Failure::negative(format!(
                     "the daemon ended and left {} behind",
@@ -106,22 +110,22 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // The demo has failed and says why; what is left is to leave no process behind.
+            // The demo has failed and must not leave a process behind.
             let _gone = child.kill();
             let _reaped = child.wait();
         }
     }
 }
 
-/// The first line, unless it takes too long or the process ends before it.
+/// Returns the first line, unless it takes too long or the process ends before.
 fn first_line(stdout: ChildStdout) -> Option<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
         if BufReader::new(stdout).read_line(&mut line).is_ok() {
-            // The receiver has waited long enough and gone.
-            let _too_late = sender.send(line);
+            // An error means that the receiver has timed out.
+            let _timed_out = sender.send(line);
         }
     });
-    receiver.recv_timeout(PATIENCE).ok()
+    receiver.recv_timeout(TIMEOUT).ok()
 }

@@ -1,4 +1,4 @@
-//! A process that takes the daemon's socket path and answers probes with the daemon's own record.
+//! An impostor: it takes the daemon's socket path and answers probes with the daemon's identity.
 
 use crate::failure::Failure;
 use running_process::broker::backend_handle::DaemonProcess;
@@ -13,38 +13,40 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// How the impostor was refused.
+/// The refusal of the impostor.
 pub(super) struct Refusal {
-    /// How many comparisons of its answer with the record agreed: all of them.
+    /// Number of comparisons of its answer with the expected identity, all of which agree.
     pub(super) comparisons: usize,
     pub(super) steps: Vec<Step>,
     pub(super) error: ProbeError,
 }
 
-/// Takes the path, asks there as a client of the recorded daemon would, and gives the path back.
-pub(super) fn refused(record: &DaemonProcess) -> Result<Refusal, Failure> {
-    let taken = TakenPath::take(record.ipc_endpoint.path.as_ref())?;
+/// Takes the daemon's path, verifies the impostor as a client would, and restores the path.
+pub(super) fn refused(identity: &DaemonProcess) -> Result<Refusal, Failure> {
+    let taken = TakenPath::take(identity.ipc_endpoint.path.as_ref())?;
     let listener = UnixListener::bind(&taken.path)?;
-    let replayed = record.clone();
+    let replayed = identity.clone();
     let impostor = std::thread::spawn(move || -> io::Result<()> {
         let (mut stream, _) = listener.accept()?;
         handle_endpoint_probe(&mut stream, &replayed).map_err(io::Error::other)?;
-        // Keeps listening for the one that is not fooled.
+        // Accepts the connection of the verification, which ends before a byte is sent.
         listener.accept().map(drop)
     });
     let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-    let answered = probe_endpoint(&record.ipc_endpoint, deadline).map_err(Failure::negative)?;
-    let checks = compare(record, &answered.identity);
+    let answered = probe_endpoint(&identity.ipc_endpoint, deadline).map_err(Failure::negative)?;
+    let checks = compare(identity, &answered.identity);
     if checks.iter().any(|check| !check.agrees) {
-        return Err(Failure::negative("the impostor did not repeat the record"));
+        return Err(Failure::negative("the impostor did not repeat the identity"));
     }
-    let verified = verify(record, &Policy::default(), deadline);
-    let asked = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
-    asked.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
+    let verified = verify(identity, &Policy::default(), deadline);
+    let served = impostor.join().unwrap_or_else(|_| Err(io::Error::other("the impostor panicked")));
+    served.map_err(|error| Failure::undecided(error).context("the impostor did not answer"))?;
     match verified {
-        Err(Unverified { error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. }, steps }) => {
-            Ok(Refusal { comparisons: checks.len(), steps, error })
-        }
+        Err(Unverified {
+            error: error @ ProbeError::Impostor { role: PeerRole::Listener, .. },
+            steps,
+            ..
+        }) => Ok(Refusal { comparisons: checks.len(), steps, error }),
         Err(unverified) => {
             Err(Failure::negative(unverified.error).context("the impostor was refused for another reason"))
         }
@@ -52,7 +54,7 @@ pub(super) fn refused(record: &DaemonProcess) -> Result<Refusal, Failure> {
     }
 }
 
-/// The daemon's socket, put aside until this is dropped.
+/// The path of the daemon's socket, from which the socket is moved aside until this is dropped.
 struct TakenPath {
     path: PathBuf,
     aside: PathBuf,
@@ -68,7 +70,7 @@ impl TakenPath {
 
 impl Drop for TakenPath {
     fn drop(&mut self) {
-        // Replaces the impostor's socket. Should it fail, the daemon cannot be reached and the next step says so.
+        // Replaces the impostor's socket. If this fails, the next step cannot reach the daemon and reports it.
         let _reported_later = fs::rename(&self.aside, &self.path);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening as many verified connections as were asked for.
+//! Opens the verified connections of a load.
 
 use crate::failure::{Failure, advice};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
@@ -7,10 +7,10 @@ use running_process::broker::backend_sdk::{ConnectError, LocalStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a daemon is left alone that has not yet accepted those who wait.
+/// Pause before the next attempt to connect if the daemon's backlog is full.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
-/// The one that was proven, and further ones, each verified.
+/// Returns the proven connection and further ones, each of which is verified.
 pub(super) fn open(
     handle: BackendHandle,
     connections: u32,
@@ -31,7 +31,7 @@ pub(super) fn open(
 
 fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
     loop {
-        match handle.connect_before(deadline) {
+        match handle.connect_deadline(deadline) {
             Err(BackendHandleError::Probe(ProbeError::Connect(ConnectError::BacklogFull { .. })))
                 if Instant::now() < deadline =>
             {
@@ -42,17 +42,17 @@ fn further(handle: &BackendHandle, deadline: Instant) -> Result<LocalStream, Bac
     }
 }
 
-/// Lets this process have so many connections, where the system limits that.
+/// Raises the limit of open files so that this process can have so many connections.
 #[cfg(unix)]
-pub(super) fn allow(connections: u32) -> Result<(), Failure> {
+pub(super) fn raise_file_limit(connections: u32) -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    /// More than the standard streams, the runtime, the record and the proof need.
-    const OTHERS: u64 = 32;
+    /// More than enough for the standard streams, the runtime, the identity file and the proof.
+    const OTHER_FILES: u64 = 32;
 
-    let needed = u64::from(connections) + OTHERS;
+    let needed = u64::from(connections) + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // `None` is no limit.
+    // `None` means that there is no limit.
     if current.is_none_or(|current| current >= needed) {
         return Ok(());
     }
@@ -65,8 +65,8 @@ pub(super) fn allow(connections: u32) -> Result<(), Failure> {
     match maximum {
         Some(maximum) if maximum < needed => {
             let hint = format!(
-                "ask for at most {} --connections, or have the hard limit raised (ulimit -Hn)",
-                maximum.saturating_sub(OTHERS)
+                "choose at most {} --connections, or have the hard limit raised (ulimit -Hn)",
+                maximum.saturating_sub(OTHER_FILES)
             );
             Err(too_few(maximum).kind("too_many_open_files").hint(hint))
         }
@@ -78,9 +78,9 @@ pub(super) fn allow(connections: u32) -> Result<(), Failure> {
     }
 }
 
-/// Pipes are limited by memory alone.
+/// Does nothing, since only memory limits the number of pipes.
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-pub(super) fn allow(_connections: u32) -> Result<(), Failure> {
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
+pub(super) fn raise_file_limit(_connections: u32) -> Result<(), Failure> {
     Ok(())
 }

@@ -1,24 +1,25 @@
-//! Latencies as people read them: buckets on a logarithmic scale, and bars.
+//! Latencies in buckets on a logarithmic scale, and their bars.
 
 use crate::wire::grouped;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The edges of one decade, in tenths: few where there are many decades.
+/// Edges of buckets in one decade, in tenths.
 const FINE: &[u64] = &[10, 15, 20, 30, 50, 70];
+/// Edges of buckets in one decade, in tenths, if the latencies span many decades.
 const COARSE: &[u64] = &[10, 20, 50];
 
-/// From how many decades on the edges are the coarse ones, as a factor.
-const WIDE: u64 = 1000;
+/// Ratio of the largest to the smallest latency from which the edges are coarse.
+const COARSE_RATIO: u64 = 1000;
 
-/// An edge of this decade, 10^17 ns, is three years.
+/// Last decade with edges: its last edge, 10^17 ns, is three years.
 const LAST_DECADE: u32 = 16;
 
-/// The shortest bar that shows anything.
+/// Columns of the longest bar on a narrow terminal.
 const MIN_BAR_COLUMNS: usize = 8;
 
-/// How many latencies there are in `from_ns..to_ns`.
+/// The number of latencies in `from_ns..to_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Bucket {
     pub(super) from_ns: u64,
@@ -31,7 +32,7 @@ pub(super) fn buckets(latencies: &[(u64, u64)]) -> Vec<Bucket> {
     let (Some(&(min, _)), Some(&(max, _))) = (latencies.first(), latencies.last()) else { return Vec::new() };
     let mut latencies = latencies.iter().peekable();
     let mut buckets = Vec::new();
-    let steps = if max / min.max(1) < WIDE { FINE } else { COARSE };
+    let steps = if max / min.max(1) < COARSE_RATIO { FINE } else { COARSE };
     let edges = (0..=LAST_DECADE).flat_map(|decade| steps.iter().map(move |step| step * 10_u64.pow(decade)));
     let mut from_ns = 0;
     for to_ns in edges.chain([u64::MAX]) {
@@ -44,7 +45,7 @@ pub(super) fn buckets(latencies: &[(u64, u64)]) -> Vec<Bucket> {
     buckets
 }
 
-/// A line for each bucket, none wider than `columns` where that leaves the bars anything.
+/// Formats a line for each bucket. No line is wider than `columns`, unless the bars would become too short.
 pub(super) fn render(buckets: &[Bucket], columns: usize) -> String {
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or_default();
     let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
@@ -71,7 +72,7 @@ fn percentage(count: u64, total: u64) -> f64 {
     100.0 * count as f64 / total.max(1) as f64
 }
 
-/// As many columns of `columns` as `count` is of `most`, to an eighth; something for anything.
+/// Returns a bar of `count / most` of `columns`, to an eighth of a column. A count above zero has a visible bar.
 fn bar(count: u64, most: u64, columns: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = u128::from(count) * columns as u128 * 8 / u128::from(most.max(1));
@@ -85,14 +86,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn latencies_of_two_decades_are_told_apart_finely() {
+    fn latencies_of_two_decades_have_fine_buckets() {
         let buckets = buckets(&[(12_000, 1), (15_000, 4), (29_999, 2), (40_000, 1)]);
         let counts: Vec<_> = buckets.iter().map(|bucket| (bucket.from_ns, bucket.count)).collect();
         assert_eq!(counts, [(10_000, 1), (15_000, 4), (20_000, 2), (30_000, 1)]);
     }
 
     #[test]
-    fn an_outlier_makes_the_buckets_coarse_and_not_many() {
+    fn an_outlier_makes_the_buckets_coarse() {
         let buckets = buckets(&[(12_000, 1_000_000), (5_000_000_000, 1)]);
         assert_eq!(buckets.len(), 18);
         assert_eq!((buckets[0].from_ns, buckets[0].to_ns), (10_000, 20_000));
@@ -100,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn no_latencies_are_no_buckets_and_no_text() {
+    fn no_latencies_give_no_buckets_and_no_text() {
         assert_eq!(buckets(&[]), []);
         assert_eq!(render(&[], 80), "");
     }
 
     #[test]
-    fn the_fullest_bucket_reaches_the_edge_and_a_single_latency_is_seen() {
+    fn the_fullest_bucket_fills_the_line_and_a_single_latency_is_visible() {
         let buckets = [
             Bucket { from_ns: 10_000, to_ns: 15_000, count: 12_000 },
             Bucket { from_ns: 15_000, to_ns: 20_000, count: 6_000 },
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_that_is_too_narrow_still_gets_bars() {
+    fn a_narrow_terminal_gets_bars() {
         let buckets = [Bucket { from_ns: 0, to_ns: 10, count: 1 }];
         assert!(render(&buckets, 1).ends_with("████████\n"));
     }

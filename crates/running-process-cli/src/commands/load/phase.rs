@@ -1,4 +1,4 @@
-//! One stretch of load: lanes, each with one request in flight, and for an open loop the thread that paces them.
+//! One phase of a load: workers with one request in flight each, and in an open loop the thread that paces them.
 
 use super::schedule::Schedule;
 use super::tally::{Answers, Failures};
@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-/// How much later than its end an open loop may send what was due before.
+/// Duration of the measured phase if the arguments name neither a duration nor a number of requests.
+const DEFAULT_DURATION: Duration = Duration::from_secs(5);
+
+/// Time after its end in which an open loop may send requests that were due before.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// What every request is, and how many there may be at once.
+/// The requests to send.
 pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) payload: Vec<u8>,
@@ -25,6 +28,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Creates the plan for these arguments.
     pub(super) fn new(arguments: &LoadArgs, target: Target, payload: Vec<u8>) -> Self {
         Self {
             target,
@@ -36,17 +40,27 @@ impl Plan {
     }
 }
 
-/// When a phase is over: whichever comes first.
+/// The end of a phase: its duration or its number of requests, whichever is reached first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub(super) duration: Option<Duration>,
     pub(super) requests: Option<u64>,
-    /// A lane whose request fails sends no other.
+    /// Set if a worker ends when its request fails.
     pub(super) ends_at_failure: bool,
 }
 
 impl Extent {
-    /// How many requests there are at most. An open loop owes those that are due before its end.
+    /// Returns the extent of the measured phase.
+    pub(super) fn of(arguments: &LoadArgs) -> Self {
+        let LoadArgs { duration, requests, .. } = *arguments;
+        Self {
+            duration: duration.or(requests.is_none().then_some(DEFAULT_DURATION)),
+            requests,
+            ends_at_failure: false,
+        }
+    }
+
+    /// Returns the largest number of requests. In an open loop those are the requests that are due before the end.
     fn limit(self, schedule: Option<Schedule>) -> u64 {
         let requests = self.requests.unwrap_or(u64::MAX);
         match (schedule, self.duration) {
@@ -56,18 +70,18 @@ impl Extent {
     }
 }
 
-/// What a phase came to.
+/// The outcome of a phase.
 pub(super) struct Outcome {
     pub(super) elapsed: Duration,
     pub(super) sent: u64,
-    /// How many of them an open loop had to send; at least `sent`.
+    /// Number of requests that were due; `due >= sent`.
     pub(super) due: u64,
     pub(super) answers: Answers,
     pub(super) failures: Failures,
     pub(super) interrupted: bool,
 }
 
-/// How far a phase is.
+/// The progress of a phase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
     pub(super) elapsed: Duration,
@@ -84,14 +98,16 @@ struct Phase {
     /// The next request's number.
     next: AtomicU64,
     sent: AtomicU64,
-    /// How many requests of an open loop are due and not sent; closed when it ends before they all were.
+    /// Number of requests of an open loop that are due and not sent. Closed if the loop ends before all are sent.
     due: Semaphore,
-    /// Several, so that the runtime's threads seldom wait for each other.
+    /// One for each thread of the runtime, so that threads seldom wait for each other.
     answers: Vec<Mutex<Answers>>,
     failures: Mutex<Failures>,
 }
 
-/// Runs a phase to its end, or until `interrupt`. What is in flight at its end is waited for; interrupted it is given up.
+/// Runs a phase to its end, or until `interrupt`.
+///
+/// At its end it waits for the requests in flight; on an interrupt it abandons them.
 pub(super) async fn run(
     plan: &Arc<Plan>,
     clients: &[AsyncFrameClient],
@@ -110,22 +126,22 @@ pub(super) async fn run(
         next: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         due: Semaphore::new(0),
-        answers: (0..shards).map(|_| Mutex::new(Answers::none())).collect(),
+        answers: (0..shards).map(|_| Mutex::new(Answers::new())).collect(),
         failures: Mutex::default(),
     });
-    let mut lanes = JoinSet::new();
+    let mut workers = JoinSet::new();
     for (number, client) in clients.iter().enumerate() {
         for _ in 0..plan.in_flight {
-            lanes.spawn(Arc::clone(&phase).lane(client.clone(), number % shards));
+            workers.spawn(Arc::clone(&phase).work(client.clone(), number % shards));
         }
     }
-    let pacer = plan.schedule.map(|schedule| Pacer::start(&phase, schedule, lanes.len()));
+    let pacer = plan.schedule.map(|schedule| Pacer::start(&phase, schedule, workers.len()));
 
     let mut interrupted = false;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
         tokio::select! {
-            lane = lanes.join_next() => match lane {
+            worker = workers.join_next() => match worker {
                 None => break,
                 Some(ended) => if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
                     resume_unwind(panic);
@@ -133,7 +149,7 @@ pub(super) async fn run(
             },
             () = interrupt.notified() => {
                 interrupted = true;
-                lanes.abort_all();
+                workers.abort_all();
             }
             _ = tick.tick() => show(phase.progress()),
         }
@@ -144,20 +160,20 @@ pub(super) async fn run(
 }
 
 impl Phase {
-    /// Sends one request after the other, until the phase is over, or the connection, which a failed request tells.
-    async fn lane(self: Arc<Self>, client: AsyncFrameClient, shard: usize) {
+    /// Sends one request after the other until the phase or the connection ends.
+    async fn work(self: Arc<Self>, client: AsyncFrameClient, shard: usize) {
         let Plan { target, timeout, .. } = &*self.plan;
         loop {
             let payload = self.plan.payload.clone();
-            let Some(intended) = self.next_start().await else { return };
+            let Some(due) = self.next_start().await else { return };
             self.sent.fetch_add(1, Ordering::Relaxed);
-            let answer = client.request_before(target.protocol, payload, Instant::now() + *timeout).await;
-            let latency = intended.elapsed();
+            let answer = client.request_deadline(target.protocol, payload, Instant::now() + *timeout).await;
+            let latency = due.elapsed();
             match answer {
                 Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),
                 Err(error) => {
                     let error = match error {
-                        // The client was asked a moment later, for a moment less.
+                        // The client's own timeout is slightly shorter, since it starts later.
                         FrameClientError::TimedOut { .. } => FrameClientError::TimedOut { timeout: *timeout },
                         error => error,
                     };
@@ -170,7 +186,7 @@ impl Phase {
         }
     }
 
-    /// When the next request is or was to be sent, once that time has come. `None`: there is no other.
+    /// Waits until the next request is due and returns the time at which it was due; `None` if the phase is over.
     async fn next_start(&self) -> Option<Instant> {
         let number = || Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < self.limit);
         match self.plan.schedule {
@@ -194,7 +210,7 @@ impl Phase {
     }
 
     fn outcome(&self, elapsed: Duration, interrupted: bool) -> Outcome {
-        let mut answers = Answers::none();
+        let mut answers = Answers::new();
         for shard in &self.answers {
             answers.merge(&lock(shard));
         }
@@ -205,22 +221,22 @@ impl Phase {
     }
 }
 
-/// Lets lanes go when their requests are due. A thread, since the runtime's timers are as coarse as a millisecond.
+/// The thread that releases workers when requests are due. The runtime's timers have a resolution of a millisecond.
 struct Pacer {
-    /// Dropped to end it.
+    /// Ends the thread when it is dropped.
     _stop: mpsc::Sender<()>,
 }
 
 impl Pacer {
-    fn start(phase: &Arc<Phase>, schedule: Schedule, lanes: usize) -> Self {
+    fn start(phase: &Arc<Phase>, schedule: Schedule, workers: usize) -> Self {
         let (stop, stopped) = mpsc::channel();
         let phase = Arc::clone(phase);
-        std::thread::spawn(move || pace(&phase, schedule, lanes, &stopped));
+        std::thread::spawn(move || pace(&phase, schedule, workers, &stopped));
         Self { _stop: stop }
     }
 }
 
-fn pace(phase: &Phase, schedule: Schedule, lanes: usize, stopped: &mpsc::Receiver<()>) {
+fn pace(phase: &Phase, schedule: Schedule, workers: usize, stopped: &mpsc::Receiver<()>) {
     let mut released = 0;
     while released < phase.limit {
         let due = schedule.due_by(phase.begin.elapsed()).min(phase.limit);
@@ -229,17 +245,17 @@ fn pace(phase: &Phase, schedule: Schedule, lanes: usize, stopped: &mpsc::Receive
         let wait = schedule.due_at(released).saturating_sub(phase.begin.elapsed());
         let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) else { return };
     }
-    // One more for each lane, to find that there is no other request.
-    phase.due.add_permits(lanes);
+    // Each worker needs one more permit to find that no request is left.
+    phase.due.add_permits(workers);
     if let Some(end) = phase.end {
         let wait = (end + CATCH_UP).saturating_duration_since(Instant::now());
-        // Ended or too late: what was not sent until now never is.
+        // The phase has ended, or the time to catch up has passed: nothing more is sent.
         let _ended = stopped.recv_timeout(wait);
         phase.due.close();
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whoever panicked ends the run.
+    // A panic of a worker ends the run.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

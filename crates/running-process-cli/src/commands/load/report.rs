@@ -1,13 +1,14 @@
-//! The figures, for people and for programs.
+//! The results of a load, as text and as JSON.
 
 use super::histogram::{buckets, render};
-use super::phase::{Outcome, Plan};
+use super::measurement::Measurement;
+use super::phase::{Extent, Outcome, Plan};
 use super::tally::FailureKind;
-use super::{Measured, extent};
 use crate::cli::LoadArgs;
 use crate::failure::advice::{self, Advice};
-use crate::failure::{Failure, Verdict, with_causes};
+use crate::failure::{Failure, with_causes};
 use crate::output::Output;
+use crate::verdict::Verdict;
 use crate::wire::{counted, grouped};
 use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
@@ -29,7 +30,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What runs.
+    /// Prints what the load sends.
     pub(super) fn begin(&self, output: &mut Output) -> Result<(), Failure> {
         let Self { arguments, plan } = self;
         let LoadArgs { connections, in_flight, warm_up, .. } = arguments;
@@ -38,7 +39,7 @@ impl Report<'_> {
             Some(rate) => format!("{} requests/s", grouped(rate)),
             None => "as fast as they are answered".to_owned(),
         };
-        let extent = extent(arguments);
+        let extent = Extent::of(arguments);
         let requests = extent.requests.map(|requests| counted(requests, "request"));
         let duration = extent.duration.map(|duration| format!("{duration:?}"));
         let length: Vec<_> = requests.into_iter().chain(duration).collect();
@@ -55,9 +56,9 @@ impl Report<'_> {
         ))
     }
 
-    /// What came of it.
-    pub(super) fn end(&self, measured: &Measured, output: &mut Output) -> Result<Verdict, Failure> {
-        let Measured { outcome, only_warm_up, .. } = measured;
+    /// Prints the results and returns the verdict.
+    pub(super) fn end(&self, measured: &Measurement, output: &mut Output) -> Result<Verdict, Failure> {
+        let Measurement { outcome, only_warm_up, .. } = measured;
         if output.is_json() {
             output.object(self.to_json(measured))?;
         } else {
@@ -72,8 +73,8 @@ impl Report<'_> {
         Ok(if good { Verdict::Yes } else { Verdict::No })
     }
 
-    fn counts(&self, measured: &Measured, output: &mut Output) -> Result<(), Failure> {
-        let Measured { outcome, only_warm_up, lost_connections } = measured;
+    fn counts(&self, measured: &Measurement, output: &mut Output) -> Result<(), Failure> {
+        let Measurement { outcome, only_warm_up, lost_connections } = measured;
         let failed = outcome.failures.count();
         let style = if failed > 0 { RED } else { Style::new() };
         output.line(format_args!(
@@ -85,13 +86,14 @@ impl Report<'_> {
         ))?;
         let mut note = |text: String| output.line(format_args!("            {YELLOW}{text}{YELLOW:#}"));
         if *only_warm_up {
-            note("this was the warm-up: nothing was measured".to_owned())?;
+            note("a request failed in the warm-up: nothing was measured".to_owned())?;
         }
         if outcome.interrupted {
-            note(format!("interrupted, {} in flight given up", grouped(unfinished(outcome))))?;
+            note(format!("interrupted: {} in flight were abandoned", grouped(unfinished(outcome))))?;
         }
         if unsent(outcome) > 0 {
-            let reason = if *lost_connections == 0 { ": the rate is more than was answered" } else { "" };
+            let reason =
+                if *lost_connections == 0 { ": the rate exceeds what the daemon answered" } else { "" };
             note(format!("{} due and not sent{reason}", grouped(unsent(outcome))))?;
         }
         if *lost_connections > 0 {
@@ -137,17 +139,17 @@ impl Report<'_> {
     }
 
     fn advice(&self, error: &FrameClientError, outcome: &Outcome) -> Advice {
-        let advice = advice::request(error, self.plan.target.asked("--timeout"));
+        let advice = advice::request(error, self.plan.target.request_context("--timeout"));
         match error {
             FrameClientError::Closed | FrameClientError::Stream(_) if outcome.answers.count() > 0 => advice
-                .hint("the daemon ended, or it serves fewer connections at once: it answered other requests"),
+                .hint("the daemon answered other requests: it has ended since, or its limit of connections is lower"),
             _ => advice,
         }
     }
 
-    fn to_json(&self, measured: &Measured) -> Value {
+    fn to_json(&self, measured: &Measurement) -> Value {
         let Self { arguments, plan } = self;
-        let Measured { outcome, only_warm_up, lost_connections } = measured;
+        let Measurement { outcome, only_warm_up, lost_connections } = measured;
         let Rates { requests, sent_bytes, received_bytes } = self.rates(outcome);
         let latencies = &outcome.answers.latencies;
         let mut latency = json!({ "min": latencies.min(), "max": latencies.max() });
@@ -184,25 +186,25 @@ impl Report<'_> {
             "sent_bytes_per_second": sent_bytes,
             "received_bytes_per_second": received_bytes,
             "latency_ns": has_latencies.then_some(latency),
-            "histogram": if has_latencies { buckets(&recorded(latencies)) } else { Vec::new() },
+            "histogram": if has_latencies { buckets(&counts_by_latency(latencies)) } else { Vec::new() },
             "errors": errors,
         })
     }
 }
 
-/// For each second.
+/// Rates per second.
 struct Rates {
     requests: f64,
     sent_bytes: f64,
     received_bytes: f64,
 }
 
-/// Neither answered nor failed.
+/// Returns the number of requests that were neither answered nor failed.
 fn unfinished(outcome: &Outcome) -> u64 {
     outcome.sent - outcome.answers.count() - outcome.failures.count()
 }
 
-/// Due, and never sent.
+/// Returns the number of requests that were due and not sent.
 fn unsent(outcome: &Outcome) -> u64 {
     outcome.due - outcome.sent
 }
@@ -219,10 +221,11 @@ fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Fail
     output.line(format_args!("{BOLD}latency{BOLD:#}     {}", names.trim_end()))?;
     output.line(format_args!("            {}\n", values.trim_end()))?;
     let columns = output.columns();
-    output.line(render(&buckets(&recorded(latencies)), columns).trim_end_matches('\n'))
+    output.line(render(&buckets(&counts_by_latency(latencies)), columns).trim_end_matches('\n'))
 }
 
-fn recorded(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
-    let recorded = latencies.iter_recorded();
-    recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+/// Returns the distinct latencies in nanoseconds and their counts.
+fn counts_by_latency(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
+    let steps = latencies.iter_recorded();
+    steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
 }

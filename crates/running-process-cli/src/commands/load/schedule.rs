@@ -1,10 +1,10 @@
-//! When each request of an open loop is due.
+//! The times at which the requests of an open loop are due.
 
 use std::time::Duration;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// A fixed number of requests a second, the first at once. Exact: it does not drift, however long it goes on.
+/// A fixed number of requests per second, the first one at once. The times are exact and do not drift.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     /// At least 1.
@@ -12,19 +12,19 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// When the request with this number is due, counted from 0.
+    /// Returns the time at which the request with this number, counted from 0, is due.
     pub(super) fn due_at(self, request: u64) -> Duration {
         let nanos = u128::from(request) * NANOS_PER_SECOND / u128::from(self.per_second);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many requests are due once so much time has passed.
+    /// Returns the number of requests that are due after `elapsed`.
     pub(super) fn due_by(self, elapsed: Duration) -> u64 {
         let due = ((elapsed.as_nanos() + 1) * u128::from(self.per_second)).div_ceil(NANOS_PER_SECOND);
         u64::try_from(due).unwrap_or(u64::MAX)
     }
 
-    /// How many requests are due before `end`, and not at it.
+    /// Returns the number of requests that are due before `end`.
     pub(super) fn due_before(self, end: Duration) -> u64 {
         end.checked_sub(Duration::from_nanos(1)).map_or(0, |last| self.due_by(last))
     }
@@ -55,7 +55,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_is_due_from_its_own_time_on_and_not_before(
+        fn a_request_is_due_at_its_time_and_not_before(
             per_second in 1_u32..10_000_000, request in 0_u64..1 << 40,
         ) {
             let schedule = Schedule { per_second };

@@ -1,36 +1,39 @@
-//! What became of the requests.
+//! Counts of answered and failed requests.
 
 use hdrhistogram::Histogram;
 use running_process::broker::backend_sdk::FrameClientError;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How exact latencies are kept, in significant digits.
+/// Precision of latencies in significant digits.
 const DIGITS: u8 = 3;
 
-/// Requests that were answered.
+/// The answered requests.
 #[derive(Debug)]
 pub(super) struct Answers {
     /// In nanoseconds.
     pub(super) latencies: Histogram<u64>,
-    /// Of the responses' payloads.
+    /// Length of all responses' payloads.
     pub(super) received_bytes: u64,
 }
 
 impl Answers {
-    pub(super) fn none() -> Self {
+    /// Creates an empty tally.
+    pub(super) fn new() -> Self {
         let latencies = Histogram::new(DIGITS).expect("three digits are within its range");
         Self { latencies, received_bytes: 0 }
     }
 
+    /// Adds an answered request.
     pub(super) fn add(&mut self, latency: Duration, received_bytes: usize) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.latencies.record(nanos).expect("it grows as it must");
+        self.latencies.record(nanos).expect("the histogram grows as needed");
         self.received_bytes += received_bytes as u64;
     }
 
+    /// Adds the requests of another tally.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.latencies.add(&other.latencies).expect("both grow as they must");
+        self.latencies.add(&other.latencies).expect("the histogram grows as needed");
         self.received_bytes += other.received_bytes;
     }
 
@@ -39,7 +42,7 @@ impl Answers {
     }
 }
 
-/// Requests that were not, by the name of their error.
+/// The failed requests, by the name of their error.
 #[derive(Debug, Default)]
 pub(super) struct Failures(pub(super) BTreeMap<String, FailureKind>);
 
@@ -50,6 +53,7 @@ pub(super) struct FailureKind {
 }
 
 impl Failures {
+    /// Adds a failed request.
     pub(super) fn add(&mut self, error: FrameClientError) {
         let kind = self.0.entry(variant_name(&error)).or_insert(FailureKind { count: 0, first: error });
         kind.count += 1;
@@ -60,7 +64,7 @@ impl Failures {
     }
 }
 
-/// The variant's name, which the library may give to kinds that are not known here.
+/// Returns the name of the error's variant, even of one that the library adds later.
 fn variant_name(error: &FrameClientError) -> String {
     let debug = format!("{error:?}");
     debug.chars().take_while(char::is_ascii_alphanumeric).collect()
@@ -70,15 +74,16 @@ fn variant_name(error: &FrameClientError) -> String {
 mod tests {
     use super::*;
     use std::io;
+    use std::sync::Arc;
 
     #[test]
-    fn errors_are_counted_by_the_name_of_their_variant_and_the_first_is_kept() {
+    fn errors_are_counted_by_variant_and_the_first_is_kept() {
         let mut failures = Failures::default();
         let timed_out = |ms| FrameClientError::TimedOut { timeout: Duration::from_millis(ms) };
         failures.add(timed_out(1));
         failures.add(timed_out(2));
         failures.add(FrameClientError::Closed);
-        failures.add(FrameClientError::Stream(io::ErrorKind::BrokenPipe.into()));
+        failures.add(FrameClientError::Stream(Arc::new(io::ErrorKind::BrokenPipe.into())));
         assert_eq!(failures.count(), 4);
         let kinds: Vec<_> = failures.0.iter().map(|(name, kind)| (name.as_str(), kind.count)).collect();
         assert_eq!(kinds, [("Closed", 1), ("Stream", 1), ("TimedOut", 2)]);
@@ -86,10 +91,10 @@ mod tests {
     }
 
     #[test]
-    fn merged_answers_are_all_there() {
-        let mut one = Answers::none();
+    fn a_merge_keeps_all_answers() {
+        let mut one = Answers::new();
         one.add(Duration::from_micros(10), 3);
-        let mut other = Answers::none();
+        let mut other = Answers::new();
         other.add(Duration::from_hours(1), 4);
         other.add(Duration::ZERO, 0);
         one.merge(&other);

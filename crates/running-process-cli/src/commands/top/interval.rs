@@ -1,9 +1,11 @@
+//! The difference of two statuses.
+
 use running_process::broker::protocol::{LatencyHistogram, ServerStatus};
 use std::time::Duration;
 
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
 
-/// What has changed from one status to another.
+/// The difference of two statuses.
 #[derive(Debug)]
 pub(super) struct Interval {
     pub(super) seconds: f64,
@@ -19,6 +21,7 @@ pub(super) struct Interval {
 }
 
 impl Interval {
+    /// Returns the difference of `later` and `earlier`.
     pub(super) fn between(earlier: &ServerStatus, later: &ServerStatus, elapsed: Duration) -> Self {
         let change = |count: fn(&ServerStatus) -> u64| count(later).saturating_sub(count(earlier));
         Self {
@@ -35,13 +38,13 @@ impl Interval {
         }
     }
 
-    /// How many a second; in no time, none.
+    /// Returns a count per second, 0 if the interval is empty.
     #[expect(clippy::cast_precision_loss, reason = "a rate is not exact")]
     pub(super) fn rate(&self, count: u64) -> f64 {
         if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 }
     }
 
-    /// Of the median, the 90th and the 99th percentile and the maximum.
+    /// Returns the median, the 90th and the 99th percentile and the maximum.
     pub(super) fn latencies(&self) -> [(&'static str, Option<Duration>); 4] {
         let [p50, p90, p99] = QUANTILES.map(|(name, quantile)| (name, self.latencies.quantile(quantile)));
         [p50, p90, p99, ("max", self.latencies.max())]

@@ -1,9 +1,10 @@
-//! A status as people and programs read it.
+//! Shows statuses as text and as JSON.
 
-use super::Interval;
+use super::interval::Interval;
 use crate::failure::Failure;
-use crate::output::text::{columns, cut};
-use crate::output::{DEFAULT_COLUMNS, Output};
+use crate::output::Output;
+use crate::terminal::DEFAULT_COLUMNS;
+use crate::text::{columns, cut};
 use crate::wire::grouped;
 use anstyle::{AnsiColor, Style};
 use running_process::broker::protocol::ServerStatus;
@@ -14,10 +15,10 @@ use std::time::Duration;
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
-/// How many rows follow each header of the table.
-const ROWS: usize = 20;
+/// Number of rows between two headers of the table.
+const ROWS_PER_HEADER: usize = 20;
 
-/// The columns of the table and how wide they are.
+/// The columns of the table and their widths.
 const COLUMNS: [(&str, usize); 10] = [
     ("conns", 6),
     ("req/s", 10),
@@ -31,15 +32,15 @@ const COLUMNS: [(&str, usize); 10] = [
     ("memory", 9),
 ];
 
-/// Where statuses are shown: a screen that is drawn over, a table that grows, or objects for programs.
+/// The view of a status: a screen that is redrawn, a table that grows, or JSON.
 pub(super) struct View {
     title: String,
-    /// Number of rows of the table shown so far.
+    /// Number of rows printed so far.
     shown: usize,
     drawn: Option<Drawn>,
 }
 
-/// The lines on the terminal above the cursor.
+/// The lines drawn above the cursor.
 struct Drawn {
     lines: usize,
     /// Size of the terminal when they were drawn.
@@ -47,11 +48,12 @@ struct Drawn {
 }
 
 impl View {
-    /// Creates a view; `title` has gone through [`safe`](crate::output::text::safe).
+    /// Creates a view; `title` has gone through [`safe`](crate::text::safe).
     pub(super) fn new(title: String) -> Self {
         Self { title, shown: 0, drawn: None }
     }
 
+    /// Shows a status and its difference to the one before.
     pub(super) fn show(
         &mut self,
         status: &ServerStatus,
@@ -64,18 +66,18 @@ impl View {
         if output.is_screen() {
             return self.draw(&figures(&self.title, status, interval), output);
         }
-        if self.shown.is_multiple_of(ROWS) {
+        if self.shown.is_multiple_of(ROWS_PER_HEADER) {
             output.line(format_args!("{BOLD}{}{BOLD:#}", row(&COLUMNS.map(|(name, _)| name.to_owned()))))?;
         }
         self.shown += 1;
         output.line(row(&cells(status, interval)))
     }
 
-    /// Draws over the previous lines. A terminal whose size has changed may have moved them, so it is cleared completely.
+    /// Draws over the previous lines. A resized terminal may have moved them, so it is cleared.
     fn draw(&mut self, figures: &[Figures], output: &mut Output) -> Result<(), Failure> {
         let size = output.size();
         let (columns, rows) = size.unwrap_or((DEFAULT_COLUMNS, usize::MAX));
-        // The last column and the last row stay free: text that fills them moves the cursor on some terminals.
+        // The last column and the last row stay empty, since text there moves the cursor on some terminals.
         let mut lines = screen(figures, columns.saturating_sub(1));
         lines.truncate(rows.saturating_sub(1).max(1));
         match &self.drawn {
@@ -90,7 +92,7 @@ impl View {
     }
 }
 
-/// Figures that belong together, under a name or none.
+/// A group of figures with an optional name.
 struct Figures {
     name: &'static str,
     figures: Vec<(String, Style)>,
@@ -143,7 +145,7 @@ fn figures(title: &str, status: &ServerStatus, interval: &Interval) -> Vec<Figur
     ]
 }
 
-/// Returns the figures as lines of at most `width` columns: a figure that does not fit begins another line.
+/// Formats the figures as lines of at most `width` columns. A figure that does not fit begins a new line.
 fn screen(figures: &[Figures], width: usize) -> Vec<String> {
     const NAME_COLUMNS: usize = 13;
     const SEPARATOR: &str = ", ";
@@ -271,13 +273,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_have_a_unit_that_fits() {
+    fn amounts_have_a_suitable_unit() {
         let shown = [0.0, 999.0, 1000.0, 16_384.0, 268_435_456.0, 5e12].map(amount);
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "16.4 kB", "268.4 MB", "5000.0 GB"]);
     }
 
     #[test]
-    fn a_server_that_has_done_nothing_is_shown_without_latencies() {
+    fn an_idle_server_is_shown_without_latencies() {
         let nothing = ServerStatus::default();
         let interval = Interval::between(&nothing, &nothing, Duration::ZERO);
         let expected = "     0         0      0        -        -        -        -       0      0      0 B";

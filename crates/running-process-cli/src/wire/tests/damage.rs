@@ -1,8 +1,8 @@
-//! Every kind of damage, and the byte that is pointed at.
+//! Every kind of damage, and the bytes that its problem names.
 
 use super::*;
 
-/// Name, bytes, and for each problem its code, offset and length.
+/// Name and bytes of a capture, and the code, offset and length of each problem.
 type Case = (&'static str, Vec<u8>, &'static [(&'static str, usize, usize)]);
 
 fn errors() -> Vec<Case> {
@@ -82,7 +82,7 @@ fn warnings() -> Vec<Case> {
 }
 
 #[test]
-fn each_error_points_at_its_byte() {
+fn each_error_names_its_bytes() {
     for (name, bytes, expected) in errors() {
         assert!(!is_accepted(&bytes), "{name}");
         assert_eq!(problems(&bytes), expected, "{name}\n{}", plain(&bytes));
@@ -90,7 +90,7 @@ fn each_error_points_at_its_byte() {
 }
 
 #[test]
-fn each_warning_points_at_its_byte_and_is_no_error() {
+fn each_warning_names_its_bytes_and_is_no_error() {
     for (name, bytes, expected) in warnings() {
         assert!(is_accepted(&bytes), "{name}");
         assert_eq!(problems(&bytes), expected, "{name}\n{}", plain(&bytes));
@@ -98,12 +98,12 @@ fn each_warning_points_at_its_byte_and_is_no_error() {
 }
 
 #[test]
-fn damage_looks_like_this() {
-    let mut gallery = String::new();
+fn damage_is_rendered_as_in_the_snapshot() {
+    let mut text = String::new();
     for (name, bytes, _) in errors().into_iter().chain(warnings()) {
-        writeln!(gallery, "==== {name} ====\n\n{}", plain(&bytes)).unwrap();
+        writeln!(text, "==== {name} ====\n\n{}", plain(&bytes)).unwrap();
     }
-    assert_snapshot("damage.txt", &gallery);
+    assert_snapshot("damage.txt", &text);
 }
 
 fn problems(bytes: &[u8]) -> Vec<(&'static str, usize, usize)> {

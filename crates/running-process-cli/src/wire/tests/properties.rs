@@ -1,10 +1,10 @@
-//! Of any bytes: the spans cover them exactly once, and the verdict is the library's.
+//! Properties that hold for any bytes: spans cover each byte once, and frames are accepted as by the library.
 
 use super::*;
 use proptest::prelude::*;
 use running_process::broker::protocol::try_decode_framed;
 
-/// What a good or a nearly good sender may write.
+/// Generates captures of valid frames, of slightly damaged ones, and random bytes.
 fn capture_bytes() -> impl Strategy<Value = Vec<u8>> {
     let frames: Vec<Vec<u8>> = vectors().into_iter().map(|(_, frame)| frame).collect();
     let golden = proptest::collection::vec(proptest::sample::select(frames), 1..4).prop_map(|it| it.concat());
@@ -49,7 +49,7 @@ fn check(bytes: &[u8]) {
             assert_eq!(frame.length, decoded.consumed);
             assert_eq!(frame.frame.unwrap().to_frame(), decoded.frame);
         }
-        // The walk found what the decoder did: the fallback without a position is for a decoder that changes.
+        // The fallback without a position is for a decoder that has changed.
         assert!(
             frame.problems.iter().all(|problem| problem.reason.code() != "undecodable"),
             "{}",
@@ -72,7 +72,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
-    fn spans_cover_every_byte_once_and_the_verdict_is_the_librarys(bytes in capture_bytes()) {
+    fn spans_cover_every_byte_once_and_frames_are_accepted_as_by_the_library(bytes in capture_bytes()) {
         check(&bytes);
     }
 }

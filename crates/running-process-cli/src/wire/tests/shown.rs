@@ -1,22 +1,22 @@
-//! What people and programs are shown.
+//! The texts and objects of frames.
 
 use super::*;
 
 #[test]
-fn the_golden_frames_look_like_this() {
+fn golden_frames_are_rendered_as_in_the_snapshot() {
     let bytes: Vec<u8> = vectors().into_iter().flat_map(|(_, frame)| frame).collect();
     assert_snapshot("vectors.txt", &plain(&bytes));
 }
 
 #[test]
 fn sixteen_bytes_a_line_fit_a_wide_terminal() {
-    let look = Look { palette: Palette::default(), bytes_per_line: 16 };
+    let layout = Layout { palette: Palette::default(), bytes_per_line: 16 };
     let bytes = vector("probe_response_blake3_generation");
-    assert_snapshot("wide.txt", &rendered(&bytes, look));
+    assert_snapshot("wide.txt", &rendered(&bytes, layout));
 }
 
 #[test]
-fn programs_get_a_document() {
+fn frames_as_json_match_the_snapshot() {
     let mut bytes = vector("request_traced_deadline");
     bytes.extend(vector("probe_response_sha256_generation"));
     bytes.extend(unhex("01 04 00 00 00 22 c8 01 70"));
@@ -30,8 +30,8 @@ fn programs_get_a_document() {
 fn colours_change_nothing_but_the_colours() {
     let mut bytes: Vec<u8> = vectors().into_iter().flat_map(|(_, frame)| frame).collect();
     bytes.extend(b"rest");
-    let look = Look { palette: Palette::coloured(), bytes_per_line: 8 };
-    let coloured = rendered(&bytes, look);
+    let layout = Layout { palette: Palette::coloured(), bytes_per_line: 8 };
+    let coloured = rendered(&bytes, layout);
     let mut parts = coloured.split("\u{1b}[");
     let mut stripped = parts.next().unwrap().to_owned();
     stripped.extend(parts.map(|part| part.split_once('m').unwrap().1));
@@ -40,7 +40,7 @@ fn colours_change_nothing_but_the_colours() {
 }
 
 #[test]
-fn a_frame_fits_a_line() {
+fn summaries_match_the_snapshot() {
     let mut lines = String::new();
     for (name, bytes) in vectors() {
         writeln!(lines, "{name}\n    {}", summarize(&bytes)).unwrap();
@@ -58,7 +58,7 @@ fn a_frame_fits_a_line() {
 }
 
 #[test]
-fn a_long_payload_is_elided_but_not_what_is_wrong_in_it() {
+fn a_long_payload_is_elided_but_not_its_problems() {
     let mut text = vec![b'a'; 300];
     text[200] = 0xff;
     let body = [&[0x08, 0x01, 0x42, 0xac, 0x02][..], &text].concat();
@@ -66,7 +66,7 @@ fn a_long_payload_is_elided_but_not_what_is_wrong_in_it() {
 }
 
 #[test]
-fn nothing_that_a_terminal_obeys_gets_through() {
+fn control_sequences_are_escaped() {
     let body = [&[0x08, 0x01, 0x42, 0x0e][..], b"\x1b]0;owned\x07\xe2\x80\xae\n"].concat();
     let shown = plain(&framed(&body));
     assert!(shown.contains(r#""\u{1b}]0;owned\u{7}\u{202e}\n""#), "{shown}");
@@ -80,7 +80,7 @@ fn a_time_after_the_year_9999_is_shown_as_a_number() {
 }
 
 #[test]
-fn what_the_decoder_takes_silently_is_noted() {
+fn unusual_encodings_that_the_decoder_accepts_have_a_note() {
     let shown = plain(&framed(&unhex("08 8100 1881e08100 10 81808080f01f 28 01 28 02 8801 07")));
     for note in [
         "written in 2 bytes, 1 would do",

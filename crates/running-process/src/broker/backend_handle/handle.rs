@@ -12,17 +12,18 @@ use crate::sys::ProcessHandle;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long [`BackendHandle::force_kill`] waits for the killed process to end. Only a process that the kernel itself
-/// holds (uninterruptible sleep) takes longer than an instant.
+/// Time for which [`BackendHandle::force_kill`] waits for the killed process to end. Only a process in uninterruptible
+/// sleep takes longer than an instant.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A daemon that proved itself, the connection on which it did, and a reference to its process that does not pass on to
-/// another process when the pid is used again.
+/// A proven daemon: the connection on which it proved itself, and a reference to its process, which stays with it when
+/// the pid is used again.
 ///
-/// What it claims: *the process at the other end of the connection is the recorded process, it runs the image that was
-/// recorded, it was alive after everything was read, and it is this connection that you now use.* The kernel says so, not
-/// the answer; [`proof`](Self::proof) has each step with its evidence, and tells where a platform or a record could prove
-/// less. Root, and code that runs inside the daemon or as the same user with ptrace or `LD_PRELOAD`, are outside the claim.
+/// It claims: *the process at the other end of the connection is the recorded process, it runs the image that was
+/// recorded, it was alive after everything was read, and it is this connection that you now use.* The kernel says so,
+/// not the answer. [`proof`](Self::proof) has each step with its evidence, and tells where a platform or an identity
+/// could prove less. Root, and code that runs inside the daemon or as the same user with ptrace or `LD_PRELOAD`, are
+/// outside the claim.
 #[derive(Debug)]
 pub struct BackendHandle {
     /// The name that the caller gave to the service.
@@ -38,7 +39,7 @@ pub struct BackendHandle {
     stream: LocalStream,
 }
 
-/// Why there is no handle, or why the daemon could not be stopped.
+/// The reason why there is no handle, or why the daemon could not be stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendHandleError {
@@ -50,9 +51,9 @@ pub enum BackendHandleError {
     Process {
         /// The daemon's pid.
         pid: u32,
-        /// What was tried.
+        /// The operation that was tried.
         operation: &'static str,
-        /// What the operating system said; [`io::ErrorKind::Unsupported`] where the platform has no such signal.
+        /// The error of the operating system; [`io::ErrorKind::Unsupported`] where the platform has no such signal.
         source: io::Error,
     },
     /// The process was asked to end and still runs.
@@ -60,7 +61,7 @@ pub enum BackendHandleError {
     ShutdownTimeout {
         /// The daemon's pid.
         pid: u32,
-        /// How long it was waited for.
+        /// The time for which the process was waited for.
         waited: Duration,
     },
 }
@@ -79,15 +80,16 @@ impl BackendHandle {
         expected: &DaemonProcess,
     ) -> Result<Self, BackendHandleError> {
         let deadline = Instant::now() + DEFAULT_PROBE_TIMEOUT;
-        Self::probe_before(service_name, service_version, endpoint, expected, deadline)
+        Self::probe_deadline(service_name, service_version, endpoint, expected, deadline)
     }
 
-    /// [`probe_with_service`](Self::probe_with_service) with a deadline of the caller's, which covers everything.
+    /// Verifies as [`probe_with_service`](Self::probe_with_service) does, before a deadline of the caller's, which
+    /// covers everything.
     ///
     /// # Errors
     ///
     /// As [`probe_with_service`](Self::probe_with_service).
-    pub fn probe_before(
+    pub fn probe_deadline(
         service_name: impl Into<String>,
         service_version: impl Into<String>,
         endpoint: &Endpoint,
@@ -128,13 +130,13 @@ impl BackendHandle {
         Self { service_name, service_version, ..self }
     }
 
-    /// What was proven, step by step.
+    /// Returns the proof, step by step.
     #[must_use]
     pub fn proof(&self) -> &Proof {
         &self.proof
     }
 
-    /// [`probe_with_service`](Self::probe_with_service) without labels and without the reason.
+    /// Verifies as [`probe_with_service`](Self::probe_with_service) does, without labels and without the reason.
     #[must_use]
     pub fn probe(endpoint: &Endpoint, expected: &DaemonProcess) -> Option<Self> {
         Self::probe_with_service("", "", endpoint, expected).ok()
@@ -147,37 +149,37 @@ impl BackendHandle {
         still_runs(&self.process, self.image).is_ok() && matches!(self.process.has_exited(), Ok(false))
     }
 
-    /// Another connection to the daemon, verified as well: where the kernel names who listens, that is one question to it
-    /// and the daemon is not asked. Nothing has been said on it but, at most, a probe, so that either wire of the daemon
-    /// may follow. It takes at most [`DEFAULT_PROBE_TIMEOUT`].
+    /// Returns another connection to the daemon, verified as well. If the kernel names the listener by a handle, that
+    /// is one system call and the daemon is not asked. At most a probe was sent on the connection, so either wire of
+    /// the daemon may follow. This takes at most [`DEFAULT_PROBE_TIMEOUT`].
     ///
-    /// Who listens is not who accepts: a process to which the daemon left its listening socket may answer there. Who does
-    /// not accept that calls [`verify`](Self::verify) again, which also judges the writer of the answer. On Linux the process
-    /// must still run the image that was proven.
+    /// The process that listens need not be the one that accepts: a process to which the daemon left its listening
+    /// socket may answer there. A caller that cannot accept that calls [`verify`](Self::verify) again, which also
+    /// judges the writer of the answer. On Linux the process must still run the image that was proven.
     ///
     /// # Errors
     ///
     /// There is no connection, or it does not lead to the daemon of this handle any more.
     pub fn connect(&self) -> Result<LocalStream, BackendHandleError> {
-        self.connect_before(Instant::now() + DEFAULT_PROBE_TIMEOUT)
+        self.connect_deadline(Instant::now() + DEFAULT_PROBE_TIMEOUT)
     }
 
-    /// [`connect`](Self::connect) with a deadline of the caller's.
+    /// Connects as [`connect`](Self::connect) does, before a deadline of the caller's.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub fn connect_before(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+    pub fn connect_deadline(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
         Ok(verify_again(&self.daemon_process, &self.process, self.image, &self.policy, deadline)?)
     }
 
-    /// The connection that was verified.
+    /// Returns the connection that was verified.
     #[must_use]
     pub fn into_stream(self) -> LocalStream {
         self.stream
     }
 
-    /// A client on the connection that was verified.
+    /// Returns a client on the connection that was verified.
     #[must_use]
     pub fn into_client(self) -> FrameClient {
         FrameClient::from_stream(self.stream)
@@ -186,8 +188,8 @@ impl BackendHandle {
     /// Asks the daemon's process to end (SIGTERM) and waits for it.
     ///
     /// The daemon decides how it ends. One that called `Server::stop_on_signals`, or handles SIGTERM by itself, answers
-    /// what it has received and removes its socket and identity file; give it at least its `ServerConfig::drain_timeout` of time.
-    /// Any other daemon ends at once.
+    /// what it has received and removes its socket and identity file; give it at least its drain timeout. Any other
+    /// daemon ends at once.
     ///
     /// # Errors
     ///

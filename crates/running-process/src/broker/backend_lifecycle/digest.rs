@@ -1,190 +1,28 @@
-//! Digests of an open executable: bounded reads for as long as a caller waits, and a cache, so that an image that runs is
-//! read once.
+//! Digests of an open executable: reads within a deadline, and a cache, so that a running image is read once.
 //!
 //! The file is read by position and never mapped into memory: a file that shrinks meanwhile is an error, not a signal.
-//! A cached digest is found again by the state that the file system reports of the open file, never by its path;
-//! `rule.rs` says which digests may be cached.
+//! A cached digest is found again by the state of the open file, never by its path. `rule.rs` decides which digests may
+//! be cached.
 //!
 //! Start with [`digests_of`] and [`DigestCache`].
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod cache;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[path = "digest/forgetful.rs"]
+#[path = "digest/no_cache.rs"]
 mod cache;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod disk;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod entry;
 mod key;
+mod read;
 #[cfg(any(test, target_os = "linux", target_os = "android"))]
 mod rule;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use cache::{Before, DigestCache};
-
-use super::identity::ExeDigests;
 #[cfg(feature = "tokio")]
-use crate::broker::runtime_clock::before;
-use key::FileKey;
-use sha2::Digest;
-use std::fs::File;
-use std::io;
-use std::time::Instant;
-
-/// How much is read and digested before the next question whether to go on, in bytes: a few milliseconds without
-/// optimization, far below one with it.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// How often a file is read at most if nothing but its name, links or permissions changes meanwhile.
-const ATTEMPTS: u32 = 3;
-
-/// The digests of a file, and what they cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Digested {
-    /// SHA-256 and BLAKE3.
-    pub digests: ExeDigests,
-    /// Number of bytes of the file that were read for them; more than its size if it was read again.
-    #[cfg_attr(not(test), allow(dead_code, reason = "what reading costs"))]
-    pub bytes_read: u64,
-    /// The state of the file before and after it was read.
-    #[cfg_attr(
-        not(any(test, target_os = "linux", target_os = "android")),
-        allow(dead_code, reason = "nothing is remembered elsewhere")
-    )]
-    key: FileKey,
-}
-
-/// Why a file has no digests.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DigestError {
-    /// It could not be read in time, or nobody waits for it any more.
-    #[error("not digested in time")]
-    TimedOut,
-    /// It was written, cut or extended while it was read.
-    #[error("changed while it was digested")]
-    Changed,
-    /// A directory, a FIFO, a device or a socket.
-    #[error("not a regular file")]
-    NotARegularFile,
-    /// It could not be read.
-    #[error("cannot be read")]
-    Io(#[from] io::Error),
-}
-
-impl From<DigestError> for io::Error {
-    fn from(error: DigestError) -> Self {
-        let kind = match error {
-            DigestError::Io(error) => return error,
-            DigestError::TimedOut => io::ErrorKind::TimedOut,
-            DigestError::Changed => io::ErrorKind::ResourceBusy,
-            DigestError::NotARegularFile => io::ErrorKind::InvalidInput,
-        };
-        Self::new(kind, error)
-    }
-}
-
-/// Returns both digests of all that `file` contains, by reading it before `deadline`.
-///
-/// The cursor of `file` does not matter, and moves only on Windows. Only the time that a single read of 64 KiB takes can
-/// pass beyond `deadline`; a file system that hangs is not interrupted.
-///
-/// # Errors
-///
-/// As [`DigestError`] says.
-pub(crate) fn digests_of(file: &File, deadline: Instant) -> Result<Digested, DigestError> {
-    digests_while(file, &mut || Instant::now() < deadline)
-}
-
-/// [`digests_of`] on tokio: `file` is read on a thread of the runtime's for blocking work. That ends
-/// with a whole file or at `deadline`, also when nobody waits for it any more.
-///
-/// # Errors
-///
-/// As [`digests_of`]. A file system that hangs does not hold the caller beyond `deadline`.
-#[cfg(feature = "tokio")]
-pub(crate) async fn digests_of_async(file: &File, deadline: Instant) -> Result<Digested, DigestError> {
-    let file = file.try_clone()?;
-    let reading = tokio::task::spawn_blocking(move || digests_of(&file, deadline));
-    match before(deadline, reading).await {
-        Some(Ok(digests)) => digests,
-        // The runtime is being shut down.
-        Some(Err(error)) => Err(DigestError::Io(io::Error::other(error))),
-        None => Err(DigestError::TimedOut),
-    }
-}
-
-/// [`digests_of`] for as long as `go_on`, which is asked before each read, says so.
-///
-/// # Errors
-///
-/// As [`digests_of`].
-pub(crate) fn digests_while(file: &File, go_on: &mut dyn FnMut() -> bool) -> Result<Digested, DigestError> {
-    let mut bytes_read = 0;
-    let mut before = key_of(file)?;
-    for _ in 0..ATTEMPTS {
-        let digests = read_all(file, before.size, &mut bytes_read, go_on)?;
-        let after = key_of(file)?;
-        if after == before {
-            return Ok(Digested { digests, bytes_read, key: before });
-        }
-        if !before.same_content_times(&after) {
-            return Err(DigestError::Changed);
-        }
-        before = after;
-    }
-    Err(DigestError::Changed)
-}
-
-fn key_of(file: &File) -> Result<FileKey, DigestError> {
-    let metadata = file.metadata()?;
-    if metadata.is_file() { Ok(FileKey::of(&metadata)) } else { Err(DigestError::NotARegularFile) }
-}
-
-/// Both digests of the `size` bytes of `file`, in one pass.
-fn read_all(
-    file: &File,
-    size: u64,
-    bytes_read: &mut u64,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<ExeDigests, DigestError> {
-    let mut sha256 = sha2::Sha256::new();
-    let mut blake3 = blake3::Hasher::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    // At most `size`, so that a file that grows is not followed.
-    let mut position = 0;
-    loop {
-        if !go_on() {
-            return Err(DigestError::TimedOut);
-        }
-        let length = match read_at(file, &mut chunk, position) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            length => length?,
-        };
-        if length == 0 {
-            break;
-        }
-        position += length as u64;
-        *bytes_read += length as u64;
-        if position > size {
-            return Err(DigestError::Changed);
-        }
-        sha256.update(&chunk[..length]);
-        blake3.update(&chunk[..length]);
-    }
-    if position != size {
-        return Err(DigestError::Changed);
-    }
-    Ok(ExeDigests::Both { sha256: sha256.finalize().into(), blake3: blake3.finalize().into() })
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, position)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
-}
+pub(crate) use read::digests_of_async;
+pub(crate) use read::{DigestError, Digested, digests_of, digests_while};

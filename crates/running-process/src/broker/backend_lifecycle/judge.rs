@@ -1,9 +1,9 @@
-//! Compares what a daemon was expected to be with what was observed. Pure: it asks nobody.
+//! Comparison of the expected identity with an observed one, without I/O.
 
 use super::identity::{DaemonProcess, ExeDigest, ExeDigests, Origin, started};
 use std::fmt;
 
-/// What is compared.
+/// The property that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CheckKind {
@@ -11,15 +11,15 @@ pub enum CheckKind {
     Pid,
     /// The path of the executable.
     ExePath,
-    /// What the executable contains.
+    /// The digest of the executable.
     ExeDigest,
-    /// Which boot of the machine it belongs to.
+    /// The boot of the machine.
     BootId,
-    /// Where it listens.
+    /// The endpoint of the daemon.
     Endpoint,
-    /// When the kernel started the process.
+    /// The kernel's start time of the process.
     StartTime,
-    /// Which run of the daemon it is.
+    /// The run of the daemon.
     Instance,
 }
 
@@ -39,14 +39,15 @@ impl fmt::Display for CheckKind {
 
 /// One comparison and its evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Check {
-    /// What was compared.
+    /// The property that was compared.
     pub kind: CheckKind,
     /// The value that the caller relies on.
     pub expected: String,
     /// The value that was observed.
     pub found: String,
-    /// Whether the two agree.
+    /// The two values are equal.
     pub agrees: bool,
 }
 
@@ -61,7 +62,7 @@ impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, expected, found, agrees } = self;
         match (kind, agrees) {
-            // Texts that the peer or the file chose.
+            // The peer or the file chose these texts.
             (CheckKind::ExePath | CheckKind::BootId | CheckKind::Endpoint, true) => {
                 write!(formatter, "{kind} is {found:?}")
             }
@@ -74,13 +75,12 @@ impl fmt::Display for Check {
     }
 }
 
-/// Every comparison of an identity that answered with the one that was expected, in a fixed order.
+/// Compares the identity in an answer with the expected one, and returns all comparisons in a fixed order.
 ///
-/// Digests are compared where both sides carry the same algorithm, and all of those must agree; two identities without a
-/// common one do not agree. A digest of 32 zero bytes is an absent one.
-/// Start time and instance are compared where the expected identity tells its origin; one that then tells none does not
-/// agree.
-/// The wall-clock start and the idle timeout are not compared: they do not tell processes apart.
+/// Digests are compared where both sides carry the same algorithm, and all of those must agree; two identities without
+/// a common one do not agree. A digest of 32 zero bytes is an absent one. Start time and instance are compared if the
+/// expected identity has an origin; an answer without one does not agree then. The wall-clock start and the idle
+/// timeout are not compared: they do not tell processes apart.
 #[must_use]
 pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
     let mut checks = vec![
@@ -117,19 +117,19 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
 }
 
 fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {
-    // A digest that differs is better evidence than one that agrees.
+    // A differing digest is better evidence than an equal one.
     let differing = common(expected, found).find(|(_, expected, found)| expected != found);
     digest_check(differing.or_else(|| common(expected, found).next()), expected, found)
 }
 
-/// Compares the digests of an image with those that were recorded. One of them tells images apart, so the first that
-/// both sides have decides, BLAKE3 before SHA-256.
+/// Compares the digests of an image with the recorded ones. One digest tells images apart, so the first that both sides
+/// have decides, BLAKE3 before SHA-256.
 #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "images are read with the feature `host` only"))]
 pub(super) fn compare_image(expected: &ExeDigests, image: &ExeDigests) -> Check {
     digest_check(common(expected, image).next(), expected, image)
 }
 
-/// An algorithm, and the digests by it that were expected and found.
+/// An algorithm with the expected and the found digest.
 type Common<'a> = (&'static str, &'a ExeDigest, &'a ExeDigest);
 
 /// Returns the digests that both sides have.

@@ -1,8 +1,7 @@
-//! The identity probe: 32 random bytes ask "are you the process I was told about?", the identity answers.
+//! The identity probe: a client sends 32 random bytes, and the daemon answers with them and its identity.
 //!
-//! Both sides are values that take frames and give frames; [`handle_endpoint_probe`] and
-//! `BackendHandle` drive them over a connection. An answer alone proves
-//! nothing: whoever has read the identity can give it.
+//! Both sides are values that take and return frames; [`handle_endpoint_probe`] and `BackendHandle` drive them over a
+//! connection. An answer alone proves nothing: any process that has read the identity can give it.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
@@ -14,6 +13,7 @@ mod envelope;
 mod error;
 #[cfg(feature = "host")]
 mod exchange;
+mod limits;
 mod server;
 
 #[cfg(feature = "tokio")]
@@ -30,13 +30,9 @@ pub use envelope::ProbeEnvelopeError;
 pub use error::{Absence, IdentityMismatch, PeerRole, PolicyRule, ProbeError};
 #[cfg(feature = "host")]
 pub(super) use exchange::{Exchange, Writer};
+pub use limits::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
 pub use server::{
     EndpointProbeRequest, EndpointProbeRequestRef, EndpointProbeServerError,
     endpoint_probe_request_from_frame, endpoint_probe_response_frame, handle_endpoint_probe,
 };
 pub(crate) use server::{encode_probe_reply, probe_reply};
-
-/// Length of a probe's nonce, in bytes.
-pub const PROBE_NONCE_BYTES: usize = 32;
-/// The largest body of a probe request, in bytes: the nonce, a trace context and room for fields to come.
-pub const MAX_PROBE_REQUEST_BYTES: usize = 4096;

@@ -21,7 +21,7 @@ pub use client::{
 };
 #[cfg(feature = "host")]
 pub use client::{
-    DEFAULT_ANSWER_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
+    DEFAULT_RESPONSE_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
     ResponseStream,
 };
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
@@ -39,10 +39,11 @@ pub use proto::server_connection::{
 };
 #[cfg(feature = "host")]
 pub use server::{
-    Action, Answer, Callback, Cancellation, ConnectionTable, Dispatched, HandlerError, InlineRequest,
-    NotAuthorized, OVER_CAPACITY_CONNECTIONS, PeerCredentials, Phase, REPLACE_TIMEOUT, Registration,
-    RegistrationGuard, RequestParts, ServeError, ServerBuilder, ServerConfig, ServerError, ServerPolicy,
-    ServerSession, ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
+    ACCEPT_PAUSE, AcceptErrors, Action, AfterError, Answer, Callback, Cancellation, ConnectionTable,
+    Dispatched, HandlerError, InlineRequest, LegacyConnection, NotAuthorized, OVER_CAPACITY_CONNECTIONS,
+    PeerCredentials, Phase, REPLACE_TIMEOUT, Registration, RegistrationGuard, RequestParts, RunningServer,
+    ServeError, Server, ServerBuilder, ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession,
+    ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
 };
 #[cfg(feature = "tokio")]
 pub use server::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};

@@ -1,7 +1,9 @@
 //! Frames on buffers and on [`Read`] and [`Write`].
 
-use super::header::{FrameHeader, complete_body};
-use super::{FRAME_HEADER_BYTES, Frame, FrameRef, FramingError, MAX_FRAME_BYTES};
+use super::error::FramingError;
+use super::frame::FrameRef;
+use super::generated::Frame;
+use super::header::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, complete_body};
 use std::io::{self, IoSlice, Read, Write};
 
 /// A frame from the start of a buffer.
@@ -9,20 +11,20 @@ use std::io::{self, IoSlice, Read, Write};
 pub struct DecodedFramed {
     /// The frame.
     pub frame: Frame,
-    /// How many bytes of the buffer it took, header included; `consumed <= buffer.len()`.
+    /// Number of bytes of the buffer that the frame took, header included; `consumed <= buffer.len()`.
     pub consumed: usize,
 }
 
-/// A frame that lies at the start of a buffer.
+/// A frame at the start of a buffer, borrowed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodedFramedRef<'a> {
     /// The frame.
     pub frame: FrameRef<'a>,
-    /// How many bytes of the buffer it takes, header included; `consumed <= buffer.len()`.
+    /// Number of bytes of the buffer that the frame takes, header included; `consumed <= buffer.len()`.
     pub consumed: usize,
 }
 
-/// Header and body of `frame`, in one allocation.
+/// Returns header and body of `frame`, in one allocation.
 ///
 /// # Errors
 ///
@@ -31,7 +33,7 @@ pub fn encode_framed(frame: &Frame) -> Result<Vec<u8>, FramingError> {
     frame.borrowed().framed_with_payload(&[&frame.payload])
 }
 
-/// The frame at the start of `bytes`, or `None` while it is incomplete.
+/// Decodes the frame at the start of `bytes`; returns `None` while it is incomplete.
 ///
 /// # Errors
 ///
@@ -42,7 +44,7 @@ pub fn try_decode_framed(bytes: &[u8]) -> Result<Option<DecodedFramed>, FramingE
         .map(|DecodedFramedRef { frame, consumed }| DecodedFramed { frame: frame.to_frame(), consumed }))
 }
 
-/// [`try_decode_framed`] without copying: the frame borrows from `bytes`.
+/// Decodes as [`try_decode_framed`] does, without copying: the frame borrows from `bytes`.
 ///
 /// # Errors
 ///
@@ -70,7 +72,7 @@ pub fn read_frame<R: Read>(reader: &mut R) -> Result<Vec<u8>, FramingError> {
 /// The stream fails or ends, its first byte is not the framing version, or the announced body is above `cap`.
 pub fn read_frame_with_cap<R: Read>(reader: &mut R, cap: usize) -> Result<Vec<u8>, FramingError> {
     let mut header = [0; FRAME_HEADER_BYTES];
-    // A foreign first byte is told without waiting for four more.
+    // A wrong first byte is an error before four more have arrived.
     read_exact(reader, &mut header[..1], "framing byte")?;
     FrameHeader::parse(&header[..1], cap)?;
     read_exact(reader, &mut header[1..], "body length header")?;
@@ -85,9 +87,9 @@ pub fn read_frame_with_cap<R: Read>(reader: &mut R, cap: usize) -> Result<Vec<u8
     Ok(body)
 }
 
-/// Writes `body` behind its header, flushes, and returns how many bytes that made.
+/// Writes a header and `body`, flushes, and returns the number of bytes written.
 ///
-/// Header and body go out in one vectored write where the writer takes them both; the body is not copied.
+/// Header and body go out in one vectored write if the writer takes them both; the body is not copied.
 ///
 /// # Errors
 ///
@@ -97,10 +99,10 @@ pub fn write_frame<W: Write>(writer: &mut W, body: &[u8]) -> Result<usize, Frami
     write_pieces(writer, [&header.to_bytes(), body])
 }
 
-/// Writes `frame` behind its header, flushes, and returns how many bytes that made.
+/// Writes a header and `frame`, flushes, and returns the number of bytes written.
 ///
-/// One vectored write where the writer takes it all; the payload is written from where it lies. For a small payload,
-/// [`FrameRef::encode_framed`] into a buffer that is used again is cheaper.
+/// They go out in one vectored write if the writer takes it all; the payload is not copied. For a small payload,
+/// [`FrameRef::encode_framed`] into a buffer that is reused is cheaper.
 ///
 /// # Errors
 ///
@@ -142,7 +144,7 @@ fn read_exact(reader: &mut impl Read, buffer: &mut [u8], context: &'static str) 
 mod tests {
     use super::*;
 
-    /// Takes at most `limit` bytes a call.
+    /// A writer that takes at most `limit` bytes per call.
     struct Dripping {
         taken: Vec<u8>,
         limit: usize,
@@ -183,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Takes everything, and keeps where each piece lay and how long it was.
+    /// A writer that takes everything, and records the address and the length of each piece.
     #[derive(Default)]
     struct Vectored {
         writes: Vec<Vec<(*const u8, usize)>>,

@@ -1,16 +1,18 @@
-//! Payload encodings: which a side accepts, when one is used, and how a payload is brought into it and back.
+//! Payload encodings: sets of them, the policy of a side, encoding and decoding.
 //!
-//! Each encoding is a feature of this crate: `lz4`, `snappy`, `zstd`. A side says in `accepted_encodings` of its frames
-//! what it decodes; whoever was told nothing encodes nothing, so a peer that knows no encodings never sees one.
+//! Each encoding is a feature of this crate: `lz4`, `snappy`, `zstd`. A side lists the encodings that it decodes in
+//! `accepted_encodings` of its frames. A side encodes only for a peer that sent such a list, so a peer that knows no
+//! encodings never receives one.
 //!
-//! [`EncodingPolicy::decode`] and [`EncodingPolicy::encode`] are all that a driver needs: frames go in as they came or
-//! would go out, and come out decoded or encoded.
+//! A driver needs only [`EncodingPolicy::decode`] for frames that it receives and [`EncodingPolicy::encode`] for frames
+//! that it sends.
 
 #[cfg(feature = "lz4")]
 mod lz4;
 mod payload;
 #[cfg(feature = "snappy")]
 mod snappy;
+mod undecoded;
 #[cfg(feature = "zstd")]
 mod zstd;
 
@@ -20,10 +22,12 @@ use payload::decode_granted;
 use payload::most_decoded;
 pub use payload::{DecodePayloadError, EncodePayloadError, decode_payload, encode_payload};
 
-use super::{FrameRef, MAX_FRAME_BYTES, PayloadEncoding};
+use super::frame::FrameRef;
+use super::generated::PayloadEncoding;
+use super::header::MAX_FRAME_BYTES;
 use std::fmt;
 
-/// A set of payload encodings. [`PayloadEncoding::None`] is in no set: everybody takes a payload as it is.
+/// A set of payload encodings. [`PayloadEncoding::None`] is in no set: every side takes a payload that is not encoded.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Encodings(u32);
 
@@ -31,7 +35,7 @@ impl Encodings {
     /// No encodings.
     pub const NONE: Self = Self(0);
 
-    /// Those that this build of the library can encode and decode.
+    /// The encodings that this build of the library can encode and decode.
     pub const SUPPORTED: Self = {
         let mut supported = Self::NONE;
         if cfg!(feature = "lz4") {
@@ -46,48 +50,49 @@ impl Encodings {
         supported
     };
 
-    /// The one that is cheapest to make and to read first: on one machine bytes cost less than the time to save them.
+    /// The encodings by cost, the cheapest first: on one machine bytes cost less than the time to save them.
     const PREFERENCE: [PayloadEncoding; 3] =
         [PayloadEncoding::Lz4, PayloadEncoding::Zstd, PayloadEncoding::Snappy];
 
-    /// The set on the wire: bit n is the encoding of the value n. Bits of encodings that this library does not know are
-    /// kept.
+    /// Returns the set that has these bits on the wire: bit n is the encoding of the value n. Bits of encodings that
+    /// this library does not know are kept.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & !1)
     }
 
-    /// The set as it is on the wire.
+    /// Returns the bits of the set on the wire.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// The set, and `encoding`.
+    /// Returns the set with `encoding` added.
     #[must_use]
     pub const fn with(self, encoding: PayloadEncoding) -> Self {
         Self::from_bits(self.0 | 1 << encoding as u32)
     }
 
-    /// What is in both sets.
+    /// Returns the encodings that are in both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether `encoding` is in the set.
+    /// Returns whether `encoding` is in the set.
     #[must_use]
     pub const fn contains(self, encoding: PayloadEncoding) -> bool {
         self.0 & 1 << encoding as u32 != 0
     }
 
-    /// Whether nothing is in the set.
+    /// Returns whether the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those of the set that this library knows, in the order in which it prefers them: LZ4, Zstandard, Snappy.
+    /// Returns the encodings of the set that this library knows, in the order in which it prefers them: LZ4, Zstandard,
+    /// Snappy.
     pub fn iter(self) -> impl Iterator<Item = PayloadEncoding> {
         Self::PREFERENCE.into_iter().filter(move |encoding| self.contains(*encoding))
     }
@@ -99,9 +104,9 @@ impl fmt::Debug for Encodings {
     }
 }
 
-/// Which encodings a side takes and uses, and within which bounds.
+/// The encodings that a side accepts and uses, and their bounds.
 ///
-/// The default accepts and uses whatever is compiled in. A daemon that answers by itself decodes a request and encodes the
+/// The default accepts and uses all that are compiled in. A daemon without a driver decodes a request and encodes the
 /// response to it:
 ///
 /// ```
@@ -121,14 +126,16 @@ impl fmt::Debug for Encodings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodingPolicy {
-    /// What is accepted from the other side, which is told so. What is not compiled in is not accepted.
+    /// Encodings that are accepted from the peer, which is told so. Those that are not compiled in are not accepted.
     pub accept: Encodings,
-    /// What is used towards a side that accepts it: the first that both have, as [`Encodings::iter`] orders them.
+    /// Encodings that are used for a peer that accepts them: the first that both have, in the order of
+    /// [`Encodings::iter`].
     pub send: Encodings,
-    /// A shorter payload is not encoded, in bytes. Default 4096: less than one page is not worth a look at each byte.
+    /// Length in bytes below which a payload is not encoded. Default 4096: for less than one page it is not worth
+    /// reading each byte.
     pub threshold: usize,
-    /// A payload that decodes to more is refused, and a longer one is not encoded, in bytes. Default
-    /// [`MAX_FRAME_BYTES`]: encoding makes no payload possible that would not be without.
+    /// Largest decoded payload that is accepted, and largest payload that is encoded, in bytes. Default
+    /// [`MAX_FRAME_BYTES`]: encoding allows no payload that would not be possible without it.
     pub max_decoded: usize,
 }
 
@@ -144,7 +151,7 @@ impl Default for EncodingPolicy {
 }
 
 impl EncodingPolicy {
-    /// Neither takes nor uses any encoding.
+    /// The policy that accepts and uses no encoding.
     pub const OFF: Self = Self {
         accept: Encodings::NONE,
         send: Encodings::NONE,
@@ -152,14 +159,14 @@ impl EncodingPolicy {
         max_decoded: MAX_FRAME_BYTES,
     };
 
-    /// What the other side is told: the accepted encodings that are compiled in.
+    /// Returns the accepted encodings that are compiled in, which the peer is told.
     #[must_use]
     pub const fn accepted(&self) -> Encodings {
         self.accept.and(Encodings::SUPPORTED)
     }
 
-    /// The frame with its payload as its sender had it: decoded into `buffer`, whose content is replaced, if it came
-    /// encoded; still in its own bytes if not.
+    /// Returns the frame with a decoded payload: in `buffer`, whose content is replaced, if it came encoded; in its own
+    /// bytes if not.
     ///
     /// # Errors
     ///
@@ -176,7 +183,8 @@ impl EncodingPolicy {
         })
     }
 
-    /// [`decode`](Self::decode) that asks `grant` before `buffer` takes memory, with how many bytes it will have then.
+    /// Decodes as [`decode`](Self::decode) does. Asks `grant` before `buffer` takes memory, with the number of bytes
+    /// that it will have then.
     #[inline]
     pub(crate) fn decode_granted<'a>(
         &self,
@@ -194,7 +202,8 @@ impl EncodingPolicy {
         Ok(FrameRef { payload: buffer, payload_encoding: PayloadEncoding::None.into(), ..frame })
     }
 
-    /// Returns whether a payload of so many bytes is encoded for a peer that accepts `peer`, if that makes it shorter.
+    /// Returns whether a payload of `length` bytes is encoded for a peer that accepts `peer`, provided that makes it
+    /// shorter.
     pub(crate) fn encodes(&self, length: usize, peer: Encodings) -> bool {
         !self.usable(peer).is_empty() && length >= self.threshold && length <= self.max_decoded
     }
@@ -203,7 +212,7 @@ impl EncodingPolicy {
         self.send.and(peer).and(Encodings::SUPPORTED)
     }
 
-    /// Returns the most bytes that the payload of `frame` has once it is decoded.
+    /// Returns an upper bound of the size of the decoded payload of `frame`, in bytes.
     #[cfg(feature = "host")]
     pub(crate) fn most_decoded(&self, frame: &FrameRef<'_>) -> usize {
         match PayloadEncoding::try_from(frame.payload_encoding) {
@@ -214,10 +223,11 @@ impl EncodingPolicy {
         }
     }
 
-    /// The frame as it goes to a peer that accepts `peer`: encoded into `buffer`, whose content is replaced, if that
+    /// Returns the frame for a peer that accepts `peer`: encoded into `buffer`, whose content is replaced, if that
     /// makes it shorter.
     ///
-    /// A peer that accepts any encoding is told what this side accepts; to any other the frame is left as it is.
+    /// A peer that accepts any encoding is also told what this side accepts. For any other peer the frame stays as it
+    /// is.
     #[must_use]
     pub fn encode<'a>(&self, frame: FrameRef<'a>, peer: Encodings, buffer: &'a mut Vec<u8>) -> FrameRef<'a> {
         if peer.is_empty() {
@@ -233,7 +243,7 @@ impl EncodingPolicy {
             Ok(()) if buffer.len() < length => {
                 FrameRef { payload: buffer, payload_encoding: encoding.into(), ..frame }
             }
-            // What cannot be encoded, or not to any use, is right as it is.
+            // A payload that cannot be encoded, or gets no shorter, stays as it is.
             _ => frame,
         }
     }

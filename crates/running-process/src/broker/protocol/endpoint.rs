@@ -1,12 +1,13 @@
 //! Constructors of [`Endpoint`]: a socket's path, or a pipe's bare name.
 
-use super::Endpoint;
+use super::generated::Endpoint;
 
-/// What Windows puts before the name of every pipe on the local machine. It is added when the pipe is opened.
+/// The prefix of the name of every pipe on the local machine of Windows. It is added when the pipe is opened.
 pub const WINDOWS_PIPE_PREFIX: &str = r"\\.\pipe\";
 
-/// Why a name cannot be an endpoint's.
+/// The reason why a name cannot be an endpoint's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EndpointNameError {
     /// The name is empty.
     #[error("endpoint name is empty")]
@@ -26,7 +27,7 @@ pub enum EndpointNameError {
 }
 
 impl Endpoint {
-    /// The Unix-domain socket at `path`. May be built on every platform.
+    /// Returns the endpoint of the Unix-domain socket at `path`. It can be built on every platform.
     ///
     /// # Errors
     ///
@@ -38,7 +39,8 @@ impl Endpoint {
         Self::checked(namespace_id.into(), path.into())
     }
 
-    /// The Windows named pipe `bare_name`, without `\\.\pipe\`. May be built on every platform.
+    /// Returns the endpoint of the Windows named pipe `bare_name`, without `\\.\pipe\`. It can be built on every
+    /// platform.
     ///
     /// # Errors
     ///
@@ -64,7 +66,7 @@ impl Endpoint {
     }
 }
 
-/// Windows compares the prefix without case and takes either slash.
+/// Returns whether `name` carries the prefix, which Windows compares without case and with either slash.
 fn carries_pipe_prefix(name: &str) -> bool {
     let normal = |byte: &u8| if *byte == b'/' { b'\\' } else { byte.to_ascii_lowercase() };
     let start = name.as_bytes().iter().map(normal).take(WINDOWS_PIPE_PREFIX.len());

@@ -1,14 +1,14 @@
 use std::io;
 
-/// Why bytes are not a frame, or could not be moved as one.
+/// The reason why bytes are not a frame, or could not be read or written as one.
 #[derive(Debug, thiserror::Error)]
 pub enum FramingError {
     /// The first byte is not the framing version that this library speaks.
     #[error("framing version is {got}, this side speaks {expected}")]
     UnsupportedFramingVersion {
-        /// The byte that stood there.
+        /// The byte that was found.
         got: u8,
-        /// [`ENVELOPE_VERSION`](super::ENVELOPE_VERSION).
+        /// The expected byte, [`ENVELOPE_VERSION`](super::ENVELOPE_VERSION).
         expected: u8,
     },
     /// The header announces a body above the cap, or a frame to be written is above it.
@@ -42,23 +42,5 @@ impl From<io::Error> for FramingError {
 impl From<prost::DecodeError> for FramingError {
     fn from(error: prost::DecodeError) -> Self {
         Self::Decode(error)
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl FramingError {
-    /// The same error once more: all who wait on one connection are told. Of an I/O error, its kind and text.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::UnsupportedFramingVersion { got, expected } => {
-                Self::UnsupportedFramingVersion { got: *got, expected: *expected }
-            }
-            Self::FrameTooLarge { body_length, cap } => {
-                Self::FrameTooLarge { body_length: *body_length, cap: *cap }
-            }
-            Self::UnexpectedEof { context } => Self::UnexpectedEof { context },
-            Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
-            Self::Decode(error) => Self::Decode(error.clone()),
-        }
     }
 }

@@ -1,13 +1,16 @@
-//! Constructors of the owned [`Frame`], and [`FrameRef`], the same frame borrowed from the bytes it came in.
+//! Constructors of the owned [`Frame`], and [`FrameRef`], the same frame borrowed from its buffer.
 
 mod read;
 mod write;
 
-use super::{Frame, FrameKind, PROTOCOL_VERSION};
+use super::generated::{Frame, FrameKind};
 
-/// What stands before each field on the wire: its tag and its wire type, in one byte.
+/// The value of [`Frame::envelope_version`].
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The key of each field on the wire: its tag and its wire type, in one byte.
 mod key {
-    /// The one field whose key takes two bytes.
+    /// The only field whose key takes two bytes.
     pub(super) const ACCEPTED_ENCODINGS_TAG: u32 = 1000;
     pub(super) const ACCEPTED_ENCODINGS: [u8; 2] = [0xc0, 0x3e];
     pub(super) const ENVELOPE_VERSION: u8 = varint(1);
@@ -33,13 +36,13 @@ mod key {
 }
 
 impl Frame {
-    /// A request under `payload_protocol`, with request id 0 until [`with_request_id`](Self::with_request_id).
+    /// Returns a request under `payload_protocol`, with request id 0 until [`with_request_id`](Self::with_request_id).
     #[must_use]
     pub fn request(payload_protocol: u32, payload: Vec<u8>) -> Self {
         Self { envelope_version: PROTOCOL_VERSION, payload_protocol, payload, ..Self::default() }
     }
 
-    /// The response to `request`: the same protocol, request id and trace context.
+    /// Returns the response to `request`, with the same protocol, request id and trace context.
     #[must_use]
     pub fn response_to(request: &Frame, payload: Vec<u8>) -> Self {
         Self {
@@ -51,14 +54,14 @@ impl Frame {
         }
     }
 
-    /// The same frame under another request id.
+    /// Returns the frame with another request id.
     #[must_use]
     pub fn with_request_id(mut self, request_id: u64) -> Self {
         self.request_id = request_id;
         self
     }
 
-    /// The same frame, borrowed.
+    /// Returns the same frame, borrowed.
     #[must_use]
     #[inline]
     pub fn borrowed(&self) -> FrameRef<'_> {
@@ -77,9 +80,9 @@ impl Frame {
     }
 }
 
-/// A [`Frame`] whose payload and trace context still lie in the buffer that they arrived in.
+/// A [`Frame`] whose payload and trace context are still in the buffer in which they arrived.
 ///
-/// Decoding neither copies nor allocates, and accepts, rejects and yields exactly what prost's decoder of the owned
+/// Decoding neither copies nor allocates. It accepts, rejects and yields exactly what prost's decoder of the owned
 /// frame does. The fields are those of [`Frame`], and one that only this library writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "field by field the same as `Frame`, which documents them")]
@@ -93,19 +96,19 @@ pub struct FrameRef<'a> {
     pub deadline_unix_ms: u64,
     pub traceparent: &'a str,
     pub tracestate: &'a str,
-    /// What the sender decodes, as [`Encodings`](super::Encodings) says it; 0 if it decodes nothing. Ours: [`Frame`] has
-    /// no such field.
+    /// The encodings that the sender decodes, as bits of [`Encodings`](super::Encodings); 0 if it decodes none. It is
+    /// our own: [`Frame`] has no such field.
     pub accepted_encodings: u32,
 }
 
 impl<'a> FrameRef<'a> {
-    /// A request under `payload_protocol`.
+    /// Returns a request under `payload_protocol`.
     #[must_use]
     pub fn request(payload_protocol: u32, request_id: u64, payload: &'a [u8]) -> Self {
         Self { envelope_version: PROTOCOL_VERSION, payload_protocol, payload, request_id, ..Self::default() }
     }
 
-    /// The response to `request`: the same protocol, request id and trace context.
+    /// Returns the response to `request`, with the same protocol, request id and trace context.
     #[must_use]
     pub fn response_to(request: &FrameRef<'a>, payload: &'a [u8]) -> Self {
         Self {
@@ -123,7 +126,7 @@ impl<'a> FrameRef<'a> {
         self.to_frame_with(self.payload.to_vec())
     }
 
-    /// [`to_frame`](Self::to_frame) with another payload.
+    /// Copies the frame as [`to_frame`](Self::to_frame) does, with another payload.
     #[inline]
     pub(crate) fn to_frame_with(self, payload: Vec<u8>) -> Frame {
         Frame {

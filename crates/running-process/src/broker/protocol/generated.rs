@@ -5,22 +5,22 @@ pub struct Frame {
     /// Always 1.
     #[prost(uint32, tag = "1")]
     pub envelope_version: u32,
-    /// What the frame is to its receiver.
+    /// The role of the frame for its receiver.
     #[prost(enumeration = "FrameKind", tag = "2")]
     pub kind: i32,
     /// The registered id of the protocol that the payload speaks.
     #[prost(uint32, tag = "3")]
     pub payload_protocol: u32,
-    /// Opaque to the envelope.
+    /// The payload, opaque to the envelope.
     #[prost(bytes = "vec", tag = "4")]
     pub payload: ::prost::alloc::vec::Vec<u8>,
-    /// Chosen by the requester, echoed by everything that answers it.
+    /// Chosen by the requester, echoed by each frame that answers the request.
     #[prost(uint64, tag = "5")]
     pub request_id: u64,
-    /// How the payload is compressed.
+    /// The encoding of the payload.
     #[prost(enumeration = "PayloadEncoding", tag = "6")]
     pub payload_encoding: i32,
-    /// Milliseconds since the Unix epoch after which nobody waits for the answer; 0 is none.
+    /// Milliseconds since the Unix epoch after which the answer is of no use; 0 is none.
     #[prost(uint64, tag = "7")]
     pub deadline_unix_ms: u64,
     /// W3C Trace Context `traceparent`.
@@ -30,7 +30,7 @@ pub struct Frame {
     #[prost(string, tag = "9")]
     pub tracestate: ::prost::alloc::string::String,
 }
-/// Where a daemon listens.
+/// The endpoint at which a daemon listens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
     /// The daemon's own name for the group of endpoints that this one belongs to.
@@ -40,7 +40,7 @@ pub struct Endpoint {
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
 }
-/// Which process a daemon is.
+/// The identity of a daemon.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DaemonProcess {
     /// The process id, as the daemon itself sees it.
@@ -52,13 +52,13 @@ pub struct DaemonProcess {
     /// SHA-256 of the executable file: the only digest of the first generation of peers.
     #[prost(bytes = "vec", tag = "3")]
     pub exe_sha256: ::prost::alloc::vec::Vec<u8>,
-    /// Where the daemon listens.
+    /// The endpoint at which the daemon listens.
     #[prost(message, optional, tag = "4")]
     pub ipc_endpoint: ::core::option::Option<Endpoint>,
     /// Wall-clock milliseconds since the Unix epoch when the identity was made.
     #[prost(uint64, tag = "5")]
     pub started_at_unix_ms: u64,
-    /// Which boot of the machine the daemon belongs to.
+    /// The boot of the machine in which the daemon runs.
     #[prost(string, tag = "6")]
     pub boot_id: ::prost::alloc::string::String,
     /// Seconds without work after which the daemon exits by itself.
@@ -71,16 +71,16 @@ pub struct DaemonProcess {
     #[prost(bytes = "vec", tag = "9")]
     pub exe_hash: ::prost::alloc::vec::Vec<u8>,
 }
-/// Our own fields of an identity. They travel in the same bytes as DaemonProcess, after it; a peer skips them.
+/// Our own fields of an identity. They are sent in the same bytes as DaemonProcess, after it; a peer skips them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DaemonProcessExtension {
     /// The executable's path as bytes, where it is not UTF-8 and exe_path can only approximate it.
     #[prost(bytes = "vec", tag = "1000")]
     pub exe_path_bytes: ::prost::alloc::vec::Vec<u8>,
-    /// When the kernel started the process, in the platform's own unit. Means something only with the next field.
+    /// The time at which the kernel started the process, in the platform's own unit. Valid only with the next field.
     #[prost(uint64, optional, tag = "1001")]
     pub start_time: ::core::option::Option<u64>,
-    /// 16 random bytes, made once per process. Means something only with the field before.
+    /// 16 random bytes, made once per process. Valid only with the previous field.
     #[prost(bytes = "vec", tag = "1002")]
     pub instance_id: ::prost::alloc::vec::Vec<u8>,
     /// On Linux the inode of the process's pid namespace.
@@ -90,25 +90,25 @@ pub struct DaemonProcessExtension {
     #[prost(bool, tag = "1004")]
     pub inherited_listener: bool,
 }
-/// Why a request was not served: the payload of a response under the control protocol (0x0000).
+/// The reason why a request was not served: the payload of a response under the control protocol (0x0000).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refusal {
-    /// What kind of reason.
+    /// The kind of reason.
     #[prost(enumeration = "RefusalReason", tag = "1000")]
     pub reason: i32,
-    /// The reason in words, for people.
+    /// An explanation for people.
     #[prost(string, tag = "1001")]
     pub message: ::prost::alloc::string::String,
-    /// Milliseconds after which the same request may be served; absent if nobody can tell.
+    /// Milliseconds after which the same request may be served; absent if the daemon cannot tell.
     #[prost(uint32, optional, tag = "1002")]
     pub retry_after_ms: ::core::option::Option<u32>,
 }
-/// What a server has counted since it began to run: the payload of the response to a status request. Every counter only
-/// grows; what is "now" goes up and down.
+/// Counters of a server since it began to run: the payload of the response to a status request. A counter only grows; a
+/// field that says "now" goes up and down.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerStatus {
-    /// How long the server has run, in milliseconds.
+    /// Time for which the server has run, in milliseconds.
     #[prost(uint64, tag = "1")]
     pub uptime_ms: u64,
     /// Connections that are open now.
@@ -120,24 +120,24 @@ pub struct ServerStatus {
     /// Connections that were closed because as many as allowed were open.
     #[prost(uint64, tag = "4")]
     pub connections_refused: u64,
-    /// How often a connection was ended or failed because its peer broke the rules, was too slow, went away or needed more
-    /// memory than there was.
+    /// Connections that ended or failed because their peer broke the rules, was too slow, went away or needed more memory
+    /// than there was.
     #[prost(uint64, tag = "5")]
     pub connection_troubles: u64,
     /// Identity probes that were answered.
     #[prost(uint64, tag = "6")]
     pub probes_answered: u64,
-    /// Requests that came, but for status requests. Each is answered, refused or cancelled in the end, and counted as one
-    /// of these once.
+    /// Requests received, without status requests. Each is answered, refused or cancelled in the end, and counted as one of
+    /// these once.
     #[prost(uint64, tag = "7")]
     pub requests_received: u64,
     /// Requests that got a response.
     #[prost(uint64, tag = "8")]
     pub requests_answered: u64,
-    /// Requests that got a refusal, by the number of its RefusalReason. What lies beyond the end is 0.
+    /// Requests that got a refusal, by the number of its RefusalReason. Numbers beyond the end are 0.
     #[prost(uint64, repeated, tag = "9")]
     pub requests_refused: ::prost::alloc::vec::Vec<u64>,
-    /// Requests that nobody waited for any more: their client sent a cancel or went away, their deadline passed, or the
+    /// Requests whose client did not wait any more: the client sent a cancel or went away, their deadline passed, or the
     /// server ended.
     #[prost(uint64, tag = "10")]
     pub requests_cancelled: u64,
@@ -180,24 +180,23 @@ pub struct ServerStatus {
     /// Connections that were ended because their peer did not read in time.
     #[prost(uint64, tag = "23")]
     pub write_deadline_hit: u64,
-    /// How long requests took that were answered: from when the server took the request until its answer was ready to be
-    /// written.
+    /// Latencies of answered requests: from taking a request until its answer was ready to be written.
     #[prost(message, optional, tag = "24")]
     pub latency: ::core::option::Option<LatencyHistogram>,
-    /// Number of panics of closures of the daemon that are no handlers: the detector, the rule, the observer, the hook.
+    /// Number of panics in closures of the daemon that are no handlers: the detector, the rule, the observer, the hook.
     #[prost(uint64, tag = "25")]
     pub callbacks_panicked: u64,
 }
-/// Durations in buckets whose width is an eighth of a power of two, so at most an eighth of what is in them.
+/// Durations in buckets whose width is an eighth of a power of two, so at most an eighth of the durations in them.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LatencyHistogram {
-    /// How many there are in each bucket. With s = max(0, i / 8 - 1), bucket i begins at (i - 8 s) * 2^s nanoseconds and ends
-    /// where the next one begins. What lies beyond the end is 0.
+    /// The number of durations in each bucket. With s = max(0, i / 8 - 1), bucket i begins at (i - 8 s) * 2^s nanoseconds and ends
+    /// where the next one begins. Buckets beyond the end are empty.
     #[prost(uint64, repeated, tag = "1")]
     pub counts: ::prost::alloc::vec::Vec<u64>,
 }
-/// What a frame is to its receiver.
+/// The role of a frame for its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum FrameKind {
@@ -205,9 +204,9 @@ pub enum FrameKind {
     Request = 0,
     /// Answers the request of the same id.
     Response = 1,
-    /// Tells something; no answer is expected.
+    /// Informs the receiver; no answer is expected.
     Event = 2,
-    /// Nobody waits for the request of the same id any more.
+    /// The sender does not wait for the request of the same id any more.
     Cancel = 3,
 }
 impl FrameKind {
@@ -234,11 +233,11 @@ impl FrameKind {
         }
     }
 }
-/// How a payload is compressed.
+/// The encoding of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum PayloadEncoding {
-    /// As it is.
+    /// Not encoded.
     None = 0,
     /// Zstandard, RFC 8878.
     Zstd = 1,
@@ -271,17 +270,17 @@ impl PayloadEncoding {
         }
     }
 }
-/// What kind of reason a refusal has.
+/// The kind of reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RefusalReason {
-    /// None that this side knows.
+    /// A reason that this side does not know.
     Unspecified = 0,
-    /// The daemon has no room for the request now. It has not run.
+    /// The daemon has no capacity for the request now. It has not run.
     Overloaded = 1,
     /// The request's own deadline passed before it was answered. It may have run.
     DeadlinePassed = 2,
-    /// The request was given up by its sender. It may have run.
+    /// The sender cancelled the request. It may have run.
     Cancelled = 3,
     /// The daemon does not serve the payload protocol. The request has not run.
     UnservedProtocol = 4,

@@ -1,8 +1,17 @@
 //! The five bytes before every frame body: `[u8 framing_version][u32 little-endian body_length]`.
 //!
-//! The only place that knows their layout.
+//! No other module knows their layout.
 
-use super::{ENVELOPE_VERSION, FRAME_HEADER_BYTES, FramingError};
+use super::error::FramingError;
+
+/// The framing byte: the first byte of every frame header.
+pub const ENVELOPE_VERSION: u8 = 1;
+/// Length of a frame header in bytes: the framing byte and the body length.
+pub const FRAME_HEADER_BYTES: usize = 5;
+/// Largest frame body, in bytes.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Largest body of a Hello frame, in bytes.
+pub const MAX_HELLO_BYTES: usize = 64 * 1024;
 
 /// A header whose version and length have been checked: `body_length <= cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +20,9 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Judges the start of `bytes`; `None` while it is too short to tell.
+    /// Parses the header at the start of `bytes`; returns `None` while it is incomplete.
     ///
-    /// A foreign first byte is told at once, a length above `cap` as soon as the header is complete.
+    /// A wrong first byte is an error at once, a length above `cap` as soon as the header is complete.
     #[inline]
     pub(crate) fn parse(bytes: &[u8], cap: usize) -> Result<Option<Self>, FramingError> {
         match *bytes {
@@ -29,7 +38,7 @@ impl FrameHeader {
         }
     }
 
-    /// The header of a body of `body_length` bytes.
+    /// Returns the header of a body of `body_length` bytes.
     pub(crate) fn for_body(body_length: usize, cap: usize) -> Result<Self, FramingError> {
         if body_length > cap || u32::try_from(body_length).is_err() {
             return Err(FramingError::FrameTooLarge { body_length, cap });
@@ -47,13 +56,14 @@ impl FrameHeader {
         self.body_length
     }
 
-    /// Header and body together, in bytes.
+    /// Returns the length of header and body together, in bytes.
     pub(crate) fn frame_length(self) -> usize {
         FRAME_HEADER_BYTES + self.body_length
     }
 }
 
-/// The body of the frame at the start of `bytes`, or `None` while it is incomplete; costs the same at every length.
+/// Returns the body of the frame at the start of `bytes`, or `None` while it is incomplete. The cost does not depend on
+/// the length.
 #[inline]
 pub(crate) fn complete_body(bytes: &[u8], cap: usize) -> Result<Option<&[u8]>, FramingError> {
     Ok(FrameHeader::parse(bytes, cap)?
@@ -66,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        for length in [0, 1, 255, 256, 65_536, super::super::MAX_FRAME_BYTES] {
+        for length in [0, 1, 255, 256, 65_536, MAX_FRAME_BYTES] {
             let header = FrameHeader::for_body(length, usize::MAX).unwrap();
             let parsed = FrameHeader::parse(&header.to_bytes(), usize::MAX).unwrap();
             assert_eq!(parsed, Some(header));

@@ -1,29 +1,30 @@
-//! How a daemon says that it does not serve a request, and why.
+//! Refusals: responses of a daemon that does not serve a request.
 //!
-//! A refusal answers the request's id under the control protocol instead of the request's own. So nobody takes it for an
-//! answer. A peer that does not know refusals sees a response of the wrong protocol: an error to published Rust clients, and nothing to
-//! the published Python one, which skips it.
+//! A refusal carries the request's id under the control protocol instead of the request's own, so that no client takes
+//! it for an answer. A peer that does not know refusals sees a response of the wrong protocol. That is an error to
+//! published Rust clients; the published Python client skips it.
 
+use super::frame::FrameRef;
+use super::generated::{FrameKind, PayloadEncoding, Refusal, RefusalReason};
 use super::registry::CONTROL_PAYLOAD_PROTOCOL;
-use super::{FrameKind, FrameRef, PayloadEncoding, Refusal, RefusalReason};
 use prost::Message;
 use std::fmt;
 use std::time::Duration;
 
 impl Refusal {
-    /// A refusal that says why: `message` is for people, one line.
+    /// Returns a refusal with its reason; `message` is one line for people.
     pub fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), message: message.into(), retry_after_ms: None }
     }
 
-    /// The same refusal with the hint that the request may be served after `delay`, in whole milliseconds.
+    /// Returns the refusal with the hint that the request may be served after `delay`, in whole milliseconds.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after_ms = Some(u32::try_from(delay.as_millis()).unwrap_or(u32::MAX));
         self
     }
 
-    /// Whether the request may have run, as far as the reason tells.
+    /// Returns whether the request may have run, as far as the reason tells.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self.reason() {
@@ -40,7 +41,7 @@ impl Refusal {
         }
     }
 
-    /// The refusal that `frame` carries; `None` if it is not a refusal at all. A refusal is never encoded.
+    /// Returns the refusal that `frame` carries; `None` if it carries none. A refusal is never encoded.
     #[must_use]
     pub fn from_frame(frame: &FrameRef<'_>) -> Option<Self> {
         let is_refusal = frame.kind == i32::from(FrameKind::Response)
@@ -51,7 +52,7 @@ impl Refusal {
 }
 
 impl<'a> FrameRef<'a> {
-    /// The frame that refuses `request`; `payload` is an encoded [`Refusal`].
+    /// Returns the frame that refuses `request`; `payload` is an encoded [`Refusal`].
     #[must_use]
     pub fn refusal_of(request: &FrameRef<'a>, payload: &'a [u8]) -> Self {
         Self { payload_protocol: CONTROL_PAYLOAD_PROTOCOL, ..Self::response_to(request, payload) }

@@ -1,4 +1,4 @@
-//! Payload-protocol ids: who may use which.
+//! Payload-protocol ids and their ranges.
 //!
 //! | range | use |
 //! | --- | --- |
@@ -12,18 +12,18 @@
 
 use std::ops::RangeInclusive;
 
-/// `Hello` and `HelloReply`.
+/// The protocol of `Hello`, `HelloReply` and refusals.
 pub const CONTROL_PAYLOAD_PROTOCOL: u32 = 0x0000;
-/// Administration.
+/// The protocol of administration.
 pub const ADMIN_PAYLOAD_PROTOCOL: u32 = 0xAD01;
-/// The identity probe.
+/// The protocol of the identity probe.
 pub const BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL: u32 = 0xB232;
-/// Connection handoff.
+/// The protocol of connection handoff.
 pub const HANDOFF_PAYLOAD_PROTOCOL: u32 = 0xD0FF;
-/// Session streams.
+/// The protocol of session streams.
 pub const SESSION_PAYLOAD_PROTOCOL: u32 = 0x5350;
 
-/// Every id that a daemon cannot serve as its own.
+/// The ids that a daemon cannot serve as its own.
 pub const FIRST_PARTY_PAYLOAD_PROTOCOLS: [u32; 5] = [
     CONTROL_PAYLOAD_PROTOCOL,
     ADMIN_PAYLOAD_PROTOCOL,
@@ -41,7 +41,7 @@ pub const PRIVATE_USE_IDS: RangeInclusive<u32> = 0xF000..=0xFFFF;
 pub const REGISTERED_CONSUMERS: [(u32, &str); 3] =
     [(0x7A63, "zccache"), (0x7C4C, "clud"), (0x7EB1, "fbuild")];
 
-/// Whether `id` belongs to the wire itself.
+/// Returns whether `id` belongs to the wire itself.
 #[must_use]
 #[inline]
 pub const fn is_first_party(id: u32) -> bool {
@@ -55,25 +55,25 @@ pub const fn is_first_party(id: u32) -> bool {
     )
 }
 
-/// Whether `id` lies in the range of registered consumers.
+/// Returns whether `id` is in the range of registered consumers.
 #[must_use]
 pub const fn is_registered_consumer_id(id: u32) -> bool {
     *REGISTERED_CONSUMER_IDS.start() <= id && id <= *REGISTERED_CONSUMER_IDS.end()
 }
 
-/// Whether `id` lies in the private-use range.
+/// Returns whether `id` is in the private-use range.
 #[must_use]
 pub const fn is_private_use_id(id: u32) -> bool {
     *PRIVATE_USE_IDS.start() <= id && id <= *PRIVATE_USE_IDS.end()
 }
 
-/// The registered consumer's name, if `id` is taken.
+/// Returns the registered consumer's name, if `id` is taken.
 #[must_use]
 pub fn registered_consumer(id: u32) -> Option<&'static str> {
     REGISTERED_CONSUMERS.iter().find(|(taken, _)| *taken == id).map(|(_, name)| *name)
 }
 
-/// Fails the build unless every id may be a daemon's own and none stands twice.
+/// Fails the build unless every id may be a daemon's own and occurs only once.
 #[doc(hidden)]
 #[track_caller]
 pub const fn assert_registrable(ids: &[u32]) {

@@ -1,31 +1,32 @@
-//! What a server tells of itself, and how durations are counted.
+//! The status of a server, and the histogram of its latencies.
 //!
 //! A request under [`STATUS_PAYLOAD_PROTOCOL`] is answered with an encoded [`ServerStatus`].
 
-use super::{LatencyHistogram, RefusalReason, ServerStatus};
+use super::generated::{LatencyHistogram, RefusalReason, ServerStatus};
 use prost::{DecodeError, Message};
 use std::time::Duration;
 
-/// The payload protocol of status requests, unless the daemon serves it itself. Their payload is not looked at.
+/// The payload protocol of status requests, unless the daemon serves it itself. The payload of the request is ignored.
 ///
-/// An id for private use: the published peers know no status requests, so no id is set aside for them.
+/// It is an id for private use: the published peers know no status requests, so no id is reserved for them.
 pub const STATUS_PAYLOAD_PROTOCOL: u32 = 0xFFFF;
 
-/// How many buckets a histogram has: enough for 2^43 ns, nearly two and a half hours. What takes longer counts as that.
+/// Number of buckets of a histogram: enough for 2^43 ns, nearly two and a half hours. The last bucket also counts
+/// longer durations.
 #[cfg(any(feature = "host", test))]
 pub(crate) const BUCKETS: usize = 40 * 8 + 8;
 
-/// The bucket of `duration`.
+/// Returns the bucket of `duration`.
 #[cfg(any(feature = "host", test))]
 pub(crate) fn bucket_of(duration: Duration) -> usize {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    // Four significant bits are kept.
+    // The bucket keeps four significant bits.
     let shift = nanos.checked_ilog2().unwrap_or(0).saturating_sub(3);
     let bucket = usize::try_from(u64::from(shift) * 8 + (nanos >> shift)).unwrap_or(usize::MAX);
     bucket.min(BUCKETS - 1)
 }
 
-/// Where `bucket` begins.
+/// Returns the shortest duration in `bucket`.
 fn begin_of(bucket: usize) -> Duration {
     let shift = (bucket / 8).saturating_sub(1);
     let begin = u32::try_from(shift).ok().and_then(|shift| 1_u64.checked_shl(shift));
@@ -33,14 +34,15 @@ fn begin_of(bucket: usize) -> Duration {
 }
 
 impl LatencyHistogram {
-    /// How many durations were counted.
+    /// Returns the number of durations that were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         sum(&self.counts)
     }
 
-    /// The duration that `quantile` of all, from 0 to 1, do not exceed: 0.99 is the 99th percentile. Never less than the
-    /// exact one, and more by at most an eighth. `None` if nothing was counted.
+    /// Returns the duration that the fraction `quantile` of all, from 0 to 1, do not exceed: 0.99 is the 99th
+    /// percentile. It is never below the exact value, and above it by at most an eighth. Returns `None` if nothing was
+    /// counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         #[expect(
@@ -58,13 +60,14 @@ impl LatencyHistogram {
         Some(begin_of(bucket + 1).saturating_sub(Duration::from_nanos(1)))
     }
 
-    /// The longest duration; never less than the exact one, and more by at most an eighth. `None` if nothing was counted.
+    /// Returns the longest duration. It is never below the exact value, and above it by at most an eighth. Returns
+    /// `None` if nothing was counted.
     #[must_use]
     pub fn max(&self) -> Option<Duration> {
         self.quantile(1.0)
     }
 
-    /// What was counted after `earlier`, which was read before from the same server.
+    /// Returns the durations counted after `earlier`, an earlier histogram of the same server.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let earlier = earlier.counts.iter().copied().chain(std::iter::repeat(0));
@@ -77,30 +80,30 @@ impl ServerStatus {
     ///
     /// # Errors
     ///
-    /// It is no status: the daemon serves something of its own under that id.
+    /// The payload is no status: the daemon serves a protocol of its own under that id.
     pub fn from_payload(payload: &[u8]) -> Result<Self, DecodeError> {
         Self::decode(payload)
     }
 
-    /// How long the server has run.
+    /// Returns the time for which the server has run.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         Duration::from_millis(self.uptime_ms)
     }
 
-    /// Requests that were refused for `reason`.
+    /// Returns the number of requests that were refused for `reason`.
     #[must_use]
     pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.requests_refused.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// Requests that were refused, for whatever reason.
+    /// Returns the number of requests that were refused, for all reasons.
     #[must_use]
     pub fn refused_in_all(&self) -> u64 {
         sum(&self.requests_refused)
     }
 
-    /// How often any limit or deadline of the server was hit.
+    /// Returns the number of times that any limit or deadline of the server was hit.
     #[must_use]
     pub fn limits_hit(&self) -> u64 {
         sum(&[
@@ -116,14 +119,14 @@ impl ServerStatus {
         ])
     }
 
-    /// How long requests took; empty if none was answered.
+    /// Returns the latencies of requests; empty if none was answered.
     #[must_use]
     pub fn latencies(&self) -> LatencyHistogram {
         self.latency.clone().unwrap_or_default()
     }
 }
 
-/// What a peer counts may be anything.
+/// Adds counts of a peer, which may be any numbers.
 fn sum(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
 }

@@ -1,8 +1,10 @@
-//! What a receiver that takes nothing on trust demands of a frame beyond its being protobuf.
+//! Checks of a frame by a strict receiver, beyond its being protobuf.
 
-use super::{Encodings, FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
+use super::encoding::Encodings;
+use super::frame::{FrameRef, PROTOCOL_VERSION};
+use super::generated::{FrameKind, PayloadEncoding};
 
-/// Why a well-formed frame is refused by a strict receiver.
+/// The reason why a strict receiver refuses a well-formed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameViolation {
@@ -33,7 +35,7 @@ pub enum FrameViolation {
 }
 
 impl FrameViolation {
-    /// Whether it is the payload's encoding that is refused, and nothing else.
+    /// Returns whether only the payload's encoding is refused.
     #[must_use]
     pub fn is_of_encoding(&self) -> bool {
         matches!(self, Self::UnknownEncoding { .. } | Self::UnsupportedEncoding { .. })
@@ -41,10 +43,10 @@ impl FrameViolation {
 }
 
 impl FrameRef<'_> {
-    /// The frame's kind, if its envelope is one that this library speaks and its payload is not encoded.
+    /// Returns the frame's kind, if this library speaks its envelope version and its payload is not encoded.
     ///
-    /// The mux hands such frames over unjudged, since a daemon may know more than this library; server drivers ask
-    /// here first.
+    /// The mux hands all frames of a served protocol over, since a daemon may know more than this library. Server
+    /// drivers call this first.
     ///
     /// # Errors
     ///
@@ -53,7 +55,7 @@ impl FrameRef<'_> {
         self.check_strict_accepting(Encodings::NONE)
     }
 
-    /// [`check_strict`](Self::check_strict) for a receiver that decodes the encodings in `accepted`.
+    /// Checks as [`check_strict`](Self::check_strict) does, for a receiver that decodes the encodings in `accepted`.
     ///
     /// # Errors
     ///

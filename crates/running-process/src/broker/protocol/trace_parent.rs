@@ -1,19 +1,19 @@
-//! Which trace a request belongs to, as W3C Trace Context level 1 writes it.
+//! The trace of a request, by W3C Trace Context level 1.
 
-use super::FrameRef;
+use super::frame::FrameRef;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-/// The length of a `traceparent` of version 00, in bytes.
+/// Length of a `traceparent` of version 00, in bytes.
 const LENGTH: usize = 55;
 
-/// Longest `tracestate` that is kept and passed on, in bytes: as much as section 3.3.1.5 of the recommendation asks every
+/// Longest `tracestate` that is kept and passed on, in bytes: what section 3.3.1.5 of the recommendation asks every
 /// system to pass on.
 const LONGEST_STATE: usize = 512;
 
 impl FrameRef<'_> {
-    /// The frame without a trace context that is longer than W3C's bounds: 55 bytes of `traceparent`, without which the
-    /// `tracestate` goes as well, and 512 bytes of that.
+    /// Removes a trace context beyond the bounds of W3C: a `traceparent` of more than 55 bytes, along with its
+    /// `tracestate`, and a `tracestate` of more than 512 bytes.
     #[inline]
     #[must_use]
     pub(crate) fn with_bounded_trace(self) -> Self {
@@ -29,7 +29,7 @@ impl FrameRef<'_> {
 
 /// A `traceparent`: the trace of a request, and the span that sent it.
 ///
-/// Who serves the request and asks somebody else on its behalf passes the trace on with a span id of its own:
+/// A server that sends further requests on behalf of this one passes the trace on with a span id of its own:
 ///
 /// ```
 /// use running_process::broker::protocol::TraceParent;
@@ -41,17 +41,17 @@ impl FrameRef<'_> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceParent {
-    /// The whole trace.
+    /// The id of the whole trace.
     pub trace_id: NonZeroU128,
-    /// The span of whoever sent the request.
+    /// The span that sent the request.
     pub parent_id: NonZeroU64,
-    /// The caller may have recorded the trace: the only flag that has a meaning. Others are not passed on.
+    /// The caller may have recorded the trace: the only flag with a meaning. Other flags are not passed on.
     pub sampled: bool,
 }
 
 impl TraceParent {
-    /// Reads a `traceparent` by section 3.2 of the recommendation. Of a version above 00 it reads what that has. `None` is
-    /// one that is to be ignored, together with the `tracestate` beside it.
+    /// Parses a `traceparent` by section 3.2 of the recommendation. Of a version above 00 it reads the fields of
+    /// version 00. Returns `None` for one that is to be ignored, together with its `tracestate`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (known, further) = text.as_bytes().split_at_checked(LENGTH)?;
@@ -62,7 +62,7 @@ impl TraceParent {
         let well_formed = match version {
             0 => further.is_empty(),
             0xFF => false,
-            // Fields that a later version adds.
+            // A later version may add fields.
             _ => matches!(further, [] | [b'-', ..]),
         };
         if !well_formed {
@@ -76,7 +76,7 @@ impl TraceParent {
     }
 }
 
-/// Version 00, whichever it was read from.
+/// Formats it as version 00, whatever version it was parsed from.
 impl fmt::Display for TraceParent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { trace_id, parent_id, sampled } = self;
@@ -84,7 +84,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// At most 32 digits, in lower case only.
+/// Parses at most 32 digits in lower case.
 fn hexadecimal(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |value, digit| match digit {
         b'0'..=b'9' => Some(value << 4 | u128::from(digit - b'0')),

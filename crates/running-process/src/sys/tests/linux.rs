@@ -1,4 +1,4 @@
-//! What `/proc` says about a process, whatever happens to its program and its number.
+//! Facts of `/proc` about a process whose program or number changes.
 
 use std::fs;
 use std::io::Read;
@@ -9,8 +9,8 @@ use std::process::Command;
 use super::super::{ProcessHandle, own_image, own_pid_namespace, own_start_time, process_image};
 use super::{handle, idle, idle_copy};
 
-/// The copy is made by another process: a program that is open for writing cannot be run, and a child that another test
-/// is starting might keep it open for a moment.
+/// Copies this program with another process: a program that is open for writing cannot be run, and a child that another
+/// test is starting might keep it open for a moment.
 fn copy_this_program(to: &Path) {
     let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(to).status().unwrap();
     assert!(copied.success());
@@ -46,7 +46,7 @@ fn the_pid_namespace_is_the_one_that_the_link_names() {
     assert_eq!(link.to_str().unwrap(), expected);
 }
 
-/// In a pid namespace of its own, where nobody else takes the number in between.
+/// Runs in a pid namespace of its own, where no other process takes the number in between.
 #[test]
 #[ignore = "started by the next test in a pid namespace of its own"]
 fn a_number_given_to_another_process() {
@@ -87,7 +87,7 @@ fn a_handle_stays_with_its_process_when_the_number_is_given_away() {
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
-/// Replaces and then removes the file of the program that runs it.
+/// Replaces and then removes the file of the running program.
 #[test]
 #[ignore = "started by the next test in a copy of this program"]
 fn replaced_while_running() {
@@ -144,7 +144,7 @@ fn what_stands_at_a_path_is_found_where_the_process_looks_it_up() {
     fs::write(&file, "").unwrap();
     let found = process.standing_at(&file).unwrap().unwrap();
     assert_eq!(found.ino(), fs::metadata(&file).unwrap().ino());
-    // A link that leads nowhere is nothing; one that leads to itself cannot be followed.
+    // A link that leads nowhere counts as no file; one that leads to itself cannot be followed.
     let link = directory.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
     assert!(process.standing_at(&link).unwrap().is_none());
@@ -166,7 +166,7 @@ fn a_process_is_ending_once_it_was_killed_and_not_before() {
     assert!(process.wait_exit(None).unwrap());
     assert!(process.is_ending().unwrap(), "a zombie");
     child.wait().unwrap();
-    assert!(process.is_ending().unwrap(), "nobody");
+    assert!(process.is_ending().unwrap(), "reaped");
     let gone = process.open_image().unwrap_err();
     assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
     assert_eq!(process.image_metadata().unwrap_err().kind(), std::io::ErrorKind::NotFound);

@@ -11,19 +11,20 @@ use std::time::{Duration, Instant};
 
 use super::{ProcessHandle, boot_id, own_image, own_pid_namespace, own_start_time, process_image};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn soon() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + TEST_TIMEOUT
 }
 
-/// A test of this file, for a copy of this program to run: no other program is on every system.
+/// Returns the arguments with which a copy of this program runs one test of this file: no other program is on every
+/// system.
 fn only(test: &str) -> [String; 3] {
     let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
     ["--exact".to_owned(), path, "--ignored".to_owned()]
 }
 
-/// A process that runs until its standard input ends.
+/// Starts a process that runs until its standard input ends.
 fn idle() -> Child {
     idle_copy(&std::env::current_exe().unwrap())
 }
@@ -100,7 +101,7 @@ fn handles_to_one_process_are_the_same_and_others_are_not() {
         child.wait().unwrap();
     }
     assert!(!first.is_same_process(&stranger).unwrap());
-    // Some systems still know, and none says "another".
+    // Some systems still know, and none calls them different processes.
     assert!(first.is_same_process(&second).or(Err(())).unwrap_or(true));
     assert_eq!(first.is_same_living_process(&second).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
@@ -118,7 +119,7 @@ fn a_start_time_is_told_as_long_as_the_process_lives() {
     assert_eq!(process.pid_namespace().unwrap(), own_pid_namespace().unwrap());
     child.kill().unwrap();
     assert!(process.wait_exit(Some(soon())).unwrap());
-    // Not yet waited for, and then gone.
+    // First a zombie, then reaped.
     for _ in 0..2 {
         assert_eq!(process.start_time().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(process.open_image().unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -140,7 +141,7 @@ fn the_image_of_another_process_is_opened() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_process_that_shows_no_image_is_not_taken_for_dead() {
-    // A kernel thread, or in a container some other process: it lives, whatever can be seen of it.
+    // A kernel thread, or in a container some other process: it is alive, whatever is visible of it.
     let other = ProcessHandle::open(2).unwrap();
     if let Some(error) = other.and_then(|other| process_image(&other).err()) {
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);

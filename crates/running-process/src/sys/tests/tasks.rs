@@ -1,6 +1,6 @@
 //! Tasks that wait for processes.
 
-use super::{PATIENCE, handle, idle};
+use super::{TEST_TIMEOUT, handle, idle};
 use crate::sys::ProcessHandle;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -17,12 +17,12 @@ async fn many_tasks_see_one_process_exit_and_none_before() {
     timeout(Duration::from_millis(20), waiting.join_next()).await.unwrap_err();
     assert!(!process.is_ending().unwrap());
     child.kill().unwrap();
-    timeout(PATIENCE, async { while waiting.join_next().await.transpose().unwrap().is_some() {} })
+    timeout(TEST_TIMEOUT, async { while waiting.join_next().await.transpose().unwrap().is_some() {} })
         .await
         .unwrap();
-    assert!(process.is_ending().unwrap(), "nobody has waited for it yet");
+    assert!(process.is_ending().unwrap(), "its parent has not waited for it yet");
     child.wait().unwrap();
-    timeout(PATIENCE, process.exited()).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, process.exited()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_wait_that_is_given_up_leaves_the_process_as_it_was() {
     }
     assert!(!process.has_exited().unwrap());
     process.kill().unwrap();
-    timeout(PATIENCE, process.exited()).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, process.exited()).await.unwrap().unwrap();
     child.wait().unwrap();
 }
 

@@ -1,17 +1,17 @@
 //! Connections that a task uses for a while.
 
-use super::{PATIENCE, pair, soon, watched};
+use super::{TEST_TIMEOUT, pair, soon, watched};
 use crate::sys::PidfdPolicy;
 use std::io;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The next bytes.
+/// Reads the next bytes.
 async fn read(stream: &super::LocalStream) -> Vec<u8> {
     let mut bytes = [0; 4096];
     let borrow = stream.as_async().unwrap();
     let (length, writer) =
-        timeout(PATIENCE, borrow.read_named(&mut bytes, PidfdPolicy::Use)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, borrow.read_named(&mut bytes, PidfdPolicy::Use)).await.unwrap().unwrap();
     assert_eq!(writer.is_some(), length > 0);
     bytes[..length].to_vec()
 }
@@ -27,14 +27,14 @@ async fn bytes_go_both_ways_and_the_connection_blocks_again_afterwards() {
     };
     assert_eq!(tokio::join!(read(&client), waiting).0, b"to the client");
 
-    // A call without a deadline waits, so the mode is what it was.
+    // A call without a deadline waits, so the connection is still in blocking mode.
     watched(move || {
         let reading = std::thread::spawn(move || {
             let mut bytes = [0; 8];
-            let length = client.read_before(&mut bytes, None).unwrap();
+            let length = client.read_deadline(&mut bytes, None).unwrap();
             (bytes[..length].to_vec(), client)
         });
-        server.write_all_before(b"again", None).unwrap();
+        server.write_all_deadline(b"again", None).unwrap();
         assert_eq!(reading.join().unwrap().0, b"again");
     });
 }
@@ -46,7 +46,7 @@ async fn a_read_that_is_given_up_takes_nothing_along() {
         let borrow = client.as_async().unwrap();
         timeout(Duration::ZERO, borrow.read_named(&mut [0; 16], PidfdPolicy::Use)).await.unwrap_err();
     }
-    server.write_all_before(b"late", Some(soon())).unwrap();
+    server.write_all_deadline(b"late", Some(soon())).unwrap();
     assert_eq!(read(&client).await, b"late");
 }
 
@@ -56,7 +56,7 @@ async fn a_write_that_the_other_side_does_not_take_can_be_given_up() {
     let large = vec![b'x'; 4 << 20];
     let borrow = client.as_async().unwrap();
     timeout(Duration::from_millis(20), borrow.write_all(&large)).await.unwrap_err();
-    // How much of it was taken is unknown.
+    // The number of bytes that were written is unknown.
     let receive = async {
         let mut all = Vec::new();
         while !all.ends_with(b"after") {

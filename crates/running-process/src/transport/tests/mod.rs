@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use super::{BindError, ConnectError, LocalListener, LocalStream, NameError, StopSignal};
 use crate::sys::{PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
-/// Longer than anything here takes, shorter than anyone's patience.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A name that nobody else uses, which is cleaned up afterwards.
+/// A unique name, which is cleaned up afterwards.
 struct Name {
     #[cfg(unix)]
     _directory: tempfile::TempDir,
@@ -51,22 +51,22 @@ fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = thread::spawn(move || {
         let _ = done.send(work());
     });
-    match finished.recv_timeout(PATIENCE) {
+    match finished.recv_timeout(TEST_TIMEOUT) {
         Ok(value) => value,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {PATIENCE:?}"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {TEST_TIMEOUT:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
     }
 }
 
 fn soon() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + TEST_TIMEOUT
 }
 
 fn in_millis(millis: u64) -> Instant {
     Instant::now() + Duration::from_millis(millis)
 }
 
-/// A client and the server's side of the same connection.
+/// Returns a client and the server's side of the same connection.
 pub(super) fn pair() -> (LocalStream, LocalStream) {
     watched(|| {
         let name = Name::new();
@@ -83,18 +83,18 @@ fn bytes_go_both_ways_and_the_end_is_seen() {
     let echo = thread::spawn(move || {
         let mut buf = [0; 64];
         loop {
-            match server.read_before(&mut buf, Some(soon())).unwrap() {
+            match server.read_deadline(&mut buf, Some(soon())).unwrap() {
                 0 => break,
-                received => server.write_all_before(&buf[..received], Some(soon())).unwrap(),
+                received => server.write_all_deadline(&buf[..received], Some(soon())).unwrap(),
             }
         }
     });
     for round in 0..100u8 {
-        client.write_all_before(&[round; 5], Some(soon())).unwrap();
+        client.write_all_deadline(&[round; 5], Some(soon())).unwrap();
         let mut back = [0; 5];
         let mut filled = 0;
         while filled < back.len() {
-            filled += client.read_before(&mut back[filled..], Some(soon())).unwrap();
+            filled += client.read_deadline(&mut back[filled..], Some(soon())).unwrap();
         }
         assert_eq!(back, [round; 5]);
     }
@@ -126,10 +126,10 @@ fn a_silent_peer_costs_the_deadline_and_no_more() {
     let (client, _server) = pair();
     for millis in [1, 150, 30, 120, 2] {
         let start = Instant::now();
-        let error = client.read_before(&mut [0; 8], Some(in_millis(millis))).unwrap_err();
+        let error = client.read_deadline(&mut [0; 8], Some(in_millis(millis))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= Duration::from_millis(millis), "{:?}", start.elapsed());
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TEST_TIMEOUT);
     }
 }
 
@@ -137,39 +137,39 @@ fn a_silent_peer_costs_the_deadline_and_no_more() {
 fn a_deadline_does_not_outlive_its_call() {
     let (client, server) = pair();
     assert_eq!(
-        client.read_before(&mut [0; 8], Some(in_millis(1))).unwrap_err().kind(),
+        client.read_deadline(&mut [0; 8], Some(in_millis(1))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
     let (started, starts) = mpsc::channel();
     let reader = thread::spawn(move || {
         started.send(()).unwrap();
-        client.read_before(&mut [0; 8], None)
+        client.read_deadline(&mut [0; 8], None)
     });
     starts.recv().unwrap();
-    // Far more than the deadline of before passes while nothing is written.
+    // More time than the earlier deadline passes while nothing is written.
     assert_eq!(
-        server.read_before(&mut [0; 8], Some(in_millis(50))).unwrap_err().kind(),
+        server.read_deadline(&mut [0; 8], Some(in_millis(50))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
-    server.write_all_before(b"x", Some(soon())).unwrap();
+    server.write_all_deadline(b"x", Some(soon())).unwrap();
     assert_eq!(watched(move || reader.join().unwrap()).unwrap(), 1);
 }
 
 #[test]
 fn a_deadline_in_the_past_is_over_even_if_bytes_wait() {
     let (client, server) = pair();
-    server.write_all_before(b"x", Some(soon())).unwrap();
+    server.write_all_deadline(b"x", Some(soon())).unwrap();
     let past = Some(Instant::now());
-    assert_eq!(client.read_before(&mut [0; 8], past).unwrap_err().kind(), io::ErrorKind::TimedOut);
-    assert_eq!(client.write_all_before(b"x", past).unwrap_err().kind(), io::ErrorKind::TimedOut);
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 1);
+    assert_eq!(client.read_deadline(&mut [0; 8], past).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(client.write_all_deadline(b"x", past).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 1);
 }
 
 #[test]
 fn a_peer_that_does_not_read_costs_the_writer_the_deadline() {
     let (client, _server) = pair();
     let error =
-        watched(move || client.write_all_before(&vec![0; 32 << 20], Some(in_millis(100))).unwrap_err());
+        watched(move || client.write_all_deadline(&vec![0; 32 << 20], Some(in_millis(100))).unwrap_err());
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 
@@ -179,12 +179,12 @@ fn a_large_write_meets_a_slow_reader() {
     let sent: Vec<u8> = (0..3_000_000u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     let writer = thread::spawn({
         let sent = sent.clone();
-        move || client.write_all_before(&sent, Some(soon())).unwrap()
+        move || client.write_all_deadline(&sent, Some(soon())).unwrap()
     });
     let received = watched(move || {
         let (mut received, mut buf) = (Vec::new(), [0; 1021]);
         loop {
-            match server.read_before(&mut buf, Some(soon())).unwrap() {
+            match server.read_deadline(&mut buf, Some(soon())).unwrap() {
                 0 => return received,
                 length => received.extend_from_slice(&buf[..length]),
             }
@@ -200,11 +200,11 @@ fn one_thread_reads_while_another_writes() {
     let reading = client.try_clone().unwrap();
     let reader = thread::spawn(move || {
         let mut buf = [0; 8];
-        reading.read_before(&mut buf, Some(soon())).map(|length| buf[..length].to_vec())
+        reading.read_deadline(&mut buf, Some(soon())).map(|length| buf[..length].to_vec())
     });
-    client.write_all_before(b"ping", None).unwrap();
-    assert_eq!(server.read_before(&mut [0; 8], Some(soon())).unwrap(), 4);
-    server.write_all_before(b"pong", None).unwrap();
+    client.write_all_deadline(b"ping", None).unwrap();
+    assert_eq!(server.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 4);
+    server.write_all_deadline(b"pong", None).unwrap();
     assert_eq!(watched(move || reader.join().unwrap()).unwrap(), b"pong");
 }
 
@@ -214,11 +214,11 @@ fn the_connection_closes_with_its_last_clone() {
     let clone = client.try_clone().unwrap();
     drop(client);
     assert_eq!(
-        server.read_before(&mut [0; 1], Some(in_millis(30))).unwrap_err().kind(),
+        server.read_deadline(&mut [0; 1], Some(in_millis(30))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
     drop(clone);
-    assert_eq!(server.read_before(&mut [0; 1], Some(soon())).unwrap(), 0);
+    assert_eq!(server.read_deadline(&mut [0; 1], Some(soon())).unwrap(), 0);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn writing_to_a_closed_connection_is_a_broken_pipe() {
     drop(server);
     let error = watched(move || {
         loop {
-            if let Err(error) = client.write_all_before(&[0; 4096], Some(soon())) {
+            if let Err(error) = client.write_all_deadline(&[0; 4096], Some(soon())) {
                 break error;
             }
         }
@@ -242,24 +242,24 @@ fn interrupting_wakes_a_blocked_read_and_stays() {
     let (started, starts) = mpsc::channel();
     let reader = thread::spawn(move || {
         started.send(()).unwrap();
-        reading.read_before(&mut [0; 8], None)
+        reading.read_deadline(&mut [0; 8], None)
     });
     starts.recv().unwrap();
     client.interrupt_reads();
     assert_eq!(watched(move || reader.join().unwrap()).unwrap(), 0);
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 0);
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 0);
 }
 
 #[test]
 #[cfg_attr(any(target_os = "macos", target_os = "freebsd"), ignore = "these systems drop it")]
 fn what_was_received_before_the_interruption_can_be_read() {
     let (client, server) = pair();
-    server.write_all_before(b"kept", Some(soon())).unwrap();
+    server.write_all_deadline(b"kept", Some(soon())).unwrap();
     client.interrupt_reads();
     let mut buf = [0; 8];
-    assert_eq!(client.read_before(&mut buf, Some(soon())).unwrap(), 4);
+    assert_eq!(client.read_deadline(&mut buf, Some(soon())).unwrap(), 4);
     assert_eq!(&buf[..4], b"kept");
-    assert_eq!(client.read_before(&mut buf, Some(soon())).unwrap(), 0);
+    assert_eq!(client.read_deadline(&mut buf, Some(soon())).unwrap(), 0);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn stopping_wakes_every_thread_that_accepts() {
     stop.clone().stop();
     assert!(stop.is_stopped());
     assert!(watched(move || threads.into_iter().all(|thread| thread.join().unwrap())));
-    // Also for the next one, and although a connection waits.
+    // The next call ends, too, although a connection waits.
     let _client = LocalStream::connect(&name.name).unwrap();
     assert!(watched(move || listener.accept(&stop).unwrap().is_none()));
 }
@@ -292,8 +292,8 @@ fn many_clients_at_once_are_all_accepted() {
     let server = thread::spawn(move || {
         for _ in 0..CLIENTS {
             let stream = listener.accept(&stop).unwrap().unwrap();
-            stream.write_all_before(b"!", Some(soon())).unwrap();
-            assert_eq!(stream.read_before(&mut [0; 1], Some(soon())).unwrap(), 0);
+            stream.write_all_deadline(b"!", Some(soon())).unwrap();
+            assert_eq!(stream.read_deadline(&mut [0; 1], Some(soon())).unwrap(), 0);
         }
     });
     let clients: Vec<_> = (0..4)
@@ -301,11 +301,11 @@ fn many_clients_at_once_are_all_accepted() {
             let name = name.name.clone();
             thread::spawn(move || {
                 let mut answers = 0;
-                let give_up = Instant::now() + PATIENCE;
+                let give_up = Instant::now() + TEST_TIMEOUT;
                 while answers < CLIENTS / 4 && Instant::now() < give_up {
                     match LocalStream::connect(&name) {
                         Ok(stream) => {
-                            assert_eq!(stream.read_before(&mut [0; 8], Some(soon())).unwrap(), 1);
+                            assert_eq!(stream.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 1);
                             answers += 1;
                         }
                         Err(ConnectError::BacklogFull { .. }) => thread::yield_now(),
@@ -331,7 +331,7 @@ fn a_name_has_one_owner() {
 }
 
 #[test]
-fn nobody_is_there_before_and_after() {
+fn there_is_no_endpoint_before_and_after() {
     let name = Name::new();
     assert!(matches!(LocalStream::connect(&name.name), Err(ConnectError::NotFound { .. })));
     drop(LocalListener::bind(&name.name).unwrap());
@@ -356,7 +356,7 @@ fn names_that_cannot_be_are_refused_before_anything_is_made() {
     assert!((100..300).contains(&max));
 }
 
-/// How this system names the process that listens.
+/// Returns how this system names the process that listens.
 fn strongest() -> PeerEvidence {
     if cfg!(windows) {
         PeerEvidence::PipeServer
@@ -369,7 +369,7 @@ fn strongest() -> PeerEvidence {
     }
 }
 
-/// The version of the running kernel.
+/// Returns the version of the running kernel.
 fn linux() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers =
@@ -391,7 +391,7 @@ fn serve_until_the_client_leaves() {
     let listener = LocalListener::bind(&std::env::var("PUPPET_PATH").unwrap()).unwrap();
     io::stderr().write_all(b"!").unwrap();
     let stream = listener.accept(&StopSignal::new().unwrap()).unwrap().unwrap();
-    assert_eq!(stream.read_before(&mut [0], Some(soon())).unwrap(), 0);
+    assert_eq!(stream.read_deadline(&mut [0], Some(soon())).unwrap(), 0);
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn the_peer_in_another_process_is_named_until_it_exits() {
     child.kill().unwrap();
     child.wait().unwrap();
     let error = client.peer(PidfdPolicy::Use).unwrap_err();
-    // Or, on these systems, that the connection has ended.
+    // These systems may report the end of the connection instead.
     let ended = cfg!(any(windows, target_os = "macos")) && matches!(error, PeerError::Io(_));
     assert!(matches!(error, PeerError::Gone { .. }) || ended, "{error:?}");
 }
@@ -422,8 +422,8 @@ fn the_peer_in_another_process_is_named_until_it_exits() {
 fn a_system_that_does_not_name_writers_says_so() {
     let (client, server) = pair();
     let named = client.name_writers(PidfdPolicy::Use);
-    server.write_all_before(b"x", Some(soon())).unwrap();
-    let (received, writer) = client.read_named_before(&mut [0; 8], Some(soon()), PidfdPolicy::Use).unwrap();
+    server.write_all_deadline(b"x", Some(soon())).unwrap();
+    let (received, writer) = client.read_named_deadline(&mut [0; 8], Some(soon()), PidfdPolicy::Use).unwrap();
     assert_eq!(received, 1);
     match (named, writer.unwrap()) {
         (Ok(evidence), Ok(writer)) => {

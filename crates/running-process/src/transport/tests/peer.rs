@@ -1,4 +1,4 @@
-//! Who is at the other end, and who writes, as the kernel tells it.
+//! The listener and the writers of a connection, as the kernel names them.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::super::LocalStream;
 use super::{in_millis, soon, strongest, watched};
 use crate::sys::{Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
-/// Both ways, and how writers and listeners are named.
+/// Returns both policies, each with the way in which writers and listeners are named.
 fn both() -> [(PidfdPolicy, PeerEvidence); 2] {
     [(PidfdPolicy::Use, strongest()), (PidfdPolicy::Avoid, PeerEvidence::Credentials)]
 }
@@ -24,7 +24,7 @@ fn only(test: &str) -> [String; 3] {
     ["--exact".to_owned(), path, "--ignored".to_owned()]
 }
 
-/// A copy of this program that runs one of the tests below which are ignored, with `input` as its standard input.
+/// A copy of this program that runs one of the ignored tests below, with `input` as its standard input.
 struct Puppet(Child);
 
 impl Puppet {
@@ -35,7 +35,7 @@ impl Puppet {
         Self(child)
     }
 
-    /// Waits until the copy says so.
+    /// Waits until the copy is ready.
     fn ready(mut self) -> Self {
         self.0.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         self
@@ -92,7 +92,7 @@ fn puppet_that_writes() {
     stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
-/// What `peer` is, if it is the process that `expected` means.
+/// Returns the evidence for `peer`, which must be the process `expected`.
 fn evidence_of(peer: Result<Peer, PeerError>, expected: &ProcessHandle) -> PeerEvidence {
     let peer = peer.unwrap();
     assert_eq!(peer.process.pid(), expected.pid());
@@ -105,7 +105,7 @@ fn this_process() -> ProcessHandle {
     ProcessHandle::open(std::process::id()).unwrap().unwrap()
 }
 
-/// A connection within this process whose first end names its writers.
+/// Returns a connection within this process whose first end names its writers.
 fn named_pair(pidfds: PidfdPolicy, evidence: PeerEvidence) -> (LocalStream, UnixStream) {
     let (reader, writer) = UnixStream::pair().unwrap();
     let reader = LocalStream::from(reader);
@@ -115,7 +115,7 @@ fn named_pair(pidfds: PidfdPolicy, evidence: PeerEvidence) -> (LocalStream, Unix
 
 fn read_named(stream: &LocalStream, pidfds: PidfdPolicy) -> (Vec<u8>, Option<Result<Peer, PeerError>>) {
     let mut buf = [0; 64];
-    let (received, writer) = stream.read_named_before(&mut buf, Some(soon()), pidfds).unwrap();
+    let (received, writer) = stream.read_named_deadline(&mut buf, Some(soon()), pidfds).unwrap();
     (buf[..received].to_vec(), writer)
 }
 
@@ -143,14 +143,14 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
         assert_eq!(evidence_of(client.peer(pidfds), &puppet.handle()), evidence);
         assert_eq!(client.name_writers(pidfds).unwrap(), evidence);
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
         let pid = puppet.0.id();
         puppet.0.kill().unwrap();
         assert!(puppet.handle().wait_exit(Some(soon())).unwrap());
-        // Not yet waited for, and then gone.
+        // First a zombie, then reaped.
         for _ in 0..2 {
             assert!(matches!(client.peer(pidfds), Err(PeerError::Gone { pid: gone }) if gone == pid));
             puppet.0.wait().unwrap();
@@ -169,7 +169,7 @@ fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
         let puppet = Puppet::start("puppet_that_inherits_a_listener", OwnedFd::from(listener), &[]);
         assert_eq!(evidence_of(client.peer(pidfds), &this_process()), evidence);
         client.name_writers(pidfds).unwrap();
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         let (bytes, writer) = read_named(&client, pidfds);
         assert_eq!(bytes, b"answer");
         assert_eq!(evidence_of(writer.unwrap(), &puppet.handle()), evidence);
@@ -192,9 +192,9 @@ fn one_read_never_has_bytes_of_two_writers() {
             assert_eq!(String::from_utf8(bytes).unwrap(), expected);
             assert_eq!(evidence_of(writer.unwrap(), &process), evidence);
         }
-        // Neither has a read that does not ask.
+        // A read that does not ask for the writer names none either.
         writer.write_all(b"plain").unwrap();
-        assert_eq!(reader.read_before(&mut [0; 64], Some(soon())).unwrap(), 5);
+        assert_eq!(reader.read_deadline(&mut [0; 64], Some(soon())).unwrap(), 5);
     }
 }
 
@@ -241,11 +241,11 @@ fn named_reads_keep_their_deadline_and_see_the_end() {
     for millis in [1, 60, 20] {
         let start = Instant::now();
         let error =
-            reader.read_named_before(&mut buf, Some(in_millis(millis)), PidfdPolicy::Use).unwrap_err();
+            reader.read_named_deadline(&mut buf, Some(in_millis(millis)), PidfdPolicy::Use).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed().as_millis() >= u128::from(millis));
     }
-    assert!(matches!(reader.read_named_before(&mut [], None, PidfdPolicy::Use), Ok((0, None))));
+    assert!(matches!(reader.read_named_deadline(&mut [], None, PidfdPolicy::Use), Ok((0, None))));
     writer.write_all(b"x").unwrap();
     drop(writer);
     assert_eq!(read_named(&reader, PidfdPolicy::Use).0, b"x");
@@ -257,7 +257,7 @@ fn a_stopped_reader_waits_for_a_name_no_longer() {
     let (reader, _writer) = named_pair(PidfdPolicy::Use, strongest());
     let interrupting = reader.try_clone().unwrap();
     let reading = std::thread::spawn(move || {
-        reader.read_named_before(&mut [0; 8], None, PidfdPolicy::Use).map(|(received, _)| received)
+        reader.read_named_deadline(&mut [0; 8], None, PidfdPolicy::Use).map(|(received, _)| received)
     });
     interrupting.interrupt_reads();
     assert_eq!(watched(move || reading.join().unwrap()).unwrap(), 0);
@@ -272,7 +272,7 @@ fn send_descriptors(writer: &UnixStream, count: usize) {
     sendmsg(writer, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
 }
 
-/// Descriptors are counted for the whole process, so the test has one of its own: see the next test.
+/// Counts descriptors of the whole process, so it runs in a process of its own: see the next test.
 #[test]
 #[ignore = "started by the next test in a process of its own"]
 fn descriptors_counted() {
@@ -289,19 +289,19 @@ fn descriptors_counted() {
             let (bytes, named) = read_named(&reader, pidfds);
             assert_eq!(bytes, b"x");
             match named.unwrap() {
-                // There was room enough.
+                // The buffer was large enough.
                 Ok(named) => assert_eq!((named.evidence, count <= 2), (PeerEvidence::Credentials, true)),
                 Err(PeerError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::InvalidData),
                 Err(error) => panic!("{error:?}"),
             }
-            // And nothing is left of it for the next.
+            // Nothing of it is left for the next read.
             writer.write_all(b"x").unwrap();
             assert_eq!(evidence_of(read_named(&reader, pidfds).1.unwrap(), &this_process()), evidence);
         }
         for _ in 0..100 {
             reader.peer(pidfds).unwrap();
             writer.write_all(b"x").unwrap();
-            reader.read_before(&mut [0; 8], Some(soon())).unwrap();
+            reader.read_deadline(&mut [0; 8], Some(soon())).unwrap();
         }
         assert_eq!(open(), before);
     }
@@ -323,7 +323,7 @@ fn received_handles_are_not_inherited() {
     let _peer = reader.peer(PidfdPolicy::Use).unwrap();
     for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
         let path = entry.unwrap().path();
-        // Those of other tests come and go.
+        // Descriptors of other tests come and go.
         let Ok(information) = fs::read_to_string(path) else { continue };
         if information.contains("\nNSpid:") {
             let flags = information.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
@@ -332,7 +332,7 @@ fn received_handles_are_not_inherited() {
     }
 }
 
-/// Connects to a listener outside of its pid namespace.
+/// Connects to a listener outside of this pid namespace.
 #[test]
 #[ignore = "started by the next test in a pid namespace of its own"]
 fn puppet_in_a_pid_namespace() {
@@ -341,7 +341,7 @@ fn puppet_in_a_pid_namespace() {
         let client = LocalStream::connect(&path).unwrap();
         assert!(matches!(client.peer(pidfds), Err(PeerError::OtherNamespace)));
         client.name_writers(pidfds).unwrap();
-        client.write_all_before(b"?", Some(soon())).unwrap();
+        client.write_all_deadline(b"?", Some(soon())).unwrap();
         assert!(matches!(read_named(&client, pidfds), (_, Some(Err(PeerError::OtherNamespace)))));
     }
 }
@@ -351,7 +351,7 @@ fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
-    // With a `/proc` of its own, and with this one, in which the other process has a number.
+    // Once with a `/proc` of its own, and once with this one, in which the other process has a number.
     for arguments in [&["--mount-proc"][..], &[]] {
         let serving = std::thread::spawn({
             let listener = listener.try_clone().unwrap();

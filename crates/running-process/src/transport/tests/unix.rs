@@ -18,7 +18,7 @@ fn path_in(directory: &Path, name: &str) -> String {
     directory.join(name).to_str().unwrap().to_owned()
 }
 
-/// What a daemon leaves behind that was killed. It never listens, because a child that another test is starting might
+/// Leaves the socket of a killed daemon behind. It never listens, because a child that another test is starting might
 /// keep it open for a moment.
 fn stale_socket(path: &str) {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
@@ -27,7 +27,7 @@ fn stale_socket(path: &str) {
     bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
 }
 
-/// A socket with room for one waiting connection.
+/// Returns a socket with a backlog of one connection.
 #[cfg(target_os = "linux")]
 fn narrow(path: &str) -> std::os::fd::OwnedFd {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
@@ -58,12 +58,12 @@ fn a_full_backlog_is_an_answer_at_once() {
     watched(move || {
         let (_waiting, error) = fill_the_backlog(&path);
         assert!(matches!(error, ConnectError::BacklogFull { .. }), "{error:?}");
-        // The socket is alive: nobody may take its name.
+        // A process listens on the socket, so its name cannot be taken.
         assert!(matches!(LocalListener::bind(&path), Err(BindError::InUse { .. })));
     });
 }
 
-/// Descriptors are counted for the whole process, so the test has one of its own: see the next test.
+/// Counts descriptors of the whole process, so it runs in a process of its own: see the next test.
 #[test]
 #[cfg(target_os = "linux")]
 #[ignore = "started by the next test in a process of its own"]
@@ -115,8 +115,8 @@ fn a_stale_socket_is_replaced() {
     let listener = LocalListener::bind(&path).unwrap();
     let client = LocalStream::connect(&path).unwrap();
     let server = watched(move || listener.accept(&StopSignal::new().unwrap()).unwrap().unwrap());
-    server.write_all_before(b"x", Some(soon())).unwrap();
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 1);
+    server.write_all_deadline(b"x", Some(soon())).unwrap();
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 1);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "only the lock stays");
 }
 
@@ -162,7 +162,7 @@ fn of_many_that_start_at_once_over_a_stale_socket_one_owns_it() {
 }
 
 #[test]
-fn a_socket_that_somebody_answers_is_left_alone() {
+fn a_socket_with_a_listener_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = path_in(directory.path(), "s");
     let stranger = UnixListener::bind(&path).unwrap();
@@ -199,7 +199,7 @@ fn whatever_is_not_a_stream_socket_is_left_alone() {
 }
 
 #[test]
-fn whoever_holds_the_lock_owns_the_name() {
+fn the_holder_of_the_lock_owns_the_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = path_in(directory.path(), "s");
     let lock = File::create(format!("{path}.lock")).unwrap();
@@ -224,7 +224,8 @@ fn a_lock_that_is_not_a_file_is_left_alone() {
     assert!(matches!(LocalListener::bind(&path), Err(BindError::NotALock { .. })));
 }
 
-/// The shell has the lock, which flock(1) took, as a process that a daemon forked has it after the daemon has ended.
+/// Lets a shell keep the lock that flock(1) took, as a process that a daemon forked keeps it after the daemon has
+/// ended.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_lock_that_a_forked_process_keeps_is_told_apart_from_a_daemon() {
@@ -256,7 +257,7 @@ fn a_lock_that_a_forked_process_keeps_is_told_apart_from_a_daemon() {
     LocalListener::bind(&path).unwrap();
 }
 
-/// The umask is the process's, so the test has one of its own: see the next test.
+/// Changes the umask of the process, so it runs in a process of its own: see the next test.
 #[test]
 #[ignore = "started by the next test in a process of its own"]
 fn bound_with_a_umask_that_takes_everything() {
@@ -409,9 +410,9 @@ fn a_missing_directory_is_its_own_error() {
 fn half_closing_ends_one_direction() {
     let (client, server) = pair();
     client.shutdown_write().unwrap();
-    assert_eq!(server.read_before(&mut [0; 8], Some(soon())).unwrap(), 0);
-    server.write_all_before(b"still", Some(soon())).unwrap();
-    assert_eq!(client.read_before(&mut [0; 8], Some(soon())).unwrap(), 5);
+    assert_eq!(server.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 0);
+    server.write_all_deadline(b"still", Some(soon())).unwrap();
+    assert_eq!(client.read_deadline(&mut [0; 8], Some(soon())).unwrap(), 5);
 }
 
 #[test]
@@ -420,7 +421,7 @@ fn a_socket_from_elsewhere_is_made_to_block_and_given_back_without_timeouts() {
     ours.set_nonblocking(true).unwrap();
     let stream = LocalStream::from(ours);
     assert_eq!(
-        stream.read_before(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
+        stream.read_deadline(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
     let ours = UnixStream::from(stream);
@@ -429,17 +430,17 @@ fn a_socket_from_elsewhere_is_made_to_block_and_given_back_without_timeouts() {
 }
 
 #[test]
-fn a_socket_that_somebody_made_non_blocking_still_waits() {
+fn a_socket_that_was_made_non_blocking_still_waits() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mode = ours.try_clone().unwrap();
     let stream = LocalStream::from(ours);
     mode.set_nonblocking(true).unwrap();
     assert_eq!(
-        stream.read_before(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
+        stream.read_deadline(&mut [0; 8], Some(in_millis(20))).unwrap_err().kind(),
         io::ErrorKind::TimedOut
     );
-    let reader = thread::spawn(move || stream.read_before(&mut [0; 8], None));
-    LocalStream::from(theirs).write_all_before(b"x", Some(soon())).unwrap();
+    let reader = thread::spawn(move || stream.read_deadline(&mut [0; 8], None));
+    LocalStream::from(theirs).write_all_deadline(b"x", Some(soon())).unwrap();
     assert_eq!(watched(move || reader.join().unwrap()).unwrap(), 1);
 }
 

@@ -7,7 +7,7 @@ use crate::sys::windows_pipe::{self, Transfer};
 use crate::sys::windows_wait::Event;
 use crate::transport::LocalStream;
 
-/// A write of no bytes, which the other side's read returns for.
+/// Writes no bytes, for which the peer's read returns.
 fn write_nothing(stream: &LocalStream) {
     let written = windows_pipe::write(stream.as_handle(), &[], &mut Event::new().unwrap(), Some(soon()));
     assert!(matches!(written, Ok(Transfer::Done(0))), "{written:?}");
@@ -18,20 +18,20 @@ fn an_empty_write_of_the_other_side_is_not_the_end() {
     let (client, server) = pair();
     for round in 0..10 {
         write_nothing(&server);
-        server.write_all_before(&[round], Some(soon())).unwrap();
+        server.write_all_deadline(&[round], Some(soon())).unwrap();
         let mut byte = [0xff];
-        assert_eq!(client.read_before(&mut byte, Some(soon())).unwrap(), 1);
+        assert_eq!(client.read_deadline(&mut byte, Some(soon())).unwrap(), 1);
         assert_eq!(byte, [round]);
     }
     write_nothing(&server);
     drop(server);
-    assert_eq!(client.read_before(&mut [0], Some(soon())).unwrap(), 0);
+    assert_eq!(client.read_deadline(&mut [0], Some(soon())).unwrap(), 0);
 }
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
     use super::*;
-    use crate::transport::{ServedStream, into_async, poll_read_onto};
+    use crate::transport::{AcceptedStream, into_async, poll_read_onto};
     use std::future::poll_fn;
     use std::io;
     use std::thread;
@@ -42,7 +42,7 @@ mod on_tokio {
         async fn read(&mut self) -> io::Result<Vec<u8>>;
     }
 
-    impl Reads for ServedStream {
+    impl Reads for AcceptedStream {
         fn new(stream: LocalStream) -> Self {
             Self::new(stream).unwrap()
         }
@@ -67,7 +67,7 @@ mod on_tokio {
         }
     }
 
-    /// However the writes fall into reads, nothing is lost and nothing ends early.
+    /// Checks that nothing is lost and nothing ends early, however the writes fall into reads.
     fn empty_writes_are_passed_over<R: Reads>() {
         let (client, server) = pair();
         watched(move || {
@@ -75,7 +75,7 @@ mod on_tokio {
                 for round in 0..50 {
                     write_nothing(&server);
                     write_nothing(&server);
-                    server.write_all_before(&[round], Some(soon())).unwrap();
+                    server.write_all_deadline(&[round], Some(soon())).unwrap();
                 }
                 write_nothing(&server);
             });
@@ -98,7 +98,7 @@ mod on_tokio {
 
     #[test]
     fn an_empty_write_of_the_other_side_is_not_the_end_for_a_server() {
-        empty_writes_are_passed_over::<ServedStream>();
+        empty_writes_are_passed_over::<AcceptedStream>();
     }
 
     #[test]

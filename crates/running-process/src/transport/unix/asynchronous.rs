@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -11,22 +12,23 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::super::Accepted;
+use super::super::accepted::Accepted;
 use super::super::error::ConnectError;
-use super::stream::SEND;
-use super::{LocalListener, LocalStream, arrived, stream};
+use super::arrived;
+use super::listener::Listener;
+use super::stream::{SEND, Stream, connected, is_hung_up};
 use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
 /// A connection that belongs to a task.
 ///
-/// Until a write has had to wait the runtime watches for what arrives only. Otherwise it would wake with every piece that
-/// the other side has read, which nobody wants to know.
+/// Write readiness is registered only once a write has had to wait. Otherwise the task would wake with every piece that
+/// the peer has read.
 #[derive(Debug)]
 pub(crate) struct AsyncStream {
-    /// `None` only once the runtime has refused it.
+    /// `None` only after the runtime has refused the socket.
     watched: Option<AsyncFd<OwnedFd>>,
     watches_writing: bool,
-    /// The last write found no room, and the runtime has not told of any since.
+    /// The last write did not fit, and the runtime has reported no write readiness since.
     full: bool,
 }
 
@@ -40,7 +42,7 @@ impl AsyncStream {
         self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Has the runtime watch for room as well. A read that waits is to be polled again.
+    /// Registers write readiness as well. A task that waits for a read polls it again.
     fn watch_writing(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.watches_writing, true)
             && let Some(watched) = self.watched.take()
@@ -51,8 +53,8 @@ impl AsyncStream {
         Ok(())
     }
 
-    /// Calls `receive` once something has arrived, or the end. The runtime notes that nothing more is there if that does
-    /// not fill the `room`, so asking again is free.
+    /// Calls `receive` once bytes have arrived, or the end of the stream. If they do not fill the `room`, read
+    /// readiness is cleared, so that the next poll costs no system call.
     fn poll_receive(
         &self,
         context: &mut Context<'_>,
@@ -88,8 +90,7 @@ pub(in crate::transport) fn poll_read(
     })
 }
 
-/// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
-/// stream.
+/// Appends what has arrived to `buffer`, which has spare capacity; 0 is the end of the stream.
 pub(crate) fn poll_read_onto(
     stream: &mut AsyncStream,
     context: &mut Context<'_>,
@@ -100,18 +101,18 @@ pub(crate) fn poll_read_onto(
     })
 }
 
-/// Reads what has arrived into the start of `buf`, which is not empty, whatever the runtime has noticed of it. After a
-/// process was stopped, its runtime sees that a deadline has passed before it asks the system what has arrived.
+/// Reads what has arrived into the start of `buf`, which is not empty, without asking the runtime. The runtime of a
+/// process that was stopped finds that a deadline has passed before it asks the system what has arrived.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise what the system said.
+/// [`io::ErrorKind::TimedOut`] if nothing has arrived; otherwise the error of the system.
 pub(in crate::transport) fn read_arrived(stream: &AsyncStream, buf: &mut [u8]) -> io::Result<usize> {
     let socket = stream.watched()?.get_ref();
     arrived::at_once(|| recv(socket, &mut *buf, RecvFlags::DONTWAIT).map(|(_, received)| received))
 }
 
-/// [`read_arrived`] into the room that `buffer` has behind its end, of which there is some.
+/// Reads as [`read_arrived`] does, and appends to `buffer`, which has spare capacity.
 pub(crate) fn read_arrived_onto(stream: &AsyncStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let socket = stream.watched()?.get_ref();
     arrived::at_once(|| {
@@ -119,12 +120,12 @@ pub(crate) fn read_arrived_onto(stream: &AsyncStream, buffer: &mut Vec<u8>) -> i
     })
 }
 
-/// Makes the next [`poll_write`] try whether there is room, whatever the runtime has noticed of it.
+/// Makes the next [`poll_write`] try the system, without asking the runtime.
 pub(in crate::transport) fn retry_write(stream: &mut AsyncStream) {
     stream.full = false;
 }
 
-/// Writes the start of `pieces`, of which one at least is not empty.
+/// Writes the start of `pieces`, of which at least one is not empty.
 pub(crate) fn poll_write(
     stream: &mut AsyncStream,
     context: &mut Context<'_>,
@@ -148,45 +149,36 @@ pub(crate) fn poll_write(
     }
 }
 
-/// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
+/// Connects as [`Stream::connect`] does, for tokio. It does not wait, so it is no async function.
 ///
 /// # Panics
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    let socket = stream::connected(path)?;
+    let socket = connected(path)?;
     #[cfg(target_vendor = "apple")]
     let _ = rustix::net::sockopt::set_socket_nosigpipe(&socket, true);
-    AsyncStream::new(socket).map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(socket)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
-/// The connection for tokio. The socket stops blocking, for clones as well, which then wait with poll(2).
-///
-/// # Panics
-///
-/// Outside a runtime that drives I/O.
-pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
+pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {
     let socket = UnixStream::from(stream);
     socket.set_nonblocking(true)?;
     AsyncStream::new(socket.into())
 }
 
-/// A connection that the runtime watches for a while. It stays in its mode; no call on it blocks.
+/// A connection that is registered with the runtime for a while. It stays in its mode; no call on it blocks.
 pub(crate) struct AsyncBorrow<'s>(AsyncFd<BorrowedFd<'s>>);
 
-impl LocalStream {
-    /// The connection for a task, until the result is dropped.
-    ///
-    /// # Panics
-    ///
-    /// Outside a runtime that drives I/O.
+impl Stream {
     pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
         sys::watch(self.as_fd(), Interest::READABLE | Interest::WRITABLE).map(AsyncBorrow)
     }
 }
 
 impl AsyncBorrow<'_> {
-    /// [`LocalStream::write_all_before`] without a deadline.
+    /// Writes all of `bytes`.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let flags = SEND | SendFlags::DONTWAIT;
         let mut rest = bytes;
@@ -198,7 +190,7 @@ impl AsyncBorrow<'_> {
         Ok(())
     }
 
-    /// [`LocalStream::read_named_before`] without a deadline, into a `buf` that is not empty.
+    /// Reads into `buf`, which is not empty, and returns the writer, as [`Stream::read_named_deadline`] does.
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
@@ -212,13 +204,13 @@ impl AsyncBorrow<'_> {
     }
 }
 
-/// How the end of a connection is waited for.
+/// The state of waiting for the end of a connection: none, because the system ends it.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct AsyncWait {}
 
 #[allow(clippy::unused_self, reason = "pipes keep something here")]
 impl AsyncWait {
-    /// The system ends the reading.
+    /// Ends reading through the system.
     pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
         // It fails only if the connection has ended by itself.
         let _ = stream.watched().map(|watched| shutdown(watched.get_ref(), Shutdown::Read));
@@ -240,7 +232,7 @@ impl AsyncWait {
 
     pub(in crate::transport) fn is_gone(&self, stream: &AsyncStream) -> bool {
         let hung_up =
-            stream.watched().and_then(|watched| stream::is_hung_up(watched.get_ref(), Some(Instant::now())));
+            stream.watched().and_then(|watched| is_hung_up(watched.get_ref(), Some(Instant::now())));
         hung_up.unwrap_or(true)
     }
 
@@ -249,26 +241,26 @@ impl AsyncWait {
         stream: &mut AsyncStream,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        // There it is not seen, and room would end no wait.
+        // macOS does not report it, and write readiness would not end the wait.
         if cfg!(target_vendor = "apple") {
             return Poll::Pending;
         }
-        // A hang-up is told as room is.
+        // A hang-up is reported as write readiness.
         while !self.is_gone(stream) && stream.watch_writing().is_ok() {
             let Ok(watched) = stream.watched() else { break };
             let Ok(mut room) = ready!(watched.poll_write_ready(context)) else { break };
             room.clear_ready();
             if std::mem::take(&mut stream.full) {
-                // A write waited for that.
+                // A write waited for this.
                 context.waker().wake_by_ref();
             }
         }
         Poll::Ready(())
     }
 
-    /// A read that waits in another task would not be polled again when the runtime begins to watch for room.
+    /// Registers write readiness early: later, a read that waits in another task would not be polled again.
     pub(in crate::transport) fn split(stream: &mut AsyncStream) {
-        // Who reads or writes is told that it failed.
+        // The next read or write returns the error.
         let _ = stream.watch_writing();
     }
 
@@ -277,29 +269,25 @@ impl AsyncWait {
     }
 }
 
-/// [`LocalListener`] for tokio.
+/// [`Listener`] for tokio.
 #[derive(Debug)]
 pub(crate) struct AsyncListener {
     /// Another descriptor of the same socket.
     ready: AsyncFd<OwnedFd>,
-    /// Another descriptor of what tells of the listener's name, where there is such a thing.
+    /// Another descriptor of the watch of the listener's name, where the system has one.
     watch: Option<AsyncFd<OwnedFd>>,
-    listener: LocalListener,
+    listener: Listener,
 }
 
 impl AsyncListener {
-    /// # Panics
-    ///
-    /// Outside a runtime that drives I/O.
-    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
+    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
         let watched = |fd: BorrowedFd<'_>| sys::watch_owned(fd.try_clone_to_owned()?, Interest::READABLE);
         let ready = watched(listener.as_fd())?;
         let watch = listener.name_events().map(watched).transpose()?;
         Ok(Self { ready, watch, listener })
     }
 
-    /// Waits for the next connection, or until the name is lost. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {
         if self.listener.is_newly_watched() && self.listener.is_name_lost() {
             return Poll::Ready(Ok(Accepted::NameLost));
         }

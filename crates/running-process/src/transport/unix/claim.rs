@@ -1,30 +1,34 @@
-//! Owning a listening socket and, unless it was inherited, its name: the lock beside it, and what may be replaced.
+//! A listening socket with, unless it was inherited, its name and the lock beside it.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, bind, listen, shutdown};
 
 use super::super::error::{BindError, ConnectError, NameError};
+use super::bind_error::{ListenError, bind_error};
 use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
 use super::lock::{self, OWNER_ONLY};
+use super::socket::new_socket;
+use super::stream::Stream;
 use super::watch::{self, Watch};
-use super::{LocalStream, denies_sockets, inherited, name, new_socket};
+use super::{inherited, name};
 use crate::sys::{PeerError, PidfdPolicy, own_user};
 
-/// How many connections may wait to be accepted, as asked of the system, which clips it to its own limit.
+/// Number of connections that may wait to be accepted. The system reduces it to its own limit.
 const BACKLOG: i32 = 4096;
 
-/// A listening socket, which owns its name for as long as this value lives unless somebody else made it.
+/// A listening socket. It owns its name for as long as this value lives, unless another process made the socket.
 #[derive(Debug)]
 pub(super) struct Claim {
     socket: OwnedFd,
     path: PathBuf,
-    /// `None`: the name is the service manager's, which keeps the socket and passes it again.
+    /// `None` if the name is the service manager's, which keeps the socket and passes it again.
     name: Option<OwnedName>,
 }
 
@@ -33,7 +37,7 @@ pub(super) struct Claim {
 struct OwnedName {
     directory: Directory,
     name: OsString,
-    /// Of the socket, whose inode the kernel holds while it is bound.
+    /// Identity of the socket's file; the kernel holds the inode while the socket is bound.
     identity: FileIdentity,
     lock: File,
 }
@@ -48,7 +52,7 @@ impl Claim {
         match directory.check() {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Err(BindError::Directory { path: path.to_owned(), fault }),
-            Err(source) => return Err(BindError::Io { path: path.to_owned(), source }),
+            Err(error) => return Err(BindError::Io { path: path.to_owned(), source: Arc::new(error) }),
         }
         let lock = lock::take(&directory, &name, path)?;
         remove_stale(&directory, &name, path)?;
@@ -58,7 +62,7 @@ impl Claim {
         Ok(Self { socket, path: PathBuf::from(path), name })
     }
 
-    /// The socket at `path` that a service manager passed to this process.
+    /// Takes the socket at `path` that a service manager passed to this process.
     pub(super) fn inherited(path: &str) -> Result<Self, BindError> {
         Ok(Self { socket: inherited::take(path)?, path: PathBuf::from(path), name: None })
     }
@@ -67,7 +71,7 @@ impl Claim {
         &self.socket
     }
 
-    /// Watches the name. A service manager's socket that cannot be seen from here is not watched.
+    /// Watches the name, unless it is a service manager's socket that is not visible from here.
     pub(super) fn watch(&self) -> Option<Watch> {
         let identity = match &self.name {
             Some(name) => name.identity,
@@ -77,11 +81,11 @@ impl Claim {
     }
 }
 
-/// Removes a socket of one's own if it is still this one, while the lock is held and the socket open. One that was
-/// inherited goes on listening for the daemon's successor.
+/// Removes the listener's own socket if it is still the one at the path, while the lock is held and the socket open. An
+/// inherited socket goes on listening for the daemon's successor.
 ///
-/// Closing alone would not end listening and the lock: a child that another thread is about to start has copies of
-/// both descriptors until it runs its program, and one that runs none keeps them.
+/// Closing alone would not end listening and the lock. A child that another thread is about to start has copies of both
+/// descriptors until it runs its program, and a child that runs none keeps them.
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(OwnedName { directory, name, identity, lock }) = &self.name else { return };
@@ -89,16 +93,16 @@ impl Drop for Claim {
             // If it cannot be removed it stays as a stale socket, which the next owner replaces.
             let _ = directory.remove(name);
         }
-        // Systems that cannot shut a listening socket down say so; there it ends with its last descriptor.
+        // Some systems cannot shut a listening socket down; there it ends with its last descriptor.
         let _ = shutdown(&self.socket, Shutdown::Both);
-        // Closing the file unlocks it too, if nobody has a copy.
+        // Closing the file would unlock it only if no child has a copy.
         let _ = lock.unlock();
     }
 }
 
 fn absolute(path: &str) -> Result<String, BindError> {
     let absolute = std::path::absolute(path)
-        .map_err(|source| BindError::Io { path: path.to_owned(), source })?
+        .map_err(|error| BindError::Io { path: path.to_owned(), source: Arc::new(error) })?
         .into_os_string()
         .into_string();
     absolute.map_err(|path| NameError::Invalid { name: path.to_string_lossy().into_owned() }.into())
@@ -106,22 +110,22 @@ fn absolute(path: &str) -> Result<String, BindError> {
 
 /// Removes a socket on which no process listens. Anything else is an error, and is left alone.
 ///
-/// Until the next one is bound the name is missing. No daemon listens meanwhile in any case, and none can come while the lock
-/// is held. Binding elsewhere and renaming would leave the kernel with the other name for good.
+/// The name is missing until the next socket is bound. No daemon listens meanwhile, and none can start to while the
+/// lock is held. Binding under another name and renaming would leave the kernel with that other name for good.
 fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<(), BindError> {
     let look = || directory.look_at(name).map_err(|error| bind_error(path, error));
     let Some(found) = look()? else { return Ok(()) };
     if type_of(&found) != FileType::Socket {
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
-    // A daemon that knows nothing of the lock may listen here.
-    match LocalStream::connect(path) {
+    // A daemon that does not use the lock may listen here.
+    match Stream::connect(path) {
         Err(ConnectError::Refused { .. }) => {}
         Err(ConnectError::NotFound { .. }) => return Ok(()),
         Ok(stream) => {
             let path = path.to_owned();
             return Err(match stream.peer(PidfdPolicy::Use) {
-                // It called listen and has ended, so a process that it forked keeps the socket.
+                // The process that called `listen` has ended, so a child that it forked keeps the socket.
                 Err(PeerError::Gone { .. }) => BindError::HeldByChild { path, pid: None },
                 _ => BindError::InUse { path },
             });
@@ -140,30 +144,25 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(bind_error(path, error)),
         },
-        // A daemon that knows nothing of the lock is just taking the name. If it has, binding fails.
+        // A daemon that does not use the lock is just taking the name. If it has, binding fails.
         _ => Ok(()),
     }
 }
 
-pub(super) enum ListenError {
-    Socket(Errno),
-    Bind(Errno),
-}
-
-/// A socket that listens at `name`, which must not exist, and what identifies its file.
+/// Returns a new socket that listens at `name`, which must not exist, and the identity of its file.
 fn listen_at(
     address: &SocketAddrUnix,
     directory: &Directory,
     name: &OsString,
 ) -> Result<(OwnedFd, FileIdentity), ListenError> {
     let socket = new_socket().map_err(ListenError::Socket)?;
-    // The file gets the mode that the socket has when it is bound, less the umask.
+    // The file gets the mode of the socket when it is bound, less the umask.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     rustix::fs::fchmod(&socket, OWNER_ONLY).map_err(ListenError::Bind)?;
     bind(&socket, address).map_err(ListenError::Bind)?;
     let found = match directory.look_at(name) {
         Ok(Some(found)) if type_of(&found) == FileType::Socket && own_user() == Ok(found.st_uid) => found,
-        // Something else has taken the name since.
+        // Another file has taken the name since.
         Ok(_) => return Err(ListenError::Bind(Errno::EXIST)),
         Err(error) => return Err(ListenError::Bind(error)),
     };
@@ -179,7 +178,8 @@ fn listen_at(
     }
 }
 
-/// Gives the socket's file, which was just `found`, its mode. Nothing is followed: the file is held, and looked at once more.
+/// Sets the mode of the socket's file, which was just `found`. Links are not followed: the file is opened and compared
+/// with `found`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn set_mode(directory: &Directory, name: &OsString, found: &Stat) -> Result<(), Errno> {
     use rustix::fs::{Mode, OFlags, chmod, fstat};
@@ -188,34 +188,12 @@ fn set_mode(directory: &Directory, name: &OsString, found: &Stat) -> Result<(), 
     if FileIdentity::of(&fstat(&held)?) != FileIdentity::of(found) {
         return Err(Errno::EXIST);
     }
-    // No call changes the mode of what such a descriptor refers to; its entry leads to the file that it holds.
+    // No call changes the mode of the file of such a descriptor; its entry in `/proc` leads to that file.
     chmod(PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd())), OWNER_ONLY)
 }
 
-/// Gives the socket's file its mode, and nothing that a link leads to.
+/// Sets the mode of the socket's file, without following a link.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn set_mode(directory: &Directory, name: &OsString, _: &Stat) -> Result<(), Errno> {
     rustix::fs::chmodat(directory, name.as_os_str(), OWNER_ONLY, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-}
-
-pub(super) fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError {
-    let error = error.into();
-    let path = path.to_owned();
-    match error {
-        ListenError::Socket(error) if denies_sockets(error) => {
-            BindError::Unavailable { source: error.into() }
-        }
-        ListenError::Bind(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            BindError::PermissionDenied { path, source: error.into() }
-        }
-        ListenError::Bind(Errno::NOENT) => BindError::NoDirectory { path },
-        ListenError::Bind(Errno::ADDRINUSE | Errno::EXIST) => BindError::InUse { path },
-        ListenError::Bind(error) | ListenError::Socket(error) => BindError::Io { path, source: error.into() },
-    }
-}
-
-impl From<Errno> for ListenError {
-    fn from(error: Errno) -> Self {
-        Self::Bind(error)
-    }
 }

@@ -1,4 +1,4 @@
-//! The directory of a socket or a file, in which no other user can put another one in its place.
+//! The directory of a socket or a file, in which no other user can replace files.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,18 +12,18 @@ use rustix::io::Errno;
 use super::super::error::DirectoryFault;
 use crate::sys::own_user;
 
-/// To look at, not to list: a user who may pass through the directory may use a file in it.
+/// Flags to open a directory without reading it: a user who may only pass through it may use a file in it.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 const LOOK: OFlags = OFlags::RDONLY;
 
-/// An open directory. Each operation acts in it, whatever stands at its path by now.
+/// An open directory. Each operation acts in it, whatever is at its path by now.
 #[derive(Debug)]
 pub(crate) struct Directory(OwnedFd);
 
 impl Directory {
-    /// Opens the directory that `path`, which ends in a file name, leads to, and returns it with that name.
+    /// Opens the directory of `path`, and returns it with the file name at the end of `path`.
     ///
     /// # Errors
     ///
@@ -35,8 +35,9 @@ impl Directory {
         Ok((Self(directory), name))
     }
 
-    /// Checks that no other user can replace a file in it: it belongs to this user or root, and only they can write it. In one
-    /// with the sticky bit, such as `/tmp`, only its owner replaces a file.
+    /// Checks that no other user can replace a file in the directory: it belongs to this user or root, and only they
+    /// can write it. With the sticky bit, as `/tmp` has it, others may write it, because only its owner replaces a
+    /// file.
     ///
     /// # Errors
     ///
@@ -67,7 +68,8 @@ impl Directory {
         }
     }
 
-    /// Opens the file `name`, never what a link leads to, never waiting and never becoming the terminal of this process.
+    /// Opens the file `name` without following a link, without waiting, and without making it the terminal of this
+    /// process.
     pub(crate) fn open_file(&self, name: &OsStr, flags: OFlags, mode: Mode) -> Result<File, Errno> {
         let own = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         openat(&self.0, name, flags | own, mode).map(File::from)
@@ -84,7 +86,7 @@ impl AsFd for Directory {
     }
 }
 
-/// Device and inode. The number is not reused while something holds the inode open or, of a socket, bound.
+/// Device and inode of a file. The number is not reused while the inode is open or, of a socket, bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
@@ -103,7 +105,7 @@ impl FileIdentity {
     }
 }
 
-/// The permission bits, with the sticky bit and its like.
+/// Returns the permission bits, with the sticky bit and its like.
 pub(crate) fn mode_of(found: &Stat) -> u32 {
     bits(Mode::from_raw_mode(found.st_mode))
 }

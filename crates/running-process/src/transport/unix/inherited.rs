@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname, sockopt};
@@ -13,10 +14,10 @@ use super::super::error::{BindError, InheritedFault};
 use super::name;
 use crate::sys::{Passed, PassedDescriptors};
 
-/// The passed socket that listens at `path`. From now on it does not block and children do not inherit it.
+/// Takes the passed socket that listens at `path`. It then does not block, and children do not inherit it.
 pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
     name::address(path)?;
-    let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
+    let failed = |error: io::Error| BindError::Io { path: path.to_owned(), source: Arc::new(error) };
     let passed = PassedDescriptors::to_this_process()
         .map_err(|source| BindError::NotInherited { path: path.to_owned(), source })?;
     let mut candidates = Vec::new();
@@ -24,7 +25,7 @@ pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
         let (bound, state) = inspect(&passed.get(number)).map_err(|errno| failed(errno.into()))?;
         candidates.push(Candidate { number, bound, state });
         if state == State::Unusable(InheritedFault::NotOpen) {
-            // The announcement is wrong, and may be so by two thousand million.
+            // The announced count is wrong, and may be any number.
             break;
         }
     }
@@ -37,10 +38,10 @@ pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
     Ok(socket)
 }
 
-/// What is known of a descriptor that was announced.
+/// An announced descriptor.
 struct Candidate {
     number: RawFd,
-    /// Where it is bound, if it is a Unix-domain socket with a path.
+    /// The path that it is bound to, if it is a Unix-domain socket with a path.
     bound: Option<PathBuf>,
     state: State,
 }
@@ -89,20 +90,20 @@ fn listens(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     sockopt::socket_acceptconn(socket)
 }
 
-/// The system has the option's name only. Accepting from a socket that does not listen fails at once.
+/// Returns `true`: the system has no such option. Accepting from a socket that does not listen fails at once.
 #[cfg(target_vendor = "apple")]
 #[expect(clippy::unnecessary_wraps, reason = "as on the other systems")]
 fn listens(_socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// The number of the one that listens at `path`, or what stands in the way.
+/// Returns the number of the candidate that listens at `path`, or the reason why there is none.
 fn choose(path: &str, candidates: &[Candidate]) -> Result<RawFd, BindError> {
     let asked = Path::new(path);
     let path = path.to_owned();
     let mut ours: Vec<&Candidate> =
         candidates.iter().filter(|candidate| candidate.bound.as_deref() == Some(asked)).collect();
-    // A connection that was accepted from it bears the name of its listener, too.
+    // A connection that was accepted from the listener bears its name, too.
     ours.sort_by_key(|candidate| candidate.state != State::Listens);
     let Some(found) = ours.first() else {
         let usable = candidates.iter().filter(|candidate| !matches!(candidate.state, State::Unusable(_)));
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(unusable, r#"descriptor 3, passed for "/run/a", is not a Unix-domain socket"#);
     }
 
-    /// What a descriptor is taken for that `inspect_descriptor` looks at.
+    /// Returns the state that `inspect_descriptor` finds, after checking the path.
     #[track_caller]
     fn state(descriptor: &impl std::os::fd::AsFd, bound: Option<&Path>) -> State {
         let (found, state) = inspect_descriptor(descriptor.as_fd()).unwrap();

@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat};
 use rustix::io::Errno;
 
 use super::super::error::{BindError, LockFault};
+use super::bind_error::bind_error;
 use super::directory::{Directory, bits, mode_of, type_of};
 use crate::sys::{LockHolder, lock_holder, own_user};
 
@@ -15,8 +17,8 @@ pub(super) const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Takes the lock on the file `NAME.lock` in the directory of the socket `path`.
 ///
-/// It ends with the process, however it ends. The file stays behind for good: if it were removed, one process could hold the
-/// lock on the removed file and another on its successor.
+/// The lock ends with the process, however that ends. The file stays behind for good: if it were removed, one process
+/// could hold the lock on the removed file and another on its successor.
 pub(super) fn take(directory: &Directory, name: &OsStr, path: &str) -> Result<File, BindError> {
     let lock_path = format!("{path}.lock");
     let mut lock_name = OsString::from(name);
@@ -28,24 +30,24 @@ pub(super) fn take(directory: &Directory, name: &OsStr, path: &str) -> Result<Fi
             LockHolder::Child { pid } => BindError::HeldByChild { path: path.to_owned(), pid: Some(pid) },
             LockHolder::Owner | LockHolder::Unknown => BindError::InUse { path: path.to_owned() },
         }),
-        Err(TryLockError::Error(source)) => Err(BindError::Io { path: lock_path, source }),
+        Err(TryLockError::Error(error)) => Err(BindError::Io { path: lock_path, source: Arc::new(error) }),
     }
 }
 
 fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Result<File, BindError> {
     let opened = directory.open_file(name, OFlags::RDWR | OFlags::CREATE, OWNER_ONLY);
     let file = match opened {
-        // A umask can make a file that its owner cannot write. To lock it, reading is enough.
+        // A umask can make a file that its owner cannot write. Reading is enough to lock it.
         Err(Errno::ACCESS) => directory.open_file(name, OFlags::RDONLY, Mode::empty()).or(opened),
         opened => opened,
     };
-    let io = |error: Errno| BindError::Io { path: lock_path.to_owned(), source: error.into() };
+    let io = |error: Errno| BindError::Io { path: lock_path.to_owned(), source: Arc::new(error.into()) };
     match file {
         Ok(file) => {
             let found = fstat(&file).map_err(io)?;
             check(&found, lock_path)?;
             if mode_of(&found) != bits(OWNER_ONLY) {
-                // Through the descriptor: what stands at the path may be something else by now.
+                // Through the descriptor: the file at the path may be another one by now.
                 fchmod(&file, OWNER_ONLY).map_err(io)?;
             }
             Ok(file)
@@ -59,12 +61,12 @@ fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Res
                 let fault = LockFault::Unusable { mode: mode_of(&found) };
                 Err(BindError::Lock { path: lock_path.to_owned(), fault })
             }
-            _ => Err(super::claim::bind_error(path, error)),
+            _ => Err(bind_error(path, error)),
         },
     }
 }
 
-/// Checks that it is a regular file of this user. Any other user could hold its lock for ever.
+/// Checks that it is a regular file of this user: any other owner could hold its lock for ever.
 fn check(found: &Stat, lock_path: &str) -> Result<(), BindError> {
     if type_of(found) != FileType::RegularFile {
         return Err(BindError::NotALock { path: lock_path.to_owned() });

@@ -1,4 +1,4 @@
-//! Which strings can be the path of a socket.
+//! The path of a socket.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use super::super::error::NameError;
 pub(super) const MAX_PATH_BYTES: usize =
     if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
-/// The address of the socket at `path`, which is not empty, has no NUL, ends in a file name and fits.
+/// Returns the address of the socket at `path`, which must not be empty, contain a NUL or be too long, and must end in
+/// a file name.
 pub(super) fn address(path: &str) -> Result<SocketAddrUnix, NameError> {
     if path.is_empty() {
         return Err(NameError::Empty);

@@ -10,34 +10,34 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 const UNKNOWN: u64 = u64::MAX;
 /// Longest timeout handed to the kernel, in microseconds (about four and a half minutes).
 const LONGEST: u64 = 1 << 28;
-/// A timeout that is so long, in microseconds (a quarter of a second), may stay where a longer one, or none, is wanted.
+/// A timeout in microseconds (a quarter of a second) that may stay where a longer one, or none, is wanted.
 const LONG_ENOUGH: u64 = 1 << 18;
 
 /// One of the two timeouts of a socket (`SO_RCVTIMEO`, `SO_SNDTIMEO`), as last set; in microseconds, 0 is none.
 ///
-/// A call with a deadline should cost one system call, as one without does. So the kernel's timeout is not the time
-/// that is left but a rough, lasting value that is *at most* that: the next call with a similar deadline finds
-/// it already set. When it fires, the caller waits out the rest exactly, with poll(2). `left / 4 <= set <= left`
-/// is what counts as similar, and a long one costs who waits longer one more call, once.
+/// A call with a deadline should cost one system call, as one without does. So the kernel's timeout is not the
+/// remaining time but a rough, lasting value of *at most* that: the next call with a similar deadline finds it already
+/// set. When it fires, the caller waits out the rest exactly, with poll(2). A set value is similar if `left / 4 <= set
+/// <= left`. A set value of a quarter of a second or more costs a caller that waits longer one more call, once.
 ///
-/// The option belongs to the socket and so to all clones of a stream, which share this value too. They may race:
-/// then the kernel has one of the two values and this another, and a call returns late by the difference at worst.
-/// One reader and one writer at a time, each with its own option, do not race.
+/// The option belongs to the socket and so to all clones of a stream, which share this value too. They may race: then
+/// the kernel has one of two values and this field the other, and a call returns late by at most the difference. One
+/// reader and one writer at a time, each with its own option, do not race.
 #[derive(Debug)]
 pub(super) struct SocketTimeout(AtomicU64);
 
 impl SocketTimeout {
-    /// For a socket that was made here and has no timeout.
+    /// Returns the value for a socket that was made here and has no timeout.
     pub(super) fn unset() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// For a socket that somebody else may have set.
+    /// Returns the value for a socket from elsewhere.
     pub(super) fn unknown() -> Self {
         Self(AtomicU64::new(UNKNOWN))
     }
 
-    /// Makes the kernel's timeout fit the time that is `left`, which is not zero; `None` removes it.
+    /// Makes the kernel's timeout fit the remaining time `left`, which is not zero; `None` removes it.
     pub(super) fn fit(
         &self,
         socket: BorrowedFd<'_>,
@@ -61,7 +61,7 @@ impl SocketTimeout {
         Ok(())
     }
 
-    /// Removes the timeout, so that whoever gets the socket finds it without.
+    /// Removes the timeout for the next owner of the socket.
     pub(super) fn clear(&self, socket: BorrowedFd<'_>, which: Timeout) {
         if self.0.swap(0, Ordering::Relaxed) != 0 {
             // Removing a timeout of an open socket does not fail.
@@ -93,12 +93,12 @@ mod tests {
         assert_eq!(left(&timeout, &socket, 4.9), Some(first));
         assert_eq!(left(&timeout, &socket, 10.0), Some(first));
         assert!(left(&timeout, &socket, 0.5).unwrap() <= Duration::from_millis(500) + tick);
-        // Long enough: it fires once, whatever is left then, or for good.
+        // This timeout may stay: it fires once, for any longer time.
         let long = left(&timeout, &socket, 0.3).unwrap();
         assert_eq!(left(&timeout, &socket, 1e6), Some(long));
         timeout.fit(socket.as_fd(), Timeout::Recv, None).unwrap();
         assert_eq!(socket_timeout(&socket, Timeout::Recv).unwrap(), Some(long));
-        // A short one would fire again and again.
+        // A short timeout would fire again and again.
         let short = left(&timeout, &socket, 0.1).unwrap();
         assert!(left(&timeout, &socket, 1e6).unwrap() > Duration::from_secs(100));
         assert!(left(&timeout, &socket, 0.1) == Some(short));

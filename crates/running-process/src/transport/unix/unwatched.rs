@@ -1,11 +1,11 @@
-//! A system on which files are not watched.
+//! Systems on which files are not watched.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use super::directory::FileIdentity;
 
-/// No value of this type exists.
+/// No value of this type exists: making one fails.
 #[derive(Debug)]
 pub(super) enum Watch {}
 

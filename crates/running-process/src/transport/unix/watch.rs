@@ -1,4 +1,4 @@
-//! The check whether a listener can still be found under its name.
+//! The watch of a listener's name.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -9,30 +9,31 @@ use rustix::fs::{AtFlags, CWD, statat};
 use super::directory::FileIdentity;
 use crate::sys::NameWatch;
 
-/// Tells once the socket at a path is not the listener's any more. Nothing is asked for while nothing happens there.
+/// A watch that reports when the socket at a path is not the listener's any more. It makes no system call while nothing
+/// happens there.
 #[derive(Debug)]
 pub(super) struct Watch {
     events: NameWatch,
     path: PathBuf,
     identity: FileIdentity,
-    /// Changes from before it was watched were looked for.
+    /// Changes from before the watch began have been checked.
     looked: AtomicBool,
     lost: AtomicBool,
 }
 
 impl Watch {
-    /// Watches the socket at `path`, which is known by `identity`. `None` where the system does not watch files, or no more.
+    /// Watches the socket at `path` with the identity `identity`. Returns `None` if the system cannot watch it.
     pub(super) fn new(path: PathBuf, identity: FileIdentity) -> Option<Self> {
         let events = NameWatch::new(&path).ok()?;
         Some(Self { events, path, identity, looked: AtomicBool::new(false), lost: AtomicBool::new(false) })
     }
 
-    /// Returns whether something may have happened before it was watched; `false` from the second call on.
+    /// Returns whether a change from before the watch may have been missed; `false` from the second call on.
     pub(super) fn is_new(&self) -> bool {
         !self.looked.load(Ordering::Relaxed) && !self.looked.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns whether the socket has gone from the path since the last call. To be called once something may have happened.
+    /// Returns whether the socket has gone from the path since the last call. Call it once the watch is readable.
     pub(super) fn is_lost(&self) -> bool {
         self.events.clear();
         let lost = find(&self.path) != Some(self.identity);
@@ -44,7 +45,7 @@ pub(super) fn find(path: &Path) -> Option<FileIdentity> {
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|found| FileIdentity::of(&found))
 }
 
-/// Readable once something may have happened.
+/// Readable once the name may have changed.
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()

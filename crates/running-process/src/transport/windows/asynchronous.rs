@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
@@ -12,18 +13,19 @@ use tokio::net::windows::named_pipe::NamedPipeClient;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use super::super::Accepted;
+use super::super::accepted::Accepted;
 use super::super::error::ConnectError;
-use super::super::timed_out;
-use super::stream::{is_end, write_error};
-use super::{LocalListener, LocalStream, StopSignal, stream};
+use super::super::error::timed_out;
+use super::listener::Listener;
+use super::stop::StopEvent;
+use super::stream::{Stream, connected, is_end, write_error};
 use crate::sys::{Peer, PeerError, PidfdPolicy, windows_async, windows_pipe};
 
 /// A connection that belongs to a task.
 #[derive(Debug)]
 pub(crate) struct AsyncStream {
     pipe: NamedPipeClient,
-    /// The other side has closed, and all that may still come is what the runtime had begun to read before that was seen.
+    /// The peer has closed its end. All that may still arrive is what the runtime had begun to read before.
     closed: bool,
 }
 
@@ -32,10 +34,11 @@ impl AsyncStream {
         Ok(Self { pipe: windows_pipe::asynchronous(pipe)?, closed: false })
     }
 
-    /// Calls `poll` until it has read something, or the end.
+    /// Calls `poll` until it has read bytes, or the end of the stream.
     ///
-    /// The runtime gives 0 both for the end and for an empty write of the other side, with which nothing has come and nothing
-    /// has ended. So the system is asked; and because the runtime reads ahead, once more after it has said that all is read.
+    /// The runtime returns 0 both for the end and for an empty write of the peer, with which nothing has arrived and
+    /// nothing has ended. So this asks the system. Because the runtime reads ahead, it polls once more after the system
+    /// has reported the end.
     fn poll_receive(
         &mut self,
         mut poll: impl FnMut(Pin<&mut NamedPipeClient>) -> Poll<io::Result<usize>>,
@@ -51,22 +54,17 @@ impl AsyncStream {
     }
 }
 
-/// [`LocalStream::connect`] for tokio, with the same errors. It does not wait either, so it is no async function.
+/// Connects as [`Stream::connect`] does, for tokio. It does not wait, so it is no async function.
 ///
 /// # Panics
 ///
 /// Outside a runtime that drives I/O.
 pub(crate) fn connect_async(path: &str) -> Result<AsyncStream, ConnectError> {
-    AsyncStream::new(stream::connected(path)?)
-        .map_err(|source| ConnectError::Io { path: path.to_owned(), source })
+    AsyncStream::new(connected(path)?)
+        .map_err(|error| ConnectError::Io { path: path.to_owned(), source: Arc::new(error) })
 }
 
-/// The connection for tokio. A pipe belongs to one runtime at most, so clones cannot follow.
-///
-/// # Panics
-///
-/// Outside a runtime that drives I/O.
-pub(crate) fn into_async(stream: LocalStream) -> io::Result<AsyncStream> {
+pub(crate) fn into_async(stream: Stream) -> io::Result<AsyncStream> {
     AsyncStream::new(stream.into_pipe()?)
 }
 
@@ -82,8 +80,7 @@ pub(in crate::transport) fn poll_read(
     })
 }
 
-/// Reads what has arrived into the room that `buffer` has behind its end, of which there is some; 0 is the end of the
-/// stream.
+/// Appends what has arrived to `buffer`, which has spare capacity; 0 is the end of the stream.
 pub(crate) fn poll_read_onto(
     stream: &mut AsyncStream,
     context: &mut Context<'_>,
@@ -92,8 +89,7 @@ pub(crate) fn poll_read_onto(
     stream.poll_receive(|pipe| pin!(pipe.get_mut().read_buf(buffer)).poll(context))
 }
 
-/// On Unix, reads what has arrived whatever the runtime has noticed of it. On Windows the runtime itself reads ahead, so
-/// nothing else has arrived.
+/// Reads nothing: the runtime itself reads ahead, so nothing else has arrived.
 ///
 /// # Errors
 ///
@@ -102,38 +98,36 @@ pub(in crate::transport) fn read_arrived(_: &AsyncStream, _: &mut [u8]) -> io::R
     Err(timed_out())
 }
 
-/// As [`read_arrived`].
+/// Reads nothing, as [`read_arrived`].
 pub(crate) fn read_arrived_onto(_: &AsyncStream, _: &mut Vec<u8>) -> io::Result<usize> {
     Err(timed_out())
 }
 
-/// On Unix, makes the next [`poll_write`] ask the system. On Windows it asks the runtime in any case.
+/// Does nothing: [`poll_write`] asks the runtime in any case.
 pub(in crate::transport) fn retry_write(_: &mut AsyncStream) {}
 
-/// Writes the start of `pieces`, of which one at least is not empty.
+/// Writes the start of `pieces`, of which at least one is not empty.
 pub(crate) fn poll_write(
     stream: &mut AsyncStream,
     context: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
-    Pin::new(&mut stream.pipe).poll_write(context, &first[..first.len().min(PIECE)])
+    Pin::new(&mut stream.pipe).poll_write(context, &first[..first.len().min(MAX_WRITE)])
 }
 
 /// A connection that a task uses for a while. It is bound to no runtime by that.
 pub(crate) struct AsyncBorrow<'s>(BorrowedHandle<'s>);
 
-impl LocalStream {
-    /// The connection for a task, until the result is dropped.
-    // The portable shape has errors here.
-    #[allow(clippy::unnecessary_wraps)]
+impl Stream {
+    #[allow(clippy::unnecessary_wraps, reason = "the portable type has errors")]
     pub(crate) fn as_async(&self) -> io::Result<AsyncBorrow<'_>> {
         Ok(AsyncBorrow(self.as_handle()))
     }
 }
 
 impl AsyncBorrow<'_> {
-    /// [`LocalStream::write_all_before`] without a deadline.
+    /// Writes all of `bytes`.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -143,7 +137,7 @@ impl AsyncBorrow<'_> {
         Ok(())
     }
 
-    /// [`LocalStream::read_named_before`] without a deadline, into a `buf` that is not empty.
+    /// Reads into `buf`, which is not empty, and returns the writer, as [`Stream::read_named_deadline`] does.
     pub(crate) async fn read_named(
         &self,
         buf: &mut [u8],
@@ -151,7 +145,7 @@ impl AsyncBorrow<'_> {
     ) -> io::Result<(usize, Option<Result<Peer, PeerError>>)> {
         loop {
             match windows_async::read(self.0, buf.len()).await {
-                // An empty write of the other side: nothing has come and nothing has ended.
+                // An empty write of the peer: nothing has arrived and nothing has ended.
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => {
                     buf[..bytes.len()].copy_from_slice(&bytes);
@@ -164,21 +158,21 @@ impl AsyncBorrow<'_> {
     }
 }
 
-/// How long nothing must arrive after reading was interrupted until that counts as the end: what was written before is
-/// on its way through the runtime, which does not tell when the last of it has come.
-const QUIET: Duration = Duration::from_millis(50);
+/// Time without input after which an interrupted connection counts as ended. What was written before is on its way
+/// through the runtime, which does not tell when the last of it has come.
+const END_AFTER_QUIET: Duration = Duration::from_millis(50);
 
-/// More than the runtime has read ahead of those who read from it, in bytes.
+/// Upper bound of what the runtime reads ahead, in bytes.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// How much is written at once, in bytes: the runtime takes a copy of all that it is given, however slow the reader is.
-const PIECE: usize = 64 * 1024;
+/// Maximum number of bytes in one write: the runtime copies all that it is given, however slow the reader is.
+const MAX_WRITE: usize = 64 * 1024;
 
-/// How the end of a connection is waited for.
+/// The state of waiting for the end of a connection.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct AsyncWait {
     interrupted: bool,
-    /// How much is still read at most, once reading was interrupted: the other side may go on to write.
+    /// Maximum number of bytes still to be read after reading was interrupted: the peer may go on to write.
     left: usize,
     quiet: Option<Pin<Box<Sleep>>>,
 }
@@ -186,17 +180,17 @@ pub(in crate::transport) struct AsyncWait {
 impl AsyncWait {
     pub(in crate::transport) fn interrupt(&mut self, stream: &AsyncStream) {
         if !std::mem::replace(&mut self.interrupted, true) {
-            // That it cannot be told means that the connection has ended.
+            // An error means that the connection has ended.
             self.left = windows_pipe::arrived(stream.pipe.as_handle()).unwrap_or(0) + READ_AHEAD;
         }
     }
 
-    /// How much of `room` is read at most.
+    /// Returns how many of `room` bytes may be read.
     pub(in crate::transport) fn room(&self, room: usize) -> usize {
         if self.interrupted { room.min(self.left) } else { room }
     }
 
-    /// Whether nothing has come for a while since reading was interrupted.
+    /// Waits until nothing has arrived for a while since reading was interrupted.
     pub(in crate::transport) fn poll_interrupted(
         &mut self,
         _: &AsyncStream,
@@ -205,7 +199,7 @@ impl AsyncWait {
         if !self.interrupted {
             return Poll::Pending;
         }
-        self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(QUIET))).as_mut().poll(context)
+        self.quiet.get_or_insert_with(|| Box::pin(tokio::time::sleep(END_AFTER_QUIET))).as_mut().poll(context)
     }
 
     pub(in crate::transport) fn has_read(&mut self, length: usize) {
@@ -213,12 +207,13 @@ impl AsyncWait {
         self.quiet = None;
     }
 
-    /// A client's end cannot be half open: who reads to its end while nobody interrupted the reading has seen it go.
+    /// Returns whether reading was not interrupted: a client cannot half-close its end, so the end of the stream means
+    /// that it is gone.
     pub(in crate::transport) fn is_gone(&self, _: &AsyncStream) -> bool {
         !self.interrupted
     }
 
-    /// A pipe that nobody reads does not tell; the next write does.
+    /// Waits for ever: a pipe that no task reads does not tell; the next write does.
     #[allow(clippy::unused_self, reason = "sockets tell")]
     pub(in crate::transport) fn poll_gone(&mut self, _: &mut AsyncStream, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -231,33 +226,36 @@ impl AsyncWait {
     }
 }
 
-/// [`LocalListener`] for tokio: a thread accepts, since instances of a pipe are waited for by event, many in one call.
+/// [`Listener`] for tokio: a thread accepts, because one call waits for the events of all instances.
 #[derive(Debug)]
 pub(crate) struct AsyncListener {
-    accepted: mpsc::Receiver<io::Result<LocalStream>>,
-    stop: StopSignal,
+    accepted: mpsc::Receiver<io::Result<Stream>>,
+    stop: Arc<StopEvent>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl AsyncListener {
-    pub(crate) fn new(listener: LocalListener) -> io::Result<Self> {
-        let stop = StopSignal::new()?;
-        // One at a time: whatever nobody takes yet waits in the pipe's own backlog.
+    pub(crate) fn new(listener: Listener) -> io::Result<Self> {
+        let stop = Arc::new(StopEvent::new()?);
+        // One at a time: a connection that the task does not take yet waits in the pipe's own backlog.
         let (sender, accepted) = mpsc::channel(1);
-        let stopped = stop.clone();
-        let accept = move || {
-            while let Some(connection) = listener.accept(&stopped).transpose() {
-                if sender.blocking_send(connection).is_err() {
-                    break;
-                }
+        let stopped = Arc::clone(&stop);
+        let accept = move || loop {
+            let connection = match listener.next(&stopped) {
+                Ok(Accepted::Connection(stream)) => Ok(stream),
+                Ok(Accepted::NameLost) => continue,
+                Ok(Accepted::Stopped) => break,
+                Err(error) => Err(error),
+            };
+            if sender.blocking_send(connection).is_err() {
+                break;
             }
         };
         let thread = thread::Builder::new().name("running-process-accept".to_owned()).spawn(accept)?;
         Ok(Self { accepted, stop, thread: Some(thread) })
     }
 
-    /// Waits for the next connection. After an error the listener is as good as before, and the connection still waits.
-    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+    pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {
         let ended = || Err(io::Error::other("the thread that accepts has ended"));
         let connection = self.accepted.poll_recv(context);
         connection.map(|connection| connection.unwrap_or_else(ended).map(Accepted::Connection))
@@ -270,7 +268,7 @@ impl Drop for AsyncListener {
         self.stop.stop();
         self.accepted.close();
         if let Some(thread) = self.thread.take() {
-            // Whether it panicked makes no difference any more.
+            // A panic of the thread makes no difference any more.
             let _ = thread.join();
         }
     }
@@ -294,12 +292,12 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _inside = runtime.enter();
         let (client, server) = pair();
-        let mut stream = into_async(client).expect("the runtime takes it");
+        let mut stream = into_async(client.0).expect("the runtime takes it");
         let [nothing, three] = [Poll::Ready(0), Poll::Ready(3)];
         assert_eq!(receive(&mut stream, &[nothing, nothing, three]), three);
         assert_eq!(receive(&mut stream, &[nothing, Poll::Pending]), Poll::Pending);
         drop(server);
-        // The read that the runtime had begun before.
+        // The runtime had begun this read before.
         assert_eq!(receive(&mut stream, &[nothing, three]), three);
         assert_eq!(receive(&mut stream, &[nothing]), nothing);
     }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod error;
 mod listener;
 mod name;
 mod stop;
@@ -9,17 +10,11 @@ mod stream;
 
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{
-    AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
+    AsyncBorrow, AsyncListener, AsyncStream, connect_async, into_async, poll_read_onto, poll_write,
+    read_arrived_onto,
 };
 #[cfg(feature = "tokio")]
 pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
-pub use listener::LocalListener;
-pub use stop::StopSignal;
-pub use stream::LocalStream;
-
-use std::io;
-
-/// Whether `error` is the system's error `code`.
-fn is(error: &io::Error, code: u32) -> bool {
-    error.raw_os_error() == Some(code.cast_signed())
-}
+pub(crate) use listener::Listener;
+pub(crate) use stop::StopEvent;
+pub(crate) use stream::Stream;

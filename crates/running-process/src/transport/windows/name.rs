@@ -1,4 +1,4 @@
-//! Which strings can be the bare name of a pipe.
+//! The bare name of a pipe.
 
 use super::super::error::NameError;
 use crate::sys::windows_pipe::PipePath;
@@ -7,12 +7,12 @@ const PREFIX: &str = r"\\.\pipe\";
 /// Longest name in UTF-16 units: `CreateNamedPipeW` takes 256 with the prefix.
 const MAX_UNITS: usize = 256 - PREFIX.len();
 
-/// The full path of the pipe `name`, which is not empty, has no NUL and no prefix, and fits.
+/// Returns the full path of the pipe `name`, which must not be empty, contain a NUL, carry the prefix or be too long.
 pub(super) fn path(name: &str) -> Result<PipePath, NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
-    // The system takes either slash, any case, and `?` in the place of the dot.
+    // The system accepts either slash, any case, and `?` in the place of the dot.
     let plain = name.to_ascii_lowercase().replace('/', r"\");
     if plain.starts_with(PREFIX) || plain.starts_with(r"\\?\pipe\") {
         return Err(NameError::AlreadyPrefixed { name: name.to_owned() });

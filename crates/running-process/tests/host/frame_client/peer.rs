@@ -85,7 +85,7 @@ pub(crate) trait Client: Sized + Send + 'static {
     fn drive_until(&mut self, end: &Receiver<()>);
     /// Subscribes to events that belong to no request.
     fn want_events(&mut self);
-    fn next_event(&mut self) -> Result<Frame, FrameClientError>;
+    fn next_event(&mut self) -> Option<Result<Frame, FrameClientError>>;
 }
 
 /// The next step of a streamed request after an event.
@@ -130,7 +130,7 @@ impl Client for FrameClient {
 
     fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>> {
         let requests: Vec<_> =
-            payloads.iter().map(|payload| self.send(SHOUT, payload.as_bytes()).unwrap()).collect();
+            payloads.iter().map(|payload| self.send(SHOUT, (*payload).to_owned()).unwrap()).collect();
         requests.into_iter().map(|request| self.wait(request)).collect()
     }
 
@@ -163,7 +163,7 @@ impl Client for FrameClient {
         self.keep_events(true);
     }
 
-    fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+    fn next_event(&mut self) -> Option<Result<Frame, FrameClientError>> {
         self.next_event()
     }
 }
@@ -226,7 +226,7 @@ mod on_tokio {
 
         fn request_within(&mut self, payload: &[u8], timeout: Duration) -> Result<Frame, FrameClientError> {
             let deadline = Instant::now() + timeout;
-            self.runtime.block_on(self.client.request_before(SHOUT, payload.to_vec(), deadline))
+            self.runtime.block_on(self.client.request_deadline(SHOUT, payload.to_vec(), deadline))
         }
 
         fn request_all(&mut self, payloads: &[&str]) -> Vec<Result<Frame, FrameClientError>> {
@@ -280,7 +280,7 @@ mod on_tokio {
             self.events = self.client.events();
         }
 
-        fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+        fn next_event(&mut self) -> Option<Result<Frame, FrameClientError>> {
             self.runtime.block_on(self.events.as_mut().expect("events are wanted").next())
         }
     }

@@ -1,6 +1,6 @@
 use super::super::child::{ANSWER, BUDGET, Child, EVENTS, INLINE, KEEP, serve};
-use super::{DAEMON, Driver};
-use crate::support::{PATIENCE, request, soon, write};
+use super::Driver;
+use crate::support::{PATIENCE, request, soon, test_name, write};
 use running_process::broker::backend_sdk::LocalStream;
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::FrameRef;
@@ -12,7 +12,7 @@ const LARGE: usize = 15 << 20;
 const REQUESTS: u64 = 64;
 
 #[test]
-#[ignore = "the daemon of the others, in a process of its own"]
+#[ignore = "the daemon of the other tests, in a process of its own"]
 fn daemon() {
     serve::<Driver>();
 }
@@ -27,7 +27,7 @@ fn many_asking_for(protocol: u32, length: usize) -> Vec<u8> {
 
 /// Writes as much of `bytes` as the server accepts.
 fn push(connection: &LocalStream, bytes: &[u8]) {
-    let _ended = connection.write_all_before(bytes, Some(soon()));
+    let _ended = connection.write_all_deadline(bytes, Some(soon()));
 }
 
 fn frame(frame: &FrameRef<'_>) -> Vec<u8> {
@@ -38,7 +38,7 @@ fn frame(frame: &FrameRef<'_>) -> Vec<u8> {
 
 /// Checks a server whose `connections` peers ask for `LARGE` answers and read nothing.
 fn unread(connections: usize, protocol: u32) {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections: Vec<_> = (0..connections).map(|_| child.connect()).collect();
     for connection in &connections {
         write(connection, &many_asking_for(protocol, LARGE));
@@ -68,7 +68,7 @@ fn large_inline_answers_that_peers_do_not_read() {
 
 #[test]
 fn large_events_that_peers_do_not_read() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections = [(); 8].map(|()| child.connect());
     for connection in &connections {
         write(connection, &many_asking_for(EVENTS, 1 << 20));
@@ -80,7 +80,7 @@ fn large_events_that_peers_do_not_read() {
 
 #[test]
 fn a_peer_that_reads_gets_more_than_the_budget() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let mut client = child.client();
     for _ in 0..2 * BUDGET / LARGE {
         let length = u32::try_from(LARGE).unwrap().to_le_bytes();
@@ -91,7 +91,7 @@ fn a_peer_that_reads_gets_more_than_the_budget() {
 
 #[test]
 fn trace_context_of_requests_at_work() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connection = child.connect();
     let state = "s".repeat(LARGE);
     for id in 1..=12 {
@@ -103,13 +103,13 @@ fn trace_context_of_requests_at_work() {
 
 #[test]
 fn large_requests_at_work() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connection = child.connect();
     let large = vec![7; LARGE];
     let most = BUDGET / LARGE - 1;
     for id in 1..=12 {
         let wire = request(KEEP, id, &large);
-        if connection.write_all_before(&wire, Some(Instant::now() + PATIENCE / 20)).is_err() {
+        if connection.write_all_deadline(&wire, Some(Instant::now() + PATIENCE / 20)).is_err() {
             break;
         }
     }
@@ -119,7 +119,7 @@ fn large_requests_at_work() {
 
 #[test]
 fn messages_that_stop_in_the_middle() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections = [(); 16].map(|()| child.connect());
     let mut claim = vec![1, 0, 0, 0, 1];
     claim.resize(LARGE, 0);
@@ -134,7 +134,7 @@ fn messages_that_stop_in_the_middle() {
 
 #[test]
 fn many_small_requests_at_work() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections = [(); 16].map(|()| child.connect());
     for connection in &connections {
         let small = (1..=10 * REQUESTS).flat_map(|id| request(KEEP, id, b"x"));
@@ -146,7 +146,7 @@ fn many_small_requests_at_work() {
 
 #[test]
 fn probes_and_small_answers_that_peers_do_not_read() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections = [(); 64].map(|()| child.connect());
     let context = "c".repeat(3000);
     let probe = FrameRef {
@@ -167,7 +167,7 @@ fn probes_and_small_answers_that_peers_do_not_read() {
 
 #[test]
 fn what_was_received_before_a_legacy_handler_reads() {
-    let child = Child::start(DAEMON);
+    let child = Child::start(test_name!("daemon"));
     let connections = [(); 150].map(|()| child.connect());
     let mut message = vec![b'x'; (1 << 20) - 1];
     message.push(b'!');
@@ -182,7 +182,7 @@ fn what_was_received_before_a_legacy_handler_reads() {
 
 #[test]
 fn messages_of_strangers_whatever_they_have_sent_before() {
-    let child = Child::of_strangers(DAEMON);
+    let child = Child::of_strangers(test_name!("daemon"));
     let connections = [(); 150].map(|()| child.connect());
     let probe = frame(&FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, 1, &[9; 32]));
     let mut claim = [&probe[..], &[1, 0, 0, 0x0f, 0]].concat();
@@ -202,7 +202,7 @@ fn encoded_payloads_of_requests_at_work() {
     use running_process::broker::protocol::{Encodings, encode_payload};
     for encoding in Encodings::SUPPORTED.iter() {
         println!("{encoding:?}");
-        let child = Child::within(DAEMON, 16 << 20);
+        let child = Child::within(test_name!("daemon"), 16 << 20);
         let connection = child.connect();
         let mut encoded = Vec::new();
         encode_payload(encoding, &vec![0; 2 << 20], &mut encoded).unwrap();
@@ -211,7 +211,7 @@ fn encoded_payloads_of_requests_at_work() {
             frame(&FrameRef { payload_encoding: encoding.into(), ..request })
         });
         // Half of the budget holds this many decoded payloads; the server may decode more.
-        let _full = connection.write_all_before(&bombs.collect::<Vec<_>>(), Some(Instant::now() + PATIENCE / 20));
+        let _full = connection.write_all_deadline(&bombs.collect::<Vec<_>>(), Some(Instant::now() + PATIENCE / 20));
         child.until(|status| status.requests_in_flight >= 3);
         child.until(|status| status.memory_limit_hit == 0);
         child.assert_within(0);

@@ -1,16 +1,16 @@
 //! A server in a process of its own, and its memory as the system reports it.
 
-#[cfg(any())]
 use crate::daemon::Daemon;
-use crate::daemon::Driver;
-use crate::support::{PATIENCE, Place, eventually};
+use crate::support::{
+    ChildProcess, PATIENCE, TempEndpoint, alone, end_with_parent, eventually, process_memory, soon,
+    test_command,
+};
 use running_process::broker::backend_sdk::{
     FrameClient, HandlerError, LegacyClassification, LocalStream, NotAuthorized, ServerConfig,
 };
 use running_process::broker::protocol::{ENVELOPE_VERSION, Endpoint, STATUS_PAYLOAD_PROTOCOL, ServerStatus};
-use std::io::Read;
 use std::process::{Command, Stdio};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 running_process::register_payload_protocol! {
@@ -26,7 +26,7 @@ running_process::register_payload_protocol! {
 
 /// Budget of all connections together, in bytes.
 pub(super) const BUDGET: usize = 64 << 20;
-/// Upper bound of the variation in a process's other memory, in bytes.
+/// Upper bound of the change in a process's other memory, in bytes.
 const SLACK: usize = 32 << 20;
 /// Write timeout for a peer that does not read.
 const WRITE: Duration = Duration::from_millis(500);
@@ -35,12 +35,9 @@ const SOCKET: &str = "MEMORY_TEST_SOCKET";
 const STRANGERS: &str = "MEMORY_TEST_STRANGERS";
 const MEMORY: &str = "MEMORY_TEST_BUDGET";
 
-/// Held by the current test, so that the machine has the memory for it.
-static ALONE: Mutex<()> = Mutex::new(());
-
 pub(super) struct Child {
-    place: Place,
-    process: std::process::Child,
+    temp: TempEndpoint,
+    process: ChildProcess,
     budget: usize,
     idle: usize,
     _alone: MutexGuard<'static, ()>,
@@ -66,29 +63,27 @@ impl Child {
     }
 
     fn start_with(test: &str, budget: usize, prepare: impl FnOnce(&mut Command)) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = Place::new();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(SOCKET, &place.endpoint.path).env(MEMORY, budget.to_string());
+        let alone = alone();
+        let temp = TempEndpoint::new();
+        let mut command = test_command(test);
+        command.env(SOCKET, &temp.endpoint.path).env(MEMORY, budget.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         prepare(&mut command);
-        let process = command.spawn().unwrap();
-        let mut child = Self { place, process, budget, idle: 0, _alone: alone };
+        let process = ChildProcess::spawn(&mut command);
+        let mut child = Self { temp, process, budget, idle: 0, _alone: alone };
         // The server answers a probe, so it has read its executable.
         eventually(|| child.probe().ok());
-        child.idle = child.memory("VmRSS");
+        child.idle = process_memory(child.process.id(), "VmRSS");
         child
     }
 
     fn probe(&self) -> Result<(), Box<dyn std::error::Error>> {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        running_process::broker::backend_lifecycle::probe::probe_endpoint(&self.place.endpoint, deadline)?;
+        running_process::broker::backend_lifecycle::probe::probe_endpoint(&self.temp.endpoint, soon())?;
         Ok(())
     }
 
     pub(super) fn connect(&self) -> LocalStream {
-        eventually(|| LocalStream::connect(&self.place.endpoint.path).ok())
+        eventually(|| LocalStream::connect(&self.temp.endpoint.path).ok())
     }
 
     pub(super) fn client(&self) -> FrameClient {
@@ -111,39 +106,21 @@ impl Child {
         self.until(|status| status.connections_open == 1);
     }
 
-    /// Returns the value of a line of `/proc/PID/status`, in bytes.
-    fn memory(&self, name: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-    }
-
     /// Checks that the peak of its memory is within the budget plus `in_hands` bytes that handlers may hold at once.
     #[track_caller]
     pub(super) fn assert_within(&self, in_hands: usize) {
-        let peak = self.memory("VmHWM").saturating_sub(self.idle);
+        let peak = process_memory(self.process.id(), "VmHWM").saturating_sub(self.idle);
         let most = self.budget / 10 * 11 + SLACK + in_hands;
         println!("{} MiB above {} MiB, at most {} MiB", peak >> 20, self.idle >> 20, most >> 20);
         assert!(peak <= most, "{} MiB, at most {} MiB", peak >> 20, most >> 20);
     }
 }
 
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Either fails if it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Serves in this process until the standard input ends. Returns at once unless a test has set the environment for it.
-pub(super) fn serve<D: Driver>() {
+pub(super) fn serve<D: Daemon>() {
     let Ok(socket) = std::env::var(SOCKET) else { return };
     let strangers = std::env::var(STRANGERS).is_ok();
-    std::thread::spawn(|| {
-        let _ended = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    end_with_parent();
     let mut config = ServerConfig::default();
     config.memory_limit = std::env::var(MEMORY).unwrap().parse().unwrap();
     config.write_timeout = WRITE;
@@ -153,19 +130,15 @@ pub(super) fn serve<D: Driver>() {
         Ok(usize::try_from(u32::from_le_bytes(payload.try_into()?))?)
     };
     let daemon = D::bind(Endpoint::unix_socket("memory", socket).unwrap()).unwrap();
-    // One thread at a time creates an answer, and none for a cancelled request. Few tasks run at a time.
-    #[cfg(any())]
-    let on_threads = matches!(daemon, Daemon::Threads(_));
-    #[cfg(not(any()))]
-    let on_threads = false;
-    let daemon = if on_threads {
+    // One thread at a time creates an answer, and none for a cancelled request.
+    let daemon = if D::RUNS_FEW_HANDLERS {
+        daemon.serve_quickly(ANSWER, move |request| Ok(vec![7; bytes(request.payload())?]))
+    } else {
         daemon.serve(ANSWER, move |request| {
             let length = bytes(request.payload())?;
             let _alone = one.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(if request.cancelled().is_none() { vec![7; length] } else { Vec::new() })
         })
-    } else {
-        daemon.serve_quickly(ANSWER, move |request| Ok(vec![7; bytes(request.payload())?]))
     };
     daemon
         .config(config)
@@ -179,10 +152,8 @@ pub(super) fn serve<D: Driver>() {
             }
         })
         .serve(KEEP, |_| {
-            let (gate, never) = (Mutex::new(()), Condvar::new());
-            let mut closed = gate.lock().unwrap();
             loop {
-                closed = never.wait(closed).unwrap();
+                std::thread::park();
             }
         })
         .legacy(

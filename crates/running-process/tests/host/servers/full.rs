@@ -1,11 +1,12 @@
-//! A server at its limit of connections: full is not dead.
+//! A server at its limit of connections answers probes and refuses requests.
 
-use super::Running;
+use super::TestServer;
 #[cfg(unix)]
 use crate::frame_client::peer::Client;
 #[cfg(all(unix, feature = "tokio"))]
 use crate::frame_client::peer::OnTokio;
-use crate::support::{PATIENCE, eventually, read_to_end, request, watched, write};
+use crate::daemon::Daemon;
+use crate::support::{PATIENCE, eventually, frames, read_to_end, request, watched, write};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::{
     ConnectError, FrameClient, FrameClientError, LegacyClassification, OVER_CAPACITY_CONNECTIONS, ServerConfig,
@@ -17,27 +18,27 @@ use std::time::Duration;
 #[cfg(feature = "tokio")]
 use std::time::Instant;
 
-/// Answers with its payload in upper case, and counts.
-const COUNTED: u32 = 0xF00F;
+/// Answers in upper case, and counts.
+const COUNTED: u32 = 0xF015;
 
 const RETRY_AFTER: Duration = Duration::from_millis(70);
 const TROUBLE: &str = "1 connections are open, one more is not served";
 
 /// A full server, the number of runs of its handlers, and the client that fills it.
-struct Full {
-    server: Running,
+struct FullServer {
+    server: TestServer,
     ran: Arc<AtomicUsize>,
     holds: FrameClient,
 }
 
-impl Full {
+impl FullServer {
     fn start() -> Self {
         let ran = Arc::new(AtomicUsize::new(0));
         let (count, legacy) = (Arc::clone(&ran), Arc::clone(&ran));
         let mut config = ServerConfig::default();
         config.max_connections = 1;
         config.retry_after = RETRY_AFTER;
-        let server = Running::start(|server| {
+        let server = TestServer::start(|server| {
             server
                 .config(config)
                 .serve_quickly(COUNTED, move |request| {
@@ -52,14 +53,14 @@ impl Full {
                 )
         });
         // The connection of the start's probe may not have ended yet.
-        eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
+        server.wait_open(0);
         let mut holds = server.client();
         assert_eq!(holds.request(COUNTED, b"held".to_vec()).unwrap().payload, b"HELD");
         Self { server, ran, holds }
     }
 
     fn assert_nothing_ran(mut self) {
-        assert_eq!(self.ran.load(Ordering::SeqCst), 1, "only the request of who fills it");
+        assert_eq!(self.ran.load(Ordering::SeqCst), 1, "only the request of the client that fills it");
         assert_eq!(self.holds.request(COUNTED, b"on".to_vec()).unwrap().payload, b"ON");
     }
 }
@@ -69,13 +70,13 @@ fn assert_overloaded(error: &FrameClientError) {
     assert!(!error.may_have_run());
     let FrameClientError::Refused(refusal) = error else { panic!("{error:?}") };
     assert_eq!(refusal.reason(), RefusalReason::Overloaded);
-    assert_eq!(refusal.message, "the limit of 1 open connections is reached");
+    assert_eq!(refusal.message, "the limit of 1 connections is reached");
     assert_eq!(refusal.retry_after_ms, Some(70));
 }
 
-/// Sends requests until the server answers that it is full. A client that is preempted before it sends may lose its place to
-/// others, and on Windows the backlog is short.
-fn is_told(endpoint: &Endpoint) {
+/// Sends requests until the server answers that it is full. The server may close the connection of a client that is preempted
+/// before it sends, and on Windows the backlog is short.
+fn assert_told(endpoint: &Endpoint) {
     let told = || {
         let mut client = match FrameClient::connect(endpoint) {
             Err(FrameClientError::Connect(ConnectError::BacklogFull { .. })) => return None,
@@ -92,9 +93,9 @@ fn is_told(endpoint: &Endpoint) {
 
 #[test]
 fn a_probe_is_answered_and_the_request_behind_it_refused() {
-    let full = Full::start();
+    let full = FullServer::start();
     let mut client = watched({
-        let (endpoint, daemon) = (full.server.place.endpoint.clone(), full.server.daemon());
+        let (endpoint, daemon) = (full.server.temp.endpoint.clone(), full.server.daemon());
         move || BackendHandle::probe_with_service("test", "1", &endpoint, &daemon).unwrap().into_client()
     });
     assert_eq!(full.server.trouble(), TROUBLE);
@@ -106,10 +107,10 @@ fn a_probe_is_answered_and_the_request_behind_it_refused() {
 
 #[test]
 fn every_request_that_came_is_refused_and_then_the_connection_ends() {
-    let full = Full::start();
+    let full = FullServer::start();
     let connection = full.server.connect();
     write(&connection, &[request(COUNTED, 1, b"x"), request(COUNTED, 2, b"y")].concat());
-    let frames = crate::support::frames(&read_to_end(&connection));
+    let frames = frames(&read_to_end(&connection));
     let ids: Vec<_> = frames.iter().map(|frame| frame.request_id).collect();
     assert_eq!(ids, [1, 2]);
     assert!(frames.iter().all(|frame| Refusal::from_frame(&frame.borrowed()).is_some()));
@@ -118,8 +119,8 @@ fn every_request_that_came_is_refused_and_then_the_connection_ends() {
 
 #[cfg(unix)]
 #[test]
-fn every_client_is_told() {
-    let full = Full::start();
+fn every_client_is_told_that_the_server_is_full() {
+    let full = FullServer::start();
     asks::<FrameClient>(&full);
     #[cfg(feature = "tokio")]
     asks::<OnTokio>(&full);
@@ -127,24 +128,24 @@ fn every_client_is_told() {
 }
 
 #[cfg(unix)]
-fn asks<C: Client>(full: &Full) {
-    let endpoint = full.server.place.endpoint.clone();
+fn asks<C: Client>(full: &FullServer) {
+    let endpoint = full.server.temp.endpoint.clone();
     assert_overloaded(&watched(move || C::connect(&endpoint).unwrap().request(b"x").unwrap_err()));
 }
 
 #[cfg(feature = "tokio")]
 #[test]
-fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
+fn a_reconnecting_client_is_told_and_served_once_a_connection_has_ended() {
     use running_process::broker::backend_sdk::{Reconnect, ReconnectError, ReconnectingClient};
-    let full = Full::start();
+    let full = FullServer::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = ReconnectingClient::new(full.server.place.record(), Reconnect::default());
-    let ask = || runtime.block_on(client.request_before(COUNTED, b"x".to_vec(), Instant::now() + PATIENCE));
+    let client = ReconnectingClient::new(full.server.temp.identity_file(), Reconnect::default());
+    let ask = || runtime.block_on(client.request_deadline(COUNTED, b"x".to_vec(), Instant::now() + PATIENCE));
     match ask().unwrap_err() {
         ReconnectError::Request(error) => assert_overloaded(&error),
         error => panic!("{error:?}"),
     }
-    let Full { server, holds, .. } = full;
+    let FullServer { server, holds, .. } = full;
     drop(holds);
     // The server may not have noticed yet that the connection over capacity has ended.
     let response = eventually(|| ask().ok());
@@ -153,8 +154,8 @@ fn a_client_that_reconnects_is_told_and_served_once_there_is_a_place() {
 }
 
 #[test]
-fn who_speaks_the_legacy_wire_is_closed() {
-    let full = Full::start();
+fn a_peer_of_the_legacy_wire_is_closed() {
+    let full = FullServer::start();
     let connection = full.server.connect();
     write(&connection, b"-old");
     assert_eq!(read_to_end(&connection), b"");
@@ -162,8 +163,8 @@ fn who_speaks_the_legacy_wire_is_closed() {
 }
 
 #[test]
-fn who_keeps_silent_is_closed_before_long() {
-    let full = Full::start();
+fn a_silent_peer_is_closed_soon() {
+    let full = FullServer::start();
     let silent = full.server.connect();
     assert_eq!(read_to_end(&silent), b"");
     assert_eq!(full.server.trouble(), TROUBLE);
@@ -172,13 +173,13 @@ fn who_keeps_silent_is_closed_before_long() {
     full.assert_nothing_ran();
 }
 
-/// The silent connections fit every system's backlog, beside those that have places.
+/// The silent connections and the accepted ones fit every system's backlog.
 #[test]
 fn silent_peers_do_not_keep_others_from_being_told() {
-    let full = Full::start();
+    let full = FullServer::start();
     let silent: Vec<_> = (0..3 * OVER_CAPACITY_CONNECTIONS).map(|_| full.server.connect()).collect();
     for _ in 0..OVER_CAPACITY_CONNECTIONS {
-        is_told(&full.server.place.endpoint);
+        assert_told(&full.server.temp.endpoint);
     }
     let open = full.server.stats.snapshot().connections_open;
     assert!(open <= 1 + OVER_CAPACITY_CONNECTIONS as u64, "{open}");
@@ -187,13 +188,13 @@ fn silent_peers_do_not_keep_others_from_being_told() {
 }
 
 #[test]
-fn a_crowd_is_told_one_by_one() {
-    let full = Full::start();
+fn many_peers_at_once_are_each_told() {
+    let full = FullServer::start();
     let crowd = 4 * OVER_CAPACITY_CONNECTIONS;
     std::thread::scope(|scope| {
         for _ in 0..crowd {
-            let endpoint = &full.server.place.endpoint;
-            scope.spawn(move || is_told(endpoint));
+            let endpoint = &full.server.temp.endpoint;
+            scope.spawn(move || assert_told(endpoint));
         }
     });
     let status = full.server.stats.snapshot();
@@ -203,8 +204,8 @@ fn a_crowd_is_told_one_by_one() {
 }
 
 #[test]
-fn a_full_server_stops_while_others_wait_for_a_place() {
-    let Full { mut server, holds, .. } = Full::start();
+fn a_full_server_stops_while_peers_wait_to_be_accepted() {
+    let FullServer { mut server, holds, .. } = FullServer::start();
     let silent: Vec<_> = (0..2 * OVER_CAPACITY_CONNECTIONS).map(|_| server.connect()).collect();
     server.stop_and_join().unwrap();
     drop((silent, holds));

@@ -1,20 +1,20 @@
-//! The hand-over of a connection to the daemon's old wire.
+//! Connections that are handed to the daemon's old wire.
 
-use super::Running;
+use super::TestServer;
+use crate::daemon::{Daemon, Legacy};
 use crate::support::{SHOUT, echo, needs_eight_bytes, read, read_to_end, write};
-use crate::daemon::Legacy;
-use running_process::broker::backend_sdk::LegacyClassification;
+use running_process::broker::backend_sdk::{LegacyClassification, ServerConfig};
 use running_process::broker::protocol::ENVELOPE_VERSION;
 use std::time::Duration;
 
-/// A server whose legacy handler does what `handler` does; legacy messages start with anything but the framing byte.
-fn serve_legacy(handler: impl Fn(Legacy) + Send + Sync + 'static) -> Running {
-    Running::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, handler))
+/// Starts a server with a legacy wire whose messages start with anything but the framing byte.
+fn serve_legacy(handler: impl Fn(Box<dyn Legacy>) + Send + Sync + 'static) -> TestServer {
+    TestServer::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, handler))
 }
 
 #[test]
-fn the_detector_decides_what_starts_with_the_framing_byte() {
-    let server = Running::start(|server| server.legacy(needs_eight_bytes, echo));
+fn the_detector_decides_about_bytes_that_start_with_the_framing_byte() {
+    let server = TestServer::start(|server| server.legacy(needs_eight_bytes, echo));
     let legacy = server.connect();
     let message = [ENVELOPE_VERSION, 9, 0, 0, 0, 8, 1, 0xff];
     for byte in message {
@@ -27,7 +27,7 @@ fn the_detector_decides_what_starts_with_the_framing_byte() {
 
 #[test]
 fn a_framed_connection_stays_framed_whatever_the_detector_would_say() {
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         let looks_legacy = |buffer: &[u8]| {
             if buffer.windows(6).any(|bytes| bytes == b"legacy") {
                 LegacyClassification::Legacy
@@ -43,10 +43,10 @@ fn a_framed_connection_stays_framed_whatever_the_detector_would_say() {
 }
 
 #[test]
-fn the_first_deadline_hands_over_what_the_detector_left_open() {
-    let mut config = running_process::broker::backend_sdk::ServerConfig::default();
+fn an_undecided_connection_is_legacy_when_the_first_deadline_passes() {
+    let mut config = ServerConfig::default();
     config.connection.first_message_timeout = Duration::from_millis(100);
-    let server = Running::start(|server| server.config(config).legacy(needs_eight_bytes, echo));
+    let server = TestServer::start(|server| server.config(config).legacy(needs_eight_bytes, echo));
     let connection = server.connect();
     write(&connection, &[ENVELOPE_VERSION, 77]);
     assert_eq!(read(&connection, 2), [ENVELOPE_VERSION, 77]);
@@ -54,7 +54,7 @@ fn the_first_deadline_hands_over_what_the_detector_left_open() {
 
 #[test]
 fn without_a_handler_a_legacy_connection_is_closed_and_reported() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let connection = server.connect();
     write(&connection, b"PING\r\n");
     assert_eq!(read_to_end(&connection), b"");
@@ -112,8 +112,8 @@ mod half_closed {
     }
 
     #[test]
-    fn the_end_of_the_stream_decides_what_the_detector_left_open() {
-        let server = Running::start(|server| server.legacy(|_| LegacyClassification::NeedMoreBytes, echo));
+    fn an_undecided_connection_is_decided_by_the_end_of_its_stream() {
+        let server = TestServer::start(|server| server.legacy(|_| LegacyClassification::NeedMoreBytes, echo));
         let frame = request(SHOUT, 1, b"whole");
         for (sent, framed) in
             [(&frame[..], true), (&frame[..frame.len() - 1], false), (b"GET", false), (&[1], false)]

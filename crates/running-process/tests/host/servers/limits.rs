@@ -1,60 +1,61 @@
-//! What a server allows one client, and all of them together.
+//! The limits of a server, for one connection and for all of them.
 
-use super::Running;
-use crate::daemon::Cancelled;
+use super::TestServer;
+use crate::daemon::{Cancelled, Daemon};
 use crate::support::{
-    PATIENCE, SHOUT, echo, eventually, frames, next, read_frames, read_to_end, refusal, request, write,
+    Flag, Gate, GateKeeper, PATIENCE, SHOUT, echo, frames, next, read_frames, read_to_end, refusal, request,
+    write,
 };
 use running_process::broker::backend_sdk::{
     CancelReason, LegacyClassification, LocalStream, NotAuthorized, PeerCredentials, ServerConfig,
 };
 use running_process::broker::protocol::{Frame, FrameKind, FrameRef, encode_framed, registry};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Short enough to wait for, long enough not to pass by chance while a test prepares.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Works until it is told to end, or nobody waits for it.
+/// Protocol whose handler waits at the gate and answers with its payload.
 const WORK: u32 = 0xF00F;
+/// Protocol whose handler waits until its request is cancelled.
+const ENDLESS: u32 = 0xF010;
 
-/// A server whose protocol [`WORK`] tells when it begins, with its payload, and answers with it once it is told to.
+/// A server of [`WORK`] and [`ENDLESS`]. The keeper is told of the payload of each request that begins.
 struct Works {
-    server: Running,
-    begun: Receiver<Vec<u8>>,
-    ended: Receiver<Option<Cancelled>>,
-    go_on: Sender<()>,
+    server: TestServer,
+    keeper: GateKeeper,
+    /// How each request of [`ENDLESS`] was cancelled.
+    cancelled: Receiver<Cancelled>,
 }
 
 impl Works {
     fn start(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let mut config = ServerConfig::default();
         change(&mut config);
-        let (entered, begun) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let (go_on, gate) = mpsc::channel();
-        let gate = Mutex::new(gate);
-        let server = Running::start(move |server| {
-            server.config(config).serve(WORK, move |request| {
-                entered.send(request.payload().to_vec())?;
-                // Whoever is told first goes on; a cancelled one does not wait for its turn.
-                let reason = eventually(|| match request.cancelled() {
-                    Some(reason) => Some(Some(reason)),
-                    None => gate.lock().unwrap().try_recv().ok().map(|()| None),
-                });
-                end.send(reason)?;
+        let (gate, keeper) = Gate::new();
+        let (end, cancelled) = mpsc::channel();
+        let server = TestServer::start(move |server| {
+            let at_gate = gate.clone();
+            let server = server.config(config).serve(WORK, move |request| {
+                at_gate.enter(request.payload());
                 Ok(request.payload().to_vec())
+            });
+            server.serve(ENDLESS, move |request| {
+                gate.report(request.payload());
+                end.send(request.wait_cancelled())?;
+                Ok(Vec::new())
             })
         });
-        Self { server, begun, ended, go_on }
+        Self { server, keeper, cancelled }
     }
 
     #[track_caller]
-    fn assert_cancelled(&self, reason: CancelReason) {
-        match next(&self.ended).expect("it was not told to end") {
-            Cancelled::Told(told) => assert_eq!(told, reason),
+    fn assert_cancelled(&self, expected: CancelReason) {
+        match next(&self.cancelled) {
+            Cancelled::Reason(reason) => assert_eq!(reason, expected),
             #[cfg(feature = "tokio")]
             Cancelled::Dropped => {}
         }
@@ -65,7 +66,11 @@ fn work(id: u64) -> Vec<u8> {
     request(WORK, id, &[u8::try_from(id).unwrap()])
 }
 
-/// Numbers of the answers, which are refusals of the kind that `refused` begins with, or echoes.
+fn endless(id: u64) -> Vec<u8> {
+    request(ENDLESS, id, &[u8::try_from(id).unwrap()])
+}
+
+/// Returns the request ids of `answers` in their order.
 fn ids(answers: &[Frame]) -> Vec<u64> {
     answers.iter().map(|answer| answer.request_id).collect()
 }
@@ -75,16 +80,16 @@ fn a_connection_has_a_limit_of_its_own_and_its_next_request_waits() {
     let works = Works::start(|config| config.connection.max_in_flight = 2);
     let connection = works.server.connect();
     write(&connection, &[work(1), work(2), work(3), request(SHOUT, 4, b"behind")].concat());
-    let mut begun = [next(&works.begun), next(&works.begun)];
+    let mut begun = [works.keeper.next(), works.keeper.next()];
     begun.sort_unstable();
     assert_eq!(begun, [[1], [2]]);
     works.server.assert_serves();
-    assert!(works.begun.try_recv().is_err(), "two are at work");
-    works.go_on.send(()).unwrap();
-    assert_eq!(next(&works.begun), [3]);
+    assert!(!works.keeper.is_entered(), "two are in flight");
+    works.keeper.let_pass();
+    assert_eq!(works.keeper.next(), [3]);
     assert!(ids(&read_frames(&connection, 1))[0] <= 2);
-    works.go_on.send(()).unwrap();
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
+    works.keeper.let_pass();
     let mut rest = ids(&read_frames(&connection, 3));
     rest.sort_unstable();
     assert_eq!(rest[1..], [3, 4]);
@@ -99,38 +104,38 @@ fn all_connections_together_have_a_limit_and_one_request_more_is_refused() {
     let connections = [(); 3].map(|()| works.server.connect());
     for (id, connection) in (1..).zip(&connections[..2]) {
         write(connection, &work(id));
-        assert_eq!(next(&works.begun), [u8::try_from(id).unwrap()]);
+        assert_eq!(works.keeper.next(), [u8::try_from(id).unwrap()]);
     }
     write(&connections[2], &work(3));
     let expected = r#"overloaded ("2 requests are being served"); may be served after 70 ms"#;
     assert_eq!(refusal(&read_frames(&connections[2], 1)[0]), expected);
     assert_eq!(works.server.trouble(), "2 requests are being served, one more was refused");
-    works.go_on.send(()).unwrap();
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
+    works.keeper.let_pass();
     for connection in &connections[..2] {
         assert_eq!(read_frames(connection, 1)[0].payload_protocol, WORK);
     }
     write(&connections[2], &work(3));
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
     assert_eq!(read_frames(&connections[2], 1)[0].payload, [3]);
 }
 
 #[test]
-fn a_connection_that_floods_leaves_places_to_others() {
+fn a_connection_that_floods_leaves_requests_to_others() {
     let works = Works::start(|config| config.max_in_flight = 4);
     let greedy = works.server.connect();
     write(&greedy, &(1..=4).flat_map(work).collect::<Vec<_>>());
-    let mut begun = [next(&works.begun), next(&works.begun)];
+    let mut begun = [works.keeper.next(), works.keeper.next()];
     begun.sort_unstable();
     assert_eq!(begun, [[1], [2]]);
     let modest = [works.server.connect(), works.server.connect()];
     for (id, connection) in (5..).zip(&modest) {
         write(connection, &work(id));
-        assert_eq!(next(&works.begun), [u8::try_from(id).unwrap()]);
+        assert_eq!(works.keeper.next(), [u8::try_from(id).unwrap()]);
     }
-    // The greedy one's others were not refused: they wait for its own answers.
+    // The other requests of the greedy connection are not refused. They wait for its own answers.
     for _ in 0..6 {
-        works.go_on.send(()).unwrap();
+        works.keeper.let_pass();
     }
     let mut ids = ids(&read_frames(&greedy, 4));
     ids.sort_unstable();
@@ -146,12 +151,12 @@ fn a_peer_that_does_not_number_its_requests_is_answered_in_order() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
     write(&connection, &[request(WORK, 0, b"first"), request(WORK, 0, b"second")].concat());
-    assert_eq!(next(&works.begun), b"first");
+    assert_eq!(works.keeper.next(), b"first");
     works.server.assert_serves();
-    assert!(works.begun.try_recv().is_err());
-    works.go_on.send(()).unwrap();
-    assert_eq!(next(&works.begun), b"second");
-    works.go_on.send(()).unwrap();
+    assert!(!works.keeper.is_entered());
+    works.keeper.let_pass();
+    assert_eq!(works.keeper.next(), b"second");
+    works.keeper.let_pass();
     let answers = read_frames(&connection, 2);
     assert_eq!([&answers[0].payload[..], &answers[1].payload[..]], [&b"first"[..], b"second"]);
 }
@@ -162,7 +167,7 @@ fn a_slow_request_holds_up_no_other_of_its_connection() {
     let connection = works.server.connect();
     write(&connection, &[work(1), request(SHOUT, 2, b"quick")].concat());
     assert_eq!(read_frames(&connection, 1)[0].payload, b"QUICK");
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
     assert_eq!(ids(&read_frames(&connection, 1)), [1]);
 }
 
@@ -170,15 +175,15 @@ fn a_slow_request_holds_up_no_other_of_its_connection() {
 fn a_cancel_reaches_the_handler_and_is_confirmed() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
-    write(&connection, &[work(1), work(2)].concat());
-    next(&works.begun);
-    next(&works.begun);
-    let cancel = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(WORK, 1, b"") };
+    write(&connection, &[endless(1), work(2)].concat());
+    works.keeper.next();
+    works.keeper.next();
+    let cancel = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(ENDLESS, 1, b"") };
     write(&connection, &encode_framed(&cancel.to_frame()).unwrap());
     works.assert_cancelled(CancelReason::Requested);
     let answer = &read_frames(&connection, 1)[0];
     assert_eq!((answer.request_id, refusal(answer)), (1, "cancelled".to_owned()));
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
     assert_eq!(ids(&read_frames(&connection, 1)), [2], "the other one goes on");
 }
 
@@ -186,7 +191,7 @@ fn a_cancel_reaches_the_handler_and_is_confirmed() {
 fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
-    let cancel = Frame { kind: FrameKind::Cancel.into(), ..Frame::request(WORK, Vec::new()) };
+    let cancel = Frame { kind: FrameKind::Cancel.into(), ..Frame::request(ENDLESS, Vec::new()) };
     let cancels = [
         Frame { payload: b"no longer needed".to_vec(), ..cancel.clone() },
         Frame { payload_encoding: 1, payload: vec![9], ..cancel.clone() },
@@ -197,8 +202,8 @@ fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
     for (id, cancel) in (1..).zip(cancels) {
         let cancel = encode_framed(&cancel.with_request_id(id)).unwrap();
         // Cancels before the request, while its handler runs, and after it was cancelled.
-        write(&connection, &[&cancel[..], &work(id)].concat());
-        next(&works.begun);
+        write(&connection, &[&cancel[..], &endless(id)].concat());
+        works.keeper.next();
         write(&connection, &cancel);
         works.assert_cancelled(CancelReason::Requested);
         let answer = &read_frames(&connection, 1)[0];
@@ -210,11 +215,11 @@ fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
 }
 
 #[test]
-fn a_client_that_goes_cancels_what_it_asked_for() {
+fn a_client_that_hangs_up_has_its_requests_cancelled() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
-    write(&connection, &work(1));
-    next(&works.begun);
+    write(&connection, &endless(1));
+    works.keeper.next();
     drop(connection);
     works.assert_cancelled(CancelReason::PeerGone);
     works.server.assert_serves();
@@ -229,28 +234,27 @@ fn a_client_that_only_ends_writing_is_answered() {
     let connection = works.server.connect();
     write(&connection, &[work(1), work(2)].concat());
     connection.shutdown_write().unwrap();
-    next(&works.begun);
-    next(&works.begun);
-    works.go_on.send(()).unwrap();
-    assert!(next(&works.ended).is_none());
-    works.go_on.send(()).unwrap();
+    works.keeper.next();
+    works.keeper.next();
+    works.keeper.let_pass();
+    works.keeper.let_pass();
     let mut ids = ids(&frames(&read_to_end(&connection)));
     ids.sort_unstable();
     assert_eq!(ids, [1, 2]);
-    // And if it goes after that, it is noticed all the same.
+    // A hang-up after the end of writing is noticed as well.
     let connection = works.server.connect();
-    write(&connection, &work(3));
+    write(&connection, &endless(3));
     connection.shutdown_write().unwrap();
-    next(&works.begun);
-    assert!(next(&works.ended).is_none());
+    works.keeper.next();
     drop(connection);
     works.assert_cancelled(CancelReason::PeerGone);
 }
 
-fn due(id: u64, left: Duration) -> Vec<u8> {
+/// Encodes a request whose client waits for so long.
+fn due(protocol: u32, id: u64, left: Duration) -> Vec<u8> {
     let deadline = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + left;
     let deadline_unix_ms = u64::try_from(deadline.as_millis()).unwrap();
-    let frame = Frame { deadline_unix_ms, ..Frame::request(WORK, b"due".to_vec()).with_request_id(id) };
+    let frame = Frame { deadline_unix_ms, ..Frame::request(protocol, b"due".to_vec()).with_request_id(id) };
     encode_framed(&frame).unwrap()
 }
 
@@ -259,8 +263,8 @@ fn a_deadline_reaches_the_handler_and_the_client_is_told() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
     let start = Instant::now();
-    write(&connection, &due(1, SHORT));
-    next(&works.begun);
+    write(&connection, &due(ENDLESS, 1, SHORT));
+    works.keeper.next();
     works.assert_cancelled(CancelReason::DeadlinePassed);
     let answer = &read_frames(&connection, 1)[0];
     assert_eq!((answer.request_id, refusal(answer)), (1, "the deadline has passed".to_owned()));
@@ -272,35 +276,34 @@ fn a_deadline_reaches_the_handler_and_the_client_is_told() {
 fn a_request_that_comes_after_its_deadline_is_not_begun() {
     let works = Works::start(|_| {});
     let connection = works.server.connect();
-    write(&connection, &due(1, Duration::ZERO));
+    write(&connection, &due(WORK, 1, Duration::ZERO));
     let expected = r#"the deadline has passed ("it had passed when the request came")"#;
     assert_eq!(refusal(&read_frames(&connection, 1)[0]), expected);
-    assert!(works.begun.try_recv().is_err());
+    assert!(!works.keeper.is_entered());
 }
 
 #[test]
-fn events_come_before_their_answer_and_wait_for_a_client_that_does_not_read() {
+fn events_precede_their_answer_and_wait_for_a_client_that_does_not_read() {
     const EVENTS: usize = 400;
-    let (report, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&sent);
-    drop(report);
+    let (sent, has_sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(Flag::default()));
+    let (count, first) = (Arc::clone(&sent), Arc::clone(&has_sent));
     let mut config = ServerConfig::default();
     config.send_high_water = 64 * 1024;
-    let server = Running::start(move |server| {
+    let server = TestServer::start(move |server| {
         server.config(config).serve(WORK, move |request| {
             for number in 0..EVENTS {
                 request.send_event(&[u8::try_from(number % 256)?; 16 * 1024])?;
                 count.fetch_add(1, Ordering::SeqCst);
+                first.set();
             }
             Ok(b"the end".to_vec())
         })
     });
     let connection = server.connect();
     write(&connection, &request(WORK, 7, b""));
-    // It sends what the socket and the server's buffer hold, and no more.
-    let before = eventually(|| Some(sent.load(Ordering::SeqCst)).filter(|sent| *sent > 0));
+    has_sent.wait();
     server.assert_serves();
-    assert!(before < EVENTS && sent.load(Ordering::SeqCst) < EVENTS, "6 MiB are in no buffer");
+    assert!(sent.load(Ordering::SeqCst) < EVENTS, "the socket and the server's buffer hold less than 6 MiB");
     let answers = read_frames(&connection, EVENTS + 1);
     for (number, event) in answers[..EVENTS].iter().enumerate() {
         assert_eq!((event.kind, event.request_id), (FrameKind::Event.into(), 7));
@@ -311,13 +314,13 @@ fn events_come_before_their_answer_and_wait_for_a_client_that_does_not_read() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_not_served_on_and_disturbs_nobody() {
+fn a_client_that_never_reads_is_disconnected_and_disturbs_no_other() {
     let begun = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&begun);
     let mut config = ServerConfig::default();
     config.send_high_water = 64 * 1024;
     config.write_timeout = SHORT;
-    let server = Running::start(move |server| {
+    let server = TestServer::start(move |server| {
         server.config(config).serve_inline(WORK, move |_| {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(vec![0; 64 * 1024])
@@ -332,19 +335,18 @@ fn a_client_that_never_reads_is_not_served_on_and_disturbs_nobody() {
 }
 
 #[test]
-fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
-    let server = Running::with_config(|config| {
+fn a_connection_that_exceeds_the_memory_of_all_is_ended() {
+    let server = TestServer::with_config(|config| {
         config.memory_limit = 1 << 20;
         config.max_connections = 16;
     });
-    // Proven, so that all of the pool is in reach; a message that never ends.
+    // After a request the connection may use all of the memory. Then comes a message without end.
     let connection = server.connect();
     write(&connection, &request(SHOUT, 1, b"x"));
     read_frames(&connection, 1);
     let mut sent = vec![1, 0, 0, 0, 1];
     sent.resize(2 << 20, 0);
-    // It is ended in the middle of it.
-    let written = connection.write_all_before(&sent, Some(Instant::now() + PATIENCE));
+    let written = connection.write_all_deadline(&sent, Some(Instant::now() + PATIENCE));
     assert!(written.is_err(), "the server took all of it");
     let trouble = server.trouble();
     assert!(trouble.starts_with("a connection needs ") && trouble.contains("1048576 bytes"), "{trouble}");
@@ -352,11 +354,11 @@ fn memory_is_one_budget_for_all_and_who_exceeds_it_is_ended() {
 }
 
 #[test]
-fn the_first_message_of_who_is_not_served_may_be_so_large_and_no_larger() {
+fn the_first_message_of_a_peer_that_is_not_served_has_a_limit() {
     let mut config = ServerConfig::default();
     config.connection.first_message_bytes = 1000;
-    let server = Running::start(|server| {
-        server.config(config).authorize(|_: &PeerCredentials| Err(NotAuthorized::new("nobody is")))
+    let server = TestServer::start(|server| {
+        server.config(config).authorize(|_: &PeerCredentials| Err(NotAuthorized::new("no peer is")))
     });
     let connection = server.connect();
     write(&connection, &[1, 0xE4, 3, 0, 0]);
@@ -367,8 +369,8 @@ fn the_first_message_of_who_is_not_served_may_be_so_large_and_no_larger() {
 }
 
 #[test]
-fn who_is_served_may_begin_with_a_large_message() {
-    let server = Running::with_config(|config| config.connection.first_message_bytes = 1000);
+fn a_served_peer_may_begin_with_a_large_message() {
+    let server = TestServer::with_config(|config| config.connection.first_message_bytes = 1000);
     let connection = server.connect();
     let large = vec![b'x'; 3 << 20];
     std::thread::scope(|scope| {
@@ -379,15 +381,15 @@ fn who_is_served_may_begin_with_a_large_message() {
 }
 
 #[test]
-fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
+fn a_connection_is_idle_only_once_its_requests_are_answered() {
     let works = Works::start(|config| config.connection.idle_timeout = Some(SHORT));
     let connection = works.server.connect();
     write(&connection, &work(1));
-    next(&works.begun);
-    // Longer than it may be idle, and whoever reads it has begun to wait long since.
-    let silence = connection.read_before(&mut [0; 16], Some(Instant::now() + 2 * SHORT)).unwrap_err();
+    works.keeper.next();
+    // Longer than the idle timeout.
+    let silence = connection.read_deadline(&mut [0; 16], Some(Instant::now() + 2 * SHORT)).unwrap_err();
     assert_eq!(silence.kind(), std::io::ErrorKind::TimedOut);
-    works.go_on.send(()).unwrap();
+    works.keeper.let_pass();
     assert_eq!(ids(&frames(&read_to_end(&connection))), [1]);
     assert_eq!(
         works.server.trouble(),
@@ -396,8 +398,8 @@ fn a_connection_is_not_idle_while_its_request_is_served_and_becomes_it_then() {
 }
 
 #[test]
-fn after_a_probe_something_is_due() {
-    let server = Running::with_config(|config| config.connection.probed_timeout = SHORT);
+fn after_a_probe_a_message_is_due() {
+    let server = TestServer::with_config(|config| config.connection.probed_timeout = SHORT);
     let connection = server.handle().into_stream();
     assert_eq!(read_to_end(&connection), b"");
     assert_eq!(
@@ -406,33 +408,34 @@ fn after_a_probe_something_is_due() {
     );
 }
 
-fn asked(connection: &LocalStream) -> Vec<Frame> {
+/// Sends two requests and returns their answers.
+fn ask(connection: &LocalStream) -> Vec<Frame> {
     write(connection, &[request(SHOUT, 1, b"a"), request(SHOUT, 2, b"b")].concat());
     read_frames(connection, 2)
 }
 
 #[test]
-fn the_daemons_rule_is_asked_before_the_first_request_and_probes_are_answered_all_the_same() {
+fn the_rule_is_asked_once_before_the_first_request_and_not_for_probes() {
     let (seen, asked_for) = mpsc::channel();
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .authorize(move |peer: &PeerCredentials| {
                 seen.send(*peer).unwrap();
-                Err(NotAuthorized::new("nobody is served today"))
+                Err(NotAuthorized::new("no peer is served today"))
             })
             .legacy(|_| LegacyClassification::NotLegacy, echo)
     });
     let connection = server.handle().into_stream();
     assert!(asked_for.try_recv().is_err(), "a probe needs no permission");
-    for answer in asked(&connection) {
-        assert_eq!(refusal(&answer), "not authorized (\"nobody is served today\")");
+    for answer in ask(&connection) {
+        assert_eq!(refusal(&answer), "not authorized (\"no peer is served today\")");
     }
     let peer = next(&asked_for);
     assert_eq!(peer.pid, Some(std::process::id()));
     assert!(peer.is_same_user());
     assert!(asked_for.try_recv().is_err(), "the rule is asked once for a connection");
     assert!(server.trouble().starts_with("a peer is not served: "));
-    // The legacy wire has no way to be told.
+    // The legacy wire has no refusals.
     let legacy = server.connect();
     write(&legacy, b"hello");
     assert_eq!(read_to_end(&legacy), b"");
@@ -441,14 +444,14 @@ fn the_daemons_rule_is_asked_before_the_first_request_and_probes_are_answered_al
 #[test]
 fn a_handler_knows_its_peer_and_its_deadline() {
     let (report, seen) = mpsc::channel();
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server.serve(WORK, move |request| {
             report.send((request.peer(), request.deadline(), request.frame().clone()))?;
             Ok(Vec::new())
         })
     });
     let connection = server.connect();
-    write(&connection, &due(9, PATIENCE));
+    write(&connection, &due(WORK, 9, PATIENCE));
     read_frames(&connection, 1);
     let (peer, deadline, frame) = next(&seen);
     assert_eq!(peer.pid, Some(std::process::id()));

@@ -1,21 +1,18 @@
 //! Servers in a process that can spawn no more threads.
 
 #[cfg(target_os = "linux")]
-use super::Running;
+use super::TestServer;
 #[cfg(target_os = "linux")]
-use crate::support::{SHOUT, eventually, frames, in_child_process, read_frames, read_to_end, request, write};
-
-/// Returns the name of a test in this module.
+use crate::daemon::Daemon;
 #[cfg(target_os = "linux")]
-fn name(test: &str) -> String {
-    let module = module_path!().split_once("::").expect("the crate comes first").1;
-    format!("{module}::{test}")
-}
+use crate::support::{
+    SHOUT, frames, in_child_process, read_frames, read_to_end, request, soon, test_name, write,
+};
 
 #[test]
 #[cfg(target_os = "linux")]
-fn whoever_comes_while_no_thread_can_be_made_is_answered_at_once_and_later_ones_are_served() {
-    in_child_process(&name("in_a_process_of_its_own"), |_| {});
+fn peers_are_answered_while_no_thread_can_be_spawned_and_served_later() {
+    in_child_process(test_name!("in_a_process_of_its_own"), |_| {});
 }
 
 #[test]
@@ -31,7 +28,7 @@ fn in_a_process_of_its_own() {
         set_thread_res_uid(nobody, nobody, nobody).unwrap();
     }
     let unlimited = getrlimit(Resource::Nproc);
-    let server = Running::start(|server| {
+    let mut server = TestServer::start(|server| {
         server.serve_quickly(0xF00F, |request| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             Ok(request.payload().to_vec())
@@ -42,7 +39,7 @@ fn in_a_process_of_its_own() {
     assert_eq!(read_frames(&client, 1)[0].payload, b"SERVED");
 
     setrlimit(Resource::Nproc, Rlimit { current: Some(0), maximum: unlimited.maximum }).unwrap();
-    assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "a thread could be made");
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "a thread could be spawned");
     // More at once than there are idle threads.
     let requests: Vec<u8> = (1..=30).flat_map(|id| request(0xF00F, id, b"x")).collect();
     write(&client, &requests);
@@ -55,7 +52,7 @@ fn in_a_process_of_its_own() {
         .map(|_| {
             let connection = server.connect();
             // The server may have closed it already.
-            let _ = connection.write_all_before(&request(SHOUT, 1, b"x"), Some(crate::support::soon()));
+            let _ = connection.write_all_deadline(&request(SHOUT, 1, b"x"), Some(soon()));
             connection
         })
         .collect();
@@ -78,8 +75,7 @@ fn in_a_process_of_its_own() {
         assert!(read_frames(each, 30).iter().all(|answer| answer.payload == b"x"));
     }
     drop((clients, client));
-    eventually(|| (server.stats.snapshot().connections_open == 0).then_some(()));
-    let mut server = server;
+    server.wait_open(0);
     server.stop_and_join().unwrap();
 }
 

@@ -1,7 +1,8 @@
-//! The socket and identity file of a server, and files that it does not take for them.
+//! The socket and the identity file of a server, and files that it leaves alone.
 
-use super::Running;
-use crate::support::{Place, SHOUT, eventually, in_child_process, join, watched};
+use super::TestServer;
+use crate::daemon::Daemon;
+use crate::support::{SHOUT, TempEndpoint, eventually, in_child_process, join, test_name, watched};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::{IdentityFileError, ServerError, read_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
@@ -9,29 +10,22 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// The name of an ignored test of this module, for a process of its own.
-macro_rules! own {
-    ($test:literal) => {
-        concat!(module_path!(), "::", $test).split_once("::").unwrap().1
-    };
-}
-
 #[test]
 fn relative_paths_mean_the_same_for_every_client_and_after_a_change_of_directory() {
-    let place = Place::new();
-    in_child_process(own!("by_relative_paths"), |command| {
-        command.current_dir(&place.directory);
+    let temp = TempEndpoint::new();
+    in_child_process(test_name!("by_relative_paths"), |command| {
+        command.current_dir(&temp.directory);
     });
-    let left = || std::fs::read_dir(&place.directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let left = || std::fs::read_dir(&temp.directory).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(left().collect::<Vec<_>>(), ["s.lock"]);
 }
 
 #[test]
-#[ignore = "started by the test above in a process of its own"]
+#[ignore = "run by the test above in a process of its own"]
 fn by_relative_paths() {
     let directory = std::env::current_dir().unwrap();
-    let server = Running::bind(Endpoint::unix_socket("test", "s").unwrap()).unwrap().identity_file("r.json");
-    let server = server.serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
+    let server = TestServer::bind(Endpoint::unix_socket("test", "s").unwrap()).unwrap().identity_file("r.json");
+    let server = server.serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
     std::env::set_current_dir("/").unwrap();
     let stop = server.stop_handle();
     let run = std::thread::spawn(move || server.run());
@@ -42,52 +36,52 @@ fn by_relative_paths() {
     join(run).unwrap();
 }
 
-/// Returns the error of a server that cannot write its identity file to `record`.
+/// Returns the error of a server that cannot write its identity file at `path`.
 #[track_caller]
-fn refused(place: &Place, record: &Path) -> IdentityFileError {
-    let server = Running::bind(place.endpoint.clone()).unwrap().identity_file(record);
+fn refused(temp: &TempEndpoint, path: &Path) -> IdentityFileError {
+    let server = TestServer::bind(temp.endpoint.clone()).unwrap().identity_file(path);
     let error = watched(move || server.run().unwrap_err());
-    let ServerError::IdentityFile { path, source } = error else { panic!("{error:?}") };
-    assert_eq!(path, record);
+    let ServerError::IdentityFile { path: told, source } = error else { panic!("{error:?}") };
+    assert_eq!(told, path);
     // The endpoint is free again.
-    assert!(!Path::new(&place.endpoint.path).exists());
+    assert!(!Path::new(&temp.endpoint.path).exists());
     *source.into_inner().unwrap().downcast().unwrap()
 }
 
 #[test]
-fn what_is_not_an_identity_file_is_left_alone_and_the_server_does_not_run() {
-    let place = Place::new();
-    let path = |name: &str| place.directory.path().join(name);
+fn a_file_that_is_no_identity_file_is_left_alone_and_the_server_does_not_run() {
+    let temp = TempEndpoint::new();
+    let path = |name: &str| temp.directory.path().join(name);
     std::fs::write(path("notes"), "precious").unwrap();
-    assert!(matches!(refused(&place, &path("notes")), IdentityFileError::Malformed(_)));
+    assert!(matches!(refused(&temp, &path("notes")), IdentityFileError::Malformed(_)));
     symlink(path("notes"), path("link")).unwrap();
-    assert!(matches!(refused(&place, &path("link")), IdentityFileError::NotARegularFile));
+    assert!(matches!(refused(&temp, &path("link")), IdentityFileError::NotARegularFile));
     assert_eq!(std::fs::read_to_string(path("link")).unwrap(), "precious");
-    assert!(matches!(refused(&place, place.directory.path()), IdentityFileError::NotARegularFile));
+    assert!(matches!(refused(&temp, temp.directory.path()), IdentityFileError::NotARegularFile));
     assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
-    assert!(matches!(refused(&place, &path("fifo")), IdentityFileError::NotARegularFile));
+    assert!(matches!(refused(&temp, &path("fifo")), IdentityFileError::NotARegularFile));
     for own in ["s", "s.lock"] {
-        assert!(matches!(refused(&place, &path(own)), IdentityFileError::EndpointItself));
+        assert!(matches!(refused(&temp, &path(own)), IdentityFileError::EndpointItself));
     }
 }
 
 #[test]
 fn a_server_that_no_client_would_accept_does_not_run() {
-    let place = Place::new();
-    let shared = place.directory.path().join("shared");
+    let temp = TempEndpoint::new();
+    let shared = temp.directory.path().join("shared");
     std::fs::create_dir(&shared).unwrap();
     std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o775)).unwrap();
-    let refused = refused(&place, &shared.join("record.json"));
+    let refused = refused(&temp, &shared.join("identity.json"));
     assert!(matches!(refused, IdentityFileError::DirectoryWritableByOthers { mode: 0o775 }), "{refused}");
     assert!(refused.to_string().contains("make it 700"), "{refused}");
 }
 
 #[test]
 fn the_identity_file_of_a_server_that_runs_is_its_own() {
-    let older = Running::start(|server| server);
+    let older = TestServer::start(|server| server);
     let identity = older.daemon();
-    let place = Place::new();
-    let in_use = refused(&place, &older.place.record());
+    let temp = TempEndpoint::new();
+    let in_use = refused(&temp, &older.temp.identity_file());
     let expected = std::process::id();
     assert!(matches!(in_use, IdentityFileError::InUse { pid, .. } if pid == expected), "{in_use}");
     assert_eq!(older.daemon(), identity, "it can still be found");
@@ -96,7 +90,7 @@ fn the_identity_file_of_a_server_that_runs_is_its_own() {
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 #[test]
-fn a_server_says_that_its_name_is_gone() {
+fn a_server_reports_that_its_socket_is_gone() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 4] = [
         ("removed", |socket| std::fs::remove_file(socket).unwrap()),
@@ -112,16 +106,16 @@ fn a_server_says_that_its_name_is_gone() {
         }),
     ];
     for (what, happens) in changes {
-        let mut server = Running::start(|server| server);
+        let mut server = TestServer::start(|server| server);
         let mut client = server.client();
-        let socket = server.place.endpoint.path.clone();
+        let socket = server.temp.endpoint.path.clone();
         happens(Path::new(&socket));
         let told = server.trouble();
         assert!(told.contains(&format!("the socket {socket:?} was removed or replaced")), "{what}: {told}");
         assert_eq!(client.request(SHOUT, b"still".to_vec()).unwrap().payload, b"STILL", "{what}");
         server.stop_and_join().unwrap();
-        assert!(!server.has_more_trouble(), "{what}: it is told once");
-        let moved = server.place.directory.path().with_extension("moved");
+        assert!(!server.has_more_trouble(), "{what}: it is reported once");
+        let moved = server.temp.directory.path().with_extension("moved");
         if moved.exists() {
             assert!(!moved.join("s").exists(), "the socket is still its own");
             std::fs::remove_dir_all(moved).unwrap();
@@ -131,11 +125,11 @@ fn a_server_says_that_its_name_is_gone() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_happens_to_other_files_is_not_told() {
-    let mut server = Running::start(|server| server);
-    std::fs::write(server.place.directory.path().join("other"), "").unwrap();
+fn changes_of_other_files_are_not_reported() {
+    let mut server = TestServer::start(|server| server);
+    std::fs::write(server.temp.directory.path().join("other"), "").unwrap();
     // A change of the socket's mode is reported, and has no effect.
-    std::fs::set_permissions(&server.place.endpoint.path, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(&server.temp.endpoint.path, PermissionsExt::from_mode(0o600)).unwrap();
     server.assert_serves();
     server.stop_and_join().unwrap();
     assert!(!server.has_more_trouble());

@@ -1,13 +1,14 @@
-//! A server and its clients on a real endpoint, while it runs.
+//! A running server and its clients on a real endpoint.
 
-use super::Running;
+use super::TestServer;
+use crate::daemon::Daemon;
 use crate::support::{
-    Place, REVERSE, SHOUT, echo, eventually, frames, join, next, read, read_frames, read_to_end, refusal,
-    request, soon, watched, write,
+    REVERSE, SHOUT, TempEndpoint, echo, eventually, frames, join, next, read, read_frames, read_to_end,
+    refusal, request, soon, watched, write,
 };
 use running_process::broker::backend_lifecycle::probe::{EndpointProbeChallenge, probe_endpoint};
 use running_process::broker::backend_sdk::{
-    BindError, FrameClientError, LegacyClassification, LocalStream, ServerError,
+    BindError, FrameClientError, LegacyClassification, LocalStream, ServerConfig, ServerError,
 };
 use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason, encode_framed, registry};
 use std::sync::mpsc;
@@ -16,10 +17,10 @@ use std::time::{Duration, Instant};
 /// Short enough to wait for, long enough not to pass by chance while a test prepares.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// What the server sends on a new connection after `sent`, until it closes the connection; then the trouble that it
-/// reports. Everybody else is still served.
+/// Sends `sent` on a new connection. Returns the frames that the server sends until it closes the connection, and what its
+/// observer is told. Checks that the server still serves.
 #[track_caller]
-fn ended(server: &Running, sent: &[u8]) -> (Vec<Frame>, String) {
+fn ended(server: &TestServer, sent: &[u8]) -> (Vec<Frame>, String) {
     let connection = server.connect();
     write(&connection, sent);
     let received = frames(&read_to_end(&connection));
@@ -28,7 +29,7 @@ fn ended(server: &Running, sent: &[u8]) -> (Vec<Frame>, String) {
     (received, trouble)
 }
 
-/// Sends numbered requests, and gives those that were refused, with what the refusals say, in the order of the requests.
+/// Sends numbered requests. Returns the ids and texts of those that were refused, in the order of the requests.
 fn refusals(connection: &LocalStream, protocol: u32, payloads: &[&[u8]]) -> Vec<(u64, String)> {
     let wire: Vec<u8> =
         (1..).zip(payloads).flat_map(|(id, payload)| request(protocol, id, payload)).collect();
@@ -41,7 +42,7 @@ fn refusals(connection: &LocalStream, protocol: u32, payloads: &[&[u8]]) -> Vec<
 
 #[test]
 fn probes_requests_and_the_legacy_wire_share_one_endpoint() {
-    let server = Running::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, echo));
+    let server = TestServer::start(|server| server.legacy(|_| LegacyClassification::NotLegacy, echo));
     watched(move || {
         let handle = server.handle();
         let legacy = server.connect();
@@ -64,7 +65,7 @@ fn probes_requests_and_the_legacy_wire_share_one_endpoint() {
 
 #[test]
 fn each_protocol_has_its_own_handler() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let mut client = server.client();
     let shout = client.send(SHOUT, b"abc").unwrap();
     let reverse = client.send(REVERSE, b"abc").unwrap();
@@ -73,8 +74,8 @@ fn each_protocol_has_its_own_handler() {
     assert_eq!(client.wait(shout).unwrap().payload, b"ABC");
 }
 
-/// Two thousand numbered requests on one connection, and the ids of the answers as they come.
-fn pipeline(server: &Running, protocol: u32) -> Vec<u64> {
+/// Sends two thousand numbered requests on one connection and returns the ids of the answers in their order.
+fn pipeline(server: &TestServer, protocol: u32) -> Vec<u64> {
     let connection = server.connect();
     let wire: Vec<u8> =
         (1..=2000).flat_map(|id| request(protocol, id, format!("r{id}").as_bytes())).collect();
@@ -91,7 +92,7 @@ fn pipeline(server: &Running, protocol: u32) -> Vec<u64> {
 
 #[test]
 fn pipelined_requests_are_each_answered() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let mut ids = pipeline(&server, SHOUT);
     ids.sort_unstable();
     assert!(ids.into_iter().eq(1..=2000));
@@ -99,7 +100,7 @@ fn pipelined_requests_are_each_answered() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order_inline() {
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server.serve_inline(0xF00F, |request| Ok(request.payload().to_ascii_uppercase()))
     });
     assert!(pipeline(&server, 0xF00F).into_iter().eq(1..=2000));
@@ -107,7 +108,7 @@ fn pipelined_requests_are_answered_in_order_inline() {
 
 #[test]
 fn a_request_that_arrives_byte_by_byte_is_one_request() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let connection = server.connect();
     let mut wire = EndpointProbeChallenge::new([9; 32], 1).request().to_frame();
     wire.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
@@ -123,7 +124,7 @@ fn a_request_that_arrives_byte_by_byte_is_one_request() {
 
 #[test]
 fn responses_echo_the_request_and_other_kinds_are_not_answered() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let connection = server.connect();
     let mut traced = Frame::request(SHOUT, b"x".to_vec()).with_request_id(u64::MAX);
     traced.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
@@ -144,7 +145,7 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
         b"busy" => Err(Refusal::new(RefusalReason::Overloaded, "three builds wait").into()),
         _ => Ok(b"fine".to_vec()),
     };
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
             .serve_inline(0xF010, move |request| fail(request.payload()))
@@ -152,22 +153,23 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
     for protocol in [0xF00F, 0xF010] {
         let connection = server.connect();
         let refusals = refusals(&connection, protocol, &[b"", b"fail", b"busy", b""]);
+        // The text of an error stays here; a refusal is for the client.
         let expected = [(2, "the handler failed"), (3, r#"overloaded ("three builds wait")"#)];
         assert_eq!(refusals, expected.map(|(id, refusal)| (id, refusal.to_owned())));
         let trouble = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
         assert_eq!(server.trouble(), trouble);
-        assert!(!server.has_more_trouble(), "a refusal on purpose is no trouble");
+        assert!(!server.has_more_trouble(), "a refusal on purpose is not reported");
     }
 }
 
 #[test]
-fn an_error_of_a_handler_that_nobody_waits_for_is_no_trouble() {
+fn an_error_of_a_handler_whose_request_was_cancelled_is_not_reported() {
     let (begins, begun) = mpsc::channel();
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .serve(0xF00F, move |request| {
                 begins.send(())?;
-                eventually(|| request.cancelled());
+                request.wait_cancelled();
                 Err("the compiler was killed".into())
             })
             .serve(0xF010, |_| Err("out of disk".into()))
@@ -200,9 +202,9 @@ fn an_error_of_a_handler_that_nobody_waits_for_is_no_trouble() {
 }
 
 #[test]
-fn an_observer_learns_whose_trouble_it_is() {
+fn an_observer_is_told_the_peer() {
     let (report, troubles) = mpsc::channel();
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .serve(0xF00F, |_| Err("out of disk".into()))
             .observe_with_peer(move |trouble, peer| {
@@ -216,7 +218,7 @@ fn an_observer_learns_whose_trouble_it_is() {
     drop(connection);
     for expected in ["the handler of payload protocol 0xF00F failed", "a connection was ended"] {
         let (trouble, peer) = next(&troubles);
-        let (peer, shown) = peer.expect("a peer's");
+        let (peer, shown) = peer.expect("a peer");
         assert_eq!(trouble, expected);
         assert!(peer.is_same_user());
         #[cfg(unix)]
@@ -232,7 +234,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
         assert!(payload != b"panic", "this panic is part of the test");
         Ok(b"fine".to_vec())
     };
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .serve(0xF00F, move |request| fail(request.payload()))
             .serve_inline(0xF010, move |request| fail(request.payload()))
@@ -247,7 +249,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
 
 #[test]
 fn a_response_above_the_cap_is_refused() {
-    let server = Running::start(|server| {
+    let server = TestServer::start(|server| {
         server
             .serve(0xF00F, |request| Ok(vec![0; request.payload().len() << 20]))
             .serve_inline(0xF010, |request| Ok(vec![0; request.payload().len() << 20]))
@@ -264,7 +266,7 @@ fn a_response_above_the_cap_is_refused() {
 
 #[test]
 fn frames_that_are_not_served_end_their_connection() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let prefix = "a connection was ended: the peer sent bytes that this daemon does not serve: ";
     let cases = [
         (request(0xF0F0, 1, b"x"), "payload protocol 0xF0F0 is not served by this daemon"),
@@ -284,7 +286,7 @@ fn frames_that_are_not_served_end_their_connection() {
         assert_eq!(trouble, format!("{prefix}{reason}"));
         let (answered, refused): (Vec<_>, Vec<_>) =
             answers.iter().partition(|answer| answer.payload_protocol == SHOUT);
-        assert_eq!(answered[0].payload, b"BEFORE", "what came before is answered");
+        assert_eq!(answered[0].payload, b"BEFORE", "the request before is answered");
         let refusals: Vec<_> = refused.into_iter().map(refusal).collect();
         if reason.ends_with("is not served by this daemon") {
             assert_eq!(refusals, [format!("the payload protocol is not served ({reason:?})")]);
@@ -299,7 +301,7 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     let odd = Frame { envelope_version: 2, ..Frame::request(SHOUT, b"x".to_vec()) };
     let unknown_kind = Frame { kind: 9, ..Frame::request(SHOUT, b"x".to_vec()) };
     let encoded = Frame { payload_encoding: 9, ..Frame::request(SHOUT, b"x".to_vec()) };
-    let strict = Running::start(|server| server);
+    let strict = TestServer::start(|server| server);
     let prefix = "a connection was ended: the peer sent a frame that this daemon refuses: ";
     for (frame, reason) in
         [(&odd, "envelope version is 2, this side speaks 1"), (&unknown_kind, "frame kind 9 is unknown")]
@@ -313,7 +315,7 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     let expected = r#"the payload's encoding cannot be decoded ("payload encoding 9 is not accepted")"#;
     assert_eq!((refusal(&answers[0]), &answers[1].payload[..]), (expected.to_owned(), &b"X"[..]));
 
-    let lenient = Running::with_config(|config| config.connection.strict = false);
+    let lenient = TestServer::with_config(|config| config.connection.strict = false);
     let connection = lenient.connect();
     for frame in [&unknown_kind, &odd] {
         write(&connection, &encode_framed(frame).unwrap());
@@ -324,7 +326,7 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
 
 #[test]
 fn a_peer_that_hangs_up_inside_a_frame_is_reported() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     let connection = server.connect();
     write(&connection, &request(SHOUT, 1, b"cut")[..9]);
     drop(connection);
@@ -337,7 +339,7 @@ fn a_peer_that_hangs_up_inside_a_frame_is_reported() {
 
 #[test]
 fn one_connection_more_than_allowed_is_not_served_until_another_has_ended() {
-    let server = Running::with_config(|config| config.max_connections = 3);
+    let server = TestServer::with_config(|config| config.max_connections = 3);
     let expected = "3 connections are open, one more is not served";
     // The probe that showed that the server runs may still be on its way out.
     let mut held = Vec::new();
@@ -363,7 +365,7 @@ fn one_connection_more_than_allowed_is_not_served_until_another_has_ended() {
 
 #[test]
 fn the_first_message_has_a_deadline() {
-    let server = Running::with_config(|config| config.connection.first_message_timeout = SHORT);
+    let server = TestServer::with_config(|config| config.connection.first_message_timeout = SHORT);
     let expected = "a connection was ended: the peer was too slow: waited for the first message";
     for sent in [&b""[..], &[1], &request(SHOUT, 1, b"almost")[..12]] {
         let began = Instant::now();
@@ -374,16 +376,16 @@ fn the_first_message_has_a_deadline() {
 
 #[test]
 fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
-    let server = Running::with_config(|config| config.connection.first_message_timeout = SHORT);
+    let server = TestServer::with_config(|config| config.connection.first_message_timeout = SHORT);
     let connection = server.connect();
     let wire = request(SHOUT, 1, &vec![0; 100_000]);
     let (tell, told) = mpsc::channel();
     let writer = connection.try_clone().unwrap();
     let dripping = std::thread::spawn(move || {
         for byte in wire {
-            // Being told to end is also what paces the bytes.
+            // The timeout is the pause between the bytes.
             if told.recv_timeout(Duration::from_millis(5)) == Ok(())
-                || writer.write_all_before(&[byte], None).is_err()
+                || writer.write_all_deadline(&[byte], None).is_err()
             {
                 return;
             }
@@ -394,20 +396,20 @@ fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
         server.trouble(),
         "a connection was ended: the peer was too slow: waited for the first message"
     );
-    // The drip may have ended by itself.
+    // The writer may have ended by itself.
     let _ = tell.send(());
     join(dripping);
 }
 
 #[test]
 fn a_message_that_has_begun_and_idleness_have_deadlines() {
-    let server = Running::with_config(|config| config.connection.message_timeout = SHORT);
+    let server = TestServer::with_config(|config| config.connection.message_timeout = SHORT);
     let wire = [request(SHOUT, 1, b"whole"), request(SHOUT, 2, b"half")].concat();
     let (answers, trouble) = ended(&server, &wire[..wire.len() - 1]);
     assert_eq!(answers.len(), 1);
     assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the rest of a message");
 
-    let server = Running::with_config(|config| config.connection.idle_timeout = Some(SHORT));
+    let server = TestServer::with_config(|config| config.connection.idle_timeout = Some(SHORT));
     let began = Instant::now();
     let (answers, trouble) = ended(&server, &request(SHOUT, 1, b"whole"));
     assert_eq!(answers.len(), 1);
@@ -417,22 +419,22 @@ fn a_message_that_has_begun_and_idleness_have_deadlines() {
 
 #[test]
 fn an_undecided_frame_is_a_frame_after_its_deadline() {
-    let server = Running::start(|server| {
-        server.legacy(|_| LegacyClassification::NeedMoreBytes, |_| panic!("nothing here is legacy"))
+    let server = TestServer::start(|server| {
+        server.legacy(|_| LegacyClassification::NeedMoreBytes, |_| panic!("no connection of this test is legacy"))
     });
     let mut client = server.client();
     for round in ["one", "two"] {
         let response = client.request(SHOUT, round.as_bytes().to_vec()).unwrap();
         assert_eq!(response.payload, round.to_ascii_uppercase().as_bytes());
     }
-    probe_endpoint(&server.place.endpoint, soon()).unwrap();
+    probe_endpoint(&server.temp.endpoint, soon()).unwrap();
 }
 
 #[test]
-fn a_reader_that_is_too_slow_is_cut_off() {
-    let mut config = running_process::broker::backend_sdk::ServerConfig::default();
+fn a_peer_that_reads_too_slowly_is_disconnected() {
+    let mut config = ServerConfig::default();
     config.write_timeout = SHORT;
-    let server = Running::start(|server| server.config(config).serve(0xF00F, |_| Ok(vec![0; 8 << 20])));
+    let server = TestServer::start(|server| server.config(config).serve(0xF00F, |_| Ok(vec![0; 8 << 20])));
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
     assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
@@ -442,15 +444,15 @@ fn a_reader_that_is_too_slow_is_cut_off() {
 }
 
 #[test]
-fn a_name_has_one_server() {
-    let server = Running::start(|server| server);
-    assert!(matches!(Running::bind(server.place.endpoint.clone()), Err(BindError::InUse { .. })));
+fn an_endpoint_has_one_server() {
+    let server = TestServer::start(|server| server);
+    assert!(matches!(TestServer::bind(server.temp.endpoint.clone()), Err(BindError::InUse { .. })));
     server.assert_serves();
 }
 
 #[test]
 fn many_clients_at_once_get_their_own_answers() {
-    let server = Running::start(|server| server);
+    let server = TestServer::start(|server| server);
     std::thread::scope(|scope| {
         for client in 0..16 {
             let mut connection = server.client();
@@ -467,11 +469,11 @@ fn many_clients_at_once_get_their_own_answers() {
 }
 
 #[test]
-fn a_record_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_again() {
-    let place = Place::new();
-    let record = place.directory.path().join("nowhere/record.json");
-    let server = Running::bind(place.endpoint.clone()).unwrap().identity_file(&record);
+fn an_identity_file_that_cannot_be_written_is_an_error_and_the_endpoint_is_free_again() {
+    let temp = TempEndpoint::new();
+    let identity_file = temp.directory.path().join("nowhere/identity.json");
+    let server = TestServer::bind(temp.endpoint.clone()).unwrap().identity_file(&identity_file);
     let error = watched(move || server.run().unwrap_err());
-    assert!(matches!(&error, ServerError::IdentityFile { path, .. } if *path == record), "{error:?}");
-    drop(Running::bind(place.endpoint.clone()).unwrap());
+    assert!(matches!(&error, ServerError::IdentityFile { path, .. } if *path == identity_file), "{error:?}");
+    drop(TestServer::bind(temp.endpoint.clone()).unwrap());
 }

@@ -1,12 +1,14 @@
-//! What a server counts, and to whom it tells that.
+//! The counters of a server, and the peers that may ask for them.
 
-use super::Running;
-use crate::support::{SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, write};
+use super::TestServer;
+use crate::daemon::Daemon;
+use crate::support::{
+    Gate, SHOUT, eventually, frames, read_frames, read_to_end, refusal, request, write,
+};
 use running_process::broker::backend_sdk::{NotAuthorized, ServerConfig};
 use running_process::broker::protocol::{
     Frame, FrameKind, FrameRef, RefusalReason, STATUS_PAYLOAD_PROTOCOL, ServerStatus, encode_framed,
 };
-use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 const ECHO_INLINE: u32 = 0xF010;
@@ -17,8 +19,8 @@ const UNSERVED: u32 = 0xF0FF;
 
 const SHORT: Duration = Duration::from_millis(50);
 
-impl Running {
-    /// What was counted once nothing happens any more: every connection is closed.
+impl TestServer {
+    /// Waits until every connection has ended, and returns the status.
     fn settled(&self) -> ServerStatus {
         eventually(|| Some(self.stats.snapshot()).filter(|status| status.connections_open == 0))
     }
@@ -29,8 +31,8 @@ fn encode(frame: &FrameRef<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn every_request_is_counted_once_by_what_became_of_it() {
-    let server = Running::start(|server| {
+fn every_request_is_counted_once_by_its_outcome() {
+    let server = TestServer::start(|server| {
         server
             .serve_inline(ECHO_INLINE, |request| Ok(request.payload().to_vec()))
             .serve(FAIL, |_| Err("it never works".into()))
@@ -82,27 +84,24 @@ fn every_request_is_counted_once_by_what_became_of_it() {
 }
 
 #[test]
-fn a_call_in_flight_is_seen_and_one_that_is_cancelled_is_no_answer() {
-    let (entered, begun) = mpsc::channel();
-    let (go_on, gate) = mpsc::channel();
-    let gate = Mutex::new(gate);
-    let server = Running::start(move |server| {
+fn a_request_in_flight_is_counted_and_a_cancelled_one_is_no_answer() {
+    let (gate, keeper) = Gate::new();
+    let server = TestServer::start(move |server| {
         server.serve(WORK, move |_| {
-            entered.send(())?;
-            gate.lock().unwrap().recv()?;
+            gate.enter(b"");
             Ok(Vec::new())
         })
     });
     let connection = server.connect();
     write(&connection, &request(WORK, 1, &vec![7; 50_000]));
-    next(&begun);
+    keeper.next();
     let at_work = server.stats.snapshot();
     assert_eq!((at_work.requests_received, at_work.requests_in_flight), (1, 1));
     assert!(at_work.memory_bytes >= 50_000, "{at_work:?}");
     write(&connection, &encode(&FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(WORK, 1, b"") }));
     assert_eq!(refusal(&read_frames(&connection, 1)[0]), "cancelled");
     assert_eq!(server.stats.snapshot().requests_cancelled, 1);
-    go_on.send(()).unwrap();
+    keeper.let_pass();
     let ended = eventually(|| Some(server.stats.snapshot()).filter(|status| status.requests_in_flight == 0));
     assert_eq!((ended.requests_answered, ended.refused_in_all(), ended.requests_cancelled), (0, 0, 1));
 }
@@ -114,9 +113,9 @@ fn each_limit_that_is_hit_is_counted_as_itself() {
         let mut config = ServerConfig::default();
         limit(&mut config);
         let known = config.connection.first_message_bytes > 100;
-        let server = Running::start(|server| {
-            let who = || NotAuthorized::new("who is it?");
-            server.config(config).authorize(move |_| known.then_some(()).ok_or_else(who))
+        let server = TestServer::start(|server| {
+            let never = || NotAuthorized::new("no peer is");
+            server.config(config).authorize(move |_| known.then_some(()).ok_or_else(never))
         });
         // On a slow machine the probe that waits for the server hits the limit, too.
         let before = server.settled();
@@ -138,16 +137,16 @@ fn each_limit_that_is_hit_is_counted_as_itself() {
     hit(|config| config.connection.idle_timeout = Some(SHORT), &whole, |status| status.idle_deadline_hit);
     let partial = [&whole[..], &whole[..9]].concat();
     hit(|config| config.connection.message_timeout = SHORT, &partial, |status| status.message_deadline_hit);
-    let probe = running_process_probe();
+    let probe = probe();
     hit(|config| config.connection.probed_timeout = SHORT, &probe, |status| status.probed_deadline_hit);
 }
 
 #[test]
 fn a_connection_too_many_is_counted_as_refused() {
-    let server = Running::with_config(|config| config.max_connections = 1);
+    let server = TestServer::with_config(|config| config.max_connections = 1);
     server.settled();
     let holds = server.connect();
-    eventually(|| (server.stats.snapshot().connections_open == 1).then_some(()));
+    server.wait_open(1);
     let refused = server.connect();
     write(&refused, &request(SHOUT, 1, b"x"));
     read_to_end(&refused);
@@ -157,8 +156,8 @@ fn a_connection_too_many_is_counted_as_refused() {
 }
 
 #[test]
-fn a_connection_that_is_not_counted_as_open_takes_no_place() {
-    let server = Running::with_config(|config| config.max_connections = 1);
+fn a_connection_that_is_not_counted_as_open_does_not_count_against_the_limit() {
+    let server = TestServer::with_config(|config| config.max_connections = 1);
     for _ in 0..100 {
         server.settled();
         let connection = server.connect();
@@ -168,14 +167,14 @@ fn a_connection_that_is_not_counted_as_open_takes_no_place() {
     assert_eq!(server.settled().connections_refused, 0);
 }
 
-fn running_process_probe() -> Vec<u8> {
+fn probe() -> Vec<u8> {
     let nonce = [9; 32];
     encode(&FrameRef::request(0xB232, 1, &nonce))
 }
 
 #[test]
-fn a_peer_that_is_served_is_told_and_its_question_is_no_request() {
-    let server = Running::start(|server| server);
+fn a_peer_that_is_served_gets_the_status_and_its_query_is_no_request() {
+    let server = TestServer::start(|server| server);
     server.settled();
     let mut client = server.client();
     assert_eq!(client.request(SHOUT, b"x".to_vec()).unwrap().payload, b"X");
@@ -189,8 +188,8 @@ fn a_peer_that_is_served_is_told_and_its_question_is_no_request() {
 }
 
 #[test]
-fn a_peer_that_is_not_served_is_not_told() {
-    let server = Running::start(|server| server.authorize(|_| Err(NotAuthorized::new("nobody is"))));
+fn a_peer_that_is_not_served_gets_no_status() {
+    let server = TestServer::start(|server| server.authorize(|_| Err(NotAuthorized::new("nobody is"))));
     let connection = server.connect();
     write(&connection, &request(STATUS_PAYLOAD_PROTOCOL, 1, b""));
     assert_eq!(refusal(&read_frames(&connection, 1)[0]), "not authorized (\"nobody is\")");
@@ -198,18 +197,18 @@ fn a_peer_that_is_not_served_is_not_told() {
 
 #[test]
 fn a_daemon_may_serve_the_status_protocol_itself_move_it_or_switch_it_off() {
-    let ask = |server: &Running, protocol| -> Frame {
+    let ask = |server: &TestServer, protocol| -> Frame {
         let connection = server.connect();
         write(&connection, &request(protocol, 1, b"status"));
         read_frames(&connection, 1).remove(0)
     };
-    let own = Running::start(|server| {
+    let own = TestServer::start(|server| {
         server.serve_quickly(STATUS_PAYLOAD_PROTOCOL, |request| Ok(request.payload().to_vec()))
     });
     assert_eq!(ask(&own, STATUS_PAYLOAD_PROTOCOL).payload, b"status");
-    let moved = Running::with_config(|config: &mut ServerConfig| config.status_protocol = Some(0xF0AA));
+    let moved = TestServer::with_config(|config: &mut ServerConfig| config.status_protocol = Some(0xF0AA));
     assert!(ServerStatus::from_payload(&ask(&moved, 0xF0AA).payload).is_ok());
     assert!(refusal(&ask(&moved, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
-    let off = Running::with_config(|config| config.status_protocol = None);
+    let off = TestServer::with_config(|config| config.status_protocol = None);
     assert!(refusal(&ask(&off, STATUS_PAYLOAD_PROTOCOL)).contains("not served"));
 }

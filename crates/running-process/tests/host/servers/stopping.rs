@@ -1,15 +1,15 @@
-//! What a server leaves behind, and what it still answers, when it is stopped.
+//! The end of a server that is stopped: its files, its connections and the requests that it still answers.
 
-use super::Running;
-#[cfg(unix)]
+use super::TestServer;
 use crate::daemon::Daemon;
 use crate::support::{
-    PATIENCE, REVERSE, SHOUT, eventually, frames, next, read_frames, read_to_end, request, watched, write,
+    Gate, GateKeeper, PATIENCE, REVERSE, SHOUT, TempEndpoint, eventually, frames, next, read_frames,
+    read_to_end, request, watched, write,
 };
 #[cfg(unix)]
 use crate::support::{read, soon};
 use running_process::broker::backend_sdk::{
-    ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError,
+    ConnectError, FrameClient, LegacyClassification, LocalStream, ServerConfig, ServerError, ServerStop,
     read_daemon_identity_file, write_daemon_identity_file,
 };
 use running_process::broker::protocol::Refusal;
@@ -19,49 +19,49 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 #[test]
-fn the_record_and_the_endpoint_are_there_while_the_server_runs_and_gone_afterwards() {
-    let mut server = Running::start(|server| server);
-    let record = server.place.record();
-    let daemon = read_daemon_identity_file(&record).unwrap();
+fn the_identity_file_and_the_endpoint_exist_exactly_while_the_server_runs() {
+    let mut server = TestServer::start(|server| server);
+    let identity_file = server.temp.identity_file();
+    let daemon = read_daemon_identity_file(&identity_file).unwrap();
     assert_eq!(daemon.pid, std::process::id());
-    assert_eq!(daemon.ipc_endpoint, server.place.endpoint);
+    assert_eq!(daemon.ipc_endpoint, server.temp.endpoint);
     assert_eq!(daemon.exe_path, std::env::current_exe().unwrap());
     server.stop_and_join().unwrap();
-    assert!(!record.exists());
-    let refused = LocalStream::connect(&server.place.endpoint.path).unwrap_err();
+    assert!(!identity_file.exists());
+    let refused = LocalStream::connect(&server.temp.endpoint.path).unwrap_err();
     assert!(matches!(refused, ConnectError::NotFound { .. }), "{refused}");
 }
 
 #[test]
-fn the_record_of_another_daemon_is_left_alone() {
-    let mut server = Running::start(|server| server);
-    let record = server.place.record();
+fn the_identity_file_of_another_daemon_is_left_alone() {
+    let mut server = TestServer::start(|server| server);
+    let identity_file = server.temp.identity_file();
     let mut other = server.daemon();
     other.started_at_unix_ms += 1;
-    write_daemon_identity_file(&record, &other).unwrap();
+    write_daemon_identity_file(&identity_file, &other).unwrap();
     server.stop_and_join().unwrap();
-    assert_eq!(read_daemon_identity_file(&record), Some(other));
+    assert_eq!(read_daemon_identity_file(&identity_file), Some(other));
 }
 
 #[test]
-fn a_record_that_is_no_identity_any_more_is_left_alone() {
-    let mut server = Running::start(|server| server);
-    let record = server.place.record();
-    std::fs::write(&record, "somebody's notes").unwrap();
+fn an_identity_file_that_holds_something_else_is_left_alone() {
+    let mut server = TestServer::start(|server| server);
+    let identity_file = server.temp.identity_file();
+    std::fs::write(&identity_file, "other notes").unwrap();
     server.stop_and_join().unwrap();
-    assert_eq!(std::fs::read_to_string(&record).unwrap(), "somebody's notes");
+    assert_eq!(std::fs::read_to_string(&identity_file).unwrap(), "other notes");
 }
 
 #[test]
-fn a_record_that_somebody_removed_does_not_matter() {
-    let mut server = Running::start(|server| server);
-    std::fs::remove_file(server.place.record()).unwrap();
+fn an_identity_file_that_was_removed_does_not_matter() {
+    let mut server = TestServer::start(|server| server);
+    std::fs::remove_file(server.temp.identity_file()).unwrap();
     server.stop_and_join().unwrap();
 }
 
 #[test]
-fn stopping_again_and_from_anywhere_does_nothing_more() {
-    let mut server = Running::start(|server| server);
+fn stopping_twice_and_from_several_threads_is_stopping_once() {
+    let mut server = TestServer::start(|server| server);
     let stop = server.stop.clone();
     assert!(!stop.is_stopped());
     std::thread::scope(|scope| {
@@ -76,9 +76,9 @@ fn stopping_again_and_from_anywhere_does_nothing_more() {
 
 #[test]
 fn a_handler_can_stop_its_own_server_and_its_answer_arrives() {
-    let stop = Arc::new(Mutex::new(None::<running_process::broker::backend_sdk::ServerStop>));
+    let stop = Arc::new(Mutex::new(None::<ServerStop>));
     let in_handler = Arc::clone(&stop);
-    let mut server = Running::start(move |server| {
+    let mut server = TestServer::start(move |server| {
         *stop.lock().unwrap() = Some(server.stop_handle());
         server.serve(0xF00F, move |_| {
             in_handler.lock().unwrap().as_ref().unwrap().stop();
@@ -91,7 +91,7 @@ fn a_handler_can_stop_its_own_server_and_its_answer_arrives() {
 
 #[test]
 fn idle_connections_end_when_the_server_stops() {
-    let mut server = Running::start(|server| server);
+    let mut server = TestServer::start(|server| server);
     let mut used = server.client();
     used.request(SHOUT, b"x".to_vec()).unwrap();
     let handle = server.handle();
@@ -103,29 +103,26 @@ fn idle_connections_end_when_the_server_stops() {
     assert!(!server.has_more_trouble());
 }
 
-/// A server whose protocol 0xF00F answers once it is told to, and what it is told with.
-fn gated(config: ServerConfig) -> (Running, mpsc::Receiver<()>, mpsc::Sender<()>) {
-    let (entered, has_entered) = mpsc::channel();
-    let (open, gate) = mpsc::channel();
-    let gate = Mutex::new(gate);
-    let server = Running::start(move |server| {
+/// Starts a server whose handler of protocol 0xF00F answers once the keeper lets it pass.
+fn gated(config: ServerConfig) -> (TestServer, GateKeeper) {
+    let (gate, keeper) = Gate::new();
+    let server = TestServer::start(move |server| {
         server.config(config).serve(0xF00F, move |_| {
-            entered.send(())?;
-            gate.lock().unwrap().recv_timeout(PATIENCE)?;
+            gate.enter(b"");
             Ok(b"done".to_vec())
         })
     });
-    (server, has_entered, open)
+    (server, keeper)
 }
 
 #[test]
 fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
-    let (mut server, has_entered, open) = gated(ServerConfig::default());
+    let (mut server, keeper) = gated(ServerConfig::default());
     let connection = server.connect();
     write(&connection, &[request(0xF00F, 1, b""), request(REVERSE, 2, b"abc")].concat());
-    next(&has_entered);
+    keeper.next();
     server.stop.stop();
-    let endpoint = server.place.endpoint.clone();
+    let endpoint = server.temp.endpoint.clone();
     let refused = eventually(|| LocalStream::connect(&endpoint.path).err());
     assert!(match refused {
         ConnectError::NotFound { .. } | ConnectError::Refused { .. } => true,
@@ -133,9 +130,9 @@ fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
         ConnectError::BacklogFull { .. } => cfg!(windows),
         _ => false,
     });
-    // On Windows that may have been while the server still took the stop in.
-    eventually(|| (!server.place.record().exists()).then_some(()));
-    open.send(()).unwrap();
+    // On Windows the connection may have been refused before the server removes the file.
+    eventually(|| (!server.temp.identity_file().exists()).then_some(()));
+    keeper.let_pass();
     server.join().unwrap();
     let answers = frames(&read_to_end(&connection));
     let mut answers: Vec<_> = answers.iter().map(|answer| (answer.request_id, &answer.payload[..])).collect();
@@ -144,20 +141,20 @@ fn a_stopped_server_refuses_newcomers_and_answers_what_it_has_received() {
 }
 
 #[test]
-fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
+fn a_stopped_server_resets_connections_that_outlast_the_drain() {
     let mut config = ServerConfig::default();
     config.drain_timeout = Duration::from_millis(50);
-    let (mut server, has_entered, open) = gated(config);
+    let (mut server, keeper) = gated(config);
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
-    next(&has_entered);
+    keeper.next();
     match server.stop_and_join() {
         Err(ServerError::DrainTimedOut { connections: 1, callbacks, waited }) => {
             assert_eq!((&callbacks[..], waited), (&[][..], Duration::from_millis(50)));
         }
         other => panic!("{other:?}"),
     }
-    assert!(!server.place.record().exists());
+    assert!(!server.temp.identity_file().exists());
     // The client is told, although the handler still works.
     let refusal = Refusal::from_frame(&read_frames(&connection, 1)[0].borrowed()).unwrap();
     assert_eq!(refusal.to_string(), "the handler failed (\"the daemon ended before the answer\")");
@@ -166,11 +163,11 @@ fn a_server_that_is_stopped_gives_up_on_connections_that_do_not_end() {
     if cfg!(unix) {
         assert_eq!(read_to_end(&connection), b"");
     }
-    open.send(()).unwrap();
+    keeper.let_pass();
 }
 
 #[test]
-fn a_server_may_wait_for_its_connections_for_ever() {
+fn a_drain_may_have_no_timeout() {
     let mut config = ServerConfig::default();
     config.drain_timeout = Duration::MAX;
     config.write_timeout = Duration::MAX;
@@ -178,12 +175,12 @@ fn a_server_may_wait_for_its_connections_for_ever() {
     config.connection.message_timeout = Duration::MAX;
     config.connection.idle_timeout = Some(Duration::MAX);
     config.connection.undecided_frame_timeout = Duration::MAX;
-    let (mut server, has_entered, open) = gated(config);
+    let (mut server, keeper) = gated(config);
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
-    next(&has_entered);
+    keeper.next();
     server.stop.stop();
-    open.send(()).unwrap();
+    keeper.let_pass();
     server.join().unwrap();
     assert_eq!(frames(&read_to_end(&connection))[0].payload, b"done");
 }
@@ -195,7 +192,7 @@ fn under_load_every_request_that_was_received_is_answered() {
         let counter = Arc::clone(&handled);
         let enough = 2000;
         let (report, reached) = mpsc::channel();
-        let mut server = Running::start(move |server| {
+        let mut server = TestServer::start(move |server| {
             server.serve_quickly(0xF00F, move |request| {
                 if counter.fetch_add(1, Ordering::Relaxed) == enough {
                     report.send(())?;
@@ -209,7 +206,7 @@ fn under_load_every_request_that_was_received_is_answered() {
                 let reader = connection.try_clone().unwrap();
                 let writing = std::thread::spawn(move || {
                     let batch: Vec<u8> = (1..=50).flat_map(|id| request(0xF00F, id, &[7; 40])).collect();
-                    while connection.write_all_before(&batch, None).is_ok() {}
+                    while connection.write_all_deadline(&batch, None).is_ok() {}
                 });
                 (writing, std::thread::spawn(move || frames(&read_to_end(&reader)).len()))
             })
@@ -232,13 +229,12 @@ fn under_load_every_request_that_was_received_is_answered() {
 
 #[test]
 fn a_request_that_was_sent_before_the_stop_is_received() {
-    // Whether the server has read it already or it still lies in the socket makes no difference.
-    let mut server = Running::start(|server| server);
+    let mut server = TestServer::start(|server| server);
     let connections: Vec<LocalStream> = (0..50).map(|_| server.connect()).collect();
     for connection in &connections {
-        // Taken by a thread of the server, not only by its backlog.
-        write(connection, &request(SHOUT, 1, b"taken"));
-        assert_eq!(read_frames(connection, 1)[0].payload, b"TAKEN");
+        // An answer shows that the connection is accepted.
+        write(connection, &request(SHOUT, 1, b"accepted"));
+        assert_eq!(read_frames(connection, 1)[0].payload, b"ACCEPTED");
     }
     for connection in &connections {
         write(connection, &request(SHOUT, 2, b"late"));
@@ -250,10 +246,10 @@ fn a_request_that_was_sent_before_the_stop_is_received() {
 }
 
 #[test]
-fn stopping_ends_what_a_legacy_handler_reads() {
+fn a_stop_ends_the_stream_that_a_legacy_handler_reads() {
     let (report, heard) = mpsc::channel();
     let (begun, has_begun) = mpsc::channel();
-    let mut server = Running::start(|server| {
+    let mut server = TestServer::start(|server| {
         server.legacy(
             |_| LegacyClassification::NotLegacy,
             move |mut connection| {
@@ -278,22 +274,22 @@ fn stopping_ends_what_a_legacy_handler_reads() {
 
 #[test]
 fn a_server_that_was_stopped_before_it_runs_ends_at_once() {
-    let place = crate::support::Place::new();
-    let server = Running::bind(place.endpoint.clone())
+    let temp = TempEndpoint::new();
+    let server = TestServer::bind(temp.endpoint.clone())
         .unwrap()
-        .identity_file(place.record())
-        .serve(SHOUT, |_| Ok(Vec::new()));
-    let mut waiting = FrameClient::connect(&place.endpoint).unwrap();
+        .identity_file(temp.identity_file())
+        .serve_quickly(SHOUT, |_| Ok(Vec::new()));
+    let mut waiting = FrameClient::connect(&temp.endpoint).unwrap();
     waiting.set_timeout(Some(PATIENCE));
     server.stop_handle().stop();
     watched(move || server.run().unwrap());
     assert!(waiting.request(SHOUT, b"x".to_vec()).is_err());
-    assert!(!place.record().exists());
+    assert!(!temp.identity_file().exists());
 }
 
 /// Adds a handler that sends events until sending fails.
 #[cfg(unix)]
-fn floods(server: Daemon) -> (Daemon, mpsc::Receiver<()>) {
+fn floods<D: Daemon>(server: D) -> (D, mpsc::Receiver<()>) {
     let (end, ended) = mpsc::channel();
     let server = server.serve(0xF00F, move |request| {
         let event = vec![0; 64 * 1024];
@@ -308,13 +304,13 @@ fn floods(server: Daemon) -> (Daemon, mpsc::Receiver<()>) {
 /// A write to a Windows pipe cannot be abandoned until the peer reads it.
 #[cfg(unix)]
 #[test]
-fn a_peer_that_reads_nothing_does_not_hold_up_the_end() {
+fn a_peer_that_reads_nothing_does_not_delay_the_end() {
     let mut ended = None;
     let mut config = ServerConfig::default();
     // Longer than a test may take.
     config.drain_timeout = 10 * PATIENCE;
     config.write_timeout = 10 * PATIENCE;
-    let mut server = Running::start(|server| {
+    let mut server = TestServer::start(|server| {
         let (server, end) = floods(server.config(config));
         ended = Some(end);
         server.serve_inline(0xF010, |_| Ok(vec![0; 4 << 20]))
@@ -337,7 +333,7 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
     let mut config = ServerConfig::default();
     config.drain_timeout = 10 * PATIENCE;
     let mut server =
-        Running::start(|server| server.config(config).serve_inline(0xF010, |_| Ok(vec![7; 4 << 20])));
+        TestServer::start(|server| server.config(config).serve_inline(0xF010, |_| Ok(vec![7; 4 << 20])));
     let connection = server.connect();
     write(&connection, &request(0xF010, 2, b""));
     let first = read(&connection, 1);
@@ -346,9 +342,9 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
         let mut rest = first;
         let mut bytes = vec![0; 64 * 1024];
         loop {
-            // The reader is slow: in all it takes longer than the timeout of one that reads nothing.
+            // In all, the reader takes longer than the timeout of a peer that reads nothing.
             std::thread::sleep(Duration::from_millis(30));
-            match connection.read_before(&mut bytes, Some(soon())).unwrap() {
+            match connection.read_deadline(&mut bytes, Some(soon())).unwrap() {
                 0 => return rest.len(),
                 length => rest.resize(rest.len() + length, 0),
             }

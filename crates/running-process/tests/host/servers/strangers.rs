@@ -1,25 +1,28 @@
 //! Peers that the daemon does not authorize, and peers whose authorization is undecided.
 
-use super::Running;
-use crate::support::{SHOUT, eventually, frames, next, read_to_end, refusal, request, write};
+use super::TestServer;
+use crate::daemon::Daemon;
+use crate::support::{
+    SHOUT, eventually, frames, next, read_frames, read_to_end, refusal, request, soon, write,
+};
 use running_process::broker::backend_sdk::{LocalStream, NotAuthorized, ServerConfig};
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{FrameKind, FrameRef};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 /// Start of the refusal's message.
 const REFUSED: &str = "not authorized";
 
 /// Starts a server that authorizes no peer while the switch is on.
-fn serving_nobody(change: impl FnOnce(&mut ServerConfig)) -> (Running, Arc<AtomicBool>) {
+fn serving_no_peer(change: impl FnOnce(&mut ServerConfig)) -> (TestServer, Arc<AtomicBool>) {
     let mut config = ServerConfig::default();
     change(&mut config);
     let switch = Arc::new(AtomicBool::new(true));
     let refuses = Arc::clone(&switch);
-    let server = Running::start(move |server| {
-        let never = || NotAuthorized::new("nobody is");
+    let server = TestServer::start(move |server| {
+        let never = || NotAuthorized::new("no peer is");
         server
             .config(config)
             .authorize(move |_| (!refuses.load(Ordering::SeqCst)).then_some(()).ok_or_else(never))
@@ -46,7 +49,7 @@ fn begun(length: u32, comes: usize) -> Vec<u8> {
 
 #[test]
 fn a_refused_peer_is_told_for_each_request_that_came_and_closed() {
-    let (server, _switch) = serving_nobody(|_| {});
+    let (server, _switch) = serving_no_peer(|_| {});
     let connection = server.connect();
     write(&connection, &[request(SHOUT, 1, b"a"), request(SHOUT, 2, b"b")].concat());
     let answers = frames(&read_to_end(&connection));
@@ -55,9 +58,9 @@ fn a_refused_peer_is_told_for_each_request_that_came_and_closed() {
 }
 
 #[test]
-fn refused_peers_leave_their_places_to_others() {
-    let (server, switch) = serving_nobody(|config| config.max_connections = 5);
-    // The connection of the start's probe keeps its place for a moment.
+fn refused_peers_do_not_count_against_the_limit_of_connections() {
+    let (server, switch) = serving_no_peer(|config| config.max_connections = 5);
+    // The connection of the start's probe stays open for a moment.
     let refused: Vec<LocalStream> = (0..20)
         .map(|_| {
             eventually(|| (server.stats.snapshot().connections_open < 5).then_some(()));
@@ -73,9 +76,9 @@ fn refused_peers_leave_their_places_to_others() {
 }
 
 #[test]
-fn whatever_a_stranger_sends_it_is_judged_by_it() {
+fn a_frame_of_any_kind_is_put_before_the_rule() {
     for kind in [FrameKind::Event, FrameKind::Response, FrameKind::Cancel] {
-        let (server, _switch) = serving_nobody(|_| {});
+        let (server, _switch) = serving_no_peer(|_| {});
         let connection = server.connect();
         write(&connection, &encode(&FrameRef { kind: kind.into(), ..FrameRef::request(SHOUT, 1, b"") }));
         assert_eq!(read_to_end(&connection), b"", "{kind:?}");
@@ -84,8 +87,8 @@ fn whatever_a_stranger_sends_it_is_judged_by_it() {
 }
 
 #[test]
-fn a_probe_makes_no_stranger_known() {
-    let (server, _switch) = serving_nobody(|config| config.connection.first_message_bytes = 1000);
+fn a_probe_authorizes_no_peer() {
+    let (server, _switch) = serving_no_peer(|config| config.connection.first_message_bytes = 1000);
     let connection = server.connect();
     write(&connection, &[probe(), begun(1001, 5)].concat());
     assert_eq!(frames(&read_to_end(&connection)).len(), 1, "the probe was answered");
@@ -94,8 +97,8 @@ fn a_probe_makes_no_stranger_known() {
 }
 
 #[test]
-fn who_is_served_may_send_a_large_message_after_a_probe_and_later() {
-    let server = Running::with_config(|config| config.connection.first_message_bytes = 1000);
+fn a_served_peer_may_send_a_large_message_after_a_probe_and_later() {
+    let server = TestServer::with_config(|config| config.connection.first_message_bytes = 1000);
     let mut client = server.handle().into_client();
     for length in [2000, 10, 100_000] {
         assert_eq!(client.request(SHOUT, vec![b'x'; length]).unwrap().payload, vec![b'X'; length]);
@@ -103,8 +106,8 @@ fn who_is_served_may_send_a_large_message_after_a_probe_and_later() {
 }
 
 #[test]
-fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
-    let (server, switch) = serving_nobody(|config| {
+fn peers_that_are_not_authorized_leave_half_of_the_memory_to_others() {
+    let (server, switch) = serving_no_peer(|config| {
         config.memory_limit = 8 << 20;
         config.max_connections = 16;
     });
@@ -112,8 +115,8 @@ fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
         .map(|_| {
             let connection = server.connect();
             // The server may close the connection during the write.
-            let deadline = Some(crate::support::soon());
-            let _taken = connection.write_all_before(&[probe(), begun(1 << 20, 900_000)].concat(), deadline);
+            let deadline = Some(soon());
+            let _taken = connection.write_all_deadline(&[probe(), begun(1 << 20, 900_000)].concat(), deadline);
             connection
         })
         .collect();
@@ -126,24 +129,24 @@ fn strangers_that_were_probed_leave_half_of_the_memory_to_who_is_served() {
 }
 
 #[test]
-fn nobody_is_refused_for_a_payload_before_it_is_known_whether_he_is_served() {
+fn a_peer_is_authorized_before_its_payload_is_decoded() {
     let encoded = encode(&FrameRef { payload_encoding: 77, ..FrameRef::request(SHOUT, 1, b"?") });
-    let (server, switch) = serving_nobody(|_| {});
+    let (server, switch) = serving_no_peer(|_| {});
     let connection = server.connect();
     write(&connection, &encoded);
     assert!(refusal(&frames(&read_to_end(&connection))[0]).starts_with(REFUSED));
     switch.store(false, Ordering::SeqCst);
     let connection = server.connect();
     write(&connection, &encoded);
-    let told = refusal(&crate::support::read_frames(&connection, 1)[0]);
+    let told = refusal(&read_frames(&connection, 1)[0]);
     assert!(told.starts_with("the payload's encoding cannot be decoded"), "{told}");
 }
 
 #[test]
-fn a_trace_context_beyond_the_bounds_is_served_without() {
+fn a_trace_context_beyond_the_bounds_is_dropped_and_its_request_served() {
     const TELL: u32 = 0xF0B0;
     let (report, seen) = mpsc::channel();
-    let server = Running::start(move |server| {
+    let server = TestServer::start(move |server| {
         server.serve_quickly(TELL, move |request| {
             let frame = request.frame();
             report.send((frame.traceparent.len(), frame.tracestate.len()))?;
@@ -157,31 +160,30 @@ fn a_trace_context_beyond_the_bounds_is_served_without() {
         let connection = server.connect();
         write(&connection, &encode(&FrameRef { traceparent, tracestate, ..FrameRef::request(TELL, 1, b"") }));
         assert_eq!(next(&seen), kept, "{sent:?}");
-        let answer = crate::support::read_frames(&connection, 1).remove(0);
+        let answer = read_frames(&connection, 1).remove(0);
         assert_eq!((answer.traceparent.len(), answer.tracestate.len()), kept, "{sent:?}");
     }
 }
 
 #[test]
-fn no_handler_begins_while_its_client_leaves_enough_unread() {
+fn no_handler_begins_while_its_client_leaves_too_much_unread() {
     let mut config = ServerConfig::default();
     config.send_high_water = 1;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&begun);
-    let server = Running::start(move |server| {
-        server.config(config).serve_quickly(0xF0B1, move |_| {
-            count.fetch_add(1, Ordering::SeqCst);
+    let (report, begun) = mpsc::channel();
+    let server = TestServer::start(move |server| {
+        server.config(config).serve_quickly(0xF0B1, move |request| {
+            report.send(request.frame().request_id)?;
             Ok(vec![7; 4 << 20])
         })
     });
     let connection = server.connect();
     // One after the other, so that no other request begins before the first is answered.
     write(&connection, &request(0xF0B1, 1, b""));
-    eventually(|| (begun.load(Ordering::SeqCst) == 1).then_some(()));
-    eventually(|| (server.stats.snapshot().requests_in_flight == 0).then_some(()));
+    assert_eq!(next(&begun), 1);
+    server.wait_no_requests();
     write(&connection, &(2..=20).flat_map(|id| request(0xF0B1, id, b"")).collect::<Vec<_>>());
     server.assert_serves();
-    assert_eq!(begun.load(Ordering::SeqCst), 1);
-    let answers = crate::support::read_frames(&connection, 20);
+    assert!(begun.try_recv().is_err());
+    let answers = read_frames(&connection, 20);
     assert!(answers.iter().all(|answer| answer.payload.len() == 4 << 20));
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 /// With the feature `tokio`. All of these panic outside a tokio runtime that drives I/O and timers.
 impl BackendHandle {
-    /// [`probe_with_service`](Self::probe_with_service) on tokio.
+    /// Verifies as [`probe_with_service`](Self::probe_with_service) does, on tokio.
     ///
-    /// An executable that was not digested before is read on a thread of the runtime's for blocking work, for at most as
-    /// long as the deadline allows. Nothing else leaves the task, and the handle is one like any other.
+    /// An executable whose digests are not remembered is read on a thread of the runtime's for blocking work, at most
+    /// until the deadline. Nothing else leaves the task. The handle is the same as that of the blocking constructors.
     ///
     /// # Errors
     ///
@@ -26,15 +26,15 @@ impl BackendHandle {
         expected: &DaemonProcess,
     ) -> Result<Self, BackendHandleError> {
         let deadline = now() + DEFAULT_PROBE_TIMEOUT;
-        Self::probe_before_async(service_name, service_version, endpoint, expected, deadline).await
+        Self::probe_deadline_async(service_name, service_version, endpoint, expected, deadline).await
     }
 
-    /// [`probe_before`](Self::probe_before) on tokio.
+    /// Verifies as [`probe_deadline`](Self::probe_deadline) does, on tokio.
     ///
     /// # Errors
     ///
-    /// As [`probe_before`](Self::probe_before).
-    pub async fn probe_before_async(
+    /// As [`probe_deadline`](Self::probe_deadline).
+    pub async fn probe_deadline_async(
         service_name: impl Into<String>,
         service_version: impl Into<String>,
         endpoint: &Endpoint,
@@ -47,7 +47,7 @@ impl BackendHandle {
         Ok(handle.labelled(service_name, service_version))
     }
 
-    /// [`verify`](Self::verify) on tokio.
+    /// Verifies as [`verify`](Self::verify) does, on tokio.
     ///
     /// # Errors
     ///
@@ -61,31 +61,32 @@ impl BackendHandle {
         Ok(Self::of(verified.map_err(|unverified| unverified.error)?, expected, policy))
     }
 
-    /// [`probe_with_service_async`](Self::probe_with_service_async) without labels and without the reason.
+    /// Verifies as [`probe_with_service_async`](Self::probe_with_service_async) does, without labels and without the
+    /// reason.
     pub async fn probe_async(endpoint: &Endpoint, expected: &DaemonProcess) -> Option<Self> {
         Self::probe_with_service_async("", "", endpoint, expected).await.ok()
     }
 
-    /// [`connect`](Self::connect) on tokio. [`AsyncFrameClient::from_stream`] takes the connection.
+    /// Connects as [`connect`](Self::connect) does, on tokio. [`AsyncFrameClient::from_stream`] takes the connection.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_async(&self) -> Result<LocalStream, BackendHandleError> {
-        self.connect_before_async(now() + DEFAULT_PROBE_TIMEOUT).await
+        self.connect_deadline_async(now() + DEFAULT_PROBE_TIMEOUT).await
     }
 
-    /// [`connect_before`](Self::connect_before) on tokio.
+    /// Connects as [`connect_deadline`](Self::connect_deadline) does, on tokio.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn connect_before_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
+    pub async fn connect_deadline_async(&self, deadline: Instant) -> Result<LocalStream, BackendHandleError> {
         Ok(verify_again_async(&self.daemon_process, &self.process, self.image, &self.policy, deadline)
             .await?)
     }
 
-    /// An asynchronous client on the connection that was verified, whichever constructor made the handle.
+    /// Returns an asynchronous client on the connection that was verified. The handle may come from any constructor.
     ///
     /// # Errors
     ///
@@ -94,7 +95,8 @@ impl BackendHandle {
         AsyncFrameClient::from_stream(self.stream)
     }
 
-    /// [`shutdown`](Self::shutdown) on tokio. The daemon has been asked to end even if this future is dropped.
+    /// Shuts down as [`shutdown`](Self::shutdown) does, on tokio. The daemon has been asked to end even if this future
+    /// is dropped.
     ///
     /// # Errors
     ///
@@ -104,7 +106,8 @@ impl BackendHandle {
         self.exited(timeout).await
     }
 
-    /// [`force_kill`](Self::force_kill) on tokio. The daemon has been killed even if this future is dropped.
+    /// Kills as [`force_kill`](Self::force_kill) does, on tokio. The daemon has been killed even if this future is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -115,7 +118,7 @@ impl BackendHandle {
     }
 
     async fn exited(&self, timeout: Duration) -> Result<(), BackendHandleError> {
-        // Having ended wins, also at a deadline that has passed.
+        // A process that has ended wins over a deadline that has passed.
         if self.process.has_exited().map_err(self.process_error("waited for"))? {
             return Ok(());
         }

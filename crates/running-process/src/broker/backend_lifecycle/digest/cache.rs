@@ -1,38 +1,32 @@
-//! The digests that are remembered: in memory, and for later processes on disk.
+//! The cache of digests: in memory, and for later processes on disk.
 
 use super::disk::DiskCache;
+use super::entry::Entry;
 use super::key::FileKey;
+use super::read::Digested;
 use super::rule::{Facts, Moment, Remember, remember};
-use super::{Digested, system};
+use super::system;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 use crate::sys::ProcessHandle;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// How many files the memory remembers; a process meets its own executable and those of a few daemons.
+/// Number of files in memory: a process meets its own executable and those of a few daemons.
 const MEMORY_ENTRIES: usize = 64;
 
-/// Digests of images that were read before. It only saves time: whatever goes wrong in it, the image is read again.
+/// A cache of digests of images that were read before. It only saves time: if anything in it fails, the image is read
+/// again.
 #[derive(Debug, Default)]
 pub(crate) struct DigestCache {
-    /// The oldest first; at most [`MEMORY_ENTRIES`].
+    /// The entries, oldest first, at most [`MEMORY_ENTRIES`].
     memory: Mutex<VecDeque<Entry>>,
     /// The image of this process, which it runs until it ends.
     own: Mutex<Option<(FileKey, ExeDigests)>>,
     disk: Option<DiskCache>,
 }
 
-/// Digests that are good by their key, for as long as the wall clock is not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: FileKey,
-    /// The [offset](Moment::offset) under which the key was taken.
-    pub(super) offset: i64,
-    pub(super) digests: ExeDigests,
-}
-
-/// The moment before an image was looked at; none if the clocks did not tell.
+/// The moment before an image was inspected; `None` if the clocks could not be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before(pub(super) Option<Moment>);
 
@@ -43,26 +37,26 @@ impl Before {
 }
 
 impl DigestCache {
-    /// The one cache of this process, with the user's cache directory behind it.
+    /// Returns the cache of this process, with the user's cache directory behind it.
     pub(crate) fn of_process() -> &'static Self {
         static CACHE: LazyLock<DigestCache> =
             LazyLock::new(|| DigestCache { disk: DiskCache::of_user(), ..DigestCache::default() });
         &CACHE
     }
 
-    /// A cache with nothing in memory, and on disk what is below `base`.
+    /// Returns a cache with an empty memory, and its directory below `base`.
     #[cfg(test)]
     pub(super) fn below(base: &std::path::Path) -> Self {
         Self { disk: Some(DiskCache::below(base.to_owned())), ..Self::default() }
     }
 
-    /// Returns both digests of the file of which `metadata` tells, if they are remembered.
+    /// Returns both digests of the file with this `metadata`, if they are remembered.
     pub(crate) fn find(&self, metadata: &Metadata) -> Option<ExeDigests> {
         let now = Moment::now()?;
         if metadata.is_file() { self.get(&FileKey::of(metadata), now.offset) } else { None }
     }
 
-    /// Returns both digests of the image of this process, of which `metadata` tells, if they are remembered.
+    /// Returns both digests of the image of this process, which has this `metadata`, if they are remembered.
     pub(crate) fn find_own(&self, metadata: &Metadata) -> Option<ExeDigests> {
         let own = *lock(&self.own);
         match own {
@@ -71,8 +65,8 @@ impl DigestCache {
         }
     }
 
-    /// Remembers what was read of `image`, which `process` was seen to run after the moment `before`, if it still does and
-    /// the [rule](super::rule) allows it.
+    /// Remembers the digests of `image`, which `process` was seen to run after the moment `before`, if it still does
+    /// and the [rule](super::rule) allows it.
     pub(crate) fn keep(&self, image: &File, read: &Digested, process: &ProcessHandle, before: Before) {
         let still_runs = || {
             let found = process.image_metadata();
@@ -83,7 +77,7 @@ impl DigestCache {
         }
     }
 
-    /// Remembers what was read of `image`, which this process runs.
+    /// Remembers the digests of `image`, which this process runs.
     pub(crate) fn keep_own(&self, image: &File, read: &Digested, before: Before) {
         match judge(image, read, before) {
             Remember::Not => return,
@@ -142,6 +136,9 @@ fn judge(image: &File, read: &Digested, Before(before): Before) -> Remember {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is ever half done in it.
+    // No code that can panic changes it halfway.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

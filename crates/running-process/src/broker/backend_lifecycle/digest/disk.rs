@@ -1,10 +1,10 @@
 //! The cache on disk: a fixed number of small files in a private directory.
 //!
-//! A directory that is not this user's alone is left as it is and not used. An entry is believed only whole, and only in the
-//! boot in which it was made: it carries that boot's id, the key that it belongs to and a checksum. Nothing here waits, follows a link below the base, or reads more than one
-//! entry's length.
+//! A directory that is not private to this user is left as it is and not used. An entry counts only if it is complete
+//! and of this boot: it carries the boot's id, its key and a checksum. Nothing here waits, follows a link below the
+//! base, or reads more than one entry's length.
 
-use super::cache::Entry;
+use super::entry::Entry;
 use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
 use crate::sys;
@@ -17,21 +17,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Below the base directory, and in it that of the entries; each private to the user.
+/// Name of the directory below the base, which has the directory of the entries in it; both are private to the user.
 const OUTER: &str = "running-process";
 const INNER: &str = "digests";
 
-/// Magic number of an entry; another layout, or another rule of what is remembered, takes another one.
+/// Magic number of an entry. Another layout, or another rule, gets another number.
 const MAGIC: &[u8; 8] = b"rpdigst3";
 const DIGEST: usize = size_of::<ExeDigest>();
-/// Everything that an entry must begin with to be believed: magic, boot, key.
+/// Length of the part that must match: magic, boot, key.
 const NAMED: usize = MAGIC.len() + size_of::<u64>() + FileKey::BYTES;
-/// Everything before the checksum: that, the offset of the wall clock, SHA-256, BLAKE3.
+/// Length of the part before the checksum: the matching part, the offset of the wall clock, SHA-256, BLAKE3.
 const CHECKED: usize = NAMED + size_of::<i64>() + 2 * DIGEST;
 /// Length of an entry; the last part is the [`checksum`] of the rest.
 const ENTRY: usize = CHECKED + size_of::<u64>();
 
-/// After this time a file that is still being written belongs to a process that died.
+/// Age at which a temporary file belongs to a process that died.
 const ABANDONED: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
@@ -40,10 +40,11 @@ pub(super) struct DiskCache {
 }
 
 impl DiskCache {
-    /// The cache of this user: below `$XDG_CACHE_HOME` if that is an absolute path, else below `.cache` in `$HOME`.
+    /// Returns the cache of this user: below `$XDG_CACHE_HOME` if that is an absolute path, else below `.cache` in
+    /// `$HOME`.
     ///
-    /// None without either, and none for a program that runs with another user's rights than its caller's, who chose
-    /// the environment.
+    /// Returns `None` without either, and for a program that runs with another user's rights than its caller's, who
+    /// chose the environment.
     pub(super) fn of_user() -> Option<Self> {
         use rustix::process::{getegid, geteuid, getgid, getuid};
         if getuid() != geteuid() || getgid() != getegid() {
@@ -61,7 +62,7 @@ impl DiskCache {
         Self { base }
     }
 
-    /// Returns what was kept for `key` since the machine was started.
+    /// Returns the entry for `key` of this boot.
     pub(super) fn read(&self, key: &FileKey) -> Option<Entry> {
         let owner = own_user()?;
         let directory = self.directory(owner, false)?;
@@ -77,7 +78,7 @@ impl DiskCache {
         decode(&entry, boot()?, key)
     }
 
-    /// Keeps an entry instead of whatever was in its place. Says nothing if it could not.
+    /// Writes an entry over any other in its slot. Ignores errors.
     pub(super) fn write(&self, entry: &Entry) {
         let slot = slot(&entry.key);
         let Some(entry) = boot().and_then(|boot| encode(boot, entry)) else { return };
@@ -89,7 +90,7 @@ impl DiskCache {
             Err(Errno::EXIST) => return remove_abandoned(&directory, &unfinished),
             Err(_) => return,
         };
-        // Not forced to the disk: what a crash of the machine leaves fails its checksum.
+        // Not forced to the disk: a file damaged by a crash of the machine fails its checksum.
         let written = File::from(file).write_all(&entry).is_ok()
             && rustix::fs::renameat(&directory, &unfinished, &directory, &slot).is_ok();
         if !written {
@@ -97,7 +98,8 @@ impl DiskCache {
         }
     }
 
-    /// Nothing is made in another user's directory: root with the `HOME` of a user would leave there what that user could not use.
+    /// Checks the owner of the base directory: root with the `HOME` of a user would leave there what that user could
+    /// not use.
     fn check_base(&self, owner: Uid) -> Option<()> {
         let base = match rustix::fs::stat(&self.base) {
             Err(Errno::NOENT) => rustix::fs::stat(self.base.parent()?),
@@ -107,7 +109,7 @@ impl DiskCache {
         (found == owner.as_raw() || found == Uid::ROOT.as_raw()).then_some(())
     }
 
-    /// The directory of the entries, held open, if it is `owner`'s alone.
+    /// Opens the directory of the entries, if it is private to `owner`.
     fn directory(&self, owner: Uid, create: bool) -> Option<OwnedFd> {
         let outer = self.base.join(OUTER);
         if create {
@@ -123,32 +125,32 @@ impl DiskCache {
     }
 }
 
-/// The user of this process; none where it cannot be told from others.
+/// Returns the user of this process; `None` if it cannot be told from others.
 fn own_user() -> Option<Uid> {
     sys::own_user().ok().map(Uid::from_raw)
 }
 
-/// Whether a directory has been made, or something of its name is there.
+/// Returns `Some` if a directory was made or something of its name exists.
 fn make(made: rustix::io::Result<()>) -> Option<()> {
     matches!(made, Ok(()) | Err(Errno::EXIST)).then_some(())
 }
 
-/// Opens a directory that is `owner`'s alone, and no link to one.
+/// Opens a directory that is private to `owner`, without following a link.
 fn open_private(beside: BorrowedFd<'_>, path: &Path, owner: Uid) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(beside, path, flags, Mode::empty()).ok()?;
     is_private(&rustix::fs::fstat(&directory).ok()?, FileType::Directory, owner).then_some(directory)
 }
 
-/// Whether something is of this type and belongs to `owner`, and nobody else may do anything with it.
+/// Returns whether a file is of this type, belongs to `owner`, and allows nothing to other users.
 fn is_private(found: &Stat, file_type: FileType, owner: Uid) -> bool {
     FileType::from_raw_mode(found.st_mode) == file_type
         && found.st_uid == owner.as_raw()
         && (Mode::from_raw_mode(found.st_mode) & (Mode::RWXG | Mode::RWXO)).is_empty()
 }
 
-/// Removes what a process left that died while it wrote. If the writer lives after all, it fails to finish, or finishes
-/// another one's entry early: then the checksum tells.
+/// Removes the temporary file of a process that died while it wrote. If the writer is alive after all, it fails to
+/// finish, or finishes another writer's file early; the checksum then fails.
 fn remove_abandoned(directory: &OwnedFd, unfinished: &str) {
     let Ok(found) = rustix::fs::statat(directory, unfinished, AtFlags::SYMLINK_NOFOLLOW) else { return };
     let Ok(seconds) = u64::try_from(found.st_mtime) else { return };
@@ -158,25 +160,25 @@ fn remove_abandoned(directory: &OwnedFd, unfinished: &str) {
     }
 }
 
-/// The name of the one file in which an entry for `key` can be: one of 256, so that the directory stays small.
+/// Returns the name of the file for `key`: one of 256, so that the directory stays small.
 fn slot(key: &FileKey) -> String {
     format!("{:02x}", checksum(&key.to_bytes()) & 0xff)
 }
 
-/// FNV-1a, against accidents: whoever can write here can write in this user's name anyway. The digests would ask the
-/// processor what it can do, which on a virtual machine costs more than everything else here.
+/// Returns the FNV-1a of `bytes`, against accidents: a program that can write here can act as this user anyway. The
+/// digests would query the features of the processor, which on a virtual machine costs more than everything else here.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Returns a number of the current boot. The id is 122 random bits, which a checksum tells apart well enough.
+/// Returns a number for the current boot. The boot id has 122 random bits, so its checksum is distinct enough.
 fn boot() -> Option<u64> {
     sys::boot_id().ok().map(|id| checksum(id.as_bytes()))
 }
 
-/// Returns what an entry for `key` begins with.
+/// Returns the bytes that an entry for `key` must begin with.
 fn name(boot: u64, key: &FileKey) -> [u8; NAMED] {
     let mut name = [0; NAMED];
     name.copy_from_slice(&[&MAGIC[..], &boot.to_le_bytes(), &key.to_bytes()].concat());

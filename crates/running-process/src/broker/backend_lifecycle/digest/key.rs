@@ -1,16 +1,16 @@
-//! The key by which a file is found again: its state as the file system reports it.
+//! The key of a file: its state as the file system reports it.
 
 use std::fs::Metadata;
 
-/// Device, inode, size, time of modification and time of change of a file, as found at one moment.
+/// Device, inode, size, time of modification and time of change of a file at one moment.
 ///
 /// No call sets the time of change to a chosen value. It also changes when a file is renamed, linked or removed, which
-/// costs one more reading. Equal keys do not mean equal contents by themselves: see the [rule](super::rule).
+/// costs one more reading. Equal keys do not imply equal contents by themselves: see the [rule](super::rule).
 ///
 /// # Platform-specific behavior
 ///
-/// On Windows the key is size, creation time and time of the last write, because the standard library offers no more. It
-/// only serves to notice that a file changes while it is read.
+/// On Windows the key is size, creation time and time of the last write, because the standard library offers no more.
+/// It only serves to notice that a file changes while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileKey {
     pub(super) size: u64,
@@ -29,7 +29,7 @@ type Timestamp = (i64, i64);
 type Timestamp = u64;
 
 impl FileKey {
-    /// Returns whether nothing says that the content changed between two moments, though more may have.
+    /// Returns whether size and time of modification are the same at a later moment.
     pub(super) fn same_content_times(&self, later: &Self) -> bool {
         (self.size, self.written) == (later.size, later.written)
     }

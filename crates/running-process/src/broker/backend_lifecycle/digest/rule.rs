@@ -1,7 +1,7 @@
-//! The decision whether the digests of an image may be remembered, and for how long: a function of facts.
+//! The rule for which digests may be remembered, and for how long: a function of facts.
 //!
-//! A remembered digest is found again by a [key](super::key::FileKey), so it is right only while no content can change
-//! under an equal key. Linux gives three facts that exclude it together:
+//! A remembered digest is found again by a [key](super::key::FileKey), so it is valid only while no content can change
+//! under an equal key. On Linux three facts together exclude that:
 //!
 //! 1. While a process runs an image, the kernel refuses to open its file for writing, and a file that is open or mapped for
 //!    writing cannot be executed. So when the digests are read of an image that runs before and after, no writer exists.
@@ -10,25 +10,26 @@
 //! 3. That time differs from the one in the key, because the one in the key is older than the moment before the image was
 //!    seen to run, by more than the clocks are coarse.
 //!
-//! A store through a mapping that was made before the digests were read leaves the time of change as it is. That is why the
-//! age of the file alone decides nothing, and why digests of a file that no process runs are not remembered.
+//! A store through a mapping that was made before the digests were read leaves the time of change as it is. So the age
+//! of the file alone decides nothing, and digests of a file that no process runs are not remembered.
 
-/// Time by which a file must have been left alone before its image was seen to run, in nanoseconds.
+/// Time for which a file must not have changed before its image was seen to run, in nanoseconds.
 ///
-/// A file system stamps with the time of the last timer tick, which is up to 10 ms old; a step of the clock below
-/// [`STEP`] goes unnoticed. The rest is reserve.
+/// A file system uses the time of the last timer tick, which is up to 10 ms old, and a step of the clock below [`STEP`]
+/// is not noticed. The rest is a reserve.
 pub(super) const MARGIN: i128 = 50_000_000;
 
-/// Difference between two readings of the [offset](Moment::offset) that means a step of the wall clock, in nanoseconds. Twice
-/// as much as two readings can be wrong.
+/// Difference between two readings of the [offset](Moment::offset) that counts as a step of the wall clock, in
+/// nanoseconds: twice the error of two readings.
 pub(super) const STEP: i64 = 4_000_000;
 
-/// A moment on the wall clock, which can be set, and how it stood to a clock that cannot be set.
+/// A moment on the wall clock, which can be set, and its distance to a clock that cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     /// Nanoseconds since the Unix epoch.
     pub(super) wall: i64,
-    /// The wall clock minus the time since boot, in nanoseconds: the same for a whole boot unless the wall clock is set.
+    /// The wall clock minus the time since boot, in nanoseconds. It stays the same for a whole boot unless the wall
+    /// clock is set.
     pub(super) offset: i64,
 }
 
@@ -46,11 +47,11 @@ pub(super) enum FileSystem {
     KeepsChangeTime,
     /// Refuses writers while the file is executed. A store through a mapping sets no time.
     InMemory,
-    /// Nothing is known: the file may change through another name, another machine or another program.
+    /// No guarantee is known: the file may change through another name, another machine or another program.
     Unknown,
 }
 
-/// Everything that the decision depends on.
+/// The facts that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     /// This kernel refuses writers of an image that runs.
@@ -61,22 +62,22 @@ pub(super) struct Facts {
     pub(super) changed: (i64, i64),
     /// The moment before the process was seen to run the image.
     pub(super) before: Option<Moment>,
-    /// The moment after the image was read and the process was seen to run it still.
+    /// The moment after the image was read and the process was seen to run it again.
     pub(super) after: Option<Moment>,
 }
 
 /// The time for which digests may be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Remember {
-    /// They are good for the moment at which they were read.
+    /// Not at all: they are valid for the moment at which they were read.
     Not,
-    /// As long as the process does not execute another image. No other process can know that.
+    /// While the process does not execute another image, which no other process can know.
     WhileItRuns,
-    /// As long as the key is the same, for every process of this boot.
+    /// While the key is the same, for every process of this boot.
     ByKey,
 }
 
-/// Returns for how long digests may be remembered that were read while a process ran the image.
+/// Returns the time for which digests may be remembered that were read while a process ran the image.
 pub(super) fn remember(facts: &Facts) -> Remember {
     if !facts.writers_refused {
         return Remember::Not;
@@ -88,11 +89,11 @@ pub(super) fn remember(facts: &Facts) -> Remember {
     }
 }
 
-/// Returns whether any later write leaves another time of change.
+/// Returns whether any later write sets another time of change.
 fn is_older(facts: &Facts) -> bool {
     let (Some(before), Some(after)) = (facts.before, facts.after) else { return false };
     let (seconds, nanoseconds) = facts.changed;
-    // A file system that keeps whole seconds says so only by its zeros.
+    // A file system that keeps whole seconds is recognized by the zeros.
     seconds > 0
         && (1..1_000_000_000).contains(&nanoseconds)
         && !Moment::is_step(before.offset, after.offset)
@@ -127,7 +128,8 @@ mod tests {
         }
     }
 
-    /// Facts of a file that was changed `age` nanoseconds before `before`, whose wall clock was then set by `step`.
+    /// Returns the facts of a file that was changed `age` nanoseconds before `before`, after which the wall clock was
+    /// set by `step`.
     fn facts(before: Moment, age: i64, step: i64) -> Facts {
         let changed = before.wall - age;
         Facts {
@@ -149,7 +151,7 @@ mod tests {
             (0, Remember::WhileItRuns),
             // The file is from the future: the wall clock was set back since.
             (-SECOND, Remember::WhileItRuns),
-            // Times of whole seconds.
+            // A time in whole seconds.
             (100 * SECOND + 7, Remember::WhileItRuns),
         ];
         for (age, expected) in cases {
@@ -174,7 +176,7 @@ mod tests {
                 prop_assert_eq!(facts.file_system, FileSystem::KeepsChangeTime);
                 let (before, after) = (facts.before.unwrap(), facts.after.unwrap());
                 prop_assert!(!Moment::is_step(before.offset, after.offset));
-                // Any write from `before` on is stamped with that time, less one tick.
+                // Any write from `before` on gets that time, less one tick.
                 let earliest = i128::from(before.wall) - 10_000_000;
                 let (seconds, nanoseconds) = facts.changed;
                 prop_assert!(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds) < earliest);

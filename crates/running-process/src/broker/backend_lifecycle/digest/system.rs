@@ -1,4 +1,4 @@
-//! The facts of the [rule](super::rule), asked from Linux.
+//! The facts of the [rule](super::rule) on Linux.
 
 use super::rule::{FileSystem, Moment};
 use crate::sys;
@@ -7,25 +7,25 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 
-/// Longest time that reading both clocks may take, in nanoseconds; the offset is wrong by at most half of it.
+/// Longest time that reading both clocks may take, in nanoseconds. The offset is wrong by at most half of it.
 const READING: i64 = 2_000_000;
-/// Most attempts to read both clocks in that time; after them this process is scheduled too rarely for it.
+/// Maximum number of attempts to read both clocks in that time. After them this process is scheduled too rarely.
 const READINGS: u32 = 10;
 
 /// Types of file systems whose every writer sets the time of change, the first store through a shared mapping included
 /// (`statfs(2)`, `linux/magic.h`): ext2, ext3 and ext4, XFS, Btrfs, F2FS, bcachefs.
 const KEEP_CHANGE_TIME: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];
-/// tmpfs and ramfs. Files of `memfd_create(2)` are of the first.
+/// tmpfs and ramfs. Files of `memfd_create(2)` are on tmpfs.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58F6];
 
-/// First Linux on which a process cannot give up the protection of the image that it runs: before, the kernel refused
-/// writers for as long as a mapping of the text was there, which a process can remove.
+/// First Linux on which a process cannot give up the protection of its image. Before, the kernel refused writers while
+/// the text was mapped, and a process can remove that mapping.
 const BOUND_TO_THE_PROCESS: (u32, u32) = (5, 15);
 /// Series of Linux of which some releases admit writers of an image that runs.
 const ADMIT_WRITERS: [(u32, u32); 2] = [(6, 11), (6, 12)];
 
 impl Moment {
-    /// Returns the present moment; none if the clocks cannot be read closely enough together.
+    /// Returns the present moment; `None` if the clocks cannot be read closely enough together.
     pub(super) fn now() -> Option<Self> {
         for _ in 0..READINGS {
             let earlier = sys::time_since_boot()?;
@@ -39,10 +39,10 @@ impl Moment {
     }
 }
 
-/// Returns what the file system of `file` guarantees.
+/// Returns the guarantees of the file system of `file`.
 pub(super) fn file_system(file: &File) -> FileSystem {
     let Ok(found) = rustix::fs::fstatfs(file) else { return FileSystem::Unknown };
-    // A signed type on some machines, and of 32 bits on others.
+    // The type is signed on some machines, and has 32 bits on others.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number")]
     let magic = found.f_type as u64 & 0xFFFF_FFFF;
     if KEEP_CHANGE_TIME.contains(&magic) {
@@ -56,8 +56,8 @@ pub(super) fn file_system(file: &File) -> FileSystem {
 
 /// Returns whether this kernel refuses writers of an image that runs.
 ///
-/// It is asked once, about the image of this process: opening that for writing must fail because it runs. Where another
-/// reason comes first, such as a file of another user, the release of the kernel decides.
+/// It is checked once, with the image of this process: opening that for writing must fail because it runs. If it fails
+/// for another reason, such as another owner, the release of the kernel decides.
 pub(super) fn refuses_writers() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
@@ -67,8 +67,8 @@ pub(super) fn refuses_writers() -> bool {
     })
 }
 
-/// Returns whether opening the image of this process for writing is refused because it runs; none if it is refused for
-/// another reason.
+/// Returns whether opening the image of this process for writing is refused because it runs; `None` if it is refused
+/// for another reason.
 fn own_image_is_busy() -> Option<bool> {
     let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
     match fs::OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/exe") {
@@ -77,7 +77,7 @@ fn own_image_is_busy() -> Option<bool> {
     }
 }
 
-/// Returns the first two numbers of a release, as 6 and 12 of `6.12.3-generic`.
+/// Returns the first two numbers of a release: 6 and 12 of `6.12.3-generic`.
 fn series(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.trim().split(|character: char| !character.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_not_a_file_of_a_known_file_system_guarantees_nothing() {
         assert_eq!(file_system(&File::open("/proc/self/exe").unwrap()), {
-            // Whatever the tests lie on.
+            // The file system that the tests are on.
             file_system(&File::open(std::env::current_exe().unwrap()).unwrap())
         });
         assert_eq!(file_system(&File::open("/proc/self/stat").unwrap()), FileSystem::Unknown);

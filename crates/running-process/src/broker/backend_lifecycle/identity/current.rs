@@ -1,6 +1,9 @@
 //! The identity of the process that runs this code.
 
-use super::{DaemonProcess, ExeDigests, INSTANCE_ID_BYTES, IdentityError, Origin};
+use super::daemon_process::DaemonProcess;
+use super::digests::ExeDigests;
+use super::error::IdentityError;
+use super::origin::{INSTANCE_ID_BYTES, Origin};
 use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, digests_while};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
@@ -10,18 +13,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 impl DaemonProcess {
-    /// The identity of this process, which listens on `ipc_endpoint`. On Unix a relative path is made absolute.
+    /// Returns the identity of this process, which listens on `ipc_endpoint`. On Unix a relative path is made absolute.
     ///
-    /// Digests the executable; where the platform allows it, the image that this process runs, even if another file has
-    /// taken its path since. On Linux the digests of an image that runs are remembered where nothing can change it unseen:
-    /// in this process, and on local file systems in `running-process/digests` below `$XDG_CACHE_HOME` or `~/.cache`.
+    /// This digests the executable: where the platform allows it, the image that this process runs, even if another
+    /// file has taken its path since. On Linux the digests of a running image are remembered where nothing can change
+    /// it unnoticed: in this process, and on local file systems in `running-process/digests` below `$XDG_CACHE_HOME` or
+    /// `~/.cache`.
     ///
-    /// There is an origin wherever the system tells when it started this process.
+    /// The identity has an origin wherever the system tells when it started this process.
     ///
     /// # Errors
     ///
-    /// The executable cannot be read or changes meanwhile, or the operating system does not tell which boot this is or has
-    /// no randomness.
+    /// The executable cannot be read or changes meanwhile, or the operating system does not tell which boot this is, or
+    /// it has no randomness.
     pub fn current_process(
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
@@ -29,18 +33,19 @@ impl DaemonProcess {
         Self::current_process_while(ipc_endpoint, idle_timeout_secs, &mut || true)
     }
 
-    /// [`current_process`](Self::current_process) for as long as `go_on`, which is asked before each read of the
-    /// executable, says so.
+    /// Returns the identity as [`current_process`](Self::current_process) does, unless `go_on`, which is called before
+    /// each read of the executable, returns `false`.
     ///
     /// # Errors
     ///
-    /// As [`current_process`](Self::current_process); the executable counts as one that cannot be read if `go_on` ends it.
+    /// Those of [`current_process`](Self::current_process); if `go_on` ends the reading, that the executable cannot be
+    /// read.
     pub(crate) fn current_process_while(
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, IdentityError> {
-        // Before what takes long.
+        // These come first, because digesting takes long.
         let boot_id = sys::boot_id().map_err(IdentityError::BootId)?;
         let before = Before::now();
         let image = sys::own_image().map_err(IdentityError::Executable)?;
@@ -63,9 +68,9 @@ impl DaemonProcess {
 }
 
 impl Endpoint {
-    /// The same endpoint for every process on this machine: on Unix a relative path is made absolute.
+    /// Returns the endpoint as every process on this machine names it: on Unix a relative path is made absolute.
     pub(crate) fn absolute(mut self) -> Self {
-        // A path that cannot be made absolute, such as an empty one, is refused where it is used.
+        // A path that cannot be made absolute, such as an empty one, is refused later, where it is used.
         if cfg!(unix)
             && let Ok(path) = std::path::absolute(&self.path)
             && let Ok(path) = path.into_os_string().into_string()
@@ -91,7 +96,7 @@ fn own_digests(
     Ok(read.digests)
 }
 
-/// None where the system does not tell when it started this process.
+/// Returns the origin; `None` where the system does not tell when it started this process.
 fn own_origin() -> Result<Option<Origin>, IdentityError> {
     let Ok(start_time) = sys::own_start_time() else { return Ok(None) };
     Ok(Some(Origin {
@@ -102,7 +107,7 @@ fn own_origin() -> Result<Option<Origin>, IdentityError> {
     }))
 }
 
-/// The same for every call in one process; a process that forks off makes its own.
+/// Returns the same id for every call in one process. A forked child makes its own.
 fn own_instance_id() -> io::Result<[u8; INSTANCE_ID_BYTES]> {
     static OWN: Mutex<Option<(u32, [u8; INSTANCE_ID_BYTES])>> = Mutex::new(None);
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,11 @@
-//! Identities as JSON objects. The one of a daemon is a superset of what every generation writes, so each can read it.
+//! Identities as JSON objects. A daemon's object is a superset of what every generation writes, so each can read it.
 
-use super::origin::instance_id_of_digits;
+use super::daemon_process::DaemonProcess;
+use super::digests::{BLAKE3_ALGORITHM, ExeDigest, is_present};
+use super::error::IdentityError;
+use super::instance_id;
+use super::origin::Origin;
 use super::wire::{exact_path, path_bytes};
-use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, IdentityError, Origin, is_present};
 use crate::broker::protocol::{self, Endpoint};
 use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
@@ -16,7 +19,7 @@ impl Serialize for DaemonProcess {
         if let Some(sha256) = self.exe_digests.sha256() {
             // Required by the first generation.
             object.serialize_entry("exe_sha256", sha256)?;
-            // What the second generation calls it.
+            // The name of the second generation.
             object.serialize_entry("legacy_exe_sha256", sha256)?;
         }
         if let Some(blake3) = self.exe_digests.blake3() {
@@ -105,8 +108,8 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
-/// Makes a structure of what is found in an object: no field if it is absent or null. Nobody takes the fields of a
-/// generation to come.
+/// Defines a structure of the fields found in an object. A field is `None` if it is absent or null. Unknown fields, as
+/// those of a later generation, are ignored.
 macro_rules! fields {
     ($object:ident { $($name:ident: $type:ty),* $(,)? }) => {
         #[derive(Default)]
@@ -163,10 +166,10 @@ fields!(DaemonFields {
 fields!(EndpointFields { namespace_id: String, path: String });
 
 impl DaemonFields {
-    /// The origin, or what it lacks.
+    /// Returns the origin, or the error of an invalid part of it.
     fn take_origin<E: Error>(&mut self) -> Result<Result<Origin, IdentityError>, E> {
         let digits = self.instance_id.take();
-        let instance_id = digits.as_deref().map(instance_id_of_digits).transpose().map_err(E::custom)?;
+        let instance_id = digits.as_deref().map(instance_id::from_digits).transpose().map_err(E::custom)?;
         let field = if instance_id.is_none() { "instance_id" } else { "kernel_start_time" };
         let inherited_listener = self.inherited_listener.unwrap_or_default();
         let origin =
@@ -175,7 +178,7 @@ impl DaemonFields {
     }
 }
 
-/// Returns the digest of a file that has a field for it of each generation: the first one that is not all zeros.
+/// Returns the first of two digests that is not all zeros; each generation has a field of its own.
 fn one_of(first: Option<ExeDigest>, second: Option<ExeDigest>) -> Option<ExeDigest> {
     first.filter(is_present).or(second).or(first)
 }

@@ -1,34 +1,34 @@
-//! What tells one run of a daemon from every other run.
+//! The origin of a daemon: what distinguishes one run of it from every other.
 
-use super::IdentityError;
 use std::fmt;
 
 /// Length of [`Origin::instance_id`], in bytes.
 pub const INSTANCE_ID_BYTES: usize = 16;
 
-/// Where a daemon's process comes from: when the kernel started it, and what nothing else repeats by chance.
+/// The origin of a daemon's process: its start time, and an id that no other run repeats by chance.
 ///
-/// Like the rest of an identity it is public. Its worth is that the kernel can be asked for the same start time.
+/// It is public, like the rest of an identity. It is of use because the kernel can be asked for the same start time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// When the kernel started the process, in the platform's own unit; only equal values of one boot mean something.
+    /// The time at which the kernel started the process, in the platform's own unit. Only equality within one boot has
+    /// a meaning.
     ///
     /// # Platform-specific behavior
     ///
     /// Linux: clock ticks since boot, `starttime` of `proc_pid_stat(5)`. macOS and FreeBSD: microseconds since the Unix
     /// epoch; on FreeBSD it moves when the wall clock is set. Windows: the creation time of `GetProcessTimes`, in 100 nanoseconds since 1601.
     pub start_time: u64,
-    /// Random, made once per process.
+    /// A random id, made once per process.
     pub instance_id: [u8; INSTANCE_ID_BYTES],
-    /// On Linux the inode of the process's `/proc/self/ns/pid`: its pid means something only there. Elsewhere none.
+    /// On Linux the inode of the process's `/proc/self/ns/pid`: the pid has a meaning only there. `None` elsewhere.
     pub pid_namespace: Option<u64>,
-    /// Whether another process made the socket that the daemon listens on (`LISTEN_FDS`), so that the kernel names
-    /// that one as the listener.
+    /// Another process made the socket that the daemon listens on (`LISTEN_FDS`), so the kernel names that one as the
+    /// listener.
     pub inherited_listener: bool,
 }
 
 impl Origin {
-    /// The origin if both of its mandatory fields are there.
+    /// Returns the origin if both of its mandatory fields are present.
     pub(super) fn from_known(
         start_time: Option<u64>,
         instance_id: Option<[u8; INSTANCE_ID_BYTES]>,
@@ -38,7 +38,7 @@ impl Origin {
         Some(Self { start_time: start_time?, instance_id: instance_id?, pid_namespace, inherited_listener })
     }
 
-    /// The instance id as 32 lower-case hexadecimal digits.
+    /// Returns the instance id as 32 lower-case hexadecimal digits.
     #[must_use]
     pub fn instance_digits(&self) -> String {
         let nibbles = self.instance_id.iter().flat_map(|byte| [byte >> 4, byte & 15]);
@@ -46,7 +46,8 @@ impl Origin {
     }
 }
 
-/// Formats a start time of the kernel's for people: `9.50 s after boot`, or a time of day where the system tells that.
+/// Formats a start time of the kernel for people: `9.50 s after boot`, or a time of day where the system's clock allows
+/// that.
 pub(crate) fn started(start_time: u64) -> impl fmt::Display {
     fmt::from_fn(move |formatter| {
         if cfg!(any(target_os = "linux", target_os = "android")) {
@@ -83,26 +84,6 @@ fn write_utc(formatter: &mut fmt::Formatter<'_>, milliseconds: u64, epoch_days: 
     write!(formatter, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milliseconds:03} UTC")
 }
 
-/// An instance id from the wire; none if the field is absent.
-pub(super) fn instance_id(bytes: &[u8]) -> Result<Option<[u8; INSTANCE_ID_BYTES]>, IdentityError> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let id = bytes.try_into().map_err(|_| IdentityError::InstanceIdLength { length: bytes.len() })?;
-    Ok(Some(id))
-}
-
-/// The instance id that 32 hexadecimal digits of either case spell.
-#[cfg(feature = "host")]
-pub(super) fn instance_id_of_digits(digits: &str) -> Result<[u8; INSTANCE_ID_BYTES], IdentityError> {
-    let malformed = || IdentityError::InstanceIdDigits { found: digits.to_owned() };
-    // A sign is no digit, though the parser of numbers takes one.
-    if digits.len() != 2 * INSTANCE_ID_BYTES || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(malformed());
-    }
-    u128::from_str_radix(digits, 16).map(u128::to_be_bytes).map_err(|_| malformed())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +103,7 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_the_calendar() {
-        // By `date --utc --date @SECONDS`.
+        // Computed by `date --utc --date @SECONDS`.
         assert_eq!(utc(0, 0), "1970-01-01 00:00:00.000 UTC");
         assert_eq!(utc(825_597_296_789, 0), "1996-02-29 12:34:56.789 UTC");
         assert_eq!(utc(946_684_799_000, 0), "1999-12-31 23:59:59.000 UTC");

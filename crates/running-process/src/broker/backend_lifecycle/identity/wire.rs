@@ -1,15 +1,19 @@
 //! The identity in protobuf: both generations in one message, our own fields appended.
 
-use super::origin::{Origin, instance_id};
-use super::{BLAKE3_ALGORITHM, DaemonProcess, ExeDigest, ExeDigests, IdentityError};
+use super::daemon_process::DaemonProcess;
+use super::digests::{BLAKE3_ALGORITHM, ExeDigest, ExeDigests};
+use super::error::IdentityError;
+use super::instance_id;
+use super::origin::Origin;
 use crate::broker::protocol;
 use prost::Message;
 use std::path::{Path, PathBuf};
 
 impl DaemonProcess {
-    /// The identity as the message of the wire, with the digests of both generations.
+    /// Returns the identity as the message of the wire, with the digests of both generations.
     ///
-    /// A path that is not UTF-8 is approximated there, and the origin is not in it; [`encode`](Self::encode) carries both.
+    /// A path that is not UTF-8 is approximated there, and the origin is not in it. [`encode`](Self::encode) carries
+    /// both.
     #[must_use]
     pub fn to_proto(&self) -> protocol::DaemonProcess {
         let blake3 = self.exe_digests.blake3();
@@ -26,9 +30,9 @@ impl DaemonProcess {
         }
     }
 
-    /// The identity as it travels in a probe response, byte for byte as published peers write it.
+    /// Returns the identity as it is sent in a probe response, byte for byte as published peers write it.
     ///
-    /// The second generation knows no `exe_sha256` and appends it for the first one.
+    /// The second generation does not know `exe_sha256` and appends it for the first one.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut message = self.to_proto();
@@ -50,7 +54,7 @@ impl DaemonProcess {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) or a published peer of either generation wrote.
+    /// Decodes bytes that [`encode`](Self::encode) or a published peer of either generation wrote.
     ///
     /// # Errors
     ///
@@ -61,7 +65,7 @@ impl DaemonProcess {
         daemon.exe_path = exact_path(daemon.exe_path, &extension.exe_path_bytes);
         daemon.origin = Origin::from_known(
             extension.start_time,
-            instance_id(&extension.instance_id)?,
+            instance_id::from_bytes(&extension.instance_id)?,
             extension.pid_namespace,
             extension.inherited_listener,
         );
@@ -69,7 +73,7 @@ impl DaemonProcess {
     }
 }
 
-/// The bytes of a path that UTF-8 cannot carry; else none. Only on Unix are paths bytes.
+/// Returns the bytes of a path that is not UTF-8; otherwise none. Only on Unix are paths bytes.
 pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
     match path.to_str() {
         Some(_) => Vec::new(),
@@ -80,7 +84,7 @@ pub(super) fn path_bytes(path: &Path) -> Vec<u8> {
     }
 }
 
-/// The path that `bytes` name, or `approximate` where there are none or the platform's paths are not bytes.
+/// Returns the path that `bytes` name, or `approximate` if there are none or the platform's paths are not bytes.
 pub(super) fn exact_path(approximate: PathBuf, bytes: &[u8]) -> PathBuf {
     match bytes {
         [] => approximate,

@@ -1,16 +1,18 @@
-//! The probe over a connection, on tokio, with one deadline over everything.
+//! The driver of a probe on tokio, with one deadline over everything.
 
+use super::driver::ProbedEndpoint;
 use super::driver::{READ_BYTES, believe, name_writers, stream_error};
-use super::{Exchange, ProbeError, ProbedEndpoint, Writer};
+use super::error::ProbeError;
+use super::exchange::{Exchange, Writer};
+use crate::broker::backend_lifecycle::disable::is_disabled;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
 use crate::broker::runtime_clock::before;
 use crate::sys::PidfdPolicy;
 use crate::transport::{LateReads, LocalStream};
 use std::time::Instant;
 
-/// [`probe_endpoint`](super::probe_endpoint) on tokio.
+/// Probes as [`probe_endpoint`](super::probe_endpoint) does, on tokio.
 ///
 /// # Errors
 ///
@@ -32,7 +34,7 @@ pub async fn probe_endpoint_async(
     Ok(ProbedEndpoint { identity, stream })
 }
 
-/// Sends the challenge, does what can be done `meanwhile`, and reads the answer.
+/// Sends the challenge, calls `meanwhile`, and reads the answer.
 pub(in crate::broker::backend_lifecycle) async fn exchange_async(
     stream: &LocalStream,
     mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
@@ -44,7 +46,7 @@ pub(in crate::broker::backend_lifecycle) async fn exchange_async(
         let borrow = stream.as_async().map_err(stream_error)?;
         borrow.write_all(exchange.request()).await.map_err(stream_error)?;
         meanwhile();
-        // Not part of the future, which callers nest.
+        // On the heap, so that the future, which callers nest, stays small.
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let (length, writer) =

@@ -1,11 +1,12 @@
-//! The client's side: the challenge, and what may answer it.
+//! The client's side of a probe: the challenge, and the checks of its answer.
 
-use super::{PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
+use super::envelope::{self, ProbeEnvelopeError};
+use super::limits::PROBE_NONCE_BYTES;
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{FrameKind, FrameRef};
 
-/// One probe in flight: the caller chose the nonce at random and never uses it again.
+/// One probe. The caller chooses the nonce at random and never uses it again.
 ///
 /// ```
 /// use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
@@ -22,11 +23,11 @@ pub struct EndpointProbeChallenge {
     request_id: u64,
 }
 
-/// Why a frame does not answer a challenge.
+/// The reason why a frame does not answer a challenge.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProbeError {
-    /// The envelope is not a probe's.
+    /// The envelope is not that of a probe.
     #[error(transparent)]
     Envelope(#[from] ProbeEnvelopeError),
     /// The frame answers another request.
@@ -40,27 +41,27 @@ pub enum EndpointProbeError {
     /// The payload does not start with the nonce: the answer is a replay, or not an answer.
     #[error("probe response does not echo the nonce")]
     Nonce,
-    /// What follows the nonce is not an identity.
+    /// The bytes after the nonce are not an identity.
     #[error("probe response carries no usable identity")]
     Identity(#[from] IdentityError),
 }
 
 impl EndpointProbeChallenge {
-    /// A challenge with a nonce that nobody can have seen before.
+    /// Returns a challenge with a nonce that has not been used before.
     #[must_use]
     pub fn new(nonce: [u8; PROBE_NONCE_BYTES], request_id: u64) -> Self {
         Self { nonce, request_id }
     }
 
-    /// The frame to send.
+    /// Returns the frame to send.
     #[must_use]
     pub fn request(&self) -> FrameRef<'_> {
         FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, self.request_id, &self.nonce)
     }
 
-    /// The identity in the answer to this very challenge.
+    /// Checks that `response` answers this challenge, and returns the identity in it.
     ///
-    /// Whether it is the expected identity is for [`compare`](crate::broker::backend_lifecycle::judge::compare) to say.
+    /// Compare it with the expected identity by [`compare`](crate::broker::backend_lifecycle::judge::compare).
     ///
     /// # Errors
     ///

@@ -1,33 +1,36 @@
-//! The probe over a connection, blocking, with one deadline over everything.
+//! The driver of a probe that blocks, with one deadline over everything.
 
+use super::client::EndpointProbeChallenge;
+use super::error::ProbeError;
 use super::exchange::{Exchange, Writer};
-use super::{EndpointProbeChallenge, PROBE_NONCE_BYTES, ProbeError};
+use super::limits::PROBE_NONCE_BYTES;
+use crate::broker::backend_lifecycle::disable::is_disabled;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::protocol::Endpoint;
 use crate::sys::{self, PidfdPolicy};
 use crate::transport::{LateReads, LocalStream};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How much of an answer is read at once, in bytes: more than most have.
+/// Number of bytes of an answer that are read at once: more than most answers have.
 pub(super) const READ_BYTES: usize = 4096;
 
-/// How long a probe takes at most unless the caller says otherwise: far above what a loaded machine needs for two small
+/// Longest time of a probe unless the caller sets another: far above what a loaded machine needs for two small
 /// messages, far below what a person waits for.
 pub const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An endpoint that answered a probe, and the connection on which it did.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ProbedEndpoint {
-    /// What the process at the other end says it is.
+    /// The identity that the peer claims.
     pub identity: DaemonProcess,
-    /// The connection, on which nothing else has been said.
+    /// The connection, on which nothing else was sent.
     pub stream: LocalStream,
 }
 
-/// Asks whoever answers at `endpoint` who it is, and believes it: whether that is a daemon that can be trusted is for
-/// [`verify`](crate::broker::backend_lifecycle::verify::verify) to say.
+/// Asks the process that answers at `endpoint` for its identity, and proves nothing:
+/// [`verify`](crate::broker::backend_lifecycle::verify::verify) does that.
 ///
 /// # Errors
 ///
@@ -41,13 +44,13 @@ pub fn probe_endpoint(endpoint: &Endpoint, deadline: Instant) -> Result<ProbedEn
     Ok(ProbedEndpoint { identity, stream })
 }
 
-/// For who does not ask who wrote the answer.
+/// Accepts any writer of the answer.
 #[allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "what an exchange calls")]
 pub(super) fn believe(_writer: Writer) -> Result<(), ProbeError> {
     Ok(())
 }
 
-/// Sends the challenge, does what can be done `meanwhile`, and reads the answer.
+/// Sends the challenge, calls `meanwhile`, and reads the answer.
 pub(in crate::broker::backend_lifecycle) fn exchange(
     stream: &LocalStream,
     mut exchange: Exchange<impl FnMut(Writer) -> Result<(), ProbeError>>,
@@ -55,12 +58,12 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
     deadline: Instant,
 ) -> Result<DaemonProcess, ProbeError> {
     name_writers(stream, exchange.pidfds)?;
-    stream.write_all_before(exchange.request(), Some(deadline)).map_err(stream_error)?;
+    stream.write_all_deadline(exchange.request(), Some(deadline)).map_err(stream_error)?;
     meanwhile();
     let mut bytes = [0; READ_BYTES];
     let mut late = LateReads::default();
     loop {
-        let read = stream.read_named_before(&mut bytes, Some(deadline), exchange.pidfds);
+        let read = stream.read_named_deadline(&mut bytes, Some(deadline), exchange.pidfds);
         let read = late.or(read, || stream.read_named_arrived(&mut bytes, exchange.pidfds));
         let (length, writer) = read.map_err(stream_error)?;
         if let Some(identity) = exchange.receive(&bytes[..length], writer)? {
@@ -70,7 +73,7 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
     }
 }
 
-/// Before the daemon can write: the kernel names the writer when it writes.
+/// Makes the kernel note writers. It notes them when they write, so this comes before the daemon can.
 pub(super) fn name_writers(stream: &LocalStream, pidfds: PidfdPolicy) -> Result<(), ProbeError> {
     match stream.name_writers(pidfds) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
@@ -79,11 +82,11 @@ pub(super) fn name_writers(stream: &LocalStream, pidfds: PidfdPolicy) -> Result<
 }
 
 impl EndpointProbeChallenge {
-    /// A challenge whose nonce and request id are the operating system's randomness.
+    /// Returns a challenge whose nonce and request id are randomness of the operating system.
     ///
     /// # Errors
     ///
-    /// The operating system has none to give.
+    /// The operating system has no randomness.
     pub fn random() -> io::Result<Self> {
         let random: [u8; PROBE_NONCE_BYTES + size_of::<u64>()] = sys::random()?;
         let (mut nonce, mut request_id) = ([0; PROBE_NONCE_BYTES], [0; size_of::<u64>()]);

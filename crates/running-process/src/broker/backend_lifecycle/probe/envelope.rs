@@ -1,8 +1,9 @@
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{FrameKind, FrameRef, PROTOCOL_VERSION, PayloadEncoding};
 
-/// Why a frame is not part of a probe, as far as its envelope tells.
+/// The reason why the envelope of a frame is not that of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProbeEnvelopeError {
     /// The envelope is of another version.
     #[error("probe has envelope version {got}, this side speaks {PROTOCOL_VERSION}")]
@@ -10,12 +11,12 @@ pub enum ProbeEnvelopeError {
         /// The version in the frame.
         got: u32,
     },
-    /// The frame is not a request where one is due, or not a response.
+    /// The frame is not of the expected kind, request or response.
     #[error("probe has kind {got}, due is {expected:?} ({})", *expected as i32)]
     Kind {
         /// The kind in the frame.
         got: i32,
-        /// What was due.
+        /// The expected kind.
         expected: FrameKind,
     },
     /// The frame is of another payload protocol.
@@ -34,7 +35,8 @@ pub enum ProbeEnvelopeError {
     },
 }
 
-/// Checks what a probe and its answer have in common, in this order: envelope version, kind, protocol, encoding.
+/// Checks the fields that a probe and its answer have in common, in this order: envelope version, kind, protocol,
+/// encoding.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
 pub(super) fn check(frame: &FrameRef<'_>, expected: FrameKind) -> Result<(), ProbeEnvelopeError> {

@@ -1,6 +1,6 @@
-//! Reasons why there is no proof. Text that a peer or a file chose is quoted in the messages.
+//! Reasons why there is no proof. The messages quote text that a peer or a file chose.
 
-use super::EndpointProbeError;
+use super::client::EndpointProbeError;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
 use crate::broker::backend_lifecycle::identity::started;
 use crate::broker::backend_lifecycle::judge::Check;
@@ -11,33 +11,33 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a daemon did not prove itself. Nothing of the caller's was sent.
+/// The reason why a daemon did not prove itself. Nothing of the caller's was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
     /// The environment asks for the legacy path.
     #[error("probes are switched off by {DISABLE_VARIABLE}=1")]
     Disabled,
-    /// The record is of a daemon at another endpoint than the one to probe.
-    #[error("asked to probe {asked:?}, the record is of a daemon at {recorded:?}")]
+    /// The identity file is that of a daemon at another endpoint than the one to probe.
+    #[error("asked to probe {asked:?}, the identity file is of a daemon at {recorded:?}")]
     EndpointMismatch {
-        /// The path or pipe name that was asked for.
+        /// The path or pipe name that the caller passed.
         asked: String,
-        /// The path or pipe name in the record.
+        /// The path or pipe name in the identity file.
         recorded: String,
     },
-    /// The record is from another boot of the machine: no process of it can be alive.
-    #[error("the record is of boot {recorded:?}, this is boot {current:?}")]
+    /// The identity file is from another boot of the machine: its process cannot be alive.
+    #[error("the identity file is of boot {recorded:?}, this is boot {current:?}")]
     OtherBoot {
-        /// The boot in the record.
+        /// The boot in the identity file.
         recorded: String,
-        /// The boot that this is.
+        /// The present boot.
         current: String,
     },
-    /// The daemon lives in another pid namespace, in which its pid means another process.
-    #[error("process {pid} of the record is in another pid namespace")]
+    /// The daemon runs in another pid namespace, in which its pid means another process.
+    #[error("process {pid} of the identity file is in another pid namespace")]
     OtherNamespace {
-        /// The recorded pid, which means nothing here.
+        /// The recorded pid, which has no meaning here.
         pid: u32,
     },
     /// The recorded process is not alive.
@@ -45,29 +45,29 @@ pub enum ProbeError {
     Gone {
         /// The recorded pid.
         pid: u32,
-        /// What there is instead.
+        /// The way in which it is absent.
         how: Absence,
     },
-    /// The pid has been given to another process since the record was written.
+    /// The pid has been given to another process since the identity file was written.
     #[error(
-        "pid {pid} was used again: its process started {}, the record says {}",
+        "pid {pid} was used again: its process started {}, the identity file says {}",
         started(*found),
         started(*recorded)
     )]
     ReusedPid {
         /// The recorded pid.
         pid: u32,
-        /// The kernel's start time in the record.
+        /// The kernel's start time in the identity file.
         recorded: u64,
         /// The kernel's start time of the process that has the pid now.
         found: u64,
     },
-    /// The operating system does not let this process look at the daemon's; it may well be alive.
+    /// The operating system does not let this process examine the daemon's; it may well be alive.
     #[error("process {pid} cannot be inspected")]
     NotInspectable {
         /// The recorded pid.
         pid: u32,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The endpoint could not be connected to.
@@ -76,107 +76,109 @@ pub enum ProbeError {
     /// The kernel names another process at the other end of the connection.
     #[error("{}", describe_impostor(*role, *pid, image.as_deref(), *expected))]
     Impostor {
-        /// What that process did.
+        /// The role of that process.
         role: PeerRole,
-        /// Its pid.
+        /// The pid of that process.
         pid: u32,
-        /// What it runs; `None` if it has ended or does not let itself be looked at.
+        /// The image of that process; `None` if it has ended or cannot be examined.
         image: Option<PathBuf>,
         /// The recorded pid.
         expected: u32,
     },
-    /// The process has the recorded pid and runs something else.
+    /// The process has the recorded pid and runs another image.
     #[error("the process runs {path:?}, whose {check}")]
     WrongImage {
-        /// Where the file stands that it runs.
+        /// The path of the image that it runs.
         path: PathBuf,
-        /// The digests.
+        /// The comparison of the digests.
         check: Check,
     },
-    /// The process ran the recorded image when it was looked at, and another one after it had answered: it has replaced
+    /// The process ran the recorded image when it was inspected, and another one after it had answered: it has replaced
     /// itself by `exec`.
     #[error("process {pid} runs another image by now than the one that was proven")]
     OtherImage {
         /// The recorded pid.
         pid: u32,
     },
-    /// Everything that was checked is right, and the caller's policy asks for more.
+    /// All checks passed, but the caller's policy asks for more.
     #[error(transparent)]
     Policy(#[from] PolicyRule),
-    /// Nothing usable came before the deadline.
+    /// No usable answer arrived before the deadline.
     #[error("the daemon did not prove itself in time")]
     TimedOut,
-    /// The peer ended the connection instead of answering. A verification has found the recorded process alive then, and
-    /// where the system names listeners that it listens: the daemon has as many connections as it allows, or is ending. One
-    /// that has ended is [`Gone`](Self::Gone).
+    /// The peer closed the connection instead of answering. A verification has then found the recorded process alive
+    /// and, where the system names listeners, listening: the daemon has as many connections as it allows, or is ending.
+    /// A process that has ended is [`Gone`](Self::Gone).
     #[error("the daemon closed the connection instead of answering the probe")]
     Closed,
-    /// The connection, or a question to the operating system, failed.
+    /// The connection or another system call failed.
     #[error("the probe failed")]
     Stream(#[source] io::Error),
-    /// What came is not a frame.
+    /// The received bytes are not a frame.
     #[error("the answer to the probe is not a frame")]
     Framing(#[from] FramingError),
     /// The frame is not an answer to the challenge.
     #[error("the answer to the probe cannot be used")]
     Response(#[from] EndpointProbeError),
-    /// More than the answer came: the connection is not the caller's to go on with.
-    #[error("{bytes} bytes came behind the answer to the probe, which nobody asked for")]
+    /// Bytes arrived after the answer, so the caller cannot go on with the connection.
+    #[error("{bytes} unexpected bytes came after the answer to the probe")]
     Unasked {
-        /// How many.
+        /// Number of these bytes.
         bytes: usize,
     },
-    /// The recorded process answered with another identity than the record's.
+    /// The recorded process answered with another identity than that of the identity file.
     #[error(transparent)]
     Mismatch(#[from] IdentityMismatch),
 }
 
-/// How a recorded process is not there.
+/// The way in which a recorded process is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Absence {
     /// No process has its pid.
     #[error("no process has that pid")]
     NoSuchProcess,
-    /// It has exited, and its parent has not noticed (a zombie).
-    #[error("it has exited and its parent has not noticed yet")]
+    /// It has exited, and its parent has not waited for it (a zombie).
+    #[error("it has exited and its parent has not waited for it yet")]
     Exited,
     /// It was alive when the probe began.
     #[error("it ended during the probe")]
     DuringProbe,
 }
 
-/// What a process at the other end of a connection did.
+/// The role of a process at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PeerRole {
-    /// It made the socket listen.
+    /// It called `listen` on the socket.
     Listener,
     /// It wrote the answer to the probe.
     Writer,
 }
 
-/// What a policy asks for and a daemon does not give.
+/// A demand of a policy that a daemon does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyRule {
     /// The kernel does not name the daemon well enough.
     #[error("the daemon is {got}, the policy asks for {weakest}")]
     Level {
-        /// How it is named.
+        /// The level at which it is named.
         got: ProofLevel,
-        /// What is asked for.
+        /// The level that the policy asks for.
         weakest: ProofLevel,
     },
-    /// The record has no start time and no instance id.
-    #[error("the record has no start time, and the policy asks for one")]
+    /// The identity file has no start time and no instance id.
+    #[error("the identity file has no start time, and the policy asks for one")]
     WithoutOrigin,
-    /// Another file stands at the executable's path by now, or none.
+    /// Another file, or none, is at the executable's path by now.
     #[error("the daemon's executable was replaced on disk, and the policy does not accept that")]
     ReplacedOnDisk,
     /// The daemon runs another file than the caller.
     #[error("the daemon runs another file than this process, and the policy asks for the same")]
     NotTheCallersImage,
-    /// Another process made the daemon's socket, and this system does not say who answers on it.
-    #[error("another process made the socket, and this system does not name who answers on it")]
+    /// Another process made the daemon's socket, and this system does not name the process that answers on it.
+    #[error("another process made the socket, and this system does not name the process that answers on it")]
     InheritedListener,
 }
 
@@ -187,13 +189,14 @@ fn describe_impostor(role: PeerRole, pid: u32, image: Option<&Path>, expected: u
         PeerRole::Listener => "listens at the endpoint",
         PeerRole::Writer => "answered the probe",
     };
-    format!("process {pid}{image} {did}, the record names process {expected}")
+    format!("process {pid}{image} {did}, the identity file names process {expected}")
 }
 
-/// The identity that answered is not the expected one.
+/// The difference between the identity in the answer and the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IdentityMismatch {
-    /// Every comparison, those that agree included.
+    /// All comparisons, those that agree included.
     pub checks: Vec<Check>,
 }
 

@@ -1,18 +1,19 @@
-//! A challenge and its answer as a value: what is to be sent, what came, and who wrote it.
+//! A challenge and its answer as a value without I/O.
 
-use super::{EndpointProbeChallenge, ProbeError};
+use super::client::EndpointProbeChallenge;
+use super::error::ProbeError;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::{FramingError, try_decode_framed_ref};
 use crate::sys::{Peer, PeerError, PidfdPolicy};
 
-/// The largest body of a probe response that is read, in bytes: a path of 4096 bytes twice, and room for the rest.
+/// Largest body of a probe response that is read, in bytes: two paths of 4096 bytes, and room for the rest.
 const MAX_PROBE_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Who wrote a piece of an answer, as the kernel names it.
+/// The writer of a piece of an answer, as the kernel names it.
 pub(in crate::broker::backend_lifecycle) type Writer = Result<Peer, PeerError>;
 
-/// One exchange on one connection. A driver sends the request, then gives it what it reads, piece by piece.
+/// One exchange on one connection. A driver sends the request, then passes in what it reads, piece by piece.
 pub(in crate::broker::backend_lifecycle) struct Exchange<J> {
     challenge: EndpointProbeChallenge,
     request: Vec<u8>,
@@ -22,7 +23,7 @@ pub(in crate::broker::backend_lifecycle) struct Exchange<J> {
 }
 
 impl<J: FnMut(Writer) -> Result<(), ProbeError>> Exchange<J> {
-    /// An exchange with a fresh challenge; `judge` sees who wrote each piece of the answer.
+    /// Returns an exchange with a fresh challenge; `judge` gets the writer of each piece of the answer.
     pub(in crate::broker::backend_lifecycle) fn new(
         pidfds: PidfdPolicy,
         judge: J,
@@ -33,13 +34,13 @@ impl<J: FnMut(Writer) -> Result<(), ProbeError>> Exchange<J> {
         Ok(Self { challenge, request, received: Vec::new(), pidfds, judge })
     }
 
-    /// All that is ever sent.
+    /// Returns the request, all that is ever sent.
     pub(super) fn request(&self) -> &[u8] {
         &self.request
     }
 
-    /// Takes a piece of the answer and who wrote it; no bytes are the end of the connection. Gives the identity once it is
-    /// whole.
+    /// Takes a piece of the answer and its writer; no bytes mean the end of the connection. Returns the identity once
+    /// it is complete.
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
@@ -76,7 +77,7 @@ mod tests {
         Exchange::new(PidfdPolicy::Use, (|_| Ok(())) as Judge).unwrap()
     }
 
-    /// What a daemon answers.
+    /// Returns an identity and the answer with it.
     fn answer<J: FnMut(Writer) -> Result<(), ProbeError>>(
         exchange: &Exchange<J>,
     ) -> (DaemonProcess, Vec<u8>) {

@@ -1,18 +1,19 @@
 //! The daemon's side: validates a probe and answers it.
 
-use super::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES, ProbeEnvelopeError, envelope};
+use super::envelope::{self, ProbeEnvelopeError};
+use super::limits::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{Frame, FrameKind, FrameRef, FramingError, read_frame_with_cap};
 use prost::Message;
 use std::io::{Read, Write};
 
-/// A validated probe, with what its reply echoes.
+/// A validated probe, with the fields that its reply echoes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointProbeRequest {
-    /// Chosen by the client.
+    /// The request id that the client chose.
     pub request_id: u64,
-    /// Chosen by the client at random.
+    /// The nonce that the client chose at random.
     pub nonce: [u8; PROBE_NONCE_BYTES],
     /// W3C Trace Context `traceparent`.
     pub traceparent: String,
@@ -20,11 +21,11 @@ pub struct EndpointProbeRequest {
     pub tracestate: String,
 }
 
-/// Why a frame is not a probe that may be answered, or why the answer could not be sent.
+/// The reason why a frame is not a probe that may be answered, or why the answer could not be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProbeServerError {
-    /// The envelope is not a probe's.
+    /// The envelope is not that of a probe.
     #[error(transparent)]
     Envelope(#[from] ProbeEnvelopeError),
     /// The payload is not a nonce.
@@ -44,7 +45,7 @@ pub enum EndpointProbeServerError {
     Framing(#[from] FramingError),
 }
 
-/// A validated probe that still lies in the buffer it came in.
+/// A validated probe, borrowed from its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointProbeRequestRef<'a>(FrameRef<'a>);
 
@@ -67,7 +68,7 @@ impl<'a> EndpointProbeRequestRef<'a> {
         Ok(Self(frame))
     }
 
-    /// The frame that was validated.
+    /// Returns the frame that was validated.
     #[must_use]
     pub fn frame(&self) -> &FrameRef<'a> {
         &self.0
@@ -84,7 +85,7 @@ pub(crate) fn encode_probe_reply(
     FrameRef::response_to(request, &[]).encode_framed_with_payload(&[request.payload, identity], out)
 }
 
-/// [`encode_probe_reply`] into a vector of its size.
+/// Returns the framed reply as [`encode_probe_reply`] writes it, in a vector of its size.
 pub(crate) fn probe_reply(
     probe: &EndpointProbeRequestRef<'_>,
     identity: &[u8],
@@ -113,7 +114,7 @@ pub fn endpoint_probe_request_from_frame(
     })
 }
 
-/// The reply to a validated probe: the nonce and the identity.
+/// Returns the reply to a validated probe: the nonce and the identity.
 #[must_use]
 pub fn endpoint_probe_response_frame(request: &EndpointProbeRequest, daemon: &DaemonProcess) -> Frame {
     let mut payload = request.nonce.to_vec();
@@ -128,12 +129,12 @@ pub fn endpoint_probe_response_frame(request: &EndpointProbeRequest, daemon: &Da
 
 /// Reads one probe from `stream` and answers it, blocking as the stream does.
 ///
-/// For a daemon whose endpoint serves nothing but probes; every other one wants
+/// This is for a daemon whose endpoint serves only probes. Every other one uses
 /// [`BackendEndpointMux`](crate::broker::backend_sdk::BackendEndpointMux).
 ///
 /// # Errors
 ///
-/// The stream fails, or what comes is not a probe; nothing is answered then.
+/// The stream fails, or the received bytes are not a probe. Nothing is answered then.
 pub fn handle_endpoint_probe<S: Read + Write>(
     stream: &mut S,
     daemon: &DaemonProcess,

@@ -1,9 +1,11 @@
-//! The same steps on tokio.
+//! The driver on tokio, for the same steps.
 
 use super::checks::Image;
 use super::file::FileId;
+use super::outcome::{Unverified, Verified};
+use super::policy::Policy;
+use super::proof::Proof;
 use super::steps::{Answered, Connected, Verification, is_hang_up};
-use super::{Policy, Proof, Unverified, Verified};
 use crate::broker::backend_lifecycle::digest::digests_of_async;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{ProbeError, exchange_async};
@@ -11,8 +13,8 @@ use crate::sys::ProcessHandle;
 use crate::transport::LocalStream;
 use std::time::Instant;
 
-/// [`verify`](super::verify) on tokio. An executable that was not digested before is read on a thread of the runtime's
-/// for blocking work.
+/// Verifies as [`verify`](super::verify) does, on tokio. An executable whose digests are not remembered is read on a
+/// thread of the runtime's for blocking work.
 ///
 /// # Errors
 ///
@@ -38,7 +40,7 @@ pub(crate) async fn verify_connection_async(
     run(&mut verification, deadline).await.map_err(|error| verification.unverified(error))
 }
 
-/// [`verify_again`](super::verify_again) on tokio.
+/// Verifies as [`verify_again`](super::verify_again) does, on tokio.
 pub(crate) async fn verify_again_async(
     expected: &DaemonProcess,
     process: &ProcessHandle,

@@ -1,4 +1,4 @@
-//! Each question of a verification, and what its answer means. None of them knows what was asked before.
+//! The single checks of a verification. None of them depends on the others.
 
 use super::file::{self, FileId};
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
@@ -12,43 +12,44 @@ use crate::transport::{ConnectError, LocalStream};
 use std::fs::File;
 use std::io;
 
-/// Whether the system says who wrote what is read from a connection.
+/// The system names the writers of what is read from a connection.
 const NAMES_WRITERS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What is known of an image that was read: Linux opens the one that runs, other systems the file that bears its name now.
+/// The verdict on an image that was read: Linux opens the running image, other systems the file that bears its name
+/// now.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
 
-/// What a step is worth, and what people are told of it.
+/// The verdict of a step, and its evidence for people.
 pub(super) type Verdict = (StepVerdict, String);
 
-/// An image that was looked at, what that is worth, and what people are told of it.
+/// An inspected image, with the verdict and the evidence for people.
 pub(super) struct Inspected {
     pub(super) image: RunningImage,
     pub(super) verdict: StepVerdict,
     pub(super) evidence: String,
 }
 
-/// The image that a process ran when it was looked at.
+/// The image that a process ran when it was inspected.
 #[derive(Clone, Copy)]
 pub(super) struct RunningImage {
     pub(super) state: ImageState,
-    /// The file of the image, where it was seen and the system leads to the one that runs.
+    /// The file of the image, if it was inspected and the system leads to the running one.
     pub(super) file: Option<FileId>,
 }
 
-/// What a process runs: `T` of it is known, or it is to be digested first.
+/// The image of a process, as far as it is known.
 pub(super) enum Image<T> {
     Judged(T),
     Undigested(Undigested),
 }
 
-/// What came of looking at an image.
+/// The result of inspecting an image.
 pub(super) type Inspection = Result<Image<Inspected>, ProbeError>;
 
-/// An image that its digests are to tell.
+/// An image that must be digested first.
 pub(super) struct Undigested {
     opened: ProcessImage,
     /// The moment before the process was seen to run it.
@@ -88,7 +89,7 @@ pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError>
     }
 }
 
-/// The process of the recorded pid.
+/// Opens the process of the recorded pid.
 pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, ProbeError> {
     let pid = expected.pid;
     let not_inspectable = |source| ProbeError::NotInspectable { pid, source };
@@ -101,9 +102,9 @@ pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, Pr
     Ok(process)
 }
 
-/// Returns why there is no process of the recorded pid, `error` unless the endpoint tells more.
+/// Returns the reason why there is no process of the recorded pid: `error`, unless the endpoint tells more.
 ///
-/// A pid says nothing without its namespace. Where the record does not tell that, a daemon may well listen that has another
+/// A pid has no meaning without its namespace. If that is not recorded, a daemon may well listen that has another
 /// number here, or none.
 pub(super) fn absence_reason(
     error: ProbeError,
@@ -139,7 +140,7 @@ fn recorded_namespace(expected: &DaemonProcess) -> Option<u64> {
     expected.origin.as_ref().and_then(|origin| origin.pid_namespace)
 }
 
-/// Whether the process is as old as the record says.
+/// Checks that the process has the recorded start time.
 pub(super) fn start_time(
     expected: &DaemonProcess,
     process: &ProcessHandle,
@@ -147,7 +148,10 @@ pub(super) fn start_time(
 ) -> Result<Verdict, ProbeError> {
     let pid = expected.pid;
     let Some(origin) = &expected.origin else {
-        return Ok((StepVerdict::Unchecked, format!("pid {pid} is alive; the record has no start time")));
+        return Ok((
+            StepVerdict::Unchecked,
+            format!("pid {pid} is alive; the identity file has no start time"),
+        ));
     };
     let found = match process.start_time() {
         Ok(found) => found,
@@ -177,8 +181,8 @@ pub(super) fn identify_listener(
         InheritedListener::Accept => true,
     };
     let made_by = |by: Option<u32>| {
-        let who = by.map_or_else(|| "a process that has ended".to_owned(), |pid| format!("process {pid}"));
-        let evidence = format!("{who} made the socket; the writer of the answer is to tell");
+        let maker = by.map_or_else(|| "a process that has ended".to_owned(), |pid| format!("process {pid}"));
+        let evidence = format!("{maker} made the socket; the writer of the answer decides");
         Ok((Listener::Inherited { by }, ProofLevel::Claimed, StepVerdict::Unchecked, evidence))
     };
     match stream.peer(pidfd_policy(policy)) {
@@ -209,7 +213,7 @@ pub(super) fn identify_listener(
     }
 }
 
-/// Every piece of the answer must be the recorded process's. Gives how well the kernel names it.
+/// Checks that the recorded process wrote a piece of the answer, and returns how well the kernel names it.
 pub(super) fn judge_writer(
     writer: Writer,
     expected: &DaemonProcess,
@@ -249,8 +253,8 @@ pub(super) fn writer_evidence(
     }
 }
 
-/// Looks at the image that runs: on Linux found through the process, elsewhere by the path that the system names; never by
-/// the path in the record. If its digests are remembered, they are compared.
+/// Inspects the running image: on Linux it is found through the process, elsewhere by the path that the system names,
+/// never by the recorded path. If its digests are remembered, they are compared.
 pub(super) fn running_image(
     expected: &DaemonProcess,
     process: &ProcessHandle,
@@ -297,8 +301,8 @@ pub(super) fn running_image(
     }
 }
 
-/// The image, if the system leads to it, its digests are remembered, and it is the recorded one where it was recorded. Then
-/// there is nothing to read of it, so it is not opened. Of any other the reason is found out by opening it.
+/// Returns the image if the system leads to it, its digests are remembered, and it is the recorded one at the recorded
+/// path. Nothing has to be read then, so it is not opened. For any other image, opening it finds the reason.
 fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Option<Inspected> {
     if policy.image == ImageCheck::SameAsCaller {
         return None;
@@ -313,7 +317,7 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
     recorded.then(|| Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence() })
 }
 
-/// Remembers what was read of the image of `process`, if that is safe, and compares it with the record.
+/// Remembers the digests of the image of `process`, if that is safe, and compares them with the recorded ones.
 pub(super) fn judge_read(
     expected: &DaemonProcess,
     process: &ProcessHandle,
@@ -328,7 +332,7 @@ pub(super) fn judge_read(
     judge_digests(expected, undigested, &read.digests)
 }
 
-/// Compares the digests of an image with the record.
+/// Compares the digests of an image with the recorded ones.
 fn judge_digests(
     expected: &DaemonProcess,
     Undigested { opened, image, place, .. }: Undigested,
@@ -341,14 +345,15 @@ fn judge_digests(
     Ok(Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence(&check, place) })
 }
 
-/// Checks that the process still runs `image`, which it ran before it answered. Its liveness is to be checked after this.
+/// Checks that the process still runs `image`, which it ran before it answered. The caller checks afterwards that it is
+/// alive.
 pub(in crate::broker) fn still_runs(
     process: &ProcessHandle,
     image: Option<FileId>,
 ) -> Result<(), ProbeError> {
     let Some(image) = image else { return Ok(()) };
     let pid = process.pid();
-    // If the single call does not tell, the one with its checks says why.
+    // If the single call fails, the one with its checks returns the reason.
     let found = process.unguarded_image_metadata().or_else(|_| process.image_metadata());
     match found.map_err(|error| unanswered(pid, error))? {
         Some(found) if FileId::of(&found) != Some(image) => {
@@ -372,7 +377,8 @@ pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
     }
 }
 
-/// Why the system did not answer a question about the held process: `NotFound` is that it has exited, and nothing else.
+/// Returns the error for a failed question about the held process. `NotFound` means that it has exited, and nothing
+/// else does.
 fn unanswered(pid: u32, source: io::Error) -> ProbeError {
     match source.kind() {
         io::ErrorKind::NotFound => ProbeError::Gone { pid, how: Absence::DuringProbe },
@@ -384,8 +390,8 @@ fn is_same(peer: &ProcessHandle, recorded: &ProcessHandle) -> Result<bool, Probe
     peer.is_same_process(recorded).map_err(|error| unanswered(recorded.pid(), error))
 }
 
-/// A process that is not the recorded one. One of another pid namespace may be the daemon under another number, and
-/// that cannot be told here.
+/// Returns the error for a process that is not the recorded one. A process of another pid namespace may be the daemon
+/// under another number, which cannot be told here.
 fn impostor(role: PeerRole, peer: &Peer, expected: &DaemonProcess) -> ProbeError {
     let elsewhere = matches!(
         (peer.process.pid_namespace(), sys::own_pid_namespace()),
@@ -398,7 +404,7 @@ fn impostor(role: PeerRole, peer: &Peer, expected: &DaemonProcess) -> ProbeError
     ProbeError::Impostor { role, pid: peer.process.pid(), image, expected: expected.pid }
 }
 
-/// A process that has ended and is not the recorded one, which is alive.
+/// Returns the error for a process that has ended and is not the recorded one, which is alive.
 fn ended_impostor(role: PeerRole, pid: u32, expected: &DaemonProcess) -> ProbeError {
     ProbeError::Impostor { role, pid, image: None, expected: expected.pid }
 }

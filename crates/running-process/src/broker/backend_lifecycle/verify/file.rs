@@ -1,16 +1,16 @@
-//! The identity of a file, and the place of a running image.
+//! The identity of a file, and the location of a running image.
 
 use super::proof::ImageState;
 use crate::sys::{ProcessHandle, ProcessImage};
 use std::fs::Metadata;
 use std::path::Path;
 
-/// A file, whatever its name: device and inode.
+/// A file by device and inode, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId(u64, u64);
 
 impl FileId {
-    /// Returns the number of the file; `None` on systems whose files have none.
+    /// Returns the identity of the file; `None` on systems without inodes.
     #[cfg(unix)]
     #[allow(clippy::unnecessary_wraps, reason = "other systems have none")]
     pub(crate) fn of(file: &Metadata) -> Option<Self> {
@@ -24,22 +24,22 @@ impl FileId {
     }
 }
 
-/// Returns whether the file is what stands at `path` now.
+/// Returns whether the file is at `path` now.
 pub(super) fn is_at(file: Option<FileId>, path: &Path) -> bool {
     file.is_some() && std::fs::metadata(path).is_ok_and(|standing| FileId::of(&standing) == file)
 }
 
-/// Returns where the image of `process` stands, for programs and for people.
+/// Returns the location of the image of `process`, for programs and for people.
 ///
-/// The recorded path is the daemon's: in another mount namespace, or below another root directory, it leads to another
-/// file than the caller's. So what is not found there by the caller is looked up where the daemon does.
+/// The recorded path is the daemon's. In another mount namespace, or below another root directory, it leads to another
+/// file than the caller's. So an image that is not there for the caller is looked up as the daemon does.
 pub(super) fn standing(
     image: &ProcessImage,
     file: Option<FileId>,
     process: &ProcessHandle,
     path: &Path,
 ) -> (ImageState, &'static str) {
-    // Without numbers of files the image was opened by its path, so it stands there.
+    // Without inodes the image was opened by its path, so it is there.
     if is_at(file, path) || (file.is_none() && image.path == path) {
         return (ImageState::AsRecorded, "stands at the recorded path");
     }
@@ -53,8 +53,8 @@ pub(super) fn standing(
     }
 }
 
-/// Returns whether a recorded path, at which nothing stands, is the kernel's name for an image without one: it was made in
-/// memory (`memfd_create`), or had been removed when the daemon recorded itself.
+/// Returns whether a recorded path, at which there is no file, is the kernel's name for an image without one. Such an
+/// image was made in memory (`memfd_create`), or had been removed when the daemon made its identity.
 fn had_no_name(path: &Path) -> bool {
     let path = path.to_string_lossy();
     path.starts_with("/memfd:") || path.ends_with(" (deleted)")

@@ -1,13 +1,15 @@
 use std::fmt;
 
-/// How the kernel named the process at the other end, weakest first.
+/// The way in which the kernel named the peer, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum ProofLevel {
-    /// It did not: the platform cannot, and what the peer claims agrees with the record.
+    /// Not named: the platform cannot, and the peer's claim agrees with the expected identity.
     Claimed,
-    /// By a number that was looked up twice (Linux before 6.5, FreeBSD, Windows), or by a number and its version (macOS).
+    /// Named by a number that was looked up twice (Linux before 6.5, FreeBSD, Windows), or by a number and its version
+    /// (macOS).
     Named,
-    /// By a handle to the process itself (Linux from 6.5).
+    /// Named by a handle to the process itself (Linux from 6.5).
     Held,
 }
 
@@ -21,56 +23,58 @@ impl fmt::Display for ProofLevel {
     }
 }
 
-/// Whether a daemon may listen on a socket that another process made, as service managers do for it.
+/// The treatment of a daemon that listens on a socket of another process, such as a service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InheritedListener {
-    /// No: the process that listens must be the recorded one.
+    /// Refused: the process that listens must be the recorded one.
     Refuse,
-    /// If the record says so. The kernel must then name the recorded process as the one that wrote the answer.
+    /// Accepted if the identity says so. The kernel must then name the recorded process as the writer of the answer.
     IfRecorded,
-    /// Whatever the record says, under the same condition, which only Linux can meet: for daemons of published peers
-    /// behind a service manager, and for those that fork after they listen.
+    /// Accepted whatever the identity says, under the same condition, which only Linux can meet. This is for daemons of
+    /// published peers behind a service manager, and for those that fork after they listen.
     Accept,
 }
 
-/// What of the running executable is compared with the record.
+/// The comparison of the running executable with the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageCheck {
     /// The image must be readable and have the recorded digest.
     Required,
-    /// As [`Required`](Self::Required), but an image that this user may not read is passed over, visibly.
+    /// As [`Required`](Self::Required), but the step is unchecked for an image that this user may not read.
     IfReadable,
-    /// The image must be the very file that the caller runs, by device and inode; nothing is digested. For a client that
-    /// is its daemon's own executable. Only on Unix.
+    /// The image must be the very file that the caller runs, by device and inode; nothing is digested. This is for a
+    /// client that is its daemon's own executable. Only on Unix.
     SameAsCaller,
 }
 
-/// What a caller accepts as proof.
+/// The demands of a caller on a proof.
 ///
 /// | | default | [`strict`](Self::strict) | [`lenient`](Self::lenient) |
 /// | --- | --- | --- | --- |
 /// | weakest level | named | held | claimed |
 /// | image | required | required | if readable |
 /// | executable replaced on disk | accepted | refused | accepted |
-/// | record without start time and instance id | accepted | refused | accepted |
+/// | identity without start time and instance id | accepted | refused | accepted |
 /// | inherited listener | if recorded | if recorded | accepted |
 ///
-/// No policy accepts a process that the kernel names as another one. Where it names none, which is the level claimed, an
-/// impostor that repeats the record is not seen.
+/// No policy accepts a process that the kernel names as another one. At the level claimed it names none, and an
+/// impostor that repeats the identity is not noticed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Policy {
     /// The weakest way in which the kernel may name the peer.
     pub weakest: ProofLevel,
-    /// What of the running executable is compared.
+    /// The comparison of the running executable.
     pub image: ImageCheck,
-    /// Whether another file may stand at the executable's path by now, or none.
+    /// Accepts that another file, or none, is at the executable's path by now.
     pub replaced_on_disk: bool,
-    /// Whether a record may lack the kernel's start time and the instance id, as those of published peers do.
+    /// Accepts an identity without the kernel's start time and the instance id, as those of published peers are.
     pub without_origin: bool,
-    /// Whether the daemon may listen on a socket that another process made.
+    /// The treatment of a daemon that listens on a socket of another process.
     pub inherited_listener: InheritedListener,
-    /// Uses what kernels before 6.5 offer although there is better: to see what that is worth. Linux only.
+    /// Uses only what kernels before 6.5 offer, to show what that is worth. Linux only.
     pub only_credentials: bool,
 }
 
@@ -88,14 +92,14 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The most that this library can prove, and nothing less.
+    /// Returns the policy that asks for everything that this library can prove.
     #[must_use]
     pub fn strict() -> Self {
         Self { weakest: ProofLevel::Held, replaced_on_disk: false, without_origin: false, ..Self::default() }
     }
 
-    /// What every platform that can hold a process, every published record and, on Linux, every service manager can give.
-    /// Where the kernel names nobody that is no proof: see [`ProofLevel::Claimed`].
+    /// Returns the policy that every platform with process handles, every published identity and, on Linux, every
+    /// service manager can meet. Where the kernel names no process, that is no proof: see [`ProofLevel::Claimed`].
     #[must_use]
     pub fn lenient() -> Self {
         Self {

@@ -5,21 +5,21 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StepKind {
-    /// The recorded pid names a live process, of the recorded start time where the record has one.
+    /// The recorded pid names a live process, with the recorded start time if there is one.
     Process,
-    /// Record and machine are of the same boot.
+    /// The identity is of this boot.
     Boot,
-    /// Record and caller are in the same pid namespace.
+    /// Daemon and caller are in the same pid namespace.
     Namespace,
     /// The endpoint was connected to.
     Connection,
-    /// Which process listens at the other end of this connection.
+    /// The process that listens at the other end of this connection.
     Listener,
     /// A fresh challenge was answered with the recorded identity.
     Answer,
-    /// Which process wrote the answer.
+    /// The process that wrote the answer.
     Writer,
-    /// What the process runs.
+    /// The image that the process runs.
     Image,
     /// The process was alive after everything else.
     Alive,
@@ -41,16 +41,17 @@ impl fmt::Display for StepKind {
     }
 }
 
-/// What a step is worth.
+/// The verdict of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum StepVerdict {
-    /// The kernel says so; of a step with a digest, together with the file that was read or its cached digest.
+    /// The kernel says so; in a step with a digest, together with the file that was read or its cached digest.
     Proven,
     /// The peer says so, or a file of the right name does.
     Claimed,
     /// It could not be checked, and the policy accepts that.
     Unchecked,
-    /// It is not so, or could not be found out, and that is why there is no handle.
+    /// The check failed or could not be made, so there is no handle.
     Refused,
 }
 
@@ -65,23 +66,25 @@ impl fmt::Display for StepVerdict {
     }
 }
 
-/// A step that was taken, and what it showed.
+/// A step that was taken, with its verdict and evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step {
-    /// Which.
+    /// The kind of the step.
     pub kind: StepKind,
-    /// What it is worth.
+    /// The verdict.
     pub verdict: StepVerdict,
-    /// What was seen, for people.
+    /// The evidence, for people.
     pub evidence: String,
 }
 
-/// Who made the socket that the daemon listens on.
+/// The process that made the socket on which the daemon listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Listener {
     /// The daemon.
     Own,
-    /// Another process, or one that has ended; the kernel named the daemon as the writer of the answer instead.
+    /// Another process, or one that has ended. The kernel named the daemon as the writer of the answer instead.
     Inherited {
         /// The pid of the process that listens, if it still runs and can be seen.
         by: Option<u32>,
@@ -90,15 +93,17 @@ pub enum Listener {
     Unknown,
 }
 
-/// The executable's file, as it is now.
+/// The state of the executable's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImageState {
-    /// The image that runs is the recorded one and stands at the recorded path.
+    /// The running image is the recorded one, and is at the recorded path.
     AsRecorded,
-    /// The image that runs is the recorded one; another file, or none, stands at its path by now, where the daemon itself
-    /// looks that up. The daemon wants to be upgraded. Only Linux tells: elsewhere a running image is found by its path.
+    /// The running image is the recorded one, and another file, or none, is at its path by now, as the daemon itself
+    /// looks that up. The daemon is due for an upgrade. Only Linux tells: elsewhere a running image is found by its
+    /// path.
     ReplacedOnDisk,
-    /// The image that runs is the recorded one, and what stands at its path cannot be told from here: the image has no name
+    /// The running image is the recorded one, and the file at its path cannot be told from here. The image has no name
     /// on disk (a memfd), or the daemon's path cannot be followed (another mount namespace or root directory that this
     /// user may not enter). That says nothing against the daemon, and nothing about an upgrade.
     NotComparable,
@@ -106,19 +111,20 @@ pub enum ImageState {
     Unchecked,
 }
 
-/// What is proven of a daemon, step by step.
+/// The proof of a daemon, step by step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proof {
-    /// In the order in which they were taken.
+    /// The steps, in the order in which they were taken.
     pub steps: Vec<Step>,
-    /// How the kernel named the peer: the listener, or behind an inherited listener the writer of the answer.
+    /// The way in which the kernel named the peer: the listener, or behind an inherited listener the writer of the
+    /// answer.
     pub level: ProofLevel,
-    /// Who made the listening socket.
+    /// The process that made the listening socket.
     pub listener: Listener,
-    /// The executable's file.
+    /// The state of the executable's file.
     pub image: ImageState,
-    /// Whether the record had a start time and an instance id, so that a restarted daemon with the same pid cannot pass for
-    /// this one.
+    /// The identity had a start time and an instance id, so a restarted daemon with the same pid cannot pass for this
+    /// one.
     pub with_origin: bool,
 }

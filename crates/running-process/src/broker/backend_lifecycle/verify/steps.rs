@@ -1,5 +1,5 @@
-//! The steps of a verification. Each takes what an earlier one gave, so their order is one for every driver; between them a
-//! driver carries the exchange and has an image digested.
+//! The steps of a verification. Each takes the result of an earlier one, so their order is the same for every driver.
+//! Between the steps a driver carries the exchange and digests an image.
 
 use super::checks::{
     Image, Inspected, Inspection, RunningImage, Undigested, Verdict, absence_reason, boot, identify_listener,
@@ -7,10 +7,12 @@ use super::checks::{
     still_runs, writer_evidence,
 };
 use super::file::FileId;
-use super::{Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, Verified};
+use super::outcome::{Unverified, Verified};
+use super::policy::{Policy, ProofLevel};
+use super::proof::{Listener, Proof, Step, StepKind, StepVerdict};
 use crate::broker::backend_lifecycle::digest::{DigestError, Digested};
+use crate::broker::backend_lifecycle::disable::is_disabled;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::backend_lifecycle::judge::compare;
 use crate::broker::backend_lifecycle::probe::{
     Absence, Exchange, IdentityMismatch, PolicyRule, ProbeError, Writer,
@@ -19,17 +21,17 @@ use crate::broker::protocol::FramingError;
 use crate::sys::ProcessHandle;
 use crate::transport::{ConnectError, LocalStream};
 
-/// What is asked for, and the steps that were taken.
+/// The expected identity, the policy, and the steps that were taken.
 pub(super) struct Verification<'a> {
     expected: &'a DaemonProcess,
     policy: &'a Policy,
     taken: Vec<Step>,
 }
 
-/// A connection that was made ahead of its step: whoever accepts it does so meanwhile. Nothing is said on it.
+/// A connection that was made ahead of its step, so that the daemon can accept it meanwhile. Nothing is sent on it.
 pub(super) struct PendingConnect(Result<LocalStream, ConnectError>);
 
-/// What is done ahead of the steps that judge it: if a process of the recorded pid lives, it is held and pending.
+/// The result of preparing: if a process of the recorded pid is alive, a handle to it and a connection.
 pub(super) struct Prepared(Result<(ProcessHandle, PendingConnect), ProbeError>);
 
 /// A connection whose listener is named.
@@ -40,7 +42,8 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// The connection, if the kernel has handed out the recorded process as the listener: nothing more can be told of it.
+    /// Returns the connection if the kernel has handed out the recorded process as the listener: no challenge can prove
+    /// more.
     pub(super) fn held(self) -> Result<LocalStream, Self> {
         if self.level == ProofLevel::Held { Ok(self.stream) } else { Err(self) }
     }
@@ -53,7 +56,7 @@ pub(super) struct Answered {
     level: ProofLevel,
 }
 
-/// Sees who writes the answer.
+/// The check of the writers of the answer.
 pub(super) struct WriterCheck<'a> {
     expected: &'a DaemonProcess,
     process: &'a ProcessHandle,
@@ -65,12 +68,12 @@ impl WriterCheck<'_> {
     fn check(&mut self, writer: Writer) -> Result<(), ProbeError> {
         self.wrote =
             judge_writer(writer, self.expected, self.process).map(|named| self.level = self.level.min(named));
-        // The reason is given later, with the step that it belongs to.
+        // The reason is returned later, with its step.
         if self.wrote.is_ok() { Ok(()) } else { Err(ProbeError::Closed) }
     }
 }
 
-/// Whether an exchange ended as it does when the process ends.
+/// Returns whether an exchange ended as it does when the process ends.
 pub(super) fn is_hang_up(answer: &Result<DaemonProcess, ProbeError>) -> bool {
     matches!(answer, Err(ProbeError::Closed | ProbeError::Framing(FramingError::UnexpectedEof { .. })))
 }
@@ -100,7 +103,7 @@ impl<'a> Verification<'a> {
         PendingConnect(LocalStream::connect(&self.expected.ipc_endpoint.path))
     }
 
-    /// The recorded process, which is held from here on.
+    /// Checks boot, pid namespace and start time, and returns the recorded process, which is held from here on.
     pub(super) fn process(
         &mut self,
         prepared: Prepared,
@@ -113,7 +116,7 @@ impl<'a> Verification<'a> {
         Ok((process, pending))
     }
 
-    /// The connection, and who listens at its other end.
+    /// Returns the connection, after naming the process that listens at its other end.
     pub(super) fn connected(
         &mut self,
         pending: PendingConnect,
@@ -128,7 +131,7 @@ impl<'a> Verification<'a> {
         Ok(Connected { stream, listener, level })
     }
 
-    /// Who will see that `process` alone writes the answer.
+    /// Returns a check that `process` alone writes the answer.
     pub(super) fn writer_check<'w>(&self, process: &'w ProcessHandle) -> WriterCheck<'w>
     where
         'a: 'w,
@@ -136,7 +139,7 @@ impl<'a> Verification<'a> {
         WriterCheck { expected: self.expected, process, level: ProofLevel::Held, wrote: Ok(()) }
     }
 
-    /// A fresh challenge, whose answer `writer_check` watches.
+    /// Returns a fresh challenge, whose answer goes through `writer_check`.
     pub(super) fn challenge<'w, 'p>(
         &mut self,
         writer_check: &'w mut WriterCheck<'p>,
@@ -145,8 +148,8 @@ impl<'a> Verification<'a> {
         self.refuse(StepKind::Answer, exchange)
     }
 
-    /// Judges the answer: it must be the recorded identity, written by the recorded process, and both named as well as the
-    /// policy asks for. `ended` says that the process has, as far as that was asked.
+    /// Judges the answer. It must be the recorded identity, written by the recorded process, and both must be named as
+    /// well as the policy asks for. `ended` means that the process was found to have ended.
     pub(super) fn answered(
         &mut self,
         connected: Connected,
@@ -174,7 +177,7 @@ impl<'a> Verification<'a> {
         let level = match listener {
             // Behind an inherited listener only the writer tells how well the kernel names the daemon.
             Listener::Inherited { .. } | Listener::Unknown => written,
-            // A system that names no writers has said all that it can.
+            // A system that names no writers cannot tell more.
             Listener::Own if written == ProofLevel::Claimed => named,
             Listener::Own => named.min(written),
         };
@@ -185,7 +188,7 @@ impl<'a> Verification<'a> {
         Ok(Answered { stream, listener, level })
     }
 
-    /// A look at what the process runs, which can be taken ahead of its step.
+    /// Returns a function that inspects the running image, so that this can be done ahead of its step.
     pub(super) fn inspect_image<'p>(
         &self,
         process: &'p ProcessHandle,
@@ -194,7 +197,7 @@ impl<'a> Verification<'a> {
         move || running_image(expected, process, policy)
     }
 
-    /// What the process runs: judged, or to be digested first.
+    /// Returns the running image, judged or still to be digested.
     pub(super) fn image(&mut self, inspected: Inspection) -> Result<Image<RunningImage>, ProbeError> {
         match self.refuse(StepKind::Image, inspected)? {
             Image::Judged(inspected) => Ok(Image::Judged(self.take_image(inspected))),
@@ -202,7 +205,7 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Judges an image by what was read of it.
+    /// Judges an image by its digests.
     pub(super) fn digested(
         &mut self,
         process: &ProcessHandle,
@@ -214,7 +217,7 @@ impl<'a> Verification<'a> {
         Ok(self.take_image(inspected))
     }
 
-    /// Checks that all of this was of a process that is alive, and that runs what it ran.
+    /// Checks that the process is alive and runs the same image, after everything else.
     pub(super) fn alive(&mut self, process: &ProcessHandle, image: Option<FileId>) -> Result<(), ProbeError> {
         self.refuse(StepKind::Image, still_runs(process, image))?;
         let alive =
@@ -222,7 +225,7 @@ impl<'a> Verification<'a> {
         self.step(StepKind::Alive, alive)
     }
 
-    /// The last step, and what all of them prove.
+    /// Takes the last step, and returns the proof.
     pub(super) fn finish(
         &mut self,
         process: ProcessHandle,
@@ -237,7 +240,7 @@ impl<'a> Verification<'a> {
         Ok(Verified { proof, process, image: image.file, stream })
     }
 
-    /// How far a verification came that `error` ended.
+    /// Returns `error` with the steps that were taken before it.
     pub(super) fn unverified(self, error: ProbeError) -> Unverified {
         Unverified { error, steps: self.taken }
     }
@@ -257,7 +260,7 @@ impl<'a> Verification<'a> {
         self.taken.push(Step { kind, verdict, evidence });
     }
 
-    /// Notes a step that failed.
+    /// Records a failed step.
     fn refuse<T>(&mut self, kind: StepKind, result: Result<T, ProbeError>) -> Result<T, ProbeError> {
         result.inspect_err(|error| self.take(kind, StepVerdict::Refused, error.to_string()))
     }

@@ -1,47 +1,43 @@
 //! The blocking client.
 
 mod drive;
-mod limit;
+mod inbox;
 mod response_stream;
-pub(super) mod waiting;
 
 pub use response_stream::ResponseStream;
-#[cfg(feature = "tokio")]
-pub(super) use waiting::kept_bytes;
-pub use waiting::{DEFAULT_ANSWER_LIMIT, MAX_WAITING_EVENT_BYTES};
 
+use super::call_deadline::CallDeadline;
 use super::error::FrameClientError;
-use super::request_options::{RequestOptions, unix_ms_after};
+use super::limits::SEND_HIGH_WATER;
+use super::request_options::RequestOptions;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, RequestId};
 use crate::broker::backend_sdk::proto::id_map::ById;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
 use crate::transport::{LateReads, LocalStream};
-use limit::Limit;
-use std::borrow::Cow;
+use inbox::Inbox;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use waiting::Waiting;
-
-/// While this many bytes or more wait to be written, they are written before another request is taken.
-pub(super) const ENOUGH_OUTPUT: usize = 64 * 1024;
 
 /// A client of a daemon's framed lane, blocking.
 ///
-/// [`request`](Self::request) is one call, and [`request_streaming`](Self::request_streaming) one that gives the events of its
-/// request first. [`send`](Self::send) and [`wait`](Self::wait) keep several requests in flight, whose responses may come in any
-/// order, and [`queue`](Self::queue) has many of them written at once.
+/// [`request`](Self::request) is one call. [`request_streaming`](Self::request_streaming) returns the events of its request
+/// first. [`send`](Self::send) and [`wait`](Self::wait) keep several requests in flight, whose responses may come in any order,
+/// and [`queue`](Self::queue) writes many of them at once.
 ///
-/// The client has no thread of its own: it reads only inside its calls. Frames for a later call are kept within bounds.
+/// The client has no thread of its own: it reads only inside its calls. It keeps frames for later calls, within bounds.
 ///
-/// - Events that the caller did not ask for are dropped. Those of no request are asked for with
-///   [`keep_events`](Self::keep_events) and taken with [`next_event`](Self::next_event).
-/// - At most [`MAX_WAITING_EVENT_BYTES`] of events wait, and [`set_answer_limit`](Self::set_answer_limit) of answers that other
-///   calls are to claim. A call that would have to read on returns [`FrameClientError::TooManyEvents`] or
-///   [`TooManyAnswers`](FrameClientError::TooManyAnswers) instead; the daemon notices a socket that is full.
+/// - Events are dropped unless the caller asks for them. [`keep_events`](Self::keep_events) asks for those of no request, and
+///   [`next_event`](Self::next_event) returns them.
+/// - The client keeps at most [`MAX_WAITING_EVENT_BYTES`](super::MAX_WAITING_EVENT_BYTES) of events, and
+///   [`set_response_limit`](Self::set_response_limit) of responses to other calls. A call that would have to read on returns
+///   [`FrameClientError::TooManyEvents`] or [`TooManyResponses`](FrameClientError::TooManyResponses) instead; the daemon meets a
+///   full socket.
 ///
-/// After [`FrameClientError::Refused`] and those two the connection goes on; after [`FrameClientError::TimedOut`], too, and a
-/// response that comes late is dropped. After every other error of the connection it is closed at once,
-/// [`is_usable`](Self::is_usable) says so, and each further call returns [`FrameClientError::Dead`].
+/// After [`FrameClientError::Refused`] and those two the connection goes on. It also goes on after
+/// [`FrameClientError::TimedOut`], and a late response is dropped. Every other error of the connection closes it at once:
+/// [`is_usable`](Self::is_usable) returns `false`, and each further call returns [`FrameClientError::Dead`].
 #[derive(Debug)]
 pub struct FrameClient {
     /// `None` once the connection has ended.
@@ -49,18 +45,18 @@ pub struct FrameClient {
     connection: ClientConnection,
     timeout: Option<Duration>,
     late: LateReads,
-    waiting: Waiting,
-    /// Of requests that were sent with one and are waited for later.
+    inbox: Inbox,
+    /// The deadlines of requests that were sent with one, for [`wait`](Self::wait).
     deadlines: ById<RequestId, Instant>,
     /// The request whose events are kept.
     streaming: Option<RequestId>,
-    /// Bytes that were read may hold more frames, for which there was no room.
-    unsorted: bool,
+    /// The connection may hold more frames, for which there was no room.
+    undispatched: bool,
 }
 
 impl FrameClient {
-    /// Connects to `endpoint`, whoever answers there. [`BackendHandle`](crate::broker::backend_handle::BackendHandle)
-    /// gives a client of a daemon that proved itself.
+    /// Connects to `endpoint`, without a proof of its daemon. A
+    /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) gives a client of a daemon that was verified.
     ///
     /// # Errors
     ///
@@ -72,7 +68,7 @@ impl FrameClient {
         Ok(Self::from_stream(LocalStream::connect(&endpoint.path)?))
     }
 
-    /// A client on a connection that speaks frames, or nothing yet.
+    /// Returns a client on a connection that speaks frames, or has not spoken yet.
     #[must_use]
     pub fn from_stream(stream: impl Into<LocalStream>) -> Self {
         let mut connection = ClientConnection::new();
@@ -82,24 +78,24 @@ impl FrameClient {
             connection,
             timeout: None,
             late: LateReads::default(),
-            waiting: Waiting::default(),
+            inbox: Inbox::default(),
             deadlines: ById::default(),
             streaming: None,
-            unsorted: false,
+            undispatched: false,
         }
     }
 
-    /// How long each further call waits. Default: `None`, as long as the daemon keeps the connection; a compilation
-    /// may take minutes.
+    /// Sets the longest time that each further call waits. Default: `None`, as long as the daemon keeps the connection; a
+    /// compilation may take minutes.
     ///
-    /// The daemon is told the timeout of [`request`](Self::request) as the deadline of the request. For other calls
-    /// [`RequestOptions::deadline`] says what it is told.
+    /// The daemon is told the timeout of [`request`](Self::request) as the deadline of the request. For other calls it is told
+    /// [`RequestOptions::deadline`].
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
-    /// Which encodings of payloads the daemon may use, and requests are sent in once it has said that it decodes them.
-    /// Default: those compiled in. What comes encoded is decoded before it is handed over.
+    /// Sets the encodings of payloads that the daemon may use, and in which requests are sent to a daemon that has said that it
+    /// decodes them. Default: those that are compiled in. The client decodes responses and events before it returns them.
     ///
     /// Each request says what is accepted, so accept no less while one is in flight.
     pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
@@ -111,17 +107,17 @@ impl FrameClient {
     pub fn keep_events(&mut self, keep: bool) {
         self.connection.set_unsolicited_events(keep);
         if !keep {
-            self.waiting.events.clear();
+            self.inbox.events.clear();
         }
     }
 
-    /// Sets how many bytes of answers are kept for later calls of [`wait`](Self::wait), the [`Frame`]s included. Default:
-    /// [`DEFAULT_ANSWER_LIMIT`]. One answer may exceed it.
-    pub fn set_answer_limit(&mut self, bytes: usize) {
-        self.waiting.answer_limit = bytes.max(1);
+    /// Sets how many bytes of responses are kept for later calls of [`wait`](Self::wait), the [`Frame`]s included. Default:
+    /// [`DEFAULT_RESPONSE_LIMIT`](super::DEFAULT_RESPONSE_LIMIT). One response may exceed it.
+    pub fn set_response_limit(&mut self, bytes: usize) {
+        self.inbox.response_limit = bytes.max(1);
     }
 
-    /// Whether requests can still be sent.
+    /// Returns whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.stream.is_some()
@@ -132,35 +128,54 @@ impl FrameClient {
     /// # Errors
     ///
     /// As [`request_with`](Self::request_with).
-    pub fn request(&mut self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
+    pub fn request(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<Frame, FrameClientError> {
         self.request_with(payload_protocol, payload, &RequestOptions::default())
     }
 
-    /// [`request`](Self::request) with a deadline of its own, or trace context. The daemon is told the deadline, or the
-    /// [timeout](Self::set_timeout) if that ends earlier.
+    /// Sends a [`request`](Self::request) with a deadline.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send) and [`wait`](Self::wait), but every error gives the request up. Nothing is sent if the deadline has
-    /// passed already.
+    /// As [`request_with`](Self::request_with).
+    pub fn request_deadline(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        deadline: Instant,
+    ) -> Result<Frame, FrameClientError> {
+        let options = RequestOptions::new().with_deadline(deadline);
+        self.request_with(payload_protocol, payload, &options)
+    }
+
+    /// Sends a [`request`](Self::request) with a deadline of its own, trace context, or both. The daemon is told the deadline, or
+    /// the [timeout](Self::set_timeout) if that ends earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`wait`](Self::wait), but every error cancels the request. If the deadline has passed already,
+    /// nothing is sent.
     pub fn request_with(
         &mut self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, FrameClientError> {
-        let limit = self.limit(options.deadline);
-        let request = self.append(payload_protocol, payload, options, limit, false)?;
-        self.answer(request, limit).inspect_err(|_| self.give_up(request))
+        let deadline = self.call_deadline(options.deadline);
+        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, false)?;
+        self.wait_until(request, deadline).inspect_err(|_| self.cancel_if_pending(request))
     }
 
-    /// Sends a request whose events are wanted: the stream gives them one by one, and then the answer.
+    /// Sends a request whose events are wanted. The stream returns them one by one, and then the response.
     ///
     /// ```no_run
     /// # use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
     /// # const BUILD: u32 = 0xF00D;
     /// # fn build(client: &mut FrameClient) -> Result<Vec<u8>, FrameClientError> {
-    /// let mut stream = client.request_streaming(BUILD, b"library".to_vec())?;
+    /// let mut stream = client.request_streaming(BUILD, b"library")?;
     /// while let Some(event) = stream.next_event()? {
     ///     println!("{}", event.payload.escape_ascii());
     /// }
@@ -174,31 +189,31 @@ impl FrameClient {
     pub fn request_streaming(
         &mut self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
     ) -> Result<ResponseStream<'_>, FrameClientError> {
         self.request_streaming_with(payload_protocol, payload, &RequestOptions::default())
     }
 
-    /// [`request_streaming`](Self::request_streaming) with a deadline for all of it, or trace context. The
-    /// [timeout](Self::set_timeout) is for each call of the stream alone, and the daemon is not told.
+    /// Sends a request as [`request_streaming`](Self::request_streaming) does, with a deadline for all of it, or trace context.
+    /// The [timeout](Self::set_timeout) is for each call of the stream alone, and the daemon is not told it.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send). Nothing is sent if the deadline has passed already.
+    /// As [`send`](Self::send). If the deadline has passed already, nothing is sent.
     pub fn request_streaming_with(
         &mut self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<ResponseStream<'_>, FrameClientError> {
         if let Some(forgotten) = self.streaming {
             self.end_streaming(forgotten);
         }
-        let request = self.append(payload_protocol, payload, options, Limit::of(options), true)?;
+        let deadline = CallDeadline::new(options.deadline, Instant::now);
+        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, true)?;
         self.streaming = Some(request);
-        let deadline = options.deadline;
-        match self.flush_before(self.limit(deadline)) {
-            Ok(()) => Ok(ResponseStream::new(self, request, deadline)),
+        match self.flush_until(self.call_deadline(options.deadline)) {
+            Ok(()) => Ok(ResponseStream::new(self, request, options.deadline)),
             Err(error) => {
                 self.end_streaming(request);
                 Err(error)
@@ -206,136 +221,140 @@ impl FrameClient {
         }
     }
 
-    /// Sends a request without waiting for its response. A large payload that is given away is not copied.
+    /// Sends a request without waiting for its response.
     ///
-    /// Answers that come meanwhile are read if the daemon takes no more requests before that, so any number may be in
-    /// flight, as long as their answers are within the [limit](Self::set_answer_limit).
+    /// If the daemon takes no more requests before its responses are read, this reads them. So any number of requests may be in
+    /// flight, as long as their responses are within the [limit](Self::set_response_limit).
     ///
     /// # Errors
     ///
     /// The request is too large, or could not be written within the timeout, which ends the connection.
-    /// [`FrameClientError::TooManyAnswers`] and [`TooManyEvents`](FrameClientError::TooManyEvents) give the request up, if it was
+    /// [`FrameClientError::TooManyResponses`] and [`TooManyEvents`](FrameClientError::TooManyEvents) cancel the request, if it was
     /// sent at all.
     ///
     /// # Platform-specific behavior
     ///
-    /// On Windows nothing is read while a request is written: [`wait`](Self::wait) before more than a pipe's buffer is in
+    /// On Windows nothing is read while a request is written. Call [`wait`](Self::wait) before more than a pipe's buffer is in
     /// flight in both directions, or set a timeout.
-    pub fn send<'p>(
+    pub fn send(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl Into<Payload>,
     ) -> Result<RequestId, FrameClientError> {
         self.send_with(payload_protocol, payload, &RequestOptions::default())
     }
 
-    /// [`send`](Self::send) with a deadline, which [`wait`](Self::wait) keeps and the daemon is told, or trace context.
+    /// Sends a request as [`send`](Self::send) does, with trace context or a deadline. The daemon is told the deadline, and
+    /// [`wait`](Self::wait) keeps it.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send). Nothing is sent if the deadline has passed already.
-    pub fn send_with<'p>(
+    /// As [`send`](Self::send). If the deadline has passed already, nothing is sent.
+    pub fn send_with(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<RequestId, FrameClientError> {
-        let request = self.append(payload_protocol, payload, options, Limit::of(options), false)?;
-        self.flush_before(self.limit(options.deadline)).inspect_err(|_| self.give_up(request))?;
+        let deadline = CallDeadline::new(options.deadline, Instant::now);
+        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, false)?;
+        self.flush_until(self.call_deadline(options.deadline))
+            .inspect_err(|_| self.cancel_if_pending(request))?;
         if let Some(deadline) = options.deadline {
             self.deadlines.insert(request, deadline);
         }
         Ok(request)
     }
 
-    /// [`send`](Self::send) that leaves the writing to what follows: to [`wait`](Self::wait) before it waits, to
-    /// [`flush`](Self::flush), or to this once 64 KiB are to be written. Many small requests cost one system call then.
+    /// Queues a request, to be written with others: by [`wait`](Self::wait) before it waits, by [`flush`](Self::flush), or by this
+    /// once 64 KiB are queued. Many small requests cost one system call then.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub fn queue<'p>(
+    pub fn queue(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl Into<Payload>,
     ) -> Result<RequestId, FrameClientError> {
-        let request =
-            self.append(payload_protocol, payload, &RequestOptions::default(), Limit::NONE, false)?;
-        if self.connection.unwritten() >= ENOUGH_OUTPUT {
-            self.flush().inspect_err(|_| self.give_up(request))?;
+        let options = RequestOptions::default();
+        let request = self.enqueue(payload_protocol, payload.into(), &options, CallDeadline::NONE, false)?;
+        if self.connection.unwritten() >= SEND_HIGH_WATER {
+            self.flush().inspect_err(|_| self.cancel_if_pending(request))?;
         }
         Ok(request)
     }
 
-    /// Puts a request into the output. `limit` is what the daemon is told.
-    fn append<'p>(
+    /// Puts a request into the output. The daemon is told `deadline`.
+    fn enqueue(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: Payload,
         options: &RequestOptions,
-        limit: Limit,
+        deadline: CallDeadline,
         events: bool,
     ) -> Result<RequestId, FrameClientError> {
         self.check_usable()?;
-        self.waiting.check_room()?;
-        if limit.at.is_some() && limit.timeout.is_zero() {
-            return Err(FrameClientError::TimedOut { timeout: limit.timeout });
-        }
-        let deadline_unix_ms = limit.at.map_or(0, |_| unix_ms_after(limit.timeout));
-        let head = options.head(deadline_unix_ms, events);
-        self.connection.send_request_with(payload_protocol, payload, &head).map_err(FrameClientError::Request)
+        self.inbox.check_room()?;
+        deadline.check()?;
+        let head = options.head(deadline.unix_ms(), events);
+        self.connection
+            .send_request_with(payload_protocol, payload, &head)
+            .map_err(|error| FrameClientError::Request(Arc::new(error)))
     }
 
-    /// Writes what was [queued](Self::queue).
+    /// Writes the requests that were [queued](Self::queue).
     ///
     /// # Errors
     ///
-    /// It could not be written within the timeout, which ends the connection.
+    /// They could not be written within the timeout, which ends the connection.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
-        self.flush_before(self.limit(None))
+        self.flush_until(self.call_deadline(None))
     }
 
     /// Waits for the response to `request`.
     ///
     /// # Errors
     ///
-    /// [`FrameClientError::TimedOut`] gives the request up, and tells the daemon so as [`cancel`](Self::cancel) does.
-    /// [`FrameClientError::Refused`] is the daemon's answer. After [`FrameClientError::TooManyAnswers`] and
+    /// [`FrameClientError::TimedOut`] cancels the request, as [`cancel`](Self::cancel) does.
+    /// [`FrameClientError::Refused`] is the daemon's response. After [`FrameClientError::TooManyResponses`] and
     /// [`TooManyEvents`](FrameClientError::TooManyEvents) the request can be waited for again.
     pub fn wait(&mut self, request: RequestId) -> Result<Frame, FrameClientError> {
         let deadline = self.deadlines.get(&request).copied();
-        let limit = self.limit(deadline);
-        self.answer(request, limit)
+        self.wait_until(request, self.call_deadline(deadline))
     }
 
-    /// Gives a request up: the daemon is told with what the socket takes at once, else with the next request. An answer or
-    /// event that came, or comes all the same, is dropped.
+    /// Cancels a request. The daemon is told at once if the socket takes the cancel without waiting, else with the next
+    /// request. A response or event that has come, or still comes, is dropped.
     ///
     /// # Platform-specific behavior
     ///
     /// On Windows the daemon is told with the next request.
     pub fn cancel(&mut self, request: RequestId) {
-        self.waiting.take_answer(request);
-        self.give_up(request);
+        self.inbox.take_response(request);
+        self.cancel_if_pending(request);
     }
 
-    /// The next frame that the daemon sent under no request: an event, or a request of its own. Waits for one if none has come.
-    /// From now on they are [kept](Self::keep_events).
+    /// Waits for the next frame that the daemon sends under no request: an event, or a request of its own. `None` once the
+    /// connection has ended and all frames were taken. From now on such frames are [kept](Self::keep_events).
     ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
-    pub fn next_event(&mut self) -> Result<Frame, FrameClientError> {
+    pub fn next_event(&mut self) -> Option<Result<Frame, FrameClientError>> {
         self.connection.set_unsolicited_events(true);
-        let limit = self.limit(None);
+        let deadline = self.call_deadline(None);
         loop {
-            if let Some(event) = self.waiting.events.take() {
-                return Ok(event);
+            if let Some(event) = self.inbox.events.take() {
+                return Some(Ok(event));
             }
-            self.check_usable()?;
-            self.flush_before(limit)?;
-            self.read_more(limit)?;
+            if !self.is_usable() {
+                return None;
+            }
+            if let Err(error) = self.flush_until(deadline).and_then(|()| self.read_more(deadline)) {
+                return Some(Err(error));
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
-use super::blocking::waiting::MAX_WAITING_EVENT_BYTES;
+use super::limits::MAX_WAITING_EVENT_BYTES;
 use crate::broker::backend_lifecycle::DISABLE_VARIABLE;
 use crate::broker::backend_sdk::proto::client_connection::ClientConnectionError;
 use crate::broker::protocol::{FramingError, Refusal};
 use crate::transport::ConnectError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The reason why a request has no response.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameClientError {
     /// The environment asks for the legacy path.
@@ -18,13 +19,13 @@ pub enum FrameClientError {
     Connect(#[from] ConnectError),
     /// The request cannot be a frame; nothing was sent and the connection goes on.
     #[error("the request cannot be sent")]
-    Request(#[source] FramingError),
+    Request(#[source] Arc<FramingError>),
     /// The daemon says that it does not serve the request, and why; the connection goes on.
     #[error("the daemon refused the request")]
     Refused(#[source] Refusal),
     /// The connection failed.
     #[error("the connection failed")]
-    Stream(#[source] io::Error),
+    Stream(#[source] Arc<io::Error>),
     /// The daemon broke the rules.
     #[error("the connection cannot be trusted any more")]
     Connection(#[from] ClientConnectionError),
@@ -50,7 +51,7 @@ pub enum FrameClientError {
     /// Answers to other requests wait, as many as a client keeps, and the call would have to read on. Claim some with
     /// [`FrameClient::wait`](super::blocking::FrameClient::wait), then wait again; the connection goes on.
     #[error("{bytes} bytes of answers to other requests wait to be claimed")]
-    TooManyAnswers {
+    TooManyResponses {
         /// Number of bytes that wait.
         bytes: usize,
     },
@@ -73,22 +74,8 @@ impl FrameClientError {
             | Self::TimedOut { .. }
             | Self::NotInFlight
             | Self::TooManyEvents { .. }
-            | Self::TooManyAnswers { .. }
+            | Self::TooManyResponses { .. }
             | Self::Dead => true,
-        }
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl FrameClientError {
-    /// Returns the error that ended a connection, once more: all callers that wait on it are told.
-    pub(in super::super) fn again(&self) -> Self {
-        match self {
-            Self::Stream(error) => Self::Stream(io::Error::new(error.kind(), error.to_string())),
-            Self::Connection(error) => Self::Connection(error.again()),
-            Self::Closed => Self::Closed,
-            // No other error ends a connection that exists.
-            _ => Self::Dead,
         }
     }
 }
@@ -98,6 +85,6 @@ impl FrameClientError {
 pub(in super::super) fn stream_error(error: io::Error) -> FrameClientError {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => FrameClientError::Closed,
-        _ => FrameClientError::Stream(error),
+        _ => FrameClientError::Stream(Arc::new(error)),
     }
 }

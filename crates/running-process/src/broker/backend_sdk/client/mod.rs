@@ -1,7 +1,9 @@
 //! The clients.
 
 mod blocking;
+mod call_deadline;
 mod error;
+mod limits;
 #[cfg(feature = "tokio")]
 mod reconnecting;
 mod request_options;
@@ -10,8 +12,9 @@ mod tokio;
 
 #[cfg(feature = "tokio")]
 pub use self::tokio::{AsyncFrameClient, AsyncResponseStream, FrameEvents};
-pub use blocking::{DEFAULT_ANSWER_LIMIT, FrameClient, MAX_WAITING_EVENT_BYTES, ResponseStream};
+pub use blocking::{FrameClient, ResponseStream};
 pub use error::FrameClientError;
+pub use limits::{DEFAULT_RESPONSE_LIMIT, MAX_WAITING_EVENT_BYTES};
 #[cfg(feature = "tokio")]
 pub use reconnecting::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
 pub use request_options::RequestOptions;

@@ -8,6 +8,7 @@ pub use reconnect::Reconnect;
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::{
     AsyncFrameClient, AsyncResponseStream, RequestOptions, try_read_daemon_identity_file,
 };
@@ -83,7 +84,11 @@ impl ReconnectingClient {
     /// # Errors
     ///
     /// [`ReconnectError`] tells whether it was sent.
-    pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, ReconnectError> {
+    pub async fn request(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<Frame, ReconnectError> {
         self.request_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
@@ -92,10 +97,10 @@ impl ReconnectingClient {
     /// # Errors
     ///
     /// As [`request`](Self::request).
-    pub async fn request_before(
+    pub async fn request_deadline(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         deadline: Instant,
     ) -> Result<Frame, ReconnectError> {
         let options = RequestOptions::new().with_deadline(deadline);
@@ -111,10 +116,10 @@ impl ReconnectingClient {
     pub async fn request_streaming_with(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<AsyncResponseStream, ReconnectError> {
-        let client = self.connection_before(options.deadline, 0).await?;
+        let client = self.connection_until(options.deadline, 0).await?;
         client
             .request_streaming_with(payload_protocol, payload, options)
             .await
@@ -129,7 +134,7 @@ impl ReconnectingClient {
     pub async fn request_streaming(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
     ) -> Result<AsyncResponseStream, ReconnectError> {
         self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
     }
@@ -174,12 +179,12 @@ impl ReconnectingClient {
     pub async fn request_with(
         &self,
         payload_protocol: u32,
-        mut payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, ReconnectError> {
-        let mut attempts = 0;
+        let (mut payload, mut attempts) = (payload.into(), 0);
         loop {
-            let client = self.connection_before(options.deadline, attempts).await?;
+            let client = self.connection_until(options.deadline, attempts).await?;
             match client.exchange(payload_protocol, payload, Some(options)).await {
                 Ok(answer) => return answer.map_err(ReconnectError::Request),
                 Err(unsent) => payload = unsent.payload,
@@ -192,7 +197,7 @@ impl ReconnectingClient {
     }
 
     /// A connection, after a pause if `attempts` have found none that took the request.
-    async fn connection_before(
+    async fn connection_until(
         &self,
         deadline: Option<Instant>,
         attempts: u32,

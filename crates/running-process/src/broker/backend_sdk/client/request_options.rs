@@ -59,6 +59,11 @@ impl RequestOptions {
         self
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn has_trace_context(&self) -> bool {
+        !self.traceparent.is_empty() || !self.tracestate.is_empty()
+    }
+
     /// Returns what the frame says, if its deadline is `deadline_unix_ms`.
     pub(super) fn head(&self, deadline_unix_ms: u64, events: bool) -> RequestHead<'_> {
         let Self { traceparent, tracestate, .. } = self;

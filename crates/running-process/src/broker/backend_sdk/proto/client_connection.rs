@@ -5,6 +5,7 @@ mod requests;
 
 pub use requests::RequestHead;
 
+use super::payload::Payload;
 use super::send_buffer::SendBuffer;
 use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError,
@@ -12,8 +13,8 @@ use crate::broker::protocol::{
 };
 use recv_buffer::{Intake, Taken};
 use requests::Requests;
-use std::borrow::Cow;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Names a request that was sent on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,12 +50,12 @@ impl<F> ClientEvent<F> {
 }
 
 /// Why a connection to a daemon cannot go on: each is the daemon's fault.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientConnectionError {
     /// The bytes are not frames.
     #[error("the daemon sent no frame")]
-    Framing(#[from] FramingError),
+    Framing(#[source] Arc<FramingError>),
     /// The frame breaks the strict rules.
     #[error("the daemon sent a frame that cannot be used")]
     Violation(#[from] FrameViolation),
@@ -83,20 +84,9 @@ pub enum ClientConnectionError {
     },
 }
 
-#[cfg(feature = "tokio")]
-impl ClientConnectionError {
-    /// The same error once more.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::Framing(error) => Self::Framing(error.again()),
-            Self::Violation(violation) => Self::Violation(*violation),
-            Self::Payload(error) => Self::Payload(error.again()),
-            Self::UnknownRequest { got } => Self::UnknownRequest { got: *got },
-            Self::PayloadProtocolMismatch { got, expected } => {
-                Self::PayloadProtocolMismatch { got: *got, expected: *expected }
-            }
-            Self::Truncated { buffered } => Self::Truncated { buffered: *buffered },
-        }
+impl From<FramingError> for ClientConnectionError {
+    fn from(error: FramingError) -> Self {
+        Self::Framing(Arc::new(error))
     }
 }
 
@@ -136,52 +126,67 @@ impl ClientConnection {
         self.encodings = policy;
     }
 
-    /// Appends a request to the output. A large payload that is given away is not copied.
+    /// Appends a request to the output. A large payload is not copied if it is given away or shared; a
+    /// [`Cow`](std::borrow::Cow) borrows a small one.
     ///
     /// # Errors
     ///
-    /// [`FramingError::FrameTooLarge`]; nothing was appended and nothing is in flight then.
-    pub fn send_request<'p>(
+    /// [`FramingError::FrameTooLarge`]; then nothing was appended and nothing is in flight.
+    pub fn send_request(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl AsRef<[u8]> + Into<Payload>,
     ) -> Result<RequestId, FramingError> {
-        self.send_request_before(payload_protocol, payload, 0)
+        self.send_request_with(payload_protocol, payload, &RequestHead::default())
     }
 
-    /// [`send_request`](Self::send_request) that tells the daemon until when the answer is wanted, in milliseconds since
-    /// the Unix epoch; 0 is no deadline. Whoever drives the connection keeps it, with [`cancel`](Self::cancel).
+    /// Appends a [request](Self::send_request) that tells the daemon the deadline of the response, in milliseconds since the
+    /// Unix epoch; 0 is no deadline. The driver keeps the deadline, with [`cancel`](Self::cancel).
     ///
     /// # Errors
     ///
     /// As [`send_request`](Self::send_request).
-    pub fn send_request_before<'p>(
+    pub fn send_request_deadline(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl AsRef<[u8]> + Into<Payload>,
         deadline_unix_ms: u64,
     ) -> Result<RequestId, FramingError> {
         let head = RequestHead { deadline_unix_ms, ..RequestHead::default() };
         self.send_request_with(payload_protocol, payload, &head)
     }
 
-    /// [`send_request`](Self::send_request) with what `head` says beside.
+    /// Appends a [request](Self::send_request) with the fields of `head`.
     ///
     /// # Errors
     ///
     /// As [`send_request`](Self::send_request).
-    pub fn send_request_with<'p>(
+    pub fn send_request_with(
         &mut self,
         payload_protocol: u32,
-        payload: impl Into<Cow<'p, [u8]>>,
+        payload: impl AsRef<[u8]> + Into<Payload>,
         head: &RequestHead<'_>,
     ) -> Result<RequestId, FramingError> {
+        let id = self.requests.next_id();
+        self.send_request_as(id, payload_protocol, payload, head)?;
+        Ok(id)
+    }
+
+    /// Appends a request with an id of the caller's, above all that were used before.
+    pub(crate) fn send_request_as(
+        &mut self,
+        id: RequestId,
+        payload_protocol: u32,
+        payload: impl AsRef<[u8]> + Into<Payload>,
+        head: &RequestHead<'_>,
+    ) -> Result<(), FramingError> {
         let accepted_encodings = self.encodings.accepted().bits();
         let RequestHead { deadline_unix_ms, traceparent, tracestate, events } = *head;
-        let request = FrameRef::request(payload_protocol, self.requests.next_id(), &[]);
+        let request = FrameRef::request(payload_protocol, id.0, &[]);
         let request = FrameRef { deadline_unix_ms, traceparent, tracestate, accepted_encodings, ..request };
-        self.output.append(request, payload.into(), &self.encodings, self.daemon_accepts)?;
-        Ok(self.requests.sent(payload_protocol, events))
+        self.output.append(request, payload, &self.encodings, self.daemon_accepts)?;
+        self.requests.sent(id, payload_protocol, events);
+        Ok(())
     }
 
     /// Gives a request up and tells the daemon so; a response that comes all the same is dropped, and so are events of it that

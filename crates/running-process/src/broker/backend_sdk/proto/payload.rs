@@ -1,14 +1,15 @@
-//! What answers are made of.
+//! The payload of a request or response.
 
 use super::recv_buffer::recycle;
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The payload of an answer: a daemon's own bytes, which it gives away, shares with others, or has for good.
+/// The payload of a request or response: bytes that are given away, shared, or static.
 ///
-/// If it is large it is written from where it lies. What is shared or static is never copied, however many clients it goes to:
+/// A large payload is written from where it lies. A shared or static one is never copied, although many peers get it:
 ///
 /// ```
 /// use running_process::broker::backend_sdk::Payload;
@@ -19,30 +20,31 @@ use std::sync::Arc;
 /// assert_eq!(payloads[2].as_ptr(), image.as_ptr());
 /// ```
 #[derive(Clone)]
-pub struct Payload(Bytes);
+pub struct Payload(Repr);
 
 #[derive(Clone)]
-enum Bytes {
+enum Repr {
     Owned(Vec<u8>),
     Static(&'static [u8]),
     Slice(Arc<[u8]>),
     Vector(Arc<Vec<u8>>),
+    Shared(Bytes),
 }
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        if let Bytes::Owned(bytes) = &mut self.0 {
+        if let Repr::Owned(bytes) = &mut self.0 {
             recycle(std::mem::take(bytes));
         }
     }
 }
 
 impl Payload {
-    /// The memory that is only there for this payload, in bytes.
+    /// Returns the memory that this payload alone owns, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         match &self.0 {
-            Bytes::Owned(bytes) => bytes.capacity(),
-            Bytes::Static(_) | Bytes::Slice(_) | Bytes::Vector(_) => 0,
+            Repr::Owned(bytes) => bytes.capacity(),
+            Repr::Static(_) | Repr::Slice(_) | Repr::Vector(_) | Repr::Shared(_) => 0,
         }
     }
 }
@@ -52,10 +54,11 @@ impl Deref for Payload {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Owned(bytes) => bytes,
-            Bytes::Static(bytes) => bytes,
-            Bytes::Slice(bytes) => bytes,
-            Bytes::Vector(bytes) => bytes,
+            Repr::Owned(bytes) => bytes,
+            Repr::Static(bytes) => bytes,
+            Repr::Slice(bytes) => bytes,
+            Repr::Vector(bytes) => bytes,
+            Repr::Shared(bytes) => bytes,
         }
     }
 }
@@ -68,7 +71,7 @@ impl AsRef<[u8]> for Payload {
 
 impl Default for Payload {
     fn default() -> Self {
-        Self(Bytes::Static(&[]))
+        Self(Repr::Static(&[]))
     }
 }
 
@@ -80,7 +83,7 @@ impl fmt::Debug for Payload {
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Bytes::Owned(bytes))
+        Self(Repr::Owned(bytes))
     }
 }
 
@@ -102,7 +105,7 @@ impl<const LENGTH: usize> From<[u8; LENGTH]> for Payload {
     }
 }
 
-/// What is borrowed is copied.
+/// Copies borrowed bytes.
 impl From<Cow<'_, [u8]>> for Payload {
     fn from(bytes: Cow<'_, [u8]>) -> Self {
         bytes.into_owned().into()
@@ -111,13 +114,13 @@ impl From<Cow<'_, [u8]>> for Payload {
 
 impl From<&'static [u8]> for Payload {
     fn from(bytes: &'static [u8]) -> Self {
-        Self(Bytes::Static(bytes))
+        Self(Repr::Static(bytes))
     }
 }
 
 impl<const LENGTH: usize> From<&'static [u8; LENGTH]> for Payload {
     fn from(bytes: &'static [u8; LENGTH]) -> Self {
-        Self(Bytes::Static(bytes))
+        Self(Repr::Static(bytes))
     }
 }
 
@@ -129,13 +132,19 @@ impl From<&'static str> for Payload {
 
 impl From<Arc<[u8]>> for Payload {
     fn from(bytes: Arc<[u8]>) -> Self {
-        Self(Bytes::Slice(bytes))
+        Self(Repr::Slice(bytes))
     }
 }
 
 impl From<Arc<Vec<u8>>> for Payload {
     fn from(bytes: Arc<Vec<u8>>) -> Self {
-        Self(Bytes::Vector(bytes))
+        Self(Repr::Vector(bytes))
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self(Repr::Shared(bytes))
     }
 }
 
@@ -156,6 +165,8 @@ mod tests {
             Cow::Borrowed(&b"bytes"[..]).into(),
             Arc::<[u8]>::from(*b"bytes").into(),
             Arc::new(b"bytes".to_vec()).into(),
+            Bytes::from(b"bytes".to_vec()).into(),
+            Bytes::from_static(b"bytes").into(),
         ];
         for payload in payloads {
             assert_eq!(&payload[..], b"bytes");

@@ -1,37 +1,39 @@
-//! The meaning of an error of accepting: it concerns one connection, the process, or the listener.
+//! The meaning of an error of accept(2): it concerns one connection, the process, or the listener.
 
 use std::io;
 use std::time::Duration;
 
 /// Time for which accepting pauses, unless a connection ends, when the process is out of descriptors or errors repeat.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The next step of accepting after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AfterError {
+pub enum AfterError {
+    /// Accept the next connection.
     AtOnce,
+    /// Accept nothing until a connection has ended, or for [`ACCEPT_PAUSE`].
     Pause,
 }
 
-/// The errors since the last connection that was accepted.
+/// The errors since the last connection that was accepted, for a driver that accepts connections.
 #[derive(Debug, Default)]
-pub(crate) struct AcceptErrors {
+pub struct AcceptErrors {
     any: bool,
 }
 
 impl AcceptErrors {
-    /// A connection was accepted.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets the errors: a connection was accepted.
+    pub fn forget(&mut self) {
         self.any = false;
     }
 
-    /// Gives `error` back with how accepting goes on after it. One that belongs to a connection costs no time, unless it
-    /// repeats: the connection may still wait to be accepted.
+    /// Returns `error`, for the observer, and how accepting goes on after it. An error of one connection costs no time,
+    /// unless it repeats: the connection may still wait to be accepted.
     ///
     /// # Errors
     ///
-    /// The listener is broken.
-    pub(crate) fn judge(&mut self, error: io::Error) -> io::Result<(io::Error, AfterError)> {
+    /// The listener is broken: `error` ends the server.
+    pub fn judge(&mut self, error: io::Error) -> io::Result<(io::Error, AfterError)> {
         let repeats = std::mem::replace(&mut self.any, true);
         match fault(&error) {
             Fault::Listener => Err(error),

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The configuration of a server whose concurrent handlers are of the type `H`, for a driver of your own: an event loop that
-/// drives a [`ServerSession`](super::ServerSession) for each connection. [`Server`](super::Server) and `AsyncServer` have the
+/// drives a [`ServerSession`](super::ServerSession) for each connection, as the example `own_event_loop` does. [`Server`](super::Server) and `AsyncServer` have the
 /// same methods and bring their drivers.
 pub struct ServerBuilder<H: ?Sized> {
     pub(super) endpoint: Endpoint,
@@ -312,8 +312,15 @@ impl<H: ?Sized> ServerBuilder<H> {
             telemetry: Telemetry::begin(self.stats, self.observer, clock, &served),
             budget: Budget::new(self.config.memory_limit, slots),
             config: self.config,
+            _signals: self.signals,
         };
         Ok((Arc::new(policy), registration))
+    }
+
+    /// Returns the endpoint of the server, whose path is absolute.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     fn builder(&self) -> &Self {

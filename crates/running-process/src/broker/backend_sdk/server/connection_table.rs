@@ -108,6 +108,11 @@ impl<C> ConnectionTable<C> {
         self.open.get(&id).map(|(_, connection)| connection)
     }
 
+    /// Returns the connection `id`, to change it.
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut C> {
+        self.open.get_mut(&id).map(|(_, connection)| connection)
+    }
+
     /// Returns the number of open connections.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -123,6 +128,11 @@ impl<C> ConnectionTable<C> {
     /// Returns the open connections, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &C> {
         self.open.values().map(|(_, connection)| connection)
+    }
+
+    /// Returns the open connections, in no order, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.open.values_mut().map(|(_, connection)| connection)
     }
 }
 

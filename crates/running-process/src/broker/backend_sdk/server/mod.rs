@@ -3,6 +3,7 @@
 //! [`ServerSession`] is the policy of one connection as a state machine; [`Server`] and `AsyncServer` move bytes around it.
 
 mod accept_errors;
+mod blocking;
 mod budget;
 mod builder;
 mod callback;
@@ -31,6 +32,8 @@ mod telemetry;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+pub use accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
+pub use blocking::{LegacyConnection, RunningServer, Server, ServerRequest};
 pub use builder::ServerBuilder;
 pub use callback::Callback;
 pub use cancellation::Cancellation;

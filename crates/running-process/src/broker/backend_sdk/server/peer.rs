@@ -3,6 +3,7 @@
 use crate::sys::{PeerError, PeerUser};
 #[cfg(unix)]
 use crate::sys::{UnmappedUser, own_user};
+use crate::transport::LocalStream;
 use std::{fmt, io};
 
 /// Who made a connection, as the operating system says. The process may have exited since, and its number been given to
@@ -80,6 +81,17 @@ impl PeerCredentials {
     #[allow(clippy::unnecessary_wraps, reason = "other systems cannot always tell")]
     fn compare_user(&self) -> Result<bool, std::convert::Infallible> {
         Ok(self.uid.is_none())
+    }
+}
+
+impl LocalStream {
+    /// Returns the credentials of the process that made this connection, which was accepted.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
+    pub fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        PeerCredentials::of(self.user())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::broker::backend_sdk::mux::BackendEndpointMux;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::server_connection::{Call, ServerConnection};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
+use crate::sys::OnTermination;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +33,8 @@ pub struct ServerPolicy<H: ?Sized> {
     pub(super) telemetry: Telemetry,
     pub(super) config: ServerConfig,
     pub(super) budget: Budget,
+    /// Stops the server on signals until the last session has ended, unless the driver took it.
+    pub(super) _signals: Option<OnTermination>,
 }
 
 /// A connection's peer, as far as it is known besides its bytes.
@@ -103,7 +106,7 @@ impl<H: ?Sized> ServerPolicy<H> {
     pub(super) fn peer(&self, credentials: PeerCredentials, slot: Slot) -> Peer {
         let refusal = || {
             let ServerConfig { max_connections, retry_after, .. } = self.config;
-            let message = format!("the limit of {max_connections} open connections is reached");
+            let message = format!("the limit of {max_connections} connections is reached");
             Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after)
         };
         Peer::new(credentials, slot.is_over_capacity().then(refusal))
@@ -188,8 +191,8 @@ impl<H: ?Sized> ServerPolicy<H> {
         Err(Refusal::new(RefusalReason::Overloaded, message).retry_after(retry_after))
     }
 
-    /// Returns the refusal of a request for which the driver can make no thread, and tells the observer.
-    pub(super) fn no_thread(&self, error: io::Error) -> Refusal {
+    /// Returns the refusal of a request for which the driver can make no thread, and tells the observer of `error`.
+    pub fn no_thread(&self, error: io::Error) -> Refusal {
         self.telemetry.error(&ServeError::NoThread(error));
         let refusal = Refusal::new(RefusalReason::Overloaded, "the daemon can make no more threads");
         refusal.retry_after(self.config.retry_after)
@@ -206,7 +209,8 @@ impl<H: ?Sized> ServerPolicy<H> {
     ) -> Result<Payload, Refusal> {
         match answer {
             Answer::Payload(payload) => Ok(payload),
-            Answer::Abandoned => Ok(Payload::default()),
+            // A peer that still waits must not take it for an answer.
+            Answer::Abandoned => Err(Refusal::new(RefusalReason::HandlerFailed, "the handler did not end")),
             Answer::Panicked => {
                 self.telemetry.error_of(peer, &ServeError::HandlerPanicked);
                 Err(Refusal::new(RefusalReason::HandlerFailed, "the handler panicked"))

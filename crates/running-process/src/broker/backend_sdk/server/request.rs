@@ -105,8 +105,8 @@ impl RequestParts {
         self.cancellation.clone()
     }
 
-    /// Takes the payload, without a copy.
-    pub(super) fn take_payload(&mut self) -> Vec<u8> {
+    /// Takes the payload, without a copy, and leaves an empty one.
+    pub fn take_payload(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.frame.payload)
     }
 }

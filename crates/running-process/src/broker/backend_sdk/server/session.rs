@@ -39,10 +39,10 @@ use std::time::Instant;
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
+    /// Call [`process`](ServerSession::process): there is room now for a request that waited.
+    Process,
     /// Read from the socket.
     Read,
-    /// Call [`process`](ServerSession::process) again: a request waited for output that has been written since.
-    Process,
     /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset): the peer sends nothing
     /// more, and handlers work on its requests.
     AwaitHangUp,
@@ -67,11 +67,22 @@ pub enum Phase {
     Cancelling,
 }
 
+impl From<u8> for Phase {
+    /// Returns the phase of this number, which `as u8` gives.
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Serving,
+            1 => Self::Draining,
+            _ => Self::Cancelling,
+        }
+    }
+}
+
 /// One connection of a server, without the connection: it decides what is read, served, refused, charged, written and
 /// closed, and any runtime, or none, drives it.
 ///
 /// A driver moves bytes and time in, and bytes and [`Action`]s out. The following loop is complete; `wait` blocks until
-/// the socket is ready for `interest`, a handler has finished, or the deadline has passed.
+/// the socket is ready for `interest` or takes more of the output, a handler has finished, or the deadline has passed.
 ///
 /// ```no_run
 /// # use running_process::broker::backend_sdk::*;
@@ -97,6 +108,7 @@ pub enum Phase {
 ///         }
 ///     }
 ///     let interest = match session.next_action() {
+///         Action::Process => continue,
 ///         Action::Read => match socket.read(&mut bytes) {
 ///             Ok(0) => {
 ///                 session.end_of_input(|| is_gone(&socket), start_handler);
@@ -125,6 +137,8 @@ pub enum Phase {
 /// }
 /// # }
 /// ```
+///
+/// The example `own_event_loop` is a complete daemon around this loop, on one thread that waits with poll(2).
 ///
 /// When a handler has finished, its answer goes to [`finish`](Self::finish), and the loop runs again. When the server is
 /// stopped, the driver [enters](Self::enter) the next [`Phase`] and shuts the reading side of the socket down, so that the
@@ -155,13 +169,16 @@ pub struct ServerSession<H: ?Sized> {
     changes: Changes,
 }
 
-/// The changes since the driver asked last.
+/// The changes that the driver, or the observer, is still to learn of.
 #[derive(Debug, Default)]
 struct Changes {
     /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,
-    /// Output was written for which a request waited, since the last [`process`](ServerSession::process).
-    unblocked: bool,
+    /// Output was written or a request ended since the last [`process`](ServerSession::process), so a request that waits may
+    /// be taken.
+    resumes: bool,
+    /// The connection is one beyond the limit, which the observer is not told yet.
+    over_capacity: bool,
 }
 
 impl<H: ?Sized> ServerSession<H> {
@@ -169,10 +186,6 @@ impl<H: ?Sized> ServerSession<H> {
     #[must_use]
     pub fn new(policy: Arc<ServerPolicy<H>>, peer: PeerCredentials, slot: Slot, now: Instant) -> Self {
         policy.telemetry.note(Event::Opened);
-        if slot.is_over_capacity() {
-            // Before the peer is told: a client that knows of the refusal finds it counted.
-            policy.telemetry.error(&policy.too_many_connections());
-        }
         Self {
             connection: policy.connection(slot, now),
             peer: policy.peer(peer, slot),
@@ -184,7 +197,7 @@ impl<H: ?Sized> ServerSession<H> {
             closed: false,
             phase: Phase::Serving,
             blocked: None,
-            changes: Changes::default(),
+            changes: Changes { over_capacity: slot.is_over_capacity(), ..Changes::default() },
         }
     }
 
@@ -212,13 +225,15 @@ impl<H: ?Sized> ServerSession<H> {
 
     /// Ends the input: the peer sends nothing more. What came before is processed, as by [`process`](Self::process).
     /// `is_gone` tells whether the peer has closed the connection in both directions; it is called only if requests are in
-    /// flight, which are cancelled then before their handlers begin.
+    /// flight. If it has, they are cancelled before the last of them are dispatched.
     pub fn end_of_input(&mut self, is_gone: impl FnOnce() -> bool, dispatch: impl FnMut(Dispatched<H>)) {
         self.connection.receive_eof();
-        self.process(dispatch);
+        let mut last = Vec::new();
+        self.process(|dispatched| last.push(dispatched));
         if self.connection.in_flight() > 0 && is_gone() {
             self.reset();
         }
+        last.into_iter().for_each(dispatch);
     }
 
     /// Ends the connection because the socket failed with `error`, which the observer is told.
@@ -288,7 +303,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub fn next_action(&mut self) -> Action {
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if self.changes.unblocked {
+        if self.changes.resumes && connection.is_blocked() {
             Action::Process
         } else if connection.wants_input() {
             Action::Read
@@ -304,9 +319,13 @@ impl<H: ?Sized> ServerSession<H> {
     /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
     /// of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
+        if std::mem::take(&mut self.changes.over_capacity) {
+            // Before the peer is told: a client that knows of its refusal finds it counted.
+            self.policy.telemetry.error(&self.policy.too_many_connections());
+        }
+        self.changes.resumes = false;
         // Received bytes are charged before anything is made of them.
         self.charge();
-        self.changes.unblocked = false;
         loop {
             let was_reset = self.reset;
             let processed = callback::run(|| self.process_events(&mut dispatch));
@@ -424,6 +443,7 @@ impl<H: ?Sized> ServerSession<H> {
         let cancelled = self.connection.is_cancelled(call);
         let waits = !cancelled && !self.reset;
         self.request_memory -= memory;
+        self.changes.resumes = true;
         self.policy.telemetry.note(Event::Ended);
         let outcome = match self.policy.judge(payload_protocol, answer, self.peer.credentials, waits) {
             Ok(payload) => self.respond(call, payload_protocol, payload),
@@ -535,8 +555,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     fn wrote(&mut self, bytes: usize, now: Instant) {
         self.policy.telemetry.note(Event::Sent { bytes });
-        self.changes.progress = true;
-        self.changes.unblocked |= self.connection.is_blocked();
+        (self.changes.progress, self.changes.resumes) = (true, true);
         if let Some(blocked) = self.blocked.take() {
             self.blocked = blocked.wrote(bytes, now, self.phase);
         }
@@ -598,6 +617,11 @@ impl<H: ?Sized> ServerSession<H> {
     #[must_use]
     pub fn policy(&self) -> &Arc<ServerPolicy<H>> {
         &self.policy
+    }
+
+    /// Tells the observer of an error of the driver's that concerns this connection, and of its peer.
+    pub fn report(&self, error: &ServeError) {
+        self.policy.telemetry.error_of(self.peer.credentials, error);
     }
 
     /// Refuses all that the peer asks for from now on with `refusal`.
@@ -668,6 +692,10 @@ impl<H: ?Sized> ServerSession<H> {
 impl<H: ?Sized> Drop for ServerSession<H> {
     fn drop(&mut self) {
         self.close();
+        // No handler of the session can finish any more, and other connections wait for its places.
+        for _ in 0..self.connection.in_flight() {
+            self.policy.telemetry.note(Event::Ended);
+        }
     }
 }
 

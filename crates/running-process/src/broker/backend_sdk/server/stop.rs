@@ -32,8 +32,9 @@ impl ServerStop {
         self.state().stopped
     }
 
-    /// Has `effect` happen when the server is stopped, at once if it was.
-    pub(crate) fn when_stopped(&self, effect: impl FnOnce() + Send + 'static) {
+    /// Calls `effect` when the server is stopped, at once if it was. It replaces any effect that was set before, and runs
+    /// on the thread that stops the server: a driver wakes its event loop.
+    pub fn when_stopped(&self, effect: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
         if state.stopped {
             drop(state);

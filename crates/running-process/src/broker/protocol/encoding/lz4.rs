@@ -1,12 +1,12 @@
 //! The LZ4 frame format (`lz4_Frame_format.md`): one frame, whose blocks are of at most 64 KiB, the format's default.
 
-use super::payload::{Undecoded, take_room};
+use super::undecoded::{Undecoded, output_limit, reserve};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::io::{self, Read, Write};
 
 const MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
 
-/// How much is decoded at once, in bytes.
+/// Number of bytes decoded at once.
 const CHUNK: usize = 64 * 1024;
 
 pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -26,18 +26,14 @@ pub(super) fn decode(
     out: &mut Vec<u8>,
     grant: &mut dyn FnMut(usize) -> bool,
 ) -> Result<(), Undecoded> {
-    let stated = stated_size(payload)?;
-    if stated.is_some_and(|stated| stated > cap as u64) {
-        return Err(Undecoded::TooLarge);
-    }
-    // One byte more than there may be tells that there are more.
-    let most = stated.map_or(cap, |stated| usize::try_from(stated).unwrap_or(cap)).saturating_add(1);
+    // One byte above the limit tells that the output exceeds it.
+    let most = output_limit(stated_size(payload)?, cap)?.saturating_add(1);
     let mut decoder = FrameDecoder::new(Input { rest: payload, exhausted: false });
     loop {
         let length = out.len();
         let chunk = CHUNK.min(most.saturating_sub(length)).max(1);
         if out.capacity() < length + chunk {
-            take_room(out, (2 * length).max(CHUNK).min(most).max(length + chunk), grant)?;
+            reserve(out, (2 * length).max(CHUNK).min(most).max(length + chunk), grant)?;
         }
         out.resize(length + chunk, 0);
         let read = decoder.read(&mut out[length..])?;
@@ -49,7 +45,7 @@ pub(super) fn decode(
             break;
         }
     }
-    // The decoder reads up to the frame's end mark, and no further unless that is missing.
+    // The decoder reads up to the frame's end mark, and beyond it only if that is missing.
     match decoder.into_inner() {
         Input { exhausted: true, .. } => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         Input { rest: [], .. } => Ok(()),
@@ -57,7 +53,7 @@ pub(super) fn decode(
     }
 }
 
-/// Returns the most bytes that it decodes to.
+/// Returns an upper bound of the decoded size, in bytes.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     match stated_size(payload) {
@@ -67,7 +63,7 @@ pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     }
 }
 
-/// The size of the content, if the frame states it.
+/// Returns the size of the content, if the frame states it.
 fn stated_size(payload: &[u8]) -> io::Result<Option<u64>> {
     let invalid = |message| Err(io::Error::new(io::ErrorKind::InvalidData, message));
     let Some((magic, [flags, block_size, rest @ ..])) = payload.split_first_chunk() else {
@@ -76,7 +72,7 @@ fn stated_size(payload: &[u8]) -> io::Result<Option<u64>> {
     if *magic != MAGIC {
         return invalid("this is not the start of an LZ4 frame");
     }
-    // The decoder takes memory for several blocks of the size that is claimed.
+    // The decoder allocates several blocks of the claimed size.
     if block_size >> 4 & 7 != 4 {
         return invalid("the blocks are of more than 64 KiB");
     }
@@ -89,7 +85,7 @@ fn stated_size(payload: &[u8]) -> io::Result<Option<u64>> {
     }
 }
 
-/// Bytes that know whether more of them were wanted than there are.
+/// An input that records whether more bytes were requested than there are.
 struct Input<'a> {
     rest: &'a [u8],
     exhausted: bool,

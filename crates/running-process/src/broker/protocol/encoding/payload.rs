@@ -1,19 +1,21 @@
-//! One payload into one encoding and back.
+//! Encoding and decoding one payload.
 
-use super::super::PayloadEncoding;
+use super::super::generated::PayloadEncoding;
+use super::undecoded::{Undecoded, reserve};
 use std::io;
+use std::sync::Arc;
 
-/// Why a payload cannot be decoded.
-#[derive(Debug, thiserror::Error)]
+/// The reason why a payload cannot be decoded.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodePayloadError {
-    /// The encoding is unknown, not compiled in, or not one that this side said it accepts.
+    /// The encoding is unknown, not compiled in, or not one that this side accepts.
     #[error("payload encoding {got} is not accepted")]
     NotAccepted {
         /// The encoding in the frame.
         got: i32,
     },
-    /// The payload decodes to more than it may. It was not decoded any further.
+    /// The payload decodes to more bytes than allowed. Decoding stopped there.
     #[error("the payload decodes to more than {cap} bytes")]
     TooLarge {
         /// The cap that applied, in bytes.
@@ -25,55 +27,39 @@ pub enum DecodePayloadError {
         /// The encoding in the frame.
         encoding: PayloadEncoding,
     },
-    /// The payload is not of its encoding, or not all of it is there.
+    /// The payload is not of its encoding, or is incomplete.
     #[error("the {encoding:?} payload is damaged")]
     Damaged {
         /// The encoding in the frame.
         encoding: PayloadEncoding,
-        /// What its decoder says.
+        /// The error of the decoder.
         #[source]
-        reason: io::Error,
+        reason: Arc<io::Error>,
     },
 }
 
-#[cfg(feature = "tokio")]
-impl DecodePayloadError {
-    /// The same error once more: all who wait on one connection are told.
-    pub(crate) fn again(&self) -> Self {
-        match self {
-            Self::NotAccepted { got } => Self::NotAccepted { got: *got },
-            Self::TooLarge { cap } => Self::TooLarge { cap: *cap },
-            Self::TrailingBytes { encoding } => Self::TrailingBytes { encoding: *encoding },
-            Self::Damaged { encoding, reason } => {
-                let reason = io::Error::new(reason.kind(), reason.to_string());
-                Self::Damaged { encoding: *encoding, reason }
-            }
-        }
-    }
-}
-
-/// Why a payload cannot be encoded.
-#[derive(Debug, thiserror::Error)]
+/// The reason why a payload cannot be encoded.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodePayloadError {
     /// The encoding is not compiled in.
     #[error("payload encoding {encoding:?} is not supported")]
     Unsupported {
-        /// The encoding that was asked for.
+        /// The requested encoding.
         encoding: PayloadEncoding,
     },
     /// The encoder has failed.
     #[error("the payload cannot be encoded as {encoding:?}")]
     Failed {
-        /// The encoding that was asked for.
+        /// The requested encoding.
         encoding: PayloadEncoding,
-        /// What the encoder says.
+        /// The error of the encoder.
         #[source]
-        reason: io::Error,
+        reason: Arc<io::Error>,
     },
 }
 
-/// Replaces the content of `out` by `payload` in `encoding`.
+/// Encodes `payload` in `encoding`, and replaces the content of `out` by the result.
 ///
 /// # Errors
 ///
@@ -98,10 +84,10 @@ pub fn encode_payload(
         #[cfg(not(all(feature = "lz4", feature = "snappy", feature = "zstd")))]
         _ => return Err(EncodePayloadError::Unsupported { encoding }),
     };
-    encoded.map_err(|reason: io::Error| EncodePayloadError::Failed { encoding, reason })
+    encoded.map_err(|reason: io::Error| EncodePayloadError::Failed { encoding, reason: Arc::new(reason) })
 }
 
-/// Replaces the content of `out` by what `payload` is in `encoding`, at most `cap` bytes.
+/// Decodes `payload` from `encoding` to at most `cap` bytes, and replaces the content of `out` by the result.
 ///
 /// A size that the payload states is compared with `cap` before anything is decoded. Memory follows the bytes received
 /// and decoded, never a length that is only claimed.
@@ -130,7 +116,8 @@ pub(crate) enum DecodeStopped {
     NotGranted,
 }
 
-/// [`decode_payload`] that asks `grant` before `out` takes memory, with how many bytes it will have then.
+/// Decodes as [`decode_payload`] does. Asks `grant` before `out` takes memory, with the number of bytes that it will
+/// have then.
 pub(super) fn decode_granted(
     encoding: PayloadEncoding,
     payload: &[u8],
@@ -141,7 +128,7 @@ pub(super) fn decode_granted(
     out.clear();
     let decoded = match encoding {
         PayloadEncoding::None if payload.len() > cap => Err(Undecoded::TooLarge),
-        PayloadEncoding::None => take_room(out, payload.len(), grant).map(|()| {
+        PayloadEncoding::None => reserve(out, payload.len(), grant).map(|()| {
             out.extend_from_slice(payload);
         }),
         #[cfg(feature = "zstd")]
@@ -158,13 +145,13 @@ pub(super) fn decode_granted(
             Undecoded::NotGranted => return DecodeStopped::NotGranted,
             Undecoded::TooLarge => DecodePayloadError::TooLarge { cap },
             Undecoded::Trailing => DecodePayloadError::TrailingBytes { encoding },
-            Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason },
+            Undecoded::Damaged(reason) => DecodePayloadError::Damaged { encoding, reason: Arc::new(reason) },
         })
     })
 }
 
-/// Returns the most bytes that `payload` decodes to, as far as that can be told without decoding it: what it states, else
-/// what its encoding makes of so many bytes, and never more than `cap`.
+/// Returns an upper bound of the decoded size of `payload`, in bytes, without decoding it: the size that it states,
+/// else what its encoding can make of so many bytes, and never more than `cap`.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> usize {
     let most = match encoding {
@@ -177,39 +164,4 @@ pub(super) fn most_decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize
         _ => Some(payload.len()),
     };
     most.unwrap_or(cap).min(cap)
-}
-
-/// Makes room in `out` for `room` bytes in all, of which it holds some, if it has less.
-pub(super) fn take_room(
-    out: &mut Vec<u8>,
-    room: usize,
-    grant: &mut dyn FnMut(usize) -> bool,
-) -> Result<(), Undecoded> {
-    if room <= out.capacity() {
-        return Ok(());
-    }
-    if !grant(room) {
-        return Err(Undecoded::NotGranted);
-    }
-    if out.is_empty() {
-        // Nothing is to be copied, so the old memory goes before the new one comes.
-        *out = Vec::new();
-    }
-    out.reserve_exact(room - out.len());
-    Ok(())
-}
-
-/// What one decoder has to say.
-#[allow(dead_code, reason = "which of these can happen depends on the encodings that are compiled in")]
-pub(super) enum Undecoded {
-    NotGranted,
-    TooLarge,
-    Trailing,
-    Damaged(io::Error),
-}
-
-impl<E: Into<io::Error>> From<E> for Undecoded {
-    fn from(error: E) -> Self {
-        Self::Damaged(error.into())
-    }
 }

@@ -1,10 +1,10 @@
 //! Snappy's raw format (`format_description.txt`): the length, then the elements.
 
-use super::payload::{Undecoded, take_room};
+use super::undecoded::{Undecoded, output_limit, reserve};
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 use std::io;
 
-/// No element makes more of its bytes: a copy of three makes 64.
+/// Largest ratio of decoded to encoded bytes: a copy of three bytes makes 64.
 const MAX_RATIO: usize = 22;
 
 pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -14,7 +14,7 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the number of bytes that it decodes to, if it is not damaged.
+/// Returns the decoded size in bytes, unless the payload is damaged.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     decompress_len(payload).ok()
@@ -26,15 +26,12 @@ pub(super) fn decode(
     out: &mut Vec<u8>,
     grant: &mut dyn FnMut(usize) -> bool,
 ) -> Result<(), Undecoded> {
-    let length = decompress_len(payload)?;
-    if length > cap {
-        return Err(Undecoded::TooLarge);
-    }
+    let length = output_limit(Some(decompress_len(payload)? as u64), cap)?;
     if length / MAX_RATIO > payload.len() {
         let message = "the length is more than so few bytes can make";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
     }
-    take_room(out, length, grant)?;
+    reserve(out, length, grant)?;
     out.resize(length, 0);
     Decoder::new().decompress(payload, out)?;
     Ok(())

@@ -1,13 +1,13 @@
 //! Zstandard (RFC 8878): one frame.
 
-use super::payload::{Undecoded, take_room};
+use super::undecoded::{Undecoded, output_limit, reserve};
 use std::io;
 use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall;
 
-/// The fastest of the ordinary levels: what is saved is a copy on one machine.
+/// The fastest of the ordinary levels: encoding saves only a copy on one machine.
 const LEVEL: i32 = 1;
 
-/// What is decoded into at first, in bytes beyond a multiple of what came.
+/// Size of the first output buffer in bytes, beyond a multiple of the input.
 const FIRST_OUTPUT: usize = 64 * 1024;
 
 pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
@@ -15,8 +15,8 @@ pub(super) fn encode(payload: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     zstd_safe::compress(out, payload, LEVEL).map(drop).map_err(reason)
 }
 
-/// Decodes in one go, so that the output is its own window, and again with twice the room while that is too little:
-/// no memory is taken for a size or a window that is only claimed.
+/// Decodes in one call, so that the output is its own window. Tries again with twice the capacity while that is too
+/// little, so no memory is taken for a size or a window that is only claimed.
 pub(super) fn decode(
     payload: &[u8],
     cap: usize,
@@ -29,14 +29,11 @@ pub(super) fn decode(
     let stated = zstd_safe::get_frame_content_size(payload).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidData, "the frame states no size that is possible")
     })?;
-    if stated.is_some_and(|stated| stated > cap as u64) {
-        return Err(Undecoded::TooLarge);
-    }
-    let most = stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or(cap);
+    let most = output_limit(stated, cap)?;
     let mut room = (FIRST_OUTPUT + 16 * payload.len()).min(most);
     loop {
         out.clear();
-        take_room(out, room.max(1), grant)?;
+        reserve(out, room.max(1), grant)?;
         match zstd_safe::decompress(out, payload) {
             Ok(_) if out.len() > cap => return Err(Undecoded::TooLarge),
             Ok(_) => return Ok(()),
@@ -50,7 +47,7 @@ pub(super) fn decode(
     }
 }
 
-/// Returns the most bytes that it decodes to, if it states that.
+/// Returns the decoded size in bytes, if the frame states it.
 #[cfg(feature = "host")]
 pub(super) fn most_decoded(payload: &[u8]) -> Option<usize> {
     zstd_safe::get_frame_content_size(payload).ok().flatten().and_then(|stated| usize::try_from(stated).ok())

@@ -1,4 +1,4 @@
-//! The decoder: one pass over the body, with prost's help where a field is not as everyone writes it.
+//! The decoder: one pass over the body. Prost decodes the fields that are not in the usual form.
 
 #![allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
 
@@ -7,21 +7,21 @@ use prost::encoding::{DecodeContext, WireType, decode_key};
 use prost::{DecodeError, Message};
 use std::ptr;
 
-/// Stands for a payload that does not lie in the body. No payload that does is this one.
+/// The address that stands for a payload outside the body. No payload in a body has it.
 static ELSEWHERE: [u8; 1] = [0];
 
-/// A frame of whose body the payload has begun to arrive.
+/// A frame whose payload has begun to arrive.
 pub(crate) struct FramePrefix {
     /// The fields before the payload, which is [elsewhere](FrameRef::has_payload_elsewhere).
     pub(crate) frame: FrameRef<'static>,
-    /// Where in the body the payload begins.
+    /// Offset of the payload in the body.
     pub(crate) payload_start: usize,
-    /// How long the payload is, as the body says.
+    /// Length of the payload, as the body states it.
     pub(crate) payload_length: u64,
 }
 
 impl<'a> FrameRef<'a> {
-    /// Decodes a frame body, which is what follows the five header bytes.
+    /// Decodes a frame body: the bytes after the five of the header.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl<'a> FrameRef<'a> {
         Self::default().merge(body)
     }
 
-    /// The frame with the fields in `rest`, which stand behind its own.
+    /// Returns the frame with the fields in `rest`, which follow its own.
     ///
     /// # Errors
     ///
@@ -47,12 +47,12 @@ impl<'a> FrameRef<'a> {
         Ok(frame)
     }
 
-    /// The fields up to the payload at the start of a body, of which any part has come. `None` if the payload has not begun,
-    /// or if anything else stands before it than what everyone writes there.
+    /// Decodes the fields up to the payload from the start of a body, of which any part has arrived. Returns `None` if
+    /// the payload has not begun, or if an unusual field stands before it.
     pub(crate) fn decode_prefix(body: &'a [u8]) -> Option<FramePrefix> {
         let mut frame = Self::default();
         let mut rest = body;
-        // Whatever comes, this takes no longer than for a whole frame of everyone's.
+        // The number of fields is bounded, so this takes no longer than decoding a usual frame.
         for _ in 0..=key::BEFORE_PAYLOAD.len() {
             let [key, value @ ..] = rest else { return None };
             if *key == key::PAYLOAD {
@@ -79,12 +79,12 @@ impl<'a> FrameRef<'a> {
         None
     }
 
-    /// Whether the payload is still the one of [`decode_prefix`](Self::decode_prefix), and no later one.
+    /// Returns whether the payload is still the one of [`decode_prefix`](Self::decode_prefix), and no later one.
     pub(crate) fn has_payload_elsewhere(&self) -> bool {
         ptr::eq(self.payload, ELSEWHERE.as_slice())
     }
 
-    /// Takes the fields at the start of `rest` that come in ascending order, as everyone writes them, and returns what
+    /// Takes the fields at the start of `rest` that come in ascending order, as encoders write them, and returns what
     /// follows them.
     #[inline(always)]
     fn take_fields(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
@@ -110,7 +110,7 @@ impl<'a> FrameRef<'a> {
 
     /// Takes the value of the field with this key from the start of `rest`, and returns what follows it.
     ///
-    /// `None` if the key is none of a frame's, or not followed by a value of the field's type.
+    /// Returns `None` if the key is none of a frame's, or not followed by a value of the field's type.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "protobuf truncates a varint to the field's width")]
     fn take_value(&mut self, key: u8, rest: &'a [u8]) -> Option<&'a [u8]> {
@@ -151,7 +151,7 @@ impl<'a> FrameRef<'a> {
             self.accepted_encodings = varint as u32;
             return Ok((self, rest));
         }
-        // Prost skips what is unknown, and has the words for what is wrong.
+        // Prost skips an unknown field, and returns the error for an invalid one.
         Frame::default().merge_field(tag, wire_type, &mut rest, DecodeContext::default())?;
         Ok((self, rest))
     }
@@ -168,7 +168,7 @@ fn split_str(bytes: &[u8], length: u64) -> Option<(&str, &[u8])> {
     Some((str::from_utf8(text).ok()?, rest))
 }
 
-/// A varint of at most 64 bits, and what follows it.
+/// Splits a varint of at most 64 bits from the rest of `bytes`.
 #[inline(always)]
 fn split_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes {
@@ -187,7 +187,7 @@ fn split_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
         let byte = *rest.split_off_first()?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            // Of the tenth byte, one bit is left for the value.
+            // Only one bit of the tenth byte belongs to the value.
             return (shift < 63 || byte < 2).then_some((value, rest));
         }
     }

@@ -1,9 +1,9 @@
-//! The encoder: the length first, then every field once, into a buffer that has grown at most once.
+//! The encoder: computes the length first, then writes every field once, into a buffer that grows at most once.
 
 #![allow(clippy::inline_always, reason = "most fields are known to be left out where a frame is made")]
 
-use super::super::header::FrameHeader;
-use super::super::{FramingError, MAX_FRAME_BYTES};
+use super::super::error::FramingError;
+use super::super::header::{FrameHeader, MAX_FRAME_BYTES};
 use super::{FrameRef, key};
 use prost::encoding::encoded_len_varint;
 
@@ -18,7 +18,8 @@ impl FrameRef<'_> {
         self.encode_framed_with_payload(&[self.payload], out)
     }
 
-    /// [`encode_framed`](Self::encode_framed) with a payload that lies in several pieces; `self.payload` is ignored.
+    /// Encodes as [`encode_framed`](Self::encode_framed) does, with a payload in several pieces; `self.payload` is
+    /// ignored.
     #[inline(always)]
     pub(crate) fn encode_framed_with_payload(
         &self,
@@ -31,7 +32,7 @@ impl FrameRef<'_> {
         Ok(())
     }
 
-    /// Header and body in a vector of their size; the payload as in `encode_framed_with_payload`.
+    /// Returns header and body in a vector of their size, with the payload as in `encode_framed_with_payload`.
     #[inline]
     pub(crate) fn framed_with_payload(&self, payload: &[&[u8]]) -> Result<Vec<u8>, FramingError> {
         let header = self.header(lengths(payload))?;
@@ -40,9 +41,10 @@ impl FrameRef<'_> {
         Ok(out)
     }
 
-    /// [`encode_framed`](Self::encode_framed) without the payload, for whoever writes that one from where it lies.
+    /// Appends header and body without the payload, for a caller that writes the payload from its own place.
     ///
-    /// Returns where in `out` the payload belongs: what is appended before goes out before it, the rest behind it.
+    /// Returns the offset in `out` at which the payload belongs: the bytes before it go out before the payload, the
+    /// rest after it.
     ///
     /// ```
     /// use running_process::broker::protocol::FrameRef;
@@ -67,7 +69,7 @@ impl FrameRef<'_> {
         Ok(at)
     }
 
-    /// The header of this frame with a payload of `payload_length` bytes.
+    /// Returns the header of this frame with a payload of `payload_length` bytes.
     #[inline(always)]
     fn header(&self, payload_length: usize) -> Result<FrameHeader, FramingError> {
         let body_length = varint_length(u64::from(self.envelope_version))
@@ -92,7 +94,7 @@ impl FrameRef<'_> {
         self.put_behind_payload(out);
     }
 
-    /// The header, the fields before the payload, and the payload's key and length.
+    /// Appends the header, the fields before the payload, and the payload's key and length.
     #[inline(always)]
     fn put_before_payload(&self, header: FrameHeader, payload_length: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&header.to_bytes());
@@ -117,19 +119,19 @@ impl FrameRef<'_> {
     }
 }
 
-/// The length of all pieces together.
+/// Returns the length of all pieces together.
 #[inline]
 fn lengths(pieces: &[&[u8]]) -> usize {
     pieces.iter().map(|piece| piece.len()).sum()
 }
 
-/// Protobuf writes a negative enum value sign-extended to 64 bits.
+/// Returns the varint of an enum value: protobuf sign-extends a negative one to 64 bits.
 #[allow(clippy::cast_sign_loss, reason = "two's complement is what the wire carries")]
 fn enum_varint(value: i32) -> u64 {
     i64::from(value) as u64
 }
 
-/// The length of a field, which is left out if it has its default.
+/// Returns the encoded length of a field, which is 0 for its default.
 #[inline]
 fn varint_length(value: u64) -> usize {
     match value {
@@ -139,7 +141,7 @@ fn varint_length(value: u64) -> usize {
     }
 }
 
-/// As [`varint_length`], with a key of two bytes.
+/// Returns the encoded length of a field as [`varint_length`] does, for a key of two bytes.
 #[inline]
 fn accepted_length(value: u32) -> usize {
     if value == 0 { 0 } else { 1 + varint_length(u64::from(value)) }
@@ -150,7 +152,7 @@ fn bytes_length(length: usize) -> usize {
     varint_length(length as u64) + length
 }
 
-/// Key and value of a field, or key and length.
+/// Appends key and value of a field, or key and length.
 #[inline(always)]
 fn put_varint(key: u8, value: u64, out: &mut Vec<u8>) {
     match value {
@@ -182,7 +184,7 @@ fn put_str(key: u8, value: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The lowest byte.
+/// Returns the lowest byte.
 fn low(value: u64) -> u8 {
     value.to_le_bytes()[0]
 }

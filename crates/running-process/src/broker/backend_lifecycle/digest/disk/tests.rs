@@ -1,8 +1,8 @@
-//! What is kept for other processes, and what is never believed, followed or repaired.
+//! Tests of entries for other processes, and of files that must not be believed, followed or repaired.
 
 use super::*;
 use crate::broker::backend_lifecycle::digest::DigestCache;
-use crate::broker::backend_lifecycle::digest::tests::{Place, digests_of_bytes, watched};
+use crate::broker::backend_lifecycle::digest::read::tests::{TestFile, digests_of_bytes, watched};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
@@ -14,7 +14,8 @@ fn entry_of(key: FileKey) -> Entry {
     Entry { key, offset: OFFSET, digests: digests_of_bytes(b"abc") }
 }
 
-/// Asks `cache` for the digests of `abc`, and has it remember them if it has none; how much must have been read for that.
+/// Looks the digests of `abc` up in `cache`, and remembers them if they are missing; returns how many bytes had to be
+/// read.
 fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
     match cache.get(&key, OFFSET) {
         Some(found) => {
@@ -28,19 +29,20 @@ fn read_with(cache: &DigestCache, key: FileKey) -> u64 {
     }
 }
 
-/// Reads `abc` with what is kept below `base` and an empty memory, as another process would; how much was read.
-fn read_below(base: &Path, file: &Place) -> u64 {
+/// Reads `abc` with the entries below `base` and an empty memory, as another process would; returns how many bytes had
+/// to be read.
+fn read_below(base: &Path, file: &TestFile) -> u64 {
     let (base, key) = (base.to_owned(), key_of(file));
     watched(move || read_with(&DigestCache::below(&base), key))
 }
 
-fn key_of(file: &Place) -> FileKey {
+fn key_of(file: &TestFile) -> FileKey {
     FileKey::of(&std::fs::metadata(&file.path).unwrap())
 }
 
-/// A base directory in which an entry for the file is kept, and the path of the entry.
-fn kept() -> (Place, PathBuf, PathBuf) {
-    let file = Place::with(b"abc");
+/// Returns a file, a base directory with an entry for it, and the path of the entry.
+fn kept() -> (TestFile, PathBuf, PathBuf) {
+    let file = TestFile::with(b"abc");
     let base = file.directory.path().join("cache");
     std::fs::create_dir(&base).unwrap();
     assert_eq!(read_below(&base, &file), 3);
@@ -62,12 +64,12 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// The id of a user that this process does not run as.
+/// Returns the id of a user that this process does not run as.
 fn stranger() -> u32 {
     rustix::process::geteuid().as_raw() ^ 1
 }
 
-/// Whether the file could be given to another user; only root can.
+/// Returns whether the file could be given to another user, which only root can do.
 fn gave_away(path: &Path) -> bool {
     let given = std::os::unix::fs::lchown(path, Some(stranger()), None);
     if let Err(error) = &given {
@@ -88,7 +90,7 @@ fn what_is_kept_is_private_and_survives_the_memory() {
 
 #[test]
 fn the_base_is_made_but_not_what_it_would_be_in() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let base = file.directory.path().join("cache");
     assert_eq!((read_below(&base, &file), read_below(&base, &file)), (3, 0));
     assert_eq!(mode(&base), 0o700);
@@ -102,7 +104,7 @@ fn the_base_is_made_but_not_what_it_would_be_in() {
 
 #[test]
 fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let elsewhere = file.directory.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     set_mode(&elsewhere, 0o755);
@@ -113,7 +115,7 @@ fn a_base_that_is_a_link_is_followed_and_may_be_open_to_others() {
 
 #[test]
 fn nothing_is_made_in_the_directory_of_another_user() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let home = file.directory.path().join("home");
     let base = home.join(".cache");
     std::fs::create_dir(&home).unwrap();
@@ -179,8 +181,8 @@ fn a_link_or_a_file_in_place_of_a_directory_is_not_used() {
     }
 }
 
-/// The entry is not believed; it is replaced, and then the new one is.
-fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &str) {
+/// Checks that the entry is ignored and then replaced by a valid one.
+fn assert_ignored_and_replaced(file: &TestFile, base: &Path, entry: &Path, what: &str) {
     assert_eq!(read_below(base, file), 3, "{what}");
     assert_eq!(read_below(base, file), 0, "{what}");
     assert_eq!(std::fs::symlink_metadata(entry).unwrap().len(), ENTRY as u64, "{what}");
@@ -190,7 +192,7 @@ fn assert_ignored_and_replaced(file: &Place, base: &Path, entry: &Path, what: &s
 fn an_entry_of_another_layout_or_boot_is_not_believed() {
     let (file, base, entry) = kept();
     let good = std::fs::read(&entry).unwrap();
-    // An entry by an older rule, and one from before the machine was started again.
+    // An entry of an older rule, and one from before the last boot.
     for (place, other) in [(0, *b"rpdigst2"), (8, *b"rebooted")] {
         let mut changed = good.clone();
         changed[place..][..8].copy_from_slice(&other);
@@ -235,7 +237,7 @@ fn an_entry_that_is_not_whole_is_not_believed() {
         damaged[index] ^= 1;
         assert_eq!(decode(&damaged, boot, &key), None, "{index}");
     }
-    // A checksum that is right makes neither another layout, nor another boot's or another file's entry right.
+    // A valid checksum does not make the entry of another layout, boot or file valid.
     for index in 0..NAMED {
         let mut other: [u8; ENTRY] = good[..].try_into().unwrap();
         other[index] ^= 1;
@@ -344,7 +346,7 @@ fn concurrent_writers_of_one_place_never_show_a_torn_entry() {
     drop(file);
 }
 
-/// Asks the cache of its process for the digests of a file, and prints how much it had to read.
+/// Looks a file's digests up in the cache of its process, and prints how many bytes it had to read.
 #[test]
 #[ignore = "started by the next test in another process"]
 fn in_another_process() {
@@ -358,7 +360,7 @@ fn in_another_process() {
 
 #[test]
 fn another_process_finds_what_one_kept_where_the_environment_says() {
-    let file = Place::with(b"abc");
+    let file = TestFile::with(b"abc");
     let inside = |name: &str| file.directory.path().join(name);
     std::fs::create_dir(inside("user")).unwrap();
     let read = |cache_home: Option<&Path>, home: Option<&Path>| {

@@ -1,7 +1,7 @@
-//! Steps that the calls of a client share: writing, reading, sorting what came, and giving a request up.
+//! Steps that the calls of a client share: writing, reading, dispatching frames, and cancelling a request.
 
 use super::FrameClient;
-use super::limit::Limit;
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::proto::client_connection::{ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::deadline::earliest;
@@ -11,70 +11,84 @@ use std::io::{self, IoSlice};
 use std::time::Instant;
 
 impl FrameClient {
-    /// Returns until when a call waits that begins now, for a request with a deadline of its `own`.
-    pub(super) fn limit(&self, own: Option<Instant>) -> Limit {
+    /// Returns the deadline of a call that begins now: the client's timeout, or `own` if that is earlier.
+    pub(super) fn call_deadline(&self, own: Option<Instant>) -> CallDeadline {
         if self.timeout.is_none() && own.is_none() {
-            return Limit::NONE;
+            return CallDeadline::NONE;
         }
         let now = Instant::now();
-        Limit::new(earliest(self.timeout.and_then(|timeout| now.checked_add(timeout)), own), now)
+        let at = earliest(self.timeout.and_then(|timeout| now.checked_add(timeout)), own);
+        CallDeadline::new(at, || now)
     }
 
-    pub(super) fn answer(&mut self, request: RequestId, limit: Limit) -> Result<Frame, FrameClientError> {
+    pub(super) fn wait_until(
+        &mut self,
+        request: RequestId,
+        deadline: CallDeadline,
+    ) -> Result<Frame, FrameClientError> {
         loop {
-            if let Some(answer) = self.waiting.take_answer(request) {
+            if let Some(response) = self.inbox.take_response(request) {
                 self.forget_deadline(request);
-                return answer.map_err(|refusal| limit.judge(refusal));
+                return response.map_err(|refusal| deadline.refused(refusal, Instant::now));
             }
-            self.advance(request, limit)?;
+            self.advance(request, deadline)?;
         }
     }
 
-    /// Writes what is to be written and reads once, for an answer that has not come.
-    pub(super) fn advance(&mut self, request: RequestId, limit: Limit) -> Result<(), FrameClientError> {
+    /// Writes the output and reads once, for a response that has not come.
+    pub(super) fn advance(
+        &mut self,
+        request: RequestId,
+        deadline: CallDeadline,
+    ) -> Result<(), FrameClientError> {
         self.check_usable()?;
         if !self.connection.is_pending(request) {
             return Err(FrameClientError::NotInFlight);
         }
-        self.flush_before(limit)?;
-        self.read_more(limit).inspect_err(|error| {
+        self.flush_until(deadline)?;
+        self.read_more(deadline).inspect_err(|error| {
             if matches!(error, FrameClientError::TimedOut { .. }) {
-                self.give_up(request);
+                self.cancel_if_pending(request);
             }
         })
     }
 
-    pub(super) fn flush_before(&mut self, limit: Limit) -> Result<(), FrameClientError> {
+    pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
-            match stream.write_unless_readable(&slices[..count], || limit.at).map_err(stream_error) {
+            match stream.write_unless_readable(&slices[..count], || deadline.at).map_err(stream_error) {
                 Ok(Some(written)) => self.connection.output_written(written),
-                Ok(None) => self.read_more(limit)?,
-                // Answers that the daemon sent before it closed are still to be read, up to the end of stream.
-                Err(FrameClientError::Closed) => loop {
-                    match self.read_more(limit) {
-                        Ok(()) => {}
-                        Err(
-                            FrameClientError::TimedOut { .. }
-                            | FrameClientError::TooManyEvents { .. }
-                            | FrameClientError::TooManyAnswers { .. },
-                        ) => return Err(self.end(FrameClientError::Closed)),
-                        Err(error) => return Err(error),
-                    }
-                },
+                Ok(None) => self.read_more(deadline)?,
+                Err(FrameClientError::Closed) => return Err(self.read_to_end(deadline)),
                 Err(error) => return Err(self.end(error)),
             }
         }
         Ok(())
     }
 
-    pub(super) fn give_up(&mut self, request: RequestId) {
+    /// Reads the responses that the daemon sent before it closed, and ends the connection.
+    fn read_to_end(&mut self, deadline: CallDeadline) -> FrameClientError {
+        loop {
+            match self.read_more(deadline) {
+                Ok(()) => {}
+                Err(
+                    FrameClientError::TimedOut { .. }
+                    | FrameClientError::TooManyEvents { .. }
+                    | FrameClientError::TooManyResponses { .. },
+                ) => return self.end(FrameClientError::Closed),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Cancels `request` if it is in flight, and writes as much as the socket takes at once.
+    pub(super) fn cancel_if_pending(&mut self, request: RequestId) {
         self.forget_deadline(request);
         if self.streaming == Some(request) {
             self.streaming = None;
-            self.waiting.streamed.clear();
+            self.inbox.streamed.clear();
         }
         let Some(stream) = &self.stream else { return };
         if !self.connection.is_pending(request) {
@@ -86,20 +100,20 @@ impl FrameClient {
             let count = self.connection.output_slices(&mut slices);
             match stream.write_now(&slices[..count]) {
                 Ok(Some(written)) => self.connection.output_written(written),
-                // The next call finds out what is wrong.
+                // The next call meets the error again.
                 Ok(None) | Err(_) => return,
             }
         }
     }
 
-    /// Ends the stream of `request`, which gives it up if its answer was not taken.
+    /// Ends the stream of `request`, and cancels the request if its response was not taken.
     pub(super) fn end_streaming(&mut self, request: RequestId) {
         if self.streaming == Some(request) {
             self.cancel(request);
         }
     }
 
-    pub(super) fn forget_deadline(&mut self, request: RequestId) {
+    fn forget_deadline(&mut self, request: RequestId) {
         if !self.deadlines.is_empty() {
             self.deadlines.remove(&request);
         }
@@ -109,7 +123,7 @@ impl FrameClient {
         if self.is_usable() { Ok(()) } else { Err(FrameClientError::Dead) }
     }
 
-    /// The connection is of no further use: the daemon learns it now, not once this value is dropped.
+    /// Closes the connection now, so that the daemon does not wait until this value is dropped.
     fn end(&mut self, error: FrameClientError) -> FrameClientError {
         if let Some(stream) = self.stream.take() {
             stream.disconnect();
@@ -117,15 +131,15 @@ impl FrameClient {
         error
     }
 
-    /// Reads once and sorts what came, or sorts what is left of what came before.
-    pub(super) fn read_more(&mut self, limit: Limit) -> Result<(), FrameClientError> {
-        if self.unsorted {
-            self.waiting.check_room()?;
-            return self.sort_events().map_err(|error| self.end(error));
+    /// Reads once and dispatches the frames. If some were left before, dispatches those instead.
+    pub(super) fn read_more(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+        if self.undispatched {
+            self.inbox.check_room()?;
+            return self.dispatch().map_err(|error| self.end(error));
         }
         let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
         let buffer = self.connection.receive_buffer();
-        let read = stream.read_onto(buffer, limit.at);
+        let read = stream.read_onto(buffer, deadline.at);
         match self.late.or(read, || stream.read_arrived_onto(buffer)) {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
@@ -135,30 +149,28 @@ impl FrameClient {
                 return Err(self.end(error));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Err(FrameClientError::TimedOut { timeout: limit.timeout });
-            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(deadline.timed_out()),
             Err(error) => return Err(self.end(stream_error(error))),
         }
-        self.sort_events().map_err(|error| self.end(error))
+        self.dispatch().map_err(|error| self.end(error))
     }
 
-    /// Sorts what was read while there is room for it.
-    fn sort_events(&mut self) -> Result<(), FrameClientError> {
-        self.unsorted = true;
+    /// Moves frames to the inbox while there is room.
+    fn dispatch(&mut self) -> Result<(), FrameClientError> {
+        self.undispatched = true;
         while let Some(event) = self.connection.next_owned_event()? {
             match event {
-                ClientEvent::Response(request, frame) => self.waiting.add_answer(request, Ok(frame)),
-                ClientEvent::Refused(request, refusal) => self.waiting.add_answer(request, Err(refusal)),
-                // The one request whose events are wanted.
-                ClientEvent::RequestEvent(_, frame) => self.waiting.streamed.add(frame),
-                ClientEvent::Event(frame) | ClientEvent::Other(frame) => self.waiting.events.add(frame),
+                ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
+                ClientEvent::Refused(request, refusal) => self.inbox.add_response(request, Err(refusal)),
+                // Only one request at a time is streamed.
+                ClientEvent::RequestEvent(_, frame) => self.inbox.streamed.add(frame),
+                ClientEvent::Event(frame) | ClientEvent::Other(frame) => self.inbox.events.add(frame),
             }
-            if self.waiting.check_room().is_err() {
+            if self.inbox.check_room().is_err() {
                 return Ok(());
             }
         }
-        self.unsorted = false;
+        self.undispatched = false;
         Ok(())
     }
 }

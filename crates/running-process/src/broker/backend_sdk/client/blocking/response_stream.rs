@@ -1,16 +1,14 @@
-//! The events of one request, and then its answer.
+//! The events of one request, and then its response.
 
 use super::FrameClient;
-use super::limit::Limit;
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::protocol::Frame;
 use std::time::Instant;
 
-/// A request whose events are read one by one, ahead of its answer; made by
-/// [`FrameClient::request_streaming`].
+/// A request whose events are read one by one, ahead of its response; made by [`FrameClient::request_streaming`].
 ///
-/// Dropped before its answer was read, it gives the request up and tells the daemon so.
+/// If it is dropped before the response was read, the request is cancelled.
 #[derive(Debug)]
 pub struct ResponseStream<'c> {
     client: &'c mut FrameClient,
@@ -29,52 +27,49 @@ impl<'c> ResponseStream<'c> {
         self.request
     }
 
-    /// Returns the client, to send other requests while this one is at work, or to take the events of no request. Streaming
-    /// another request gives this one up.
+    /// Returns the client, to send other requests in the meantime or to take the events of no request. To stream another
+    /// request cancels this one.
     pub fn client(&mut self) -> &mut FrameClient {
         self.client
     }
 
-    /// Waits for the next event of the request; `None` once its answer has come, which [`response`](Self::response) gives.
+    /// Waits for the next event of the request; `None` once its response has come, which [`response`](Self::response) returns.
     ///
     /// # Errors
     ///
-    /// As [`FrameClient::wait`]. A refusal is an answer, and so none of them.
+    /// As [`FrameClient::wait`]. A refusal is a response, not an error of this method.
     pub fn next_event(&mut self) -> Result<Option<Frame>, FrameClientError> {
         let Self { client, request, deadline } = self;
-        let limit = client.limit(*deadline);
+        let deadline = client.call_deadline(*deadline);
         loop {
             if client.streaming != Some(*request) {
                 return Err(FrameClientError::NotInFlight);
             }
-            if let Some(event) = client.waiting.streamed.take() {
+            if let Some(event) = client.inbox.streamed.take() {
                 return Ok(Some(event));
             }
-            if client.waiting.has_answer(*request) {
+            if client.inbox.has_response(*request) {
                 return Ok(None);
             }
-            client.advance(*request, limit)?;
+            client.advance(*request, deadline)?;
         }
     }
 
-    /// Waits for the answer. Events that were not taken are dropped.
+    /// Waits for the response, and drops the events that were not read.
     ///
     /// # Errors
     ///
-    /// As [`FrameClient::wait`], but every error gives the request up.
+    /// As [`FrameClient::wait`], but every error cancels the request.
     pub fn response(self) -> Result<Frame, FrameClientError> {
-        let Self { ref client, request, deadline } = self;
-        let limit = client.limit(deadline);
-        self.response_before(request, limit)
-    }
-
-    fn response_before(self, request: RequestId, limit: Limit) -> Result<Frame, FrameClientError> {
-        if self.client.streaming != Some(request) {
+        let request = self.request;
+        let client = &mut *self.client;
+        let deadline = client.call_deadline(self.deadline);
+        if client.streaming != Some(request) {
             return Err(FrameClientError::NotInFlight);
         }
-        self.client.connection.drop_events(request);
-        self.client.waiting.streamed.clear();
-        self.client.answer(request, limit)
+        client.connection.drop_events(request);
+        client.inbox.streamed.clear();
+        client.wait_until(request, deadline)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Why a [`ReconnectingClient`](super::ReconnectingClient) has no response.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReconnectError {
     /// There is no connection to a daemon that proves itself. Nothing was sent.

@@ -1,61 +1,54 @@
 //! The asynchronous client, on tokio.
 
-use super::response_stream::AsyncResponseStream;
-
 use super::driver::Driver;
-use super::limit::Limit;
-use super::queue::{Answer, Desk};
+use super::frame_events::FrameEvents;
+use super::queue::{Outcome, Request, RequestQueue};
+use super::response_stream::AsyncResponseStream;
 use super::sync::{AsyncStream, connect_async, into_async};
+use super::timeout::within;
 use crate::broker::backend_lifecycle::is_disabled;
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
+use crate::broker::runtime_clock::now;
 use crate::transport::LocalStream;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A client of a daemon's framed lane, on tokio. Clones share one connection, which ends with the last of them.
 ///
-/// Any number of requests may be in flight, from any number of tasks; responses come in any order. A request whose
-/// future is dropped is given up, and the daemon is told so. [`request_streaming`](Self::request_streaming) gives the events of
-/// its request first; those of no request go to [`events`](Self::events). Events that no caller asked for are dropped.
+/// Any number of requests may be in flight, from any number of tasks, and responses come in any order. A request whose future
+/// is dropped is cancelled. [`request_streaming`](Self::request_streaming) returns the events of its request first;
+/// [`events`](Self::events) receives those of no request. All other events are dropped.
 ///
-/// One task owns the socket and never blocks. It takes requests only as fast as the daemon takes their bytes: a caller
-/// waits for its place until then. While [`MAX_WAITING_EVENT_BYTES`](crate::broker::backend_sdk::MAX_WAITING_EVENT_BYTES) of events, of all streams
-/// together, wait to be taken, it reads nothing more, so every request waits until they are taken: take them, or drop the
-/// stream.
+/// One task owns the socket and never blocks. It takes requests only as fast as the daemon reads them, so a caller waits for
+/// its turn. While [`MAX_WAITING_EVENT_BYTES`](crate::broker::backend_sdk::MAX_WAITING_EVENT_BYTES) of events wait, of all
+/// streams together, the task reads nothing more, and every request waits. Take the events, or drop the stream.
 ///
 /// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection
-/// goes on. Every other error of the connection ends it. Whoever waits then is told the reason, or if nobody waits, who
-/// asks first; each further call returns [`FrameClientError::Dead`].
+/// goes on. Every other error of the connection ends it. The callers that wait then get the reason; if none waits, the next
+/// request gets it. Each further call returns [`FrameClientError::Dead`].
 #[derive(Clone, Debug)]
-pub struct AsyncFrameClient(pub(super) Arc<Clients>);
+pub struct AsyncFrameClient(Arc<ClientInner>);
 
-/// All clones of a client. With the last of them the connection ends.
+/// The state of all clones of a client.
 #[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) desk: Arc<Desk>,
+struct ClientInner {
+    queue: Arc<RequestQueue>,
 }
 
-impl Drop for Clients {
+impl Drop for ClientInner {
     fn drop(&mut self) {
-        self.desk.leave();
+        self.queue.close();
     }
 }
 
-/// Frames that the daemon sent under no request, of one connection.
-#[derive(Debug)]
-pub struct FrameEvents {
-    desk: Arc<Desk>,
-    /// The end was told.
-    over: bool,
-}
-
 impl AsyncFrameClient {
-    /// Connects to `endpoint`, whoever answers there. A daemon is proven with a
-    /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle), whose connection
-    /// [`from_stream`](Self::from_stream) takes.
+    /// Connects to `endpoint`, without a proof of its daemon. For a daemon that was verified, give
+    /// [`from_stream`](Self::from_stream) the connection of a
+    /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle).
     ///
     /// # Errors
     ///
@@ -76,7 +69,7 @@ impl AsyncFrameClient {
         Ok(Self::spawn(connect_async(&endpoint.path)?))
     }
 
-    /// A client on a connection that speaks frames, or nothing yet.
+    /// Returns a client on a connection that speaks frames, or has not spoken yet.
     ///
     /// # Errors
     ///
@@ -90,42 +83,47 @@ impl AsyncFrameClient {
     ///
     /// On Windows no clone of the connection may be in another runtime.
     pub fn from_stream(stream: impl Into<LocalStream>) -> Result<Self, FrameClientError> {
-        into_async(stream.into()).map(Self::spawn).map_err(FrameClientError::Stream)
+        into_async(stream.into()).map(Self::spawn).map_err(|error| FrameClientError::Stream(Arc::new(error)))
     }
 
     fn spawn(stream: AsyncStream) -> Self {
-        let (client, driver) = Self::driven(stream);
+        let (client, driver) = Self::with_driver(stream);
         tokio::spawn(driver.run());
         client
     }
 
-    /// A client, and what does its work.
-    pub(super) fn driven(stream: AsyncStream) -> (Self, Driver) {
-        let desk = Arc::new(Desk::default());
-        let driver = Driver::new(stream, Arc::clone(&desk));
-        (Self(Arc::new(Clients { desk })), driver)
+    /// Returns a client, and the driver that has to run for it.
+    pub(super) fn with_driver(stream: AsyncStream) -> (Self, Driver) {
+        let queue = Arc::new(RequestQueue::default());
+        let driver = Driver::new(stream, Arc::clone(&queue));
+        (Self(Arc::new(ClientInner { queue })), driver)
     }
 
-    /// As [`FrameClient::set_encoding_policy`](crate::broker::backend_sdk::FrameClient::set_encoding_policy), for every clone.
+    pub(super) fn queue(&self) -> &RequestQueue {
+        &self.0.queue
+    }
+
+    /// Sets the encodings as [`FrameClient::set_encoding_policy`](crate::broker::backend_sdk::FrameClient::set_encoding_policy)
+    /// does, for every clone.
     pub fn set_encoding_policy(&self, policy: EncodingPolicy) {
-        self.0.desk.set_encodings(policy);
+        self.queue().set_encoding_policy(policy);
     }
 
-    /// Whether requests can still be sent.
+    /// Returns whether requests can still be sent.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.0.desk.is_open()
+        self.queue().is_open()
     }
 
-    /// Returns the receiver of what the daemon sends under no request: events, and requests of its own. `None` while there is
-    /// another one, of any clone.
+    /// Returns the receiver of events of no request and of the daemon's own requests; `None` while any clone has another
+    /// one.
     ///
-    /// It gets what came since it was made, or since the connection was, if no request was made before. At most
-    /// [`MAX_WAITING_EVENT_BYTES`](crate::broker::backend_sdk::MAX_WAITING_EVENT_BYTES) wait for it. Once it is dropped they are dropped as well.
+    /// It receives the frames that come from now on; before the first request, also those that came before. At most
+    /// [`MAX_WAITING_EVENT_BYTES`](crate::broker::backend_sdk::MAX_WAITING_EVENT_BYTES) wait for it. Once it is dropped, such
+    /// frames are dropped as well.
     #[must_use]
     pub fn events(&self) -> Option<FrameEvents> {
-        let desk = &self.0.desk;
-        desk.claim_events().then(|| FrameEvents { desk: Arc::clone(desk), over: false })
+        self.queue().subscribe().then(|| FrameEvents::new(Arc::clone(&self.0.queue)))
     }
 
     /// Sends a request and waits for its response, for as long as the daemon keeps the connection.
@@ -133,35 +131,40 @@ impl AsyncFrameClient {
     /// # Errors
     ///
     /// The request is too large or refused, or the connection has ended.
-    pub async fn request(&self, payload_protocol: u32, payload: Vec<u8>) -> Result<Frame, FrameClientError> {
-        self.exchange(payload_protocol, payload, None).await.unwrap_or_else(|unsent| Err(unsent.error))
+    pub async fn request(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<Frame, FrameClientError> {
+        let outcome = self.exchange(payload_protocol, payload.into(), None).await;
+        outcome.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
-    /// [`request`](Self::request) with a deadline, which the daemon is told as well.
+    /// Sends a [`request`](Self::request) with a deadline, which the daemon is told as well.
     ///
     /// # Errors
     ///
-    /// As [`request`](Self::request); [`FrameClientError::TimedOut`] gives the request up and tells the daemon so. Nothing
-    /// is sent if the deadline has passed already.
+    /// As [`request`](Self::request). [`FrameClientError::TimedOut`] cancels the request. If the deadline has passed already,
+    /// nothing is sent.
     ///
     /// # Panics
     ///
     /// In a tokio runtime without timers.
-    pub async fn request_before(
+    pub async fn request_deadline(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         deadline: Instant,
     ) -> Result<Frame, FrameClientError> {
         let options = RequestOptions::new().with_deadline(deadline);
         self.request_with(payload_protocol, payload, &options).await
     }
 
-    /// [`request`](Self::request) with a deadline, trace context, or both.
+    /// Sends a [`request`](Self::request) with a deadline, trace context, or both.
     ///
     /// # Errors
     ///
-    /// As [`request_before`](Self::request_before).
+    /// As [`request_deadline`](Self::request_deadline).
     ///
     /// # Panics
     ///
@@ -169,21 +172,21 @@ impl AsyncFrameClient {
     pub async fn request_with(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, FrameClientError> {
-        let answer = self.exchange(payload_protocol, payload, Some(options)).await;
-        answer.unwrap_or_else(|unsent| Err(unsent.error))
+        let outcome = self.exchange(payload_protocol, payload.into(), Some(options)).await;
+        outcome.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
-    /// Sends a request whose events are wanted: the stream gives them one by one, and then the answer. Any number of requests may
-    /// be streamed at once; each stream gets the events of its own.
+    /// Sends a request whose events are wanted. The stream returns them one by one, and then the response. Any number of
+    /// requests may be streamed at once; each stream gets the events of its own.
     ///
     /// ```no_run
     /// # use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
     /// # const BUILD: u32 = 0xF00D;
     /// # async fn build(client: AsyncFrameClient) -> Result<Vec<u8>, FrameClientError> {
-    /// let mut stream = client.request_streaming(BUILD, b"library".to_vec()).await?;
+    /// let mut stream = client.request_streaming(BUILD, b"library").await?;
     /// while let Some(event) = stream.next_event().await? {
     ///     println!("{}", event.payload.escape_ascii());
     /// }
@@ -193,74 +196,55 @@ impl AsyncFrameClient {
     ///
     /// # Errors
     ///
-    /// The connection has ended. A request that is too large is told by the stream.
+    /// The connection has ended. The stream returns the error of a request that is too large.
     pub async fn request_streaming(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
     ) -> Result<AsyncResponseStream, FrameClientError> {
         self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
-    /// [`request_streaming`](Self::request_streaming) with a deadline for all of it, or trace context.
+    /// Sends a request as [`request_streaming`](Self::request_streaming) does, with a deadline for all of it, or trace context.
     ///
     /// # Errors
     ///
-    /// As [`request_streaming`](Self::request_streaming). [`FrameClientError::TimedOut`] if the deadline has passed already; nothing
-    /// is sent then.
+    /// As [`request_streaming`](Self::request_streaming). If the deadline has passed already, the error is
+    /// [`FrameClientError::TimedOut`], and nothing is sent.
     #[allow(clippy::unused_async, reason = "its callers await it like everything else")]
     pub async fn request_streaming_with(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<AsyncResponseStream, FrameClientError> {
-        let limit = Limit::of(Some(options));
-        limit.check()?;
-        let request = limit.request(payload_protocol, payload, Some(options), true);
-        let ticket = self.0.desk.stream(request).map_err(|unsent| unsent.error)?;
-        Ok(AsyncResponseStream::new(self.clone(), ticket, limit))
+        let deadline = CallDeadline::new(options.deadline, now);
+        deadline.check()?;
+        let request = Request::new(payload_protocol, payload.into(), deadline, Some(options), true);
+        let id = self.queue().begin_stream(request).map_err(|unsent| unsent.error)?;
+        Ok(AsyncResponseStream::new(self.clone(), id, deadline))
     }
 
     pub(in super::super) async fn exchange(
         &self,
         payload_protocol: u32,
-        payload: Vec<u8>,
+        payload: Payload,
         options: Option<&RequestOptions>,
-    ) -> Answer {
-        let limit = Limit::of(options);
-        if let Err(error) = limit.check() {
+    ) -> Outcome {
+        let deadline = CallDeadline::new(options.and_then(|options| options.deadline), now);
+        if let Err(error) = deadline.check() {
             return Ok(Err(error));
         }
-        let asked = self.0.desk.ask(limit.request(payload_protocol, payload, options, false));
-        if limit.at.is_none() {
-            return asked.await;
+        let request = Request::new(payload_protocol, payload, deadline, options, false);
+        let outcome = self.queue().submit(request);
+        if deadline.at.is_none() {
+            return outcome.await;
         }
-        match limit.wait(&self.0.desk, asked).await {
-            Ok(answer) => answer.map(|response| limit.judge(response)),
+        match within(deadline, self.queue(), outcome).await {
+            Ok(outcome) => {
+                outcome.map(|response| response.map_err(|error| deadline.timed_out_if_refused(error)))
+            }
             Err(error) => Ok(Err(error)),
         }
-    }
-}
-
-impl FrameEvents {
-    /// The next frame. Nothing is lost if this future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Why the connection ended, after the last frame; then [`FrameClientError::Dead`], also if the last client was
-    /// dropped.
-    pub async fn next(&mut self) -> Result<Frame, FrameClientError> {
-        let next = poll_fn(|context| self.desk.poll_event(context.waker())).await;
-        if next.is_err() && std::mem::replace(&mut self.over, true) {
-            return Err(FrameClientError::Dead);
-        }
-        next
-    }
-}
-
-impl Drop for FrameEvents {
-    fn drop(&mut self) {
-        self.desk.drop_events();
     }
 }

@@ -3,106 +3,97 @@
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
 
-use super::queue::{BATCH, Delivery, Desk, Request, Ticket, UNSOLICITED, Work};
+use super::queue::{Batch, Delivery, MAX_BATCH, Request, RequestQueue};
 use super::sync::{AsyncStream, poll_read_onto, poll_write, read_arrived_onto};
-use crate::broker::backend_sdk::client::blocking::{ENOUGH_OUTPUT, kept_bytes};
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
-use crate::broker::backend_sdk::proto::client_connection::RequestHead;
-use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestId};
-use crate::broker::backend_sdk::proto::id_map::ById;
+use crate::broker::backend_sdk::client::limits::{SEND_HIGH_WATER, frame_memory};
+use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead};
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
-use crate::broker::protocol::Frame;
 use crate::transport::LateReads;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-/// Most bytes that a turn reads before the callers take what was read.
-const ENOUGH_READ: usize = 1024 * 1024;
+/// The most bytes that the driver reads before it lets the callers run.
+const MAX_READ_PER_POLL: usize = 1024 * 1024;
 
 pub(super) struct Driver {
     stream: AsyncStream,
     connection: ClientConnection,
-    /// What the daemon was asked.
-    tickets: ById<RequestId, Ticket>,
-    /// The same the other way round.
-    ids: ById<Ticket, RequestId>,
-    /// The daemon takes nothing more; what it said before is still to be read.
+    /// The daemon reads nothing more. What it sent before is still read.
     write_closed: bool,
-    /// What is empty between turns keeps its memory.
-    work: Work,
-    deliveries: Vec<(Ticket, Delivery)>,
+    // These three are empty between polls, and keep their memory.
+    batch: Batch,
+    deliveries: Vec<Delivery>,
     wakers: Vec<Waker>,
     /// Room for events, in bytes.
     event_room: usize,
-    /// Bytes that were read may hold more frames, for which there was no room.
-    unsorted: bool,
-    // Behind the stream, so that a caller that is told of the end finds it closed.
-    open: Opened,
+    /// The connection may hold more frames, for which there was no room.
+    undispatched: bool,
+    // Dropped after the stream, so that a caller that learns of the end finds it closed.
+    end: EndGuard,
 }
 
-/// The desk of a connection, which has ended when this is dropped.
-struct Opened {
-    desk: Arc<Desk>,
-    /// Why it will have ended; with its runtime if nothing else is known.
+/// Ends the queue of a connection when it is dropped.
+struct EndGuard {
+    queue: Arc<RequestQueue>,
+    /// The reason. It stays `Dead` if the runtime drops the driver.
     reason: FrameClientError,
 }
 
-impl Drop for Opened {
+impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.desk.end(std::mem::replace(&mut self.reason, FrameClientError::Dead));
+        self.queue.end(std::mem::replace(&mut self.reason, FrameClientError::Dead));
     }
 }
 
 impl Driver {
-    pub(super) fn new(stream: AsyncStream, desk: Arc<Desk>) -> Self {
+    pub(super) fn new(stream: AsyncStream, queue: Arc<RequestQueue>) -> Self {
         Self {
             stream,
             connection: ClientConnection::new(),
-            tickets: ById::default(),
-            ids: ById::default(),
             write_closed: false,
-            work: Work::default(),
+            batch: Batch::default(),
             deliveries: Vec::new(),
             wakers: Vec::new(),
             event_room: 0,
-            unsorted: false,
-            open: Opened { desk, reason: FrameClientError::Dead },
+            undispatched: false,
+            end: EndGuard { queue, reason: FrameClientError::Dead },
         }
     }
 
-    /// Ends with the connection, or when the last client is gone. Whoever still waits is told the reason then.
+    /// Runs until the connection ends or the last client is dropped. Callers that still wait get the reason then.
     pub(super) async fn run(mut self) {
-        if let Err(error) = poll_fn(|context| self.turn(context)).await {
-            self.open.reason = error;
+        if let Err(error) = poll_fn(|context| self.poll(context)).await {
+            self.end.reason = error;
         }
     }
 
-    /// Does what can be done now. Where nothing can, the task will be woken.
-    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
+    /// Does all that is possible now, and registers for the rest.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
         let mut read = 0;
         loop {
-            if !self.take_work(context) {
+            if !self.take_requests(context) {
                 return Poll::Ready(Ok(()));
             }
             self.write(context)?;
-            if let Some(look) = self.work.look.take() {
+            if let Some(barrier) = self.batch.barrier.take() {
                 self.read_arrived()?;
-                self.open.desk.looked(look);
+                self.end.queue.pass_barrier(barrier);
             }
-            if self.work.more && self.connection.unwritten() < ENOUGH_OUTPUT {
+            if self.batch.more && self.connection.unwritten() < SEND_HIGH_WATER {
                 continue;
             }
-            if self.unsorted {
+            if self.undispatched {
                 if self.event_room == 0 {
-                    // A caller that takes an event wakes the task.
+                    // A caller that takes an event wakes the driver.
                     return Poll::Pending;
                 }
-                self.sort()?;
+                self.dispatch()?;
                 continue;
             }
-            if read >= ENOUGH_READ {
+            if read >= MAX_READ_PER_POLL {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -110,47 +101,38 @@ impl Driver {
         }
     }
 
-    /// Takes what there is to do until the output is enough. `false` if there is no client any more.
-    fn take_work(&mut self, context: &Context<'_>) -> bool {
+    /// Takes requests until [`SEND_HIGH_WATER`]. Returns `false` if there is no client any more.
+    fn take_requests(&mut self, context: &Context<'_>) -> bool {
         loop {
-            let room = ENOUGH_OUTPUT.saturating_sub(self.connection.unwritten());
-            let goes_on = self.open.desk.take(room, context.waker(), &mut self.work);
-            self.work();
-            if !goes_on {
+            let room = SEND_HIGH_WATER.saturating_sub(self.connection.unwritten());
+            let is_open = self.end.queue.take_batch(room, context.waker(), &mut self.batch);
+            self.send_batch();
+            if !is_open {
                 return false;
             }
-            if !self.work.more || self.connection.unwritten() >= ENOUGH_OUTPUT {
+            if !self.batch.more || self.connection.unwritten() >= SEND_HIGH_WATER {
                 return true;
             }
         }
     }
 
-    /// Puts what was taken into the output.
-    fn work(&mut self) {
-        self.connection.set_encoding_policy(self.work.encodings);
-        self.connection.set_unsolicited_events(self.work.unsolicited);
-        self.event_room = self.work.event_room;
-        for ticket in self.work.given_up.drain(..) {
-            if let Some(request) = self.ids.remove(&ticket) {
-                self.tickets.remove(&request);
-                self.connection.cancel(request);
-            }
+    /// Puts the batch into the output.
+    fn send_batch(&mut self) {
+        self.connection.set_encoding_policy(self.batch.encodings);
+        self.connection.set_unsolicited_events(self.batch.unsolicited);
+        self.event_room = self.batch.event_room;
+        for id in self.batch.cancelled.drain(..) {
+            self.connection.cancel(id);
         }
-        for (ticket, request) in self.work.requests.drain(..) {
-            let Request { payload_protocol, payload, deadline_unix_ms, options, streamed } = request;
+        for (id, request) in self.batch.requests.drain(..) {
+            let Request { payload_protocol, payload, deadline_unix_ms, options, events } = request;
             let head = match &options {
-                Some(options) => options.head(deadline_unix_ms, streamed),
-                None => RequestHead { deadline_unix_ms, events: streamed, ..RequestHead::default() },
+                Some(options) => options.head(deadline_unix_ms, events),
+                None => RequestHead { deadline_unix_ms, events, ..RequestHead::default() },
             };
-            match self.connection.send_request_with(payload_protocol, payload, &head) {
-                Ok(request) => {
-                    self.tickets.insert(request, ticket);
-                    self.ids.insert(ticket, request);
-                }
-                Err(error) => {
-                    let answer = Delivery::Answer(Err(FrameClientError::Request(error)));
-                    self.deliveries.push((ticket, answer));
-                }
+            if let Err(error) = self.connection.send_request_as(id, payload_protocol, payload, &head) {
+                let error = FrameClientError::Request(Arc::new(error));
+                self.deliveries.push(Delivery::Response(id, Err(error)));
             }
         }
         self.deliver();
@@ -158,9 +140,9 @@ impl Driver {
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
         while !self.write_closed && !self.connection.output().is_empty() {
-            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
-            let count = self.connection.output_slices(&mut pieces);
-            let Poll::Ready(written) = poll_write(&mut self.stream, context, &pieces[..count]) else {
+            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
+            let count = self.connection.output_slices(&mut slices);
+            let Poll::Ready(written) = poll_write(&mut self.stream, context, &slices[..count]) else {
                 return Ok(());
             };
             match written {
@@ -174,7 +156,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads once and sorts what came; gives how many bytes.
+    /// Reads once and dispatches the frames. Returns the number of bytes.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, FrameClientError>> {
         let read = ready!(poll_read_onto(&mut self.stream, context, self.connection.receive_buffer()));
         let read = read.map_err(stream_error)?;
@@ -182,75 +164,62 @@ impl Driver {
             self.connection.receive_eof()?;
             return Poll::Ready(Err(FrameClientError::Closed));
         }
-        Poll::Ready(self.sort().map(|()| read))
+        Poll::Ready(self.dispatch().map(|()| read))
     }
 
-    /// Reads what has arrived, whatever the runtime has noticed of it, and sorts it.
+    /// Reads all that has arrived, although the runtime may not have noticed it, and dispatches the frames.
     fn read_arrived(&mut self) -> Result<(), FrameClientError> {
         let mut late = LateReads::default();
-        // The end of stream, and an error, are left to the reads in time.
-        while !self.unsorted
+        // End of stream and errors are left to `read`.
+        while !self.undispatched
             && let Some(Ok(1..)) =
                 late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
         {
-            self.sort()?;
+            self.dispatch()?;
         }
         Ok(())
     }
 
-    /// Sorts what was read while there is room for its events.
-    fn sort(&mut self) -> Result<(), FrameClientError> {
-        let sorted = self.sort_while_room();
+    /// Delivers the frames that were read, while there is room for events.
+    fn dispatch(&mut self) -> Result<(), FrameClientError> {
+        let dispatched = self.dispatch_while_room();
         self.deliver();
-        sorted
+        dispatched
     }
 
-    fn sort_while_room(&mut self) -> Result<(), FrameClientError> {
-        self.unsorted = true;
+    fn dispatch_while_room(&mut self) -> Result<(), FrameClientError> {
+        self.undispatched = true;
         while let Some(event) = self.connection.next_owned_event()? {
-            let (request, response) = match event {
-                ClientEvent::Response(request, frame) => (request, Ok(frame)),
-                ClientEvent::Refused(request, refusal) => (request, Err(FrameClientError::Refused(refusal))),
-                ClientEvent::RequestEvent(request, frame) => {
-                    let ticket = self.tickets.get(&request).copied();
-                    if !self.keep(ticket, frame) {
-                        return Ok(());
-                    }
-                    continue;
+            let (delivery, event_memory) = match event {
+                ClientEvent::Response(id, frame) => (Delivery::Response(id, Ok(frame)), 0),
+                ClientEvent::Refused(id, refusal) => {
+                    (Delivery::Response(id, Err(FrameClientError::Refused(refusal))), 0)
+                }
+                ClientEvent::RequestEvent(id, frame) => {
+                    let memory = frame_memory(&frame);
+                    (Delivery::Event(id, frame), memory)
                 }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    if !self.keep(Some(UNSOLICITED), frame) {
-                        return Ok(());
-                    }
-                    continue;
+                    let memory = frame_memory(&frame);
+                    (Delivery::Unsolicited(frame), memory)
                 }
             };
-            if let Some(ticket) = self.tickets.remove(&request) {
-                self.ids.remove(&ticket);
-                self.deliveries.push((ticket, Delivery::Answer(response)));
-            }
-            if self.deliveries.len() >= BATCH {
+            self.deliveries.push(delivery);
+            self.event_room = self.event_room.saturating_sub(event_memory);
+            if self.event_room == 0 || self.deliveries.len() >= MAX_BATCH {
                 self.deliver();
             }
+            if self.event_room == 0 {
+                return Ok(());
+            }
         }
-        self.unsorted = false;
+        self.undispatched = false;
         Ok(())
-    }
-
-    /// Delivers an event, if a caller takes it. Returns whether there is room for another one.
-    fn keep(&mut self, ticket: Option<Ticket>, frame: Frame) -> bool {
-        let Some(ticket) = ticket else { return true };
-        self.event_room = self.event_room.saturating_sub(kept_bytes(&frame));
-        self.deliveries.push((ticket, Delivery::Event(frame)));
-        if self.event_room == 0 || self.deliveries.len() >= BATCH {
-            self.deliver();
-        }
-        self.event_room > 0
     }
 
     fn deliver(&mut self) {
         if !self.deliveries.is_empty() {
-            self.event_room = self.open.desk.deliver(&mut self.deliveries, &mut self.wakers);
+            self.event_room = self.end.queue.deliver(&mut self.deliveries, &mut self.wakers);
         }
     }
 }

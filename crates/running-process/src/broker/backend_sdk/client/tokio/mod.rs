@@ -2,10 +2,12 @@
 
 mod client;
 mod driver;
-mod limit;
+mod frame_events;
 mod queue;
 mod response_stream;
 mod sync;
+mod timeout;
 
-pub use client::{AsyncFrameClient, FrameEvents};
+pub use client::AsyncFrameClient;
+pub use frame_events::FrameEvents;
 pub use response_stream::AsyncResponseStream;

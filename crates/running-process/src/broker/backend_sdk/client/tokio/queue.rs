@@ -1,390 +1,348 @@
-//! Where callers leave their requests and find their answers.
+//! The queue between the callers of a client and its driver: requests in one direction, responses and events in the other.
 
-mod kept;
+mod events;
+mod read_barrier;
+mod response_future;
+
+pub(super) use events::StreamItem;
+pub(super) use response_future::ResponseFuture;
 
 use super::sync::{Mutex, MutexGuard};
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
+use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
-pub(super) use kept::Streamed;
-use kept::{Kept, Stream};
+use events::{EventBuffer, StreamState};
+use read_barrier::ReadBarriers;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::PoisonError;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
-/// What became of a request: the inner error is one of a request that may have been sent.
-pub(in super::super) type Answer = Result<Response, NotSent>;
+/// The result of a request, which may have been sent unless it is [`Unsent`].
+pub(in super::super) type Outcome = Result<Response, Unsent>;
 
 pub(super) type Response = Result<Frame, FrameClientError>;
 
 /// A request of which nothing was sent, because the connection ended before.
 #[derive(Debug)]
-pub(in super::super) struct NotSent {
-    pub(in super::super) payload: Vec<u8>,
-    /// Why the connection ended.
+pub(in super::super) struct Unsent {
+    pub(in super::super) payload: Payload,
+    /// The reason why the connection ended.
     pub(super) error: FrameClientError,
 }
 
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) payload_protocol: u32,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Payload,
     /// 0 is none.
     pub(super) deadline_unix_ms: u64,
-    /// The other options, if the frame carries any.
+    /// The options, if they have trace context.
     pub(super) options: Option<Box<RequestOptions>>,
-    /// Its events are wanted.
-    pub(super) streamed: bool,
+    /// The caller takes the events of the request.
+    pub(super) events: bool,
 }
 
-/// For how many callers memory is kept while there are none, of 160 bytes each.
-const KEPT: usize = 1024;
-
-/// Names a request between its caller and the task, which alone knows its id on the wire.
-pub(super) type Ticket = u64;
-
-/// An item that the task delivers for a caller, or under [`UNSOLICITED`] for the caller that takes the events of no request.
-#[derive(Debug)]
-pub(super) enum Delivery {
-    Event(Frame),
-    Answer(Response),
-}
-
-/// In the place of a ticket: of no request.
-pub(super) const UNSOLICITED: Ticket = Ticket::MAX;
-
-/// How many requests or responses cross the desk at once at most, so that nobody holds it for long.
-pub(super) const BATCH: usize = 64;
-
-/// What callers and the task tell each other. Whoever holds the lock moves what is in memory, and neither waits nor wakes
-/// anyone.
-#[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    next_ticket: Ticket,
-    /// Everyone who waits, or whose response does.
-    callers: ById<Ticket, Caller>,
-    /// What the task has not taken, in the order of the tickets.
-    requests: VecDeque<(Ticket, Request)>,
-    /// What the task has taken and nobody waits for any more.
-    given_up: Vec<Ticket>,
-    encodings: EncodingPolicy,
-    looks: Looks,
-    kept: Kept,
-    /// The last client is gone.
-    left: bool,
-    end: Option<End>,
-    /// The task, until it is woken.
-    task: Option<Waker>,
-}
-
-/// Callers whose deadline has passed, and which wait until the task has read what has arrived.
-#[derive(Debug, Default)]
-struct Looks {
-    /// Number of looks that were asked for.
-    asked: u64,
-    /// Number of looks that the task has taken.
-    done: u64,
-    wakers: Vec<Waker>,
-}
-
-#[derive(Debug)]
-enum Caller {
-    Waits(Waker),
-    Answered(Response),
-    /// It reads the events of its request as well.
-    Streams(Box<Stream>),
-}
-
-/// The connection has ended.
-#[derive(Debug)]
-struct End {
-    reason: FrameClientError,
-    /// A request was told of the end.
-    told: bool,
-}
-
-impl End {
-    fn tell(&mut self) -> FrameClientError {
-        self.told = true;
-        self.reason.again()
+impl Request {
+    pub(super) fn new(
+        payload_protocol: u32,
+        payload: Payload,
+        deadline: CallDeadline,
+        options: Option<&RequestOptions>,
+        events: bool,
+    ) -> Self {
+        let options = options.filter(|options| options.has_trace_context()).cloned().map(Box::new);
+        Self { payload_protocol, payload, deadline_unix_ms: deadline.unix_ms(), options, events }
     }
 }
 
-/// What the task has to do.
+/// Capacity for this many requests is kept while there are none, at 160 bytes each.
+const RETAINED_REQUESTS: usize = 1024;
+
+/// The most requests or deliveries that pass the queue under one lock.
+pub(super) const MAX_BATCH: usize = 64;
+
+/// A frame that the driver delivers to a caller.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    Response(RequestId, Response),
+    /// An event of a request.
+    Event(RequestId, Frame),
+    /// An event of no request, or a request of the daemon's own.
+    Unsolicited(Frame),
+}
+
+/// The state that callers and the driver share. Its lock is held only to move what is in memory: never while waiting, and never
+/// while a waker is called.
+#[derive(Debug)]
+pub(super) struct RequestQueue(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    next_id: u64,
+    /// Requests whose responses the callers have not taken.
+    pending: ById<RequestId, Pending>,
+    /// Requests that the driver has not taken, in the order of their ids.
+    unsent: VecDeque<(RequestId, Request)>,
+    /// Requests that the driver has taken and the callers have given up.
+    cancelled: Vec<RequestId>,
+    encodings: EncodingPolicy,
+    barriers: ReadBarriers,
+    events: EventBuffer,
+    /// The last client was dropped.
+    closed: bool,
+    end: Option<End>,
+    /// The driver's task, until it is woken.
+    driver: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Waiting(Waker),
+    Complete(Response),
+    /// The caller takes the events of the request as well.
+    Streaming(Box<StreamState>),
+}
+
+/// The end of the connection.
+#[derive(Debug)]
+struct End {
+    reason: FrameClientError,
+    /// A request has failed with the reason.
+    reported: bool,
+}
+
+impl End {
+    fn report(&mut self) -> FrameClientError {
+        self.reported = true;
+        self.reason.clone()
+    }
+}
+
+/// The work that the driver takes from the queue at once.
 #[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) given_up: Vec<Ticket>,
-    pub(super) requests: Vec<(Ticket, Request)>,
+pub(super) struct Batch {
+    pub(super) cancelled: Vec<RequestId>,
+    pub(super) requests: Vec<(RequestId, Request)>,
     pub(super) encodings: EncodingPolicy,
     /// Events of no request are wanted.
     pub(super) unsolicited: bool,
-    /// There are more requests than were asked for.
+    /// The queue has more requests.
     pub(super) more: bool,
-    /// Callers wait until what has arrived is read, and are told by this number.
-    pub(super) look: Option<u64>,
+    /// The number of the newest read barrier, if callers wait for it.
+    pub(super) barrier: Option<u64>,
     /// Room for events, in bytes.
     pub(super) event_room: usize,
 }
 
-impl Desk {
+impl Default for RequestQueue {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            // Zero is the id in the responses of a peer that does not correlate.
+            next_id: 1,
+            pending: ById::default(),
+            unsent: VecDeque::new(),
+            cancelled: Vec::new(),
+            encodings: EncodingPolicy::default(),
+            barriers: ReadBarriers::default(),
+            events: EventBuffer::default(),
+            closed: false,
+            end: None,
+            driver: None,
+        }))
+    }
+}
+
+impl RequestQueue {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds the lock panics halfway.
+        // No code that holds the lock panics halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_encodings(&self, policy: EncodingPolicy) {
+    pub(super) fn set_encoding_policy(&self, policy: EncodingPolicy) {
         self.state().encodings = policy;
     }
 
-    /// Whether the connection goes on.
+    /// Returns whether the connection goes on.
     pub(super) fn is_open(&self) -> bool {
         self.state().end.is_none()
     }
 
-    /// Waits for what becomes of `request`. Dropped before that, it is given up.
-    pub(super) fn ask(&self, request: Request) -> Asking<'_> {
-        Asking { desk: self, stage: Stage::New(request) }
+    /// Returns the outcome of `request`, which is queued when the future is first polled and given up when it is dropped.
+    pub(super) fn submit(&self, request: Request) -> ResponseFuture<'_> {
+        ResponseFuture::new(self, request)
     }
 
-    /// Waits until the task has read what has arrived by now, or the connection has ended.
-    pub(super) fn look(&self) -> impl Future<Output = ()> {
-        let mut number = None;
-        poll_fn(move |context| {
-            let mut state = self.state();
-            let first = number.is_none();
-            let number = *number.get_or_insert_with(|| {
-                state.looks.asked += 1;
-                state.looks.asked
-            });
-            if state.looks.done >= number || state.end.is_some() {
-                return Poll::Ready(());
-            }
-            state.looks.wakers.push(context.waker().clone());
-            if first {
-                ring(state);
-            }
-            Poll::Pending
-        })
-    }
-
-    /// The task has read what had arrived, after it was asked for `number`.
-    pub(super) fn looked(&self, number: u64) {
+    /// Ends the connection, since the last client was dropped.
+    pub(super) fn close(&self) {
         let mut state = self.state();
-        state.looks.done = number;
-        let wakers = std::mem::take(&mut state.looks.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.closed = true;
+        wake_driver(state);
     }
 
-    /// There is no client any more.
-    pub(super) fn leave(&self) {
+    /// Fills `batch`: with requests up to `room` bytes, and the one that exceeds them. Wakes `waker` once there is more. Returns
+    /// `false` if there is no client any more.
+    pub(super) fn take_batch(&self, room: usize, waker: &Waker, batch: &mut Batch) -> bool {
         let mut state = self.state();
-        state.left = true;
-        ring(state);
-    }
-
-    /// Fills `work` with what there is to do: requests up to `room` bytes, and the one that exceeds them. If there is more later,
-    /// `waker` is woken. `false` if there is no client any more.
-    pub(super) fn take(&self, room: usize, waker: &Waker, work: &mut Work) -> bool {
-        let mut state = self.state();
-        match &mut state.task {
-            Some(task) => task.clone_from(waker),
-            None => state.task = Some(waker.clone()),
+        match &mut state.driver {
+            Some(driver) => driver.clone_from(waker),
+            None => state.driver = Some(waker.clone()),
         }
-        work.encodings = state.encodings;
-        work.unsolicited = state.kept.wants_unsolicited();
-        work.event_room = state.kept.room();
-        work.given_up.append(&mut state.given_up);
+        batch.encodings = state.encodings;
+        batch.unsolicited = state.events.wants_unsolicited();
+        batch.event_room = state.events.room();
+        batch.cancelled.append(&mut state.cancelled);
         let mut taken = 0;
         while taken < room
-            && work.requests.len() < BATCH
-            && let Some(request) = state.requests.pop_front()
+            && batch.requests.len() < MAX_BATCH
+            && let Some(request) = state.unsent.pop_front()
         {
             taken += FRAME_HEADER_BYTES + request.1.payload.len();
-            work.requests.push(request);
+            batch.requests.push(request);
         }
-        work.more = !state.requests.is_empty();
-        work.look = (state.looks.asked != state.looks.done).then_some(state.looks.asked);
-        !state.left
+        batch.more = !state.unsent.is_empty();
+        batch.barrier = state.barriers.newest();
+        !state.closed
     }
 
-    /// Gives every caller that is still there what came for it. Returns how many bytes of events there is room for then; once
-    /// that was none and there is some again, the task is woken. `wakers` is empty memory.
-    pub(super) fn deliver(&self, deliveries: &mut Vec<(Ticket, Delivery)>, wakers: &mut Vec<Waker>) -> usize {
+    /// Delivers frames to the callers that still want them, and returns the room for events that is left then, in bytes. If that is
+    /// none, the driver is woken once there is some. `wakers` is empty memory.
+    pub(super) fn deliver(&self, deliveries: &mut Vec<Delivery>, wakers: &mut Vec<Waker>) -> usize {
         let mut state = self.state();
-        for (ticket, delivery) in deliveries.drain(..) {
-            wakers.extend(state.deliver(ticket, delivery));
+        for delivery in deliveries.drain(..) {
+            wakers.extend(state.deliver(delivery));
         }
-        let room = state.kept.room();
+        let room = state.events.room();
         drop(state);
         wakers.drain(..).for_each(Waker::wake);
         room
     }
 
-    /// The connection has ended; everyone who waits is told.
+    /// Ends the queue with its connection, and wakes all callers.
     pub(super) fn end(&self, reason: FrameClientError) {
         let mut state = self.state();
-        state.end = Some(End { reason, told: false });
-        let State { callers, kept, .. } = &mut *state;
-        let waiting = callers.values_mut().filter_map(|caller| match caller {
-            Caller::Waits(waker) => Some(waker.clone()),
-            Caller::Answered(_) => None,
-            Caller::Streams(stream) => stream.take_waker(),
+        state.end = Some(End { reason, reported: false });
+        let State { pending, events, .. } = &mut *state;
+        let waiting = pending.values_mut().filter_map(|pending| match pending {
+            Pending::Waiting(waker) => Some(waker.clone()),
+            Pending::Complete(_) => None,
+            Pending::Streaming(stream) => stream.take_waker(),
         });
-        let mut wakers: Vec<_> = waiting.chain(kept.take_waker()).collect();
-        wakers.append(&mut state.looks.wakers);
+        let mut wakers: Vec<_> = waiting.chain(events.take_waker()).collect();
+        wakers.append(&mut state.barriers.take_wakers());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns the requests that the driver has taken and whose callers wait for the response.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn in_flight(&self) -> Vec<RequestId> {
+        let state = self.state();
+        let waits = |id: &RequestId| matches!(state.pending[id], Pending::Waiting(_));
+        let sent = |id: &RequestId| state.unsent.iter().all(|(unsent, _)| unsent != id);
+        state.pending.keys().copied().filter(|id| waits(id) && sent(id)).collect()
     }
 }
 
 impl State {
-    fn ask(&mut self, request: Request, waker: &Waker) -> Result<Ticket, NotSent> {
+    /// Queues `request`. `waker` is woken once it has its response, if its caller does not take events.
+    fn push(&mut self, request: Request, waker: &Waker) -> Result<RequestId, Unsent> {
         if let Some(end) = &mut self.end {
-            let error = if end.told { FrameClientError::Dead } else { end.tell() };
-            return Err(NotSent { payload: request.payload, error });
+            let error = if end.reported { FrameClientError::Dead } else { end.report() };
+            return Err(Unsent { payload: request.payload, error });
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        let caller =
-            if request.streamed { Caller::Streams(Box::default()) } else { Caller::Waits(waker.clone()) };
-        self.callers.insert(ticket, caller);
-        self.requests.push_back((ticket, request));
-        self.kept.begin();
-        Ok(ticket)
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let pending =
+            if request.events { Pending::Streaming(Box::default()) } else { Pending::Waiting(waker.clone()) };
+        self.pending.insert(id, pending);
+        self.unsent.push_back((id, request));
+        self.events.request_begins();
+        Ok(id)
     }
 
-    /// Gives `ticket` what came for it, if its caller still wants it; returns the waker to call.
-    fn deliver(&mut self, ticket: Ticket, delivery: Delivery) -> Option<Waker> {
-        match (self.callers.get_mut(&ticket), delivery) {
-            (Some(caller @ Caller::Waits(_)), Delivery::Answer(response)) => {
-                match std::mem::replace(caller, Caller::Answered(response)) {
-                    Caller::Waits(waker) => Some(waker),
-                    Caller::Answered(_) | Caller::Streams(_) => None,
-                }
+    /// Delivers a frame, if its caller still wants it. Returns the waker to call.
+    fn deliver(&mut self, delivery: Delivery) -> Option<Waker> {
+        let (id, frame) = match delivery {
+            Delivery::Response(id, response) => {
+                return match self.pending.get_mut(&id)? {
+                    Pending::Streaming(stream) => stream.complete(response),
+                    waiting => match std::mem::replace(waiting, Pending::Complete(response)) {
+                        Pending::Waiting(waker) => Some(waker),
+                        Pending::Complete(_) | Pending::Streaming(_) => None,
+                    },
+                };
             }
-            (Some(Caller::Streams(stream)), Delivery::Answer(response)) => stream.answer(response),
-            (Some(Caller::Streams(stream)), Delivery::Event(frame)) => self.kept.add_to(stream, frame),
-            (None, Delivery::Event(frame)) if ticket == UNSOLICITED => self.kept.add(frame),
-            _ => None,
+            Delivery::Event(id, frame) => (id, frame),
+            Delivery::Unsolicited(frame) => return self.events.add(frame),
+        };
+        match self.pending.get_mut(&id)? {
+            Pending::Streaming(stream) => self.events.add_to(stream, frame),
+            Pending::Waiting(_) | Pending::Complete(_) => None,
         }
     }
 
-    fn poll_answer(&mut self, ticket: Ticket, waker: &Waker) -> Poll<Answer> {
-        let Entry::Occupied(mut caller) = self.callers.entry(ticket) else {
-            unreachable!("whoever asks is there until it has its answer")
+    fn poll_response(&mut self, id: RequestId, waker: &Waker) -> Poll<Outcome> {
+        let Entry::Occupied(mut pending) = self.pending.entry(id) else {
+            unreachable!("a request is pending until its caller has the response")
         };
-        if let Caller::Waits(waits) = caller.get_mut()
+        if let Pending::Waiting(waiting) = pending.get_mut()
             && self.end.is_none()
         {
-            waits.clone_from(waker);
+            waiting.clone_from(waker);
             return Poll::Pending;
         }
-        let caller = caller.remove();
+        let pending = pending.remove();
         self.shrink();
-        if let Caller::Answered(response) = caller {
+        if let Pending::Complete(response) = pending {
             return Poll::Ready(Ok(response));
         }
-        let error = self.end.as_mut().map_or(FrameClientError::Dead, End::tell);
-        Poll::Ready(match self.take_back(ticket) {
-            Some(Request { payload, .. }) => Err(NotSent { payload, error }),
+        let error = self.end.as_mut().map_or(FrameClientError::Dead, End::report);
+        Poll::Ready(match self.withdraw(id) {
+            Some(Request { payload, .. }) => Err(Unsent { payload, error }),
             None => Ok(Err(error)),
         })
     }
 
-    /// Gives back what only a crowd needs, once nobody is left of it.
+    /// Frees the memory that many requests needed, once none is left.
     fn shrink(&mut self) {
-        if self.callers.is_empty() {
-            self.callers.shrink_to(KEPT);
-            self.requests.shrink_to(KEPT);
+        if self.pending.is_empty() {
+            self.pending.shrink_to(RETAINED_REQUESTS);
+            self.unsent.shrink_to(RETAINED_REQUESTS);
         }
     }
 
-    /// The request of `ticket`, if the task has not taken it.
-    fn take_back(&mut self, ticket: Ticket) -> Option<Request> {
-        let index = self.requests.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
-        self.requests.remove(index).map(|(_, request)| request)
+    /// Takes a request back that the driver has not taken.
+    fn withdraw(&mut self, id: RequestId) -> Option<Request> {
+        let index = self.unsent.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.unsent.remove(index).map(|(_, request)| request)
     }
 
-    /// Nobody waits for the request of `ticket` any more. Whether the task has to know.
-    fn give_up(&mut self, ticket: Ticket) -> bool {
-        let waited = match self.callers.remove(&ticket) {
-            Some(Caller::Waits(_)) => true,
-            Some(Caller::Streams(stream)) => !self.kept.forget(&stream),
-            Some(Caller::Answered(_)) | None => false,
+    /// Gives a request up. Returns whether the driver has to cancel it.
+    fn cancel(&mut self, id: RequestId) -> bool {
+        let waited = match self.pending.remove(&id) {
+            Some(Pending::Waiting(_)) => true,
+            Some(Pending::Streaming(stream)) => !self.events.forget(&stream),
+            Some(Pending::Complete(_)) | None => false,
         };
-        let taken = waited && self.take_back(ticket).is_none();
+        let sent = waited && self.withdraw(id).is_none();
         self.shrink();
-        if taken {
-            self.given_up.push(ticket);
+        if sent {
+            self.cancelled.push(id);
         }
-        taken
+        sent
     }
 }
 
-/// Has the task look at the desk.
-fn ring(mut state: MutexGuard<'_, State>) {
-    let task = state.task.take();
+/// Has the driver take another batch.
+fn wake_driver(mut state: MutexGuard<'_, State>) {
+    let driver = state.driver.take();
     drop(state);
-    if let Some(task) = task {
-        task.wake();
-    }
-}
-
-/// A caller of [`Desk::ask`].
-#[derive(Debug)]
-pub(super) struct Asking<'d> {
-    desk: &'d Desk,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    New(Request),
-    Asked(Ticket),
-    Over,
-}
-
-impl Future for Asking<'_> {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
-        let mut state = self.desk.state();
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::New(request) => match state.ask(request, context.waker()) {
-                Ok(ticket) => {
-                    self.stage = Stage::Asked(ticket);
-                    ring(state);
-                    Poll::Pending
-                }
-                Err(unsent) => Poll::Ready(Err(unsent)),
-            },
-            Stage::Asked(ticket) => {
-                let answer = state.poll_answer(ticket, context.waker());
-                if answer.is_pending() {
-                    self.stage = Stage::Asked(ticket);
-                }
-                answer
-            }
-            Stage::Over => unreachable!("it has given its answer"),
-        }
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if let Stage::Asked(ticket) = self.stage {
-            let mut state = self.desk.state();
-            if state.give_up(ticket) {
-                ring(state);
-            }
-        }
+    if let Some(driver) = driver {
+        driver.wake();
     }
 }

@@ -1,69 +1,69 @@
-//! The events of one request, and then its answer.
+//! The events of one request, and then its response.
 
 use super::client::AsyncFrameClient;
-use super::limit::Limit;
-use super::queue::{Response, Streamed, Ticket};
+use super::queue::{Response, StreamItem};
+use super::timeout::within;
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::protocol::Frame;
 use std::future::poll_fn;
 
-/// A request whose events are read one by one, ahead of its answer; made by
+/// A request whose events are read one by one, ahead of its response; made by
 /// [`AsyncFrameClient::request_streaming`].
 ///
-/// Dropped before its answer was read, it gives the request up and tells the daemon so. The connection lasts as long as the
-/// stream does.
+/// If it is dropped before the response was read, the request is cancelled. The connection lasts at least as long as the
+/// stream.
 #[derive(Debug)]
 pub struct AsyncResponseStream {
     client: AsyncFrameClient,
-    ticket: Ticket,
-    limit: Limit,
-    /// It has come, and no event is before it.
-    answer: Option<Response>,
+    id: RequestId,
+    deadline: CallDeadline,
+    /// The response, once it has come and no event is before it.
+    response: Option<Response>,
 }
 
 impl AsyncResponseStream {
-    pub(super) fn new(client: AsyncFrameClient, ticket: Ticket, limit: Limit) -> Self {
-        Self { client, ticket, limit, answer: None }
+    pub(super) fn new(client: AsyncFrameClient, id: RequestId, deadline: CallDeadline) -> Self {
+        Self { client, id, deadline, response: None }
     }
 
-    /// Waits for the next event of the request; `None` once its answer has come, which [`response`](Self::response) gives.
-    /// Nothing is lost if this future is dropped.
+    /// Waits for the next event of the request; `None` once its response has come, which [`response`](Self::response) returns.
+    /// This is cancel safe: no event is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`FrameClientError::TimedOut`] at the deadline of the request, which gives it up, and what ended the connection. A refusal is
-    /// an answer, and so none of them.
+    /// [`FrameClientError::TimedOut`] at the deadline of the request, which cancels it, and the reason why the connection ended.
+    /// A refusal is a response, not an error of this method.
     pub async fn next_event(&mut self) -> Result<Option<Frame>, FrameClientError> {
-        if self.answer.is_some() {
+        if self.response.is_some() {
             return Ok(None);
         }
-        let Self { client, ticket, limit, .. } = self;
-        let desk = &client.0.desk;
-        let streamed =
-            limit.wait(desk, poll_fn(|context| desk.poll_streamed(*ticket, context.waker()))).await;
-        match streamed.inspect_err(|_| desk.end_stream(*ticket))?? {
-            Streamed::Event(frame) => Ok(Some(frame)),
-            Streamed::Answer(response) => {
-                self.answer = Some(response);
+        let (queue, id) = (self.client.queue(), self.id);
+        let item = within(self.deadline, queue, poll_fn(|context| queue.poll_stream(id, context.waker())));
+        match item.await.inspect_err(|_| queue.end_stream(id))?? {
+            StreamItem::Event(frame) => Ok(Some(frame)),
+            StreamItem::Response(response) => {
+                self.response = Some(response);
                 Ok(None)
             }
         }
     }
 
-    /// Waits for the answer. Events that were not taken are dropped.
+    /// Waits for the response, and drops the events that were not read.
     ///
     /// # Errors
     ///
     /// As [`AsyncFrameClient::request`], and [`FrameClientError::TimedOut`] at the deadline.
     pub async fn response(mut self) -> Result<Frame, FrameClientError> {
         while self.next_event().await?.is_some() {}
-        let answer = self.answer.take().unwrap_or(Err(FrameClientError::NotInFlight));
-        self.limit.judge(answer)
+        let response = self.response.take().unwrap_or(Err(FrameClientError::NotInFlight));
+        response.map_err(|error| self.deadline.timed_out_if_refused(error))
     }
 }
 
 impl Drop for AsyncResponseStream {
     fn drop(&mut self) {
-        self.client.0.desk.end_stream(self.ticket);
+        self.client.queue().end_stream(self.id);
     }
 }

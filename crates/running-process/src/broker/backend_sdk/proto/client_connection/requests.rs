@@ -28,7 +28,7 @@ pub struct RequestHead<'a> {
 
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// Every id below it has been used; a response with one of them that is not pending is late and dropped.
+    /// Every id below it was used or left out; a response with one of them that is not pending is late and dropped.
     next_id: u64,
     pending: ById<u64, Pending>,
     /// Cancelled requests whose events were given out: what comes late is dropped.
@@ -69,18 +69,17 @@ impl Default for Requests {
 impl Requests {
     /// Returns the id of the next request.
     #[inline]
-    pub(super) fn next_id(&self) -> u64 {
-        self.next_id
+    pub(super) fn next_id(&self) -> RequestId {
+        RequestId(self.next_id)
     }
 
-    /// Notes that the request with the next id was sent.
+    /// Notes that the request `id`, which is the next one or a later one, was sent.
     #[inline]
-    pub(super) fn sent(&mut self, payload_protocol: u32, events: bool) -> RequestId {
-        let id = self.next_id;
+    pub(super) fn sent(&mut self, RequestId(id): RequestId, payload_protocol: u32, events: bool) {
+        debug_assert!(id >= self.next_id, "request {id} is sent twice");
         let events = if events { Events::Wanted } else { Events::Unsolicited };
-        self.next_id += 1;
+        self.next_id = id + 1;
         self.pending.insert(id, Pending { payload_protocol, events });
-        RequestId(id)
     }
 
     pub(super) fn is_pending(&self, request: RequestId) -> bool {

@@ -1,121 +1,122 @@
-//! One connection, shared by the thread that reads it and those that serve its requests.
+//! One connection, driven by any thread that has something to do for it.
 
-mod room;
-
-use super::adaptive::{self, Quick, Turn};
-use super::cancellation::Cancellation;
-use super::context::Shared;
-use super::handler::ConcurrentHandler;
+use super::adaptive::{Lane, LatencyEstimate};
+use super::context::ServerContext;
+use super::legacy::LegacyConnection;
+use super::request::ServerRequest;
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::send_buffer::{SendBuffer, MAX_IOVECS};
-use crate::broker::backend_sdk::proto::server_connection::{CallId, CancelReason};
-use crate::broker::backend_sdk::server::budget;
-use crate::broker::backend_sdk::server::over_capacity::Place;
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::policy::Caller;
-use crate::broker::backend_sdk::server::session::{self, Session};
-use crate::broker::backend_sdk::server::sync::atomic::{AtomicU64, Ordering};
+use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
+use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
+use crate::broker::backend_sdk::server::config::ServeError;
+use crate::broker::backend_sdk::server::handler::HandlerError;
+use crate::broker::backend_sdk::server::session::{Action, Answer, Dispatched, Phase, ServerSession};
+use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::{Condvar, LocalStream, Mutex, MutexGuard};
-use crate::broker::backend_sdk::server::telemetry::Event;
-use crate::broker::protocol::Refusal;
-use crate::transport::timed_out;
-use std::cell::OnceCell;
+use crate::broker::backend_sdk::server::{callback, scratch};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// How exactly a read ends in time, and how long one that reads ahead of requests that wait goes on before it looks
-/// whether they still do.
-const TICK: Duration = Duration::from_millis(10);
+/// Events of a connection: the socket may be read, written, has nothing more to read, is closed; or another reason to look.
+pub(super) const READABLE: u8 = 1;
+pub(super) const WRITABLE: u8 = 2;
+pub(super) const READ_CLOSED: u8 = 4;
+pub(super) const HUNG_UP: u8 = 8;
+pub(super) const WAKE: u8 = 16;
+/// The timer has fired.
+pub(super) const TIMER: u8 = 32;
 
-/// A connection that several threads work on. One reads it; whoever has something to write writes for all. Nobody holds
-/// the lock while the socket or a concurrent handler takes its time.
-pub(super) struct Link {
+/// Most reads in a row before other connections have their turn, and before a deadline that has passed is judged.
+const MAX_READS: u32 = 16;
+
+/// Time without a byte after which a thread that reads one connection gives it back to the poller.
+pub(super) const QUIET: Duration = Duration::from_millis(10);
+
+/// Interval at which a thread that reads one connection, where there is no poller, looks for new deadlines.
+const RECHECK: Duration = Duration::from_millis(50);
+
+/// The handler of a payload protocol.
+pub(super) struct BlockingHandler {
+    pub(super) serve: Box<dyn Fn(ServerRequest) -> Result<Payload, HandlerError> + Send + Sync>,
+    pub(super) latency: LatencyEstimate,
+}
+
+type Session = ServerSession<BlockingHandler>;
+type Call = Dispatched<BlockingHandler>;
+
+/// A connection of the server. The thread that holds the lock does all that can be done at once; a thread that finds it
+/// locked leaves its events, and the holder looks at them after it has unlocked. No thread blocks under the lock but in
+/// the daemon's inline handlers.
+pub(super) struct Conn {
     pub(super) id: u64,
-    pub(super) stream: Arc<LocalStream>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) place: Place,
+    pub(super) context: Arc<ServerContext>,
+    pub(super) stream: LocalStream,
+    /// Events that no thread has taken yet.
+    events: AtomicU8,
+    /// The phase that this connection alone has entered, because its slot is needed.
+    phase: AtomicU8,
     state: Mutex<State>,
-    /// Number of times that the peer has taken a part of the output, but not all.
-    parts: AtomicU64,
-    /// Notified when something has [advanced](Self::advance).
-    advanced: Condvar,
+    /// Notified when output was written or a request cancelled.
+    progress: Condvar,
 }
 
 struct State {
-    session: Session<Cancellation>,
-    /// A thread is writing the output, and will write whatever is added to it.
-    writing: bool,
-    /// Number of times that it has written all that there was.
-    written: u64,
-    /// Whoever reads only waits for the peer to go, and is to be woken when the last call has ended.
-    watching: bool,
-    /// How many threads wait for something to advance.
+    session: Session,
+    /// Quick requests for the thread that reads, in order.
+    queue: VecDeque<Call>,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The peer sends nothing more: after what is read comes the end.
+    read_closed: bool,
+    hung_up: bool,
+    /// The socket has taken no more output.
+    blocked: bool,
+    /// The poller reports when it does.
+    watches_writing: bool,
+    /// A thread reads the connection, and the poller does not watch it.
+    adopted: bool,
+    /// The next action, as far as it concerns reading.
+    wants: Wants,
+    /// When the poller looks at the connection, whatever happens.
+    timer: Option<Instant>,
+    /// Threads that wait for `progress`.
     waiting: usize,
-    quick: Quick,
+    /// A thread without a poller writes the output, outside of the lock.
+    writing: bool,
 }
 
-/// A call for a handler on a thread.
-pub(super) type Concurrent = session::Concurrent<ConcurrentHandler, Cancellation>;
-
-/// What is to be done with what came.
-pub(super) struct Taken {
-    /// For other threads.
-    pub(super) calls: Vec<Concurrent>,
-    /// There are more, for whoever has the turn.
-    pub(super) quick: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Read,
+    HangUp,
+    /// Output to be written, or a request to end.
+    Progress,
+    /// The connection is closed, or the legacy handler has it.
+    Nothing,
 }
 
-/// What whoever has the turn does next.
-pub(super) enum Step {
-    /// Serve a request that is expected to be quick. If it is the first, a watch is to begin.
-    Serve { call: Concurrent, unwatched: bool },
-    /// Nothing: another thread has the turn.
-    Passed,
-    /// Read, until the time given; onto the buffer, if there is one.
-    Read(Option<Instant>, Option<Vec<u8>>),
-    /// Wait for the peer to go, until the time given: it sends nothing more, and calls are at work.
-    Watch(Option<Instant>),
-    /// Tell the connection the time.
-    Time,
-    /// Hand the connection over, with what was received.
-    Legacy(Vec<u8>),
-    /// Nothing: the connection is over.
-    End,
-}
-
-/// What came of it.
-pub(super) enum Input<'a> {
-    Bytes(&'a [u8]),
-    /// The buffer that was to be read onto, and how many bytes were.
-    Onto(Vec<u8>, usize),
-    /// The peer sends nothing more, and may be gone altogether.
-    Eof {
-        gone: bool,
-    },
-    Time,
-    Gone,
-    Failed(io::Error),
-}
-
-impl Link {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, stream: LocalStream, place: Place) -> io::Result<Self> {
-        let peer = PeerCredentials::of(stream.user())?;
-        let mut session = Session::new(&shared.service, peer, place, Instant::now());
-        // Nothing next to the thread that reads it.
-        session.connection.keep(budget::LARGEST_SHARE);
+impl Conn {
+    /// Returns a connection that the poller watches, or one that a thread reads if there is no poller.
+    pub(super) fn new(id: u64, context: Arc<ServerContext>, stream: LocalStream, session: Session) -> Self {
         let state = State {
             session,
-            writing: false,
-            written: 0,
-            watching: false,
+            queue: VecDeque::new(),
+            readable: false,
+            read_closed: false,
+            hung_up: false,
+            blocked: false,
+            watches_writing: false,
+            adopted: context.poller.is_none(),
+            wants: Wants::Read,
+            timer: None,
             waiting: 0,
-            quick: Quick::default(),
+            writing: false,
         };
-        let (state, parts, advanced) = (Mutex::new(state), AtomicU64::new(0), Condvar::new());
-        Ok(Self { id, stream: Arc::new(stream), shared, place, state, parts, advanced })
+        let (events, phase) = (AtomicU8::new(0), AtomicU8::new(Phase::Serving as u8));
+        Self { id, context, stream, events, phase, state: Mutex::new(state), progress: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,7 +124,6 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, unless the connection is locked.
     fn try_state(&self) -> Option<MutexGuard<'_, State>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
@@ -132,367 +132,491 @@ impl Link {
         }
     }
 
-    /// Looks at what the thread with the turn serves, unless the connection is locked.
-    pub(super) fn try_quick<T>(&self, look: impl FnOnce(&mut Quick) -> T) -> Option<T> {
-        self.try_state().map(|mut state| look(&mut state.quick))
+    /// Leaves `events` for the thread that drives the connection next.
+    pub(super) fn leave(&self, events: u8) {
+        self.events.fetch_or(events, Ordering::SeqCst);
     }
 
-    /// Waits until something has [advanced](Self::advance), or so long.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>, at_most: Option<Duration>) -> MutexGuard<'a, State> {
-        state.waiting += 1;
-        let mut state = match at_most {
-            None => self.advanced.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(time) => self.advanced.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
-        };
-        state.waiting -= 1;
+    /// Has the connection drain, because its slot is needed.
+    pub(super) fn drain(&self) {
+        self.phase.store(Phase::Draining as u8, Ordering::SeqCst);
+    }
+
+    /// Does all that can be done now, unless another thread does it. A thread with a `lane` serves quick requests itself.
+    pub(super) fn drive(self: &Arc<Self>, events: u8, lane: Option<&Lane>) {
+        self.leave(events | WAKE);
+        let mut lane = lane;
+        while self.events.load(Ordering::SeqCst) != 0 {
+            let Some(mut state) = self.try_state() else { return };
+            self.advance(&mut state, lane);
+            let call = match lane {
+                Some(_) if !state.session.is_full() => state.queue.pop_front(),
+                _ => None,
+            };
+            drop(state);
+            // A thread that found the lock taken has left its events before that; this reads them after the unlock.
+            fence(Ordering::SeqCst);
+            if let Some(call) = call {
+                lane = lane.filter(|lane| lane.begin(self.id));
+                self.context.watch();
+                self.serve(call);
+                lane = lane.filter(|lane| !lane.is_lost());
+            }
+            if self.context.poller.is_none() {
+                self.write_blocking();
+            }
+        }
+    }
+
+    /// Takes the events and does all that can be done without serving or blocking.
+    fn advance(self: &Arc<Self>, state: &mut State, lane: Option<&Lane>) {
+        let events = self.events.swap(0, Ordering::SeqCst);
+        state.readable |= events & (READABLE | READ_CLOSED) != 0;
+        state.read_closed |= events & READ_CLOSED != 0;
+        state.hung_up |= events & HUNG_UP != 0;
+        state.blocked &= events & WRITABLE == 0;
+        if events & TIMER != 0 {
+            state.timer = None;
+        }
+        let now = Instant::now();
+        let phase = self.context.phase().max(Phase::from(self.phase.load(Ordering::SeqCst)));
+        if state.session.enter(phase, now) {
+            self.stream.interrupt_reads();
+            (state.readable, state.read_closed) = (true, true);
+        }
+        if state.wants == Wants::Nothing {
+            return;
+        }
+        // The reader of an adopted connection reads it outside of the lock.
+        let reads = !state.adopted || lane.is_some_and(Lane::reads_one);
+        let mut late = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
+        if late {
+            (state.readable, state.blocked) = (true, false);
+        }
+        let mut reads_left = if reads { MAX_READS } else { 0 };
+        self.dispatch(state, lane, |session, dispatch| session.process(dispatch));
+        loop {
+            self.write(state);
+            match state.session.next_action() {
+                Action::Process => {}
+                Action::Read if state.readable && reads_left > 0 && state.queue.is_empty() => {
+                    reads_left -= 1;
+                    self.read_arrived(state, lane);
+                }
+                Action::AwaitHangUp if state.hung_up => state.session.reset(),
+                Action::ServeLegacy(buffered) => return self.serve_legacy(state, buffered),
+                Action::Close => return self.close(state),
+                _ if late => {
+                    late = false;
+                    state.session.handle_timeout(now);
+                }
+                action => {
+                    state.wants = match action {
+                        Action::Read => Wants::Read,
+                        Action::AwaitHangUp => Wants::HangUp,
+                        _ => Wants::Progress,
+                    };
+                    break;
+                }
+            }
+            self.dispatch(state, lane, |session, dispatch| session.process(dispatch));
+        }
+        if state.session.is_reset() {
+            // Also for a thread that reads.
+            self.stream.disconnect();
+        }
+        self.notify_progress(state);
+        if reads && reads_left == 0 && state.readable && state.wants == Wants::Read {
+            self.context.requeue(self);
+        }
+        self.watch(state);
+    }
+
+    /// Runs `process`, and places the requests that it dispatches: quick ones in the queue of a thread with a `lane`, all
+    /// others on the pool.
+    fn dispatch(
+        self: &Arc<Self>,
+        state: &mut State,
+        lane: Option<&Lane>,
+        process: impl FnOnce(&mut Session, &mut dyn FnMut(Call)),
+    ) {
+        let State { session, queue, .. } = state;
+        let mut others = Vec::new();
+        process(session, &mut |call| {
+            if lane.is_some() && call.handler().latency.is_quick() {
+                queue.push_back(call);
+            } else {
+                others.push(call);
+            }
+        });
+        if lane.is_none() {
+            others.splice(..0, queue.drain(..));
+        }
+        for call in others {
+            let (conn, id) = (Arc::clone(self), call.call());
+            let job = Box::new(move || {
+                drop(conn.wait_for_room(id));
+                conn.serve(call);
+                conn.drive(0, None);
+            });
+            if let Err(error) = self.context.pool.submit(job) {
+                let refusal = HandlerError::Refused(self.context.policy.no_thread(error));
+                session.finish(id, Answer::Failed(refusal), Instant::now());
+            }
+        }
+    }
+
+    /// Runs the handler of `call` on this thread, and finishes the request.
+    fn serve(self: &Arc<Self>, call: Call) {
+        let (id, handler, began) = (call.call(), Arc::clone(call.handler()), Instant::now());
+        let answer =
+            call.serve(|handler, request| (handler.serve)(ServerRequest::new(request, Arc::clone(self), id)));
+        let ended = Instant::now();
+        handler.latency.record(ended.saturating_duration_since(began));
+        self.state().session.finish(id, answer, ended);
+        self.leave(WAKE);
+    }
+
+    /// Reads once what has arrived.
+    fn read_arrived(self: &Arc<Self>, state: &mut State, lane: Option<&Lane>) {
+        if let Some(mut buffer) = state.session.take_recv_buffer() {
+            let room = buffer.capacity() - buffer.len();
+            let read = self.stream.read_arrived_onto(&mut buffer);
+            state.session.restore_recv_buffer(buffer, *read.as_ref().unwrap_or(&0), Instant::now());
+            self.was_read(state, lane, read, room);
+        } else {
+            let (read, room) = scratch::with(|scratch| {
+                let read = self.stream.read_arrived(scratch);
+                if let Ok(length @ 1..) = read {
+                    state.session.receive(&scratch[..length], Instant::now());
+                }
+                (read, scratch.len())
+            });
+            self.was_read(state, lane, read, room);
+        }
+    }
+
+    /// Takes the result of a read into `room` bytes.
+    fn was_read(
+        self: &Arc<Self>,
+        state: &mut State,
+        lane: Option<&Lane>,
+        read: io::Result<usize>,
+        room: usize,
+    ) {
+        match read {
+            Ok(0) => {
+                state.readable = false;
+                let is_gone = || self.stream.wait_hang_up(Some(Instant::now())).unwrap_or(true);
+                self.dispatch(state, lane, |session, dispatch| session.end_of_input(is_gone, dispatch));
+            }
+            // A read that does not fill the room has emptied the socket: the next byte is an event.
+            Ok(length) => state.readable = length == room || state.read_closed,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => state.readable = false,
+            Err(error) => state.session.fail(error),
+        }
+    }
+
+    /// Writes what the socket takes.
+    fn write(&self, state: &mut State) {
+        let State { session, blocked, .. } = state;
+        while self.context.poller.is_some() && !*blocked && session.has_output() {
+            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
+            let count = session.output_slices(&mut pieces);
+            match self.stream.write_now(&pieces[..count]) {
+                Ok(Some(written)) => session.output_written(written, Instant::now()),
+                Ok(None) => {
+                    *blocked = true;
+                    session.write_blocked(Instant::now());
+                }
+                Err(error) => session.fail(error),
+            }
+        }
+    }
+
+    /// Has the poller watch for what the connection waits for, and set its timer.
+    fn watch(&self, state: &mut State) {
+        let Some(poller) = self.context.poller.as_ref().filter(|_| !state.adopted) else { return };
+        if state.watches_writing != state.blocked {
+            state.watches_writing = state.blocked;
+            if let Err(error) = poller.set_writing(&self.stream, self.id, state.blocked) {
+                state.session.fail(error);
+                self.leave(WAKE);
+            }
+        }
+        if let Some(deadline) = state.session.deadline()
+            && state.timer.is_none_or(|timer| deadline < timer)
+        {
+            let before = state.timer.replace(deadline);
+            self.context.set_timer(self.id, before, deadline);
+        }
+    }
+
+    /// Ends the connection, whose socket failed.
+    pub(super) fn fail(self: &Arc<Self>, error: io::Error) {
+        self.state().session.fail(error);
+        self.drive(0, None);
+    }
+
+    /// Sets the timer of a connection that was just accepted.
+    pub(super) fn watch_first(&self) {
+        self.watch(&mut self.state());
+    }
+
+    fn notify_progress(&self, state: &mut State) {
+        if state.session.take_progress() && state.waiting > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Blocks until the peer has read enough, or does not wait for `call` any more.
+    fn wait_for_room(self: &Arc<Self>, call: CallId) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        while state.session.holds_back(call) {
+            if state.adopted && self.context.poller.is_some() {
+                // The thread that reads it may be this one, and the poller tells when there is room.
+                self.release(&mut state);
+            }
+            state.waiting += 1;
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
         state
     }
 
-    /// SendBuffer was written, a call has ended or was cancelled. Asks nothing of the system unless somebody waits for it.
-    fn advance(&self, state: &State) {
-        if state.waiting > 0 {
-            self.advanced.notify_all();
-        }
+    /// Blocks while the peer leaves too much unread, then queues and writes an event.
+    pub(super) fn send_event(self: &Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
+        let sent = self.wait_for_room(call).session.send_event(call, payload);
+        self.drive(0, None);
+        sent
     }
 
-    /// What whoever has the turn does next; waits while there is nothing to do but to let calls end and output be written.
-    pub(super) fn next_step(self: &Arc<Self>, turn: Turn) -> Step {
-        let mut state = self.state();
-        loop {
-            if !state.quick.has(turn) {
-                return Step::Passed;
-            }
-            if state.quick.is_empty() || !self.is_full(&state) {
-                break;
-            }
-            // A thread that writes now has more room to tell of, or no thread writes.
-            state = if state.writing {
-                self.wait(state, None)
-            } else {
-                self.write(state, Some(turn));
-                self.state()
-            };
-        }
-        let unwatched = state.quick.wants_watch();
-        if let Some(call) = state.quick.begin() {
-            return Step::Serve { call, unwatched };
-        }
-        state.watching = false;
-        loop {
-            if let Some(buffered) = state.session.legacy.take() {
-                return Step::Legacy(buffered);
-            }
-            let Session { connection, gone, .. } = &state.session;
-            let deadline = connection.deadline();
-            if connection.has_ended() && connection.in_flight() > 0 && !gone {
-                state.watching = true;
-                return Step::Watch(deadline);
-            }
-            if connection.is_over() && connection.in_flight() == 0 && !state.writing {
-                return Step::End;
-            }
-            if connection.wants_input() {
-                return Step::Read(self.read_until(&state), state.session.connection.take_recv_buffer());
-            }
-            let Some(deadline) = deadline else {
-                state = self.wait(state, None);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Step::Time;
-            }
-            state = self.wait(state, Some(left));
-        }
-    }
-
-    /// Until when to read. Nobody tells who reads that a call has ended or output was written meanwhile, with which a
-    /// deadline of the peer's may begin, or that a request was taken that has one. While that can happen, it looks again.
-    fn read_until(&self, state: &State) -> Option<Instant> {
-        let connection = &state.session.connection;
-        let limits = &self.shared.service.config.connection;
-        let again = if connection.is_blocked() {
-            Some(TICK)
-        } else if state.writing || connection.in_flight() > 0 {
-            Some(limits.idle.map_or(limits.message, |idle| idle.min(limits.message)).max(TICK))
-        } else {
-            None
-        };
-        let again = again.and_then(|again| Instant::now().checked_add(again));
-        earliest(connection.deadline(), again)
-    }
-
-    /// Takes what came, and does what can be done at once: all of it, answers included, if there is nothing to serve.
-    pub(super) fn take(self: &Arc<Self>, input: Input<'_>, turn: Turn) -> Taken {
-        let mut state = self.state();
-        let calls = self.take_input(&mut state, input, turn);
-        let taken = Taken { calls, quick: !state.quick.is_empty() };
-        if taken.calls.is_empty() && !taken.quick {
-            self.write(state, Some(turn));
-        }
-        taken
-    }
-
-    fn take_input(&self, state: &mut State, input: Input<'_>, turn: Turn) -> Vec<Concurrent> {
-        let State { session: Session { connection, .. }, quick, .. } = state;
-        match input {
-            Input::Bytes(bytes) => {
-                let now = Instant::now();
-                quick.busy = adaptive::is_busy(connection.last_activity(), now);
-                connection.receive(bytes, now);
-                self.note(Event::Received { bytes: bytes.len() });
-            }
-            Input::Onto(buffer, bytes) => {
-                let now = Instant::now();
-                quick.busy = adaptive::is_busy(connection.last_activity(), now);
-                connection.restore_recv_buffer(buffer, bytes, now);
-                self.note(Event::Received { bytes });
-            }
-            Input::Eof { gone } => {
-                connection.receive_eof();
-                let asked = self.pump(state, Some(turn));
-                if gone && state.session.connection.in_flight() > 0 {
-                    // They are told before anybody begins.
-                    state.session.hang_up();
-                    self.pump(state, None);
-                }
-                return asked;
-            }
-            Input::Time => connection.handle_timeout(Instant::now()),
-            Input::Gone => state.session.hang_up(),
-            Input::Failed(error) => self.fail(state, error),
-        }
-        self.pump(state, Some(turn))
-    }
-
-    /// Nothing was read onto the buffer.
-    pub(super) fn recycle(&self, buffer: Vec<u8>) {
-        self.state().session.connection.restore_recv_buffer(buffer, 0, Instant::now());
-    }
-
-    fn fail(&self, state: &mut State, error: io::Error) {
-        if !state.session.gone {
-            self.note(Event::Error(&error.into(), Some(state.session.peer())));
-            state.session.hang_up();
-        }
-    }
-
-    fn note(&self, fact: Event<'_>) {
-        self.shared.service.telemetry.note(fact);
-    }
-
-    /// Goes through everything that the connection has to tell. What is quick is left to `turn`, if that still is whose turn
-    /// it is; the calls that it gives are for others.
-    fn pump(&self, state: &mut State, turn: Option<Turn>) -> Vec<Concurrent> {
-        let State { session, quick, .. } = state;
-        let has_turn = turn.is_some_and(|turn| quick.has(turn));
-        let mut others = Vec::new();
-        session.pump(&self.shared.service, |call| {
-            others.extend(if has_turn { quick.keep(&self.shared, call) } else { Some(call) });
-        });
-        if state.session.gone {
-            // Also for the thread that reads it.
-            self.stream.disconnect();
-        }
-        if std::mem::take(&mut state.session.cancelled) {
-            self.advance(state);
-        }
-        others
-    }
-
-    /// Returns the credentials of the peer.
-    pub(super) fn peer(&self) -> PeerCredentials {
-        self.state().session.peer()
-    }
-
-    /// Returns the peer of `call`, and whether it waits for the answer.
-    pub(super) fn caller(&self, call: CallId) -> Caller {
-        self.state().session.caller(call)
-    }
-
-    /// `call` has ended with `answer` at `ended`. Whoever has the turn gets the next one, and writes the answers together
-    /// once there is none, or there are enough.
-    pub(super) fn finish(
-        self: &Arc<Self>,
-        call: CallId,
-        answer: Result<Payload, Refusal>,
-        ended: Instant,
-        turn: Option<Turn>,
-    ) -> Option<Concurrent> {
-        let mut state = self.state();
-        state.session.finish(&self.shared.service, call, answer, ended);
-        self.tell_if_gone(&mut state);
-        if turn.is_some() && self.is_full(&state) {
-            self.write(state, turn);
-            state = self.state();
-        }
-        let next = turn.and_then(|turn| state.quick.follow(turn));
-        if next.is_none() {
-            self.write(state, turn);
-        }
-        next
-    }
-
-    /// Refuses what the peer has asked for by `deadline`, and answers a probe. Runs no handler.
-    pub(super) fn refuse_peer(self: &Arc<Self>, refusal: Refusal, turn: Turn, deadline: Instant) {
-        self.state().session.refuse_peer(refusal);
-        let mut bytes = [0; 4096];
-        if let Ok(length @ 1..) = self.stream.read_before(&mut bytes, Some(deadline)) {
-            self.take(Input::Bytes(&bytes[..length]), turn);
-        }
-    }
-
-    /// Refuses calls.
-    pub(super) fn refuse(self: &Arc<Self>, calls: Vec<(CallId, Refusal)>) {
-        if !calls.is_empty() {
-            let mut state = self.state();
-            self.refuse_in(&mut state, calls);
-            self.write(state, None);
-        }
-    }
-
-    fn refuse_in(&self, state: &mut State, calls: Vec<(CallId, Refusal)>) {
-        for (call, refusal) in calls {
-            state.session.finish(&self.shared.service, call, Err(refusal), Instant::now());
-        }
-        self.advance(state);
-    }
-
-    /// Records that no thread watches what is quick; the next request tries again.
-    pub(super) fn unwatched(&self) {
-        self.state().quick.unwatched();
-    }
-
-    /// Gives the turn to the caller if the last of `begun` quick requests is still being served.
-    pub(super) fn pass_turn(&self, begun: u64) -> Option<Turn> {
-        self.state().quick.pass(begun)
-    }
-
-    /// Ends reading by the thread that has `turn`, and the connection if it is not over; `false` if another thread has the turn.
-    pub(super) fn end(&self, turn: Turn) -> bool {
-        let mut state = self.state();
-        if !state.quick.has(turn) {
-            return false;
-        }
-        if !state.session.connection.is_over() {
-            state.session.hang_up();
-            // The calls are told, and nothing new can come.
-            drop(self.pump(&mut state, None));
-        }
-        // A thread that still holds the connection needs no memory of it.
-        state.session.settle_all(&self.shared.service);
+    /// Has this thread read the connection, if it waits for nothing but the peer; returns whether it has.
+    pub(super) fn adopt(&self) -> bool {
+        let Some(mut state) = self.try_state() else { return false };
+        let (Some(poller), true) = (&self.context.poller, state.may_be_adopted()) else { return false };
+        poller.remove(&self.stream);
+        (state.adopted, state.watches_writing) = (true, false);
         true
     }
 
-    /// Cancels every call, and tells the peer: the daemon's patience has ended.
-    pub(super) fn cancel_all(self: &Arc<Self>) {
-        let mut state = self.state();
-        state.session.connection.cancel_all(CancelReason::ShuttingDown);
-        // Nothing new can come of it: the server was stopped long ago, and what had come is admitted.
-        drop(self.pump(&mut state, None));
-        self.write(state, None);
+    /// Gives the connection back to the poller.
+    pub(super) fn give_back(self: &Arc<Self>) {
+        self.release(&mut self.state());
     }
 
-    /// Returns whether the peer has taken nothing of what waits to be written since this was called with `seen`; `false`
-    /// while the connection is locked, as an inline handler may keep it.
-    pub(super) fn is_stalled(&self, seen: &mut Option<(u64, u64)>) -> bool {
-        let Some(state) = self.try_state() else { return false };
-        let now = state.writing.then(|| (state.written, self.parts.load(Ordering::Relaxed)));
-        std::mem::replace(seen, now).is_some_and(|seen| Some(seen) == now)
-    }
-
-    /// Ends the connection, whose peer does not read.
-    pub(super) fn end_stalled(&self) {
-        let mut state = self.state();
-        self.fail(&mut state, timed_out());
-        // Its calls are told, and the thread that writes.
-        drop(self.pump(&mut state, None));
-    }
-
-    /// Returns whether a probe may wait for the identity of the daemon: once that is there, [`flush`](Self::flush) goes
-    /// on. Does not wait for the thread that holds the connection, as an inline handler may.
-    pub(super) fn may_await_identity(&self) -> bool {
-        self.try_state().is_none_or(|state| state.session.connection.awaits_identity())
-    }
-
-    /// Writes what there is to write.
-    pub(super) fn flush(self: &Arc<Self>) {
-        self.write(self.state(), None);
-    }
-
-    /// Writes until nothing is left, unless another thread does. What can be taken meanwhile is taken, and what is quick
-    /// of it left to the writer, if that has the turn.
-    fn write<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, turn: Option<Turn>) {
-        if state.writing {
+    fn release(self: &Arc<Self>, state: &mut State) {
+        let Some(poller) = &self.context.poller else { return };
+        if state.wants == Wants::Nothing || !std::mem::take(&mut state.adopted) {
             return;
         }
-        state.writing = true;
-        loop {
-            if state.session.connection.is_blocked() {
-                let asked = self.pump(&mut state, turn);
-                let refused = self.shared.submit(self, asked);
-                self.refuse_in(&mut state, refused);
-            }
-            if state.session.gone || state.session.connection.output().is_empty() {
-                break;
-            }
-            let mut output = state.session.connection.take_output();
-            drop(state);
-            let bytes = output.len();
-            let written = self.write_all(&mut output);
-            state = self.state();
-            state.written += 1;
-            state.session.connection.restore_output(output, Instant::now());
-            match written {
-                Ok(()) => self.note(Event::Sent { bytes }),
-                Err(error) => self.fail(&mut state, error),
-            }
-            state.session.settle(&self.shared.service);
-            self.tell_if_gone(&mut state);
-            self.advance(&state);
+        state.watches_writing = state.blocked;
+        if let Err(error) = poller.add(&self.stream, self.id, state.blocked) {
+            state.session.fail(error);
+            self.context.requeue(self);
         }
-        state.writing = false;
-        let connection = &state.session.connection;
-        if state.watching && connection.in_flight() == 0 && !connection.awaits_identity() {
-            self.stream.disconnect();
-        }
-        self.advance(&state);
+        self.watch(state);
     }
 
-    /// Writes all of `output`, for which the peer has so much time from when it first takes nothing; once more so much if it has
-    /// taken something when that has passed, because this process may have been stopped meanwhile.
-    fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
-        let patience = self.shared.service.config.write_timeout;
-        let mut deadline = OnceCell::new();
-        let mut again = true;
+    /// Takes over from a thread that serves a request on `lane` for too long: the poller watches the connection, and the pool
+    /// serves what waits behind the request. Does nothing while an inline handler has the connection.
+    pub(super) fn relieve(self: &Arc<Self>) {
+        if let Some(mut state) = self.try_state() {
+            self.release(&mut state);
+        }
+        self.drive(0, None);
+    }
+
+    /// Reads the connection until it is over, or falls quiet and goes back to the poller.
+    pub(super) fn read_blocking(self: &Arc<Self>, lane: &Lane) {
         loop {
-            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
-            let count = output.fill(&mut slices);
-            let until = || *deadline.get_or_init(|| Instant::now().checked_add(patience));
-            let written = self.stream.write_vectored(&slices[..count], until)?;
-            output.consume(written);
-            if output.is_empty() {
-                break;
+            self.drive(0, Some(lane));
+            if lane.is_lost() {
+                return;
             }
-            self.parts.fetch_add(1, Ordering::Relaxed);
-            let passed = |until: &Option<Instant>| until.is_some_and(|until| until <= Instant::now());
-            if again && deadline.get().is_some_and(passed) {
-                (deadline, again) = (OnceCell::new(), false);
+            let mut state = self.state();
+            if !state.adopted || state.wants == Wants::Nothing {
+                return;
             }
+            let poller = self.context.poller.as_ref();
+            let polls = poller.is_some();
+            let quiet = Instant::now() + if polls { QUIET } else { RECHECK };
+            let until = earliest(state.session.deadline(), Some(quiet));
+            let blocked = poller.filter(|_| state.blocked && state.wants == Wants::Read);
+            let waited = if let Some(poller) = blocked {
+                drop(state);
+                poller.wait_ready(&self.stream, until).map(|()| self.leave(READABLE | WRITABLE))
+            } else if polls && !state.may_be_adopted() {
+                return self.release(&mut state);
+            } else {
+                match state.wants {
+                    Wants::Read => self.read_one(state, lane, until),
+                    Wants::HangUp => {
+                        drop(state);
+                        let gone = self.stream.wait_hang_up(until);
+                        gone.map(|gone| self.leave(if gone { HUNG_UP } else { WAKE }))
+                    }
+                    Wants::Progress | Wants::Nothing => {
+                        let left = quiet.saturating_duration_since(Instant::now());
+                        state.waiting += 1;
+                        let waited = self.progress.wait_timeout(state, left);
+                        waited.unwrap_or_else(PoisonError::into_inner).0.waiting -= 1;
+                        Ok(())
+                    }
+                }
+            };
+            match waited {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    let mut state = self.state();
+                    let late = state.session.deadline().is_some_and(|deadline| deadline <= Instant::now());
+                    if polls && !late {
+                        return self.release(&mut state);
+                    }
+                }
+                Err(error) => self.state().session.fail(error),
+            }
+        }
+    }
+
+    /// Reads once, blocking, outside of the lock.
+    fn read_one(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        lane: &Lane,
+        until: Option<Instant>,
+    ) -> io::Result<()> {
+        if let Some(mut buffer) = state.session.take_recv_buffer() {
+            drop(state);
+            let room = buffer.capacity() - buffer.len();
+            let read = self.stream.read_onto(&mut buffer, until);
+            let mut state = self.state();
+            state.session.restore_recv_buffer(buffer, *read.as_ref().unwrap_or(&0), Instant::now());
+            self.was_read(&mut state, Some(lane), Ok(read?), room);
+        } else {
+            drop(state);
+            let (mut state, length, room) = scratch::with(|scratch| {
+                let length = self.stream.read_deadline(scratch, until)?;
+                let mut state = self.state();
+                if length > 0 {
+                    state.session.receive(&scratch[..length], Instant::now());
+                }
+                Ok::<_, io::Error>((state, length, scratch.len()))
+            })?;
+            self.was_read(&mut state, Some(lane), Ok(length), room);
         }
         Ok(())
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.session.settle_all(&self.shared.service);
+    /// Writes all output, blocking, outside of the lock, unless another thread does: where there is no poller.
+    fn write_blocking(self: &Arc<Self>) {
+        loop {
+            let mut state = self.state();
+            if state.writing || !state.session.has_output() {
+                return;
+            }
+            state.writing = true;
+            let mut output = state.session.take_output();
+            drop(state);
+            let length = output.len();
+            let written = self.write_all(&mut output);
+            let mut state = self.state();
+            state.writing = false;
+            state.session.restore_output(output, length, Instant::now());
+            if let Err(error) = written {
+                state.session.fail(error);
+            }
+            self.notify_progress(&mut state);
+            self.leave(WAKE);
+        }
+    }
+
+    fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
+        let timeout = self.context.policy.write_timeout(self.context.phase());
+        while !output.is_empty() {
+            let until = Instant::now().checked_add(timeout);
+            let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
+            let count = output.fill(&mut pieces);
+            let written = self.stream.write_vectored(&pieces[..count], || until)?;
+            output.consume(written);
+        }
+        Ok(())
+    }
+
+    /// Hands the connection to the legacy handler, which starts with `buffered`.
+    fn serve_legacy(self: &Arc<Self>, state: &mut State, buffered: Vec<u8>) {
+        state.wants = Wants::Nothing;
+        self.unwatch(state);
+        let conn = Arc::clone(self);
+        let job = Box::new(move || {
+            let (context, peer) = (&conn.context, conn.state().session.peer());
+            let error = match &context.legacy {
+                None => Some(ServeError::LegacyNotServed),
+                Some(handler) => {
+                    let connection = LegacyConnection::new(buffered, &conn);
+                    callback::run(|| handler(connection)).is_none().then_some(ServeError::HandlerPanicked)
+                }
+            };
+            if let Some(error) = error {
+                context.policy.telemetry.error_of(peer, &error);
+            }
+            conn.close(&mut conn.state());
+        });
+        if let Err(error) = self.context.pool.submit(job) {
+            self.context.policy.report(&ServeError::NoThread(error));
+            self.close(state);
+        }
+    }
+
+    /// Notes that the legacy handler has read what was received before it began.
+    pub(super) fn release_legacy(&self) {
+        self.state().session.release_legacy();
+    }
+
+    /// Refuses with `refusal` what the peer asks for by `until`, and answers a probe; then closes the connection. For a
+    /// connection that no thread can read.
+    pub(super) fn refuse(self: &Arc<Self>, error: io::Error, until: Instant) {
+        let mut state = self.state();
+        state.session.refuse_peer(self.context.policy.no_thread(error));
+        let mut bytes = [0; 4096];
+        if let Ok(length @ 1..) = self.stream.read_deadline(&mut bytes, Some(until)) {
+            state.session.receive(&bytes[..length], Instant::now());
+        }
+        state.session.process(drop);
+        drop(state);
+        self.write_blocking();
+        self.close(&mut self.state());
+    }
+
+    fn close(&self, state: &mut State) {
+        state.wants = Wants::Nothing;
+        state.session.close();
+        if state.session.is_reset() {
+            self.stream.disconnect();
+        }
+        self.unwatch(state);
+        self.notify_progress(state);
+        self.context.closed(self.id, state.timer.take());
+    }
+
+    fn unwatch(&self, state: &mut State) {
+        if let Some(poller) = &self.context.poller
+            && !std::mem::replace(&mut state.adopted, true)
+        {
+            poller.remove(&self.stream);
+        }
     }
 }
 
-impl fmt::Debug for Link {
+impl State {
+    /// Returns whether the connection waits for nothing but the peer.
+    fn may_be_adopted(&self) -> bool {
+        self.wants == Wants::Read && !self.blocked && self.session.in_flight() == 0
+    }
+}
+
+impl fmt::Debug for Conn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Link").field("id", &self.id).finish_non_exhaustive()
+        formatter.debug_struct("Conn").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -1,179 +1,313 @@
-use super::adaptive::{Pace, Watch};
-use super::conn::{Concurrent, Link};
-use super::conn_loop;
-use super::handler::{ConcurrentHandler, LegacyHandler};
+//! The state that all threads of one server share.
+
+use super::adaptive::{Lane, Overdue, Watchdog};
+use super::conn::{BlockingHandler, Conn, QUIET, TIMER, WAKE};
+use super::poller::Poller;
 use super::pool::Pool;
-use crate::broker::backend_sdk::proto::server_connection::CallId;
-use crate::broker::backend_sdk::server::handler::Handler;
-use crate::broker::backend_sdk::server::over_capacity::{self, ENDING, Place, Room};
-use crate::broker::backend_sdk::server::policy::{LAST_WORDS, READ_BYTES, STALLED, Service};
+use super::server::LegacyHandler;
+use crate::broker::backend_sdk::server::connection_table::ConnectionTable;
+use crate::broker::backend_sdk::server::policy::ServerPolicy;
+use crate::broker::backend_sdk::server::session::Phase;
+use crate::broker::backend_sdk::server::shutdown::{Shutdown, ShutdownStep};
+use crate::broker::backend_sdk::server::stop::ServerStop;
+use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering};
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard};
-use crate::broker::backend_sdk::server::telemetry::Event;
-use crate::broker::protocol::Refusal;
 use crate::transport::StopSignal;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What every thread of one server sees.
-pub(super) struct Shared {
-    pub(super) service: ServerPolicy<Handler<ConcurrentHandler>>,
+/// Reports in a row of one connection alone, each soon after the last, after which a thread reads it blocking.
+const ADOPT_AFTER: u32 = 16;
+
+pub(super) struct ServerContext {
+    pub(super) policy: Arc<ServerPolicy<BlockingHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
-    pub(super) signal: StopSignal,
     pub(super) pool: Arc<Pool>,
-    pub(super) watch: Watch,
-    /// Of the handler of each payload protocol.
-    paces: BTreeMap<u32, Pace>,
-    /// Every open connection.
-    open: Mutex<HashMap<u64, Arc<Link>>>,
-    /// Notified when a connection ends.
-    ended: Condvar,
+    /// `None` where the system has none: then each connection has a thread.
+    pub(super) poller: Option<Poller>,
+    /// Ends the wait for the next connection.
+    pub(super) signal: StopSignal,
+    stop: ServerStop,
+    watchdog: Watchdog<Role>,
+    queue: Mutex<RunQueue>,
+    table: Mutex<ConnectionTable<Arc<Conn>>>,
+    /// Notified when a connection is closed.
+    closed: Condvar,
+    phase: AtomicU8,
 }
 
-impl Shared {
+/// The work of a thread with a [`Lane`].
+#[derive(Clone)]
+enum Role {
+    /// Polls all connections.
+    Poller,
+    /// Reads one.
+    Reader,
+}
+
+/// The connections that the polling thread looks at without an event.
+#[derive(Default)]
+struct RunQueue {
+    ready: VecDeque<Arc<Conn>>,
+    timers: BTreeSet<(Instant, u64)>,
+    /// The thread polls: until this moment, or until an event.
+    polling: Option<Option<Instant>>,
+    ended: bool,
+}
+
+impl ServerContext {
     pub(super) fn new(
-        service: ServerPolicy<Handler<ConcurrentHandler>>,
+        policy: Arc<ServerPolicy<BlockingHandler>>,
         legacy: Option<LegacyHandler>,
+        poller: Option<Poller>,
         signal: StopSignal,
+        stop: ServerStop,
     ) -> Self {
-        let pool = Pool::new(READ_BYTES);
-        let paces = service.handlers.keys().map(|protocol| (*protocol, Pace::unknown())).collect();
-        let (watch, open, ended) = (Watch::default(), Mutex::default(), Condvar::new());
-        Self { service, legacy, signal, pool, watch, paces, open, ended }
+        let table = Mutex::new(ConnectionTable::new(policy.config.max_connections));
+        Self {
+            policy,
+            legacy,
+            pool: Pool::new(),
+            poller,
+            signal,
+            stop,
+            watchdog: Watchdog::new(),
+            queue: Mutex::default(),
+            table,
+            closed: Condvar::new(),
+            phase: AtomicU8::new(Phase::Serving as u8),
+        }
     }
 
-    /// How fast the handler of `payload_protocol` is, which has one.
-    pub(super) fn pace(&self, payload_protocol: u32) -> &Pace {
-        &self.paces[&payload_protocol]
+    /// Returns the open connections. Locked after the state of a connection, never before.
+    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<Arc<Conn>>> {
+        // No code that can panic runs between two changes of it.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
-        // Nothing that holds the lock can leave the map half changed.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, RunQueue> {
+        // As for the table.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the wait for the next message of every connection, and of every later one.
-    pub(super) fn stop(&self) {
-        self.signal.stop();
-        self.open().values().for_each(|link| link.stream.interrupt_reads());
+    fn conn(&self, id: u64) -> Option<Arc<Conn>> {
+        self.table().get(id).cloned()
     }
 
-    /// Has every connection go on whose probe waits for the identification, which has ended.
-    pub(super) fn identified(&self) {
-        // An inline handler may hold up one of them, for which no other connection waits.
-        let open: Vec<_> = self.open().values().cloned().collect();
-        for link in open.into_iter().filter(|link| link.may_await_identity()) {
-            let flushing = Arc::clone(&link);
-            if self.pool.submit(Box::new(move |_| flushing.flush())).is_err() {
-                link.flush();
+    fn all(&self) -> Vec<Arc<Conn>> {
+        self.table().iter().cloned().collect()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        Phase::from(self.phase.load(Ordering::SeqCst))
+    }
+
+    /// Has every connection, and every later one, enter `phase`.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Has every connection look at what it waits for.
+    pub(super) fn wake_all(&self) {
+        self.all().iter().for_each(|conn| self.wake(conn));
+    }
+
+    /// Has a thread drive `conn`.
+    pub(super) fn wake(&self, conn: &Arc<Conn>) {
+        conn.leave(WAKE);
+        if self.poller.is_some() {
+            return self.requeue(conn);
+        }
+        let driving = Arc::clone(conn);
+        if self.pool.submit(Box::new(move || driving.drive(0, None))).is_err() {
+            // Its reader looks now and then.
+            conn.leave(WAKE);
+        }
+    }
+
+    /// Has the polling thread drive `conn` again, behind the others that are ready.
+    pub(super) fn requeue(&self, conn: &Arc<Conn>) {
+        let mut queue = self.queue();
+        queue.ready.push_back(Arc::clone(conn));
+        self.interrupt(queue);
+    }
+
+    /// Has the polling thread drive connection `id` at `deadline` instead of at `before`.
+    pub(super) fn set_timer(&self, id: u64, before: Option<Instant>, deadline: Instant) {
+        let mut queue = self.queue();
+        if let Some(before) = before {
+            queue.timers.remove(&(before, id));
+        }
+        queue.timers.insert((deadline, id));
+        if queue.polling.is_some_and(|until| until.is_none_or(|until| deadline < until)) {
+            self.interrupt(queue);
+        }
+    }
+
+    /// Makes the polling thread return, if it polls.
+    fn interrupt(&self, mut queue: MutexGuard<'_, RunQueue>) {
+        if queue.polling.take().is_some() {
+            drop(queue);
+            let woken = self.poller.as_ref().map(Poller::wake);
+            debug_assert!(!matches!(woken, Some(Err(_))), "an event descriptor takes a wake at any time");
+        }
+    }
+
+    /// Returns the next connection to drive, and whether it is the only one that was ready; `None` if the server has ended or
+    /// another thread polls.
+    fn next_ready(&self, lane: &Lane) -> Option<(Arc<Conn>, bool)> {
+        let poller = self.poller.as_ref()?;
+        loop {
+            let mut queue = self.queue();
+            if queue.ended || lane.is_lost() {
+                return None;
+            }
+            if let Some(conn) = queue.ready.pop_front() {
+                return Some((conn, false));
+            }
+            let first = queue.timers.first().copied();
+            let now = first.map(|_| Instant::now());
+            let timeout = first.zip(now).map(|((at, _), now)| at.saturating_duration_since(now));
+            if let Some((at, id)) = first.filter(|_| timeout.is_some_and(|left| left.is_zero())) {
+                queue.timers.remove(&(at, id));
+                drop(queue);
+                match self.conn(id) {
+                    Some(conn) => {
+                        conn.leave(TIMER);
+                        return Some((conn, false));
+                    }
+                    None => continue,
+                }
+            }
+            queue.polling = Some(first.map(|(at, _)| at));
+            drop(queue);
+            let mut ready = VecDeque::new();
+            let polled = poller.poll(timeout, |id, events| {
+                if let Some(conn) = self.conn(id) {
+                    conn.leave(events);
+                    ready.push_back(conn);
+                }
+            });
+            if let Err(error) = polled {
+                // Nothing more can be read.
+                self.policy.report(&error.into());
+                self.stop.stop();
+            }
+            let mut queue = self.queue();
+            queue.polling = None;
+            let is_lone = ready.len() == 1 && queue.ready.is_empty();
+            if is_lone {
+                return ready.pop_front().map(|conn| (conn, true));
+            }
+            queue.ready.append(&mut ready);
+        }
+    }
+
+    /// Polls the connections and serves them, until another thread does or the server has ended.
+    fn poll_connections(self: &Arc<Self>) {
+        let lane = self.watchdog.add(Role::Poller, false);
+        let mut lone = (u64::MAX, 0, Instant::now());
+        while let Some((conn, is_lone)) = self.next_ready(&lane) {
+            lane.begin(conn.id);
+            self.watch();
+            conn.drive(0, Some(&lane));
+            if !lane.end() {
+                return;
+            }
+            let now = Instant::now();
+            let follows = is_lone && conn.id == lone.0 && now.saturating_duration_since(lone.2) < QUIET;
+            lone = (conn.id, if follows { lone.1 + 1 } else { 0 }, now);
+            if lone.1 >= ADOPT_AFTER && conn.adopt() {
+                if self.start_poller().is_ok() {
+                    self.watchdog.remove(&lane);
+                    return self.read(&conn);
+                }
+                conn.give_back();
+            }
+        }
+        self.watchdog.remove(&lane);
+    }
+
+    /// Has a thread poll the connections.
+    pub(super) fn start_poller(self: &Arc<Self>) -> io::Result<()> {
+        let context = Arc::clone(self);
+        self.pool.submit(Box::new(move || context.poll_connections()))
+    }
+
+    /// Reads `conn` on this thread, until it is over or falls quiet.
+    pub(super) fn read(&self, conn: &Arc<Conn>) {
+        let lane = self.watchdog.add(Role::Reader, true);
+        conn.read_blocking(&lane);
+        self.watchdog.remove(&lane);
+    }
+
+    /// Has the lanes watched, unless they are: one begins to work.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if self.watchdog.wants_thread() {
+            let context = Arc::clone(self);
+            let watch = move || context.watchdog.watch(|overdue| context.relieve(overdue));
+            if self.pool.submit(Box::new(watch)).is_err() {
+                self.watchdog.has_no_thread();
             }
         }
     }
 
-    /// Counts a connection as open until it is [closed](Self::closed).
-    pub(super) fn opened(&self, link: &Arc<Link>) {
-        self.open().insert(link.id, Arc::clone(link));
-        self.service.telemetry.note(Event::Opened);
-        // A stop that came before the insertion has not seen this connection.
-        if self.signal.is_stopped() {
-            link.stream.interrupt_reads();
+    /// Has another thread take over from a lane that works on one piece for too long. If there is no thread for it, the next
+    /// look tries again.
+    fn relieve(self: &Arc<Self>, overdue: Overdue<Role>) {
+        let context = Arc::clone(self);
+        let relieve = move || {
+            let Overdue { lane, role, step, connection } = overdue;
+            if !lane.lose(step) {
+                return;
+            }
+            if let Some(conn) = context.conn(connection) {
+                conn.relieve();
+            }
+            if matches!(role, Role::Poller) {
+                context.poll_connections();
+            }
+        };
+        // The error is that of the next look.
+        let _ = self.pool.submit(Box::new(relieve));
+    }
+
+    /// Removes a connection that was closed.
+    pub(super) fn closed(&self, id: u64, timer: Option<Instant>) {
+        if let Some(at) = timer {
+            self.queue().timers.remove(&(at, id));
         }
+        self.table().remove(id);
+        self.closed.notify_all();
     }
 
-    /// The connection does not count as open any more; its [`Reader`](conn_loop::Reader) sees to that.
-    pub(super) fn closed(&self, link: &Link) {
-        self.open().remove(&link.id);
-        self.service.telemetry.note(Event::Closed);
-        self.ended.notify_all();
-    }
-
-    /// Waits for a place for a connection that was accepted; `None` if the server is stopped before there is one.
-    pub(super) fn place(&self) -> Option<Place> {
-        let max_connections = self.service.config.max_connections;
-        while !self.signal.is_stopped() {
-            let open = self.open();
-            let (before, room) =
-                (open.len(), over_capacity::room(&open, max_connections, Instant::now(), |link| link.place));
-            drop(open);
-            let wait = match room {
-                Room::Free(place) => return Some(place),
-                Room::After(link) => {
-                    // Requests that it has sent are still answered.
-                    link.stream.interrupt_reads();
-                    ENDING
-                }
-                Room::In(wait) => wait,
-            };
-            self.wait_for(wait, |open| open < before);
-        }
-        None
-    }
-
-    pub(super) fn open_connections(&self) -> usize {
-        self.open().len()
-    }
-
-    /// Waits until the number of open connections is `enough`, but no longer than `timeout`; gives the number.
-    pub(super) fn wait_for(&self, timeout: Duration, enough: impl Fn(usize) -> bool) -> usize {
-        let waited = self.ended.wait_timeout_while(self.open(), timeout, |open| !enough(open.len()));
+    /// Waits until the number of open connections is `enough`, but no longer than until `deadline`; returns the number.
+    pub(super) fn wait_closed(&self, deadline: Option<Instant>, enough: impl Fn(usize) -> bool) -> usize {
+        let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let waited = self.closed.wait_timeout_while(self.table(), left, |table| !enough(table.len()));
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
-    /// Waits until `deadline` for every connection to end, then returns how many are left. A peer that reads nothing of
-    /// what waits for it is not waited for.
-    fn wait_for_all(&self, deadline: Option<Instant>) -> usize {
-        let mut seen = HashMap::new();
+    /// Drains the connections, cancels what is late, and ends the threads; returns how many connections were late. Never waits
+    /// for code of the daemon.
+    pub(super) fn shut_down(&self, mut shutdown: Shutdown) -> usize {
         loop {
-            let open: Vec<_> = self.open().values().cloned().collect();
-            for link in open {
-                if link.is_stalled(seen.entry(link.id).or_default()) {
-                    // The observer is told, by another thread.
-                    let ending = Arc::clone(&link);
-                    if self.pool.submit(Box::new(move |_| ending.end_stalled())).is_err() {
-                        link.stream.disconnect();
-                    }
+            let open = self.table().len();
+            match shutdown.step(open, Instant::now()) {
+                ShutdownStep::Wait(until) => drop(self.wait_closed(until, |now_open| now_open < open)),
+                ShutdownStep::Enter(phase) => self.enter(phase),
+                ShutdownStep::End { late } => {
+                    self.all().iter().for_each(|conn| conn.stream.disconnect());
+                    let mut queue = self.queue();
+                    queue.ended = true;
+                    self.interrupt(queue);
+                    self.pool.close();
+                    return late;
                 }
             }
-            let left = deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-            let connections = self.wait_for(left.min(STALLED), |open| open == 0);
-            if connections == 0 || left <= STALLED {
-                return connections;
-            }
         }
-    }
-
-    /// Waits until `deadline` for the connections at work. Then has what they work on cancelled, and the clients told. Gives
-    /// how many there were. Never waits for the daemon's code: whatever that may hold up is done by other threads.
-    pub(super) fn drain(&self, deadline: Option<Instant>) -> usize {
-        let connections = self.wait_for_all(deadline);
-        if connections == 0 {
-            return 0;
-        }
-        let late: Vec<_> = self.open().values().cloned().collect();
-        for link in &late {
-            let cancelled = Arc::clone(link);
-            // Without a thread the clients see the connection end.
-            let _ = self.pool.submit(Box::new(move |_| cancelled.cancel_all()));
-        }
-        self.wait_for(LAST_WORDS, |open| open == 0);
-        for link in &late {
-            link.stream.disconnect();
-        }
-        connections
-    }
-
-    /// Gives the calls of `link` to other threads. Returns those for which there is none, and what their client is told.
-    pub(super) fn submit(
-        &self,
-        link: &Arc<Link>,
-        calls: impl IntoIterator<Item = Concurrent>,
-    ) -> Vec<(CallId, Refusal)> {
-        let mut refused = Vec::new();
-        for call in calls {
-            let (link, id) = (Arc::clone(link), call.call);
-            let served = self.pool.submit(Box::new(move |_| conn_loop::serve(&link, call, None)));
-            refused.extend(served.err().map(|error| (id, self.service.no_thread(error))));
-        }
-        refused
     }
 }

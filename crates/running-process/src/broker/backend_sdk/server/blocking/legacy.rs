@@ -1,4 +1,6 @@
-use super::conn::Link;
+//! A connection in the hands of the legacy handler.
+
+use super::conn::Conn;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::io::{self, Read, Write};
@@ -11,32 +13,29 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct LegacyConnection {
     buffered: Vec<u8>,
-    /// What stands before it has been read; `start <= buffered.len()`.
+    /// The bytes before it have been read; `start <= buffered.len()`.
     start: usize,
-    stream: Arc<LocalStream>,
-    /// The connection to which `buffered` is charged until it was read.
-    link: Option<Arc<Link>>,
+    conn: Arc<Conn>,
 }
 
 impl LegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, link: &Arc<Link>) -> Self {
-        let (stream, charged) = (Arc::clone(&link.stream), Arc::clone(link));
-        Self { buffered, start: 0, stream, link: Some(charged) }
+    pub(super) fn new(buffered: Vec<u8>, conn: &Arc<Conn>) -> Self {
+        Self { buffered, start: 0, conn: Arc::clone(conn) }
     }
 
-    /// What was received before the wire was known and has not been read yet.
+    /// Returns the bytes that were received before the wire was known, and have not been read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         &self.buffered[self.start..]
     }
 
-    /// The bytes that are still [`buffered`](Self::buffered), and the connection behind them.
+    /// Returns the bytes that are still [`buffered`](Self::buffered), and the connection behind them.
     ///
     /// # Errors
     ///
     /// The connection cannot be duplicated: the process is out of descriptors.
     pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
-        let stream = self.stream.try_clone()?;
+        let stream = self.conn.stream.try_clone()?;
         Ok((self.buffered[self.start..].to_vec(), stream))
     }
 }
@@ -44,16 +43,14 @@ impl LegacyConnection {
 impl Read for LegacyConnection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffered.len() {
-            return (&*self.stream).read(into);
+            return (&self.conn.stream).read(into);
         }
         let length = self.buffered().read(into)?;
         self.start += length;
         if self.start == self.buffered.len() {
             recycle(std::mem::take(&mut self.buffered));
             self.start = 0;
-            if let Some(link) = self.link.take() {
-                link.release_legacy();
-            }
+            self.conn.release_legacy();
         }
         Ok(length)
     }
@@ -61,10 +58,10 @@ impl Read for LegacyConnection {
 
 impl Write for LegacyConnection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.stream).write(bytes)
+        (&self.conn.stream).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        (&*self.stream).flush()
+        (&self.conn.stream).flush()
     }
 }

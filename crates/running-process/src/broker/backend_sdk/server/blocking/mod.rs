@@ -1,20 +1,25 @@
-//! The blocking server.
+//! The driver of the blocking server: readiness of all connections on one thread, handlers there while they are quick, and
+//! on a pool when they are not.
 
+mod accept;
 mod adaptive;
 mod background;
-mod cancellation;
 mod conn;
-mod conn_loop;
 mod context;
-mod handler;
 mod legacy;
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
+#[cfg(all(unix, not(all(test, shuttle))))]
+mod poller;
+#[cfg(not(all(unix, not(all(test, shuttle)))))]
+#[path = "poller_unsupported.rs"]
+mod poller;
 mod pool;
 mod request;
+mod running;
 mod server;
 
-pub use cancellation::Cancellation;
 pub use legacy::LegacyConnection;
 pub use request::ServerRequest;
+pub use running::RunningServer;
 pub use server::Server;

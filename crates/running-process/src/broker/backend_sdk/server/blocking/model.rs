@@ -14,7 +14,7 @@ use crate::broker::backend_sdk::model_check::wire::Other;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::budget::{Account, Budget};
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
+use crate::broker::backend_sdk::server::config::{ServeError, ServerConfig};
 use crate::broker::backend_sdk::server::handler::Handler;
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::backend_sdk::server::policy::Service;

@@ -1,4 +1,4 @@
-//! Threads that do whatever is next: made when none is idle, ended when idle for long.
+//! A pool of threads: spawned when none is idle, ended after a while without a job.
 
 use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard, thread};
@@ -7,25 +7,23 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long an idle thread waits for something to do before it ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for which an idle thread waits for a job before it ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Something to do, once, on a thread of the pool. It gets the thread's scratch memory. The thread outlives its panic.
-pub(super) type Job = Box<dyn FnOnce(&mut [u8]) + Send>;
+/// Work for a thread of the pool, which outlives its panic.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// As many threads as there are jobs at once: a job may block for as long as it likes, and no other waits for it. Whoever
-/// submits bounds the number of jobs.
+/// As many threads as there are jobs at once: a job may block, and no other waits for it. The caller bounds the number of
+/// jobs.
 pub(super) struct Pool {
     queue: Mutex<Queue>,
     submitted: Condvar,
-    /// How much scratch memory each thread has, in bytes.
-    scratch: usize,
-    /// No thread can be made, says a test.
+    /// Set by a test: no thread can be spawned.
     #[cfg(test)]
     pub(super) exhausted: std::sync::atomic::AtomicBool,
 }
 
-/// Each job has a thread that waits for it: `jobs.len() <= waiting`.
+/// Each job has a thread that waits: `jobs.len() <= waiting`.
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
@@ -35,11 +33,10 @@ struct Queue {
 }
 
 impl Pool {
-    pub(super) fn new(scratch: usize) -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::default(),
             submitted: Condvar::new(),
-            scratch,
             #[cfg(test)]
             exhausted: false.into(),
         })
@@ -50,11 +47,11 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `job` done by an idle thread, or by a new one.
+    /// Runs `job` on an idle thread; spawns one if there is none.
     ///
     /// # Errors
     ///
-    /// There is no idle thread and none can be made. The job is dropped, and the next one is tried again.
+    /// No thread is idle and none can be spawned. The job is dropped; the next one tries again.
     pub(super) fn submit(self: &Arc<Self>, job: Job) -> io::Result<()> {
         let mut queue = self.queue();
         if queue.waiting > queue.jobs.len() {
@@ -73,17 +70,16 @@ impl Pool {
         Ok(())
     }
 
-    /// Has every thread end when it is done with what it does and what is queued.
+    /// Ends every thread after its job and those that are queued.
     pub(super) fn close(&self) {
         self.queue().closed = true;
         self.submitted.notify_all();
     }
 
     fn work(&self, first: Job) {
-        let mut scratch = vec![0; self.scratch];
         let mut next = Some(first);
         while let Some(job) = next {
-            callback::run(|| job(&mut scratch));
+            callback::run(job);
             next = self.next();
         }
     }
@@ -96,7 +92,7 @@ impl Pool {
         queue.waiting += 1;
         loop {
             let (guard, waited) =
-                self.submitted.wait_timeout(queue, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+                self.submitted.wait_timeout(queue, IDLE_TIMEOUT).unwrap_or_else(PoisonError::into_inner);
             queue = guard;
             let job = queue.jobs.pop_front();
             if job.is_some() || waited.timed_out() || queue.closed {
@@ -119,7 +115,7 @@ mod tests {
     /// Makes `pool` run a job that waits until it is told, or its sender is gone; returns the sender once the job runs.
     fn occupy(pool: &Arc<Pool>) -> mpsc::Sender<()> {
         let ((go_on, gate), (report, runs)) = (mpsc::channel(), mpsc::channel());
-        pool.submit(Box::new(move |_| {
+        pool.submit(Box::new(move || {
             report.send(()).unwrap();
             let _ = gate.recv();
         }))
@@ -131,7 +127,7 @@ mod tests {
     #[track_caller]
     fn assert_runs(pool: &Arc<Pool>) {
         let (report, runs) = mpsc::channel();
-        pool.submit(Box::new(move |_| report.send(()).unwrap())).unwrap();
+        pool.submit(Box::new(move || report.send(()).unwrap())).unwrap();
         runs.recv_timeout(SOON).expect("the job is run");
     }
 
@@ -143,13 +139,13 @@ mod tests {
 
     #[test]
     fn a_job_without_a_thread_is_refused_and_later_ones_are_run() {
-        let pool = Pool::new(1);
+        let pool = Pool::new();
         let first = occupy(&pool);
         pool.exhausted.store(true, Ordering::Relaxed);
         let (report, dropped) = mpsc::channel::<()>();
         for _ in 0..5 {
             let report = report.clone();
-            assert!(pool.submit(Box::new(move |_| report.send(()).unwrap())).is_err());
+            assert!(pool.submit(Box::new(move || report.send(()).unwrap())).is_err());
         }
         drop(report);
         assert_eq!(dropped.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
@@ -169,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_thread_outlives_the_panics_of_its_jobs() {
-        let pool = Pool::new(1);
-        pool.submit(Box::new(|_| panic!("this panic is part of the test"))).unwrap();
+        let pool = Pool::new();
+        pool.submit(Box::new(|| panic!("this panic is part of the test"))).unwrap();
         wait_until_idle(&pool, 1);
         pool.exhausted.store(true, Ordering::Relaxed);
         assert_runs(&pool);

@@ -1,32 +1,31 @@
-//! The blocking server: a few threads for each connection, bounded.
+//! The blocking server, before it serves.
 
+use super::accept;
+use super::adaptive::LatencyEstimate;
 use super::background::Background;
-use super::conn_loop;
-use super::context::Shared;
-use super::handler::{ConcurrentHandler, LegacyHandler};
+use super::conn::BlockingHandler;
+use super::context::ServerContext;
 use super::legacy::LegacyConnection;
+use super::poller::Poller;
 use super::request::ServerRequest;
-use crate::broker::backend_lifecycle::identity::DaemonProcess;
-#[cfg(test)]
-use crate::broker::backend_lifecycle::identity::IdentityError;
+use super::running::RunningServer;
 use crate::broker::backend_sdk::mux::LegacyClassification;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::builder::ServerBuilder;
-use crate::broker::backend_sdk::server::callback::Callback;
-use crate::broker::backend_sdk::server::config::{ServerConfig, ServeError};
+use crate::broker::backend_sdk::server::builder::{ServerBuilder, builder_methods};
 use crate::broker::backend_sdk::server::error::ServerError;
-use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
-use crate::broker::backend_sdk::server::peer::{NotAuthorized, PeerCredentials};
-use crate::broker::backend_sdk::server::shared_methods::{debug_server, shared_methods};
-use crate::broker::backend_sdk::server::stop::{ServerStop, StopGuard};
-use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
-use crate::broker::protocol::{Endpoint, FrameRef};
+use crate::broker::backend_sdk::server::handler::HandlerError;
+use crate::broker::backend_sdk::server::session::Phase;
+use crate::broker::backend_sdk::server::stop::StopGuard;
+use crate::broker::protocol::Endpoint;
 use crate::transport::{BindError, LocalListener, StopSignal};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::fmt;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
-/// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, cleans up behind itself.
+/// The handler of the legacy wire.
+pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
+
+/// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, and cleans up when it ends.
 ///
 /// ```no_run
 /// # use running_process::broker::{protocol::Endpoint, backend_sdk::{LegacyClassification, Server}};
@@ -34,7 +33,7 @@ use std::time::Instant;
 /// running_process::register_payload_protocol! { const SHOUT: u32 = 0xF00D; }
 ///
 /// Server::bind(Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?)?
-///     .record("/run/user/1000/shout.json")
+///     .identity_file("/run/user/1000/shout.json")
 ///     .serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
 ///     .legacy(
 ///         |_| LegacyClassification::NotLegacy, // no legacy message starts with the framing byte
@@ -49,49 +48,95 @@ use std::time::Instant;
 ///     .run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// One thread waits for all connections, and runs handlers that have been quick so far. A handler that turns out to be slow
+/// holds up no other connection: another thread takes over. Handlers that have been slow run on a pool of threads.
+///
+/// # Platform-specific behavior
+///
+/// On Windows each connection has a thread.
 pub struct Server {
-    listener: LocalListener,
-    setup: ServerBuilder<Handler<ConcurrentHandler>>,
+    /// `None` if the daemon accepts by itself.
+    listener: Option<LocalListener>,
+    builder: ServerBuilder<BlockingHandler>,
     legacy: Option<LegacyHandler>,
-    stop: ServerStop,
 }
 
 impl Server {
-    shared_methods!();
+    builder_methods!();
 
-    /// Serves requests of `payload_protocol`; what `handler` returns is the [`Payload`] of the response.
+    /// Takes `endpoint`. Clients can connect from now on and are served once [`run`](Self::run) is called.
     ///
-    /// Each request has a thread for as long as its handler takes, so a slow one holds up no other, and answers go out in
-    /// the order in which they are ready. An error or a panic is the answer to that request and nothing else.
+    /// # Errors
+    ///
+    /// Another daemon owns the endpoint, or something that is not a socket stands there.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix a relative path is made absolute, here and in the identity: clients have other working directories.
+    pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
+        let endpoint = endpoint.absolute();
+        let listener = LocalListener::bind(&endpoint.path)?;
+        Ok(Self::new(Some(listener), ServerBuilder::new(endpoint)))
+    }
+
+    /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
+    /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that another process
+    /// made it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
+    /// On Windows always [`BindError::NotInheritable`].
+    pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
+        let listener = LocalListener::inherited(&endpoint.path)?;
+        Ok(Self::new(Some(listener), ServerBuilder::new(endpoint).inherited(true)))
+    }
+
+    /// Returns a server for a daemon that keeps its own accept loop at `endpoint` and passes each connection to
+    /// [`RunningServer::serve_connection`].
+    #[must_use]
+    pub fn without_listener(endpoint: Endpoint) -> Self {
+        Self::new(None, ServerBuilder::new(endpoint))
+    }
+
+    fn new(listener: Option<LocalListener>, builder: ServerBuilder<BlockingHandler>) -> Self {
+        Self { listener, builder, legacy: None }
+    }
+
+    fn builder(&self) -> &ServerBuilder<BlockingHandler> {
+        &self.builder
+    }
+
+    fn builder_mut(&mut self) -> &mut ServerBuilder<BlockingHandler> {
+        &mut self.builder
+    }
+
+    /// Serves requests of `payload_protocol` by `handler`, whose result is the [`Payload`] of the response.
+    ///
+    /// A slow request holds up no other, and answers are sent in the order in which they are ready. An error or a panic is
+    /// the answer to that request and nothing else. No lock is held while `handler` runs, and it may block.
+    ///
+    /// # Panics
+    ///
+    /// The protocol has a handler already, or its id is one that this library answers itself.
     #[must_use]
     pub fn serve<R: Into<Payload>>(
         mut self,
         payload_protocol: u32,
-        handler: impl Fn(&ServerRequest) -> Result<R, HandlerError> + Send + Sync + 'static,
+        handler: impl Fn(ServerRequest) -> Result<R, HandlerError> + Send + Sync + 'static,
     ) -> Self {
-        let handler = Arc::new(move |request: &ServerRequest| handler(request).map(R::into));
-        self.setup.handlers.insert(payload_protocol, Handler::Concurrent(handler));
+        let serve = Box::new(move |request: ServerRequest| handler(request).map(R::into));
+        let handler = BlockingHandler { serve, latency: LatencyEstimate::unknown() };
+        self.builder = self.builder.serve(payload_protocol, Arc::new(handler));
         self
     }
 
-    /// Serves requests of `payload_protocol` on the thread that reads the connection, without copying them: for handlers
-    /// that never wait, to which this is several times faster. The connection is locked while `handler` runs: until it returns,
-    /// nothing else happens there, no deadline and no cancel included.
-    #[must_use]
-    pub fn serve_inline<R: Into<Payload>>(
-        mut self,
-        payload_protocol: u32,
-        handler: impl Fn(&FrameRef<'_>) -> Result<R, HandlerError> + Send + Sync + 'static,
-    ) -> Self {
-        self.setup.handlers.insert(payload_protocol, Handler::inline(handler));
-        self
-    }
-
-    /// Hands connections of the legacy wire over to `handler`. `detector` decides what starts with the framing byte;
-    /// what starts with any other byte is legacy if the detector does not need more of it.
+    /// Hands connections of the legacy wire to `handler`, on a thread of its own. `detector` decides about connections that
+    /// start with the framing byte; any other first byte is legacy if the detector does not need more bytes.
     ///
-    /// The connection is locked while `detector` looks at it, so that must not wait. If it panics its connection is ended; a
-    /// panic of `handler` ends its connection as well, and both are told to the observer.
+    /// `detector` runs under the lock of its connection and must not block. If it panics, its connection is ended; a panic of
+    /// `handler` ends its connection as well. The observer is told of both.
     ///
     /// Without this, legacy connections are closed.
     #[must_use]
@@ -100,71 +145,84 @@ impl Server {
         detector: impl Fn(&[u8]) -> LegacyClassification + Send + Sync + 'static,
         handler: impl Fn(LegacyConnection) + Send + Sync + 'static,
     ) -> Self {
-        self.setup.detector = Box::new(detector);
+        self.builder = self.builder.legacy_detector(detector);
         self.legacy = Some(Box::new(handler));
         self
     }
 
-    /// Serves until stopped: then takes no more connections, answers what has been received, and removes the record and,
-    /// if it is the server's own, the socket.
-    ///
-    /// It serves at once. Meanwhile this process is identified, for which its executable is read unless its digests are
-    /// remembered; then the record is written, and whoever has sent a probe before that is answered.
+    /// Serves until stopped: [starts](Self::start), and [waits](RunningServer::wait).
     ///
     /// # Errors
     ///
-    /// The server cannot start, identify this process, write its record or accept any more, or something was still at work
-    /// [`ServerConfig::drain_timeout`] after it was stopped: [`ServerError::DrainTimedOut`] says what. This returns within half a
-    /// second after that, whatever code of the daemon does not.
+    /// Those of both.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { mut listener, mut setup, legacy, stop } = self;
-        let _signals = setup.signals.take();
-        setup.check_identity_file()?;
-        let waited = setup.config.drain_timeout;
-        let path = setup.endpoint.path.clone();
+        self.start()?.wait()
+    }
+
+    /// Begins to serve, on threads of its own.
+    ///
+    /// It serves at once. Meanwhile this process is identified, for which its executable is read unless its digests are
+    /// remembered. Then the identity file is written, and probes that came before are answered.
+    ///
+    /// # Errors
+    ///
+    /// The identity file cannot be written at its path, or the system gives no thread or no descriptor.
+    pub fn start(self) -> Result<RunningServer, ServerError> {
+        let Self { listener, mut builder, legacy } = self;
+        let (signals, stop) = (builder.signals.take(), builder.stop.clone());
+        let (path, drain_timeout) = (builder.endpoint.path.clone(), builder.config.drain_timeout);
+        let (policy, registration) = builder.start(Instant::now)?;
+        let guard = registration.guard();
+        let poller = Poller::new().map_err(ServerError::Accept)?;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let (service, registration) = setup.start(Instant::now);
-        let presence = registration.presence();
-        let shared = Arc::new(Shared::new(service, legacy, signal));
-        listener.watch_name();
-        let listener = Arc::new(Mutex::new(Some(listener)));
-        // This thread runs none of the daemon's code, so none of it keeps this from its deadline.
-        let introducing = {
-            let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            let register =
-                move || registration.run(&stop, &shared.service.telemetry, || shared.identified());
-            Background::spawn(register).map_err(ServerError::Accept)?
+        let context = Arc::new(ServerContext::new(policy, legacy, poller, signal, stop.clone()));
+        if context.poller.is_some() {
+            context.start_poller().map_err(ServerError::Accept)?;
+        }
+        // The thread that waits runs none of the daemon's code, so none of it keeps that from its deadline.
+        let registering = {
+            let (context, stop) = (Arc::clone(&context), stop.clone());
+            Background::spawn(move || registration.run(&stop, &context.policy, || context.wake_all()))
+                .map_err(ServerError::Accept)?
         };
-        let accepting = {
-            let (shared, listener, stop) = (Arc::clone(&shared), Arc::clone(&listener), stop.clone());
+        let has_listener = listener.is_some();
+        let listener = Arc::new(Mutex::new(listener.map(|mut listener| {
+            listener.watch_name();
+            listener
+        })));
+        let accepting = if has_listener {
+            let (context, listener, stop) = (Arc::clone(&context), Arc::clone(&listener), stop.clone());
             let accept = move || {
                 let _stops = StopGuard::new(stop);
-                conn_loop::accept(&shared, &listener, &path)
+                accept::accept(&context, &listener, &path)
             };
-            Background::spawn(accept).map_err(ServerError::Accept)?
+            Some(Background::spawn(accept).map_err(ServerError::Accept)?)
+        } else {
+            None
         };
-        let (stopping, (ending, is_ending)) = (Arc::clone(&shared), mpsc::channel());
+        let (stopping, (report, stopped)) = (Arc::clone(&context), mpsc::channel());
         stop.when_stopped(move || {
-            stopping.stop();
-            // This is waited for until it comes.
-            let _ = ending.send(());
+            stopping.enter(Phase::Draining);
+            stopping.signal.stop();
+            // A server that was dropped is not waited for.
+            let _ = report.send(());
         });
-        let _ = is_ending.recv();
-        let deadline = Instant::now().checked_add(waited);
-        drop(presence);
-        drop(listener.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let connections = shared.drain(deadline);
-        let (accepted, registered) = (accepting.wait_until(deadline), introducing.wait_until(deadline));
-        shared.pool.close();
-        let mut callbacks = Vec::new();
-        callbacks.extend(registered.is_none().then_some(Callback::OnReady));
-        callbacks.extend(accepted.is_none().then_some(Callback::Observe));
-        registered.unwrap_or(Ok(()))?;
-        if connections > 0 || !callbacks.is_empty() {
-            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
-        }
-        accepted.unwrap_or(Ok(())).map_err(ServerError::Accept)
+        Ok(RunningServer {
+            context,
+            listener,
+            stop,
+            stopped,
+            registration: Some(guard),
+            registering,
+            accepting,
+            drain_timeout,
+            _signals: signals,
+        })
     }
 }
 
-debug_server!(Server);
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Server").field(&self.builder).finish()
+    }
+}

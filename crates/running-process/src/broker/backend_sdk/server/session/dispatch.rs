@@ -38,6 +38,12 @@ impl<H: ?Sized> Dispatched<H> {
         self.call
     }
 
+    /// Returns the handler of the request's payload protocol.
+    #[must_use]
+    pub fn handler(&self) -> &Arc<H> {
+        &self.handler
+    }
+
     /// Returns the request.
     #[must_use]
     pub fn request(&self) -> &RequestParts {

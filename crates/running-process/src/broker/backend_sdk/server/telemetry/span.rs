@@ -64,8 +64,8 @@ fn span_of(request: &FrameRef<'_>, peer: PeerCredentials) -> tracing::Span {
 
 #[cfg(feature = "tracing")]
 pub(super) fn warn(error: &ServeError, peer: Option<PeerCredentials>) {
-    let error: &(dyn std::error::Error + 'static) = error;
     let kind = ErrorKind::of(error).name();
+    let error: &(dyn std::error::Error + 'static) = error;
     let (pid, uid) = peer.map_or((None, None), |peer| (peer.pid, peer.uid));
     tracing::warn!(target: "running_process", kind, error, peer.pid = pid, peer.uid = uid, "{error}");
 }

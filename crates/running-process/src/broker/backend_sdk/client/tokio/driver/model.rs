@@ -7,7 +7,7 @@ pub(in super::super) mod stream;
 use super::Driver;
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::client::tokio::client::AsyncFrameClient;
-use crate::broker::backend_sdk::client::tokio::queue::{Answer, NotSent};
+use crate::broker::backend_sdk::client::tokio::queue::{Outcome, Unsent};
 use crate::broker::backend_sdk::model_check::check;
 use crate::broker::backend_sdk::model_check::wire::Other;
 use crate::broker::backend_sdk::proto::client_connection::ClientConnectionError;
@@ -23,7 +23,7 @@ use stream::AsyncStream;
 
 const WORK: u32 = 0xF00D;
 /// A request so large takes no other beside it.
-const LARGE: usize = super::ENOUGH_OUTPUT;
+const LARGE: usize = super::SEND_HIGH_WATER;
 
 fn task<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     thread::spawn(move || block_on(future))
@@ -53,28 +53,29 @@ async fn for_a_while<T>(future: impl Future<Output = T>) -> Option<T> {
 /// A client whose daemon leaves `room` bytes unread, the daemon's end, and the client's task.
 fn connect(room: usize) -> (AsyncFrameClient, Other, JoinHandle<usize>) {
     let (stream, daemon) = AsyncStream::pair(room);
-    let (client, driver) = AsyncFrameClient::driven(stream);
+    let (client, driver) = AsyncFrameClient::with_driver(stream);
     (client, daemon, task(run(driver)))
 }
 
-/// What [`Driver::run`] does, with a look at what it keeps. How many requests were in flight when the connection ended.
+/// Runs the driver as [`Driver::run`] does, and checks its state after each poll. Returns the number of requests that were in
+/// flight when the connection ended.
 async fn run(mut driver: Driver) -> usize {
-    let turns = poll_fn(|context| {
-        let turn = driver.turn(context);
-        if !matches!(turn, Poll::Ready(Err(_))) {
-            assert_eq!(driver.ids.len(), driver.tickets.len());
-            for (ticket, request) in &driver.ids {
-                assert!(driver.connection.is_pending(*request));
-                assert_eq!(driver.tickets.get(request), Some(ticket));
+    let polls = poll_fn(|context| {
+        let poll = driver.poll(context);
+        if poll.is_pending() {
+            assert!(driver.deliveries.is_empty() && driver.batch.requests.is_empty());
+            for id in driver.end.queue.in_flight() {
+                assert!(driver.connection.is_pending(id), "{id:?} was taken and is not in flight");
             }
         }
-        turn
+        poll
     });
-    let ended = turns.await;
-    let in_flight = driver.ids.len();
+    let ended = polls.await;
+    let waiting = driver.end.queue.in_flight();
+    let in_flight = waiting.into_iter().filter(|id| driver.connection.is_pending(*id)).count();
     match ended {
-        Ok(()) => assert_eq!(in_flight, 0, "nobody is left to wait"),
-        Err(error) => driver.open.reason = error,
+        Ok(()) => assert_eq!(in_flight, 0, "no caller waits without a client"),
+        Err(error) => driver.end.reason = error,
     }
     in_flight
 }
@@ -282,9 +283,9 @@ impl End {
 }
 
 /// Asks, and asks again if the connection has ended. With what became of the first request.
-async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce()) -> Answer {
+async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce()) -> Outcome {
     let payload = vec![number; if thread_rng().r#gen() { LARGE } else { 1 }];
-    let mut asking = pin!(client.exchange(WORK, payload.clone(), None));
+    let mut asking = pin!(client.exchange(WORK, payload.clone().into(), None));
     let first = poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
     pause();
     let outcome = match first {
@@ -294,12 +295,12 @@ async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce(
     match &outcome {
         Ok(Ok(response)) => assert_eq!(response.payload, [number; 3]),
         Ok(Err(error)) => assert!(end.is_told_by(error), "{error:?} after {end:?}"),
-        Err(unsent) => assert!(unsent.payload == payload),
+        Err(unsent) => assert!(unsent.payload[..] == payload),
     }
     if !matches!(outcome, Ok(Ok(_))) {
         assert!(!client.is_usable());
-        let again = client.exchange(WORK, vec![number], None).await;
-        assert!(matches!(again, Err(NotSent { error: FrameClientError::Dead, .. })), "{again:?}");
+        let again = client.exchange(WORK, vec![number].into(), None).await;
+        assert!(matches!(again, Err(Unsent { error: FrameClientError::Dead, .. })), "{again:?}");
     }
     outcome
 }
@@ -337,7 +338,7 @@ fn whoever_waits_is_told_of_the_end_and_given_back_what_was_not_taken() {
                     lost += 1;
                     told.push(true);
                 }
-                Err(NotSent { error, .. }) => {
+                Err(Unsent { error, .. }) => {
                     assert!(received.iter().all(|request| request.payload[0] != number));
                     let dead = matches!(error, FrameClientError::Dead);
                     assert!(dead || end.is_told_by(error), "{error:?} after {end:?}");
@@ -354,7 +355,7 @@ fn whoever_waits_is_told_of_the_end_and_given_back_what_was_not_taken() {
 fn nobody_waits_for_a_task_that_has_ended_with_its_runtime() {
     check(|| {
         let (stream, daemon) = AsyncStream::pair(40);
-        let (client, driver) = AsyncFrameClient::driven(stream);
+        let (client, driver) = AsyncFrameClient::with_driver(stream);
         let driving = task(for_a_while(run(driver)));
         let serving = thread::spawn(move || {
             if thread_rng().r#gen() {

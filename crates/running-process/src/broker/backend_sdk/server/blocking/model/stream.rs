@@ -16,7 +16,7 @@ impl LocalStream {
         (Self(connection), other)
     }
 
-    pub(crate) fn read_before(&self, buf: &mut [u8], _: Option<Instant>) -> io::Result<usize> {
+    pub(crate) fn read_deadline(&self, buf: &mut [u8], _: Option<Instant>) -> io::Result<usize> {
         let mut wire = self.0.wait(Wire::is_readable);
         // A frame in two reads, now and then.
         let most = buf.len().min(30);
@@ -25,7 +25,7 @@ impl LocalStream {
 
     pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
         let mut bytes = [0; 30];
-        let length = self.read_before(&mut bytes, deadline)?;
+        let length = self.read_deadline(&mut bytes, deadline)?;
         buffer.extend_from_slice(&bytes[..length]);
         Ok(length)
     }
@@ -95,7 +95,7 @@ impl Drop for LocalStream {
 
 impl Read for &LocalStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_before(buf, None)
+        self.read_deadline(buf, None)
     }
 }
 

@@ -285,7 +285,7 @@ pub(super) fn identity_in(answer: &Frame) -> DaemonProcess {
 
 #[track_caller]
 pub(super) fn write(stream: &LocalStream, bytes: &[u8]) {
-    stream.write_all_before(bytes, Some(soon())).unwrap();
+    stream.write_all_deadline(bytes, Some(soon())).unwrap();
 }
 
 /// Exactly `length` bytes.
@@ -294,7 +294,7 @@ pub(super) fn read(stream: &LocalStream, length: usize) -> Vec<u8> {
     let mut all = vec![0; length];
     let mut filled = 0;
     while filled < length {
-        match stream.read_before(&mut all[filled..], Some(soon())).unwrap() {
+        match stream.read_deadline(&mut all[filled..], Some(soon())).unwrap() {
             0 => panic!("the stream ended after {filled} of {length} bytes"),
             received => filled += received,
         }
@@ -320,7 +320,7 @@ pub(super) fn read_to_end(stream: &LocalStream) -> Vec<u8> {
     let mut all = Vec::new();
     let mut bytes = [0; 1024];
     loop {
-        match stream.read_before(&mut bytes, Some(soon())) {
+        match stream.read_deadline(&mut bytes, Some(soon())) {
             Ok(0) => return all,
             Ok(length) => all.extend_from_slice(&bytes[..length]),
             // The server closed without having read everything.

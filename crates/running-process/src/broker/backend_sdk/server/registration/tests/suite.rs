@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[track_caller]
 fn assert_waits(connection: &LocalStream) {
     let shortly = Instant::now() + Duration::from_millis(5);
-    let error = connection.read_before(&mut [0], Some(shortly)).unwrap_err();
+    let error = connection.read_deadline(&mut [0], Some(shortly)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
 

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The steps that take too long for the gate: wider forms of its steps, and searches that find more the longer they run.
+# All steps run, also after one that failed; the exit code says whether one did. Run .ci/run once before: it installs the tools.
+#   nightly.sh [STEP...]    all steps, or those named; FUZZ_SECONDS=300 for each fuzz target, MODEL_RUNS=50000 for each model
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source ci/steps.sh
+
+# Tests the library without features, and with each encoding alone.
+core() {
+  cargo test --locked -p running-process --no-default-features
+  local feature
+  for feature in lz4 snappy zstd; do
+    cargo test --locked -p running-process --no-default-features --features "$feature" \
+      --test core --test allocations
+  done
+}
+
+# Tests all of the library with all encodings, clients and servers over sockets included.
+everything() {
+  cargo test --locked -p running-process --all-features
+}
+
+# Runs the README's first command as a user does.
+demo() {
+  eval "timeout 1200 $(grep -m1 -E '^cargo run ' README.md)" </dev/null
+}
+
+# Runs each benchmark once, to see that it works. The numbers of such a run mean nothing.
+benchmarks() {
+  cargo test --locked --manifest-path benches/Cargo.toml
+  cargo run --locked --manifest-path benches/Cargo.toml -- --once --syscalls
+}
+
+windows() {
+  ci/cross/wine-test.sh -p running-process -p running-process-cli --features running-process/tokio --lib --bins --tests
+}
+
+keep_going=yes
+export MODEL_RUNS=${MODEL_RUNS:-50000}
+begin "$@"
+step core
+step everything
+step demo
+step benchmarks
+step model ci/model.sh
+step sanitizer ci/sanitize.sh
+step windows
+step interoperation interop/run.sh
+step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}"
+table
+[ ${#failed[@]} -eq 0 ]

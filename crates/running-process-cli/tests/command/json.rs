@@ -1,0 +1,221 @@
+//! The output of `--json` against docs/json.schema.json.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use crate::common::{Daemon, collect, command, run, run_with_input, text};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+fn schema() -> Value {
+    let text = include_str!("../../../../docs/json.schema.json");
+    serde_json::from_str(text).unwrap()
+}
+
+/// Returns the first violation of `schema` by `value`. Panics on a part of JSON Schema that it does not know.
+fn violation(root: &Value, schema: &Value, value: &Value) -> Option<String> {
+    let rules = schema.as_object().unwrap();
+    rules.iter().find_map(|(rule, argument)| match rule.as_str() {
+        "description" | "$schema" | "title" | "$defs" => None,
+        "$ref" => {
+            let name = argument.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
+            violation(root, &root["$defs"][name], value)
+        }
+        "anyOf" => {
+            let all: Option<Vec<String>> =
+                argument.as_array().unwrap().iter().map(|schema| violation(root, schema, value)).collect();
+            all.map(|all| format!("{value} is none of: {}", all.join("; ")))
+        }
+        "oneOf" => {
+            let fit =
+                argument.as_array().unwrap().iter().filter(|schema| violation(root, schema, value).is_none());
+            let fit = fit.count();
+            (fit != 1).then(|| format!("{value} is {fit} of those that it may be"))
+        }
+        "const" => (value != argument).then(|| format!("{value} is not {argument}")),
+        "enum" => {
+            (!argument.as_array().unwrap().contains(value)).then(|| format!("{value} is not in {argument}"))
+        }
+        "type" => {
+            let is_right = match argument.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                "integer" => value.is_u64() || value.is_i64(),
+                "number" => value.is_number(),
+                other => panic!("type {other}"),
+            };
+            (!is_right).then(|| format!("{value} is no {argument}"))
+        }
+        "minimum" => {
+            (value.as_f64()? < argument.as_f64().unwrap()).then(|| format!("{value} is below {argument}"))
+        }
+        "maximum" => {
+            (value.as_f64()? > argument.as_f64().unwrap()).then(|| format!("{value} is above {argument}"))
+        }
+        "items" => value.as_array()?.iter().find_map(|item| violation(root, argument, item)),
+        "required" => {
+            let missing =
+                argument.as_array().unwrap().iter().find(|name| value.get(name.as_str().unwrap()).is_none());
+            missing.map(|name| format!("{name} is missing in {value}"))
+        }
+        "properties" => value.as_object()?.iter().find_map(|(name, value)| {
+            violation(root, argument.get(name)?, value).map(|violation| format!("{name}: {violation}"))
+        }),
+        "additionalProperties" => {
+            assert_eq!(argument, false);
+            let unknown = value.as_object()?.keys().find(|name| schema["properties"].get(name).is_none());
+            unknown.map(|name| format!("{name} is not documented"))
+        }
+        other => panic!("rule {other}"),
+    })
+}
+
+/// Checks objects against the schema and collects the parts that it has seen.
+struct Checked {
+    schema: Value,
+    seen: BTreeSet<String>,
+}
+
+impl Checked {
+    #[track_caller]
+    fn check(&mut self, part: &str, object: &Value) {
+        let definition = &self.schema["$defs"][part];
+        assert_eq!(violation(&self.schema, definition, object), None, "{part}: {object:#}");
+        assert_eq!(violation(&self.schema, &self.schema, object), None, "one of all: {object:#}");
+        self.seen.insert(part.to_owned());
+    }
+
+    /// Checks the lines of a text against these parts in order.
+    #[track_caller]
+    fn lines(&mut self, parts: &[&str], text: &str) {
+        let objects: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+        assert_eq!(objects.len(), parts.len(), "{text}");
+        parts.iter().zip(&objects).for_each(|(part, object)| self.check(part, object));
+    }
+
+    /// Runs a command that prints these parts and no error.
+    #[track_caller]
+    fn run(&mut self, status: i32, parts: &[&str], arguments: &[&str]) {
+        let finished = run(&[arguments, &["--json"]].concat());
+        assert_eq!((finished.status, &*finished.stderr), (status, ""), "{arguments:?}");
+        self.lines(parts, finished.text());
+    }
+
+    /// Runs a command that fails; returns the error's name.
+    #[track_caller]
+    fn error(&mut self, status: i32, arguments: &[&str]) -> String {
+        let finished = run(&[&["--json"], arguments].concat());
+        assert_eq!((finished.status, finished.text()), (status, ""), "{arguments:?}: {}", finished.stderr);
+        self.lines(&["error"], &finished.stderr);
+        let error: Value = serde_json::from_str(&finished.stderr).unwrap();
+        assert_eq!(error["status"], status);
+        error["kind"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn every_object_of_every_command_matches_the_schema() {
+    let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
+    let mut daemon = Daemon::start_with(&["--json"]);
+    let (identity_file, ready) = (daemon.identity_file(), daemon.ready.clone());
+    let identity_file = text(&identity_file);
+    checked.lines(&["serve_ready"], &ready);
+
+    checked.run(0, &["probe"], &["probe", identity_file]);
+    checked.run(0, &["call"], &["call", identity_file, "--protocol", "0xF0CA", "PING"]);
+    checked.run(0, &["top", "top"], &["top", identity_file, "--count", "2", "--interval", "1ms"]);
+    checked.run(0, &["top"], &["top", identity_file, "--once"]);
+    let load = ["load", identity_file, "--requests", "20", "--protocol"];
+    checked.run(0, &["load"], &[&load[..], &["0xF0CA"]].concat());
+    checked.run(0, &["load"], &[&load[..], &["0xF0CA", "--rate", "1000", "--warm-up", "0s"]].concat());
+    checked.run(1, &["load"], &[&load[..], &["0xF0CB"]].concat());
+    checked.run(0, &["demo"; 10], &["demo"]);
+    checked.run(0, &["completions"], &["completions", "zsh"]);
+    let man = daemon.directory.path().join("man");
+    checked.run(0, &["man"], &["man", text(&man)]);
+
+    let frames =
+        [&b"\x01\x0e\0\0\0\x08\x01\x18\xe3\xf4\x01\x22\x04ping\x28\x01"[..], b"\x01\x02\0\0\0\x0f\0PING"];
+    let decoded = run_with_input(&["decode", "--json"], &frames.concat());
+    checked.lines(&["decode_frame", "decode_frame", "decode_frame", "decode_end"], decoded.text());
+    let vectors = include_str!("../vectors.txt").lines().filter(|line| !line.starts_with('#'));
+    for (_, hex) in vectors.map(|line| line.split_once(' ').unwrap()) {
+        let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let bytes: Vec<u8> = digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect();
+        checked.lines(&["decode_frame", "decode_end"], run_with_input(&["decode", "--json"], &bytes).text());
+    }
+
+    // With a negative verdict the object has the error, which is not printed again.
+    let kept = daemon.directory.path().join("kept.json");
+    std::fs::copy(identity_file, &kept).unwrap();
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    checked.run(1, &["probe"], &["probe", text(&kept)]);
+    assert_eq!(checked.error(1, &["call", text(&kept), "--protocol", "0xF0CA", "PING"]), "gone");
+    assert_eq!(checked.error(1, &["top", text(&kept), "--once"]), "gone");
+
+    // Messages of the daemon.
+    let mut serve = command();
+    let directory = tempfile::tempdir().unwrap();
+    serve.args(["serve", "--json", "--socket"]).arg(directory.path().join("s"));
+    serve.arg("--identity").arg(directory.path().join("r.json"));
+    let serve = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while run(&["probe", text(&directory.path().join("r.json"))]).status != 0 {}
+    run(&["call", text(&directory.path().join("r.json")), "--protocol", "0xF0CB", "x"]);
+    assert!(Command::new("kill").arg(serve.id().to_string()).status().unwrap().success());
+    let said = collect(serve);
+    checked.lines(&["serve_ready"], said.text());
+    checked.lines(&["serve_trouble"], &said.stderr);
+    // The tests in `streams.rs` check the notice about dropped messages.
+    checked.check(
+        "serve_dropped",
+        &serde_json::json!({ "schema_version": 2, "event": "dropped", "messages": 7 }),
+    );
+
+    let all = checked.schema["$defs"].as_object().unwrap().keys().filter(|part| *part != "error_kind");
+    assert_eq!(checked.seen.iter().collect::<Vec<_>>(), all.collect::<Vec<_>>(), "every part was seen");
+}
+
+#[test]
+fn every_error_has_a_kind() {
+    let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "{}").unwrap();
+    let (file, missing) = (text(&file), text(directory.path()).to_owned() + "/missing/x");
+    let absent = text(directory.path()).to_owned() + "/absent.json";
+    let cases: [(&str, &[&str]); 14] = [
+        ("usage", &[]),
+        ("usage", &["prob"]),
+        ("usage", &["probe"]),
+        ("usage", &["probe", file, "--deadline", "0s"]),
+        ("usage", &["probe", file, "--policy", "naive"]),
+        ("usage", &["call", file, "--protocol", "0xB232", "x"]),
+        ("usage", &["load", file, "--protocol", "1", "--connections", "1000", "--in-flight", "10000"]),
+        ("no_identity_file", &["probe", &missing]),
+        ("no_identity_file", &["top", &missing]),
+        ("identity_file_unusable", &["call", file, "--protocol", "0xF0CA", "x"]),
+        ("capture_unreadable", &["decode", &missing]),
+        ("capture_endless", &["decode", "/dev/zero"]),
+        ("no_directory", &["serve", "--socket", &missing, "--identity", &absent]),
+        ("invalid_endpoint", &["serve", "--socket", &"x".repeat(200), "--identity", &absent]),
+    ];
+    for (kind, arguments) in cases {
+        assert_eq!(checked.error(2, arguments), kind, "{arguments:?}");
+    }
+    // After `--`, `--json` is no option.
+    let text = run(&["probe", "--", "--json"]);
+    text.fails_with(2, &["error: there is no identity file --json"]);
+}
+
+#[test]
+fn the_document_lists_every_part_of_the_schema() {
+    let page = include_str!("../../../../docs/json.md");
+    for part in schema()["$defs"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("`{part}`")), "{part}");
+    }
+}

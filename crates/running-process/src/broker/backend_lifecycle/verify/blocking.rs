@@ -1,0 +1,87 @@
+//! The driver that blocks.
+
+use super::checks::Image;
+use super::file::FileId;
+use super::outcome::{Unverified, Verified};
+use super::policy::Policy;
+use super::proof::Proof;
+use super::steps::{Answered, Connected, Verification, is_hang_up};
+use crate::broker::backend_lifecycle::digest::digests_of;
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::probe::{ProbeError, exchange};
+use crate::sys::ProcessHandle;
+use crate::transport::LocalStream;
+use std::time::Instant;
+
+/// Proves, before `deadline`, that the daemon `expected` answers at its endpoint.
+///
+/// [`BackendHandle`](crate::broker::backend_handle::BackendHandle) does the same and keeps the connection. This is for
+/// a caller that wants to know how far a verification came. It says nothing of any later connection.
+///
+/// # Errors
+///
+/// [`Unverified`], with the reason and every step.
+pub fn verify(expected: &DaemonProcess, policy: &Policy, deadline: Instant) -> Result<Proof, Unverified> {
+    verify_connection(expected, policy, deadline).map(|verified| verified.proof)
+}
+
+pub(crate) fn verify_connection(
+    expected: &DaemonProcess,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<Verified, Unverified> {
+    let mut verification = Verification::new(expected, policy);
+    run(&mut verification, deadline).map_err(|error| verification.unverified(error))
+}
+
+/// Verifies a further connection to a daemon whose process is already held.
+///
+/// If the kernel hands out the listener itself, that is one system call; otherwise the daemon is challenged again. The
+/// process must still run `image`, if that is known.
+pub(crate) fn verify_again(
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    image: Option<FileId>,
+    policy: &Policy,
+    deadline: Instant,
+) -> Result<LocalStream, ProbeError> {
+    let mut verification = Verification::new(expected, policy);
+    let pending = verification.start_connect();
+    let stream = match verification.connected(pending, process)?.held() {
+        Ok(stream) => stream,
+        Err(connected) => ask(&mut verification, process, connected, || {}, deadline)?.stream,
+    };
+    verification.alive(process, image)?;
+    Ok(stream)
+}
+
+fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verified, ProbeError> {
+    let prepared = verification.prepare()?;
+    let (process, pending) = verification.process(prepared)?;
+    let connected = verification.connected(pending, &process)?;
+    let inspect = verification.inspect_image(&process);
+    let mut inspected = None;
+    let answered = ask(verification, &process, connected, || inspected = Some(inspect()), deadline)?;
+    let image = match verification.image(inspected.unwrap_or_else(inspect))? {
+        Image::Judged(image) => image,
+        Image::Undigested(undigested) => {
+            let read = digests_of(undigested.file(), deadline);
+            verification.digested(&process, undigested, read)?
+        }
+    };
+    verification.finish(process, answered, image)
+}
+
+fn ask(
+    verification: &mut Verification<'_>,
+    process: &ProcessHandle,
+    connected: Connected,
+    meanwhile: impl FnOnce(),
+    deadline: Instant,
+) -> Result<Answered, ProbeError> {
+    let mut writer_check = verification.writer_check(process);
+    let challenge = verification.challenge(&mut writer_check)?;
+    let answer = exchange(&connected.stream, challenge, meanwhile, deadline);
+    let ended = is_hang_up(&answer) && matches!(process.is_ending(), Ok(true));
+    verification.answered(connected, writer_check, answer, ended)
+}

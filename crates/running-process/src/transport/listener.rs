@@ -1,0 +1,139 @@
+//! The owner of a local endpoint.
+
+use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::accepted::Accepted;
+use super::error::BindError;
+use super::imp;
+use super::stop::StopSignal;
+use super::stream::LocalStream;
+
+/// The owner of a local endpoint, which accepts the connections made to it.
+///
+/// # Platform-specific behavior
+///
+/// On Unix the owner holds a lock on the file `PATH.lock`, which stays behind when the listener is dropped. The socket is
+/// removed then, if it is still the listener's own. The socket and the lock have mode 0600. An
+/// [inherited](Self::inherited) socket has no lock and stays.
+///
+/// On Windows the name vanishes with the last handle to the pipe, which may be a connection that outlives the listener.
+/// Other machines are rejected, and only the same user may open the pipe. Sixteen clients can connect before the first
+/// is accepted.
+#[derive(Debug)]
+pub struct LocalListener(pub(super) imp::Listener);
+
+impl LocalListener {
+    /// Takes the endpoint name `path` and listens there. From now on clients can connect.
+    ///
+    /// A socket that a daemon left behind is removed, and a new one bound under its name. A client that connects in between
+    /// finds no endpoint instead of one without a listener. A socket that a process listens on, or anything that is not a
+    /// socket, is left alone.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Unix `path` is the path of the socket; a relative one is made absolute. Its directory exists, belongs to this
+    /// user or root, and cannot be written by other users unless it has the sticky bit, as `/tmp` has.
+    ///
+    /// On Windows `path` is the bare name of the pipe, without `\\.\pipe\`.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says why: the name has an owner, is not a socket, or cannot be a name here.
+    pub fn bind(path: &str) -> Result<Self, BindError> {
+        imp::Listener::bind(path).map(Self)
+    }
+
+    /// Takes the socket that listens at `path` and that a service manager passed to this process by the protocol of
+    /// `sd_listen_fds(3)`: `LISTEN_PID` is this process, `LISTEN_FDS` the number of descriptors from 3 on. Their
+    /// names, `LISTEN_FDNAMES`, are ignored.
+    ///
+    /// `path` is the one that the service manager bound, not another way to the same file. The socket stays the service
+    /// manager's: there is no lock, and it goes on listening when this value is dropped. It is put into non-blocking
+    /// mode, also for other processes that share it.
+    ///
+    /// A process takes each socket once, even if its listener has been dropped. The variables stay in the environment;
+    /// children see from `LISTEN_PID` that the sockets are not theirs. No other code of the process may take the same
+    /// descriptors. If it marks them close-on-exec, as `sd_listen_fds(3)` does, that is an error here.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Windows has no such protocol. macOS does not tell whether a socket listens: one that does not is taken there,
+    /// and accepting fails.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says why: nothing was passed, nothing that listens at `path`, or it has been taken. On Windows it is
+    /// always [`BindError::NotInheritable`], or says what is wrong with the name.
+    pub fn inherited(path: &str) -> Result<Self, BindError> {
+        imp::Listener::inherited(path).map(Self)
+    }
+
+    /// Waits for the next connection. Returns `None` once `stop` has been given, which wins over connections that wait.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system, such as too many open files. The listener is as good as before then, and the connection
+    /// still waits.
+    pub fn accept(&self, stop: &StopSignal) -> io::Result<Option<LocalStream>> {
+        loop {
+            match self.next(stop)? {
+                Accepted::Connection(stream) => return Ok(Some(stream)),
+                Accepted::Stopped => return Ok(None),
+                Accepted::NameLost => {}
+            }
+        }
+    }
+
+    /// Accepts a connection that waits already. Returns `None` if there is none: for an event loop that waits until this
+    /// listener is readable.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    #[cfg(unix)]
+    pub fn accept_now(&self) -> io::Result<Option<LocalStream>> {
+        Ok(self.0.accept_now()?.map(LocalStream))
+    }
+
+    /// Begins to watch the path of the socket, where the system can: [`is_name_lost`](Self::is_name_lost) then tells when the
+    /// socket was removed or replaced.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux, macOS and FreeBSD watch it, as long as the user may have another watch. A Windows pipe cannot lose its name.
+    pub fn watch_name(&mut self) {
+        self.0.watch_name();
+    }
+
+    /// Returns a descriptor that becomes readable when [`is_name_lost`](Self::is_name_lost) is to be called; `None` if the path
+    /// is not [watched](Self::watch_name).
+    #[cfg(unix)]
+    #[must_use]
+    pub fn name_events(&self) -> Option<BorrowedFd<'_>> {
+        self.0.name_events()
+    }
+
+    /// Returns whether the name was lost since the last call, so that no further client finds this listener. A driver calls
+    /// it once after [`watch_name`](Self::watch_name), and whenever [`name_events`](Self::name_events) is readable.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn is_name_lost(&self) -> bool {
+        self.0.is_name_lost()
+    }
+
+    /// Waits as [`accept`](Self::accept) does, and also returns, once, when the name is lost that is
+    /// [watched](Self::watch_name).
+    pub(crate) fn next(&self, stop: &StopSignal) -> io::Result<Accepted<LocalStream>> {
+        Ok(self.0.next(&stop.0)?.map(LocalStream))
+    }
+}
+
+/// Ready for reading when a connection waits. The socket does not block.
+#[cfg(unix)]
+impl AsFd for LocalListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
