@@ -67,7 +67,7 @@ impl<S: ServedTransport> ConnDriver<S> {
                 self.late = LateReads::default();
             }
             session.process(|request| requests.push(request));
-            self.write(&mut session, now, context);
+            self.write(&mut session, context);
             let action = session.next_action();
             let (deadline, progress) = (session.deadline(), session.take_progress());
             drop(session);
@@ -104,14 +104,14 @@ impl<S: ServedTransport> ConnDriver<S> {
     }
 
     /// Writes what the socket takes.
-    fn write(&mut self, session: &mut Session, now: Instant, context: &mut Context<'_>) {
+    fn write(&mut self, session: &mut Session, context: &mut Context<'_>) {
         while session.has_output() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = session.output_slices(&mut slices);
             match self.stream.poll_write(context, &slices[..count]) {
-                Poll::Ready(Ok(length)) => session.output_written(length, now),
+                Poll::Ready(Ok(length)) => session.output_written(length, now()),
                 Poll::Ready(Err(error)) => session.fail(error),
-                Poll::Pending => return session.write_blocked(now),
+                Poll::Pending => return session.write_blocked(now()),
             }
         }
     }
