@@ -37,6 +37,7 @@ fn take_events(client: &mut ClientConnection) -> Vec<Seen> {
             Ok(Some(ClientEvent::RequestEvent(id, frame))) => Seen::RequestEvent(id, frame.payload.to_vec()),
             Ok(Some(ClientEvent::Event(frame))) => Seen::Event(frame.to_frame()),
             Ok(Some(ClientEvent::Other(frame))) => Seen::Other(frame.to_frame()),
+            Ok(Some(other)) => panic!("{other:?}"),
             Err(error) => Seen::Failed(chain(&error)),
         });
         assert!(!matches!(seen[..], [.., Seen::Failed(_), _]), "{seen:?}: an event after the end");
