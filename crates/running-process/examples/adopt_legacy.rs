@@ -6,8 +6,8 @@
 //! cargo run --example client -- /tmp/shout/daemon.json hello  # a probe and a frame on the same socket
 //! ```
 //!
-//! The accept loop in `main` and the function `serve_lines` are the old daemon. The adoption is the function `serve`, which
-//! asks the mux about the bytes of a connection. It has no limits and no deadlines; `Server` has both.
+//! The accept loop in `main` and the function `serve_lines` are the old daemon. The functions `serve` and `answer` are the
+//! adoption: they ask the mux about the bytes of a connection. They have no limits and no deadlines; `Server` has both.
 
 use running_process::broker::backend_sdk::{
     LocalListener, LocalStream, MuxPoll, OnTermination, StopSignal, remove_daemon_identity_file,
@@ -69,23 +69,39 @@ fn detect(_buffer: &[u8]) -> LegacyClassification {
 fn serve(mux: &Mux, mut stream: &LocalStream) -> Result<(), Box<dyn Error>> {
     let (mut buffer, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
-        match mux.poll(&buffer)? {
-            MuxPoll::Legacy => return Ok(serve_lines(&buffer, stream)?),
+        let mut output = Vec::new();
+        let (consumed, is_legacy) = answer(mux, &buffer, &mut output)?;
+        stream.write_all(&output)?;
+        // One `drain` for all messages: moving the rest of the buffer for each message would take quadratic time.
+        buffer.drain(..consumed);
+        if is_legacy {
+            return Ok(serve_lines(&buffer, stream)?);
+        }
+        match stream.read(&mut bytes)? {
+            0 => return Ok(()),
+            length => buffer.extend_from_slice(&bytes[..length]),
+        }
+    }
+}
+
+/// Answers the complete messages in `buffer`. Returns their length, and whether the bytes behind them are legacy.
+fn answer(mux: &Mux, buffer: &[u8], output: &mut Vec<u8>) -> Result<(usize, bool), Box<dyn Error>> {
+    let mut position = 0;
+    loop {
+        match mux.poll(&buffer[position..])? {
+            MuxPoll::NeedMoreBytes => return Ok((position, false)),
+            MuxPoll::Legacy => return Ok((position, true)),
             MuxPoll::ProbeAnswered { reply, consumed } => {
-                stream.write_all(&reply)?;
-                buffer.drain(..consumed);
+                output.extend(reply);
+                position += consumed;
             }
             MuxPoll::Payload { frame, consumed } => {
-                // A cancel comes too late, since requests are answered one after the other.
+                // Each request is answered at once, so a cancel finds nothing to cancel.
                 if frame.kind == i32::from(FrameKind::Request) {
-                    stream.write_all(&encode_framed(&Frame::response_to(&frame, shout(&frame.payload)))?)?;
+                    output.extend(encode_framed(&Frame::response_to(&frame, shout(&frame.payload)))?);
                 }
-                buffer.drain(..consumed);
+                position += consumed;
             }
-            MuxPoll::NeedMoreBytes => match stream.read(&mut bytes)? {
-                0 => return Ok(()),
-                length => buffer.extend_from_slice(&bytes[..length]),
-            },
         }
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use running_process::broker::protocol::{Frame, FrameKind, encode_framed};
 use running_process_acceptance::{Daemon, PATIENCE, StreamExt, installed, run, sibling};
 use std::path::Path;
 use std::process::Command;
@@ -52,6 +53,17 @@ fn a_daemon_that_adopts_the_mux_serves_its_old_wire_and_frames() {
     let old_client = daemon.connect();
     old_client.send(b"hello\nworld\n");
     assert_eq!(old_client.receive(12), b"HELLO\nWORLD\n");
+    let request = |id| encode_framed(&Frame::request(0xF00D, b"a".to_vec()).with_request_id(id)).unwrap();
+    let response = |id| {
+        let request = Frame::request(0xF00D, Vec::new()).with_request_id(id);
+        encode_framed(&Frame::response_to(&request, b"A".to_vec())).unwrap()
+    };
+    let cancel = Frame { kind: FrameKind::Cancel.into(), ..Frame::request(0xF00D, Vec::new()) };
+    let new_client = daemon.connect();
+    let requests: Vec<u8> = (1..=100).flat_map(request).collect();
+    new_client.send(&[requests, encode_framed(&cancel).unwrap()].concat());
+    let responses: Vec<u8> = (1..=100).flat_map(response).collect();
+    assert_eq!(new_client.receive(responses.len()), responses);
     if installed("socat", &["-V"]) {
         let mut socat = Command::new("socat");
         socat.args(["-t", "20", "-", &format!("UNIX-CONNECT:{}", daemon.socket)]);
