@@ -213,8 +213,8 @@ mod on_tokio {
     #[cfg(unix)]
     use super::Endpoint;
     use super::{
-        Client, Duration, EncodingPolicy, Frame, FrameClientError, LocalStream, Receiver,
-        RequestOptions, SHOUT, Take,
+        Client, Duration, EncodingPolicy, Frame, FrameClientError, LocalStream, Receiver, RequestOptions,
+        SHOUT, Take,
     };
     use running_process::broker::backend_sdk::{AsyncFrameClient, FrameEvents};
     use std::time::Instant;
