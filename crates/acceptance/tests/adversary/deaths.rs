@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use std::process::Stdio;
 
 #[test]
-fn a_zombie_is_told_from_a_pid_that_nobody_has() {
+fn a_zombie_is_told_from_an_unused_pid() {
     let place = place();
     let mut daemon = place.start("genuine");
     let identity = place.identity();

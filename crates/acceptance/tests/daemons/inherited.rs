@@ -93,7 +93,7 @@ fn every_wire_is_served_on_the_socket_that_was_passed() {
 }
 
 #[test]
-fn the_socket_outlives_every_daemon_and_keeps_who_waits_between_two() {
+fn the_socket_outlives_every_daemon_and_keeps_clients_that_wait_between_two() {
     let service = Service::listen();
     let identity = service.identity();
     for _ in 0..3 {

@@ -37,7 +37,7 @@ fn framed(payload_protocol: u32, request: &[u8], answer: &[u8]) -> (Vec<u8>, Vec
 }
 
 #[test]
-fn the_cache_speaks_resp_to_whoever_types_it() {
+fn the_cache_speaks_resp_typed_by_hand() {
     if !socat() {
         return;
     }

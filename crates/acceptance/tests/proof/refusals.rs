@@ -144,7 +144,7 @@ fn the_impostor_without_a_fault_is_accepted() {
 }
 
 #[test]
-fn nobody_at_the_endpoint_is_told_with_the_reason() {
+fn an_endpoint_without_a_listener_is_told_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let endpoint = Endpoint::unix_socket("test", path.to_str().unwrap()).unwrap();
