@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process::broker::protocol::{Frame, FrameKind, encode_framed};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, installed, run, sibling};
+use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, installed, run, sibling};
 use std::path::Path;
 use std::process::Command;
 
@@ -23,15 +23,15 @@ fn start(name: &str) -> Daemon {
 
 /// Sends SIGTERM to the daemon and checks that it has removed its files.
 fn stop(mut daemon: Daemon) {
-    daemon.handle().shutdown(PATIENCE).unwrap();
+    daemon.handle().shutdown(TEST_TIMEOUT).unwrap();
     assert!(daemon.wait().success());
-    assert!(!Path::new(&daemon.socket).exists() && !daemon.record.exists());
+    assert!(!Path::new(&daemon.socket).exists() && !daemon.identity_file.exists());
 }
 
 /// Runs an example with the daemon's identity file and returns what it prints.
 #[track_caller]
 fn output_of(name: &str, daemon: &Daemon, arguments: &[&str]) -> String {
-    let output = run(example(name).arg(&daemon.record).args(arguments), b"");
+    let output = run(example(name).arg(&daemon.identity_file).args(arguments), b"");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
