@@ -33,7 +33,8 @@ benchmarks() {
 }
 
 windows() {
-  ci/cross/wine-test.sh -p running-process -p running-process-cli --features running-process/tokio --lib --bins --tests
+  ci/cross/wine-test.sh -p running-process -p running-process-cli -p running-process-resp-cache \
+    --features running-process/tokio --lib --bins --tests
 }
 
 keep_going=yes

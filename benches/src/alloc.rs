@@ -1,6 +1,6 @@
-//! The system's allocator, and what is asked of it while somebody wants to know.
+//! The system's allocator, with counters that are on only during a count.
 //!
-//! While nobody does, which is whenever time is taken, it costs one load and a branch.
+//! While they are off, which is whenever time is taken, they cost one load and a branch.
 
 #![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
 
@@ -21,7 +21,7 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often this thread asks for memory during `work`.
+/// Returns the number of allocations that this thread makes during `work`.
 pub fn calls(work: impl FnOnce()) -> u64 {
     let before = CALLS.get();
     COUNTING.store(true, Ordering::Relaxed);
@@ -30,7 +30,7 @@ pub fn calls(work: impl FnOnce()) -> u64 {
     CALLS.get() - before
 }
 
-/// How many bytes this process holds more than when it was asked first.
+/// Returns the bytes that this process holds beyond those of the first call.
 pub fn held() -> isize {
     if COUNTING.swap(true, Ordering::Relaxed) { HELD.load(Ordering::Relaxed) } else { 0 }
 }

@@ -31,7 +31,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Ends the process if the arguments mean nothing, or ask what they could be.
+    /// Parses the arguments. Ends the process if they are wrong or ask for help.
     pub fn of_process(mut arguments: impl Iterator<Item = String>) -> Self {
         let mut options = Self {
             effort: Effort {

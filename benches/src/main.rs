@@ -1,4 +1,4 @@
-//! What the library costs, next to the published peer, to others, and to the least that each task can cost.
+//! The cost of the library next to the published peer, to others, and to the least that each task can cost.
 
 #![allow(unsafe_code, reason = "the one thread of a process may change its environment")]
 
@@ -20,7 +20,7 @@ use scratch::Scratch;
 use std::path::Path;
 use std::time::Instant;
 
-/// The program is also every process that it needs.
+/// Runs as the measuring process or as one of the processes that it starts.
 fn main() {
     let begin = Instant::now();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +38,7 @@ fn compare(options: &Options) {
     if options.list {
         return rows::all().for_each(|row| println!("{:<16} {}", row.name, row.title));
     }
-    // SAFETY: this is the process's only thread yet.
+    // SAFETY: the process has no other thread yet.
     let scratch = unsafe { Scratch::new() };
     for program in [party::redis::PROGRAM, "strace"].into_iter().filter(|name| !process::is_installed(name)) {
         println!("{program} is not installed: what needs it is left out");

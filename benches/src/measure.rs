@@ -1,4 +1,4 @@
-//! Interleaved rounds: within each, every contender of a row takes one sample, so that all meet the same machine.
+//! Interleaved rounds: each contender of a row takes one sample in each round, so that all meet the same machine.
 
 use crate::place::{Cpus, Placement};
 use crate::row::{Contender, Counts, Goal, Pace, Role, Row};
@@ -6,28 +6,28 @@ use crate::scratch::Scratch;
 use crate::worker::{Worker, system_calls};
 use std::time::{Duration, Instant};
 
-/// How long and how often.
+/// The duration and the number of samples.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// At most.
+    /// The largest number of rounds.
     pub rounds: usize,
-    /// What a row may take, if that leaves it a few rounds.
+    /// The time for a row, if a few rounds fit into it.
     pub row: Duration,
-    /// What a sample is to take, if one operation takes less.
+    /// The shortest time of a sample.
     pub sample: Duration,
-    /// Instead of what the rows ask for.
+    /// Replaces the placement that the rows ask for.
     pub placement: Option<Placement>,
-    /// Whether to count system calls too, which takes its time.
+    /// Counts system calls too, which takes extra time.
     pub system_calls: bool,
 }
 
 impl Effort {
-    /// One operation of each contender: whether it works, not what it costs.
+    /// Returns the effort of one operation for each contender, which shows that it works and not its cost.
     pub fn once(self) -> Self {
         Self { rounds: 1, sample: Duration::ZERO, ..self }
     }
 
-    /// Operations under a tracer.
+    /// Returns the number of operations under strace.
     fn traced(self) -> u64 {
         if self.is_once() { 1 } else { 500 }
     }
@@ -37,7 +37,7 @@ impl Effort {
     }
 }
 
-/// What a contender's operation costs.
+/// The cost of a contender's operation.
 pub struct Measured {
     pub role: Role,
     pub name: &'static str,
@@ -52,7 +52,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// The goal as a multiple of the floor, if there is a floor to multiply.
+    /// Returns the goal as a multiple of the floor, if the row has a floor.
     pub fn goal_in_floors(&self) -> Option<f64> {
         match self.goal? {
             Goal::Floors(floors) => Some(floors),
@@ -60,7 +60,7 @@ impl Measured {
         }
     }
 
-    /// Whether there is a goal, and it is reached.
+    /// Returns whether there is a goal and it is reached.
     pub fn is_reached(&self) -> bool {
         match self.goal {
             Some(Goal::Floors(floors)) => self.to_floor.is_some_and(|ratio| ratio <= floors),
@@ -82,7 +82,7 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
         if round >= FEW && begin.elapsed() >= effort.row {
             break;
         }
-        // There and back, so that nobody always follows the same one.
+        // Forwards and backwards in turn, so that no contender always follows the same one.
         let forth = round % 2 == 0;
         for position in 0..running.len() {
             let index = if forth { position } else { running.len() - 1 - position };
@@ -113,17 +113,17 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
     measured
 }
 
-/// How often a count is tried before it is judged.
+/// Measurements of a count, of which the shortest is taken.
 const TRIES: usize = 3;
 
-/// Rounds of a row that takes its time.
+/// Rounds of a row that measures in seconds.
 const FEW: usize = 7;
 
 struct Running {
     worker: Worker,
     /// Operations in a sample.
     count: u64,
-    /// Cost of an operation, round by round.
+    /// The cost of an operation in each round.
     costs: Vec<f64>,
 }
 
@@ -144,13 +144,13 @@ impl Running {
     }
 }
 
-/// How many operations take about as long as a sample is to take.
+/// Returns the number of operations that takes about as long as a sample shall take.
 fn calibrate(worker: &mut Worker, sample: Duration) -> u64 {
-    // Whatever happens only once has happened then.
+    // One-time work is done by then.
     worker.cost(1);
     let mut count = 1;
     loop {
-        // The shortest, so that nobody else's work is taken for the contender's.
+        // The shortest, so that other processes' work does not count as the contender's.
         let took = (0..TRIES).map(|_| time_of(worker, count)).min().expect("there are tries");
         if took * 4 >= sample {
             let per_sample = sample.as_secs_f64() / took.as_secs_f64() * count as f64;

@@ -1,9 +1,9 @@
-//! On which CPUs a row runs: where the scheduler puts two processes that talk makes more of a difference than what they
-//! say.
+//! The CPUs of a row's processes. Their choice changes the cost of talking to another process more than the message
+//! does.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// What a row asks for.
+/// The placement that a row asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// Wherever the scheduler likes.
@@ -24,7 +24,7 @@ impl Placement {
         }
     }
 
-    /// Counted from the last CPU that this process may use, since the first ones serve interrupts.
+    /// Returns the CPUs, counted from the last one that this process may use, since the first ones serve interrupts.
     pub fn cpus(self) -> Cpus {
         let allowed = sched_getaffinity(None).expect("the system tells");
         let mut cpus = (0..CpuSet::MAX_CPU).rev().filter(|cpu| allowed.is_set(*cpu));
@@ -37,14 +37,14 @@ impl Placement {
     }
 }
 
-/// The CPUs of a row's processes, or none in particular.
+/// The CPUs of a row's processes; none if the placement is free.
 #[derive(Clone, Copy)]
 pub struct Cpus {
     pub client: Option<usize>,
     pub server: Option<usize>,
 }
 
-/// Moves this thread, and what it starts from now on.
+/// Moves this thread, and the threads and processes that it starts from now on.
 pub fn pin(cpu: Option<usize>) {
     if let Some(cpu) = cpu {
         let mut one = CpuSet::new();
@@ -53,7 +53,7 @@ pub fn pin(cpu: Option<usize>) {
     }
 }
 
-/// A CPU as an argument.
+/// Formats a CPU as an argument.
 pub fn to_argument(cpu: Option<usize>) -> String {
     cpu.map_or_else(|| "any".into(), |cpu| cpu.to_string())
 }

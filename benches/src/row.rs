@@ -1,20 +1,20 @@
-//! What is measured: rows, and who contends in them.
+//! Rows and their contenders.
 
 use crate::place::Placement;
 use crate::scratch::Scratch;
 use std::time::Instant;
 
-/// Does an operation so many times, and says what that cost in all, in the row's unit: nanoseconds, bytes or a count.
+/// A function that does an operation so many times and returns the total cost in the row's unit: nanoseconds, bytes or a count.
 pub type Run = Box<dyn FnMut(u64) -> f64>;
 
-/// What is compared, and in what.
+/// One comparison, with its unit.
 pub struct Row {
     pub name: &'static str,
     pub title: &'static str,
     pub unit: Unit,
-    /// What one operation of a [`Run`] is worth: requests in a batch, frames in a buffer.
+    /// The work in one operation of a [`Run`]: requests in a batch, frames in a buffer.
     pub batch: u64,
-    /// Which exact counts mean something here.
+    /// The exact counts that mean something in this row.
     pub counts: Counts,
     pub placement: Placement,
     pub pace: Pace,
@@ -22,7 +22,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row whose operations are worth one each, with nothing to count.
+    /// Returns a row whose operations do one piece of work each, without exact counts.
     pub fn new(
         name: &'static str,
         title: &'static str,
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-/// How a cost is shown. Lower is better for every cost.
+/// The unit of a cost. Lower is better in each.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Unit {
     /// Nanoseconds, as a duration.
@@ -53,7 +53,7 @@ pub enum Counts {
     Nothing,
     /// Allocations of the thread that runs.
     Allocations,
-    /// And, if asked for, system calls of all processes together.
+    /// Allocations, and the system calls of all processes together if they are asked for.
     SystemCalls,
 }
 
@@ -65,7 +65,7 @@ pub enum Role {
     Other,
 }
 
-/// What a contender of ours is to reach.
+/// The goal of one of our contenders.
 #[derive(Clone, Copy)]
 pub enum Goal {
     /// At most so many times the floor's cost.
@@ -74,14 +74,14 @@ pub enum Goal {
     Cost(f64),
 }
 
-/// How often.
+/// The number of samples.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// In rounds, as often as needed to tell.
+    /// In rounds, until the median is certain.
     Sampled,
-    /// Nothing but the machine's work changes the answer, or it takes minutes.
+    /// Once: only the machine's load changes the answer, or the operation takes minutes.
     Once,
-    /// As [`Once`](Self::Once), and only for somebody who asks for it by name.
+    /// As [`Once`](Self::Once), and only if the row is asked for by name.
     OnceIfAsked,
 }
 
@@ -89,7 +89,7 @@ pub struct Contender {
     pub role: Role,
     pub name: &'static str,
     pub goal: Option<Goal>,
-    /// Starts what it needs. Nothing runs for a contender that is not measured.
+    /// Starts the contender's processes. Contenders that are not measured start none.
     pub start: Box<dyn FnOnce(&Scratch) -> Run>,
 }
 
@@ -114,18 +114,18 @@ impl Contender {
         Self::new(Role::Other, name, start)
     }
 
-    /// To cost no more than so many times the floor.
+    /// Sets the goal to so many times the floor's cost.
     pub fn within(self, floors: f64) -> Self {
         Self { goal: Some(Goal::Floors(floors)), ..self }
     }
 
-    /// To cost no more than this.
+    /// Sets the goal to this cost.
     pub fn at_most(self, cost: f64) -> Self {
         Self { goal: Some(Goal::Cost(cost)), ..self }
     }
 }
 
-/// A run that takes the time of `work`, again and again.
+/// Returns a run that takes the time of `work`, again and again.
 pub fn timed(mut work: impl FnMut() + 'static) -> Run {
     Box::new(move |count| {
         let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! One directory for everything that a run leaves on the disk, and gone with it.
+//! The directory for all files of a run, removed at its end.
 
 #![allow(unsafe_code, reason = "the environment is changed while there is one thread")]
 
@@ -9,15 +9,15 @@ use tempfile::TempDir;
 pub struct Scratch {
     path: PathBuf,
     next: Cell<u32>,
-    /// Where servers run.
+    /// The placement of the servers.
     pub server_cpu: Option<usize>,
-    /// Removes it, in the process that made it.
+    /// Removes the directory when dropped. Only the process that made it has one.
     _owned: Option<TempDir>,
 }
 
 impl Scratch {
-    /// A directory of this run's, which holds what the library remembers as well. Interrupted from the terminal, the
-    /// process removes it and ends.
+    /// Makes the directory of this run, which also holds the library's remembered digests. A process that is
+    /// interrupted from the terminal removes it and ends.
     ///
     /// # Safety
     ///
@@ -25,7 +25,7 @@ impl Scratch {
     pub unsafe fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().to_owned();
-        // SAFETY: nobody else reads the environment; the caller promises that there is nobody.
+        // SAFETY: no other thread reads the environment, as the caller promises.
         unsafe { std::env::set_var("XDG_CACHE_HOME", cache_in(&path)) };
         let removed = path.clone();
         std::thread::spawn(move || {
@@ -37,7 +37,7 @@ impl Scratch {
         Self { path, next: Cell::new(0), server_cpu: None, _owned: Some(directory) }
     }
 
-    /// The directory of the process that started this one.
+    /// Returns the directory of the process that started this one.
     pub fn within(path: &Path, server_cpu: Option<usize>) -> Self {
         Self { path: path.to_owned(), next: Cell::new(0), server_cpu, _owned: None }
     }
@@ -46,12 +46,12 @@ impl Scratch {
         &self.path
     }
 
-    /// Where the library remembers what it has digested.
+    /// Returns the folder of the library's remembered digests.
     pub fn cache(&self) -> PathBuf {
         cache_in(&self.path)
     }
 
-    /// A path that nothing else has, short enough for a socket.
+    /// Returns an unused path, short enough for a socket.
     pub fn unused(&self, extension: &str) -> PathBuf {
         self.next.set(self.next.get() + 1);
         self.path.join(format!("{}-{}.{extension}", std::process::id(), self.next.get()))

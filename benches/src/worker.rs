@@ -1,6 +1,6 @@
 //! A process for each contender: with a heap, a runtime and servers that no other contender has touched.
 //!
-//! A worker reads commands line by line and answers each with a number. It ends when nobody commands it any more.
+//! A worker reads commands line by line and answers each with a number. It ends at the end of its standard input.
 
 use crate::place::{Cpus, from_argument, pin, to_argument};
 use crate::row::{Row, Run};
@@ -16,10 +16,10 @@ pub struct Worker {
     answers: BufReader<ChildStdout>,
 }
 
-/// What a worker says first.
+/// The first line of a worker.
 const READY: &str = "ready";
 
-/// Of an operation, done so many times.
+/// A command: an operation, and the number of times to do it.
 #[derive(Clone, Copy)]
 enum Question {
     Cost,
@@ -36,7 +36,7 @@ impl Question {
 }
 
 impl Worker {
-    /// Starts the contender at `index` of `row`, and waits until it has what it needs.
+    /// Starts the contender at `index` of `row` and waits until it is ready.
     pub fn start(row: &Row, index: usize, cpus: Cpus, scratch: &Scratch) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         Self::start_as(Command::new(program), row, index, cpus, scratch)
@@ -57,12 +57,12 @@ impl Worker {
         worker
     }
 
-    /// What `count` operations cost.
+    /// Returns the cost of `count` operations.
     pub fn cost(&mut self, count: u64) -> f64 {
         self.ask(Question::Cost, count)
     }
 
-    /// How often `count` operations allocate, in the thread that does them.
+    /// Returns the number of allocations of `count` operations, in the thread that does them.
     pub fn allocations(&mut self, count: u64) -> f64 {
         self.ask(Question::Allocations, count)
     }
@@ -88,7 +88,7 @@ impl Drop for Worker {
     }
 }
 
-/// Does what it is told on standard input.
+/// Executes the commands on standard input.
 pub fn work(row: &str, index: &str, client: &str, server: &str, directory: &str) {
     pin(from_argument(client));
     let row = rows::all().find(|one| one.name == row).expect("the row exists");
@@ -113,7 +113,8 @@ fn answer(command: &str, run: &mut Run) -> f64 {
     }
 }
 
-/// System calls of `count` operations, of all processes and threads together, by operation: what twice as many need more.
+/// Returns the system calls of `count` operations, of all processes and threads together: those of twice as many
+/// operations, less those of `count`.
 pub fn system_calls(row: &Row, index: usize, count: u64, cpus: Cpus, scratch: &Scratch) -> f64 {
     let once = traced(row, index, count, cpus, scratch);
     let twice = traced(row, index, 2 * count, cpus, scratch);

@@ -24,6 +24,7 @@ fn borrowed(client: &mut ClientConnection) -> Next {
         ClientEvent::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, frame.to_frame()),
         ClientEvent::Event(frame) => ClientEvent::Event(frame.to_frame()),
         ClientEvent::Other(frame) => ClientEvent::Other(frame.to_frame()),
+        _ => unreachable!("the client has no other events"),
     }))
 }
 

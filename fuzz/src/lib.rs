@@ -1,14 +1,14 @@
-//! What the targets share: a daemon, a stream that is mostly well-formed, and the reads that it arrives in.
+//! Shared by the targets: a daemon, a stream that is mostly well-formed, and the reads that it arrives in.
 
 use arbitrary::Arbitrary;
 use prost::Message;
 use running_process::broker::backend_sdk::{BackendEndpointMux, LegacyClassification};
 use running_process::broker::protocol::{DaemonProcess, Endpoint, Frame};
 
-/// What the daemon serves.
+/// The payload protocol of the daemon.
 pub const SERVED: u32 = 0x7001;
 
-/// A stream, how it is cut, and who looks at it first.
+/// A stream, its cuts, and the legacy detector.
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     pub detector: Detector,
@@ -36,7 +36,7 @@ enum Part {
         payload: Vec<u8>,
         payload_encoding: i8,
     },
-    /// A frame with a payload that is large for most lengths, and what follows in its body.
+    /// A frame with a payload that is large for most lengths, and the rest of its body.
     Large {
         kind: u8,
         request_id: u8,
@@ -79,7 +79,7 @@ impl Input {
         self.parts.iter().flat_map(Part::wire).collect()
     }
 
-    /// `stream` in reads; what the cuts leave comes in one.
+    /// Returns `stream` in reads; the last read has all bytes after the last cut.
     pub fn reads<'a>(&self, mut stream: &'a [u8]) -> Vec<&'a [u8]> {
         let mut reads = Vec::new();
         for size in &self.cuts {

@@ -33,7 +33,7 @@ running_process::register_payload_protocol! {
     pub const PING: u32 = 0x7A63;
 }
 
-/// What a legacy message of this program starts with: like a frame, as far as one byte tells.
+/// The start of this program's legacy messages: like a frame, as far as one byte tells.
 const LEGACY: &[u8] = b"\x01old";
 /// Longer than any socket buffer, so that both sides see it in many reads.
 const LARGE: usize = 3 << 20;
@@ -172,11 +172,11 @@ fn serve_until_stdin_ends(listener: UnixListener, identity: DaemonProcess) {
         }
     });
     println!("ready");
-    // An error here means the same as the end: nobody holds the other end any more.
+    // An error here means the same as the end: the other end is closed.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }
 
-/// The loop that a daemon of one's own writes around the mux.
+/// Runs the loop that a daemon with its own loop writes around the mux.
 fn serve(mux: &Mux, mut stream: UnixStream) -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = Vec::new();
     let mut chunk = [0; 4096];
@@ -209,7 +209,7 @@ fn serve(mux: &Mux, mut stream: UnixStream) -> Result<(), Box<dyn std::error::Er
     }
 }
 
-/// One line that says all that a caller can see, but for the identity inside a probe's reply and the wording of errors.
+/// Formats all that a caller can see on one line, but for the identity inside a probe's reply and the wording of errors.
 fn describe(poll: &Result<MuxPoll, MuxError>) -> String {
     match poll {
         Ok(MuxPoll::NeedMoreBytes) => "need more bytes".into(),

@@ -1,4 +1,4 @@
-//! The same on tokio: a task for each connection, which waits in the socket's readiness and owns no buffer while it does.
+//! The blocking floors again on tokio: a task for each connection, which waits for readiness and owns no buffer meanwhile.
 
 use crate::party::{Client, Exchange, Server, on_tokio, runtime};
 use crate::scratch::Scratch;
@@ -18,7 +18,7 @@ pub fn serve(socket: &Path, ready: impl FnOnce()) {
     });
 }
 
-/// Sends back what comes.
+/// Echoes all bytes.
 async fn echo(mut stream: UnixStream) -> io::Result<()> {
     loop {
         stream.readable().await?;
@@ -31,7 +31,7 @@ async fn echo(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// Reads and writes once; what could not be written, or nothing at the end of the stream.
+/// Reads once and writes once. Returns the bytes that could not be written; none at the end of the stream.
 fn echo_once(stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; 8192];
     let length = stream.try_read(&mut buffer)?;
@@ -45,7 +45,7 @@ fn echo_once(stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(buffer[written..length].to_vec()))
 }
 
-/// A batch of messages, then the batch of answers.
+/// Exchanges a batch of messages for the batch of answers.
 pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "raw-tokio");
     let runtime = runtime();

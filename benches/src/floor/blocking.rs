@@ -1,4 +1,4 @@
-//! Sockets, blocking: what comes goes back. The server has a thread for each connection, as one that blocks must.
+//! Blocking sockets that echo. The server has a thread for each connection.
 
 use super::wire::{self, Poll};
 use crate::party::{Client, Exchange, PROTOCOL, Server, blocking, large};
@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// What is read at once, in bytes.
+/// The size of a read, in bytes.
 pub const READ: usize = 64 * 1024;
 
 /// Serves every connection with `serve`, each on a thread of its own.
@@ -23,7 +23,7 @@ pub fn serve_each(
     }
 }
 
-/// Sends back what comes.
+/// Echoes all bytes.
 pub fn echo(mut stream: UnixStream) -> io::Result<()> {
     let mut buffer = vec![0; READ];
     loop {
@@ -35,7 +35,7 @@ pub fn echo(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// Answers whatever is read with the large response, from where that lies.
+/// Answers each read with the large response, from where it lies in memory.
 pub fn answer_large(mut stream: UnixStream) -> io::Result<()> {
     let mut request = [0; 64];
     while stream.read(&mut request)? > 0 {
@@ -44,7 +44,7 @@ pub fn answer_large(mut stream: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers frames with frames, as many as a read has brought with a single write.
+/// Answers frames with frames: all frames of a read with a single write.
 pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
     let mut buffer = vec![0; READ];
     let (mut held, mut output) = (0, vec![0; 2 * READ]);
@@ -65,7 +65,7 @@ pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// Messages without frames: a batch of them, then the batch of answers.
+/// Exchanges a batch of messages without frames for the batch of answers.
 pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(
         scratch,
@@ -83,7 +83,7 @@ pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     })
 }
 
-/// The same as frames.
+/// Exchanges a batch of frames for the batch of answers.
 pub fn client_with_frames(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "raw-frames");
     let mut stream = server.connect();

@@ -1,6 +1,6 @@
 //! The least that each row can cost: programs that do a row's work and nothing else.
 //!
-//! They judge nothing that the row does not need judged, know one kind of peer, and give up on everything else.
+//! They check only what the row needs checked, know one kind of peer, and give up on everything else.
 
 pub mod asynchronous;
 pub mod blocking;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::inline_always, reason = "a floor leaves nothing to the optimizer's taste")]
 
-/// The fields of a frame, in the buffer that they came in.
+/// The fields of a frame, borrowed from the buffer that they arrived in.
 #[derive(Clone, Copy, Default)]
 pub struct Frame<'a> {
     pub envelope_version: u64,
@@ -19,7 +19,7 @@ pub struct Frame<'a> {
 pub enum Poll<'a> {
     NeedMoreBytes,
     Legacy,
-    /// A frame, and how many bytes it takes.
+    /// A frame and its length in bytes.
     Frame(Frame<'a>, usize),
     Broken,
 }
@@ -27,7 +27,7 @@ pub enum Poll<'a> {
 const HEADER: usize = 5;
 const CAP: usize = 16 << 20;
 
-/// What `buffer` starts with: `is_legacy` first, then header and fields.
+/// Classifies the start of `buffer`: `is_legacy` first, then header and fields.
 #[inline(always)]
 pub fn poll(buffer: &[u8], is_legacy: impl Fn(&[u8]) -> bool) -> Poll<'_> {
     if is_legacy(buffer) {
@@ -91,7 +91,7 @@ fn varint(body: &mut &[u8]) -> Option<u64> {
 /// The most that [`encode`] writes around a payload, in bytes.
 pub const AROUND: usize = 40;
 
-/// Writes a frame without deadline, encoding or trace context to the start of `out`, and says how long it is.
+/// Writes a frame without deadline, encoding or trace context to the start of `out` and returns its length.
 #[inline(always)]
 pub fn encode(out: &mut [u8], kind: u8, payload_protocol: u32, request_id: u64, payload: &[u8]) -> usize {
     out[0] = 1;

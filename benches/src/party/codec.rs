@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
-/// The envelope, as somebody declares it who wants its payload shared.
+/// The envelope, declared so that its payload is shared.
 #[derive(Clone, PartialEq, prost::Message)]
 #[allow(clippy::struct_field_names, reason = "the wire's names")]
 struct Envelope {
@@ -48,7 +48,7 @@ fn take(codec: &mut LengthDelimitedCodec, buffer: &mut BytesMut) -> Envelope {
     envelope
 }
 
-/// Decodes frames out of a buffer that is filled with `at_once` of them again and again, in time that is not taken.
+/// Decodes frames out of a buffer. Filling it with `at_once` frames again is not measured.
 pub fn decode(size: usize, at_once: u64) -> Run {
     let wire = crate::rows::wire(size);
     let mut codec = codec();

@@ -1,7 +1,7 @@
-//! Who is measured: each party's server and client, doing the same work.
+//! The parties: each has a server and a client that do the same work.
 //!
-//! A server is a process of its own, this program once more. All of them run like this: blocking ones with a thread for
-//! each connection, those on tokio in a runtime of one thread, and so do the clients.
+//! A server is a process of its own, running this program. Blocking servers have a thread for
+//! each connection; servers and clients on tokio have a runtime of one thread.
 
 pub mod codec;
 pub mod ours;
@@ -21,16 +21,16 @@ use std::sync::LazyLock;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
-/// The payload protocol of every frame here, one for private use.
+/// The payload protocol of every frame, one for private use.
 pub const PROTOCOL: u32 = 0xF00D;
 
-/// Requests that are in flight at once, where there are many.
+/// Requests in flight at once, in the rows with many.
 pub const BATCH: usize = 64;
 
 /// Length of the large response, in bytes.
 pub const LARGE: usize = 1 << 20;
 
-/// What is answered with the large response; everything else is sent back.
+/// The payload that asks for the large response; all other payloads are echoed.
 const LARGE_REQUEST: &[u8] = b"large";
 
 pub fn large() -> &'static [u8] {
@@ -38,17 +38,17 @@ pub fn large() -> &'static [u8] {
     &LARGE_RESPONSE
 }
 
-/// The answer of every handler that owns what it answers with.
+/// Returns the response of handlers that own their response.
 pub fn answer(request: &[u8]) -> Vec<u8> {
     if request == LARGE_REQUEST { large().to_vec() } else { request.to_vec() }
 }
 
-/// What a client sends, and expects.
+/// The payloads that a client sends and expects.
 #[derive(Clone, Copy)]
 pub enum Exchange {
-    /// So many bytes, both ways.
+    /// So many bytes in both directions.
     Echo(usize),
-    /// A few bytes for the large response.
+    /// A few bytes, answered with the large response.
     Large,
 }
 
@@ -74,17 +74,17 @@ impl Exchange {
 
 /// A connected client and the process that it talks to.
 pub struct Client {
-    /// One operation is as many exchanges as are in flight at once.
+    /// Does as many exchanges as are in flight at once.
     pub run: Run,
     pub server: u32,
 }
 
-/// The runtime of every party on tokio.
+/// Returns the runtime of every party on tokio.
 pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A client that blocks: `exchange` is one operation.
+/// A blocking client: `exchange` is one operation.
 pub fn blocking(server: Server, mut exchange: impl FnMut() + 'static) -> Client {
     let pid = server.pid();
     let run = timed(move || {
@@ -94,7 +94,7 @@ pub fn blocking(server: Server, mut exchange: impl FnMut() + 'static) -> Client 
     Client { run, server: pid }
 }
 
-/// A client on tokio: `exchange` is one exchange. So many callers ask at once, each again as soon as it is answered.
+/// A client on tokio: `exchange` is one exchange. Each caller sends its next request as soon as its response arrives.
 pub fn on_tokio(
     server: Server,
     runtime: Runtime,

@@ -28,7 +28,7 @@ pub fn mux() -> BackendEndpointMux<impl Fn(&[u8]) -> LegacyClassification> {
     BackendEndpointMux::new(daemon, &[PROTOCOL], |buffer: &[u8]| is_legacy(buffer))
 }
 
-/// The defaults, but for a crowd.
+/// Returns the default configuration with a limit of connections for a crowd.
 fn config() -> ServerConfig {
     let mut config = ServerConfig::default();
     config.max_connections = 4096;
@@ -36,33 +36,37 @@ fn config() -> ServerConfig {
 }
 
 fn bind(socket: &Path, ready: impl FnOnce() + Send + 'static) -> Daemon {
-    Daemon::bind(endpoint(socket)).unwrap().identity_file(record_of(socket)).config(config()).on_ready(|_| ready())
+    Daemon::bind(endpoint(socket))
+        .unwrap()
+        .identity_file(identity_file_of(socket))
+        .config(config())
+        .on_ready(|_| ready())
 }
 
 fn bind_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) -> AsyncServer {
     AsyncServer::bind(endpoint(socket))
         .unwrap()
-        .identity_file(record_of(socket))
+        .identity_file(identity_file_of(socket))
         .config(config())
         .on_ready(|_| ready())
 }
 
-/// Where the daemon at `socket` writes its identity.
-pub fn record_of(socket: &Path) -> PathBuf {
+/// Returns the path of the identity file of the daemon at `socket`.
+pub fn identity_file_of(socket: &Path) -> PathBuf {
     socket.with_extension("json")
 }
 
-/// What the daemon at `socket` says of itself.
-pub fn read_record(socket: &Path) -> DaemonProcess {
-    read_daemon_identity_file(&record_of(socket)).expect("the daemon writes its record")
+/// Reads the identity of the daemon at `socket`.
+pub fn read_identity_file(socket: &Path) -> DaemonProcess {
+    read_daemon_identity_file(&identity_file_of(socket)).expect("the daemon writes its identity file")
 }
 
-/// Verifies it completely, on a connection of its own.
+/// Verifies the daemon completely, on a connection of its own.
 pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
     BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
 }
 
-/// The answer of every handler: the large response from where it lies, as the floor's.
+/// Returns the response of every handler: the large one is borrowed, as the floor's is.
 fn payload(request: &[u8]) -> Payload {
     if request == LARGE_REQUEST { large().into() } else { request.to_vec().into() }
 }
@@ -72,7 +76,7 @@ pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 }
 
 pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run().unwrap();
+    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run().unwrap();
 }
 
 pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -86,17 +90,17 @@ pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 
 pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
-        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run()
+        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
 }
 
-/// A client on a connection that exists.
+/// Returns a client on an existing connection.
 pub fn from_stream(stream: UnixStream) -> FrameClient {
     FrameClient::from_stream(stream)
 }
 
-/// The blocking client of a server of that name. With many in flight: a batch of requests, then their responses.
+/// Connects the blocking client. With many in flight, an operation is a batch of requests and then their responses.
 pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, server);
     let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
@@ -116,7 +120,7 @@ pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usiz
     })
 }
 
-/// The client on tokio of a server of that name.
+/// Connects the client on tokio.
 pub fn client_on_tokio(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, server);
     let runtime = runtime();

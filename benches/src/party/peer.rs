@@ -32,7 +32,7 @@ pub fn mux() -> BackendEndpointMux<impl Fn(&[u8]) -> LegacyClassification> {
     BackendEndpointMux::new(daemon, &[PROTOCOL], |buffer: &[u8]| is_legacy(buffer))
 }
 
-/// Identifies this process, and says so in the identity file.
+/// Writes the identity file of this process.
 fn identify(socket: &Path) -> &'static Mux {
     let daemon = DaemonProcess::current_process(endpoint(socket), None).unwrap();
     write_daemon_identity_file(&socket.with_extension("json"), &daemon).unwrap();
@@ -40,17 +40,17 @@ fn identify(socket: &Path) -> &'static Mux {
     Box::leak(Box::new(BackendEndpointMux::new(daemon, &[PROTOCOL], is_legacy)))
 }
 
-/// What the daemon at `socket` says of itself.
-pub fn read_record(socket: &Path) -> DaemonProcess {
-    read_daemon_identity_file(&socket.with_extension("json")).expect("the daemon writes its record")
+/// Reads the identity of the daemon at `socket`.
+pub fn read_identity_file(socket: &Path) -> DaemonProcess {
+    read_daemon_identity_file(&socket.with_extension("json")).expect("the daemon writes its identity file")
 }
 
-/// Verifies it completely, on a connection of its own.
+/// Verifies the daemon completely, on a connection of its own.
 pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
     BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
 }
 
-/// Verifies it, and asks it on another connection: the one that was verified is not handed out.
+/// Verifies the daemon and sends a request on another connection, since the peer does not hand out the verified one.
 pub fn prove_and_ask(daemon: &DaemonProcess, request: Vec<u8>) -> Vec<u8> {
     let handle = prove(daemon);
     let mut client = FrameClient::connect(&handle.daemon_process.ipc_endpoint).unwrap();
@@ -93,7 +93,7 @@ pub fn serve_tokio(socket: &Path, ready: impl FnOnce()) {
     });
 }
 
-/// The answers to all that is complete in `buffer`, or `None` if the connection cannot go on.
+/// Answers all complete messages in `buffer`. Returns `None` if the connection cannot go on.
 fn respond(mux: &Mux, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut output = Vec::new();
     loop {
@@ -113,12 +113,12 @@ fn respond(mux: &Mux, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     }
 }
 
-/// The usual single answer is not copied.
+/// Returns a single answer without a copy.
 fn append(output: &mut Vec<u8>, answer: Vec<u8>) {
     if output.is_empty() { *output = answer } else { output.extend_from_slice(&answer) }
 }
 
-/// The blocking client.
+/// Connects the blocking client.
 pub fn client(scratch: &Scratch, exchange: Exchange) -> Client {
     let server = Server::start(scratch, "peer");
     let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
@@ -128,7 +128,7 @@ pub fn client(scratch: &Scratch, exchange: Exchange) -> Client {
     })
 }
 
-/// The client on tokio, one request at a time: it has no more.
+/// Connects the client on tokio, which has one request in flight.
 pub fn client_on_tokio(scratch: &Scratch, exchange: Exchange) -> Client {
     let server = Server::start(scratch, "peer-tokio");
     let runtime = runtime();

@@ -1,4 +1,4 @@
-//! redis-server, if there is one, over a Unix socket: its own protocol, by hand.
+//! redis-server, if it is installed, over a Unix socket: its own protocol, by hand.
 
 use super::{Client, Exchange, Server, blocking, large};
 use crate::scratch::Scratch;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub const PROGRAM: &str = "redis-server";
 
-/// Starts it, and waits until it listens.
+/// Starts redis-server and waits until it listens.
 pub fn serve(socket: &Path, ready: impl FnOnce()) -> Child {
     let server = Command::new(PROGRAM)
         .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
@@ -44,7 +44,7 @@ fn bulk(bytes: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// As redis-benchmark does it: a batch of commands, then the batch of answers.
+/// Sends a batch of commands, then reads the batch of answers, as redis-benchmark does.
 pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "redis");
     let mut stream = server.connect();

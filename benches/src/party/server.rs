@@ -1,4 +1,4 @@
-//! The servers' processes: how one is started, and what it does.
+//! The servers' processes.
 
 use super::{ours, peer, redis, tarpc, tonic};
 use crate::alloc;
@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// This program or a copy of it, and where it remembers what it has digested.
+/// The program of a server, and its folder for remembered digests.
 #[derive(Clone)]
 pub struct Program {
     pub path: PathBuf,
@@ -27,7 +27,7 @@ impl Program {
         Self { path, cache: scratch.cache() }
     }
 
-    /// A copy of this program that is `size` bytes large, made once for all rows.
+    /// Returns a copy of this program that is `size` bytes large. It is made once for all rows.
     pub fn padded_to(size: u64, scratch: &Scratch) -> Self {
         let own = Self::own(scratch);
         let path = scratch.path().join(format!("{size}-bytes"));
@@ -35,28 +35,28 @@ impl Program {
             fs::copy(&own.path, &path).expect("room for a copy");
             let mut copy = File::options().append(true).open(&path).expect("it was copied");
             let padding = size.saturating_sub(copy.metadata().expect("it is open").len());
-            // Not a hole, which would cost less to read.
+            // Written bytes: a hole would cost less to read.
             io::copy(&mut io::repeat(0x5a).take(padding), &mut copy).expect("room for a copy");
             settle(&path);
         }
         Self { path, ..own }
     }
 
-    /// The same, remembering nothing.
+    /// Returns the same program without remembered digests.
     pub fn forgetful(self, scratch: &Scratch) -> Self {
         Self { cache: scratch.unused("cache"), ..self }
     }
 }
 
-/// Waits until a file has been left alone for so long that its digest may be remembered: a later change would show in its
-/// times.
+/// Waits until a file is old enough for its digest to be remembered: a later change would show in
+/// its times.
 fn settle(file: &Path) {
     const SETTLED: Duration = Duration::from_millis(200);
     let written = file.metadata().and_then(|metadata| metadata.modified()).expect("it is there");
     thread::sleep(SETTLED.saturating_sub(written.elapsed().unwrap_or_default()));
 }
 
-/// A running server, killed when dropped. It ends by itself when its standard input does, so it outlives nobody.
+/// A running server, killed when dropped. It also ends when its standard input does, so it never outlives its parent.
 pub struct Server {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -64,19 +64,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server of that name, and waits until it listens.
+    /// Starts the server of that name and waits until it listens.
     pub fn start(scratch: &Scratch, name: &str) -> Self {
         Self::start_program(&Program::own(scratch), scratch, name)
     }
 
-    /// The same, as another program.
+    /// Starts the server of that name as another program and waits until it listens.
     pub fn start_program(program: &Program, scratch: &Scratch, name: &str) -> Self {
         let mut server = Self::spawn(program, scratch, name);
         assert_eq!(server.line(), "ready", "the server {name} does not start");
         server
     }
 
-    /// Starts it and does not wait.
+    /// Starts the server without waiting.
     pub fn spawn(program: &Program, scratch: &Scratch, name: &str) -> Self {
         let socket = scratch.unused("sock");
         let mut child = Command::new(&program.path)
@@ -103,7 +103,7 @@ impl Server {
         UnixStream::connect(&self.socket).expect("the server listens")
     }
 
-    /// How many bytes the server has allocated more than when it was asked first.
+    /// Returns the bytes that the server holds beyond those of the first call.
     pub fn held(&mut self) -> i64 {
         writeln!(self.child.stdin.as_ref().expect("it is piped")).expect("the server lives");
         self.line().parse().expect("a number")
@@ -118,7 +118,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What listens in a child of it goes by the end of its standard input.
+        // A child of the server that listens ends at the end of its standard input.
         drop(self.child.stdin.take());
         let _best_effort = self.child.wait();
     }
@@ -155,7 +155,7 @@ pub fn serve(name: &str, cpu: &str, socket: &Path) {
     }
 }
 
-/// Answers each line with what this process holds.
+/// Answers each line with the bytes that this process holds.
 fn until_input_ends() {
     for _question in std::io::stdin().lines().map_while(Result::ok) {
         println!("{}", alloc::held());

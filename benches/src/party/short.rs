@@ -1,4 +1,4 @@
-//! A short command: a process that asks its daemon one thing and ends.
+//! A short command: a process that sends its daemon one request and ends.
 
 use super::{Exchange, PROTOCOL, Program, ours, peer};
 use std::io::{Read, Write};
@@ -9,8 +9,8 @@ use std::time::Instant;
 
 const EXCHANGE: Exchange = Exchange::Echo(64);
 
-/// Runs the command of that name against the server at `socket`, and says how many nanoseconds after the first line of its
-/// `main` it had its answer.
+/// Runs the command of that name against the server at `socket` and returns the nanoseconds between the first line of its
+/// `main` and the response.
 pub fn run(program: &Program, name: &str, socket: &Path) -> f64 {
     let output = Command::new(&program.path)
         .args(["short", name])
@@ -22,7 +22,7 @@ pub fn run(program: &Program, name: &str, socket: &Path) -> f64 {
     text.trim_end().parse().unwrap_or_else(|_| panic!("the command {name} failed: {output:?}"))
 }
 
-/// What the command does; `begin` is when it began.
+/// Verifies the daemon and sends one request; `begin` is the time at which the command began.
 pub fn main(begin: Instant, name: &str, socket: &Path) {
     let response = match name {
         "raw" => {
@@ -33,13 +33,13 @@ pub fn main(begin: Instant, name: &str, socket: &Path) {
             response
         }
         "ours" => {
-            ours::prove(&ours::read_record(socket))
+            ours::prove(&ours::read_identity_file(socket))
                 .into_client()
                 .request(PROTOCOL, EXCHANGE.request())
                 .unwrap()
                 .payload
         }
-        "peer" => peer::prove_and_ask(&peer::read_record(socket), EXCHANGE.request()),
+        "peer" => peer::prove_and_ask(&peer::read_identity_file(socket), EXCHANGE.request()),
         _ => panic!("no command is called {name}"),
     };
     let took = begin.elapsed().as_nanos();

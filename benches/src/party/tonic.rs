@@ -1,4 +1,4 @@
-//! tonic, over a Unix socket: what its generator would write for a service with one method.
+//! tonic, over a Unix socket, with the code that its generator writes for a service with one method.
 
 use super::{Client, Exchange, Server, answer, on_tokio, runtime};
 use crate::scratch::Scratch;

@@ -1,4 +1,4 @@
-//! The record as a chart: for each row, everyone's cost as a multiple of the floor's, on a logarithmic scale.
+//! The results as a chart: each contender's cost as a multiple of the floor's, on a logarithmic scale.
 
 use super::{Result, cost};
 use crate::measure::Measured;
@@ -6,7 +6,7 @@ use crate::row::Role;
 use std::fmt::Write;
 
 const WIDTH: f64 = 960.0;
-/// Where the first row is.
+/// The vertical place of the first row.
 const TOP: f64 = 104.0;
 const ROW: f64 = 26.0;
 const BOTTOM: f64 = 28.0;
@@ -61,7 +61,7 @@ pub(super) fn render(results: &[&Result]) -> String {
     svg
 }
 
-/// There is something of ours to compare with a floor that costs anything.
+/// Returns whether the row compares one of our contenders with a floor that costs anything.
 fn is_comparable(contenders: &[Measured]) -> bool {
     first(contenders, Role::Ours).is_some_and(|one| one.to_floor.is_some())
 }
@@ -70,7 +70,7 @@ fn first(contenders: &[Measured], role: Role) -> Option<&Measured> {
     contenders.iter().find(|one| one.role == role)
 }
 
-/// The pixel of a multiple of the floor.
+/// Returns the pixel of a multiple of the floor.
 fn at(floors: f64) -> f64 {
     let share = (floors.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
     LEFT + share * (RIGHT - LEFT)

@@ -1,11 +1,11 @@
-//! What a record was measured on, and against what.
+//! The machine and the versions of the results.
 
 use std::fs;
 use std::process::Command;
 
 const LOCK_FILE: &str = include_str!("../../Cargo.lock");
 
-/// Packages whose versions a reader may want to know.
+/// Packages whose versions are printed.
 const PARTIES: [&str; 6] = ["running-process", "tarpc", "tonic", "prost", "tokio", "tokio-util"];
 
 pub(super) fn describe() -> Vec<(&'static str, String)> {

@@ -1,4 +1,4 @@
-//! The record as a document.
+//! The results as a document.
 
 use super::{Result, cost, count, environment, goal, ratio, role};
 use crate::row::Role;
@@ -61,7 +61,7 @@ const LIMITS: &str = "
   where a million frames come at once. The rest is that each event is handed over by value.
 - **Connect and verify**: 52 system calls in the client, most of which ask the kernel for one thing that is proven
   ([the steps](identity.md)).
-- **A short command**: the same verification, in a process in which everything is done for the first time, after its record and the
+- **A short command**: the same verification, in a process in which everything is done for the first time, after its identity file and the
   remembered digest were read.
 - **Requests of 64 B, blocking**: as many system calls as the floor has. What remains is code: 2600 instructions in the client and 3300
   in the server for a call (valgrind's callgrind), among them three looks at the clock, three locks, and the memory for request and

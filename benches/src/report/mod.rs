@@ -1,4 +1,4 @@
-//! What was measured, for people: a table while it is measured, and a record of it in `docs/`.
+//! Reports: a table while rows are measured, and a document with a chart in `docs/`.
 
 mod chart;
 mod environment;
@@ -9,12 +9,12 @@ use crate::row::{Goal, Role, Row, Unit};
 use std::fs;
 use std::path::Path;
 
-/// A row and what came of it.
+/// A row and its results.
 pub type Result = (Row, Vec<Measured>);
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
-/// Writes the record: a table and a chart.
+/// Writes the document and the chart.
 pub fn write(groups: &[(&'static str, Vec<Result>)]) {
     let docs = Path::new(DOCS);
     fs::write(docs.join("benchmarks.md"), markdown::render(groups)).expect("docs/ is there");
@@ -56,7 +56,7 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-/// What is to be reached, and whether it is.
+/// Formats the goal and whether it is reached.
 fn goal(unit: Unit, one: &Measured) -> String {
     let goal = match one.goal {
         Some(Goal::Floors(floors)) => format!("{floors:.2} x"),
@@ -68,12 +68,12 @@ fn goal(unit: Unit, one: &Measured) -> String {
 
 fn ratio(ratio: Option<f64>) -> String {
     let Some(ratio) = ratio else { return String::new() };
-    // Two digits that mean something, and never a zero that looks like nothing.
+    // More digits for a small cost, which would be a zero else.
     let decimals = if ratio < 0.095 { 4 } else { 2 };
     format!("{ratio:.decimals$}")
 }
 
-/// Exact counts are whole; what is not was shared by several operations.
+/// Formats an exact count: a whole number unless several operations share it.
 fn count(count: Option<f64>) -> String {
     let Some(count) = count else { return String::new() };
     if (count - count.round()).abs() < 0.005 { format!("{count:.0}") } else { format!("{count:.2}") }
@@ -91,7 +91,7 @@ fn cost(unit: Unit, cost: f64) -> String {
     }
 }
 
-/// Three digits, in the largest unit that leaves one before the point.
+/// Formats three digits in the largest unit that leaves one before the point.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let (scale, unit) = units.iter().find(|(scale, _)| value >= *scale).or(units.last()).expect("units");
     let value = value / scale;

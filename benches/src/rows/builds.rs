@@ -1,4 +1,4 @@
-//! What depending on a library costs: packages, and the time of a clean release build.
+//! The cost of depending on a library: packages, and the time of a clean release build.
 
 use crate::place::Placement;
 use crate::row::{Contender, Goal, Pace, Row, Run, Unit, nanoseconds};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// Where this package is: its lock file says which versions are meant.
+/// The folder of this package, whose lock file chooses the versions.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What is measured of a package that depends on nothing but the library.
+/// A function that measures a package that depends on nothing but the library.
 type Measure = fn(&Path) -> f64;
 
 pub fn rows() -> [Row; 2] {
@@ -60,7 +60,7 @@ fn contenders(measure: Measure, default: f64, core: Option<f64>) -> Vec<Contende
     ]
 }
 
-/// A package that depends on nothing else, in the versions of this package's lock file.
+/// Makes a package that depends on nothing else, in the versions of this package's lock file.
 fn depending_on(dependency: &str, scratch: &Scratch) -> PathBuf {
     let package = scratch.unused("package");
     let library = Path::new(HERE).join("../crates/running-process");
@@ -72,7 +72,7 @@ fn depending_on(dependency: &str, scratch: &Scratch) -> PathBuf {
     fs::write(package.join("Cargo.toml"), manifest).expect("a file");
     fs::write(package.join("src/lib.rs"), "").expect("a file");
     fs::copy(Path::new(HERE).join("Cargo.lock"), package.join("Cargo.lock")).expect("a copy");
-    // What the dependency leaves out goes from the lock file, and what has to be there is fetched now.
+    // Drops other packages from the lock file and fetches the missing ones now.
     cargo(&package, &["fetch"]);
     package
 }

@@ -1,6 +1,6 @@
-//! Telling what a buffer starts with.
+//! Classifying the start of a buffer.
 //!
-//! Everyone's answer is consumed as a daemon does it: it is matched, and the fields that decide are looked at.
+//! Every contender's result is consumed as a daemon does it: it is matched, and the fields that decide are read.
 
 use super::sample::{is_legacy, probe, use_frame, wire};
 use crate::floor::wire::{Poll, poll};
@@ -147,7 +147,7 @@ fn copy_reused(bytes: Vec<u8>) -> Run {
     })
 }
 
-/// The reply to any probe is the one to this probe, but for nonce and id, which lie at known places.
+/// Answers a probe by writing nonce and id into one prepared reply, at known places.
 fn answer_by_hand() -> Run {
     let probe = probe();
     let Ok(MuxPoll::ProbeAnswered { reply, .. }) = ours::mux().poll(&probe) else {

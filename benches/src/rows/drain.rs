@@ -1,4 +1,4 @@
-//! Many frames in one buffer: what a frame costs must not depend on how many others lie behind it.
+//! Many frames in one buffer: the cost of a frame must not depend on the number of frames behind it.
 
 use super::sample::{is_legacy, use_frame, wire};
 use crate::floor::wire::{Poll, poll};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const SIZE: usize = 64;
 const MANY: usize = 10_000;
 const VERY_MANY: usize = 1_000_000;
-/// The most memory that a connection keeps for what may come, in bytes.
-const MAX_RETAINED: usize = 4 << 20;
+/// The most memory that a connection keeps for further bytes, in bytes.
+const MOST_KEPT: usize = 4 << 20;
 
 pub fn rows() -> [Row; 2] {
     let row = |name, title, frames: usize, contenders| Row {
@@ -66,8 +66,8 @@ fn by_hand(frames: usize) -> Run {
     })
 }
 
-/// What a connection that owns its buffer cannot do without: the copy of as much as a read brings, and what is left of it
-/// moved to the front.
+/// Does the least that a connection with its own buffer must do: copies as much as a read brings, and moves the rest
+/// to the front.
 fn copied_by_hand(frames: usize, read: usize) -> Run {
     let all = wire(SIZE).repeat(frames);
     let mut buffer = Vec::new();
@@ -83,8 +83,8 @@ fn copied_by_hand(frames: usize, read: usize) -> Run {
             buffer.drain(..buffer.len() - left);
         }
         assert!(buffer.is_empty());
-        // More is not kept for a connection that needs it once.
-        buffer.shrink_to(MAX_RETAINED);
+        // A connection that needs more once does not keep it.
+        buffer.shrink_to(MOST_KEPT);
     })
 }
 
@@ -100,7 +100,7 @@ fn borrowed(frames: usize) -> Run {
     })
 }
 
-/// With the copy into the connection's own buffer, of as much as a read brings.
+/// Decodes with the copy into the connection's own buffer, of as much as a read brings.
 fn connection(frames: usize, read: usize) -> Run {
     let all = wire(SIZE).repeat(frames);
     let now = Instant::now();
@@ -119,7 +119,7 @@ fn connection(frames: usize, read: usize) -> Run {
     })
 }
 
-/// As the peer documents it.
+/// Decodes as the peer's documentation does.
 fn peer_draining(frames: usize) -> Run {
     let (mux, all) = (peer::mux(), wire(SIZE).repeat(frames));
     Box::new(move |count| {
@@ -138,7 +138,7 @@ fn peer_draining(frames: usize) -> Run {
     })
 }
 
-/// As somebody writes it who has seen that it is slow.
+/// Decodes the peer's way without its quadratic cost.
 fn peer_by_offset(frames: usize) -> Contender {
     Contender::peer("poll, by offset", move |_| {
         let (mux, all) = (peer::mux(), wire(SIZE).repeat(frames));

@@ -27,7 +27,7 @@ pub fn rows() -> [Row; 2] {
                 Contender::peer("encode_framed", |_| owned_by_peer()),
             ]
         }),
-        row("write-1m", "write a frame, 1 MiB, to where nobody copies it", || {
+        row("write-1m", "write a frame, 1 MiB, to a file that drops it", || {
             vec![
                 Contender::floor("writev", |_| writev()),
                 Contender::ours("write_framed", |_| write()).within(1.5),
@@ -37,7 +37,7 @@ pub fn rows() -> [Row; 2] {
     ]
 }
 
-/// A vector that grows if it has to, as the library's buffers do.
+/// Returns a vector that grows on demand, as the library's buffers do.
 fn by_hand() -> Run {
     let (payload, mut out) = (payload(64), Vec::new());
     timed(move || {
@@ -83,7 +83,7 @@ fn owned_by_peer() -> Run {
     })
 }
 
-/// Takes everything and looks at nothing.
+/// Accepts all bytes without reading them.
 fn nowhere() -> File {
     File::options().write(true).open("/dev/null").expect("a system with a null device")
 }

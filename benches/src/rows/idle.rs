@@ -1,4 +1,4 @@
-//! What a connection that nobody uses costs its server in memory.
+//! The memory that an idle connection costs its server.
 
 use crate::floor::wire;
 use crate::party::{PROTOCOL, Server};
@@ -52,7 +52,8 @@ fn held(scratch: &Scratch, name: &str) -> Run {
     })
 }
 
-/// What the server holds once that has not changed for a while. A connection counts as idle after a second at the latest.
+/// Returns the server's bytes once they have not changed for a while. A connection counts as idle after a second at the
+/// latest.
 fn settled(server: &mut Server) -> i64 {
     const LONG: Duration = Duration::from_millis(1500);
     let mut held = server.held();
@@ -68,7 +69,7 @@ fn settled(server: &mut Server) -> i64 {
     held
 }
 
-/// For this process and the servers that it starts.
+/// Raises the limit of descriptors for this process and the servers that it starts.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the maximum");

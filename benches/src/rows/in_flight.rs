@@ -1,6 +1,6 @@
 //! Many requests in flight on one connection. The peer has one.
 //!
-//! The goals are those of a machine that does 3.9 million of them in a second by hand: 2.5 million blocking, and 1.5 million
+//! The goals are for a machine whose floor does 3.9 million requests in a second: 2.5 million blocking, and 1.5 million
 //! on tokio.
 
 use super::{others, row_of_calls};

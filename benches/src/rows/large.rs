@@ -1,4 +1,4 @@
-//! Large responses: how fast their bytes come, and how often the system has to find memory for them.
+//! Large responses: the throughput of their bytes, and the page faults of their memory.
 
 use super::{others, row_of_calls};
 use crate::floor::blocking;

@@ -39,7 +39,7 @@ pub fn all() -> impl Iterator<Item = Row> {
     groups().into_iter().flat_map(|(_, rows)| rows)
 }
 
-/// A row over a socket, with `batch` requests in an operation.
+/// Returns a row over a socket, with `batch` requests in an operation.
 fn row_of_calls(
     name: &'static str,
     title: &'static str,

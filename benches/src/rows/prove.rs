@@ -1,4 +1,4 @@
-//! Verifying a daemon on a fresh connection, and the first answer of a short command, which has to.
+//! Verifying a daemon on a fresh connection, and the first response of a short command, which includes that.
 
 use super::LARGE_PROGRAM;
 use crate::party::{Program, Server, ours, peer, short};
@@ -38,7 +38,7 @@ fn prove(program: fn(&Scratch) -> Program) -> Vec<Contender> {
         }),
         Contender::ours("probe_with_service", move |scratch| {
             let server = Server::start_program(&program(scratch), scratch, "ours");
-            let daemon = ours::read_record(server.socket());
+            let daemon = ours::read_identity_file(server.socket());
             timed(move || {
                 let _alive = &server;
                 ours::prove(&daemon);
@@ -47,7 +47,7 @@ fn prove(program: fn(&Scratch) -> Program) -> Vec<Contender> {
         .within(1.5),
         Contender::peer("probe_with_service", move |scratch| {
             let server = Server::start_program(&program(scratch), scratch, "peer");
-            let daemon = peer::read_record(server.socket());
+            let daemon = peer::read_identity_file(server.socket());
             timed(move || {
                 let _alive = &server;
                 peer::prove(&daemon);

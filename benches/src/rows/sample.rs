@@ -1,4 +1,4 @@
-//! The frames that rows without sockets work on. Whoever encodes them, the bytes are the same.
+//! The frames of the rows without sockets. Every contender's encoder makes the same bytes.
 
 use crate::floor::wire;
 use crate::party::PROTOCOL;
@@ -39,12 +39,12 @@ pub fn probe() -> Vec<u8> {
     encode_framed(&probe.with_request_id(ID)).unwrap()
 }
 
-/// What the floor's detector says: the legacy wire starts with an asterisk.
+/// Detects the floor's legacy wire, which starts with an asterisk.
 pub fn is_legacy(buffer: &[u8]) -> bool {
     buffer.first() == Some(&b'*')
 }
 
-/// Looks at what a daemon looks at, whoever decoded it.
+/// Reads the fields that a daemon reads, of any contender's frame.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "a call would cost what is measured")]
 pub fn use_frame(

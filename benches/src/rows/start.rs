@@ -1,4 +1,4 @@
-//! From starting a daemon's process until somebody can use it.
+//! The time from the start of a daemon's process until a client can use it.
 
 use super::LARGE_PROGRAM;
 use crate::party::{Exchange, PROTOCOL, Program, Server, ours};
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long is waited before the daemon is tried again: what a measurement may be off by.
+/// The pause between two attempts to reach the daemon: the error of a measurement.
 const PAUSE: Duration = Duration::from_micros(20);
 
 pub fn rows() -> [Row; 4] {
@@ -24,7 +24,7 @@ pub fn rows() -> [Row; 4] {
             contenders(echoes, answers, |contender| contender.within(1.5))
         }),
         row("start-record", "start a daemon of 100 MB: until its identity file is there", Unit::Time, || {
-            contenders(listens, is_recorded, |contender| contender)
+            contenders(listens, has_identity_file, |contender| contender)
         }),
         row("start-memory", "start a daemon of 100 MB: peak of its memory", Unit::Bytes, || {
             contenders(memory_of_raw, memory, |contender| contender.within(2.0))
@@ -32,7 +32,7 @@ pub fn rows() -> [Row; 4] {
     ]
 }
 
-/// Waits for what a row is about and says what it cost, of a server that was started at that time.
+/// A function that waits for the event of a row and returns its cost, for a server that was started at that time.
 type Milestone = fn(&Server, Instant) -> f64;
 
 fn contenders(raw: Milestone, daemon: Milestone, goal: fn(Contender) -> Contender) -> Vec<Contender> {
@@ -99,9 +99,9 @@ fn answers(server: &Server, begin: Instant) -> f64 {
     nanoseconds(begin)
 }
 
-fn is_recorded(server: &Server, begin: Instant) -> f64 {
-    let record = ours::record_of(server.socket());
-    wait_until(|| record.exists().then_some(()));
+fn has_identity_file(server: &Server, begin: Instant) -> f64 {
+    let file = ours::identity_file_of(server.socket());
+    wait_until(|| file.exists().then_some(()));
     nanoseconds(begin)
 }
 
@@ -110,9 +110,9 @@ fn memory_of_raw(server: &Server, begin: Instant) -> f64 {
     peak_memory(server.pid()) as f64
 }
 
-/// Once it is recorded and has answered, so that whatever it does at its start is done.
+/// Waits until the daemon has written its identity file and has answered, so that its start is over.
 fn memory(server: &Server, begin: Instant) -> f64 {
     answers(server, begin);
-    is_recorded(server, begin);
+    has_identity_file(server, begin);
     peak_memory(server.pid()) as f64
 }

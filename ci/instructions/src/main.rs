@@ -1,4 +1,4 @@
-//! Does an operation so many times: `running-process-instructions OPERATION COUNT`. Without words it names the operations.
+//! Repeats an operation: `running-process-instructions OPERATION COUNT`. Without arguments it names the operations.
 
 use running_process::broker::backend_sdk::{
     BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
@@ -59,7 +59,7 @@ fn mux() -> BackendEndpointMux<Detector> {
     BackendEndpointMux::new(daemon, &[SERVED], |_| LegacyClassification::NotLegacy)
 }
 
-/// A request with so much payload.
+/// Returns a request with a payload of that length.
 fn framed(payload: usize) -> Vec<u8> {
     encode_framed(&Frame::request(SERVED, vec![7; payload]).with_request_id(300)).expect("it fits")
 }
@@ -135,7 +135,7 @@ fn connection_1000_frames(count: u64) {
     }
 }
 
-/// A request and its response through both state machines: answered at once, or admitted and answered then.
+/// Passes a request and its response through both state machines: answered at once, or admitted and answered then.
 fn round(admitted: bool, count: u64) {
     let now = Instant::now();
     let enough_output = 1 << 20;

@@ -1,6 +1,6 @@
 //! Child processes that end with their test.
 
-use crate::{PATIENCE, soon, watched};
+use crate::{TEST_TIMEOUT, soon, watched};
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{ConnectError, LocalStream, try_read_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
@@ -11,28 +11,28 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Instant;
 use tempfile::TempDir;
 
-/// A daemon in a process of its own, with a socket and an identity file that nobody else uses.
+/// A daemon in a process of its own, with a unique socket and identity file.
 #[derive(Debug)]
 pub struct Daemon {
     /// The process.
     pub child: Child,
-    /// Where it listens: a socket's path, or a pipe's bare name.
+    /// The endpoint: a socket's path, or a pipe's bare name.
     pub socket: String,
     /// Its identity file.
-    pub record: PathBuf,
-    /// The first line it printed.
+    pub identity_file: PathBuf,
+    /// The first line that it printed.
     pub ready: String,
-    /// Where it may leave what else it makes.
+    /// A directory for its other files.
     pub directory: TempDir,
 }
 
 impl Daemon {
-    /// Starts what `command` makes of the socket and the identity file, and waits for its first line.
+    /// Starts the command that `command` returns for a socket and an identity file, and waits for its first line.
     pub fn start(command: impl FnOnce(&OsStr, &OsStr) -> Command) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), command)
     }
 
-    /// [`start`](Self::start) with a directory of the caller's.
+    /// Starts a daemon as [`start`](Self::start) does, in a directory of the caller's.
     ///
     /// # Panics
     ///
@@ -43,67 +43,69 @@ impl Daemon {
         } else {
             directory.path().join("s").to_str().unwrap().to_owned()
         };
-        let record = directory.path().join("record.json");
-        let mut command = command(socket.as_ref(), record.as_ref());
+        let identity_file = directory.path().join("identity.json");
+        let mut command = command(socket.as_ref(), identity_file.as_ref());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let ready = watched(move || {
             let mut line = String::new();
             stdout.read_line(&mut line).unwrap();
-            // Whatever it prints later has a reader.
+            // A thread reads what it prints later.
             std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
             line
         });
         assert!(!ready.is_empty(), "{command:?} did not get ready: {:?}", child.wait());
-        Self { child, socket, record, ready, directory }
+        Self { child, socket, identity_file, ready, directory }
     }
 
-    /// The daemon whose legacy wire is [`wire`](crate::wire). It ends when its standard input does.
+    /// Starts the daemon whose legacy wire is [`wire`](crate::wire). It ends when its standard input does.
     #[must_use]
     pub fn length_prefixed(program: &str) -> Self {
-        Self::start(|socket, record| {
+        Self::start(|socket, identity_file| {
             let mut command = Command::new(program);
-            command.args([socket, record]);
+            command.args([socket, identity_file]);
             command
         })
     }
 
-    /// The command's cache, `running-process serve`. Its program lies beside `own`, a program of this package.
+    /// Starts the command's cache, `running-process serve`. Its program is beside `own`, a program of this package.
     #[must_use]
     pub fn cache(own: &str) -> Self {
-        Self::start(|socket, record| {
+        Self::start(|socket, identity_file| {
             let mut command = Command::new(sibling(own, "running-process"));
-            command.arg("serve").arg("--socket").arg(socket).arg("--identity").arg(record);
+            command.arg("serve").arg("--socket").arg(socket).arg("--identity").arg(identity_file);
             command
         })
     }
 
-    /// What it says of itself in its identity file.
+    /// Returns the identity in its identity file.
     #[must_use]
     pub fn identity(&self) -> DaemonProcess {
-        try_read_daemon_identity_file(&self.record).unwrap().expect("the daemon writes its record")
+        try_read_daemon_identity_file(&self.identity_file)
+            .unwrap()
+            .expect("the daemon writes its identity file")
     }
 
-    /// The endpoint in its identity file.
+    /// Returns the endpoint in its identity file.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         self.identity().ipc_endpoint
     }
 
-    /// A connection to it.
+    /// Connects to it.
     #[must_use]
     pub fn connect(&self) -> LocalStream {
         connect(&self.socket)
     }
 
-    /// A handle to it.
+    /// Returns a handle to it.
     #[must_use]
     pub fn handle(&self) -> BackendHandle {
         let identity = self.identity();
         BackendHandle::probe_with_service("test", "1", &identity.ipc_endpoint, &identity).unwrap()
     }
 
-    /// Asks it to end, by ending its standard input, and waits for it.
+    /// Ends its standard input, by which it ends, and waits for it.
     pub fn stop(&mut self) -> ExitStatus {
         drop(self.child.stdin.take());
         self.wait()
@@ -116,7 +118,7 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the daemon still runs after {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "the daemon still runs after {TEST_TIMEOUT:?}");
             std::thread::yield_now();
         }
     }
@@ -124,13 +126,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Either fails if it has ended already.
+        // Both fail if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A connection to `socket`. Where the backlog is short, as on Windows, it may take more than one attempt.
+/// Connects to `socket`. Where the backlog is short, as on Windows, it may take more than one attempt.
 #[must_use]
 pub fn connect(socket: &str) -> LocalStream {
     let deadline = soon();
@@ -142,7 +144,7 @@ pub fn connect(socket: &str) -> LocalStream {
     }
 }
 
-/// Writing and reading with [`PATIENCE`].
+/// Writes and reads within [`TEST_TIMEOUT`].
 pub trait StreamExt {
     /// Writes all of `bytes`.
     fn send(&self, bytes: &[u8]);
@@ -194,14 +196,14 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
-    // A program that does not read what it is given is not this function's concern.
+    // A program may leave its input unread.
     let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &input));
     let output = watched(move || child.wait_with_output().unwrap());
     let _ = feeding.join();
     output
 }
 
-/// Whether `tool` runs when it is called with `arguments`; if not, says that a test is skipped.
+/// Returns whether `tool` runs with `arguments`; otherwise prints that a test is skipped.
 #[must_use]
 pub fn installed(tool: &str, arguments: &[&str]) -> bool {
     let found =
@@ -212,7 +214,7 @@ pub fn installed(tool: &str, arguments: &[&str]) -> bool {
     found
 }
 
-/// The program `name` of another package of this workspace, which lies beside `own`, a program of this one.
+/// Returns the program `name` of another package of this workspace, which is beside `own`, a program of this one.
 ///
 /// # Panics
 ///

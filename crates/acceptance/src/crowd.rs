@@ -1,19 +1,19 @@
-//! What the daemon for very many connections and its clients agree on.
+//! Constants of the daemon for very many connections and its clients.
 
 use std::io;
 
 running_process::register_payload_protocol! {
-    /// Answers with what it was sent.
+    /// The protocol that returns the payload of the request.
     pub const ECHO: u32 = 0xF0EC;
-    /// Answers with 64 KiB.
+    /// The protocol that returns 64 KiB.
     pub const LARGE: u32 = 0xF0ED;
 }
 
-/// Lets this process open as many descriptors as it ever may; gives how many those are, which only Unix limits.
+/// Raises the limit of open descriptors of this process as far as possible, and returns it; only Unix has one.
 ///
 /// # Errors
 ///
-/// What the system said.
+/// The error of the system.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     #[cfg(unix)]
     {

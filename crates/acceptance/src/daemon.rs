@@ -7,7 +7,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::Read;
 
-/// The endpoint and the identity file that `SOCKET RECORD` on the command line name.
+/// Returns the endpoint and the identity file that `SOCKET IDENTITY` on the command line name.
 ///
 /// # Errors
 ///
@@ -15,8 +15,8 @@ use std::io::Read;
 pub fn arguments() -> Result<(Endpoint, OsString), Box<dyn Error>> {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
-    let (Some(socket), Some(record)) = (arguments.next(), arguments.next()) else {
-        return Err(format!("usage: {} SOCKET RECORD", program.display()).into());
+    let (Some(socket), Some(identity_file)) = (arguments.next(), arguments.next()) else {
+        return Err(format!("usage: {} SOCKET IDENTITY", program.display()).into());
     };
     let socket = socket.into_string().map_err(|_| "SOCKET is not UTF-8")?;
     let endpoint = if cfg!(windows) {
@@ -24,17 +24,17 @@ pub fn arguments() -> Result<(Endpoint, OsString), Box<dyn Error>> {
     } else {
         Endpoint::unix_socket("acceptance", socket)?
     };
-    Ok((endpoint, record))
+    Ok((endpoint, identity_file))
 }
 
 /// Serves on `server`, prints `ready`, and ends when the standard input does.
 ///
 /// # Errors
 ///
-/// As the server's own.
-pub fn run(server: Server, record: OsString) -> Result<(), Box<dyn Error>> {
+/// Those of the server.
+pub fn run(server: Server, identity_file: OsString) -> Result<(), Box<dyn Error>> {
     let server = server
-        .identity_file(record)
+        .identity_file(identity_file)
         .serve(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
         .legacy(wire::detect, |connection| {
             if let Err(error) = wire::serve(connection) {
@@ -45,7 +45,7 @@ pub fn run(server: Server, record: OsString) -> Result<(), Box<dyn Error>> {
         .on_ready(|_| println!("ready"));
     let stop = server.stop_handle();
     std::thread::spawn(move || {
-        // Nothing is expected but the end.
+        // Waits for the end of the input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         stop.stop();
     });

@@ -1,6 +1,6 @@
 //! The two drivers of one verification, so that every test of it runs over both.
 
-use crate::{PATIENCE, soon, watched};
+use crate::{TEST_TIMEOUT, soon, watched};
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::{
     ProbeError, ProbedEndpoint, probe_endpoint, probe_endpoint_async,
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
-/// How a daemon is proven. Methods are named as those of the handle.
+/// The driver of a verification. Methods are named as those of the handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Driver {
@@ -21,8 +21,8 @@ pub enum Driver {
 }
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    // A thread for blocking work that was started once stays: tests count threads.
-    Builder::new_current_thread().enable_all().thread_keep_alive(PATIENCE * 1000).build().unwrap()
+    // A thread for blocking work stays once it was started, because tests count threads.
+    Builder::new_current_thread().enable_all().thread_keep_alive(TEST_TIMEOUT * 1000).build().unwrap()
 });
 
 macro_rules! either {
@@ -36,7 +36,7 @@ macro_rules! either {
 
 #[allow(missing_docs, clippy::missing_errors_doc, reason = "as those of the handle")]
 impl Driver {
-    /// Starts whatever it runs on, for who counts what a verification costs.
+    /// Starts the runtime, so that a test can count the costs of a verification alone.
     pub fn prepare(self) {
         if self == Self::Tokio {
             RUNTIME.block_on(async { tokio::task::spawn_blocking(|| ()).await.unwrap() });
@@ -57,7 +57,7 @@ impl Driver {
         )
     }
 
-    /// A handle to the daemon `expected`, or the reason why there is none.
+    /// Returns a handle to the daemon `expected`, or the reason why there is none.
     ///
     /// # Panics
     ///
@@ -105,7 +105,7 @@ impl Driver {
         )
     }
 
-    /// The verification without a handle.
+    /// Verifies without a handle.
     pub fn prove(self, expected: &DaemonProcess, policy: &Policy) -> Result<Proof, Unverified> {
         either!(self, verify(expected, policy, soon()), verify_async(expected, policy, soon()))
     }

@@ -1,6 +1,6 @@
-//! Processes of the program `peer`, genuine and hostile, and where they meet.
+//! Processes of the program `peer`, genuine and hostile, and their endpoint.
 
-use crate::{PATIENCE, soon, watched};
+use crate::{TEST_TIMEOUT, soon, watched};
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::try_read_daemon_identity_file;
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
@@ -13,18 +13,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use tempfile::TempDir;
 
-/// What a caller asks a daemon that it trusts. Nobody else may ever see it.
+/// The request of a caller to a proven daemon. No other process may ever receive it.
 pub const SECRET: &[u8] = b"the caller's secret";
-/// What the genuine daemon puts before every answer, unless it is told another one.
+/// The start of every answer of the genuine daemon, unless it gets another one.
 pub const TOKEN: &str = "genuine";
 
-/// A process that says on its standard output what it sees, line by line, and ends when its standard input does.
+/// A process that prints what it receives, line by line, and ends when its standard input does.
 #[derive(Debug)]
 pub struct Peer {
     /// The process.
     pub child: Child,
     lines: Receiver<String>,
-    /// One that has come already.
+    /// A line that has been read already.
     first: Option<String>,
 }
 
@@ -53,42 +53,42 @@ impl Peer {
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout.lines() {
-                // The peer goes on when nobody listens any more.
+                // The peer goes on when the receiver is gone.
                 let _ = send.send(line.unwrap());
             }
         });
         Self { child, lines, first: None }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next line that it says; none if it has ended.
+    /// Returns the next line that it prints; `None` if it has ended.
     #[must_use]
     pub fn line(&mut self) -> Option<String> {
         if let Some(line) = self.first.take() {
             return Some(line);
         }
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TEST_TIMEOUT) {
             Ok(line) => Some(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line from {:?}", self.child),
         }
     }
 
-    /// Waits `times` as long as for anything else until it says something or has ended.
-    pub fn wait_patiently(&mut self, times: u32) {
-        match self.lines.recv_timeout(PATIENCE * times) {
+    /// Waits `times` as long as usual until it prints a line or has ended.
+    pub fn wait_longer(&mut self, times: u32) {
+        match self.lines.recv_timeout(TEST_TIMEOUT * times) {
             Ok(line) => self.first = Some(line),
             Err(mpsc::RecvTimeoutError::Disconnected) => {}
             Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line from {:?}", self.child),
         }
     }
 
-    /// All the lines that it says until it has ended.
+    /// Returns all lines that it prints until it has ended.
     pub fn lines(&mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         let lines = std::iter::from_fn(|| self.line()).collect();
@@ -96,7 +96,7 @@ impl Peer {
         lines
     }
 
-    /// Lets an impostor end. Gives what it received, connection by connection.
+    /// Lets an impostor end, and returns what it received, connection by connection.
     pub fn received(&mut self) -> Vec<Vec<u8>> {
         let bytes = |line: String| {
             let digits = line.strip_prefix("connection ").unwrap_or_else(|| panic!("{line:?}")).as_bytes();
@@ -142,7 +142,7 @@ impl Peer {
         self.wait_zombie();
     }
 
-    /// Waits until it has ended, and until the kernel has forgotten it.
+    /// Waits until it has ended and is reaped.
     pub fn reap(&mut self) {
         self.wait_zombie();
         self.child.wait().unwrap();
@@ -151,41 +151,41 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Either fails if it has ended already.
+        // Both fail if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A directory with a socket's path and an identity file, and the program that stands there.
+/// A directory with a socket's path and an identity file, and the program that listens there.
 #[derive(Debug)]
-pub struct Place {
+pub struct TestEndpoint {
     /// Removed at the end.
     pub directory: TempDir,
     /// The program `peer`, or a copy of it.
     pub program: PathBuf,
-    /// Where the genuine daemon listens, or is believed to.
+    /// The path at which the genuine daemon listens, or is believed to.
     pub socket: PathBuf,
-    /// Its identity file.
-    pub record: PathBuf,
+    /// The identity file of the daemon.
+    pub identity_file: PathBuf,
 }
 
-impl Place {
-    /// A place for processes of `program`.
+impl TestEndpoint {
+    /// Returns an endpoint for processes of `program`.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let [socket, record] = ["s", "record.json"].map(|name| directory.path().join(name));
-        Self { program: program.into(), socket, record, directory }
+        let [socket, identity_file] = ["s", "identity.json"].map(|name| directory.path().join(name));
+        Self { program: program.into(), socket, identity_file, directory }
     }
 
-    /// The same, but of a copy of `program`, which may be changed.
+    /// Returns an endpoint for a copy of `program`, which may be changed.
     #[must_use]
     pub fn with_copy(program: impl AsRef<Path>) -> Self {
         Self::with_large_copy(program, 0)
     }
 
-    /// The same, but of a copy of `program` of at least `bytes`.
+    /// Returns an endpoint for a copy of `program` of at least `bytes`.
     #[must_use]
     pub fn with_large_copy(program: impl AsRef<Path>, bytes: u64) -> Self {
         let mut place = Self::new("");
@@ -194,17 +194,17 @@ impl Place {
         place
     }
 
-    /// A path of its own.
+    /// Returns a path in its directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The program in the role `mode`.
+    /// Returns a command that runs the program in the role `mode`.
     #[must_use]
     pub fn command(&self, mode: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(mode).args([&self.socket, &self.record]);
+        command.arg(mode).args([&self.socket, &self.identity_file]);
         command
     }
 
@@ -214,20 +214,20 @@ impl Place {
         Peer::start(&mut self.command(mode))
     }
 
-    /// The identity in the record.
+    /// Returns the identity in the identity file.
     #[must_use]
     pub fn identity(&self) -> DaemonProcess {
         let deadline = soon();
-        let identity = try_read_daemon_identity_file(&self.record).unwrap();
+        let identity = try_read_daemon_identity_file(&self.identity_file).unwrap();
         assert!(std::time::Instant::now() < deadline, "an identity file is read at once");
-        identity.expect("the daemon writes its record before it is ready")
+        identity.expect("the daemon writes its identity file before it is ready")
     }
 }
 
-/// Copies a program, and makes it sparsely larger if it has less than `bytes`: it still runs.
+/// Copies a program, and makes it larger with a hole if it has less than `bytes`: it still runs.
 ///
-/// Another process does that, so that nothing that this one starts meanwhile can hold the copy open for writing, which would
-/// keep it from being run.
+/// Another process does that, so that no child that this one starts meanwhile can hold the copy open for writing, which
+/// would keep it from being run.
 ///
 /// # Panics
 ///
@@ -239,7 +239,7 @@ pub fn copy_program(from: &Path, to: &Path, bytes: u64) {
     assert!(copy.status().unwrap().success(), "{copy:?}");
 }
 
-/// Whether `bytes` are nothing, or one whole challenge and nothing else.
+/// Returns whether `bytes` are empty, or exactly one challenge.
 #[must_use]
 pub fn only_a_probe(bytes: &[u8]) -> bool {
     bytes.is_empty()

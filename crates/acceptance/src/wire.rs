@@ -1,7 +1,7 @@
 //! The test daemon's legacy wire: `[u32 length][u32 version][body]`, little-endian, answered in upper case.
 //!
-//! It is as ambiguous as a wire can be. A message of 1, 257, 513, ... bytes starts with the framing byte, and the
-//! version is chosen so that seven of the eight header bytes may also be the start of a frame:
+//! It is as ambiguous as possible. A message of 1, 257, 513, ... bytes starts with the framing byte, and the version is
+//! chosen so that seven of the eight header bytes may also be the start of a frame:
 //!
 //! ```text
 //! legacy   01 .. .. 00   00 08 01 07      length 1, 257, ...    version 0x07010800
@@ -18,18 +18,18 @@ pub const HEADER_BYTES: usize = 8;
 pub const VERSION: [u8; 4] = [0x00, 0x08, 0x01, 0x07];
 
 running_process::register_payload_protocol! {
-    /// The framed lane: answered in upper case, too.
+    /// The protocol of the framed lane, answered in upper case, too.
     pub const SHOUT: u32 = 0xF00D;
 }
 
-/// Header and body of a message.
+/// Returns header and body of a message.
 #[must_use]
 pub fn message(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
     [&length[..], &VERSION, body].concat()
 }
 
-/// A buffer is legacy unless its first byte is the framing byte and the version is not where it belongs.
+/// Classifies a buffer: it is legacy unless its first byte is the framing byte and the version is not at its place.
 #[must_use]
 pub fn detect(buffer: &[u8]) -> LegacyClassification {
     let Some(first) = buffer.first() else { return LegacyClassification::NeedMoreBytes };

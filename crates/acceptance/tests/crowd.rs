@@ -11,14 +11,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How many connections there are in all, where the limit of descriptors allows them.
+/// Number of connections in all, where the limit of descriptors allows them.
 const CONNECTIONS: usize = 10_000;
-/// What the daemon may use for buffers and requests, in bytes.
+/// Memory that the daemon may use for buffers and requests, in bytes.
 const MEMORY: usize = 256 << 20;
 /// Honest requests that are under way at once.
 const WORKERS: usize = 8;
 /// Longer than the whole test takes.
-const PATIENCE: Duration = Duration::from_mins(5);
+const TEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 struct Crowd {
     daemon: Daemon,
@@ -26,9 +26,9 @@ struct Crowd {
 
 impl Crowd {
     fn start(connections: usize) -> Self {
-        let daemon = Daemon::start(|socket, record| {
+        let daemon = Daemon::start(|socket, identity_file| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_crowd-daemon"));
-            command.arg(socket).arg(record).args([connections.to_string(), MEMORY.to_string()]);
+            command.arg(socket).arg(identity_file).args([connections.to_string(), MEMORY.to_string()]);
             command
         });
         Self { daemon }
@@ -37,7 +37,7 @@ impl Crowd {
     async fn connect(&self) -> UnixStream {
         loop {
             match UnixStream::connect(&self.daemon.socket).await {
-                // The backlog is full for a moment: the daemon has the processor next.
+                // The backlog is full for a moment; the daemon gets the processor next.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     tokio::task::yield_now().await;
                 }
@@ -54,7 +54,7 @@ impl Crowd {
         all
     }
 
-    /// A line of the daemon's `/proc/PID/status`, in bytes.
+    /// Returns the value of a line of the daemon's `/proc/PID/status`, in bytes.
     fn status(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -80,7 +80,7 @@ async fn response(stream: &mut UnixStream) -> Frame {
     }
 }
 
-/// Every connection sends a request and gets its answer, a few at a time: how long each took, sorted.
+/// Sends a request on every connection, a few at a time, and returns the sorted latencies.
 async fn round(connections: Vec<UnixStream>) -> (Vec<UnixStream>, Vec<Duration>) {
     let mut workers = JoinSet::new();
     let mut shares: Vec<Vec<UnixStream>> = (0..WORKERS).map(|_| Vec::new()).collect();
@@ -113,18 +113,18 @@ fn median(latencies: &[Duration]) -> Duration {
     latencies[latencies.len() / 2]
 }
 
-/// What a hostile client does on its connection, for as long as the daemon lets it.
+/// The behaviour of a hostile client on its connection, for as long as the daemon lets it.
 #[derive(Clone, Copy, Debug)]
 enum Hostile {
-    /// Nothing.
+    /// Sends nothing.
     Silent,
-    /// A byte of a request now and then.
+    /// Sends a byte of a request now and then.
     Dripping,
     /// Claims 16 MiB after a valid request, and sends a little of it.
     Claiming,
     /// Sends requests for as long as they are taken.
     Flooding,
-    /// Asks for much and reads nothing.
+    /// Requests large answers and reads nothing.
     NeverReading,
 }
 
@@ -132,7 +132,7 @@ const HOSTILE: [Hostile; 5] =
     [Hostile::Silent, Hostile::Dripping, Hostile::Claiming, Hostile::Flooding, Hostile::NeverReading];
 
 async fn misbehave(kind: Hostile, mut stream: UnixStream) {
-    // Whatever the daemon does about it is right, as long as nobody else notices.
+    // Any reaction of the daemon is right, as long as it does not affect other connections.
     let _ended = async {
         match kind {
             Hostile::Silent => {}
@@ -163,8 +163,8 @@ async fn misbehave(kind: Hostile, mut stream: UnixStream) {
     .await;
 }
 
-/// Lets `count` hostile clients loose, and gives them time to do their worst.
-async fn let_loose(crowd: &Crowd, count: usize) -> Vec<JoinHandle<()>> {
+/// Starts `count` hostile clients, and gives them time to act.
+async fn start_hostile(crowd: &Crowd, count: usize) -> Vec<JoinHandle<()>> {
     let mut hostile = Vec::with_capacity(count);
     for (number, stream) in crowd.connections(count).await.into_iter().enumerate() {
         hostile.push(tokio::spawn(misbehave(HOSTILE[number % HOSTILE.len()], stream)));
@@ -181,7 +181,7 @@ fn half_of_ten_thousand_connections_may_be_hostile() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let all = tokio::time::timeout(PATIENCE, crowd(connections));
+        let all = tokio::time::timeout(TEST_TIMEOUT, crowd(connections));
         all.await.expect("the crowd is served in time");
     });
 }
@@ -201,8 +201,8 @@ async fn crowd(connections: usize) {
         honest = connections;
         undisturbed.push(median(&latencies));
     }
-    let hostile = let_loose(&crowd, connections / 2).await;
-    // A first round while they begin; what counts is how it is with all of them there.
+    let hostile = start_hostile(&crowd, connections / 2).await;
+    // The first round runs while they begin, and does not count.
     let (connections, _) = round(honest).await;
     honest = connections;
     let mut disturbed = Vec::new();
@@ -216,10 +216,10 @@ async fn crowd(connections: usize) {
     disturbed.sort_unstable();
     println!("median latency alone {undisturbed:?}, with as many hostile {disturbed:?}");
     println!("peak memory {} MiB, the budget is {} MiB", peak >> 20, MEMORY >> 20);
-    // The quietest round of each: the machine is shared.
+    // The best round of each, because the machine is shared.
     assert!(disturbed[0] <= 2 * undisturbed[0], "{disturbed:?} is more than twice {undisturbed:?}");
     assert!(peak <= MEMORY, "{peak} bytes");
-    // Nobody honest was dropped: `round` has looked. And there is room for another.
+    // No honest connection was dropped: `round` checks that. And there is room for another one.
     let mut newcomer = crowd.connect().await;
     newcomer.write_all(&encode_framed(&Frame::request(ECHO, b"late".to_vec())).unwrap()).await.unwrap();
     assert_eq!(response(&mut newcomer).await.payload, b"late");

@@ -152,7 +152,7 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
             command.arg("probe").arg(file).args(["--policy", policy, "--deadline", "60s"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("the recorded daemon answers"), "{text}");
+        assert!(text.contains("the daemon in the identity file answers"), "{text}");
     }
     BackendHandle::probe_with_service("field", "1", &expected.ipc_endpoint, expected).unwrap()
 }

@@ -24,23 +24,23 @@ macro_rules! pairs {
             use super::*;
 
             #[test]
-            fn client_reads_the_record_proves_the_daemon_and_is_served() {
+            fn client_reads_the_identity_file_proves_the_daemon_and_is_served() {
                 if wanted([$client, $daemon]) {
                     serves($client, $daemon);
                 }
             }
 
             #[test]
-            fn client_refuses_a_record_that_was_altered() {
+            fn client_refuses_an_identity_file_that_was_altered() {
                 if wanted([$client, $daemon]) {
-                    refuses_altered_records($client, $daemon);
+                    refuses_altered_identity_files($client, $daemon);
                 }
             }
 
             #[test]
-            fn client_uses_a_record_that_ours_read_and_wrote_again() {
+            fn client_uses_an_identity_file_that_ours_read_and_wrote_again() {
                 if wanted([$client, $daemon]) {
-                    uses_rewritten_record($client, $daemon);
+                    uses_rewritten_identity_file($client, $daemon);
                 }
             }
 
@@ -74,48 +74,50 @@ fn wanted(programs: [Program; 2]) -> bool {
 
 fn serves(client: Program, daemon: Program) {
     let daemon = Daemon::start(daemon);
-    client.client(&daemon.record()).assert_served();
+    client.client(&daemon.identity_file()).assert_served();
     // A second client of the same daemon: nothing that the first did was left behind.
-    client.client(&daemon.record()).assert_served();
+    client.client(&daemon.identity_file()).assert_served();
     let directory = daemon.stop();
-    assert!(!directory.path().join("record").exists(), "the daemon removes its record");
+    assert!(!directory.path().join("identity.json").exists(), "the daemon removes its identity file");
 }
 
-/// What is altered in a record, and how.
+/// A change of an identity file, with its name.
 type Alteration<'a> = (&'a str, &'a dyn Fn(&mut Value));
 
-fn refuses_altered_records(client: Program, program: Program) {
+fn refuses_altered_identity_files(client: Program, program: Program) {
     let daemon = Daemon::start(program);
     let other = Daemon::start(program);
     let alterations: [Alteration<'_>; 7] = [
-        ("pid of a process that runs another program", &|record| record["pid"] = json!(std::process::id())),
-        ("pid of another process of the same program", &|record| record["pid"] = json!(other.pid())),
-        ("pid that no process can have", &|record| record["pid"] = json!(i32::MAX)),
-        ("executable path", &|record| record["exe_path"] = json!("/bin/sh")),
+        ("pid of a process that runs another program", &|identity| {
+            identity["pid"] = json!(std::process::id())
+        }),
+        ("pid of another process of the same program", &|identity| identity["pid"] = json!(other.pid())),
+        ("pid that no process can have", &|identity| identity["pid"] = json!(i32::MAX)),
+        ("executable path", &|identity| identity["exe_path"] = json!("/bin/sh")),
         ("executable digests", &alter_digests),
-        ("boot id", &|record| record["boot_id"] = json!("of another boot")),
-        ("endpoint of another daemon", &|record| record["ipc_endpoint"]["path"] = json!(other.socket())),
+        ("boot id", &|identity| identity["boot_id"] = json!("of another boot")),
+        ("endpoint of another daemon", &|identity| identity["ipc_endpoint"]["path"] = json!(other.socket())),
     ];
     for (what, alter) in alterations {
         println!("altered: {what}");
-        client.client(&daemon.altered_record(what, alter)).assert_failed_at("probe");
+        client.client(&daemon.altered_identity_file(what, alter)).assert_failed_at("probe");
     }
     // Written again without a change, it serves: the refusals above are due to the changes.
-    client.client(&daemon.altered_record("unaltered", |_| ())).assert_served();
+    client.client(&daemon.altered_identity_file("unaltered", |_| ())).assert_served();
 }
 
-fn alter_digests(record: &mut Value) {
+fn alter_digests(identity: &mut Value) {
     for field in ["exe_sha256", "legacy_exe_sha256", "exe_hash"] {
-        if let Some(digest) = record.get_mut(field) {
+        if let Some(digest) = identity.get_mut(field) {
             *digest = json!(vec![0x5a; 32]);
         }
     }
 }
 
-fn uses_rewritten_record(client: Program, daemon: Program) {
+fn uses_rewritten_identity_file(client: Program, daemon: Program) {
     let daemon = Daemon::start(daemon);
-    let rewritten: PathBuf = daemon.record().with_file_name("rewritten");
-    let report = OURS.run(&[Path::new("rewrite"), &daemon.record(), &rewritten], String::new());
+    let rewritten: PathBuf = daemon.identity_file().with_file_name("rewritten");
+    let report = OURS.run(&[Path::new("rewrite"), &daemon.identity_file(), &rewritten], String::new());
     assert!(report.success, "{report:#?}");
     client.client(&rewritten).assert_served();
 }
@@ -124,7 +126,7 @@ fn uses_rewritten_record(client: Program, daemon: Program) {
 fn meets_impostor(client: Program, program: Program) {
     let daemon = Daemon::start(program);
     let _impostor = daemon.replaced_by_impostor(program);
-    let report = client.client(&daemon.record());
+    let report = client.client(&daemon.identity_file());
     match client {
         Program::Ours | Program::OursOnTokio => report.assert_failed_at("probe"),
         Program::Published(_) => report.assert_served(),
@@ -132,11 +134,11 @@ fn meets_impostor(client: Program, program: Program) {
 }
 
 #[test]
-fn published_generations_cannot_read_the_records_of_one_another() {
+fn published_generations_cannot_read_the_identity_files_of_one_another() {
     for (client, daemon) in [(SHA256, BLAKE3), (BLAKE3, SHA256)] {
         if wanted([client, daemon]) {
             let daemon = Daemon::start(daemon);
-            client.client(&daemon.record()).assert_failed_at("read");
+            client.client(&daemon.identity_file()).assert_failed_at("read");
         }
     }
 }
@@ -145,7 +147,7 @@ fn published_generations_cannot_read_the_records_of_one_another() {
 fn one_daemon_of_ours_serves_clients_of_every_version() {
     let daemon = Daemon::start(OURS);
     for client in [SHA256, BLAKE3, OURS, TOKIO].into_iter().filter(|client| client.is_wanted()) {
-        client.client(&daemon.record()).assert_served();
+        client.client(&daemon.identity_file()).assert_served();
     }
 }
 
@@ -158,7 +160,7 @@ fn a_refusal_costs_a_client_of_any_version_the_request_and_no_more() {
             Program::Published(_) => "response payload_protocol 0x0000 does not match request 0x7A63",
             Program::Ours | Program::OursOnTokio => "the daemon refused the request",
         };
-        let report = client.run(&[Path::new("refused"), &daemon.record()], String::new());
+        let report = client.run(&[Path::new("refused"), &daemon.identity_file()], String::new());
         let error = format!("first: {error}");
         let expected = [
             "ok read",
@@ -180,7 +182,7 @@ fn every_mux_answers_every_buffer_alike() {
     let input: String = buffers.iter().map(|buffer| buffers::hex(buffer) + "\n").collect();
     let answers = |program: Program| {
         let daemon = Daemon::start(program);
-        let report = program.run(&[Path::new("mux"), &daemon.record()], input.clone());
+        let report = program.run(&[Path::new("mux"), &daemon.identity_file()], input.clone());
         assert!(
             report.success && report.lines.len() == buffers.len() + 1,
             "{program:?}: {:?}",

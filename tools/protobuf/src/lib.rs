@@ -2,20 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-/// For what nobody but the library makes, and what will have more fields.
+/// The attribute of types that only the library makes, and that will have more fields.
 const GROWING: &str = "#[non_exhaustive]";
 
 fn library() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/running-process")
 }
 
-/// Where the generated code is checked in.
+/// Returns the path of the checked-in code.
 #[must_use]
 pub fn checked_in() -> PathBuf {
     library().join("src/broker/protocol/generated.rs")
 }
 
-/// The code that the `.proto` file stands for.
+/// Generates the code from the `.proto` file.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The test daemon behind a service manager, which passes the socket. `inherited-daemon SOCKET RECORD` prints `ready` and
+//! The test daemon behind a service manager, which passes the socket. `inherited-daemon SOCKET IDENTITY` prints `ready` and
 //! ends when its standard input does. It fails if it could have the socket twice.
 
 use running_process::broker::backend_sdk::{BindError, Server};
@@ -6,15 +6,15 @@ use running_process_acceptance::daemon;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (endpoint, record) = daemon::arguments()?;
+    let (endpoint, identity_file) = daemon::arguments()?;
     let server = Server::bind_inherited(endpoint.clone())?;
     let again = || match Server::bind_inherited(endpoint.clone()) {
         Err(BindError::AlreadyInherited { .. }) => Ok(()),
         other => Err(format!("a second take gave {other:?}")),
     };
     again()?;
-    daemon::run(server, record)?;
-    // Its number is free by now, and any descriptor may have got it.
+    daemon::run(server, identity_file)?;
+    // Its number is free by now, and another descriptor may have got it.
     again()?;
     Ok(())
 }

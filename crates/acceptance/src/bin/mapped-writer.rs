@@ -1,7 +1,7 @@
 //! A program that changes an executable through a shared mapping: `mapped-writer FILE`.
 //!
-//! It maps the file shared and writable, closes it, and stores the last byte as it is: the page is dirty then. It prints
-//! `ready`, changes that byte for every line of its standard input, prints `changed`, and ends with its input.
+//! It maps the file shared and writable, closes it, and stores the last byte unchanged, so that the page is dirty. It
+//! prints `ready`, changes that byte for every line of its standard input, prints `changed`, and ends with its input.
 
 #![allow(unsafe_code, reason = "a mapping is memory that others change")]
 #![allow(clippy::unwrap_used, reason = "part of a test: a failure is to be seen")]

@@ -1,7 +1,7 @@
 //! A caller in a process of its own, whose system calls, memory and descriptors can be counted:
-//! `prober RECORD [POLICY] [WORD=NUMBER]...`.
+//! `prober IDENTITY [POLICY] [WORD=NUMBER]...`.
 //!
-//! POLICY is `default`, `strict` or `lenient`. It prints every outcome with how often it was seen, and what that cost.
+//! POLICY is `default`, `strict` or `lenient`. It prints every outcome with its count, and the costs.
 
 #![allow(clippy::unwrap_used, reason = "part of a test: a failure is to be seen")]
 
@@ -28,8 +28,8 @@ mod linux {
 
     pub(super) fn main() {
         let mut arguments = std::env::args().skip(1);
-        let record = arguments.next().expect("usage: prober RECORD [POLICY] [WORD=NUMBER]...");
-        let identity = try_read_daemon_identity_file(Path::new(&record)).unwrap().unwrap();
+        let identity_file = arguments.next().expect("usage: prober IDENTITY [POLICY] [WORD=NUMBER]...");
+        let identity = try_read_daemon_identity_file(Path::new(&identity_file)).unwrap().unwrap();
         let mut policy = Policy::default();
         let mut numbers: HashMap<String, u64> = HashMap::new();
         for word in arguments {
@@ -54,7 +54,7 @@ mod linux {
             setrlimit(Resource::Nofile, Rlimit { current: Some(*most), maximum: hard }).unwrap();
         }
         if marks {
-            // For who watches the system calls.
+            // A mark for the trace of system calls.
             eprintln!("<begin>");
         }
         let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
@@ -67,7 +67,7 @@ mod linux {
             *outcomes.entry(outcome(verified, &identity)).or_default() += 1;
         }
         if numbers.contains_key("descriptors") {
-            // To be counted, they must be opened.
+            // They must be opened to be counted.
             let hard = getrlimit(Resource::Nofile).maximum;
             setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
         }
@@ -88,7 +88,7 @@ mod linux {
         };
         let Proof { level, listener, image, with_origin, .. } = handle.proof().clone();
         let proof = format!("{level:?} {listener:?} {image:?} origin={with_origin}");
-        // Some of the daemons do not serve, but nobody may serve in their place.
+        // Some of the daemons do not serve, but no other process may serve in their place.
         let mut client = handle.into_client();
         client.set_timeout(Some(Duration::from_millis(100)));
         match client.request(SHOUT, SECRET.to_vec()) {
@@ -103,9 +103,9 @@ mod linux {
     struct Cost {
         descriptors: usize,
         threads: usize,
-        /// The most memory that was ever in use, in KiB.
+        /// Peak memory, in KiB.
         peak: u64,
-        /// Read from files and sockets, in bytes.
+        /// Number of bytes read from files and sockets.
         read: u64,
     }
 

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::mpsc;
 use tokio::runtime::{Builder, Runtime};
 
-/// Answers with what it was sent.
+/// The protocol that returns the payload of the request.
 const ECHO: u32 = 0xF00D;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,27 +1,33 @@
-//! What one verification costs, in system calls and in bytes.
+//! The costs of one verification, in system calls and in bytes.
 
 use crate::DRIVER;
 use crate::harness::{PEER, PROBER, Probed, TOKIO, is_remembered, place, prober};
-use running_process_acceptance::{Driver, Place, installed, soon};
+use running_process_acceptance::{Driver, TestEndpoint, installed, soon};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The most system calls of one verification whose image is remembered.
-const MOST_CALLS: usize = 53;
-/// The same by credentials, which are asked for twice, and whose numbers are looked up.
-const MOST_CALLS_WITH_CREDENTIALS: usize = 75;
-/// The runtime is told to watch the connection, waits, at times in vain, and is told to stop.
-const MORE_ON_TOKIO: usize = if matches!(DRIVER, Driver::Tokio) { 8 } else { 0 };
+/// Maximum number of system calls of one verification whose image is remembered.
+const MAX_CALLS: usize = 53;
+/// The maximum by credentials, which are read twice and whose numbers are looked up.
+const MAX_CALLS_WITH_CREDENTIALS: usize = 75;
+/// Additional system calls on tokio: the runtime registers the connection, waits, at times in vain, and removes it.
+const EXTRA_ON_TOKIO: usize = if matches!(DRIVER, Driver::Tokio) { 8 } else { 0 };
 /// Lines of strace that do not count: signals, the second half of an interrupted line, calls of the allocator, and a check
 /// that the standard library makes in debug builds only.
-const BESIDE_THE_POINT: [&str; 7] = ["---", "<... ", "brk(", "mmap(", "munmap(", "mremap(", "fcntl("];
+const IGNORED_LINES: [&str; 7] = ["---", "<... ", "brk(", "mmap(", "munmap(", "mremap(", "fcntl("];
 
-/// The system calls of one verification, in order.
-fn calls(place: &Place, words: &[&str]) -> Option<Vec<String>> {
+/// Returns the system calls of one verification, in order.
+fn calls(place: &TestEndpoint, words: &[&str]) -> Option<Vec<String>> {
     let log = place.path("strace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-s", "64", "-o"]).arg(&log).arg(PROBER).arg(&place.record).args(words).arg(TOKIO);
+    command
+        .args(["-f", "-s", "64", "-o"])
+        .arg(&log)
+        .arg(PROBER)
+        .arg(&place.identity_file)
+        .args(words)
+        .arg(TOKIO);
     command.env("XDG_CACHE_HOME", place.path("cache")).stdin(Stdio::null());
     let output = command.output().unwrap();
     if !output.status.success() {
@@ -32,7 +38,7 @@ fn calls(place: &Place, words: &[&str]) -> Option<Vec<String>> {
     let calls = log.lines().map(|line| line.split_once(' ').map_or(line, |(_, call)| call.trim()).to_owned());
     let during = calls.skip_while(|call| !call.contains("<begin>")).skip(1);
     let during = during.take_while(|call| !call.contains("<end>"));
-    Some(during.filter(|call| !BESIDE_THE_POINT.iter().any(|start| call.starts_with(start))).collect())
+    Some(during.filter(|call| !IGNORED_LINES.iter().any(|start| call.starts_with(start))).collect())
 }
 
 #[test]
@@ -46,13 +52,13 @@ fn the_system_calls_of_one_verification_are_bounded() {
     }
     let _daemon = place.start("genuine");
     for (words, most) in [
-        (["marks=1", "credentials=0"], MOST_CALLS),
-        (["marks=1", "credentials=1"], MOST_CALLS_WITH_CREDENTIALS),
+        (["marks=1", "credentials=0"], MAX_CALLS),
+        (["marks=1", "credentials=1"], MAX_CALLS_WITH_CREDENTIALS),
     ] {
         let deadline = soon();
         let calls = loop {
             let Some(calls) = calls(&place, &words) else { return };
-            // The image is read until it is remembered, which one that has just been written is not yet.
+            // A new image is read until it is old enough to be remembered.
             if !calls.iter().any(|call| call.starts_with("pread64")) {
                 break calls;
             }
@@ -63,12 +69,12 @@ fn the_system_calls_of_one_verification_are_bounded() {
             *kinds.entry(call.split('(').next().unwrap()).or_default() += 1;
         }
         println!("{} calls with {words:?}: {kinds:?}\n{}", calls.len(), calls.join("\n"));
-        assert!(calls.len() <= most + MORE_ON_TOKIO, "{} calls:\n{}", calls.len(), calls.join("\n"));
+        assert!(calls.len() <= most + EXTRA_ON_TOKIO, "{} calls:\n{}", calls.len(), calls.join("\n"));
         let at = |what: &str| {
             let found = calls.iter().position(|call| call.contains(what));
             found.unwrap_or_else(|| panic!("no {what} in:\n{}", calls.join("\n")))
         };
-        // The daemon accepts while its start time is read, and answers while its image is looked at.
+        // The daemon accepts while its start time is read, and answers while its image is inspected.
         let order = ["connect(", "/stat\"", "sendto(", "/exe\"", "digests\"", "recvmsg("].map(at);
         assert!(order.is_sorted(), "{order:?} of:\n{}", calls.join("\n"));
         for forbidden in ["fork", "vfork", "clone", "clone3", "execve", "kill", "ptrace"] {
@@ -77,8 +83,9 @@ fn the_system_calls_of_one_verification_are_bounded() {
     }
 }
 
-/// What a verification reads once the image is remembered. Then whatever was written before it may be remembered, too.
-pub(crate) fn warm_bytes(place: &Place) -> u64 {
+/// Returns the number of bytes that a verification reads once the image is remembered. Everything that was written
+/// before it may then be remembered, too.
+pub(crate) fn warm_bytes(place: &TestEndpoint) -> u64 {
     let deadline = soon();
     loop {
         let mut command = prober(place, &["deadline=20000"]);
@@ -86,7 +93,7 @@ pub(crate) fn warm_bytes(place: &Place) -> u64 {
         let probed = Probed::by(&mut command);
         assert!(probed.outcome(1).starts_with("served"), "{:?}", probed.lines);
         let [bytes] = probed.numbers("bytes ")[..] else { panic!() };
-        // A file that has just been written is not remembered yet.
+        // A new file is not remembered yet.
         if bytes < 1 << 20 {
             return bytes;
         }
@@ -96,7 +103,7 @@ pub(crate) fn warm_bytes(place: &Place) -> u64 {
 
 #[test]
 fn a_warm_verification_reads_as_much_of_a_large_daemon_as_of_a_small_one() {
-    let places = [0_u64, 100 << 20].map(|size| Place::with_large_copy(PEER, size));
+    let places = [0_u64, 100 << 20].map(|size| TestEndpoint::with_large_copy(PEER, size));
     if !places.iter().all(is_remembered) {
         return;
     }

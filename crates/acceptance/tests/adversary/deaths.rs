@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use std::process::Stdio;
 
 #[test]
-fn a_zombie_is_told_from_a_pid_that_nobody_has() {
+fn a_zombie_is_told_from_an_unused_pid() {
     let place = place();
     let mut daemon = place.start("genuine");
     let identity = place.identity();
@@ -62,7 +62,7 @@ fn the_last_words_of_a_daemon_that_has_ended_are_not_a_proof() {
 }
 
 #[test]
-fn the_record_of_another_boot_is_told_as_such() {
+fn the_identity_file_of_another_boot_is_told_as_such() {
     let place = place();
     let _daemon = place.start("genuine");
     let mut identity = place.identity();
@@ -96,7 +96,7 @@ fn a_start_time_that_is_not_the_kernels_is_told_as_such() {
             }
         }
     }
-    // Another run within the same tick of the clock has another instance id.
+    // A run within the same tick of the clock has another instance id.
     let mut identity = place.identity();
     identity.origin.as_mut().unwrap().instance_id[0] ^= 1;
     for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {

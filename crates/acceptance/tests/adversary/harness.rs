@@ -6,7 +6,9 @@ use running_process::broker::backend_lifecycle::probe::{PeerRole, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{InheritedListener, Policy, ProofLevel};
 use running_process::broker::backend_sdk::FrameClient;
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{Driver, PATIENCE, Peer, Place, SECRET, TOKEN, only_a_probe, soon, watched};
+use running_process_acceptance::{
+    Driver, Peer, SECRET, TEST_TIMEOUT, TOKEN, TestEndpoint, only_a_probe, soon, watched,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -16,11 +18,11 @@ pub(crate) const WRITER: &str = env!("CARGO_BIN_EXE_mapped-writer");
 pub(crate) const PROBER: &str = env!("CARGO_BIN_EXE_prober");
 pub(crate) const SCENARIO: &str = env!("CARGO_BIN_EXE_scenario");
 
-pub(crate) fn place() -> Place {
-    Place::new(PEER)
+pub(crate) fn place() -> TestEndpoint {
+    TestEndpoint::new(PEER)
 }
 
-/// A policy with the newest calls, and without them.
+/// Returns a policy with the calls of the newest kernels, and without them.
 pub(crate) fn both(policy: &Policy) -> [Policy; 2] {
     [false, true].map(|only_credentials| {
         let mut policy = policy.clone();
@@ -29,12 +31,12 @@ pub(crate) fn both(policy: &Policy) -> [Policy; 2] {
     })
 }
 
-/// Everything that a caller may ask for.
+/// Returns all policies that a caller may have.
 pub(crate) fn every_policy() -> Vec<Policy> {
     [Policy::default(), Policy::strict(), Policy::lenient()].iter().flat_map(both).collect()
 }
 
-/// Whether `policy` asks for a pidfd and forbids it.
+/// Returns whether `policy` asks for a pidfd and forbids it.
 pub(crate) fn is_impossible(policy: &Policy) -> bool {
     policy.only_credentials && policy.weakest == ProofLevel::Held
 }
@@ -52,22 +54,22 @@ pub(crate) fn verify_deadline(
     watched(move || DRIVER.verify(&expected, policy, deadline))
 }
 
-/// Who answers a request on `client`.
+/// Returns which process answers a request on `client`.
 pub(crate) fn ask(mut client: FrameClient) -> String {
-    client.set_timeout(Some(PATIENCE));
+    client.set_timeout(Some(TEST_TIMEOUT));
     let answer = client.request(SHOUT, SECRET.to_vec()).unwrap().payload;
     let answer = String::from_utf8(answer).unwrap();
     answer.split(' ').next().unwrap().to_owned()
 }
 
-/// The genuine daemon is accepted, and it is the one who answers.
+/// Checks that the genuine daemon is accepted, and that it answers.
 #[track_caller]
 pub(crate) fn assert_genuine(expected: &DaemonProcess, policy: &Policy) {
     let handle = verify(expected, policy).unwrap_or_else(|error| panic!("{error:?}, {policy:?}"));
     assert_eq!(ask(handle.into_client()), TOKEN);
 }
 
-/// The reason why there is no handle, of a caller who would talk to whoever is accepted.
+/// Returns the reason why there is no handle. If there is one, the caller sends its secret.
 #[track_caller]
 pub(crate) fn refused(expected: &DaemonProcess, policy: &Policy) -> ProbeError {
     match verify(expected, policy) {
@@ -79,7 +81,7 @@ pub(crate) fn refused(expected: &DaemonProcess, policy: &Policy) -> ProbeError {
     }
 }
 
-/// Under every policy `impostor` is refused by name.
+/// Checks that `impostor` is refused by name under every policy.
 #[track_caller]
 pub(crate) fn assert_impostor(expected: &DaemonProcess, pid: u32, image: &Path) {
     for policy in every_policy() {
@@ -87,7 +89,8 @@ pub(crate) fn assert_impostor(expected: &DaemonProcess, pid: u32, image: &Path) 
     }
 }
 
-/// A caller that accepts an inherited listener asks who wrote the answer; all others need not.
+/// Checks the error. A caller that accepts an inherited listener judges the writer of the answer; all others judge the
+/// listener.
 #[track_caller]
 pub(crate) fn assert_refused_as(
     error: ProbeError,
@@ -116,7 +119,7 @@ pub(crate) fn assert_refused_as(
     }
 }
 
-/// `impostor` has seen challenges at most, on exactly `connections` connections.
+/// Checks that `impostor` has received at most challenges, on exactly `connections` connections.
 #[track_caller]
 pub(crate) fn assert_learned_nothing(impostor: &mut Peer, connections: usize) {
     let received = impostor.received();
@@ -127,13 +130,13 @@ pub(crate) fn assert_learned_nothing(impostor: &mut Peer, connections: usize) {
     }
 }
 
-/// What a prober in a process of its own says, by the first word of each line.
+/// The output of a prober in a process of its own, by the first word of each line.
 pub(crate) struct Probed {
     pub(crate) lines: Vec<String>,
 }
 
 impl Probed {
-    /// Runs `command`, which is to be the program [`PROBER`] in the end.
+    /// Runs `command`, which in the end executes the program [`PROBER`].
     pub(crate) fn by(command: &mut Command) -> Self {
         let mut prober = Peer::spawn(command, Stdio::null());
         let lines = prober.lines();
@@ -141,7 +144,7 @@ impl Probed {
         Self { lines }
     }
 
-    /// The only outcome of `times` verifications.
+    /// Returns the only outcome of `times` verifications.
     #[track_caller]
     pub(crate) fn outcome(&self, times: u64) -> &str {
         let outcomes: Vec<_> = self.lines.iter().filter(|line| line.contains(" times ")).collect();
@@ -149,7 +152,7 @@ impl Probed {
         outcomes[0].strip_prefix(&format!("{times} times ")).unwrap()
     }
 
-    /// The numbers behind `name`.
+    /// Returns the numbers after `name`.
     #[track_caller]
     pub(crate) fn numbers(&self, name: &str) -> Vec<u64> {
         let line = self.lines.iter().find_map(|line| line.strip_prefix(name));
@@ -160,17 +163,17 @@ impl Probed {
     }
 }
 
-/// Tells a prober how to prove.
+/// The argument of a prober that selects the driver.
 pub(crate) const TOKIO: &str = if matches!(DRIVER, Driver::Tokio) { "tokio=1" } else { "tokio=0" };
 
-pub(crate) fn prober(place: &Place, words: &[&str]) -> Command {
+pub(crate) fn prober(place: &TestEndpoint, words: &[&str]) -> Command {
     let mut command = Command::new(PROBER);
-    command.arg(&place.record).args(words).arg(TOKIO);
+    command.arg(&place.identity_file).args(words).arg(TOKIO);
     command
 }
 
-/// Reports whether the digests of the program of `place` may be remembered; if not, prints that the test is skipped.
-pub(crate) fn is_remembered(place: &Place) -> bool {
+/// Returns whether the digests of the program of `place` may be remembered; if not, prints that the test is skipped.
+pub(crate) fn is_remembered(place: &TestEndpoint) -> bool {
     // ext2 and its successors, XFS, Btrfs, F2FS, bcachefs.
     const REMEMBERED: [u64; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0xCA45_1A4E];
     let magic = rustix::fs::statfs(&place.program).unwrap().f_type.cast_unsigned() & 0xFFFF_FFFF;
@@ -181,7 +184,7 @@ pub(crate) fn is_remembered(place: &Place) -> bool {
     remembered
 }
 
-/// Whether this test may become other users; if not, says that it is skipped.
+/// Returns whether this test may become other users; if not, prints that it is skipped.
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -190,7 +193,7 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
-/// A command that runs another in a pid namespace of its own, if this system lets it.
+/// Returns a command that runs another in a pid namespace of its own, if this system permits that.
 pub(crate) fn unshared() -> Option<Command> {
     let flags: &[&str] = if rustix::process::geteuid().is_root() {
         &["--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -10,7 +10,7 @@ use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::identity::ExeDigests;
 use running_process::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
 use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
-use running_process_acceptance::{Peer, Place, copy_program, watched};
+use running_process_acceptance::{Peer, TestEndpoint, copy_program, watched};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const GIB: u64 = 1 << 30;
-/// More than anything here needs, and far less than the executable: in KiB.
+/// Memory limit in KiB: more than anything here needs, and far less than the executable.
 const MEMORY: u64 = 64 * 1024;
 
-/// Puts another file at the path of the executable.
-type Replace = fn(&Place);
+/// A function that puts another file at the path of the executable.
+type Replace = fn(&TestEndpoint);
 
 #[test]
 fn an_executable_that_is_replaced_while_the_daemon_runs_is_judged_by_what_runs() {
@@ -33,14 +33,14 @@ fn an_executable_that_is_replaced_while_the_daemon_runs_is_judged_by_what_runs()
             fs::rename(place.path("new"), &place.program).unwrap();
         },
         |place| {
-            // The same content does not make it the same file.
+            // A file with the same content is another file.
             copy_program(&place.program, &place.path("new"), 0);
             fs::rename(place.path("new"), &place.program).unwrap();
         },
         |place| fs::remove_file(&place.program).unwrap(),
     ];
     for replace in replacements {
-        let place = Place::with_copy(PEER);
+        let place = TestEndpoint::with_copy(PEER);
         let _daemon = place.start("genuine");
         let identity = place.identity();
         for policy in both(&Policy::default()) {
@@ -130,7 +130,7 @@ fn a_daemon_from_memory_is_proven_and_not_called_replaced() {
     }
     let mut other = identity.clone();
     other.exe_digests = ExeDigests::Blake3([9; 32]);
-    // The answer has the digest that the image has.
+    // The digest in the answer is that of the image.
     assert!(matches!(refused(&other, &Policy::lenient()), ProbeError::Mismatch(_)));
 }
 
@@ -149,7 +149,7 @@ fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it()
     let program = private.join("daemon");
     let script = r#"mount -t tmpfs none "$1" && cp "$2" "$3" && exec "$3" genuine "$4" "$5""#;
     let Some(mut command) = with_own_mounts(script) else { return };
-    command.args([&private, Path::new(PEER), &program, &place.socket, &place.record]);
+    command.args([&private, Path::new(PEER), &program, &place.socket, &place.identity_file]);
     let daemon = Peer::start(&mut command);
     let identity = place.identity();
     assert_eq!((identity.pid, &identity.exe_path), (daemon.pid(), &program));
@@ -182,18 +182,18 @@ fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it()
 
 #[test]
 fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_little_memory() {
-    let place = Place::with_large_copy(PEER, 3 * GIB);
+    let place = TestEndpoint::with_large_copy(PEER, 3 * GIB);
     if !is_remembered(&place) {
         return;
     }
-    let younger = Place::with_copy(PEER);
+    let younger = TestEndpoint::with_copy(PEER);
     let _small = younger.start("genuine");
     warm_bytes(&younger);
     let remembered = place.path("cache");
     let mut command = place.command("genuine");
     let mut daemon = Peer::spawn(command.env("XDG_CACHE_HOME", &remembered), Stdio::piped());
-    // It digests itself, as any caller would: that takes its time, and no memory.
-    daemon.wait_patiently(6);
+    // It digests itself, as any caller would. That takes time, and no memory.
+    daemon.wait_longer(6);
     assert_eq!(daemon.line().as_deref(), Some("ready"));
     let peak = peak_memory(daemon.pid());
     assert!(peak < MEMORY, "{peak} KiB");
@@ -203,7 +203,7 @@ fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_littl
     let hasty = Probed::by(command.env("XDG_CACHE_HOME", place.path("nothing")));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(hasty.outcome(1), "refused TimedOut");
-    // Where its digest is remembered, the same deadline is enough, almost.
+    // If its digest is remembered, almost the same deadline is enough.
     let mut command = prober(&place, &["deadline=2000"]);
     let knowing = Probed::by(command.env("XDG_CACHE_HOME", &remembered));
     assert_eq!(knowing.outcome(1), "served Held Own AsRecorded origin=true");
@@ -213,7 +213,7 @@ fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_littl
     }
 }
 
-/// The most memory that the process ever used, in KiB.
+/// Returns the peak memory of the process, in KiB.
 fn peak_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -222,7 +222,7 @@ fn peak_memory(pid: u32) -> u64 {
 
 #[test]
 fn the_image_of_a_running_daemon_cannot_be_written_or_truncated() {
-    let place = Place::with_copy(PEER);
+    let place = TestEndpoint::with_copy(PEER);
     let _daemon = place.start("genuine");
     for opened in [
         OpenOptions::new().write(true).open(&place.program),

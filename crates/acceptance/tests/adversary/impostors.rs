@@ -38,7 +38,7 @@ fn an_impostor_is_refused_while_the_genuine_daemon_lives_elsewhere() {
     let mut impostor = place.start("replay");
     assert_impostor(&identity, impostor.pid(), Path::new(PEER));
     assert_learned_nothing(&mut impostor, every_policy().len());
-    // It still serves at the other path, and is itself.
+    // It still serves at the other path as itself.
     std::fs::rename(place.path("elsewhere"), &place.socket).unwrap();
     assert_genuine(&identity, &Policy::default());
 }

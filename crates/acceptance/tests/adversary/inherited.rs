@@ -6,23 +6,23 @@ use running_process::broker::backend_handle::{BackendHandleError, DaemonProcess}
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{InheritedListener, Listener, Policy};
 use running_process::broker::backend_sdk::FrameClient;
-use running_process_acceptance::{Peer, Place, TOKEN};
+use running_process_acceptance::{Peer, TOKEN, TestEndpoint};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-/// What a service manager does (`sd_listen_fds(3)`): the shell has the pid that the daemon will have.
+/// The steps of a service manager (`sd_listen_fds(3)`): the shell has the pid that the daemon will have.
 const AS_THE_PROTOCOL_SAYS: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 0<&-"#;
 
-/// The service manager is this process.
-fn inherited(place: &Place, mode: &str) -> (Peer, UnixListener) {
+/// Starts a daemon with this process as the service manager.
+fn inherited(place: &TestEndpoint, mode: &str) -> (Peer, UnixListener) {
     let listener = UnixListener::bind(&place.socket).unwrap();
     let kept = listener.try_clone().unwrap();
     (Peer::start_on(&mut passing(&place.command(mode)), listener), kept)
 }
 
-/// `command`, to which its standard input is passed as a service manager would.
+/// Returns a command that passes its standard input to `command` as a service manager would.
 fn passing(command: &Command) -> Command {
     let mut shell = Command::new("sh");
     if command.get_args().any(|argument| argument == "inherited") {
@@ -45,7 +45,7 @@ fn refusing(policy: &Policy) -> Policy {
 }
 
 #[test]
-fn a_daemon_on_an_inherited_listener_is_accepted_if_the_record_says_so() {
+fn a_daemon_on_an_inherited_listener_is_accepted_if_the_identity_file_says_so() {
     let place = place();
     let (_daemon, _kept) = inherited(&place, "inherited");
     let identity = place.identity();
@@ -70,7 +70,7 @@ fn assert_this_process_is_refused(identity: &DaemonProcess, policy: &Policy) {
 }
 
 #[test]
-fn a_daemon_on_an_inherited_listener_is_refused_if_the_record_does_not_say_so() {
+fn a_daemon_on_an_inherited_listener_is_refused_if_the_identity_file_does_not_say_so() {
     let place = place();
     let (_daemon, _kept) = inherited(&place, "inherited-unrecorded");
     let identity = place.identity();
@@ -92,7 +92,7 @@ fn an_inherited_listener_opens_the_door_to_no_one_else() {
         let identity = place.identity();
         let genuine = place.path("elsewhere");
         std::fs::rename(&place.socket, &genuine).unwrap();
-        // It listens on a socket of the same service manager's.
+        // It listens on a socket of the same service manager.
         let listener = UnixListener::bind(&place.socket).unwrap();
         let impostor = Peer::start_on(place.command(mode).arg(&genuine), listener);
         for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
@@ -126,26 +126,27 @@ fn a_writer_without_privileges_cannot_claim_to_be_the_daemon() {
     if !is_root() {
         return;
     }
-    let place = Place::with_copy(PEER);
+    let place = TestEndpoint::with_copy(PEER);
     let everyone =
         |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     everyone(place.directory.path(), 0o1777);
-    // The daemon's user is the impostor's user: nothing but the kernel's word tells them apart.
+    // The impostor runs as the daemon's user: only the kernel tells them apart.
     let nobody = |mode: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&place.program);
-        command.arg(mode).args([&place.socket, &place.record]);
+        command.arg(mode).args([&place.socket, &place.identity_file]);
         command
     };
     let listener = UnixListener::bind(&place.socket).unwrap();
     let _daemon = Peer::start_on(&mut passing(&nobody("inherited")), listener);
-    let identity: DaemonProcess = serde_json::from_slice(&std::fs::read(&place.record).unwrap()).unwrap();
+    let identity: DaemonProcess =
+        serde_json::from_slice(&std::fs::read(&place.identity_file).unwrap()).unwrap();
     assert_genuine(&identity, &Policy::default());
     std::fs::remove_file(&place.socket).unwrap();
     let listener = UnixListener::bind(&place.socket).unwrap();
     let _impostor = Peer::start_on(&mut nobody("claim-inherited"), listener);
     for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
-        // The kernel does not let it say so, and it has nothing else to say.
+        // The kernel does not accept the claim, and the impostor has no other.
         let error = refused(&identity, policy);
         assert!(matches!(error, ProbeError::Closed), "{error:?}");
     }

@@ -1,7 +1,7 @@
-//! Processes that want to pass for the daemon, or make its callers wait, leak or give up: each is refused with the reason
-//! that names it, before it has seen a byte of the caller's request, and the genuine daemon never is.
+//! Processes that try to pass for the daemon, or to make its callers wait, leak or give up. Each is refused with the
+//! reason that names it, before it has received a byte of the caller's request. The genuine daemon is never refused.
 //!
-//! Where the kernel has calls that name processes by pidfds, everything is tried with them and without.
+//! If the kernel names processes by pidfds, every case runs with them and without.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

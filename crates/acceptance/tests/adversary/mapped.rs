@@ -3,24 +3,24 @@
 
 use crate::harness::{PEER, Probed, WRITER, is_root, prober};
 use running_process::broker::backend_sdk::write_daemon_identity_file;
-use running_process_acceptance::{Peer, Place, watched};
+use running_process_acceptance::{Peer, TestEndpoint, watched};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-/// Time for which an image is proven again and again before it is changed: several times the age from which on its digests
+/// Time for which an image is proven again and again before it is changed: several times the age at which its digests
 /// may be remembered.
 const REMEMBERED: Duration = Duration::from_millis(300);
 
 /// Returns a place with a program that still runs when its last byte is changed, and whose digests are not remembered yet.
-fn place() -> Place {
-    Place::with_large_copy(PEER, fs::metadata(PEER).unwrap().len() + 1)
+fn place() -> TestEndpoint {
+    TestEndpoint::with_large_copy(PEER, fs::metadata(PEER).unwrap().len() + 1)
 }
 
 /// Starts a process that maps the program of `place` and stores into it.
-fn writer(place: &Place) -> Peer {
+fn writer(place: &TestEndpoint) -> Peer {
     Peer::start(Command::new(WRITER).arg(&place.program))
 }
 
@@ -30,19 +30,19 @@ fn change(writer: &mut Peer) {
 }
 
 /// Maps the program anew and changes it.
-fn rewrite(place: &Place) {
+fn rewrite(place: &TestEndpoint) {
     let mut writer = writer(place);
     change(&mut writer);
     writer.lines();
 }
 
 /// Starts the program in the role `mode`, with the remembered digests in `place`.
-fn start(place: &Place, mode: &str) -> Peer {
+fn start(place: &TestEndpoint, mode: &str) -> Peer {
     Peer::start(place.command(mode).env("XDG_CACHE_HOME", place.path("cache")))
 }
 
 /// Returns the outcome of a prober in another process, with the remembered digests in `place`.
-fn prove(place: &Place) -> String {
+fn prove(place: &TestEndpoint) -> String {
     let mut command = prober(place, &["strict"]);
     let probed = Probed::by(command.env("XDG_CACHE_HOME", place.path("cache")));
     probed.outcome(1).to_owned()
@@ -51,7 +51,7 @@ fn prove(place: &Place) -> String {
 const GENUINE: &str = "served Held Own AsRecorded origin=true";
 
 /// Proves the daemon of `place` again and again, until its program has been unchanged for longer than [`REMEMBERED`].
-fn prove_until_old(place: &Place) {
+fn prove_until_old(place: &TestEndpoint) {
     loop {
         let found = fs::metadata(&place.program).unwrap();
         let (seconds, nanoseconds) = (found.ctime().cast_unsigned(), found.ctime_nsec().cast_unsigned());
@@ -67,7 +67,7 @@ fn prove_until_old(place: &Place) {
 /// Runs and proves a daemon, changes its program, and starts it again: neither daemon nor caller may use the old digests.
 fn a_changed_program_is_told_by_its_content() {
     let place = place();
-    // Dirty before anything is remembered, and unmapped, since it could not be run otherwise.
+    // The page is dirty before anything is remembered. The file is unmapped, because it could not be run otherwise.
     writer(&place).lines();
     let mut daemon = start(&place, "genuine");
     prove_until_old(&place);
@@ -82,14 +82,14 @@ fn a_changed_program_is_told_by_its_content() {
     daemon.lines();
 
     // A daemon that claims the old digests is refused because of its image.
-    write_daemon_identity_file(&place.record, &genuine).unwrap();
+    write_daemon_identity_file(&place.identity_file, &genuine).unwrap();
     let mut liar = start(&place, "other-digests");
     assert_eq!(place.identity().exe_digests, genuine.exe_digests);
     let outcome = prove(&place);
     assert!(outcome.starts_with("refused WrongImage"), "{outcome}");
     liar.lines();
 
-    // The bytes are the genuine ones again, and so is the daemon.
+    // The file is the genuine one again, and so is the daemon.
     rewrite(&place);
     let mut daemon = start(&place, "genuine");
     assert_eq!(place.identity().exe_digests, genuine.exe_digests);
@@ -102,8 +102,8 @@ fn a_program_that_was_changed_through_a_mapping_is_told_by_its_content() {
     a_changed_program_is_told_by_its_content();
 }
 
-/// Runs the test `name` of this file, which is ignored otherwise, where `mount`, a command of the shell, has mounted
-/// something at `$1`. Only that test sees it.
+/// Runs the ignored test `name` of this file after `mount`, a shell command, has mounted a file system at `$1` for that
+/// test only.
 fn run_in_a_mount(mount: &str, name: &str) {
     if !is_root() {
         return;
@@ -163,7 +163,7 @@ fn inside_an_overlay() {
     a_changed_program_is_told_by_its_content();
     let place = place();
     let mut writer = writer(&place);
-    // An overlay does not mind that it is mapped for writing.
+    // An overlay runs a file that is mapped for writing.
     let mut daemon = start(&place, "genuine");
     prove_until_old(&place);
     change(&mut writer);

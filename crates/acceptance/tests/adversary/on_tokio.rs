@@ -1,4 +1,4 @@
-//! The adversaries of the blocking proof against the one on tokio.
+//! The adversaries of the blocking proof, against the proof on tokio.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

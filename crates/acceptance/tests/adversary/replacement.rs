@@ -1,4 +1,4 @@
-//! What changes after a handle was given.
+//! Changes after a handle was returned.
 
 use crate::DRIVER;
 use crate::harness::{
@@ -9,7 +9,7 @@ use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClient;
-use running_process_acceptance::{Peer, Place, TOKEN};
+use running_process_acceptance::{Peer, TOKEN, TestEndpoint};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -51,12 +51,12 @@ fn a_pid_that_is_used_again_by_the_same_executable_does_not_pass_for_the_recorde
     let lines = scenario.lines();
     let expected = [
         "the first daemon: accepted origin=true genuine",
-        "nobody: Gone",
-        "old record, restarted daemon: ReusedPid",
-        "old record, restarted daemon, lenient: ReusedPid",
-        "new record, restarted daemon: accepted origin=true genuine",
-        "published record, restarted daemon: accepted origin=false genuine",
-        "published record, restarted daemon, strict: Policy",
+        "no process: Gone",
+        "old identity file, restarted daemon: ReusedPid",
+        "old identity file, restarted daemon, lenient: ReusedPid",
+        "new identity file, restarted daemon: accepted origin=true genuine",
+        "published identity file, restarted daemon: accepted origin=false genuine",
+        "published identity file, restarted daemon, strict: Policy",
         "replay by the same pid: ReusedPid",
         "replay by the same pid, lenient: ReusedPid",
         "the pid without the socket: ReusedPid",
@@ -88,7 +88,7 @@ fn a_thousand_rounds_of_replacing_restarting_and_reusing_pids_give_no_wrong_verd
     );
     command.args(["race", &seed.to_string(), &ROUNDS.to_string()]);
     let mut scenario = Peer::spawn(&mut command, Stdio::null());
-    scenario.wait_patiently(9);
+    scenario.wait_longer(9);
     let lines = scenario.lines();
     let report = lines.join("\n");
     println!("{report}");
@@ -122,8 +122,8 @@ fn a_handle_whose_daemon_was_restarted_does_not_connect_to_the_next_one() {
 }
 
 #[test]
-fn the_record_of_another_daemon_at_the_same_path_is_refused() {
-    let (place, elsewhere) = (place(), Place::new(PEER));
+fn the_identity_file_of_another_daemon_at_the_same_path_is_refused() {
+    let (place, elsewhere) = (place(), TestEndpoint::new(PEER));
     let daemon = place.start("genuine");
     let _other = elsewhere.start("genuine");
     let mut identity = elsewhere.identity();

@@ -5,8 +5,8 @@
 use running_process_acceptance::{installed, watched};
 use std::process::{Command, Output};
 
-/// Sends ten requests to a server on `driver` whose calls of accept(2) numbered in `when` fail with `error`. `None` if nothing
-/// can be traced here.
+/// Sends ten requests to a server on `driver` whose calls of accept(2) with the numbers `when` fail with `error`.
+/// Returns `None` if nothing can be traced here.
 fn rounds(driver: &str, error: &str, when: &str) -> Option<Output> {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("strace");

@@ -1,4 +1,4 @@
-//! How many system calls a request and its response take, on either side.
+//! The number of system calls of a request and its response, on either side.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 const FEW: u64 = 500;
 const MANY: u64 = 2 * FEW;
 
-/// How often each call was made by the client's thread and by the server's.
+/// Counts of each call by the client's thread and by the server's.
 #[derive(Debug, Default)]
 struct Calls {
     client: BTreeMap<String, u64>,
@@ -17,7 +17,8 @@ struct Calls {
 }
 
 impl Calls {
-    /// In `count` rounds, from the start of the process to its end; none if nothing can be traced here.
+    /// Counts the calls in `count` rounds, from the start of the process to its end; returns `None` if nothing can be
+    /// traced here.
     fn of(driver: &str, count: u64) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("strace");
@@ -34,7 +35,7 @@ impl Calls {
         Some(Self::in_log(&std::fs::read_to_string(log).unwrap()))
     }
 
-    /// A line is `THREAD CALL(`, or how a call ended that another line has begun.
+    /// Parses a log, whose lines are `THREAD CALL(` or the end of a call that another line has begun.
     fn in_log(log: &str) -> Self {
         let mut calls = Self::default();
         let begun = log.lines().filter_map(|line| {
@@ -52,7 +53,7 @@ impl Calls {
     }
 }
 
-/// What a call is for; a call that no round has to make is a kind of its own.
+/// Returns the purpose of a call. A call that no round needs is a kind of its own.
 fn kind(name: &str) -> &str {
     match name {
         "recvfrom" | "recvmsg" | "read" => "read",
@@ -62,7 +63,7 @@ fn kind(name: &str) -> &str {
     }
 }
 
-/// How often each call is made in a round on average, in hundredths; without what is made once in a while.
+/// Returns the average number of each call in a round, in hundredths, without those that are made once in a while.
 fn of_each_round(few: &BTreeMap<String, u64>, many: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let each = many.iter().map(|(name, many)| {
         let more = many.saturating_sub(few.get(name).copied().unwrap_or_default());
@@ -71,7 +72,7 @@ fn of_each_round(few: &BTreeMap<String, u64>, many: &BTreeMap<String, u64>) -> B
     each.filter(|(_, hundredths)| *hundredths > 0).collect()
 }
 
-/// What client and server call in each round.
+/// Returns the calls of client and server in each round.
 fn rounds(driver: &str) -> Option<[BTreeMap<String, u64>; 2]> {
     if !installed("strace", &["-V"]) {
         return None;
@@ -93,13 +94,13 @@ fn a_blocking_request_takes_one_write_and_one_read_on_either_side() {
     assert_eq!(server, one_read_and_one_write());
 }
 
-/// The runtime waits for what the other side writes. When a client's task has woken its caller, it also looks at the sockets,
+/// The runtime waits for the peer's writes. When a client's task has woken its caller, it also polls the sockets
 /// without waiting.
 #[test]
 fn a_request_on_tokio_takes_one_write_and_one_read_on_either_side_and_three_waits() {
     let Some(each) = rounds("tokio") else { return };
     for (mut calls, most) in each.into_iter().zip([2, 1]) {
-        // Two become one where this side is late, in one of the runs more often than in the other.
+        // Two waits become one if this side is late, in one of the runs more often than in the other.
         let waits = calls.remove("wait").unwrap();
         assert!(waits < most * 100 + 50, "{waits} hundredths of a wait");
         assert_eq!(calls, one_read_and_one_write());

@@ -1,4 +1,4 @@
-//! A daemon behind a service manager: this test, which passes the socket as the protocol of `sd_listen_fds(3)` says, and
+//! A daemon behind a service manager: this test, which passes the socket by the protocol of `sd_listen_fds(3)`, and
 //! systemd's own tool for that.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -7,7 +7,7 @@ use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::LocalStream;
 use running_process::broker::protocol::Endpoint;
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, connect, installed, watched};
+use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, connect, installed, watched};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -19,10 +19,11 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_inherited-daemon");
 
-/// What a service manager does: the shell has the pid that the daemon will have.
+/// The steps of a service manager: the shell has the pid that the daemon will have.
 const AS_THE_PROTOCOL_SAYS: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&2 2>&1"#;
 
-/// The daemon, started by `script` with `passed` as descriptor 2, where nothing else can inherit it; the scripts move it.
+/// Returns a command that starts the daemon by `script` with `passed` as descriptor 2, where nothing else can inherit
+/// it; the scripts move it.
 fn passing(script: &str, passed: impl Into<OwnedFd>, arguments: [&Path; 2]) -> Command {
     let mut shell = Command::new("sh");
     shell.env_remove("LISTEN_PID").env_remove("LISTEN_FDS");
@@ -45,23 +46,27 @@ impl Service {
     }
 
     fn start(&self) -> Daemon {
-        let mut daemon = Daemon::start(|_, record| {
-            passing(AS_THE_PROTOCOL_SAYS, self.listener.try_clone().unwrap(), [&self.path, record.as_ref()])
+        let mut daemon = Daemon::start(|_, identity_file| {
+            passing(
+                AS_THE_PROTOCOL_SAYS,
+                self.listener.try_clone().unwrap(),
+                [&self.path, identity_file.as_ref()],
+            )
         });
         self.path.to_str().unwrap().clone_into(&mut daemon.socket);
         assert_eq!(daemon.ready, "ready\n");
         daemon
     }
 
-    /// Device and inode of the socket.
+    /// Returns device and inode of the socket.
     fn identity(&self) -> (u64, u64) {
         let found = std::fs::symlink_metadata(&self.path).unwrap();
         (found.dev(), found.ino())
     }
 }
 
-/// Every wire on the daemon's socket.
-fn converse(daemon: &Daemon) {
+/// Uses every wire on the daemon's socket.
+fn answer_all(daemon: &Daemon) {
     assert_eq!(daemon.endpoint().path, daemon.socket);
     assert_eq!(daemon.identity().pid, daemon.child.id());
     let legacy = daemon.connect();
@@ -82,39 +87,39 @@ fn speak_legacy(connection: &LocalStream) {
 fn every_wire_is_served_on_the_socket_that_was_passed() {
     let service = Service::listen();
     let mut daemon = service.start();
-    converse(&daemon);
+    answer_all(&daemon);
     assert!(daemon.stop().success());
-    assert!(!daemon.record.exists());
+    assert!(!daemon.identity_file.exists());
 }
 
 #[test]
-fn the_socket_outlives_every_daemon_and_keeps_who_waits_between_two() {
+fn the_socket_outlives_every_daemon_and_keeps_clients_that_wait_between_two() {
     let service = Service::listen();
     let identity = service.identity();
     for _ in 0..3 {
-        // Nobody accepts now, and nobody is refused.
+        // No daemon accepts now, and no client is refused.
         let early = connect(service.path.to_str().unwrap());
         early.send(&wire::message(b"old"));
         let mut daemon = service.start();
         assert_eq!(early.receive(wire::HEADER_BYTES + 3), wire::message(b"OLD"));
-        converse(&daemon);
+        answer_all(&daemon);
         assert!(daemon.stop().success());
         assert_eq!(service.identity(), identity);
         let left: Vec<_> = std::fs::read_dir(service.directory.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "no lock, no record: {left:?}");
+        assert_eq!(left.len(), 1, "no lock, no identity file: {left:?}");
     }
 }
 
-/// What the daemon says that `script` starts, and does not get ready.
+/// Returns the error of the daemon that `script` starts and that does not get ready.
 #[track_caller]
 fn refused(script: &str, passed: impl Into<OwnedFd>, path: &Path) -> String {
-    let record = path.with_file_name("record");
-    let mut shell = passing(script, passed, [path, &record]);
+    let identity_file = path.with_file_name("identity file");
+    let mut shell = passing(script, passed, [path, &identity_file]);
     let child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     drop(shell);
     let Output { status, stdout, .. } = watched(move || child.wait_with_output().unwrap());
     let said = String::from_utf8(stdout).unwrap();
-    assert!(!status.success() && !record.exists(), "{said}");
+    assert!(!status.success() && !identity_file.exists(), "{said}");
     said
 }
 
@@ -179,11 +184,11 @@ fn a_socket_at_another_path_is_not_taken_and_both_are_named() {
 fn of_several_sockets_the_one_at_the_path_is_taken() {
     let service = Service::listen();
     let script = r#"LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@" 4<&2 3</dev/null 2>&1"#;
-    let mut daemon = Daemon::start(|_, record| {
-        passing(script, service.listener.try_clone().unwrap(), [&service.path, record.as_ref()])
+    let mut daemon = Daemon::start(|_, identity_file| {
+        passing(script, service.listener.try_clone().unwrap(), [&service.path, identity_file.as_ref()])
     });
     service.path.to_str().unwrap().clone_into(&mut daemon.socket);
-    converse(&daemon);
+    answer_all(&daemon);
     assert!(daemon.stop().success());
 }
 
@@ -193,23 +198,23 @@ fn systemd_passes_the_socket_to_the_daemon_that_the_first_client_starts() {
     if !installed(TOOL, &["--version"]) {
         return;
     }
-    let mut daemon = Daemon::start(|socket, record| {
-        // The daemon says that it is ready only once a client has come: the first line is systemd's.
+    let mut daemon = Daemon::start(|socket, identity_file| {
+        // The daemon prints `ready` only once a client has connected: the first line is systemd's.
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"exec "$0" "$@" 2>&1"#, TOOL, "-l"]).args([
             socket,
             PROGRAM.as_ref(),
             socket,
-            record,
+            identity_file,
         ]);
         shell
     });
     assert!(daemon.ready.starts_with("Listening on "), "{}", daemon.ready);
     speak_legacy(&daemon.connect());
-    // The first client is served at once; whose probe is answered finds the record.
+    // The first client is served at once. Once its probe is answered, the identity file is there.
     let endpoint = Endpoint::unix_socket("acceptance", &daemon.socket).unwrap();
-    probe_endpoint(&endpoint, Instant::now() + PATIENCE).unwrap();
-    converse(&daemon);
+    probe_endpoint(&endpoint, Instant::now() + TEST_TIMEOUT).unwrap();
+    answer_all(&daemon);
     assert!(daemon.stop().success());
     assert!(Path::new(&daemon.socket).exists());
 }

@@ -2,6 +2,7 @@
 
 mod accept_errors;
 mod calls;
+mod examples;
 mod inherited;
 mod mixed_wires;
 mod reconnect;

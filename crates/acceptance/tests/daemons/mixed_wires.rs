@@ -1,4 +1,4 @@
-//! Three kinds of traffic on one socket of a real daemon, whose legacy wire is as ambiguous as can be.
+//! Three kinds of traffic on one socket of a real daemon with an ambiguous legacy wire.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process::broker::backend_lifecycle::probe::EndpointProbeChallenge;
@@ -7,10 +7,10 @@ use running_process::broker::protocol::{
     Frame, FrameRef, Refusal, RefusalReason, encode_framed, try_decode_framed, try_decode_framed_ref,
 };
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, connect, watched};
+use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, connect, watched};
 use std::time::{Duration, Instant};
 
-/// Every second one starts with the framing byte.
+/// Lengths of messages; every second message starts with the framing byte.
 const LENGTHS: [usize; 12] = [1, 0, 257, 2, 513, 255, 769, 256, 65_537, 7680, 131_329, 300];
 
 fn daemon() -> Daemon {
@@ -48,13 +48,13 @@ fn every_wire_is_served_on_one_socket_by_itself() {
         }
     }
     let mut client = daemon.handle().into_client();
-    client.set_timeout(Some(PATIENCE));
+    client.set_timeout(Some(TEST_TIMEOUT));
     for length in LENGTHS {
         let payload = body(length);
         assert_eq!(client.request(SHOUT, payload.clone()).unwrap().payload, payload.to_ascii_uppercase());
     }
     assert!(daemon.stop().success());
-    assert!(!daemon.record.exists());
+    assert!(!daemon.identity_file.exists());
     assert!(LocalStream::connect(&daemon.socket).is_err());
 }
 
@@ -83,7 +83,7 @@ fn every_wire_is_told_apart_one_byte_at_a_time() {
     assert_eq!(identity_in_answer(&drip(&probe), &challenge), daemon.identity());
 }
 
-/// Reads the answer to `challenge` and gives the identity in it.
+/// Reads the answer to `challenge` and returns the identity in it.
 fn identity_in_answer(
     connection: &LocalStream,
     challenge: &EndpointProbeChallenge,
@@ -141,9 +141,9 @@ fn legacy_clients_probes_and_frame_clients_do_not_disturb_each_other() {
                 });
                 scope.spawn(move || {
                     let mut connection = FrameClient::from_stream(connect(socket));
-                    connection.set_timeout(Some(PATIENCE));
+                    connection.set_timeout(Some(TEST_TIMEOUT));
                     for round in 0..4 {
-                        // More than a socket buffer is not in flight at once.
+                        // No more than a socket buffer is in flight at once.
                         let (small, large): (Vec<usize>, Vec<usize>) = LENGTHS
                             .map(|length| length + client + round)
                             .into_iter()
@@ -166,7 +166,7 @@ fn legacy_clients_probes_and_frame_clients_do_not_disturb_each_other() {
     assert!(daemon.stop().success());
 }
 
-/// Seven bytes that are a whole frame, and also the start of the header of a legacy message of 513 bytes.
+/// Returns seven bytes that are a whole frame, and also the start of the header of a legacy message of 513 bytes.
 fn seven_bytes() -> Vec<u8> {
     let mut frame = Vec::new();
     FrameRef { envelope_version: 1, ..FrameRef::default() }.encode_framed(&mut frame).unwrap();
@@ -181,7 +181,7 @@ fn a_frame_shorter_than_a_legacy_header_is_taken_as_a_frame_when_nothing_follows
     let connection = daemon.connect();
     let began = Instant::now();
     connection.send(&seven_bytes());
-    // As a frame it is one of the control protocol, which no daemon serves: the connection ends. As the start of a
+    // As a frame it belongs to the control protocol, which no daemon serves, so the connection ends. As the start of a
     // legacy message it would wait for the rest.
     assert_eq!(connection.receive_all(), b"");
     assert!(began.elapsed() >= Duration::from_millis(50), "the detector had time for more bytes");
@@ -218,7 +218,7 @@ fn one_misbehaving_client_costs_its_own_connection() {
     let refused = try_decode_framed(&connection.receive_all()).unwrap().unwrap().frame;
     let refusal = Refusal::from_frame(&refused.borrowed()).unwrap();
     assert_eq!(refusal.reason(), RefusalReason::UnservedProtocol);
-    // Half a message, and the client goes away.
+    // A client sends half a message and closes its connection.
     daemon.connect().send(&wire::message(b"half")[..10]);
     speak_legacy(&neighbour, 257);
 }

@@ -7,7 +7,7 @@ use running_process::broker::backend_sdk::{
     FrameClientError, NoDaemon, Reconnect, ReconnectError, ReconnectingClient, try_read_daemon_identity_file,
 };
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{Peer, Place, SECRET, soon};
+use running_process_acceptance::{Peer, SECRET, TestEndpoint, soon};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
-/// Pauses that a test can afford.
+/// Returns a policy with short pauses.
 fn quick(attempts: u32) -> Reconnect {
     let mut reconnect = Reconnect::default();
     reconnect.attempts = attempts;
@@ -24,8 +24,8 @@ fn quick(attempts: u32) -> Reconnect {
     reconnect
 }
 
-/// Tries for as long as any test waits.
-fn patient() -> Reconnect {
+/// Returns a policy that tries for as long as any test waits.
+fn long_retries() -> Reconnect {
     quick(u32::MAX)
 }
 
@@ -52,14 +52,14 @@ fn reason(error: &ReconnectError) -> (u32, &NoDaemon) {
 
 #[tokio::test]
 async fn the_next_request_goes_to_the_daemon_that_was_started_after_the_first_was_killed() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let mut first = place.start("aloud");
-    let client = ReconnectingClient::new(&place.record, patient());
+    let client = ReconnectingClient::new(&place.identity_file, long_retries());
     assert_eq!(shout(&client, "one").await.unwrap(), b"ONE");
     assert_eq!(first.line().as_deref(), Some("one"));
     kill(&mut first, &client).await;
 
-    // Asked while there is no daemon.
+    // The request is made while there is no daemon.
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { shout(&client, "two").await }
@@ -73,9 +73,9 @@ async fn the_next_request_goes_to_the_daemon_that_was_started_after_the_first_wa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_in_flight_at_the_end_of_its_daemon_may_have_run_and_is_not_sent_again() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let mut first = place.start("aloud");
-    let client = ReconnectingClient::new(&place.record, patient());
+    let client = ReconnectingClient::new(&place.identity_file, long_retries());
     let in_flight = tokio::spawn({
         let client = client.clone();
         async move { shout(&client, "stall").await }
@@ -93,16 +93,16 @@ async fn a_request_in_flight_at_the_end_of_its_daemon_may_have_run_and_is_not_se
 
 #[tokio::test]
 async fn a_request_that_the_dying_connection_never_took_goes_to_the_next_daemon() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let mut first = place.start("aloud");
-    let client = ReconnectingClient::new(&place.record, patient());
+    let client = ReconnectingClient::new(&place.identity_file, long_retries());
     client.connection().await.unwrap();
     first.stop();
     let ask = |payload: Vec<u8>| {
         let client = client.clone();
         tokio::spawn(async move { client.request_deadline(SHOUT, payload, soon()).await })
     };
-    // More than a daemon that does not read is sent, so that the connection takes nothing after it.
+    // More bytes are sent than a daemon that does not read takes, so the connection takes nothing after them.
     let large = ask(vec![b'x'; 8 << 20]);
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -121,9 +121,9 @@ async fn a_request_that_the_dying_connection_never_took_goes_to_the_next_daemon(
 
 #[tokio::test]
 async fn an_impostor_at_the_path_of_a_dead_daemon_is_never_connected_to() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let mut daemon = place.start("aloud");
-    let client = ReconnectingClient::new(&place.record, quick(3));
+    let client = ReconnectingClient::new(&place.identity_file, quick(3));
     assert_eq!(shout(&client, "one").await.unwrap(), b"ONE");
     kill(&mut daemon, &client).await;
     let mut impostor = place.start("replay");
@@ -137,10 +137,10 @@ async fn an_impostor_at_the_path_of_a_dead_daemon_is_never_connected_to() {
 
 #[tokio::test]
 async fn an_impostor_in_the_place_of_a_live_daemon_is_told_at_once() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let _daemon = place.start("genuine");
     let mut impostor = place.start("replay");
-    let client = ReconnectingClient::new(&place.record, patient());
+    let client = ReconnectingClient::new(&place.identity_file, long_retries());
     let error = client.request(SHOUT, SECRET.to_vec()).await.unwrap_err();
     let (attempts, reason) = reason(&error);
     assert_eq!(attempts, 1);
@@ -152,16 +152,16 @@ async fn an_impostor_in_the_place_of_a_live_daemon_is_told_at_once() {
 
 #[tokio::test]
 async fn many_callers_wait_for_one_reconnection() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let _daemon = place.start("aloud");
     let asked = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&asked);
-    let record = place.record.clone();
+    let identity_file = place.identity_file.clone();
     let identities = move || match counted.fetch_add(1, Ordering::Relaxed) {
         0 | 1 => Ok(None),
-        _ => try_read_daemon_identity_file(&record),
+        _ => try_read_daemon_identity_file(&identity_file),
     };
-    let client = ReconnectingClient::with_identities(identities, patient());
+    let client = ReconnectingClient::with_identities(identities, long_retries());
     let mut callers = JoinSet::new();
     for _ in 0..32 {
         let client = client.clone();
@@ -196,14 +196,14 @@ async fn callers_that_wait_for_attempts_in_vain_are_told_by_them_and_the_next_tr
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_without_a_daemon_is_kept_and_nothing_was_sent() {
-    let client = ReconnectingClient::with_identities(|| Ok(None), patient());
+    let client = ReconnectingClient::with_identities(|| Ok(None), long_retries());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
     let error = client.request_deadline(SHOUT, Vec::new(), deadline.into_std()).await.unwrap_err();
     assert!(matches!(error, ReconnectError::NotInTime), "{error:?}");
     assert!(!error.may_have_run());
     assert_eq!(tokio::time::Instant::now().duration_since(deadline), Duration::ZERO);
 
-    // Without a deadline of the caller's, the policy has one.
+    // The policy has a deadline where the caller has none.
     let began = tokio::time::Instant::now();
     let error = client.request(SHOUT, Vec::new()).await.unwrap_err();
     assert!(matches!(reason(&error), (_, NoDaemon::NoRecord)), "{error:?}");
@@ -211,10 +211,10 @@ async fn a_deadline_without_a_daemon_is_kept_and_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_not_to_be_trusted_is_told_at_once() {
-    let place = Place::new(PEER);
-    std::fs::write(&place.record, "no identity").unwrap();
-    let client = ReconnectingClient::new(&place.record, patient());
+async fn an_identity_file_that_is_not_to_be_trusted_is_told_at_once() {
+    let place = TestEndpoint::new(PEER);
+    std::fs::write(&place.identity_file, "no identity").unwrap();
+    let client = ReconnectingClient::new(&place.identity_file, long_retries());
     let error = client.request(SHOUT, Vec::new()).await.unwrap_err();
     assert!(matches!(reason(&error), (1, NoDaemon::Record(_))), "{error:?}");
 }

@@ -1,10 +1,10 @@
-//! The command's cache, as the tools of Redis see it.
+//! The command's cache, used by the tools of Redis.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::LocalStream;
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, installed, run};
+use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, installed, run};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,13 +12,13 @@ running_process::register_payload_protocol! {
     const CACHE: u32 = 0xF0CA;
 }
 
-/// The cache, unless the tools of Redis are missing.
+/// Starts the cache, unless the tools of Redis are missing.
 fn cache() -> Option<Daemon> {
     let tools = installed("redis-cli", &["--version"]) && installed("redis-benchmark", &["--version"]);
     tools.then(|| Daemon::cache(env!("CARGO_BIN_EXE_length-prefixed-daemon")))
 }
 
-/// What redis-cli prints for one command.
+/// Returns the output of redis-cli for one command.
 #[track_caller]
 fn redis(cache: &Daemon, arguments: &[&str]) -> String {
     let output = run(Command::new("redis-cli").args(["-s", &cache.socket]).args(arguments), b"");
@@ -103,7 +103,7 @@ fn frames_and_probes_go_on_beside_a_benchmark() {
                 let endpoint = &identity.ipc_endpoint;
                 let handle = BackendHandle::probe_with_service("cache", "1", endpoint, &identity).unwrap();
                 let mut client = handle.into_client();
-                client.set_timeout(Some(PATIENCE));
+                client.set_timeout(Some(TEST_TIMEOUT));
                 assert_eq!(client.request(CACHE, b"INCR framed".to_vec()).unwrap().payload[0], b':');
                 asked += 1;
             }
@@ -120,7 +120,7 @@ fn frames_and_probes_go_on_beside_a_benchmark() {
 fn both_wires_see_the_same_entries() {
     let Some(cache) = cache() else { return };
     let mut client = cache.handle().into_client();
-    client.set_timeout(Some(PATIENCE));
+    client.set_timeout(Some(TEST_TIMEOUT));
     let mut framed = |command: &str| {
         let reply = client.request(CACHE, command.as_bytes().to_vec()).unwrap().payload;
         String::from_utf8(reply).unwrap()
@@ -142,10 +142,10 @@ fn a_cache_that_is_asked_to_end_answers_leaves_and_cleans_up() {
     assert_eq!(idle.receive(7), b"+PONG\r\n");
     let handle = cache.handle();
     idle.send(b"SET last words\r\n");
-    handle.shutdown(PATIENCE).unwrap();
+    handle.shutdown(TEST_TIMEOUT).unwrap();
     assert!(cache.wait().success());
     assert_eq!(idle.receive_all(), b"+OK\r\n");
-    assert!(!cache.record.exists());
+    assert!(!cache.identity_file.exists());
     assert!(!std::path::Path::new(&cache.socket).exists());
     assert!(LocalStream::connect(&cache.socket).is_err());
     let output = run(Command::new("redis-cli").args(["-s", &cache.socket, "PING"]), b"");

@@ -18,18 +18,18 @@ fn socat() -> bool {
     installed("socat", &["-V"])
 }
 
-/// What `daemon` answers to `input`, which socat writes in pieces of `piece` bytes and then ends.
+/// Returns the answer of `daemon` to `input`, which socat writes in pieces of `piece` bytes and then ends.
 #[track_caller]
 fn feed(daemon: &Daemon, piece: usize, input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("socat");
-    // After the end of the input, the answer may take as long as anyone has.
+    // After the end of the input, the answer may take as long as anything in a test.
     command.args(["-t", "20", "-b", &piece.to_string(), "-", &format!("UNIX-CONNECT:{}", daemon.socket)]);
     let output = run(&mut command, input);
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }
 
-/// A framed request, and the framed response that carries `answer`.
+/// Returns a framed request, and the framed response that carries `answer`.
 fn framed(payload_protocol: u32, request: &[u8], answer: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let request = Frame::request(payload_protocol, request.to_vec()).with_request_id(7);
     let response = Frame::response_to(&request, answer.to_vec());
@@ -37,7 +37,7 @@ fn framed(payload_protocol: u32, request: &[u8], answer: &[u8]) -> (Vec<u8>, Vec
 }
 
 #[test]
-fn the_cache_speaks_resp_to_whoever_types_it() {
+fn the_cache_speaks_resp_typed_by_hand() {
     if !socat() {
         return;
     }

@@ -5,13 +5,13 @@
 use running_process::broker::backend_sdk::{FrameClient, LocalStream};
 use running_process_acceptance::crowd::ECHO;
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Place, StreamExt, soon};
+use running_process_acceptance::{StreamExt, TestEndpoint, soon};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No machine reads and digests so much within the patience of a test.
+/// Size that no machine reads and digests within the timeout of a test.
 const ENDLESS: u64 = 1 << 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,23 +20,23 @@ enum Server {
     Tokio,
 }
 
-/// A daemon that may not know yet who it is. It ends with its test.
+/// A daemon that may not have its identity yet. It ends with its test.
 struct Daemon {
     server: Server,
-    place: Place,
+    place: TestEndpoint,
     child: Child,
 }
 
 impl Daemon {
-    /// Starts a copy of the program of at least `bytes`, which no cache knows.
+    /// Starts a copy of the program of at least `bytes`, which is in no cache.
     fn start(server: Server, bytes: u64) -> Self {
         let program = match server {
             Server::Threads => env!("CARGO_BIN_EXE_length-prefixed-daemon"),
             Server::Tokio => env!("CARGO_BIN_EXE_crowd-daemon"),
         };
-        let place = Place::with_large_copy(program, bytes);
+        let place = TestEndpoint::with_large_copy(program, bytes);
         let mut command = Command::new(&place.program);
-        command.args([&place.socket, &place.record]);
+        command.args([&place.socket, &place.identity_file]);
         if server == Server::Tokio {
             command.args(["10", "10000000"]);
         }
@@ -45,7 +45,7 @@ impl Daemon {
         Self { server, place, child }
     }
 
-    /// A connection, as soon as there is one to be had.
+    /// Connects as soon as the daemon listens.
     fn connect(&mut self) -> LocalStream {
         let deadline = soon();
         loop {
@@ -64,7 +64,7 @@ impl Daemon {
         client.request(protocol, payload.to_vec()).unwrap().payload
     }
 
-    /// The most memory that it ever used, in KiB.
+    /// Returns its peak memory, in KiB.
     fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -87,7 +87,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Either fails if it has ended already.
+        // Both fail if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -103,9 +103,9 @@ fn a_daemon_serves_and_ends_although_its_executable_cannot_be_read_in_time() {
             legacy.send(&wire::message(b"old"));
             assert_eq!(legacy.receive(wire::HEADER_BYTES + 3), wire::message(b"OLD"));
         }
-        assert!(!daemon.place.record.exists());
+        assert!(!daemon.place.identity_file.exists());
         daemon.end();
-        assert!(!daemon.place.record.exists());
+        assert!(!daemon.place.identity_file.exists());
         assert!(!daemon.place.socket.exists());
     }
 }
@@ -118,7 +118,7 @@ fn a_daemon_of_a_hundred_megabytes_needs_no_more_memory_to_start_than_a_small_on
             let mut ready = String::new();
             BufReader::new(daemon.child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
             assert_eq!(ready, "ready\n");
-            assert!(daemon.place.record.exists());
+            assert!(daemon.place.identity_file.exists());
             daemon.peak()
         });
         println!("peak memory on {server:?}: {peaks:?} KiB");

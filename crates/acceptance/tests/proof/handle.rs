@@ -1,4 +1,4 @@
-//! A handle to a real daemon process, for as long as that lives.
+//! Handles to a real daemon process, and their behaviour when it ends.
 
 use crate::DRIVER;
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError};
@@ -6,7 +6,7 @@ use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::LocalStream;
 use running_process::broker::protocol::{Frame, encode_framed};
 use running_process_acceptance::wire::{self, SHOUT};
-use running_process_acceptance::{Daemon, PATIENCE, StreamExt, soon, watched};
+use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, soon, watched};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -68,7 +68,7 @@ fn a_handle_knows_that_its_daemon_died_even_when_another_one_serves_the_endpoint
     assert!(matches!(refused, BackendHandleError::Probe(_)), "{refused:?}");
 
     let mut successor = Command::new(PROGRAM);
-    successor.args([daemon.socket.as_ref(), daemon.record.as_os_str()]);
+    successor.args([daemon.socket.as_ref(), daemon.identity_file.as_os_str()]);
     let mut successor = successor.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = successor.stdout.take().unwrap();
     watched(move || stdout.read_exact(&mut [0; 6]).unwrap());
@@ -84,7 +84,7 @@ fn a_handle_knows_that_its_daemon_died_even_when_another_one_serves_the_endpoint
 fn shutdown_ends_the_daemon_and_may_be_asked_again() {
     let mut daemon = daemon();
     let handle = handle_to(&daemon);
-    DRIVER.shutdown(&handle, PATIENCE).unwrap();
+    DRIVER.shutdown(&handle, TEST_TIMEOUT).unwrap();
     assert!(!handle.is_alive());
     // It is a zombie until its parent has waited for it, and gone afterwards.
     DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
@@ -95,9 +95,9 @@ fn shutdown_ends_the_daemon_and_may_be_asked_again() {
 
 #[test]
 fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
-    let mut daemon = Daemon::start(|socket, record| {
+    let mut daemon = Daemon::start(|socket, identity_file| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' TERM; exec \"$0\" \"$@\"", PROGRAM]).args([socket, record]);
+        shell.args(["-c", "trap '' TERM; exec \"$0\" \"$@\"", PROGRAM]).args([socket, identity_file]);
         shell
     });
     let handle = handle_to(&daemon);
@@ -114,13 +114,13 @@ fn a_daemon_that_ignores_the_request_to_end_is_reported_and_can_be_killed() {
     DRIVER.force_kill(&handle).unwrap();
     assert!(!handle.is_alive());
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&daemon.wait()), Some(9));
-    // A daemon that was killed leaves its files, and what they say is not believed.
+    // A daemon that was killed leaves its files, which prove nothing.
     let identity = daemon.identity();
     let refused = DRIVER.probe_deadline(&identity, soon()).unwrap_err();
     assert!(matches!(refused, ProbeError::Gone { pid, .. } if pid == identity.pid), "{refused:?}");
 }
 
-/// Linux lets root choose the next pid.
+/// Gives the pid to another process: Linux lets root choose the next pid.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_handle_does_not_mean_a_stranger_that_was_given_the_pid() {
@@ -152,7 +152,7 @@ fn a_handle_does_not_mean_a_stranger_that_was_given_the_pid() {
     DRIVER.shutdown(&handle, Duration::ZERO).unwrap();
     DRIVER.force_kill(&handle).unwrap();
     assert!(DRIVER.probe_deadline(&identity, soon()).is_err());
-    // Had it been signalled, it would not end by itself.
+    // If it had been signalled, it would not end by itself.
     drop(stranger.stdin.take());
     assert!(watched(move || stranger.wait().unwrap()).success());
 }
@@ -172,21 +172,22 @@ fn a_stopped_daemon_is_silent_and_usable_again_when_it_goes_on() {
     DRIVER.probe_deadline(&identity, soon()).unwrap();
 }
 
-/// The error beneath the handle's.
+/// Checks the error behind that of the handle.
 #[test]
 fn a_daemon_whose_executable_has_a_name_that_is_not_utf_8_is_served_like_any_other() {
     use std::os::unix::ffi::OsStrExt;
     let directory = tempfile::tempdir().unwrap();
     let name = std::ffi::OsStr::from_bytes(b"daemon-\xff\xe9");
     let program = directory.path().canonicalize().unwrap().join(name);
-    // Copied by another process: nothing that this one starts meanwhile can hold the copy open for writing.
+    // Another process copies it, so that no child that this process starts meanwhile can hold the copy open for
+    // writing.
     if !Command::new("cp").arg(PROGRAM).arg(&program).status().unwrap().success() {
         eprintln!("skipped: this file system takes no such name");
         return;
     }
-    let mut daemon = Daemon::start_in(directory, |socket, record| {
+    let mut daemon = Daemon::start_in(directory, |socket, identity_file| {
         let mut command = Command::new(&program);
-        command.args([socket, record]);
+        command.args([socket, identity_file]);
         command
     });
     assert_eq!(daemon.identity().exe_path, program);
@@ -197,5 +198,5 @@ fn a_daemon_whose_executable_has_a_name_that_is_not_utf_8_is_served_like_any_oth
     assert_eq!(legacy.receive(wire::HEADER_BYTES + 3), wire::message(b"OLD"));
     assert_eq!(DRIVER.request(handle, SHOUT, b"new").payload, b"NEW");
     assert!(daemon.stop().success());
-    assert!(!daemon.record.exists());
+    assert!(!daemon.identity_file.exists());
 }

@@ -1,4 +1,4 @@
-//! Handles to real processes, blocking: what they are good for, and every reason not to give one.
+//! Handles to real processes by the blocking driver: their use, and every reason not to return one.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

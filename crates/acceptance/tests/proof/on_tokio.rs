@@ -1,4 +1,4 @@
-//! Handles to real processes, on tokio: what they are good for, and every reason not to give one. The cases are those of the blocking driver.
+//! Handles to real processes on tokio, with the cases of the blocking driver.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

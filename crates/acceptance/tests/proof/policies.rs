@@ -1,4 +1,4 @@
-//! What a caller asks for as proof, and what it is told.
+//! Policies, and the proofs that they accept.
 
 use crate::DRIVER;
 use running_process::broker::backend_handle::DaemonProcess;
@@ -60,7 +60,7 @@ fn credentials_alone_are_a_lower_level_and_the_strict_policy_says_so() {
 }
 
 #[test]
-fn a_record_without_an_origin_is_a_published_peers() {
+fn an_identity_file_without_an_origin_is_a_published_peers() {
     let daemon = Daemon::length_prefixed(PROGRAM);
     let mut identity = daemon.identity();
     identity.origin = None;

@@ -1,4 +1,4 @@
-//! Every reason not to give a handle, each with a peer that has it.
+//! Every reason not to return a handle, each with a peer that causes it.
 
 use crate::DRIVER;
 use running_process::broker::backend_handle::{BackendHandleError, DaemonProcess};
@@ -11,7 +11,7 @@ use running_process::broker::backend_lifecycle::probe::{
 use running_process::broker::backend_sdk::ConnectError;
 use running_process::broker::protocol::{Endpoint, Frame, FrameRef, FramingError, encode_framed, read_frame};
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{Daemon, PATIENCE, soon, watched};
+use running_process_acceptance::{Daemon, TEST_TIMEOUT, soon, watched};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
@@ -65,14 +65,14 @@ fn a_daemon_that_was_killed_is_not_usable_before_its_parent_has_noticed() {
     daemon.wait();
 }
 
-/// A peer in this process, which is alive and has the pid that is expected: only what it answers is wrong.
+/// A peer in this process, which is alive and has the expected pid: only its answer is wrong.
 struct Impostor {
     expected: DaemonProcess,
     _directory: TempDir,
 }
 
 impl Impostor {
-    /// Each connection is treated by `behaviour`.
+    /// Starts a peer that handles each connection by `behaviour`.
     fn start(behaviour: impl FnMut(UnixStream, &DaemonProcess) + Send + 'static) -> Self {
         static THIS_PROCESS: OnceLock<DaemonProcess> = OnceLock::new();
         let directory = tempfile::tempdir().unwrap();
@@ -84,31 +84,31 @@ impl Impostor {
         let listener = UnixListener::bind(&expected.ipc_endpoint.path).unwrap();
         let identity = expected.clone();
         let mut behaviour = behaviour;
-        // Ends with the process: nobody connects any more once the test is over.
+        // The thread ends with the process: there is no connection once the test is over.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+                stream.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
                 behaviour(stream, &identity);
             }
         });
         Self { expected, _directory: directory }
     }
 
-    /// Answers the probe with whatever `answer` makes of the proper response.
+    /// Starts a peer that answers the probe with the bytes that `answer` makes of the proper response.
     fn answering(answer: impl Fn(Frame, &DaemonProcess) -> Vec<u8> + Send + 'static) -> Self {
         Self::start(move |mut stream, identity| {
             let body = read_frame(&mut stream).unwrap();
             let probe = FrameRef::decode(&body).unwrap().to_frame();
             let probe = endpoint_probe_request_from_frame(&probe).unwrap();
             let response = endpoint_probe_response_frame(&probe, identity);
-            // The client may have seen enough before the end.
+            // The client may close before the end.
             let _ = stream.write_all(&answer(response, identity));
         })
     }
 
-    /// Answers as a daemon of another identity would.
+    /// Starts a peer that answers as a daemon of another identity would.
     fn with_identity(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Self {
         Self::start(move |mut stream, identity| {
             let mut identity = identity.clone();
@@ -122,13 +122,13 @@ impl Impostor {
         let deadline = began + within;
         let expected = self.expected.clone();
         let error = watched(move || DRIVER.probe_deadline(&expected, deadline).unwrap_err());
-        assert!(began.elapsed() < within + PATIENCE / 2, "the deadline is over everything");
+        assert!(began.elapsed() < within + TEST_TIMEOUT / 2, "the deadline is over everything");
         error
     }
 
-    /// The error where the deadline plays no part.
+    /// Returns the error, in a case in which the deadline plays no part.
     fn refused_at_once(&self) -> ProbeError {
-        self.refused(PATIENCE / 2)
+        self.refused(TEST_TIMEOUT / 2)
     }
 }
 
@@ -144,7 +144,7 @@ fn the_impostor_without_a_fault_is_accepted() {
 }
 
 #[test]
-fn nobody_at_the_endpoint_is_told_with_the_reason() {
+fn an_endpoint_without_a_listener_is_told_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let endpoint = Endpoint::unix_socket("test", path.to_str().unwrap()).unwrap();
@@ -207,7 +207,7 @@ fn a_peer_that_hangs_up_is_told_at_once() {
 
 #[test]
 fn a_peer_that_answers_with_something_else_is_told_at_once() {
-    // The connection stays open: waiting for more would cost the deadline.
+    // The connection stays open, so waiting for more would last until the deadline.
     let (keep, kept) = mpsc::channel();
     let impostor = Impostor::start(move |mut stream, _| {
         stream.write_all(b"-ERR unknown command\r\n").unwrap();
@@ -237,7 +237,7 @@ fn a_peer_that_says_more_than_the_answer_is_refused() {
 
 #[test]
 fn a_peer_that_floods_is_refused_without_reading_it_all() {
-    // Under a length that an identity never has, and then under one that it may have.
+    // First with a length that an identity never has, then with one that it may have.
     let impostor = Impostor::start(|mut stream, _| {
         let _ = stream.write_all(&[1, 0, 0, 0, 1]);
         while stream.write_all(&[0; 4096]).is_ok() {}
@@ -259,7 +259,7 @@ fn a_peer_that_drips_does_not_stretch_the_deadline() {
             if stream.write_all(&[byte]).is_err() {
                 return;
             }
-            // The pace of the drip, not a wait for anything.
+            // The interval between the bytes; nothing is waited for.
             let _ = never.recv_timeout(Duration::from_millis(5));
         }
     });
@@ -330,7 +330,7 @@ fn a_frame_that_is_not_a_probe_response_is_refused_with_the_rule_that_it_breaks(
     }
 }
 
-/// The checks on which an impostor with `change` fails.
+/// Returns the checks that an impostor with `change` fails.
 fn differing(change: impl Fn(&mut DaemonProcess) + Send + 'static) -> Vec<CheckKind> {
     let impostor = Impostor::with_identity(change);
     let error = impostor.refused_at_once();
@@ -377,5 +377,5 @@ fn a_probe_that_is_refused_leaves_no_connection_behind() {
         report.send(stream.read(&mut [0]).unwrap()).unwrap();
     });
     assert!(matches!(impostor.refused_at_once(), ProbeError::Mismatch(_)));
-    assert_eq!(hung_up.recv_timeout(PATIENCE).unwrap(), 0, "the client sent nothing and closed");
+    assert_eq!(hung_up.recv_timeout(TEST_TIMEOUT).unwrap(), 0, "the client sent nothing and closed");
 }

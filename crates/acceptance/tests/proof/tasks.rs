@@ -1,22 +1,22 @@
-//! What only a runtime can suffer: tasks that do not get their turn while a daemon is proven.
+//! Tasks that must get their turn while a daemon is proven.
 
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{Policy, verify_async};
 use running_process::broker::protocol::Endpoint;
-use running_process_acceptance::{PATIENCE, Peer, Place, soon};
+use running_process_acceptance::{Peer, TEST_TIMEOUT, TestEndpoint, soon};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
-/// An executable of this size takes longer to read than a task should hold a thread.
+/// Size of an executable that takes longer to read than a task should hold a thread.
 const LARGE: u64 = 100 << 20;
-/// Far fewer than there are turns to have, also on a machine that is busy.
+/// Far fewer turns than there are, also on a busy machine.
 const FEW: u32 = 3;
 
-/// What `work` gives, and how often another task of the same thread had its turn meanwhile.
+/// Returns the result of `work`, and the number of turns of another task of the same thread meanwhile.
 async fn counting_turns<T>(work: impl Future<Output = T>) -> (T, u32) {
     let turns = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&turns);
@@ -47,8 +47,8 @@ async fn a_silent_daemon_costs_the_deadline_and_no_other_task_its_turn() {
 }
 
 /// Starts a daemon with a large executable that remembers its digests in another cache than the caller.
-fn unremembered() -> (Place, Peer) {
-    let place = Place::with_large_copy(PEER, LARGE);
+fn unremembered() -> (TestEndpoint, Peer) {
+    let place = TestEndpoint::with_large_copy(PEER, LARGE);
     let daemon = Peer::start(place.command("genuine").env("XDG_CACHE_HOME", place.path("cache")));
     (place, daemon)
 }
@@ -73,7 +73,7 @@ async fn reading_an_executable_costs_no_more_than_the_deadline() {
 
 #[tokio::test]
 async fn waiting_for_the_end_of_a_process_costs_no_other_task_its_turn() {
-    let place = Place::new(PEER);
+    let place = TestEndpoint::new(PEER);
     let daemon = place.start("genuine");
     let identity = place.identity();
     let handle = BackendHandle::verify_async(&identity, Policy::default(), soon()).await.unwrap();
@@ -83,7 +83,7 @@ async fn waiting_for_the_end_of_a_process_costs_no_other_task_its_turn() {
     assert!(matches!(ended, Err(BackendHandleError::ShutdownTimeout { .. })), "{ended:?}");
     assert!(turns > FEW, "{turns}");
     // Two tasks may wait for one process.
-    let (waited, killed) = tokio::join!(handle.shutdown_async(PATIENCE), handle.force_kill_async());
+    let (waited, killed) = tokio::join!(handle.shutdown_async(TEST_TIMEOUT), handle.force_kill_async());
     waited.unwrap();
     killed.unwrap();
     assert!(!handle.is_alive());

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_about_a_lock_names_who_took_it() {
+    fn a_line_about_a_lock_names_the_process_that_took_it() {
         let open = "pos:\t0\nflags:\t02100002\nmnt_id:\t31\nino:\t131\n";
         let locked = format!("{open}lock:\t1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF\n");
         assert_eq!(locked_by(&locked), Some(4711));

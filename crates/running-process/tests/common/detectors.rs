@@ -1,26 +1,26 @@
-//! Legacy detectors. Each is consistent: once it has decided, more bytes do not change its mind.
+//! Legacy detectors. Each is consistent: more bytes do not change a decision.
 
 use super::Detector;
 use proptest::prelude::*;
 use running_process::broker::backend_sdk::LegacyClassification::{self, Legacy, NeedMoreBytes, NotLegacy};
 
-/// A daemon without a legacy wire.
+/// Returns `NotLegacy`, for a daemon without a legacy wire.
 pub(crate) fn never(_: &[u8]) -> LegacyClassification {
     NotLegacy
 }
 
-/// A detector that never decides.
+/// Returns `NeedMoreBytes`, always.
 pub(crate) fn undecided(_: &[u8]) -> LegacyClassification {
     NeedMoreBytes
 }
 
-/// A text wire whose messages start with an asterisk.
+/// Detects a text wire whose messages start with an asterisk.
 pub(crate) fn asterisk(bytes: &[u8]) -> LegacyClassification {
     if bytes.starts_with(b"*") { Legacy } else { NotLegacy }
 }
 
-/// A binary wire whose header is a little-endian length and the version 1, four bytes each. A length such as 257 has
-/// the framing byte in front, so all eight are needed.
+/// Detects a binary wire whose header is a little-endian length and the version 1, four bytes each. A length such as
+/// 257 starts with the framing byte, so all eight bytes are needed.
 pub(crate) fn length_and_version(bytes: &[u8]) -> LegacyClassification {
     match bytes.get(4..8) {
         None => NeedMoreBytes,
@@ -29,7 +29,7 @@ pub(crate) fn length_and_version(bytes: &[u8]) -> LegacyClassification {
     }
 }
 
-/// A binary wire that starts with the framing byte and 42: so does a frame whose body is 42 bytes.
+/// Detects a binary wire that starts with the framing byte and 42, as a frame with a body of 42 bytes does.
 pub(crate) fn one_and_42(bytes: &[u8]) -> LegacyClassification {
     match *bytes {
         [1, 42, ..] => Legacy,
@@ -38,7 +38,7 @@ pub(crate) fn one_and_42(bytes: &[u8]) -> LegacyClassification {
     }
 }
 
-/// A wire whose first message is 32 bytes and ends with `!`.
+/// Detects a wire whose first message is 32 bytes and ends with `!`.
 pub(crate) fn thirty_two(bytes: &[u8]) -> LegacyClassification {
     match bytes.get(31) {
         None => NeedMoreBytes,

@@ -1,4 +1,4 @@
-//! What several test binaries need: a daemon, frames on the wire, streams of them and ways to cut these.
+//! Helpers of several test binaries: a daemon, frames on the wire, streams of them and ways to cut these.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -13,11 +13,11 @@ use running_process::broker::backend_sdk::{BackendEndpointMux, LegacyClassificat
 use running_process::broker::protocol::{self, Endpoint, Frame, FrameKind};
 use std::error::Error;
 
-/// What the daemon under test serves.
+/// The payload protocol that the daemon under test serves.
 pub(crate) const SERVED: u32 = 0x7001;
-/// A consumer's id that it does not serve.
+/// A consumer's id that the daemon does not serve.
 pub(crate) const UNSERVED: u32 = 0x7002;
-/// The identity probe.
+/// The payload protocol of the identity probe.
 pub(crate) const PROBE: u32 = 0xB232;
 
 pub(crate) type Detector = fn(&[u8]) -> LegacyClassification;
@@ -39,18 +39,18 @@ pub(crate) fn mux(detector: Detector) -> BackendEndpointMux<Detector> {
     BackendEndpointMux::new(daemon(), &[SERVED], detector)
 }
 
-/// `body` behind its header, put together without the library.
+/// Returns `body` after its header, composed without the library.
 pub(crate) fn framed(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("a test body is small").to_le_bytes();
     [&[1], &length[..], body].concat()
 }
 
-/// The frame as prost encodes it, behind a header.
+/// Returns the frame as prost encodes it, after a header.
 pub(crate) fn wire(frame: &Frame) -> Vec<u8> {
     framed(&frame.encode_to_vec())
 }
 
-/// A frame of the served protocol.
+/// Returns a frame of the served protocol.
 pub(crate) fn frame(kind: FrameKind, request_id: u64, payload: &[u8]) -> Frame {
     Frame {
         envelope_version: 1,
@@ -62,12 +62,12 @@ pub(crate) fn frame(kind: FrameKind, request_id: u64, payload: &[u8]) -> Frame {
     }
 }
 
-/// A valid identity probe.
+/// Returns a valid identity probe.
 pub(crate) fn probe(request_id: u64) -> Frame {
     Frame { payload_protocol: PROBE, ..frame(FrameKind::Request, request_id, &[7; 32]) }
 }
 
-/// The error and its causes, as a person reads them.
+/// Returns the error and its causes, as a person reads them.
 pub(crate) fn chain(error: &dyn Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", chain(cause)),

@@ -1,9 +1,9 @@
-//! Strategies for streams of protobuf fields: right, wrong and odd ones.
+//! Strategies for streams of protobuf fields: valid, invalid and unusual ones.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// `value` as a varint of at least `length` bytes: longer than needed where `length` says so.
+/// Returns `value` as a varint of at least `length` bytes, which may be longer than needed.
 pub(crate) fn varint(mut value: u64, length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -21,19 +21,19 @@ pub(crate) fn key(tag: u64, wire_type: u64) -> Vec<u8> {
     varint(tag << 3 | wire_type, 1)
 }
 
-/// A length-delimited field.
+/// Returns a length-delimited field.
 pub(crate) fn delimited(tag: u64, value: &[u8]) -> Vec<u8> {
     [key(tag, 2), varint(value.len() as u64, 1), value.to_vec()].concat()
 }
 
-/// `depth` groups inside each other, around `inside`.
+/// Returns `depth` nested groups around `inside`.
 pub(crate) fn nested_groups(tag: u64, depth: usize, inside: &[u8]) -> Vec<u8> {
     [key(tag, 3).repeat(depth), inside.to_vec(), key(tag, 4).repeat(depth)].concat()
 }
 
 fn any_varint() -> impl Strategy<Value = Vec<u8>> {
     let value = prop_oneof![0..300_u64, any::<u32>().prop_map(u64::from), any::<u64>()];
-    // Up to twelve bytes, where ten are the most that a varint may have.
+    // Up to twelve bytes; a varint has at most ten.
     prop_oneof![
         8 => value.clone().prop_map(|value| varint(value, 1)),
         1 => (value, 1..12_usize).prop_map(|(value, length)| varint(value, length)),
@@ -43,7 +43,7 @@ fn any_varint() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A length and, mostly, as many bytes.
+/// Returns a length and, mostly, as many bytes.
 fn any_delimited() -> impl Strategy<Value = Vec<u8>> {
     let value = prop_oneof![
         3 => super::streams::text().prop_map(String::into_bytes),
@@ -58,7 +58,7 @@ fn any_delimited() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(value, claimed)| [varint(claimed.unwrap_or(value.len() as u64), 1), value].concat())
 }
 
-/// Any value for a field of `wire_type`, which need not be one that exists.
+/// Returns any value for a field of `wire_type`, which may not exist.
 fn value_of(wire_type: u64, tag: u64) -> BoxedStrategy<Vec<u8>> {
     match wire_type {
         0 => any_varint().boxed(),
@@ -86,7 +86,7 @@ fn leaf() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// One field, of a frame or of nothing known.
+/// Returns one field, known or unknown.
 fn any_field() -> impl Strategy<Value = Vec<u8>> {
     let known = (1..10_u64).prop_map(|tag| (tag, if [4, 8, 9].contains(&tag) { 2 } else { 0 }));
     let tag = prop_oneof![
@@ -104,7 +104,7 @@ fn any_field() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Fields in any order and number, sometimes cut off.
+/// Returns fields in any order and number, sometimes cut off.
 pub(crate) fn any_fields() -> impl Strategy<Value = Vec<u8>> {
     let whole = vec(any_field(), 0..8).prop_map(|fields| fields.concat()).boxed();
     prop_oneof![

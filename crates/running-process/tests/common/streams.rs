@@ -1,4 +1,4 @@
-//! Strategies: frames, streams in which they follow each other or go wrong, and the reads that a stream arrives in.
+//! Strategies for frames, valid and invalid streams of them, and the reads of a stream.
 
 use super::{PROBE, SERVED, UNSERVED, framed, wire};
 use proptest::collection::vec;
@@ -9,7 +9,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     vec(any::<char>(), 0..6).prop_map(String::from_iter)
 }
 
-/// Any frame at all.
+/// Returns any frame.
 pub(crate) fn any_frame() -> impl Strategy<Value = Frame> {
     let enumeration = || prop_oneof![0..5_i32, any::<i32>()];
     let ids = (any::<u32>(), enumeration(), any::<u32>(), any::<u64>(), enumeration(), any::<u64>());
@@ -28,7 +28,7 @@ pub(crate) fn any_frame() -> impl Strategy<Value = Frame> {
     })
 }
 
-/// A frame that a daemon of [`SERVED`] takes.
+/// Returns a frame that a daemon of [`SERVED`] accepts.
 pub(crate) fn served_frame() -> impl Strategy<Value = Frame> {
     (any_frame(), 0..4).prop_map(|(frame, kind)| Frame {
         envelope_version: 1,
@@ -39,7 +39,7 @@ pub(crate) fn served_frame() -> impl Strategy<Value = Frame> {
     })
 }
 
-/// A frame that a daemon may take or refuse.
+/// Returns a frame that a daemon may accept or refuse.
 fn doubtful_frame() -> impl Strategy<Value = Frame> {
     let id = prop_oneof![Just(SERVED), Just(UNSERVED), Just(PROBE), Just(0x5350), any::<u32>()];
     (any_frame(), id, 0..3_u32).prop_map(|(frame, payload_protocol, envelope_version)| Frame {
@@ -60,13 +60,13 @@ fn valid_probe() -> impl Strategy<Value = Frame> {
     })
 }
 
-/// Frames, one behind the other, that a daemon of [`SERVED`] takes.
+/// Returns a stream of frames that a daemon of [`SERVED`] accepts.
 pub(crate) fn good_stream() -> impl Strategy<Value = Vec<u8>> {
     let message = prop_oneof![4 => served_frame(), 1 => valid_probe()];
     vec(message.prop_map(|frame| wire(&frame)), 0..8).prop_map(|wires| wires.concat())
 }
 
-/// Frames, and perhaps something at the end that is wrong, foreign or incomplete.
+/// Returns a stream of frames, which may end with wrong, foreign or incomplete bytes.
 pub(crate) fn any_stream() -> impl Strategy<Value = Vec<u8>> {
     let garbage = || vec(any::<u8>(), 0..60);
     let end = prop_oneof![
@@ -92,12 +92,12 @@ pub(crate) fn any_stream() -> impl Strategy<Value = Vec<u8>> {
     (good_stream(), end, tail).prop_map(|(good, end, tail)| [good, end, tail].concat())
 }
 
-/// Sizes of reads; what is left comes in one.
+/// Returns sizes of reads; the last read has the rest.
 pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![vec(0..60_usize, 0..20), vec(0..4_usize, 0..200), Just(vec![1; 2000])]
 }
 
-/// `bytes` in reads of these sizes.
+/// Splits `bytes` into reads of these sizes.
 pub(crate) fn reads<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut reads = Vec::new();
     for size in sizes {

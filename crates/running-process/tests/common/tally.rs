@@ -1,4 +1,4 @@
-//! The allocator of a test binary that counts what each thread asks of it.
+//! An allocator for test binaries that counts the requests of each thread.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unsafe_code, reason = "an allocator that counts is an allocator")]
@@ -6,15 +6,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// What a thread has asked of the allocator.
+/// The allocations of a thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) calls: usize,
-    /// Bytes asked for, in all.
+    /// Number of bytes allocated in all.
     pub(crate) bytes: usize,
-    /// Bytes held at the moment; negative where another thread allocated what this one freed.
+    /// Number of bytes held now; negative if another thread allocated what this one freed.
     pub(crate) held: isize,
-    /// The most that was held at once.
+    /// Largest number of bytes held at once.
     pub(crate) peak: isize,
 }
 
@@ -60,12 +60,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How many bytes this thread holds.
+/// Returns the number of bytes that this thread holds.
 pub(crate) fn held() -> isize {
     TALLY.get().held
 }
 
-/// What `work` asked of the allocator; `held` and `peak` are relative to the start.
+/// Returns the allocations of `work`; `held` and `peak` are relative to the start.
 pub(crate) fn tally<T>(work: impl FnOnce() -> T) -> (T, Tally) {
     let before = TALLY.get();
     TALLY.set(Tally { peak: before.held, ..before });

@@ -1,4 +1,4 @@
-//! Runs a connection over reads and keeps what came of it; and says, without the machine, what must come of it.
+//! Runs a connection over reads and records its events; and computes the expected events without the state machine.
 
 use super::{Detector, PROBE, SERVED, chain, daemon, mux, wire};
 use prost::Message;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// An event, an error or an end, owned.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Seen {
+pub(crate) enum Observed {
     Request(Frame),
     Response(Frame),
     Event(Frame),
@@ -24,16 +24,16 @@ pub(crate) enum Seen {
     Failed(String),
 }
 
-impl Seen {
+impl Observed {
     fn is_last(&self) -> bool {
         matches!(self, Self::Legacy(_) | Self::Closed | Self::Failed(_))
     }
 }
 
-/// What a connection made of a stream: events, and what it wrote. Every request is answered with its payload, twice.
+/// The result of a stream: events, and output. Every request is answered with its payload, twice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
-    pub(crate) seen: Vec<Seen>,
+    pub(crate) seen: Vec<Observed>,
     pub(crate) output: Vec<u8>,
 }
 
@@ -41,12 +41,12 @@ fn answer(payload: &[u8]) -> Vec<u8> {
     payload.repeat(2)
 }
 
-/// A connection and everything it has been given, to hold it to account for each byte.
+/// A connection with everything that it received, to account for each byte.
 pub(crate) struct Watched {
     pub(crate) connection: Connection<Detector>,
     pub(crate) outcome: Outcome,
     received: Vec<u8>,
-    /// How many received bytes the events so far have accounted for.
+    /// Number of received bytes that the events so far account for.
     accounted: usize,
     now: Instant,
 }
@@ -59,11 +59,11 @@ impl Watched {
         Self { connection, outcome: Outcome::default(), received: Vec::new(), accounted: 0, now }
     }
 
-    /// Receives and takes every event. After a hand-over the bytes go to the old decoder, as they would.
+    /// Receives bytes and takes every event. Once the wire is legacy, the bytes go to the old decoder.
     pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant) {
         self.now = now;
         match self.outcome.seen.last_mut() {
-            Some(Seen::Legacy(handed_over)) => handed_over.extend_from_slice(bytes),
+            Some(Observed::Legacy(handed_over)) => handed_over.extend_from_slice(bytes),
             Some(seen) if seen.is_last() => {}
             _ => {
                 self.connection.receive(bytes, now);
@@ -95,43 +95,42 @@ impl Watched {
         let seen = match self.connection.next_event() {
             Ok(None) => return false,
             Ok(Some(ConnectionEvent::Request(mut request))) => {
-                let seen = Seen::Request(request.frame.to_frame());
+                let seen = Observed::Request(request.frame.to_frame());
                 request.respond(&answer(request.payload())).expect("a small answer fits");
                 seen
             }
-            Ok(Some(ConnectionEvent::Response(frame))) => Seen::Response(frame.to_frame()),
-            Ok(Some(ConnectionEvent::Event(frame))) => Seen::Event(frame.to_frame()),
-            Ok(Some(ConnectionEvent::Cancel(frame))) => Seen::Cancel(frame.to_frame()),
-            Ok(Some(ConnectionEvent::UnknownKind(frame))) => Seen::UnknownKind(frame.to_frame()),
-            Ok(Some(ConnectionEvent::Refused(violation))) => Seen::Refused(violation.to_string()),
-            Ok(Some(ConnectionEvent::ProbeAnswered)) => Seen::ProbeAnswered,
-            Ok(Some(ConnectionEvent::Legacy(bytes))) => Seen::Legacy(bytes),
-            Ok(Some(ConnectionEvent::Closed)) => Seen::Closed,
-            Ok(Some(other)) => panic!("an event that this test does not know: {other:?}"),
-            Err(error) => Seen::Failed(chain(&error)),
+            Ok(Some(ConnectionEvent::Response(frame))) => Observed::Response(frame.to_frame()),
+            Ok(Some(ConnectionEvent::Event(frame))) => Observed::Event(frame.to_frame()),
+            Ok(Some(ConnectionEvent::Cancel(frame))) => Observed::Cancel(frame.to_frame()),
+            Ok(Some(ConnectionEvent::UnknownKind(frame))) => Observed::UnknownKind(frame.to_frame()),
+            Ok(Some(ConnectionEvent::Refused(violation))) => Observed::Refused(violation.to_string()),
+            Ok(Some(ConnectionEvent::ProbeAnswered)) => Observed::ProbeAnswered,
+            Ok(Some(ConnectionEvent::Legacy(bytes))) => Observed::Legacy(bytes),
+            Ok(Some(ConnectionEvent::Closed)) => Observed::Closed,
+            Err(error) => Observed::Failed(chain(&error)),
         };
         let rest = &self.received[self.accounted..];
         self.accounted += match &seen {
-            Seen::Legacy(bytes) => {
+            Observed::Legacy(bytes) => {
                 assert_eq!(bytes, rest, "every byte that no event had is handed over");
                 bytes.len()
             }
-            Seen::Closed => {
+            Observed::Closed => {
                 assert!(rest.is_empty(), "{} bytes are lost", rest.len());
                 0
             }
-            Seen::Failed(_) => 0,
+            Observed::Failed(_) => 0,
             _ => 5 + u32::from_le_bytes([rest[1], rest[2], rest[3], rest[4]]) as usize,
         };
         assert_eq!(self.accounted + self.connection.buffered(), self.received.len());
-        assert!(!self.outcome.seen.last().is_some_and(Seen::is_last), "{seen:?} comes after the end");
+        assert!(!self.outcome.seen.last().is_some_and(Observed::is_last), "{seen:?} comes after the end");
         assert_eq!(self.connection.is_over(), seen.is_last());
         self.outcome.seen.push(seen);
         true
     }
 }
 
-/// What becomes of `reads`, and of the end of the stream if `eof`.
+/// Returns the result of `reads`, and of the end of the stream if `eof`.
 pub(crate) fn run(detector: Detector, config: &ConnectionConfig, reads: &[&[u8]], eof: bool) -> Outcome {
     let now = Instant::now();
     let mut watched = Watched::new(detector, config, now);
@@ -145,13 +144,13 @@ pub(crate) fn run(detector: Detector, config: &ConnectionConfig, reads: &[&[u8]]
     watched.outcome
 }
 
-/// What must become of `stream`, told with prost and the rules alone.
+/// Returns the expected result of `stream`, by prost and the rules alone.
 pub(crate) fn expected(detector: Detector, config: &ConnectionConfig, stream: &[u8], eof: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let (mut rest, mut framed) = (stream, false);
     while outcome.seen.last().is_none_or(|seen| !seen.is_last()) {
         if rest.is_empty() {
-            outcome.seen.extend(eof.then_some(Seen::Closed));
+            outcome.seen.extend(eof.then_some(Observed::Closed));
             break;
         }
         let complete = complete_frame(rest);
@@ -163,13 +162,13 @@ pub(crate) fn expected(detector: Detector, config: &ConnectionConfig, stream: &[
                 LegacyClassification::NeedMoreBytes => !matches!(complete, Ok(Some(_))),
             };
             if legacy {
-                outcome.seen.push(Seen::Legacy(rest.to_vec()));
+                outcome.seen.push(Observed::Legacy(rest.to_vec()));
                 break;
             }
         }
         match complete {
-            Err(message) => outcome.seen.push(Seen::Failed(refused(&message))),
-            Ok(None) if eof => outcome.seen.push(Seen::Failed(format!(
+            Err(message) => outcome.seen.push(Observed::Failed(refused(&message))),
+            Ok(None) if eof => outcome.seen.push(Observed::Failed(format!(
                 "the peer ended the connection {} bytes into a message",
                 rest.len()
             ))),
@@ -188,7 +187,7 @@ fn refused(message: &str) -> String {
     format!("the peer sent bytes that this daemon does not serve: {message}")
 }
 
-/// The length of the frame at the start of `bytes` and what prost makes of it, if all of it is there.
+/// Returns the length of the frame at the start of `bytes` and prost's result for it, if it is complete.
 fn complete_frame(bytes: &[u8]) -> Result<Option<(usize, Frame)>, String> {
     let [first, header @ ..] = bytes else { return Ok(None) };
     if *first != 1 {
@@ -211,42 +210,42 @@ fn take(frame: Frame, body_length: usize, strict: bool, outcome: &mut Outcome) {
     let is_cancel = frame.kind == 3;
     let seen = if id == PROBE {
         match malformed(&frame, body_length) {
-            Some(message) => Seen::Failed(refused(&format!("malformed identity probe: {message}"))),
+            Some(message) => Observed::Failed(refused(&format!("malformed identity probe: {message}"))),
             None => {
                 let identity = daemon().to_proto().encode_to_vec();
                 let payload = [&frame.payload[..], &identity].concat();
                 outcome.output.extend(wire(&Frame::response_to(&frame, payload)));
-                Seen::ProbeAnswered
+                Observed::ProbeAnswered
             }
         }
     } else if [0, 0xAD01, 0xD0FF, 0x5350].contains(&id) && !(is_cancel && id == 0) {
         let message = format!("payload protocol 0x{id:04X} is first-party and not served by a daemon");
-        Seen::Failed(refused(&message))
+        Observed::Failed(refused(&message))
     } else if id != SERVED && !is_cancel {
         let message = format!("payload protocol 0x{id:04X} is not served by this daemon");
         if frame.kind == 0 {
             outcome.output.extend(refusal_of(&frame, RefusalReason::UnservedProtocol, &message));
         }
-        Seen::Failed(refused(&message))
+        Observed::Failed(refused(&message))
     } else if let Some(message) = violation(&frame).filter(|_| strict) {
-        Seen::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))
+        Observed::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))
     } else if strict && frame.payload_encoding != 0 && !is_cancel {
         let message = format!("payload encoding {} is not accepted", frame.payload_encoding);
         if frame.kind == 0 {
             outcome.output.extend(refusal_of(&frame, RefusalReason::BadEncoding, &message));
         }
-        Seen::Refused(message)
+        Observed::Refused(message)
     } else {
         match frame.kind {
             0 => {
                 let response = Frame::response_to(&frame, answer(&frame.payload));
                 outcome.output.extend(wire(&response));
-                Seen::Request(frame)
+                Observed::Request(frame)
             }
-            1 => Seen::Response(frame),
-            2 => Seen::Event(frame),
-            3 => Seen::Cancel(frame),
-            _ => Seen::UnknownKind(frame),
+            1 => Observed::Response(frame),
+            2 => Observed::Event(frame),
+            3 => Observed::Cancel(frame),
+            _ => Observed::UnknownKind(frame),
         }
     };
     outcome.seen.push(seen);

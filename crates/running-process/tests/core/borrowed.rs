@@ -1,4 +1,4 @@
-//! The borrowed frame is prost's frame: it takes, refuses, reads and writes the same bytes in the same words.
+//! The borrowed frame compared with prost's: both accept, refuse, read and write the same bytes, with the same errors.
 
 use crate::common::protobuf::{any_fields, delimited, key, nested_groups, varint};
 use crate::common::streams::any_frame;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use prost::Message;
 use running_process::broker::protocol::{Frame, FrameRef, FramingError, MAX_FRAME_BYTES, encode_framed};
 
-/// Whether prost takes `body`, after the borrowed decoder said and read the same.
+/// Returns whether prost accepts `body`, after checking that the borrowed decoder returns and reads the same.
 fn taken_by_both(body: &[u8]) -> bool {
     match (FrameRef::decode(body), Frame::decode(body)) {
         (Ok(borrowed), Ok(owned)) => {
@@ -159,7 +159,7 @@ fn what_the_sender_decodes_stands_behind_the_frame_that_prost_reads() {
     assert_eq!(out, framed(&body));
     assert!(taken_by_both(&body));
     assert_eq!(FrameRef::decode(&body).unwrap(), accepting);
-    // The last of several counts, 32 bits of it; what is no varint is none of ours.
+    // The last of several values counts, with 32 bits; a value that is no varint is not ours.
     let last = [body, key(1000, 0), varint(1 << 40 | 4, 1), delimited(1000, b"x")].concat();
     assert!(taken_by_both(&last));
     assert_eq!(FrameRef::decode(&last).unwrap().accepted_encodings, 4);

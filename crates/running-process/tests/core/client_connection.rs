@@ -1,4 +1,4 @@
-//! The client's side of one connection: which response belongs to which request, and what ends it.
+//! The client's side of one connection: matching responses with requests, and the errors that end it.
 
 use crate::common::streams::{cuts, reads};
 use crate::common::{Detector, SERVED, UNSERVED, chain, detectors, frame, framed, mux, wire};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// An event of a client, or the error that ended it, owned.
 #[derive(Clone, Debug, PartialEq)]
-enum Seen {
+enum Observed {
     Response(RequestId, Vec<u8>),
     Refused(RequestId, Refusal),
     RequestEvent(RequestId, Vec<u8>),
@@ -27,23 +27,26 @@ enum Seen {
     Failed(String),
 }
 
-fn take_events(client: &mut ClientConnection) -> Vec<Seen> {
+fn take_events(client: &mut ClientConnection) -> Vec<Observed> {
     let mut seen = Vec::new();
     loop {
         seen.push(match client.next_event() {
             Ok(None) => return seen,
-            Ok(Some(ClientEvent::Response(id, frame))) => Seen::Response(id, frame.payload.to_vec()),
-            Ok(Some(ClientEvent::Refused(id, refusal))) => Seen::Refused(id, refusal),
-            Ok(Some(ClientEvent::RequestEvent(id, frame))) => Seen::RequestEvent(id, frame.payload.to_vec()),
-            Ok(Some(ClientEvent::Event(frame))) => Seen::Event(frame.to_frame()),
-            Ok(Some(ClientEvent::Other(frame))) => Seen::Other(frame.to_frame()),
-            Err(error) => Seen::Failed(chain(&error)),
+            Ok(Some(ClientEvent::Response(id, frame))) => Observed::Response(id, frame.payload.to_vec()),
+            Ok(Some(ClientEvent::Refused(id, refusal))) => Observed::Refused(id, refusal),
+            Ok(Some(ClientEvent::RequestEvent(id, frame))) => {
+                Observed::RequestEvent(id, frame.payload.to_vec())
+            }
+            Ok(Some(ClientEvent::Event(frame))) => Observed::Event(frame.to_frame()),
+            Ok(Some(ClientEvent::Other(frame))) => Observed::Other(frame.to_frame()),
+            Ok(Some(other)) => panic!("{other:?}"),
+            Err(error) => Observed::Failed(chain(&error)),
         });
-        assert!(!matches!(seen[..], [.., Seen::Failed(_), _]), "{seen:?}: an event after the end");
+        assert!(!matches!(seen[..], [.., Observed::Failed(_), _]), "{seen:?}: an event after the end");
     }
 }
 
-/// Takes what the client wrote, and gives the frames in it.
+/// Takes the client's output, and returns the frames in it.
 fn sent(client: &mut ClientConnection) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let [_, a, b, c, d, rest @ ..] = client.output() {
@@ -55,7 +58,7 @@ fn sent(client: &mut ClientConnection) -> Vec<Frame> {
     frames
 }
 
-/// A client with `count` requests in flight, and these.
+/// Returns a client with `count` requests in flight, and the requests.
 fn client_with(count: usize) -> (ClientConnection, Vec<(RequestId, Frame)>) {
     let mut client = ClientConnection::new();
     let mut send = || client.send_request(SERVED, b"ping").expect("a small request fits");
@@ -68,7 +71,7 @@ fn response(request: &Frame, payload: &[u8]) -> Frame {
     Frame { kind: 1, payload: payload.to_vec(), ..request.clone() }
 }
 
-/// What a refusal is on the wire: a response under the control protocol.
+/// Returns the frame of a refusal: a response under the control protocol.
 fn refusal(request: &Frame, payload: &[u8]) -> Frame {
     Frame { payload_protocol: 0, ..response(request, payload) }
 }
@@ -100,7 +103,7 @@ fn responses_find_their_requests_in_any_order() {
     for index in [2, 0, 1] {
         let (id, request) = &requests[index];
         client.receive(&wire(&response(request, &[7; 3])));
-        assert_eq!(take_events(&mut client), [Seen::Response(*id, vec![7; 3])]);
+        assert_eq!(take_events(&mut client), [Observed::Response(*id, vec![7; 3])]);
         assert!(!client.is_pending(*id));
     }
     client.receive_eof().unwrap();
@@ -116,7 +119,7 @@ fn a_response_that_is_cut_anywhere_comes_once_it_is_whole() {
         client.receive(&wire[..cut]);
         assert_eq!(take_events(&mut client), []);
         client.receive(&wire[cut..]);
-        assert_eq!(take_events(&mut client), [Seen::Response(requests[0].0, b"pong".to_vec())]);
+        assert_eq!(take_events(&mut client), [Observed::Response(requests[0].0, b"pong".to_vec())]);
     }
 }
 
@@ -133,7 +136,7 @@ fn a_cancelled_request_is_announced_and_its_late_response_dropped() {
     let late = wire(&response(request, b"late"));
     let other = wire(&response(&requests[1].1, b"other"));
     client.receive(&[late, other].concat());
-    assert_eq!(take_events(&mut client), [Seen::Response(requests[1].0, b"other".to_vec())]);
+    assert_eq!(take_events(&mut client), [Observed::Response(requests[1].0, b"other".to_vec())]);
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn a_response_to_what_was_never_sent_ends_the_connection() {
         client.receive(&wire(&frame(FrameKind::Response, got, b"")));
         client.receive(&wire(&frame(FrameKind::Event, 1, b"")));
         let message = format!("the daemon answered request {got}, which was never sent");
-        assert_eq!(take_events(&mut client), [Seen::Failed(message)]);
+        assert_eq!(take_events(&mut client), [Observed::Failed(message)]);
     }
 }
 
@@ -182,7 +185,7 @@ fn a_refusal_answers_its_request_and_the_connection_goes_on() {
     client.receive(&wire(&refusal(request, overloaded)));
     client.receive(&wire(&response(&requests[1].1, b"pong")));
     let why = Refusal::new(RefusalReason::Overloaded, "full").retry_after(Duration::from_millis(20));
-    let seen = [Seen::Refused(*refused, why), Seen::Response(requests[1].0, b"pong".to_vec())];
+    let seen = [Observed::Refused(*refused, why), Observed::Response(requests[1].0, b"pong".to_vec())];
     assert_eq!(take_events(&mut client), seen);
     assert!(!client.is_pending(*refused));
 
@@ -196,7 +199,7 @@ fn a_refusal_of_a_request_that_was_given_up_is_dropped() {
     client.cancel(requests[0].0);
     client.receive(&wire(&refusal(&requests[0].1, b"\xc0\x3e\x03")));
     client.receive(&wire(&response(&requests[1].1, b"pong")));
-    assert_eq!(take_events(&mut client), [Seen::Response(requests[1].0, b"pong".to_vec())]);
+    assert_eq!(take_events(&mut client), [Observed::Response(requests[1].0, b"pong".to_vec())]);
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_refusal_of_what_was_never_sent_ends_the_connection() {
         let (mut client, requests) = client_with(1);
         client.receive(&wire(&Frame { request_id: got, ..refusal(&requests[0].1, b"\xc0\x3e\x03") }));
         let message = format!("the daemon answered request {got}, which was never sent");
-        assert_eq!(take_events(&mut client), [Seen::Failed(message)]);
+        assert_eq!(take_events(&mut client), [Observed::Failed(message)]);
     }
 }
 
@@ -214,7 +217,7 @@ fn a_response_under_the_control_protocol_that_is_no_refusal_ends_the_connection(
     let (mut client, requests) = client_with(1);
     client.receive(&wire(&refusal(&requests[0].1, b"\xff")));
     let message = "the daemon answered in payload protocol 0x0000, asked was 0x7001";
-    assert_eq!(take_events(&mut client), [Seen::Failed(message.into())]);
+    assert_eq!(take_events(&mut client), [Observed::Failed(message.into())]);
 }
 
 #[test]
@@ -250,7 +253,7 @@ fn bytes_that_are_no_strict_frame_end_the_connection() {
         let (mut client, _) = client_with(1);
         client.set_encoding_policy(EncodingPolicy::OFF);
         client.receive(&[bytes, wire(&event)].concat());
-        assert_eq!(take_events(&mut client), [Seen::Failed(message)]);
+        assert_eq!(take_events(&mut client), [Observed::Failed(message)]);
     }
 }
 
@@ -263,10 +266,10 @@ fn events_and_requests_of_the_daemons_come_with_all_they_carry() {
     let answer = response(&requests[0].1, b"pong");
     client.receive(&[&event, &request, &cancel, &answer].map(wire).concat());
     let seen = [
-        Seen::Event(event),
-        Seen::Other(request),
-        Seen::Other(cancel),
-        Seen::Response(requests[0].0, b"pong".to_vec()),
+        Observed::Event(event),
+        Observed::Other(request),
+        Observed::Other(cancel),
+        Observed::Response(requests[0].0, b"pong".to_vec()),
     ];
     assert_eq!(take_events(&mut client), seen);
 }
@@ -290,10 +293,10 @@ fn events_of_requests_whose_events_are_wanted_come_with_their_request() {
     let wires = [&event(two, b"b"), &other, &event(one, b"a"), &response(one, b"x")].map(wire);
     client.receive(&wires.concat());
     let seen = [
-        Seen::RequestEvent(*second, b"b".to_vec()),
-        Seen::Event(other),
-        Seen::RequestEvent(*first, b"a".to_vec()),
-        Seen::Response(*first, b"x".to_vec()),
+        Observed::RequestEvent(*second, b"b".to_vec()),
+        Observed::Event(other),
+        Observed::RequestEvent(*first, b"a".to_vec()),
+        Observed::Response(*first, b"x".to_vec()),
     ];
     assert_eq!(take_events(&mut client), seen);
 
@@ -302,7 +305,7 @@ fn events_of_requests_whose_events_are_wanted_come_with_their_request() {
     client.receive(
         &[event(two, b"late"), response(two, b"late"), event(two, b"again")].map(|f| wire(&f)).concat(),
     );
-    assert_eq!(take_events(&mut client), [Seen::Event(event(two, b"again"))]);
+    assert_eq!(take_events(&mut client), [Observed::Event(event(two, b"again"))]);
     assert_eq!(client.skipped_events(), 1);
 }
 
@@ -325,7 +328,7 @@ fn events_that_are_not_wanted_are_skipped_and_counted() {
     client.receive(&stream);
     assert_eq!(
         take_events(&mut client),
-        [Seen::RequestEvent(*second, b"x".to_vec()), Seen::Response(*first, b"x".to_vec())]
+        [Observed::RequestEvent(*second, b"x".to_vec()), Observed::Response(*first, b"x".to_vec())]
     );
     assert_eq!(client.skipped_events(), 4);
     if EncodingPolicy::default().accepted().contains(PayloadEncoding::Zstd) {
@@ -356,7 +359,7 @@ fn a_request_too_large_is_neither_sent_nor_in_flight() {
     let id = client.send_request(SERVED, b"").unwrap();
     let [request] = &sent(&mut client)[..] else { panic!("one request was sent") };
     client.receive(&wire(&response(request, b"")));
-    assert_eq!(take_events(&mut client), [Seen::Response(id, Vec::new())]);
+    assert_eq!(take_events(&mut client), [Observed::Response(id, Vec::new())]);
 }
 
 proptest! {
@@ -404,7 +407,7 @@ proptest! {
             expected.insert(client.send_request(SERVED, payload.clone()).unwrap(), reversed(payload));
         }
 
-        // Where the cuts stop, one byte at a time goes on.
+        // After the last cut, one byte at a time is read.
         let (mut to_daemon, mut to_client) = (sizes(to_daemon), sizes(to_client));
         let (mut postponed, mut responses, mut served) = (Vec::new(), BTreeMap::new(), 0);
         while responses.len() < payloads.len() {
@@ -416,7 +419,7 @@ proptest! {
                 served += 1;
                 deferred[served - 1].then(|| postponed.push(frame.to_frame())).is_none()
             });
-            // What was postponed is answered last come, first served, once everything has arrived.
+            // Once everything has arrived, the postponed requests are answered in reverse order.
             if served == payloads.len() {
                 while let Some(frame) = postponed.pop() {
                     let payload = reversed(&frame.payload);
@@ -428,7 +431,7 @@ proptest! {
             client.receive(&daemon.output()[..length]);
             daemon.output_written(length, now);
             for seen in take_events(&mut client) {
-                let Seen::Response(id, payload) = seen else { panic!("{seen:?}") };
+                let Observed::Response(id, payload) = seen else { panic!("{seen:?}") };
                 prop_assert!(!client.is_pending(id));
                 prop_assert_eq!(responses.insert(id, payload), None);
             }
@@ -450,7 +453,7 @@ fn sizes(cuts: Vec<usize>) -> impl Iterator<Item = usize> {
     cuts.into_iter().chain(std::iter::repeat(1))
 }
 
-/// Answers the requests that `now` says yes to.
+/// Answers the requests for which `now` returns `true`.
 fn serve(daemon: &mut Connection<Detector>, mut now: impl FnMut(&FrameRef<'_>) -> bool) {
     while let Some(event) = daemon.next_event().expect("the client keeps to the rules") {
         let ConnectionEvent::Request(mut request) = event else { panic!("{event:?}") };

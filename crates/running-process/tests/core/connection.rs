@@ -1,6 +1,6 @@
-//! The daemon's side of one connection: which wire it speaks, what it refuses, how it ends.
+//! The daemon's side of one connection: the choice of its wire, its refusals, and its end.
 
-use crate::common::watch::{Seen, Watched, run};
+use crate::common::watch::{Observed, Watched, run};
 use crate::common::{Detector, SERVED, UNSERVED, chain, detectors, frame, framed, mux, probe, wire};
 use prost::Message;
 use running_process::broker::backend_sdk::{Connection, ConnectionConfig, ConnectionEvent, Reclassify};
@@ -22,7 +22,7 @@ fn request(id: u64, payload: &[u8]) -> Frame {
     frame(FrameKind::Request, id, payload)
 }
 
-/// A request whose body is 42 bytes: to [`detectors::one_and_42`] it looks like the legacy wire.
+/// Returns a request whose body is 42 bytes, which [`detectors::one_and_42`] takes for the legacy wire.
 fn looks_legacy() -> Frame {
     let request = request(1, &[7; 32]);
     assert_eq!(request.encoded_len(), 42);
@@ -41,7 +41,7 @@ fn nothing_comes_of_nothing() {
 #[test]
 fn a_connection_that_ends_before_it_began_is_closed_once() {
     let seen = run(detectors::never, &ConnectionConfig::default(), &[], true).seen;
-    assert_eq!(seen, [Seen::Closed]);
+    assert_eq!(seen, [Observed::Closed]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_end_inside_a_frame_says_how_much_had_come() {
     for length in 1..wire.len() {
         let seen = run(detectors::never, &ConnectionConfig::default(), &[&wire[..length]], true).seen;
         let message = format!("the peer ended the connection {length} bytes into a message");
-        assert_eq!(seen, [Seen::Failed(message)]);
+        assert_eq!(seen, [Observed::Failed(message)]);
     }
 }
 
@@ -145,21 +145,21 @@ fn the_legacy_wire_is_handed_over_with_every_byte() {
     for length in 1..stream.len() {
         let stream = &stream[..length];
         let seen = run(detectors::asterisk, &ConnectionConfig::default(), &[stream], true).seen;
-        assert_eq!(seen, [Seen::Legacy(stream.to_vec())]);
+        assert_eq!(seen, [Observed::Legacy(stream.to_vec())]);
     }
 }
 
 #[test]
 fn what_is_no_frame_and_was_never_framed_goes_to_the_old_decoder() {
     let seen = run(detectors::never, &ConnectionConfig::default(), &[b"GET / HTTP/1.1"], false).seen;
-    assert_eq!(seen, [Seen::Legacy(b"GET / HTTP/1.1".to_vec())]);
+    assert_eq!(seen, [Observed::Legacy(b"GET / HTTP/1.1".to_vec())]);
 }
 
 #[test]
 fn after_a_probe_the_legacy_wire_may_follow() {
     let stream = [wire(&probe(1)), wire(&probe(2)), b"*1\r\n".to_vec()].concat();
     let outcome = run(detectors::asterisk, &ConnectionConfig::default(), &[&stream], true);
-    let seen = [Seen::ProbeAnswered, Seen::ProbeAnswered, Seen::Legacy(b"*1\r\n".to_vec())];
+    let seen = [Observed::ProbeAnswered, Observed::ProbeAnswered, Observed::Legacy(b"*1\r\n".to_vec())];
     assert_eq!(outcome.seen, seen);
     assert!(!outcome.output.is_empty(), "the answers are to be written before the old decoder writes");
 }
@@ -170,17 +170,17 @@ fn a_connection_stays_framed_for_later_frames_that_look_legacy() {
     let stream = [wire(&first), wire(&looks_legacy())].concat();
     let config = ConnectionConfig::default();
     let seen = run(detectors::one_and_42, &config, &[&stream], true).seen;
-    assert_eq!(seen, [Seen::Request(first.clone()), Seen::Request(looks_legacy()), Seen::Closed]);
+    assert_eq!(seen, [Observed::Request(first.clone()), Observed::Request(looks_legacy()), Observed::Closed]);
 
     let seen = run(detectors::one_and_42, &every_message(), &[&stream], true).seen;
-    assert_eq!(seen, [Seen::Request(first), Seen::Legacy(wire(&looks_legacy()))]);
+    assert_eq!(seen, [Observed::Request(first), Observed::Legacy(wire(&looks_legacy()))]);
 }
 
 #[test]
 fn a_first_frame_that_looks_legacy_is_the_consumers() {
     let stream = wire(&looks_legacy());
     let seen = run(detectors::one_and_42, &ConnectionConfig::default(), &[&stream], true).seen;
-    assert_eq!(seen, [Seen::Legacy(stream)]);
+    assert_eq!(seen, [Observed::Legacy(stream)]);
 }
 
 #[test]
@@ -189,14 +189,14 @@ fn on_a_framed_connection_a_foreign_byte_is_an_error() {
     let seen = run(detectors::asterisk, &ConnectionConfig::default(), &[&stream], false).seen;
     assert_eq!(
         seen[1],
-        Seen::Failed(
+        Observed::Failed(
             "the peer sent bytes that this daemon does not serve: \
              not a frame: framing version is 42, this side speaks 1"
                 .into()
         )
     );
     let seen = run(detectors::asterisk, &every_message(), &[&stream], false).seen;
-    assert_eq!(seen[1], Seen::Legacy(b"*1\r\n".to_vec()));
+    assert_eq!(seen[1], Observed::Legacy(b"*1\r\n".to_vec()));
 }
 
 #[test]
@@ -209,14 +209,14 @@ fn a_length_and_version_header_is_told_from_a_frame_by_its_eighth_byte() {
         watched.receive(first, Instant::now());
         assert_eq!(watched.outcome.seen.is_empty(), cut < 8, "{cut} bytes");
         watched.receive(second, Instant::now());
-        assert_eq!(watched.outcome.seen, [Seen::Legacy(legacy.to_vec())]);
+        assert_eq!(watched.outcome.seen, [Observed::Legacy(legacy.to_vec())]);
     }
     let request = request(1, b"ping");
     let seen = run(detectors::length_and_version, &config, &[&wire(&request)], false).seen;
-    assert_eq!(seen, [Seen::Request(request)]);
+    assert_eq!(seen, [Observed::Request(request)]);
 }
 
-/// Seven bytes: five of header, two of body. To [`detectors::length_and_version`] they are one short of telling.
+/// Returns seven bytes: five of header, two of body. [`detectors::length_and_version`] needs one more.
 fn seven_bytes() -> Vec<u8> {
     framed(&Frame { kind: 2, ..Frame::default() }.encode_to_vec())
 }
@@ -230,7 +230,7 @@ fn a_frame_too_short_for_the_detector_is_held_until_the_end_and_is_a_frame_then(
     let seen = run(detectors::length_and_version, &config, &[&seven_bytes()], true).seen;
     assert_eq!(
         seen,
-        [Seen::Failed(
+        [Observed::Failed(
             "the peer sent bytes that this daemon does not serve: \
              payload protocol 0x0000 is first-party and not served by a daemon"
                 .into()
@@ -239,7 +239,7 @@ fn a_frame_too_short_for_the_detector_is_held_until_the_end_and_is_a_frame_then(
 
     let request = request(1, b"short");
     let seen = run(detectors::thirty_two, &config, &[&wire(&request)], true).seen;
-    assert_eq!(seen, [Seen::Request(request), Seen::Closed]);
+    assert_eq!(seen, [Observed::Request(request), Observed::Closed]);
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn at_the_end_what_the_detector_leaves_open_and_is_no_complete_frame_is_legacy()
     let short_of_a_frame = &wire(&request(1, b"short"))[..15];
     for bytes in [&b"*"[..], &[1], &[1, 1, 0, 0, 1], short_of_a_frame, &framed(&[0xff])] {
         let seen = run(detectors::thirty_two, &ConnectionConfig::default(), &[bytes], true).seen;
-        assert_eq!(seen, [Seen::Legacy(bytes.to_vec())]);
+        assert_eq!(seen, [Observed::Legacy(bytes.to_vec())]);
     }
 }
 
@@ -266,16 +266,19 @@ fn a_strict_connection_refuses_what_it_cannot_understand_and_a_lenient_one_hands
     for (frame, message) in cases {
         let seen = run(detectors::never, &ConnectionConfig::default(), &[&wire(&frame)], true).seen;
         let refused = if frame.payload_encoding == 0 {
-            vec![Seen::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))]
+            vec![Observed::Failed(format!("the peer sent a frame that this daemon refuses: {message}"))]
         } else {
-            vec![Seen::Refused(message.to_owned()), Seen::Closed]
+            vec![Observed::Refused(message.to_owned()), Observed::Closed]
         };
         assert_eq!(seen, refused);
 
-        let handed_over =
-            if frame.kind == 4 { Seen::UnknownKind(frame.clone()) } else { Seen::Request(frame.clone()) };
+        let handed_over = if frame.kind == 4 {
+            Observed::UnknownKind(frame.clone())
+        } else {
+            Observed::Request(frame.clone())
+        };
         let seen = run(detectors::never, &lenient, &[&wire(&frame)], true).seen;
-        assert_eq!(seen, [handed_over, Seen::Closed]);
+        assert_eq!(seen, [handed_over, Observed::Closed]);
     }
 }
 

@@ -1,7 +1,7 @@
-//! A connection is a function of its bytes: the same comes of a stream however it is cut, and it is what the rules say.
+//! A connection is a function of its bytes: its events do not depend on how the stream is cut, and follow the rules.
 
 use crate::common::detectors::{self, any_detector};
-use crate::common::watch::{Outcome, Seen, expected, run};
+use crate::common::watch::{Observed, Outcome, expected, run};
 use crate::common::{frame, probe, streams, wire};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,14 +62,14 @@ fn a_mixed_stream_survives_every_cut_in_two_and_every_byte_alone() {
     let config = ConnectionConfig::default();
     let whole = run(detectors::never, &config, &[&stream], true);
     let seen = vec![
-        Seen::ProbeAnswered,
-        Seen::Request(messages[1].clone()),
-        Seen::Event(messages[2].clone()),
-        Seen::Request(messages[3].clone()),
-        Seen::Cancel(messages[4].clone()),
-        Seen::ProbeAnswered,
-        Seen::Response(messages[6].clone()),
-        Seen::Closed,
+        Observed::ProbeAnswered,
+        Observed::Request(messages[1].clone()),
+        Observed::Event(messages[2].clone()),
+        Observed::Request(messages[3].clone()),
+        Observed::Cancel(messages[4].clone()),
+        Observed::ProbeAnswered,
+        Observed::Response(messages[6].clone()),
+        Observed::Closed,
     ];
     assert_eq!(whole.seen, seen);
     assert_eq!(whole, expected(detectors::never, &config, &stream, true));
@@ -89,7 +89,7 @@ fn a_stream_that_ends_anywhere_gives_what_was_complete() {
     let mut ends = 0;
     for end in 0..=stream.len() {
         let Outcome { seen, .. } = run(detectors::never, &config, &[&stream[..end]], true);
-        ends += usize::from(seen.last() == Some(&Seen::Closed));
+        ends += usize::from(seen.last() == Some(&Observed::Closed));
         assert_eq!(seen, expected(detectors::never, &config, &stream[..end], true).seen, "ends at {end}");
     }
     assert_eq!(ends, 1 + messages.len(), "only between messages does a stream end well");

@@ -1,6 +1,6 @@
-//! What a connection waits for, and how long. Time is simulated: nothing here waits.
+//! The deadlines of a connection. Time is simulated: nothing here waits.
 
-use crate::common::watch::{Seen, Watched};
+use crate::common::watch::{Observed, Watched};
 use crate::common::{Detector, detectors, frame, wire};
 use running_process::broker::backend_sdk::{ConnectionConfig, ConnectionEvent, Reclassify};
 use running_process::broker::protocol::{Frame, FrameKind};
@@ -37,12 +37,12 @@ fn request(payload: &[u8]) -> Frame {
     frame(FrameKind::Request, 1, payload)
 }
 
-fn failed(message: &str) -> Seen {
-    Seen::Failed(message.into())
+fn failed(message: &str) -> Observed {
+    Observed::Failed(message.into())
 }
 
-/// Nothing happens a tick before `deadline`; at it comes `seen`, and then nothing is waited for.
-fn ends_at(mut watched: Watched, deadline: Instant, seen: Seen) {
+/// Checks that nothing happens a tick before `deadline`, that `seen` happens at it, and that no deadline follows.
+fn ends_at(mut watched: Watched, deadline: Instant, seen: Observed) {
     assert_eq!(watched.connection.deadline(), Some(deadline));
     let before = watched.outcome.seen.clone();
     watched.handle_timeout(deadline.checked_sub(TICK).expect("deadlines lie in the future"));
@@ -141,7 +141,7 @@ fn a_message_that_came_whole_before_the_timeout_was_taken_in_is_served() {
     let (mut watched, start) = start(detectors::never);
     watched.connection.handle_timeout(start + FIRST);
     watched.receive(&wire(&request(b"just in time")), start + FIRST);
-    assert_eq!(watched.outcome.seen, [Seen::Request(request(b"just in time"))]);
+    assert_eq!(watched.outcome.seen, [Observed::Request(request(b"just in time"))]);
     assert_eq!(watched.connection.deadline(), Some(start + FIRST + IDLE));
 }
 
@@ -181,7 +181,7 @@ fn after_a_hand_over_nothing_is_waited_for() {
     watched.receive(b"*1\r\n", start);
     assert_eq!(watched.connection.deadline(), None);
     watched.handle_timeout(start + Duration::from_secs(1000));
-    assert_eq!(watched.outcome.seen, [Seen::Legacy(b"*1\r\n".to_vec())]);
+    assert_eq!(watched.outcome.seen, [Observed::Legacy(b"*1\r\n".to_vec())]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_complete_frame_that_the_detector_leaves_open_is_a_frame_after_a_short_wait(
     watched.handle_timeout(received + ALMOST_UNDECIDED);
     assert_eq!(watched.outcome.seen, []);
     watched.handle_timeout(received + UNDECIDED);
-    assert_eq!(watched.outcome.seen, [Seen::Request(request(b"short"))]);
+    assert_eq!(watched.outcome.seen, [Observed::Request(request(b"short"))]);
     let answered = received + UNDECIDED;
     assert_eq!(watched.connection.deadline(), Some(answered + IDLE));
 }
@@ -208,7 +208,7 @@ fn the_short_wait_starts_anew_with_bytes_that_may_decide() {
     assert_eq!(watched.connection.deadline(), Some(start + TICK + UNDECIDED));
     let rest = [&[0; 32][..31 - wire.len() - 1], b"!"].concat();
     watched.receive(&rest, start + 2 * TICK);
-    assert_eq!(watched.outcome.seen, [Seen::Legacy([&wire[..], b"*", &rest].concat())]);
+    assert_eq!(watched.outcome.seen, [Observed::Legacy([&wire[..], b"*", &rest].concat())]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_peer_that_drips_behind_a_held_frame_gains_no_time() {
     }
     assert_eq!(watched.connection.deadline(), Some(start + FIRST));
     watched.handle_timeout(start + FIRST);
-    assert_eq!(watched.outcome.seen, [Seen::Request(request(b"short"))]);
+    assert_eq!(watched.outcome.seen, [Observed::Request(request(b"short"))]);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn what_is_no_complete_frame_waits_for_the_first_message_and_is_legacy_then() {
     for bytes in [&b"*"[..], &[1, 2], &[1, 1, 0, 0, 1]] {
         let (mut watched, start) = start(detectors::length_and_version);
         watched.receive(bytes, start + TICK);
-        ends_at(watched, start + FIRST, Seen::Legacy(bytes.to_vec()));
+        ends_at(watched, start + FIRST, Observed::Legacy(bytes.to_vec()));
     }
 }
 
@@ -249,6 +249,6 @@ fn a_later_message_may_be_held_back_too_where_every_one_is_classified() {
     watched.receive(&wire(&request(b"short")), later);
     assert_eq!(watched.connection.deadline(), Some(later + UNDECIDED));
     watched.handle_timeout(later + UNDECIDED);
-    let seen = [Seen::Request(request(&[7; 40])), Seen::Request(request(b"short"))];
+    let seen = [Observed::Request(request(&[7; 40])), Observed::Request(request(b"short"))];
     assert_eq!(watched.outcome.seen, seen);
 }

@@ -1,4 +1,4 @@
-//! Payload encodings: what they decode to, what is refused, and when one is used. Which ones depends on the features.
+//! Payload encodings: decoding, refusals, and the choice of an encoding. The cases depend on the features.
 
 use crate::common::{SERVED, chain};
 use proptest::collection::vec;
@@ -22,7 +22,7 @@ fn decoded(encoding: PayloadEncoding, payload: &[u8], cap: usize) -> Result<Vec<
     Ok(out)
 }
 
-/// The text that the recorded payloads are of.
+/// Returns the text of the recorded payloads.
 fn log() -> Vec<u8> {
     (0..20).flat_map(|line| format!("line {line} of a log\n").into_bytes()).collect()
 }
@@ -33,7 +33,7 @@ fn from_hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(byte).collect()
 }
 
-/// Something that each encoding makes shorter, in several blocks.
+/// Returns bytes that each encoding makes shorter, in several blocks.
 fn compressible() -> Vec<u8> {
     log().into_iter().cycle().take(300_000).collect()
 }
@@ -44,7 +44,7 @@ fn what_the_tools_of_lz4_1_9_4_and_zstd_1_5_4_wrote_is_read() {
         "04224d186440a768000000f1016c696e652030206f662061206c6f670a10001b3110001b3210001b3310001b3410001b3510001b3610\
          001b3710001b3810001b3910001d31a1000ca2001c31a3001c31a4001c31a5001c31a6001c31a7001c31a8001c31a900c03139206f66\
          2061206c6f670a000000003efce0d8",
-        // With its size and a checksum of each block.
+        // This frame states its size and has a checksum of each block.
         "04224d187c404a010000000000008c68000000f1016c696e652030206f662061206c6f670a10001b3110001b3210001b3310001b3410\
          001b3510001b3610001b3710001b3810001b3910001d31a1000ca2001c31a3001c31a4001c31a5001c31a6001c31a7001c31a8001c31\
          a900c03139206f662061206c6f670ae2e6f6c5000000003efce0d8",
@@ -52,7 +52,7 @@ fn what_the_tools_of_lz4_1_9_4_and_zstd_1_5_4_wrote_is_read() {
     const ZSTD: [&str; 2] = [
         "28b52ffd644a00ad020024026c696e652030206f662061206c6f670a31323334353637383931313131313131313114002d338465c8ad\
          0c612a432465c8a10c612743c464c8950c0992990f740c7402ba031d039d80ee40c74027a0af69e71279f53179",
-        // Without its size.
+        // This frame does not state its size.
         "28b52ffd0058c5020074026c696e652030206f662061206c6f670a6c696e652031323334353637383931313131313131313113002d33\
          8465c8ad0c612a432465c8a10c612743c464c8950c0992990f740c7402ba031d039d80ee40c740274c379b",
     ];
@@ -68,7 +68,7 @@ fn what_the_tools_of_lz4_1_9_4_and_zstd_1_5_4_wrote_is_read() {
 
 #[test]
 fn snappy_as_its_format_describes_it_is_read() {
-    // Length 12; a literal of 3 bytes; a copy of 9 bytes from 3 bytes back.
+    // Length 12, a literal of 3 bytes, and a copy of 9 bytes from 3 bytes back.
     let payload = b"\x0c\x08abc\x15\x03";
     if Encodings::SUPPORTED.contains(PayloadEncoding::Snappy) {
         assert_eq!(decoded(PayloadEncoding::Snappy, payload, 12).unwrap(), b"abcabcabcabc");
@@ -163,7 +163,7 @@ fn a_set_says_what_is_in_it_in_the_order_of_preference() {
 }
 
 #[test]
-fn a_frame_is_encoded_only_for_who_accepts_it_and_only_if_it_gets_shorter() {
+fn a_frame_is_encoded_only_for_a_peer_that_accepts_it_and_only_if_it_gets_shorter() {
     let payload = compressible();
     let random: Vec<u8> = (0..5000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let policy = EncodingPolicy::default();
@@ -174,7 +174,7 @@ fn a_frame_is_encoded_only_for_who_accepts_it_and_only_if_it_gets_shorter() {
         assert_eq!(
             policy.encode(frame, Encodings::NONE, &mut buffer),
             frame,
-            "who knows none is told nothing"
+            "a peer that knows none gets no list"
         );
 
         let sent = policy.encode(frame, peer, &mut buffer);

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Moves the cursor, begins a line, changes the text's direction, hides a part of it.
+/// Text that moves the cursor, begins a line, changes the text's direction, and hides a part of it.
 const HOSTILE: &str = "/tmp/x\u{1b}[99A\u{9b}J\nerror: \u{202e}no\u{2066}\u{200b}\u{e0041}\u{2028}\u{7f}";
 
 #[track_caller]

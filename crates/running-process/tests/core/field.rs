@@ -1,4 +1,4 @@
-//! Identities as daemons in the field write them: bytes and files that no encoder under test produced.
+//! Identities of daemons in the field: bytes and files that no encoder under test produced.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};

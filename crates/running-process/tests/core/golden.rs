@@ -227,7 +227,7 @@ fn a_recorded_answer_does_not_answer_another_challenge() {
     );
 }
 
-/// Gives a recording to its reader and keeps what is written.
+/// Gives a recording to its reader, and keeps the bytes that are written.
 struct Recorded {
     input: Cursor<Vec<u8>>,
     output: Vec<u8>,

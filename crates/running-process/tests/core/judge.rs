@@ -1,4 +1,4 @@
-//! What is compared between the daemon that was expected and the one that answered.
+//! The comparison of the expected daemon with the one that answered.
 
 use crate::common::daemon;
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, IdentityError};

@@ -1,4 +1,4 @@
-//! When a client uses an encoding, what it says of those it accepts, and what a daemon may send it.
+//! Negotiation of encodings: when a client uses one, the list that it sends, and what a daemon may send it.
 
 use crate::common::{SERVED, chain, frame, wire};
 use prost::Message;
@@ -8,10 +8,10 @@ use running_process::broker::protocol::{
     encode_payload, try_decode_framed_ref,
 };
 
-/// What no encoding fails to make shorter, and is above the threshold.
+/// A payload above the threshold that every encoding makes shorter.
 const PAYLOAD: [u8; 10_000] = [b'x'; 10_000];
 
-/// Sends `PAYLOAD`, and gives the request as it is on the wire.
+/// Sends `PAYLOAD`, and returns the request as it is on the wire.
 fn sent(client: &mut ClientConnection) -> Vec<u8> {
     client.send_request(SERVED, PAYLOAD).expect("it fits a frame");
     let wire = client.output().to_vec();
@@ -32,7 +32,7 @@ fn receive(client: &mut ClientConnection, frame: &FrameRef<'_>) {
     client.receive(&wire);
 }
 
-/// What a daemon says that decodes these.
+/// Returns an event of a daemon that decodes these encodings.
 fn event(accepted: Encodings) -> FrameRef<'static> {
     let frame = FrameRef::request(SERVED, 0, b"event");
     FrameRef { kind: FrameKind::Event.into(), accepted_encodings: accepted.bits(), ..frame }
@@ -67,7 +67,7 @@ fn whatever_the_daemon_says_it_decodes_is_used_from_then_on() {
         assert_eq!(read(&sent(&mut client)).payload_encoding, 0);
         receive(&mut client, &event(Encodings::NONE.with(encoding)));
         assert!(matches!(client.next_event(), Ok(Some(ClientEvent::Event(_)))));
-        // A frame that says nothing takes nothing back.
+        // A frame without a list leaves the earlier list valid.
         receive(&mut client, &event(Encodings::NONE));
         assert!(matches!(client.next_event(), Ok(Some(ClientEvent::Event(_)))));
 

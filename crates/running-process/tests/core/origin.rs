@@ -1,4 +1,4 @@
-//! Which run a daemon is: on the wire, in the identity file, and compared.
+//! The origin of a daemon: on the wire, in the identity file, and compared.
 
 use crate::common::{chain, daemon};
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, Origin};
@@ -23,7 +23,7 @@ fn with(origin: Origin) -> DaemonProcess {
     daemon
 }
 
-/// Tags 1001 to 1004, put together by hand from the protobuf encoding: key, then value.
+/// Returns tags 1001 to 1004, composed by hand from the protobuf encoding: key, then value.
 fn extension() -> Vec<u8> {
     let start_time = [0xc8, 0x3e, 0xac, 0x02];
     let instance_id = [&[0xd2, 0x3e, 16][..], &INSTANCE].concat();
@@ -42,7 +42,7 @@ fn the_origin_follows_the_published_fields_which_stay_as_they_are() {
     let bytes = with(origin()).encode();
     assert_eq!(bytes, [&daemon().encode()[..], &extension()].concat());
     assert_eq!(DaemonProcess::decode(&bytes).unwrap(), with(origin()));
-    // As a peer sees it, who skips what it does not know.
+    // A published peer skips the fields that it does not know.
     let published: protocol::DaemonProcess = prost::Message::decode(&bytes[..]).unwrap();
     assert_eq!(published, daemon().to_proto());
     assert_eq!(with(origin()).to_proto(), daemon().to_proto());
@@ -107,10 +107,10 @@ fn runs_are_compared_where_the_record_tells_one() {
         lines,
         [&format!("start time is {}", started(300)), "instance is 0f1e2d3c4b5a69788796a5b4c3d2e1f0"]
     );
-    // The record of an older daemon tells no run, and says nothing against one.
+    // The identity file of an older daemon has no origin, and matches any.
     assert_eq!(compare(&daemon(), &with(origin())).len(), 5);
     assert_eq!(disagreements(&daemon(), &with(origin())), []);
-    // A daemon whose record tells its run tells it in its answer too.
+    // A daemon whose identity file has an origin also answers with it.
     assert_eq!(
         disagreements(&with(origin()), &daemon()),
         [
@@ -130,7 +130,7 @@ fn runs_are_compared_where_the_record_tells_one() {
     let restarted = with(Origin { instance_id: [0; 16], ..origin() });
     let message = format!("instance is {}, expected 0f1e2d3c4b5a69788796a5b4c3d2e1f0", "0".repeat(32));
     assert_eq!(disagreements(&with(origin()), &restarted), [(CheckKind::Instance, message)]);
-    // Where it is, and on whose socket, does not tell runs apart.
+    // The pid namespace and the listener do not tell runs apart.
     let elsewhere = with(Origin { pid_namespace: None, inherited_listener: false, ..origin() });
     assert_eq!(disagreements(&with(origin()), &elsewhere), []);
 }

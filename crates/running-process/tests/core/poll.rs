@@ -1,4 +1,4 @@
-//! What `poll` answers: rule by rule, in their order, and however the bytes are cut.
+//! The results of `poll`: rule by rule, in their order, for every cut of the bytes.
 
 use crate::common::{
     Detector, PROBE, SERVED, UNSERVED, chain, daemon, detectors, frame, framed, mux, probe, streams, wire,
@@ -133,7 +133,7 @@ fn a_probe_that_breaks_several_rules_is_refused_for_the_first() {
         }
         let message = rules[first].1;
         assert_eq!(endpoint_probe_request_from_frame(&broken).unwrap_err().to_string(), message);
-        // By its protocol the mux tells that it is a probe at all.
+        // Only the protocol makes a frame a probe.
         broken.payload_protocol = PROBE;
         if first != 2 {
             assert_eq!(refusal(&broken), format!("malformed identity probe: {message}"));
@@ -161,7 +161,7 @@ fn a_probe_is_at_most_four_kibibytes() {
         refusal(&with_trace(largest + 1)),
         "malformed identity probe: probe is 4097 bytes, the limit is 4096"
     );
-    // Bytes that no field keeps count as well.
+    // Bytes of unknown fields count as well.
     let padding = crate::common::protobuf::delimited(99, &[0; 4096]);
     let padded = framed(&[probe(1).encode_to_vec(), padding].concat());
     assert!(matches!(
@@ -252,7 +252,7 @@ fn one_mux_serves_many_threads() {
     assert_eq!(mux.daemon(), &daemon());
 }
 
-/// The borrowed answer in the words of the owned one.
+/// Returns a borrowed result as an owned one.
 fn owned(mux: &BackendEndpointMux<Detector>, answer: MuxPollRef<'_>) -> MuxPoll {
     match answer {
         MuxPollRef::NeedMoreBytes => MuxPoll::NeedMoreBytes,
@@ -319,7 +319,8 @@ proptest! {
     }
 }
 
-/// What a daemon that drops its buffer's front as it is told gets to see, and what is left in the end.
+/// Returns the results for a daemon that drops the consumed front of its buffer, and the bytes that are left in the
+/// end.
 fn answers(detector: Detector, reads: &[&[u8]]) -> (Vec<Result<MuxPoll, String>>, Vec<u8>) {
     let mux = mux(detector);
     let (mut buffer, mut answers) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The probe's two ends: what answers a challenge, and what a daemon that serves nothing but probes reads and writes.
+//! The two sides of a probe: the answers to a challenge, and a daemon that serves only probes.
 
 use crate::common::{PROBE, UNSERVED, chain, daemon, framed, probe, wire};
 use proptest::collection::vec;
@@ -94,7 +94,7 @@ proptest! {
     }
 }
 
-/// A peer that has sent `input` and reads what is written; reads are given one byte at a time.
+/// A peer that has sent `input` and collects the output; reads return one byte at a time.
 struct Peer<'a> {
     input: &'a [u8],
     output: Vec<u8>,
@@ -117,7 +117,7 @@ impl Write for Peer<'_> {
     }
 }
 
-/// What is answered to `input`, and how much of it is left unread.
+/// Returns the answer to `input`, and the number of bytes that are left unread.
 fn handled(input: &[u8]) -> (Result<Vec<u8>, String>, usize) {
     let mut peer = Peer { input, output: Vec::new() };
     let handled: Result<(), EndpointProbeServerError> = handle_endpoint_probe(&mut peer, &daemon());

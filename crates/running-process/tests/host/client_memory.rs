@@ -101,7 +101,7 @@ fn with_flood(test: &str) {
     let listener = UnixListener::bind(&path).unwrap();
     let flooding = thread::spawn(move || {
         let connection: UnixStream = listener.accept().unwrap().0;
-        flood(Peer(connection));
+        flood(Peer::new(connection));
     });
     in_child_process(test, |command| {
         command.env(ENDPOINT, &path);

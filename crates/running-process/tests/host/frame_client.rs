@@ -13,7 +13,8 @@ macro_rules! cases {
     };
 }
 
-#[cfg(feature = "tokio")]
+// The daemon of these tests is a socket of tokio, in paused time.
+#[cfg(all(unix, feature = "tokio"))]
 mod asynchronous;
 mod blocking;
 mod events;

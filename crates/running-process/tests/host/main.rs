@@ -11,7 +11,6 @@ mod client_memory;
 #[cfg(unix)]
 mod connecting;
 mod daemon;
-#[cfg(unix)]
 mod frame_client;
 mod identity_file;
 #[cfg(any())]

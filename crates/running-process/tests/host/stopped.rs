@@ -4,8 +4,7 @@
 use crate::daemon::Daemon;
 use crate::frame_client::peer::{Client, Peer};
 use crate::support::{
-    ChildProcess, PATIENCE, REVERSE, SHOUT, eventually, read, read_frames, request, soon, test_command,
-    watched, write,
+    ChildProcess, REVERSE, SHOUT, eventually, read, read_frames, request, soon, test_command, watched, write,
 };
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{
@@ -95,7 +94,6 @@ fn serve<D: Daemon>() {
     config.connection.idle_timeout = Some(DEADLINE);
     config.write_timeout = DEADLINE;
     let server = D::bind(given_endpoint()).unwrap().config(config);
-    let server = server.observe(|error| eprintln!("{}", crate::support::chain(error)));
     let server = server.serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
     server.serve_inline(REVERSE, |request| Ok(vec![7; request.payload().len() << 10])).run().unwrap();
 }
@@ -142,8 +140,7 @@ fn requests_of_a_stopped_server_are_answered(test: &str) {
 /// Accepts the next connection and returns the daemon's end.
 fn accept(listener: &UnixListener) -> Peer {
     let connection: UnixStream = listener.accept().unwrap().0;
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    Peer(connection)
+    Peer::new(connection)
 }
 
 /// Runs the client test `asks` against a daemon that answers while the client is stopped.

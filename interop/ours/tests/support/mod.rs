@@ -54,12 +54,12 @@ impl Program {
         report
     }
 
-    pub fn client(self, record: &Path) -> Report {
-        self.run(&[Path::new("client"), record], String::new())
+    pub fn client(self, identity_file: &Path) -> Report {
+        self.run(&[Path::new("client"), identity_file], String::new())
     }
 }
 
-/// What a program printed, and whether it ended well.
+/// The output of a program, and whether it succeeded.
 #[derive(Debug)]
 pub struct Report {
     pub success: bool,
@@ -102,32 +102,36 @@ pub struct Daemon {
 impl Daemon {
     pub fn start(program: Program) -> Daemon {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (socket, record) = (directory.path().join("socket"), directory.path().join("record"));
-        Daemon { running: Running::ready(program, &[Path::new("daemon"), &socket, &record]), directory }
+        let (socket, identity_file) =
+            (directory.path().join("socket"), directory.path().join("identity.json"));
+        Daemon {
+            running: Running::ready(program, &[Path::new("daemon"), &socket, &identity_file]),
+            directory,
+        }
     }
 
     /// Another process of the same program takes over the socket's path while this daemon lives, and claims to be it.
     pub fn replaced_by_impostor(&self, program: Program) -> Running {
         std::fs::remove_file(self.socket()).expect("the socket exists");
-        Running::ready(program, &[Path::new("replay"), &self.socket(), &self.record()])
+        Running::ready(program, &[Path::new("replay"), &self.socket(), &self.identity_file()])
     }
 
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    pub fn record(&self) -> PathBuf {
-        self.directory.path().join("record")
+    pub fn identity_file(&self) -> PathBuf {
+        self.directory.path().join("identity.json")
     }
 
     pub fn pid(&self) -> u32 {
         self.running.child.id()
     }
 
-    /// A copy of the record, with a change.
-    pub fn altered_record(&self, name: &str, alter: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
-        let text = std::fs::read(self.record()).expect("the record is readable");
-        let mut value = serde_json::from_slice(&text).expect("the record is JSON");
+    /// Returns the path of a changed copy of the identity file.
+    pub fn altered_identity_file(&self, name: &str, alter: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+        let text = std::fs::read(self.identity_file()).expect("the identity file is readable");
+        let mut value = serde_json::from_slice(&text).expect("the identity file is JSON");
         alter(&mut value);
         let path = self.directory.path().join(name);
         std::fs::write(&path, value.to_string()).expect("the directory is writable");

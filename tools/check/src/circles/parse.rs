@@ -27,7 +27,7 @@ pub(super) struct Import {
     /// The name that the module gets; none for a glob.
     pub(super) name: Option<String>,
     pub(super) line: usize,
-    /// Whether the import has a visibility.
+    /// `true` if the import has a visibility.
     pub(super) is_exported: bool,
 }
 

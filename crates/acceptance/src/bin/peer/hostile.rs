@@ -1,7 +1,7 @@
-//! Daemons that are who they say, and do not behave.
+//! Genuine daemons that misbehave.
 
-use crate::genuine::record_this_process;
 use crate::impostor::{listener_from_stdin, replay_in_a_child, replay_on_stdin};
+use crate::process_state::{state, write_own_identity};
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{
     endpoint_probe_request_from_frame, endpoint_probe_response_frame,
@@ -24,18 +24,18 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How many descriptors one message may carry (`SCM_MAX_FD` in unix(7)).
-const MOST_DESCRIPTORS: usize = 253;
+/// Maximum number of descriptors in one message (`SCM_MAX_FD` in unix(7)).
+const MAX_DESCRIPTORS: usize = 253;
 
-/// Records itself, and treats every connection as `mode` says.
-pub(crate) fn misbehave(mode: &str, socket: &str, record: &Path, argument: Option<&str>) {
+/// Writes its identity, and treats every connection as `mode` says.
+pub(crate) fn misbehave(mode: &str, socket: &str, identity_file: &Path, argument: Option<&str>) {
     let listener = if mode.ends_with("-inherited") {
         listener_from_stdin()
     } else {
         end_with_stdin();
         UnixListener::bind(socket).unwrap()
     };
-    let identity = record_this_process(socket, record);
+    let identity = write_own_identity(socket, identity_file);
     println!("ready");
     let mut kept = Vec::new();
     for stream in listener.incoming() {
@@ -56,7 +56,7 @@ pub(crate) fn misbehave(mode: &str, socket: &str, record: &Path, argument: Optio
             }
             "answer-and-die" => {
                 let answer = challenge(&stream, &identity);
-                // The prober reads on when it is told to, and finds the last words of a dead process.
+                // The prober reads on when it is told to, and finds the last bytes of a dead process.
                 let prober = socket_peercred(&stream).unwrap().pid;
                 kill_process(prober, Signal::STOP).unwrap();
                 (&stream).write_all(&answer).unwrap();
@@ -68,7 +68,7 @@ pub(crate) fn misbehave(mode: &str, socket: &str, record: &Path, argument: Optio
     }
 }
 
-/// The answer to the challenge that comes, with a trace that makes it long.
+/// Returns the answer to the challenge that arrives, with a long trace.
 fn challenge(mut stream: &UnixStream, identity: &DaemonProcess) -> Vec<u8> {
     let body = read_frame(&mut stream).unwrap();
     let frame = FrameRef::decode(&body).unwrap().to_frame();
@@ -85,18 +85,18 @@ fn drip(mut stream: &UnixStream, identity: &DaemonProcess, pace: Option<u64>) {
             return;
         }
         if let Some(milliseconds) = pace {
-            // The pace of the drip, not a wait for anything.
+            // The interval between the bytes; nothing is waited for.
             let _ = never.recv_timeout(Duration::from_millis(milliseconds));
         }
     }
 }
 
-/// Sends as many descriptors as it may with each piece of its answer.
+/// Sends the maximum number of descriptors with each piece of its answer.
 fn give_descriptors(stream: &UnixStream, identity: &DaemonProcess) {
     let stdout = std::io::stdout();
-    let descriptors = [stdout.as_fd(); MOST_DESCRIPTORS];
+    let descriptors = [stdout.as_fd(); MAX_DESCRIPTORS];
     for piece in challenge(stream, identity).chunks(100) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
         if sendmsg(stream, &[IoSlice::new(piece)], &mut ancillary, SendFlags::NOSIGNAL).is_err() {
@@ -112,71 +112,66 @@ fn die() -> ! {
     }
 }
 
-/// Records itself, and then runs `program` instead, which replays the record on the same socket as the same process.
-pub(crate) fn become_another(socket: &str, record: &Path, program: &str) {
+/// Writes its identity, and then executes `program`, which replays the identity file on the same socket as the same
+/// process.
+pub(crate) fn become_another(socket: &str, identity_file: &Path, program: &str) {
     let listener = UnixListener::bind(socket).unwrap();
-    record_this_process(socket, record);
-    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
+    write_own_identity(socket, identity_file);
+    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), identity_file, &listener).exec());
 }
 
-/// Records itself, and becomes `program` in the same process once the prober has looked at the executable. `program` answers.
-pub(crate) fn become_another_meanwhile(socket: &str, record: &Path, program: &str) {
+/// Writes its identity, and executes `program` once the prober has inspected the executable. `program` answers.
+pub(crate) fn become_another_meanwhile(socket: &str, identity_file: &Path, program: &str) {
     let listener = UnixListener::bind(socket).unwrap();
-    record_this_process(socket, record);
+    write_own_identity(socket, identity_file);
     println!("ready");
     let (stream, _) = listener.accept().unwrap();
-    // The challenge has come, and is left for the other program.
+    // The challenge has arrived, and is left for the other program.
     recv(&stream, &mut [0; 1], RecvFlags::PEEK).unwrap();
-    // The prober looks while nothing has been answered. It sleeps when it has looked.
+    // The prober inspects the image before the answer. It sleeps when it is done.
     let prober = socket_peercred(&stream).unwrap().pid.as_raw_nonzero();
     while state(&format!("/proc/{prober}/stat")) != Some('S') {
         std::thread::yield_now();
     }
     let mut other = Command::new(program);
-    other.arg("replay-connected").arg(socket).arg(record).stdin(Stdio::from(OwnedFd::from(stream)));
+    other.arg("replay-connected").arg(socket).arg(identity_file).stdin(Stdio::from(OwnedFd::from(stream)));
     panic!("{}", other.exec());
 }
 
-/// Answers its first prober as itself, and becomes `program` when it is told to, which replays the record.
-pub(crate) fn become_another_later(socket: &str, record: &Path, program: &str) {
+/// Answers its first prober as itself, and executes `program` when it is told to, which replays the identity file.
+pub(crate) fn become_another_later(socket: &str, identity_file: &Path, program: &str) {
     let listener = UnixListener::bind(socket).unwrap();
-    let identity = record_this_process(socket, record);
+    let identity = write_own_identity(socket, identity_file);
     println!("ready");
     let (stream, _) = listener.accept().unwrap();
     (&stream).write_all(&challenge(&stream, &identity)).unwrap();
     std::io::stdin().read_exact(&mut [0]).unwrap();
-    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), record, &listener).exec());
+    panic!("{}", replay_in_a_child(program.as_ref(), socket.as_ref(), identity_file, &listener).exec());
 }
 
-/// Returns the state of a process or thread, as its letter in `proc_pid_stat(5)`.
-pub(crate) fn state(stat: &str) -> Option<char> {
-    let stat = std::fs::read_to_string(stat).unwrap();
-    stat.rsplit_once(") ").unwrap().1.chars().next()
-}
-
-/// Records itself, and leaves it to a child to accept and to answer.
-pub(crate) fn delegate(socket: &str, record: &Path) {
+/// Writes its identity, and lets a child accept and answer.
+pub(crate) fn delegate(socket: &str, identity_file: &Path) {
     let listener = UnixListener::bind(socket).unwrap();
-    record_this_process(socket, record);
+    write_own_identity(socket, identity_file);
     let program = std::env::current_exe().unwrap();
     let mut child = Command::new(program);
-    child.arg("replay-delegated").arg(socket).arg(record);
+    child.arg("replay-delegated").arg(socket).arg(identity_file);
     child.stdin(Stdio::from(listener.as_fd().try_clone_to_owned().unwrap()));
     child.spawn().unwrap().wait().unwrap();
 }
 
-/// Replays, for as long as the process lives that recorded itself.
-pub(crate) fn answer_for_the_parent(record: &Path) {
+/// Replays the identity for as long as the process lives that wrote it.
+pub(crate) fn answer_for_the_parent(identity_file: &Path) {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
-    replay_on_stdin(record);
+    replay_on_stdin(identity_file);
 }
 
 /// Listens, never accepts, and lets its backlog fill up.
-pub(crate) fn deaf(socket: &str, record: &Path) {
+pub(crate) fn deaf(socket: &str, identity_file: &Path) {
     let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
     listen(&listener, 0).unwrap();
-    record_this_process(socket, record);
+    write_own_identity(socket, identity_file);
     let mut waiting = Vec::new();
     loop {
         match LocalStream::connect(socket) {
@@ -186,13 +181,13 @@ pub(crate) fn deaf(socket: &str, record: &Path) {
         }
     }
     println!("ready");
-    // Nothing is expected but the end.
+    // Waits for the end of the input.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
 fn end_with_stdin() {
     std::thread::spawn(|| {
-        // Nothing is expected but the end.
+        // Waits for the end of the input.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });

@@ -1,4 +1,4 @@
-//! Processes that want to pass for another one, and tell what they were told.
+//! Processes that try to pass for another one, and print what they receive.
 
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::{
@@ -16,8 +16,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Stands at `socket` from one moment to the next, whoever stood there.
-pub(crate) fn take_over(socket: &Path) -> UnixListener {
+/// Replaces the socket at `socket` by a listener of its own, in one step.
+pub(crate) fn replace_socket(socket: &Path) -> UnixListener {
     let beside = socket.with_extension(std::process::id().to_string());
     let listener = UnixListener::bind(&beside).unwrap();
     std::fs::rename(&beside, socket).unwrap();
@@ -28,47 +28,47 @@ pub(crate) fn listener_from_stdin() -> UnixListener {
     UnixListener::from(io::stdin().as_fd().try_clone_to_owned().unwrap())
 }
 
-/// What somebody says who is asked.
+/// The answers of a peer.
 pub(crate) struct Answers<'a> {
     pub(crate) identity: Box<dyn Fn() -> DaemonProcess + Send + Sync>,
-    /// Stands before the answer to a request.
+    /// The start of the answer to each request.
     pub(crate) token: &'a str,
 }
 
-fn recorded(record: &Path) -> Answers<'static> {
-    let record = record.to_owned();
-    let identity = move || try_read_daemon_identity_file(&record).unwrap().unwrap();
+fn recorded(identity_file: &Path) -> Answers<'static> {
+    let identity_file = identity_file.to_owned();
+    let identity = move || try_read_daemon_identity_file(&identity_file).unwrap().unwrap();
     Answers { identity: Box::new(identity), token: "evil" }
 }
 
-/// Answers probes with the record, word for word.
-pub(crate) fn replay(listener: &UnixListener, record: &Path) {
+/// Answers probes with the identity file, unchanged.
+pub(crate) fn replay(listener: &UnixListener, identity_file: &Path) {
     end_with_stdin(listener);
     println!("ready");
-    converse(listener, &recorded(record));
+    answer_all(listener, &recorded(identity_file));
 }
 
-pub(crate) fn replay_on_stdin(record: &Path) {
+pub(crate) fn replay_on_stdin(identity_file: &Path) {
     let listener = listener_from_stdin();
     println!("ready");
-    converse(&listener, &recorded(record));
+    answer_all(&listener, &recorded(identity_file));
 }
 
-/// Answers on the connection that is its standard input, with the record.
-pub(crate) fn replay_connected(record: &Path) {
+/// Answers with the identity file, on the connection that is its standard input.
+pub(crate) fn replay_connected(identity_file: &Path) {
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
     let send = |mut stream: &UnixStream, bytes: &[u8]| stream.write_all(bytes);
-    converse_with(&stream, &mut Vec::new(), &recorded(record), send).unwrap();
+    answer_stream(&stream, &mut Vec::new(), &recorded(identity_file), send).unwrap();
 }
 
-/// Replays, and claims to be the recorded process in the credentials that go with each message.
-pub(crate) fn claim_on_stdin(record: &Path) {
+/// Replays the identity, and claims to be the recorded process in the credentials of each message.
+pub(crate) fn claim_on_stdin(identity_file: &Path) {
     let listener = listener_from_stdin();
     println!("ready");
-    let answers = recorded(record);
+    let answers = recorded(identity_file);
     let pid = Pid::from_raw((answers.identity)().pid.cast_signed()).unwrap();
     each(&listener, |stream, log| {
-        converse_with(stream, log, &answers, |stream, bytes| {
+        answer_stream(stream, log, &answers, |stream, bytes| {
             let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -79,7 +79,7 @@ pub(crate) fn claim_on_stdin(record: &Path) {
     });
 }
 
-/// Passes on what either side says.
+/// Copies bytes in both directions.
 pub(crate) fn proxy(listener: &UnixListener, target: &Path) {
     end_with_stdin(listener);
     println!("ready");
@@ -97,7 +97,7 @@ fn pass_on(listener: &UnixListener, target: &Path) {
         let server = UnixStream::connect(target)?;
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Until either side has had enough.
+                // Until one of the sides ends.
                 let _ = io::copy(&mut &server, &mut &*client);
                 let _ = client.shutdown(std::net::Shutdown::Both);
             });
@@ -108,41 +108,42 @@ fn pass_on(listener: &UnixListener, target: &Path) {
                     break;
                 }
             }
-            // The other direction ends by this, too.
+            // This ends the other direction, too.
             let _ = server.shutdown(std::net::Shutdown::Both);
         });
         Ok(())
     });
 }
 
-/// Listens, leaves the socket to a child that replays the record, and ends: whoever gets its pid next seems to listen.
+/// Listens, leaves the socket to a child that replays the identity file, and ends. The next process with its pid seems
+/// to listen.
 #[allow(clippy::zombie_processes, reason = "it is to outlive this process")]
-pub(crate) fn hand_over(socket: &Path, record: &Path) {
+pub(crate) fn leave_to_child(socket: &Path, identity_file: &Path) {
     let listener = UnixListener::bind(socket).unwrap();
-    replay_in_a_child(&std::env::current_exe().unwrap(), socket, record, &listener).spawn().unwrap();
+    replay_in_a_child(&std::env::current_exe().unwrap(), socket, identity_file, &listener).spawn().unwrap();
 }
 
-/// `program`, to replay `record` on `listener`.
+/// Returns a command that runs `program` to replay `identity_file` on `listener`.
 pub(crate) fn replay_in_a_child(
     program: &Path,
     socket: &Path,
-    record: &Path,
+    identity_file: &Path,
     listener: &UnixListener,
 ) -> Command {
     let mut child = Command::new(program);
-    child.arg("replay-inherited").args([socket, record]);
+    child.arg("replay-inherited").args([socket, identity_file]);
     child.stdin(Stdio::from(listener.as_fd().try_clone_to_owned().unwrap()));
     child
 }
 
-/// Answers whoever connects.
-pub(crate) fn converse(listener: &UnixListener, answers: &Answers<'_>) {
+/// Answers every connection.
+pub(crate) fn answer_all(listener: &UnixListener, answers: &Answers<'_>) {
     each(listener, |stream, log| {
-        converse_with(stream, log, answers, |mut stream, bytes| stream.write_all(bytes))
+        answer_stream(stream, log, answers, |mut stream, bytes| stream.write_all(bytes))
     });
 }
 
-fn converse_with(
+fn answer_stream(
     mut stream: &UnixStream,
     log: &mut Vec<u8>,
     answers: &Answers<'_>,
@@ -170,7 +171,7 @@ fn answer(frame: &Frame, answers: &Answers<'_>) -> Frame {
     }
 }
 
-/// Treats every connection on a thread of its own, until the listener is shut down and all of them have ended.
+/// Handles every connection on a thread of its own, until the listener is shut down and all of them have ended.
 fn each(listener: &UnixListener, treat: impl Fn(&UnixStream, &mut Vec<u8>) -> io::Result<()> + Sync) {
     std::thread::scope(|scope| {
         for stream in listener.incoming() {
@@ -178,7 +179,7 @@ fn each(listener: &UnixListener, treat: impl Fn(&UnixStream, &mut Vec<u8>) -> io
             let treat = &treat;
             scope.spawn(move || {
                 let mut log = Vec::new();
-                // A client that has seen enough may be gone before it is answered.
+                // A client may be gone before it is answered.
                 let _ = treat(&stream, &mut log);
                 // One call, so that lines of several threads do not mix.
                 let mut line = String::from("connection ");
@@ -191,11 +192,11 @@ fn each(listener: &UnixListener, treat: impl Fn(&UnixStream, &mut Vec<u8>) -> io
     });
 }
 
-/// Accepts who is waiting already, and nobody else, once the standard input ends.
+/// Accepts the connections that already wait, and no others, once the standard input ends.
 pub(crate) fn end_with_stdin(listener: &UnixListener) {
     let listener = listener.try_clone().unwrap();
     std::thread::spawn(move || {
-        // Nothing is expected but the end.
+        // Waits for the end of the input.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         shutdown(&listener, Shutdown::Both).unwrap();
     });

@@ -1,5 +1,5 @@
-//! What needs a pid namespace of its own, in which pids can be used again at will: `scenario reuse` prints what happened
-//! line by line, and so does `scenario race SEED ROUNDS`.
+//! Scenarios that need a pid namespace of their own, in which pids can be reused at will: `scenario reuse` prints its
+//! outcomes line by line, and so does `scenario race SEED ROUNDS`.
 
 #![allow(clippy::unwrap_used, reason = "part of a test: a failure is to be seen")]
 

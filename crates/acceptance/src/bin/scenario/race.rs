@@ -1,8 +1,7 @@
-//! Who stands at the socket changes all the time, while others verify it.
+//! A race: the process at the socket changes all the time, while others verify it.
 //!
-//! Ground truth: each run of the genuine daemon has a token of its own, which nobody else can say. Whatever is heard
-//! through a verified connection must begin with the token of the very run that was expected; and as long as nothing is
-//! changed, the genuine daemon must be accepted.
+//! Each run of the genuine daemon has a token that no other process knows. Every answer on a verified connection must
+//! begin with the token of the expected run. While nothing is changed, the genuine daemon must be accepted.
 
 use crate::reuse::{make_next, peer_program};
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
@@ -10,7 +9,7 @@ use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{Policy, ProofLevel};
 use running_process::broker::backend_sdk::FrameClient;
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{PATIENCE, Peer, Place, SECRET, soon};
+use running_process_acceptance::{Peer, SECRET, TEST_TIMEOUT, TestEndpoint, soon};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -32,13 +31,13 @@ enum AtSocket {
 }
 
 struct World {
-    /// Even while nothing changes.
+    /// The number of the epoch; even while nothing changes.
     epoch: u64,
     current: Arc<Run>,
     at_socket: AtSocket,
-    /// Runs that had ended before they were put here.
+    /// Runs that had ended before they were added here.
     ended: Vec<Arc<Run>>,
-    /// In which epoch each prober's last whole pass began.
+    /// The epoch in which each prober's last complete pass began.
     passed: [u64; PROBERS],
     outcomes: BTreeMap<String, u64>,
     wrong: Vec<String>,
@@ -56,7 +55,7 @@ impl Shared {
     }
 }
 
-/// `SplitMix64`: the same seed gives the same choices.
+/// A `SplitMix64` generator: the same seed gives the same choices.
 struct Random(u64);
 
 impl Random {
@@ -70,7 +69,7 @@ impl Random {
 }
 
 pub(crate) fn run(seed: u64, rounds: u64) {
-    let place = Place::new(peer_program());
+    let place = TestEndpoint::new(peer_program());
     let (mut genuine, first) = start(&place, 0, None);
     let kept_genuine = place.path("genuine");
     fs::hard_link(&place.socket, &kept_genuine).unwrap();
@@ -130,7 +129,7 @@ pub(crate) fn run(seed: u64, rounds: u64) {
                 world.current = run;
             }
             world.epoch += 1;
-            // Sometimes long enough for everyone to see it, sometimes not.
+            // Sometimes all probers see it, sometimes not.
             if random.below(2) == 0 {
                 wait_for_passes(&shared, world);
             }
@@ -147,19 +146,19 @@ pub(crate) fn run(seed: u64, rounds: u64) {
     println!("rounds {rounds}");
 }
 
-/// Puts the socket that is kept as `kept` at `socket` from one moment to the next.
+/// Moves the socket at `kept` to `socket`, in one step.
 fn put(kept: &Path, socket: &Path) {
     let beside = socket.with_extension("beside");
     fs::hard_link(kept, &beside).unwrap();
     fs::rename(&beside, socket).unwrap();
-    // Two names of one file: the rename did nothing.
+    // If both are names of one file, the rename does nothing.
     let _ = fs::remove_file(&beside);
 }
 
-fn start(place: &Place, round: u64, same_pid: Option<u32>) -> (Peer, Arc<Run>) {
+fn start(place: &TestEndpoint, round: u64, same_pid: Option<u32>) -> (Peer, Arc<Run>) {
     let token = format!("run {round},");
     if let Some(pid) = same_pid {
-        // Outside of a namespace of one's own it is left to chance.
+        // Outside of a namespace of its own the pid is left to chance.
         let _ = make_next(pid);
     }
     let peer = Peer::start(place.command("genuine").arg(&token));
@@ -172,12 +171,12 @@ fn wait_for_passes(shared: &Shared, world: MutexGuard<'_, World>) {
     let epoch = world.epoch;
     let (_world, waited) = shared
         .pass
-        .wait_timeout_while(world, PATIENCE, |world| world.passed.iter().any(|passed| *passed < epoch))
+        .wait_timeout_while(world, TEST_TIMEOUT, |world| world.passed.iter().any(|passed| *passed < epoch))
         .unwrap();
     assert!(!waited.timed_out(), "the probers hang");
 }
 
-/// One verification. Gives whether there is to be another one.
+/// Makes one verification, and returns whether there is to be another one.
 fn pass(shared: &Shared, prober: usize, impostor: u32, random: &mut Random) -> bool {
     let (epoch, run, ended, at_socket) = {
         let world = shared.world();
@@ -187,7 +186,7 @@ fn pass(shared: &Shared, prober: usize, impostor: u32, random: &mut Random) -> b
         let old = world.ended.len() as u64;
         let ended = old > 0 && random.below(4) == 0;
         let run = if ended {
-            // Mostly the last ones, whose pid is the likeliest to be used again.
+            // Mostly the last runs, whose pids are most likely to be reused.
             let back = random.below(old.min(3));
             &world.ended[usize::try_from(old - 1 - back).unwrap()]
         } else {
@@ -239,7 +238,7 @@ fn pass(shared: &Shared, prober: usize, impostor: u32, random: &mut Random) -> b
         for stream in streams.flatten() {
             let mut client = FrameClient::from_stream(stream);
             client.set_timeout(Some(Duration::from_secs(5)));
-            // The daemon may have been killed by now; nobody else may have seen this.
+            // The daemon may have been killed by now, but no other process may have received this.
             if let Ok(answer) = client.request(SHOUT, SECRET.to_vec())
                 && !answer.payload.starts_with(run.token.as_bytes())
             {

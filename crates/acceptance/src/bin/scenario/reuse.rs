@@ -1,31 +1,31 @@
-//! A pid that is used again, by the same executable.
+//! A pid that is reused by the same executable.
 
 use running_process::broker::backend_handle::{BackendHandle, BackendHandleError, DaemonProcess};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClient;
 use running_process_acceptance::wire::SHOUT;
-use running_process_acceptance::{Peer, Place, SECRET, TOKEN, sibling, soon};
+use running_process_acceptance::{Peer, SECRET, TOKEN, TestEndpoint, sibling, soon};
 use std::process::Command;
 
-/// The next process in this namespace gets `pid`, if that is free.
+/// Makes the next process in this namespace get `pid`, if that is free.
 pub(crate) fn make_next(pid: u32) -> std::io::Result<()> {
     std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string())
 }
 
-/// The program `peer`, which lies beside this one.
+/// Returns the path of the program `peer`, which is beside this one.
 pub(crate) fn peer_program() -> std::path::PathBuf {
     sibling(std::env::current_exe().unwrap().to_str().unwrap(), "peer")
 }
 
-/// When the kernel started `pid`, in clock ticks.
+/// Returns the time at which the kernel started `pid`, in clock ticks.
 fn start_time(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     fields.split(' ').nth(22 - 3).unwrap().parse().unwrap()
 }
 
-/// A process with the pid of `before`, which is gone, and another start time.
+/// Starts a process with the pid of `before`, which has ended, and another start time.
 fn start_as(before: &DaemonProcess, command: &mut Command) -> Peer {
     let deadline = soon();
     loop {
@@ -55,7 +55,7 @@ fn verify(expected: &DaemonProcess, policy: Policy) -> String {
     }
 }
 
-/// Who answers the caller's question.
+/// Returns which process answers a request.
 fn ask(mut client: FrameClient) -> &'static str {
     let answer = client.request(SHOUT, SECRET.to_vec()).unwrap().payload;
     if answer.starts_with(TOKEN.as_bytes()) { "genuine" } else { "FOOLED" }
@@ -67,7 +67,7 @@ fn describe(error: &ProbeError) -> String {
 }
 
 pub(crate) fn run() {
-    let place = Place::new(peer_program());
+    let place = TestEndpoint::new(peer_program());
     for only_credentials in [false, true] {
         let mode = if only_credentials { "credentials" } else { "pidfd" };
         let policy = |mut policy: Policy| {
@@ -81,19 +81,22 @@ pub(crate) fn run() {
         let old = place.identity();
         say("the first daemon", with(&old));
         end(&mut first);
-        say("nobody", with(&old));
+        say("no process", with(&old));
 
         let mut second = start_as(&old, &mut place.command("genuine"));
         let new = place.identity();
         assert_eq!((new.pid, &new.ipc_endpoint), (old.pid, &old.ipc_endpoint));
-        say("old record, restarted daemon", with(&old));
-        say("old record, restarted daemon, lenient", verify(&old, policy(Policy::lenient())));
-        say("new record, restarted daemon", with(&new));
-        // A published peer's record has nothing that tells the two apart: that is a lower proof, and visible.
+        say("old identity file, restarted daemon", with(&old));
+        say("old identity file, restarted daemon, lenient", verify(&old, policy(Policy::lenient())));
+        say("new identity file, restarted daemon", with(&new));
+        // A published peer's identity file has nothing that tells the two apart: that is a lower proof, and visible.
         let mut published = old.clone();
         published.origin = None;
-        say("published record, restarted daemon", with(&published));
-        say("published record, restarted daemon, strict", verify(&published, policy(Policy::strict())));
+        say("published identity file, restarted daemon", with(&published));
+        say(
+            "published identity file, restarted daemon, strict",
+            verify(&published, policy(Policy::strict())),
+        );
         end(&mut second);
 
         let mut replay = start_as(&new, &mut place.command("replay"));
@@ -101,7 +104,7 @@ pub(crate) fn run() {
         say("replay by the same pid, lenient", verify(&new, policy(Policy::lenient())));
         end(&mut replay);
 
-        let elsewhere = Place::new(&place.program);
+        let elsewhere = TestEndpoint::new(&place.program);
         let mut bystander = start_as(&new, &mut elsewhere.command("genuine"));
         say("the pid without the socket", with(&new));
         let replay = place.start("replay");
@@ -113,11 +116,11 @@ pub(crate) fn run() {
     }
 }
 
-/// A process listens, leaves its socket to a child, and ends. Its pid becomes the genuine daemon's.
+/// Verifies a daemon with the pid of a process that listened, left its socket to a child, and ended.
 fn earlier_life(policy: Policy, say: impl Fn(&str, String)) {
-    let [place, elsewhere] = [(); 2].map(|()| Place::new(peer_program()));
+    let [place, elsewhere] = [(); 2].map(|()| TestEndpoint::new(peer_program()));
     let mut earlier = Command::new(&place.program);
-    earlier.arg("hand-over").args([&elsewhere.socket, &place.record]);
+    earlier.arg("leave-to-child").args([&elsewhere.socket, &place.identity_file]);
     let mut earlier = Peer::start(&mut earlier);
     earlier.reap();
     make_next(earlier.pid()).unwrap();

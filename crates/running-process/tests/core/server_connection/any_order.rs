@@ -1,4 +1,4 @@
-//! Whatever happens on a connection, in whatever order.
+//! Properties of a connection under any operations in any order.
 
 use super::{cancel, request, with_output, written};
 use crate::common::SERVED;
@@ -7,7 +7,7 @@ use running_process::broker::backend_sdk::{CallId, Cancelled, ServerEvent};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What a day of one connection consists of.
+/// The operations on a connection.
 #[derive(Clone, Debug)]
 enum Move {
     Request { id: u8, patience_ms: Option<u16> },
@@ -32,7 +32,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Whatever happens in whatever order: each request gets exactly one last frame, and no call is told of twice.
+    /// Checks that each request gets exactly one last frame, and that no call is reported twice.
     #[test]
     fn every_request_is_answered_once(moves in moves()) {
         let (mut server, mut now) = with_output(400, |config| config.max_in_flight = 3);
@@ -73,7 +73,7 @@ proptest! {
                     }
                     ServerEvent::Cancelled(Cancelled { call, .. }) => {
                         prop_assert!(!told.contains(&call), "told twice");
-                        prop_assert!(open.contains(&call), "nobody works on it");
+                        prop_assert!(open.contains(&call), "no handler works on it");
                         told.push(call);
                     }
                     ServerEvent::Unasked(frame) => prop_assert_eq!(frame.payload_protocol, SERVED),

@@ -7,7 +7,7 @@ use running_process::broker::protocol::{
     EncodingPolicy, Encodings, FrameRef, MAX_FRAME_BYTES, RefusalReason, decode_payload, encode_payload,
 };
 
-/// A request with `payload`, encoded, of a client that takes what it sends.
+/// Returns a request with an encoded `payload`, of a client that accepts the encodings that it uses.
 fn request(payload: &[u8], accepted: Encodings) -> Vec<u8> {
     let encoding = Encodings::SUPPORTED.iter().next().unwrap();
     let mut encoded = Vec::new();

@@ -1,4 +1,4 @@
-//! The daemon's side of one connection and its calls: admission, answers, deadlines, cancels, and what is kept of them.
+//! The daemon's side of one connection and its calls: admission, answers, deadlines, cancels, and memory.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -18,7 +18,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// More than anything here leaves unread, but for the tests of just that.
+/// More than the other tests leave unread.
 const PLENTY: usize = 1 << 20;
 const TICK: Duration = Duration::from_millis(1);
 
@@ -43,7 +43,7 @@ fn cancel(id: u64) -> Vec<u8> {
     wire(&frame(FrameKind::Cancel, id, b""))
 }
 
-/// Receives `bytes`, admits every request that may be, and gives the calls with their ids.
+/// Receives `bytes`, admits every request that may be admitted, and returns the calls with their ids.
 fn admit(server: &mut Server, bytes: &[u8], now: Instant) -> Vec<(u64, CallId)> {
     admit_before(server, bytes, now, None)
 }
@@ -69,7 +69,7 @@ fn ids(calls: &[(u64, CallId)]) -> Vec<u64> {
     calls.iter().map(|(id, _)| *id).collect()
 }
 
-/// The frames that wait in the output, which are written now.
+/// Takes the output as written, and returns the frames in it.
 fn written(server: &mut Server, now: Instant) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(decoded) = try_decode_framed(server.output()).unwrap() {
@@ -144,7 +144,7 @@ fn after_the_end_nothing_is_read_although_requests_still_wait_to_be_taken() {
 }
 
 #[test]
-fn who_floods_is_not_read_on() {
+fn a_peer_that_floods_is_not_read_on() {
     let (mut server, now) = server(|config| config.max_in_flight = 1);
     assert_eq!(admit(&mut server, &request(1), now).len(), 1);
     let mut received = 0;
@@ -164,7 +164,7 @@ fn a_request_with_the_id_of_another_in_flight_waits_for_it() {
     server.respond(calls[0].1, b"one").unwrap();
     let next = admit(&mut server, b"", now);
     assert_eq!(ids(&next), [0]);
-    // The first call is over, whatever is said of it.
+    // The first call is over, so this response is ignored.
     server.respond(calls[0].1, b"again").unwrap();
     assert!(matches!(server.send_event(calls[0].1, b"x"), Err(SendEventError::Cancelled)));
     assert_eq!(server.in_flight(), 1);
@@ -189,7 +189,7 @@ fn no_request_is_taken_while_enough_output_waits() {
             break;
         }
         assert!(server.unwritten() < 100 + 300, "one answer beyond enough");
-        // Taken away to be written it still counts, until it is given back.
+        // Output that was taken to be written still counts, until it is given back.
         let output = server.take_output();
         assert!(server.next_event().unwrap().is_none());
         written_bytes += output.len();
@@ -412,6 +412,6 @@ fn a_connection_without_anything_to_keep_gives_its_memory_back() {
     assert!(at > now && at <= now + Duration::from_secs(1));
     server.handle_timeout(at);
     assert_eq!((server.memory(), server.deadline()), (0, None));
-    // And goes on.
+    // Then it goes on.
     assert_eq!(admit(&mut server, &request(2), at).len(), 1);
 }

@@ -1,24 +1,42 @@
 //! A daemon that follows a script, and what every client must be able to do with it.
 
-use crate::support::{PATIENCE, SHOUT, join, next, watched};
+#[cfg(windows)]
+use crate::support::TempEndpoint;
+use crate::support::{SHOUT, join, next, soon, watched};
 use prost::Message;
-use running_process::broker::backend_sdk::{FrameClient, FrameClientError, RequestOptions};
+use running_process::broker::backend_sdk::{FrameClient, FrameClientError, LocalStream, RequestOptions};
+#[cfg(windows)]
+use running_process::broker::backend_sdk::{LocalListener, StopSignal};
+#[cfg(unix)]
+use running_process::broker::protocol::Endpoint;
 use running_process::broker::protocol::{
-    EncodingPolicy, Endpoint, Frame, FrameKind, FrameRef, Refusal, read_frame, registry,
+    EncodingPolicy, Frame, FrameKind, FrameRef, Refusal, read_frame, registry,
 };
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// The daemon's end of a connection.
-pub(crate) struct Peer(pub(crate) UnixStream);
+/// The daemon's end of a connection, whose reads and writes are bounded in time.
+pub(crate) struct Peer(LocalStream);
+
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_deadline(buffer, Some(soon()))
+    }
+}
 
 impl Peer {
+    #[cfg(unix)]
+    pub(crate) fn new(connection: impl Into<LocalStream>) -> Self {
+        Self(connection.into())
+    }
+
     /// The next frame from the client.
     pub(crate) fn receive(&mut self) -> Frame {
-        Frame::decode(&read_frame(&mut self.0).unwrap()[..]).unwrap()
+        Frame::decode(&read_frame(self).unwrap()[..]).unwrap()
     }
 
     pub(crate) fn send(&mut self, frame: &Frame) {
@@ -28,7 +46,7 @@ impl Peer {
     pub(crate) fn send_borrowed(&mut self, frame: &FrameRef<'_>) {
         let mut wire = Vec::new();
         frame.encode_framed(&mut wire).unwrap();
-        self.0.write_all(&wire).unwrap();
+        self.write(&wire);
     }
 
     pub(crate) fn answer(&mut self, request: &Frame) {
@@ -40,9 +58,22 @@ impl Peer {
         self.send(&Frame { payload_protocol: registry::CONTROL_PAYLOAD_PROTOCOL, ..response });
     }
 
-    /// The client has hung up, and sent nothing more before.
+    /// Writes bytes that need not be a frame.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all_deadline(bytes, Some(soon())).unwrap();
+    }
+
+    /// Asserts that the client has closed the connection and sent nothing more before.
     pub(crate) fn expect_end(&mut self) {
-        assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
+        match self.read(&mut [0]) {
+            Ok(length) => assert_eq!(length, 0),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),
+        }
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn into_socket(self) -> UnixStream {
+        self.0.into()
     }
 }
 
@@ -62,7 +93,8 @@ pub(crate) fn event_of(request: &Frame, payload: Vec<u8>) -> Frame {
 
 /// What the blocking and the asynchronous client have in common.
 pub(crate) trait Client: Sized + Send + 'static {
-    fn over(socket: UnixStream) -> Self;
+    fn over(connection: LocalStream) -> Self;
+    #[cfg(unix)]
     fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError>;
     fn set_encoding_policy(&mut self, policy: EncodingPolicy);
     fn is_usable(&self) -> bool;
@@ -96,10 +128,11 @@ pub(crate) enum Take {
 }
 
 impl Client for FrameClient {
-    fn over(socket: UnixStream) -> Self {
-        Self::from_stream(socket)
+    fn over(connection: LocalStream) -> Self {
+        Self::from_stream(connection)
     }
 
+    #[cfg(unix)]
     fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
         Self::connect(endpoint)
     }
@@ -156,6 +189,10 @@ impl Client for FrameClient {
     }
 
     fn drive_until(&mut self, end: &Receiver<()>) {
+        if cfg!(windows) {
+            // There a cancel waits for the next call that writes.
+            self.flush().unwrap();
+        }
         next(end);
     }
 
@@ -173,9 +210,11 @@ pub(crate) use on_tokio::OnTokio;
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
+    #[cfg(unix)]
+    use super::Endpoint;
     use super::{
-        Client, Duration, EncodingPolicy, Endpoint, Frame, FrameClientError, Receiver, RequestOptions, SHOUT,
-        Take, UnixStream,
+        Client, Duration, EncodingPolicy, Frame, FrameClientError, LocalStream, Receiver, RequestOptions,
+        SHOUT, Take,
     };
     use running_process::broker::backend_sdk::{AsyncFrameClient, FrameEvents};
     use std::time::Instant;
@@ -199,10 +238,11 @@ mod on_tokio {
     }
 
     impl Client for OnTokio {
-        fn over(socket: UnixStream) -> Self {
-            Self::start(async || AsyncFrameClient::from_stream(socket)).unwrap()
+        fn over(connection: LocalStream) -> Self {
+            Self::start(async || AsyncFrameClient::from_stream(connection)).unwrap()
         }
 
+        #[cfg(unix)]
         fn connect(endpoint: &Endpoint) -> Result<Self, FrameClientError> {
             Self::start(async || AsyncFrameClient::connect(endpoint).await)
         }
@@ -288,10 +328,25 @@ mod on_tokio {
 
 /// A client whose daemon does what `script` says.
 pub(crate) fn scripted<C: Client>(script: impl FnOnce(Peer) + Send + 'static) -> (C, JoinHandle<()>) {
-    let (client, daemon) = UnixStream::pair().unwrap();
-    daemon.set_read_timeout(Some(PATIENCE)).unwrap();
-    daemon.set_write_timeout(Some(PATIENCE)).unwrap();
+    let (client, daemon) = pair();
     (C::over(client), thread::spawn(move || script(Peer(daemon))))
+}
+
+/// Returns both ends of a connection.
+#[cfg(unix)]
+fn pair() -> (LocalStream, LocalStream) {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    (client.into(), daemon.into())
+}
+
+/// Returns both ends of a connection.
+#[cfg(windows)]
+fn pair() -> (LocalStream, LocalStream) {
+    let temp = TempEndpoint::new();
+    let listener = LocalListener::bind(&temp.endpoint.path).unwrap();
+    let client = LocalStream::connect(&temp.endpoint.path).unwrap();
+    let daemon = listener.accept(&StopSignal::new().unwrap()).unwrap().unwrap();
+    (client, daemon)
 }
 
 /// Runs `client` against `script`, and both within the time that anyone has.

@@ -7,7 +7,6 @@ use running_process::broker::protocol::{
     EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError, MAX_FRAME_BYTES,
     Refusal, RefusalReason, encode_framed,
 };
-use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +36,7 @@ cases! {
 fn fatal<C: Client>(answer: impl FnOnce(&Frame) -> Vec<u8> + Send + 'static) -> FrameClientError {
     let (mut client, peer) = scripted::<C>(move |mut peer| {
         let request = peer.receive();
-        peer.0.write_all(&answer(&request)).unwrap();
+        peer.write(&answer(&request));
     });
     let error = watched(move || {
         let error = client.request(b"ping").unwrap_err();
@@ -91,7 +90,7 @@ fn a_response_that_arrives_byte_by_byte_is_one_response<C: Client>() {
             let request = peer.receive();
             let response = Frame::response_to(&request, b"slow".to_vec());
             for byte in encode_framed(&response).unwrap() {
-                peer.0.write_all(&[byte]).unwrap();
+                peer.write(&[byte]);
             }
         },
         |mut client| assert_eq!(client.request(b"x").unwrap().payload, b"slow"),
@@ -150,7 +149,7 @@ fn a_peer_that_drips_bytes_does_not_stretch_the_timeout<C: Client>() {
                 if end.recv_timeout(Duration::from_millis(5)) == Ok(()) {
                     return;
                 }
-                peer.0.write_all(&[byte]).unwrap();
+                peer.write(&[byte]);
             }
         },
         move |mut client| {
@@ -318,7 +317,7 @@ fn bytes_that_are_no_frame_are_fatal<C: Client>() {
 fn a_client_that_is_dead_has_closed_its_connection_although_it_is_still_there<C: Client>() {
     let (mut client, peer) = scripted::<C>(|mut peer| {
         peer.receive();
-        peer.0.write_all(b"-ERR unknown command\r\n").unwrap();
+        peer.write(b"-ERR unknown command\r\n");
         peer.expect_end();
     });
     let client = watched(move || {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_who_is_refused_ends_the_exchange_whatever_it_wrote() {
+    fn a_refused_writer_ends_the_exchange_whatever_it_wrote() {
         let mut seen = 0;
         let mut exchange = Exchange::new(PidfdPolicy::Use, |_| {
             seen += 1;

@@ -330,7 +330,7 @@ impl FrameClient {
     ///
     /// # Platform-specific behavior
     ///
-    /// On Windows the daemon is told with the next request.
+    /// On Windows the daemon is told by the next call that writes, such as [`flush`](Self::flush).
     pub fn cancel(&mut self, request: RequestId) {
         self.inbox.take_response(request);
         self.cancel_if_pending(request);

@@ -11,22 +11,23 @@ use crate::broker::protocol::{
     DecodePayloadError, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError,
     Refusal,
 };
-use recv_buffer::{Intake, Taken};
+use recv_buffer::{ClientRecvBuffer, ReceivedFrame};
 use requests::Requests;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Names a request that was sent on one connection.
+/// The id of a request on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(crate) u64);
 
-/// What a daemon's bytes mean to its client, with frames as `F` has them: [`FrameRef`] or [`Frame`]. A payload that came
-/// encoded is decoded, and its frame says so.
+/// A frame of the daemon and its meaning to the client. `F` is [`FrameRef`] or [`Frame`]; a payload that came encoded is decoded,
+/// and its frame says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientEvent<F> {
-    /// The response to the request; no other will come.
+    /// The only response to the request.
     Response(RequestId, F),
-    /// The daemon does not serve the request, and says why; no response will come. The connection goes on.
+    /// The reason why the daemon does not serve the request. No response will come, and the connection goes on.
     Refused(RequestId, Refusal),
     /// An event of the request, which was sent with [`RequestHead::events`] and is in flight.
     RequestEvent(RequestId, F),
@@ -49,7 +50,7 @@ impl<F> ClientEvent<F> {
     }
 }
 
-/// Why a connection to a daemon cannot go on: each is the daemon's fault.
+/// The reason why a connection to a daemon cannot go on. Each is a fault of the daemon.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientConnectionError {
@@ -79,7 +80,7 @@ pub enum ClientConnectionError {
     /// The daemon ended the connection inside a frame.
     #[error("the daemon ended the connection {buffered} bytes into a frame")]
     Truncated {
-        /// How many bytes of the frame had come.
+        /// The number of bytes of the frame that had come.
         buffered: usize,
     },
 }
@@ -90,38 +91,37 @@ impl From<FramingError> for ClientConnectionError {
     }
 }
 
-/// One client connection, without the connection. Requests may be in flight in any number and be answered in any order.
+/// The state of one client connection, without I/O. Any number of requests may be in flight, and responses come in any order.
 ///
-/// Nothing is kept of what was taken, so the driver bounds what it keeps: it takes no more events and reads no more while its
-/// caller has enough, and drops what its caller did not ask for, with
-/// [`set_unsolicited_events`](Self::set_unsolicited_events).
+/// Events that were returned are not kept, so the driver bounds its own memory: it takes no more events and reads no more
+/// while its caller has enough. [`set_unsolicited_events`](Self::set_unsolicited_events) drops events that the caller does not want.
 ///
-/// After an error the connection is dead, and there are no more events: what follows in the stream cannot be trusted.
+/// After an error the connection is dead and returns no more events, because the bytes that follow cannot be trusted.
 #[derive(Debug, Default)]
 pub struct ClientConnection {
-    intake: Intake,
+    received: ClientRecvBuffer,
     output: SendBuffer,
     requests: Requests,
     encodings: EncodingPolicy,
-    /// What the daemon has said that it decodes.
+    /// The encodings that the daemon has said it decodes.
     daemon_accepts: Encodings,
-    /// The payload of the last event, if it lies in memory of its own.
+    /// The payload of the last event, if it has memory of its own.
     payload: Vec<u8>,
     /// The daemon broke the rules.
     dead: bool,
 }
 
 impl ClientConnection {
-    /// A connection on which nothing has been sent.
+    /// Returns a connection on which nothing has been sent.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Which encodings the daemon may use, and requests are sent in once it has said that it decodes them. Default: those
-    /// compiled in.
+    /// Sets the encodings that the daemon may use, and in which requests are sent once it has said that it decodes them. Default:
+    /// those that are compiled in.
     ///
-    /// Each request says what is accepted, so a daemon goes by what the last one said.
+    /// Each request says what is accepted, and the daemon goes by the last one.
     pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
         self.encodings = policy;
     }
@@ -189,8 +189,8 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Gives a request up and tells the daemon so; a response that comes all the same is dropped, and so are events of it that
-    /// were given out before.
+    /// Cancels a request: appends a cancel to the output, and drops a late response. Late events are dropped if the request was sent
+    /// with [`RequestHead::events`].
     ///
     /// Does nothing if the response has come already.
     pub fn cancel(&mut self, request: RequestId) {
@@ -201,110 +201,111 @@ impl ClientConnection {
         debug_assert!(encoded.is_ok(), "a cancel frame is a few bytes");
     }
 
-    /// Whether the response to `request` is still to come.
+    /// Returns whether the response to `request` is still to come.
     #[must_use]
     pub fn is_pending(&self, request: RequestId) -> bool {
         self.requests.is_pending(request)
     }
 
-    /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are given out. Default: yes. Frames that are not
-    /// given out are skipped without being decoded.
+    /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are returned. Default: yes. Other frames are skipped without
+    /// being decoded.
     pub fn set_unsolicited_events(&mut self, wanted: bool) {
         self.requests.unsolicited = wanted;
     }
 
-    /// Stops giving out the events of `request`; its response is still waited for.
+    /// Drops the events of `request` from now on. Its response is still returned.
     pub fn drop_events(&mut self, request: RequestId) {
         self.requests.drop_events(request);
     }
 
-    /// Returns how many events and requests of the daemon were skipped.
+    /// Returns the number of events and requests of the daemon that were skipped.
     #[must_use]
     pub fn skipped_events(&self) -> u64 {
         self.requests.dropped
     }
 
-    /// Takes what arrived.
+    /// Appends bytes that arrived.
     pub fn receive(&mut self, bytes: &[u8]) {
-        self.intake.receive(bytes);
+        self.received.receive(bytes);
     }
 
-    /// [`receive`](Self::receive) without a copy: where to append what arrives, for which there is some room.
+    /// Returns the buffer to append arriving bytes to, with some room: [`receive`](Self::receive) without a copy.
     #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the crate's own drivers read this way"))]
     pub(crate) fn receive_buffer(&mut self) -> &mut Vec<u8> {
-        self.intake.tail()
+        self.received.tail()
     }
 
-    /// The daemon will send nothing more.
+    /// Checks the end of the stream.
     ///
     /// # Errors
     ///
     /// [`ClientConnectionError::Truncated`] if it stopped inside a frame.
     pub fn receive_eof(&self) -> Result<(), ClientConnectionError> {
-        match self.intake.len() {
+        match self.received.len() {
             0 => Ok(()),
             buffered => Err(ClientConnectionError::Truncated { buffered }),
         }
     }
 
-    /// What comes next, or `None` until more arrives.
+    /// Returns the next event; `None` until more bytes arrive.
     ///
     /// # Errors
     ///
     /// The daemon broke the rules; the connection is dead. There are no events after an error.
     pub fn next_event(&mut self) -> Result<Option<ClientEvent<FrameRef<'_>>>, ClientConnectionError> {
-        self.next(Taken::lent)
+        self.next(ReceivedFrame::borrowed)
     }
 
-    /// [`next_event`](Self::next_event) with a frame to keep. A large payload is not copied for it, unless it came in one
-    /// piece with what stands before it.
+    /// Returns the [next event](Self::next_event) with an owned frame. A large payload is not copied, unless it came in one read
+    /// with the beginning of its frame.
     ///
     /// # Errors
     ///
     /// As [`next_event`](Self::next_event).
     pub fn next_owned_event(&mut self) -> Result<Option<ClientEvent<Frame>>, ClientConnectionError> {
-        self.next(|taken, _| taken.into_frame())
+        self.next(|received, _| received.into_frame())
     }
 
-    /// What comes next, with the frame that `give` makes of the one that was taken and of memory for its payload.
+    /// Returns the next event, with the frame that `give` makes of the received one and of memory for its payload.
     #[inline]
     fn next<'a, F>(
         &'a mut self,
-        give: impl FnOnce(Taken<'a>, &'a mut Vec<u8>) -> F,
+        give: impl FnOnce(ReceivedFrame<'a>, &'a mut Vec<u8>) -> F,
     ) -> Result<Option<ClientEvent<F>>, ClientConnectionError> {
         self.payload = Vec::new();
         if self.dead {
             return Ok(None);
         }
         let accepted = self.encodings.accepted();
-        let mut front = self.intake.front();
+        let mut front = self.received.front();
         let event = loop {
-            let taken = match front.next() {
-                Ok(Some(taken)) => taken,
+            let received = match front.next() {
+                Ok(Some(received)) => received,
                 Ok(None) => break Ok(None),
                 Err(error) => break Err(error.into()),
             };
-            let kind = match taken.frame.check_strict_accepting(accepted) {
+            let kind = match received.frame.check_strict_accepting(accepted) {
                 Ok(kind) => kind,
                 Err(violation) => break Err(violation.into()),
             };
-            if taken.frame.accepted_encodings != 0 {
-                self.daemon_accepts = Encodings::from_bits(taken.frame.accepted_encodings);
+            if received.frame.accepted_encodings != 0 {
+                self.daemon_accepts = Encodings::from_bits(received.frame.accepted_encodings);
             }
-            let id = taken.frame.request_id;
-            let removed = match self.requests.answered(kind, &taken.frame) {
+            let id = received.frame.request_id;
+            let removed = match self.requests.answered(kind, &received.frame) {
                 Ok(()) => {
-                    let taken = taken.decoded(&self.encodings);
-                    let give =
-                        |taken| Some(ClientEvent::Response(RequestId(id), give(taken, &mut self.payload)));
-                    break taken.map(give).map_err(ClientConnectionError::from);
+                    let received = received.decoded(&self.encodings);
+                    let give = |received| {
+                        Some(ClientEvent::Response(RequestId(id), give(received, &mut self.payload)))
+                    };
+                    break received.map(give).map_err(ClientConnectionError::from);
                 }
                 Err(removed) => removed,
             };
-            match self.requests.correlate(kind, &taken, removed) {
+            match self.requests.correlate(kind, &received, removed) {
                 Ok(None) => {}
                 Ok(Some(event)) => {
-                    let give = |()| Ok(give(taken.decoded(&self.encodings)?, &mut self.payload));
+                    let give = |()| Ok(give(received.decoded(&self.encodings)?, &mut self.payload));
                     break event.try_map(give).map(Some);
                 }
                 Err(error) => break Err(error),
@@ -314,24 +315,24 @@ impl ClientConnection {
         event
     }
 
-    /// What waits to be written to the daemon, or as much of it as lies in one piece.
+    /// Returns the bytes that wait to be written, as many as lie in one piece.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.first()
     }
 
-    /// How many bytes wait to be written.
+    /// Returns the number of bytes that wait to be written.
     #[must_use]
     pub fn unwritten(&self) -> usize {
         self.output.len()
     }
 
-    /// Fills `slices` with what waits to be written, for a vectored write; gives how many of them there are.
+    /// Fills `slices` with the bytes that wait, for a vectored write. Returns the number of slices.
     pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.output.fill(slices)
     }
 
-    /// `length` bytes of the output were written.
+    /// Removes `length` bytes that were written from the output.
     ///
     /// # Panics
     ///

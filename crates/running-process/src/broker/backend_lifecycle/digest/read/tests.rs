@@ -107,7 +107,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
 }
 
 #[test]
-fn digesting_ends_once_nobody_waits() {
+fn digesting_ends_once_no_caller_waits() {
     let file = TestFile::with(&several_chunks());
     let mut left = 2;
     let digested = digests_while(&file.open(), &mut || {

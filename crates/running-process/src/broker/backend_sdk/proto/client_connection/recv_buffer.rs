@@ -1,4 +1,4 @@
-//! What a client receives: large payloads in memory of their own, for whoever wants to keep them, and all else in a buffer.
+//! The receive buffer of a client. Each large payload gets memory of its own, which its frame can keep without a copy.
 
 use crate::broker::backend_sdk::proto::recv_buffer::{Consumed, MAX_RETAINED, RETAINED_CAPACITY, RecvBuffer};
 use crate::broker::backend_sdk::proto::send_buffer::ZERO_COPY_MIN;
@@ -8,53 +8,54 @@ use crate::broker::protocol::{
     MAX_FRAME_BYTES, PayloadEncoding, try_decode_framed_ref,
 };
 
-/// What stands behind a payload is read in one go with it if it is not longer, in bytes: trace context is shorter.
-const BEHIND: usize = 1024;
+/// The longest trailer that is read together with its payload, in bytes. The trailer is what follows the payload in the frame:
+/// the trace context, which is shorter.
+const MAX_TRAILER: usize = 1024;
 
-/// Bytes that came and are not consumed.
+/// Bytes that were received and not consumed.
 ///
-/// They lie in `buffer`. If the frame at the front is `large`, the buffer begins with what stands behind its payload.
+/// They lie in `buffer`. If the payload of the first frame is large, it lies in `large`, and `buffer` begins with its trailer.
 #[derive(Debug, Default)]
-pub(super) struct Intake {
+pub(super) struct ClientRecvBuffer {
     buffer: RecvBuffer,
     large: Option<Large>,
-    /// The frame that was taken last, if its payload was large: the next one may be alike.
+    /// The shape of the frame that was taken last, if its payload was large. The next one may be alike.
     last: Option<Shape>,
-    /// What was read as the beginning of such a frame, and is not in the buffer yet.
+    /// The beginning of such a frame, until it is moved to the buffer.
     head: Vec<u8>,
 }
 
-/// A frame whose payload was not complete when it was seen to be large.
+/// A frame whose large payload is not complete.
 #[derive(Debug)]
 struct Large {
     shape: Shape,
     /// The fields before the payload.
     frame: FrameRef<'static>,
-    /// What has come of the payload, and until it is moved to the buffer, what came behind it.
+    /// The part of the payload that has come, and the trailer until it is moved to the buffer.
     payload: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Shape {
-    /// What stands before the payload, header included, in bytes.
+    /// The length in front of the payload, header included, in bytes.
     head: usize,
-    /// In bytes.
+    /// The length of the payload, in bytes.
     payload: usize,
-    /// What stands behind the payload, in bytes.
-    behind: usize,
+    /// The length of the trailer, in bytes.
+    trailer: usize,
 }
 
-impl Intake {
-    /// How many bytes are held.
+impl ClientRecvBuffer {
+    /// Returns the number of bytes that wait.
     pub(super) fn len(&self) -> usize {
         let large = self.large.as_ref().map_or(0, |large| large.shape.head + large.payload.len());
         large + self.head.len() + self.buffer.len()
     }
 
-    /// Takes what arrived.
+    /// Appends bytes that arrived.
     #[inline]
     pub(super) fn receive(&mut self, bytes: &[u8]) {
-        self.settle();
+        self.merge_reads();
         self.begin_large();
         let bytes = match &mut self.large {
             Some(large) => large.receive(bytes, self.last),
@@ -63,15 +64,17 @@ impl Intake {
         self.buffer.tail().extend_from_slice(bytes);
     }
 
-    /// Where to append what arrives. There is room for what is expected, as far as that is not more than has come already or
-    /// than the last frame had if that was large, and for [`RETAINED_CAPACITY`] in any case; but where a frame like the last one may begin,
-    /// only for what stands before its payload.
+    /// Returns the memory to which the next read appends, with room for the rest of the frame.
+    ///
+    /// The room is at most as much as has come already or as the last large frame had, and at least [`RETAINED_CAPACITY`]. Where a
+    /// frame like the last large one may begin, it is only the length in front of the payload, so that the payload is read
+    /// to where it stays.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
-        self.settle();
+        self.merge_reads();
         self.begin_large();
         let Self { buffer, large, last, head } = self;
         let whole = match large {
-            Some(large) => large.shape.behind,
+            Some(large) => large.shape.trailer,
             None => header(buffer.as_slice()).map_or(0, FrameHeader::frame_length),
         };
         match (large, *last) {
@@ -86,37 +89,37 @@ impl Intake {
         }
     }
 
-    /// What came, to be taken frame by frame.
+    /// Returns the received bytes frame by frame.
     #[inline]
-    pub(super) fn front(&mut self) -> Front<'_> {
-        self.settle();
+    pub(super) fn front(&mut self) -> Frames<'_> {
+        self.merge_reads();
         self.buffer.reclaim();
         let (rest, consumed) = self.buffer.front();
-        Front { rest, consumed, large: &mut self.large, last: &mut self.last }
+        Frames { rest, consumed, large: &mut self.large, last: &mut self.last }
     }
 
-    /// Moves what was read into other memory to where it belongs.
+    /// Moves bytes that were read into other memory to where they belong.
     #[inline]
-    fn settle(&mut self) {
+    fn merge_reads(&mut self) {
         if !self.head.is_empty() || self.large.is_some() {
-            self.settle_large();
+            self.merge_large_reads();
         }
     }
 
     #[cold]
-    fn settle_large(&mut self) {
+    fn merge_large_reads(&mut self) {
         if !self.head.is_empty() {
             self.buffer.tail().append(&mut self.head);
         }
         if let Some(large) = &mut self.large
-            && let Some(behind @ [_, ..]) = large.payload.get(large.shape.payload..)
+            && let Some(trailer @ [_, ..]) = large.payload.get(large.shape.payload..)
         {
-            self.buffer.tail().extend_from_slice(behind);
+            self.buffer.tail().extend_from_slice(trailer);
             large.payload.truncate(large.shape.payload);
         }
     }
 
-    /// Takes what has come of the payload of the frame at the front out of the buffer, if the rest is worth it.
+    /// Moves the payload of the first frame out of the buffer, if it is large and not complete.
     #[inline]
     fn begin_large(&mut self) {
         if !self.buffer.is_empty() {
@@ -142,15 +145,15 @@ impl Intake {
 }
 
 impl Shape {
-    /// The shape of the frame at the start of `bytes`, of which any part has come, and the fields before its payload, if
-    /// that is large and has begun.
+    /// Returns the shape of the frame at the start of `bytes` and the fields in front of its payload, if that is large and has
+    /// begun. Any part of the frame may have come.
     fn of(bytes: &[u8]) -> Option<(Self, FrameRef<'static>)> {
         let header = header(bytes).filter(|header| header.body_length() >= ZERO_COPY_MIN)?;
         let prefix = FrameRef::decode_prefix(bytes.get(FRAME_HEADER_BYTES..)?)?;
         let (head, payload) =
             (FRAME_HEADER_BYTES + prefix.payload_start, usize::try_from(prefix.payload_length).ok()?);
-        let behind = header.frame_length().checked_sub(head)?.checked_sub(payload)?;
-        (payload >= ZERO_COPY_MIN).then_some((Self { head, payload, behind }, prefix.frame))
+        let trailer = header.frame_length().checked_sub(head)?.checked_sub(payload)?;
+        (payload >= ZERO_COPY_MIN).then_some((Self { head, payload, trailer }, prefix.frame))
     }
 }
 
@@ -159,24 +162,24 @@ fn header(bytes: &[u8]) -> Option<FrameHeader> {
 }
 
 impl Large {
-    /// How much of the payload is still to come, in bytes.
+    /// Returns the length of the payload that is still to come, in bytes.
     fn missing(&self) -> usize {
         self.shape.payload.saturating_sub(self.payload.len())
     }
 
-    /// Takes the start of `bytes`, as far as it is payload, and gives the rest.
+    /// Appends the part of `bytes` that belongs to the payload, and returns the rest.
     fn receive<'b>(&mut self, bytes: &'b [u8], last: Option<Shape>) -> &'b [u8] {
         let (payload, rest) = bytes.split_at(bytes.len().min(self.missing()));
         self.tail(last, payload.len()).extend_from_slice(payload);
         rest
     }
 
-    /// Where to append the next part of the payload, of which `came` bytes are there.
+    /// Returns the memory for the next part of the payload, of which `came` bytes are there.
     fn tail(&mut self, last: Option<Shape>, came: usize) -> &mut Vec<u8> {
-        let rest = self.missing() + self.shape.behind.min(BEHIND);
-        let proven = last.map_or(0, |last| (last.payload + last.behind).min(MAX_RETAINED));
-        let room = rest.min(came + proven.max(RETAINED_CAPACITY).max(self.payload.len() + came));
-        // A little room is not worth a read of its own; however little comes at a time, memory nearly doubles.
+        let rest = self.missing() + self.shape.trailer.min(MAX_TRAILER);
+        let expected = last.map_or(0, |last| (last.payload + last.trailer).min(MAX_RETAINED));
+        let room = rest.min(came + expected.max(RETAINED_CAPACITY).max(self.payload.len() + came));
+        // A read into little room costs a system call, so memory grows first; it nearly doubles, however little comes at a time.
         if self.payload.capacity() - self.payload.len() < came.max(room.min(ZERO_COPY_MIN)) {
             self.payload.reserve_exact(room);
         }
@@ -184,24 +187,24 @@ impl Large {
     }
 }
 
-/// What came, and what is consumed of it while frames are looked at.
-pub(super) struct Front<'a> {
+/// The received bytes, consumed frame by frame.
+pub(super) struct Frames<'a> {
     rest: &'a [u8],
     consumed: Consumed<'a>,
     large: &'a mut Option<Large>,
     last: &'a mut Option<Shape>,
 }
 
-/// A frame that was taken. If it has a payload of its own, that of the frame is none.
-pub(super) struct Taken<'a> {
+/// A frame with its payload: in the frame, or in memory of its own.
+pub(super) struct ReceivedFrame<'a> {
     pub(super) frame: FrameRef<'a>,
     pub(super) payload: Option<Vec<u8>>,
 }
 
-impl<'a> Front<'a> {
-    /// Takes the next frame, if it is complete.
+impl<'a> Frames<'a> {
+    /// Consumes the next frame, if it is complete.
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Taken<'a>>, FramingError> {
+    pub(super) fn next(&mut self) -> Result<Option<ReceivedFrame<'a>>, FramingError> {
         if self.large.is_some() {
             return self.next_large();
         }
@@ -211,17 +214,17 @@ impl<'a> Front<'a> {
         *self.last =
             if consumed < ZERO_COPY_MIN { None } else { Shape::of(self.rest).map(|(shape, _)| shape) };
         self.consume(consumed);
-        Ok(Some(Taken { frame, payload: None }))
+        Ok(Some(ReceivedFrame { frame, payload: None }))
     }
 
     #[cold]
-    fn next_large(&mut self) -> Result<Option<Taken<'a>>, FramingError> {
-        let whole = |large: &mut Large| large.missing() == 0 && large.shape.behind <= self.rest.len();
+    fn next_large(&mut self) -> Result<Option<ReceivedFrame<'a>>, FramingError> {
+        let whole = |large: &mut Large| large.missing() == 0 && large.shape.trailer <= self.rest.len();
         let Some(Large { shape, frame, payload }) = self.large.take_if(whole) else { return Ok(None) };
-        let frame = frame.merge(&self.rest[..shape.behind])?;
+        let frame = frame.merge(&self.rest[..shape.trailer])?;
         *self.last = Some(shape);
-        self.consume(shape.behind);
-        Ok(Some(Taken { frame, payload: frame.has_payload_elsewhere().then_some(payload) }))
+        self.consume(shape.trailer);
+        Ok(Some(ReceivedFrame { frame, payload: frame.has_payload_elsewhere().then_some(payload) }))
     }
 
     #[inline]
@@ -231,13 +234,13 @@ impl<'a> Front<'a> {
     }
 }
 
-impl<'a> Taken<'a> {
-    /// The frame with its payload.
+impl<'a> ReceivedFrame<'a> {
+    /// Returns the frame with its payload.
     pub(super) fn whole(&self) -> FrameRef<'_> {
         FrameRef { payload: self.payload.as_deref().unwrap_or(self.frame.payload), ..self.frame }
     }
 
-    /// The frame with its payload as its sender had it.
+    /// Decodes the payload, if it came encoded.
     #[inline]
     pub(super) fn decoded(self, policy: &EncodingPolicy) -> Result<Self, DecodePayloadError> {
         if self.frame.payload_encoding == i32::from(PayloadEncoding::None) {
@@ -248,9 +251,9 @@ impl<'a> Taken<'a> {
         Ok(Self { frame: FrameRef { payload_encoding, ..self.frame }, payload: Some(payload) })
     }
 
-    /// The frame, of which a payload of its own lies in `memory` from now on.
+    /// Returns the frame, and moves a payload of its own to `memory`.
     #[inline]
-    pub(super) fn lent(self, memory: &'a mut Vec<u8>) -> FrameRef<'a> {
+    pub(super) fn borrowed(self, memory: &'a mut Vec<u8>) -> FrameRef<'a> {
         match self.payload {
             None => self.frame,
             Some(payload) => {
@@ -260,7 +263,7 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// The frame to keep; a payload of its own is not copied.
+    /// Returns an owned frame. A payload of its own is not copied.
     #[inline]
     pub(super) fn into_frame(self) -> Frame {
         self.frame.to_frame_with(self.payload.unwrap_or_else(|| self.frame.payload.to_vec()))
@@ -284,9 +287,9 @@ mod tests {
         wire
     }
 
-    /// Reads as much of `stream` as there is room for, but at most `step`; gives what was read.
-    fn read(intake: &mut Intake, stream: &mut &[u8], step: usize) -> usize {
-        let tail = intake.tail();
+    /// Reads as much of `stream` as there is room for, at most `step` bytes. Returns the number of bytes.
+    fn read(recv: &mut ClientRecvBuffer, stream: &mut &[u8], step: usize) -> usize {
+        let tail = recv.tail();
         let room = tail.capacity() - tail.len();
         assert!(room > 0);
         let bytes = stream.split_off(..room.min(step).min(stream.len())).unwrap();
@@ -294,26 +297,26 @@ mod tests {
         bytes.len()
     }
 
-    fn take(intake: &mut Intake) -> Vec<Frame> {
-        let mut front = intake.front();
-        std::iter::from_fn(|| front.next().unwrap()).map(Taken::into_frame).collect()
+    fn take(recv: &mut ClientRecvBuffer) -> Vec<Frame> {
+        let mut front = recv.front();
+        std::iter::from_fn(|| front.next().unwrap()).map(ReceivedFrame::into_frame).collect()
     }
 
     #[test]
     fn what_is_read_onto_the_tail_is_taken_frame_by_frame() {
         let lengths = [0, 9, 50_000, 50_000, ZERO_COPY_MIN, 3, 200_000, 10, ZERO_COPY_MIN - 1, 70_000, 1];
         let mut frames: Vec<_> = (1..).zip(lengths).map(|(id, length)| event(id, length)).collect();
-        frames[3].tracestate = "x".repeat(3 * BEHIND);
+        frames[3].tracestate = "x".repeat(3 * MAX_TRAILER);
         let all: Vec<u8> = frames.iter().flat_map(wire).collect();
         for step in [1, 2, 17, 1000, 65_537, usize::MAX] {
-            let (mut intake, mut stream, mut taken) = (Intake::default(), &all[..], Vec::new());
+            let (mut recv, mut stream, mut taken) = (ClientRecvBuffer::default(), &all[..], Vec::new());
             while !stream.is_empty() {
-                let before = intake.len();
-                let read = read(&mut intake, &mut stream, step);
-                assert_eq!(intake.len(), before + read);
-                taken.extend(take(&mut intake));
+                let before = recv.len();
+                let read = read(&mut recv, &mut stream, step);
+                assert_eq!(recv.len(), before + read);
+                taken.extend(take(&mut recv));
             }
-            assert_eq!(intake.len(), 0);
+            assert_eq!(recv.len(), 0);
             assert!(taken == frames, "{step} bytes at a time");
         }
     }
@@ -322,18 +325,18 @@ mod tests {
     fn a_large_payload_like_the_last_one_is_read_to_where_it_stays() {
         let frame = event(7, 200_000);
         let wire = wire(&frame);
-        let mut intake = Intake::default();
-        intake.receive(&wire);
-        assert_eq!(take(&mut intake), std::slice::from_ref(&frame));
+        let mut recv = ClientRecvBuffer::default();
+        recv.receive(&wire);
+        assert_eq!(take(&mut recv), std::slice::from_ref(&frame));
         for _ in 0..3 {
             let mut stream = &wire[..];
-            read(&mut intake, &mut stream, usize::MAX);
-            let behind = frame.tracestate.len() + 4;
-            assert_eq!(stream.len(), frame.payload.len() + behind, "what stands before it comes alone");
-            let lies_at = intake.tail().as_ptr();
-            read(&mut intake, &mut stream, usize::MAX);
+            read(&mut recv, &mut stream, usize::MAX);
+            let trailer = frame.tracestate.len() + 4;
+            assert_eq!(stream.len(), frame.payload.len() + trailer, "what stands before it comes alone");
+            let lies_at = recv.tail().as_ptr();
+            read(&mut recv, &mut stream, usize::MAX);
             assert!(stream.is_empty(), "all the rest comes at once");
-            let [taken] = &take(&mut intake)[..] else { panic!("one frame") };
+            let [taken] = &take(&mut recv)[..] else { panic!("one frame") };
             assert_eq!(taken, &frame);
             assert_eq!(taken.payload.as_ptr(), lies_at);
         }
@@ -341,36 +344,36 @@ mod tests {
 
     #[test]
     fn where_a_small_frame_comes_instead_there_is_room_for_many_from_then_on() {
-        let mut intake = Intake::default();
+        let mut recv = ClientRecvBuffer::default();
         let (large, small) = (wire(&event(1, ZERO_COPY_MIN)), wire(&event(2, 100)));
-        intake.receive(&large);
-        assert_eq!(take(&mut intake).len(), 1);
+        recv.receive(&large);
+        assert_eq!(take(&mut recv).len(), 1);
         let many = small.repeat(100);
         let mut stream = &many[..];
-        read(&mut intake, &mut stream, usize::MAX);
+        read(&mut recv, &mut stream, usize::MAX);
         assert!(stream.len() > many.len() - small.len());
-        read(&mut intake, &mut stream, usize::MAX);
-        assert_eq!((take(&mut intake).len(), stream.len()), (100, 0));
+        read(&mut recv, &mut stream, usize::MAX);
+        assert_eq!((take(&mut recv).len(), stream.len()), (100, 0));
     }
 
     #[test]
     fn room_follows_what_has_come_and_not_what_is_claimed() {
         let mut wire = wire(&event(1, 10 << 20));
-        let mut intake = Intake::default();
+        let mut recv = ClientRecvBuffer::default();
         let (mut stream, mut came, mut grown) = (&wire[..1 << 20], 0, 0);
         while !stream.is_empty() {
-            let before = intake.tail().capacity();
-            came += read(&mut intake, &mut stream, 1000);
-            let after = intake.tail().capacity();
+            let before = recv.tail().capacity();
+            came += read(&mut recv, &mut stream, 1000);
+            let after = recv.tail().capacity();
             grown += usize::from(after != before);
             assert!(after <= 2 * came + RETAINED_CAPACITY, "{after} bytes for {came}");
         }
         assert!(grown < 20, "memory grew {grown} times");
-        intake.receive(&wire.split_off(1 << 20));
-        assert_eq!(take(&mut intake).len(), 1);
+        recv.receive(&wire.split_off(1 << 20));
+        assert_eq!(take(&mut recv).len(), 1);
         // Once that much has come, there is room for it, up to a bound.
-        intake.receive(&wire[..100]);
-        assert!(intake.tail().capacity() <= 100 + MAX_RETAINED);
-        assert!(intake.tail().capacity() >= MAX_RETAINED);
+        recv.receive(&wire[..100]);
+        assert!(recv.tail().capacity() <= 100 + MAX_RETAINED);
+        assert!(recv.tail().capacity() >= MAX_RETAINED);
     }
 }

@@ -1,6 +1,6 @@
-//! The requests in flight of one client connection, and what a frame of the daemon means to them.
+//! The requests in flight of one client connection, and the meaning of a daemon's frame to them.
 
-use super::recv_buffer::Taken;
+use super::recv_buffer::ReceivedFrame;
 use super::{ClientConnectionError, ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::id_map::{ById, IdHasher};
 use crate::broker::protocol::{FrameKind, FrameRef, Refusal};
@@ -21,8 +21,8 @@ pub struct RequestHead<'a> {
     pub traceparent: &'a str,
     /// The `tracestate` of W3C Trace Context; empty is none.
     pub tracestate: &'a str,
-    /// The events of the request are given out, as [`ClientEvent::RequestEvent`]. Default: no; the daemon's events under
-    /// its id are then like those under any other id.
+    /// Returns the events of the request as [`ClientEvent::RequestEvent`]. Default: no; events under its id are then like those
+    /// under any other id.
     pub events: bool,
 }
 
@@ -31,9 +31,9 @@ pub(super) struct Requests {
     /// Every id below it was used or left out; a response with one of them that is not pending is late and dropped.
     next_id: u64,
     pending: ById<u64, Pending>,
-    /// Cancelled requests whose events were given out: what comes late is dropped.
+    /// Cancelled requests whose events were returned. Late events of them are dropped.
     muted: HashSet<u64, BuildHasherDefault<IdHasher>>,
-    /// Events of no request, and requests of the daemon's own, are given out.
+    /// Events of no request, and requests of the daemon's own, are returned.
     pub(super) unsolicited: bool,
     /// Number of frames that were dropped because they were not wanted.
     pub(super) dropped: u64,
@@ -47,7 +47,7 @@ pub(super) struct Pending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Events {
-    /// Like those of any other id.
+    /// Its events are like those of any other id.
     Unsolicited,
     Wanted,
     Dropped,
@@ -86,7 +86,7 @@ impl Requests {
         self.pending.contains_key(&request.0)
     }
 
-    /// Gives a request up; returns its payload protocol if it was in flight.
+    /// Cancels a request. Returns its payload protocol, if it was in flight.
     pub(super) fn cancel(&mut self, request: RequestId) -> Option<u32> {
         let Pending { payload_protocol, events } = self.pending.remove(&request.0)?;
         if events != Events::Unsolicited {
@@ -105,8 +105,8 @@ impl Requests {
         }
     }
 
-    /// Takes the request that `frame` answers out of those in flight. Otherwise [`correlate`](Self::correlate) tells what the
-    /// frame means, with the request that is not in flight any more.
+    /// Removes the request that `frame` answers. If the frame is no such response, returns the request that it removed all the
+    /// same, and [`correlate`](Self::correlate) tells the meaning of the frame.
     #[inline]
     pub(super) fn answered(&mut self, kind: FrameKind, frame: &FrameRef<'_>) -> Result<(), Option<Pending>> {
         if kind != FrameKind::Response {
@@ -118,29 +118,29 @@ impl Requests {
         }
     }
 
-    /// Returns what a frame that is no [answer](Self::answered) means to the client; `None` for one that is dropped: a late
-    /// response or refusal, or an event that is not wanted.
+    /// Returns the event for a frame that is not a [matching response](Self::answered). `None` is a frame to drop: a late response
+    /// or refusal, or an event that is not wanted.
     #[inline(never)]
     pub(super) fn correlate(
         &mut self,
         kind: FrameKind,
-        taken: &Taken<'_>,
+        received: &ReceivedFrame<'_>,
         removed: Option<Pending>,
     ) -> Result<Option<ClientEvent<()>>, ClientConnectionError> {
-        let FrameRef { request_id: id, payload_protocol: got, .. } = taken.frame;
+        let FrameRef { request_id: id, payload_protocol: got, .. } = received.frame;
         if kind != FrameKind::Response {
             return Ok(self.unanswering(kind, id));
         }
         let Some(Pending { payload_protocol: expected, .. }) = removed else {
             return self.late(id).map(|()| None);
         };
-        match Refusal::from_frame(&taken.whole()) {
+        match Refusal::from_frame(&received.whole()) {
             Some(refusal) => Ok(Some(ClientEvent::Refused(RequestId(id), refusal))),
             None => Err(ClientConnectionError::PayloadProtocolMismatch { got, expected }),
         }
     }
 
-    /// A response to a request that is not in flight.
+    /// Accepts a late response, to a request that is not in flight any more.
     fn late(&mut self, id: u64) -> Result<(), ClientConnectionError> {
         if !(1..self.next_id).contains(&id) {
             return Err(ClientConnectionError::UnknownRequest { got: id });

@@ -1,0 +1,63 @@
+//! A daemon on threads.
+//!
+//! ```sh
+//! cargo run --example blocking_daemon -- /tmp/shout/daemon.sock /tmp/shout/daemon.json
+//! ```
+//!
+//! It answers a text in capitals, prints a line when clients can find it, and ends on SIGTERM or Ctrl-C. The example
+//! `client` talks to it. The directory must exist and have mode 700.
+
+use running_process::broker::backend_sdk::{ServeError, ServerRequest};
+use running_process::broker::protocol::{EndpointNameError, RefusalReason};
+use running_process::{Endpoint, HandlerError, Refusal, Server};
+use std::error::Error;
+use std::io::{Write, stderr, stdout};
+
+running_process::register_payload_protocol! {
+    /// A request is a text; its response is the text in capitals. Each word is an event ahead of the response.
+    const SHOUT: u32 = 0xF00D;
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [socket, identity_file] = &arguments[..] else {
+        return Err("usage: blocking_daemon SOCKET IDENTITY_FILE".into());
+    };
+    Server::bind(endpoint(socket)?)?
+        .identity_file(identity_file)
+        .serve(SHOUT, shout)
+        .observe(log)
+        .on_ready(|daemon| {
+            let _closed = writeln!(stdout(), "ready: process {}", daemon.pid);
+        })
+        .stop_on_signals()?
+        .run()?;
+    Ok(())
+}
+
+/// Returns the path of a socket, or on Windows the bare name of a pipe, as an endpoint.
+fn endpoint(name: &str) -> Result<Endpoint, EndpointNameError> {
+    if cfg!(windows) { Endpoint::windows_pipe("shout", name) } else { Endpoint::unix_socket("shout", name) }
+}
+
+/// Handles one request on a thread of the server.
+fn shout(request: &ServerRequest) -> Result<String, HandlerError> {
+    let Ok(text) = std::str::from_utf8(request.payload()) else {
+        // The client receives a `Refusal` unchanged.
+        return Err(Refusal::new(RefusalReason::Unspecified, "the text is not UTF-8").into());
+    };
+    let text = text.to_uppercase();
+    for word in text.split_whitespace() {
+        // The client has cancelled the request, or its deadline has passed.
+        if let Some(reason) = request.cancelled() {
+            return Err(reason.to_string().into());
+        }
+        request.send_event(word.as_bytes())?;
+    }
+    Ok(text)
+}
+
+/// Prints failures of connections and handlers. Unlike `eprintln!`, it does not panic if standard error is closed.
+fn log(trouble: &ServeError) {
+    let _closed = writeln!(stderr(), "{trouble}");
+}
