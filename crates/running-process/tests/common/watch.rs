@@ -107,6 +107,7 @@ impl Watched {
             Ok(Some(ConnectionEvent::ProbeAnswered)) => Observed::ProbeAnswered,
             Ok(Some(ConnectionEvent::Legacy(bytes))) => Observed::Legacy(bytes),
             Ok(Some(ConnectionEvent::Closed)) => Observed::Closed,
+            Ok(Some(other)) => panic!("an event that this test does not know: {other:?}"),
             Err(error) => Observed::Failed(chain(&error)),
         };
         let rest = &self.received[self.accounted..];
