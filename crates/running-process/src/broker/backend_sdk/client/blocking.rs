@@ -169,58 +169,6 @@ impl FrameClient {
         self.wait_until(request, deadline).inspect_err(|_| self.cancel_if_pending(request))
     }
 
-    /// Sends a request whose events are wanted. The stream returns them one by one, and then the response.
-    ///
-    /// ```no_run
-    /// # use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
-    /// # const BUILD: u32 = 0xF00D;
-    /// # fn build(client: &mut FrameClient) -> Result<Vec<u8>, FrameClientError> {
-    /// let mut stream = client.request_streaming(BUILD, b"library")?;
-    /// while let Some(event) = stream.next_event()? {
-    ///     println!("{}", event.payload.escape_ascii());
-    /// }
-    /// Ok(stream.response()?.payload)
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub fn request_streaming(
-        &mut self,
-        payload_protocol: u32,
-        payload: impl Into<Payload>,
-    ) -> Result<ResponseStream<'_>, FrameClientError> {
-        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default())
-    }
-
-    /// Sends a request as [`request_streaming`](Self::request_streaming) does, with a deadline for all of it, or trace context.
-    /// The [timeout](Self::set_timeout) is for each call of the stream alone, and the daemon is not told it.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send). If the deadline has passed already, nothing is sent.
-    pub fn request_streaming_with(
-        &mut self,
-        payload_protocol: u32,
-        payload: impl Into<Payload>,
-        options: &RequestOptions,
-    ) -> Result<ResponseStream<'_>, FrameClientError> {
-        if let Some(forgotten) = self.streaming {
-            self.end_streaming(forgotten);
-        }
-        let deadline = CallDeadline::new(options.deadline, Instant::now);
-        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, true)?;
-        self.streaming = Some(request);
-        match self.flush_until(self.call_deadline(options.deadline)) {
-            Ok(()) => Ok(ResponseStream::new(self, request, options.deadline)),
-            Err(error) => {
-                self.end_streaming(request);
-                Err(error)
-            }
-        }
-    }
-
     /// Sends a request without waiting for its response.
     ///
     /// If the daemon takes no more requests before its responses are read, this reads them. So any number of requests may be in

@@ -1,95 +1,20 @@
 //! The client's side of one connection as a state machine: correlation of responses with requests.
 
+mod error;
+mod event;
 mod recv_buffer;
 mod requests;
 
+pub use error::ClientConnectionError;
+pub use event::{ClientEvent, RequestId};
 pub use requests::RequestHead;
 
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
-use crate::broker::protocol::{
-    DecodePayloadError, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FrameViolation, FramingError,
-    Refusal,
-};
+use crate::broker::protocol::{EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError};
 use recv_buffer::{ClientRecvBuffer, ReceivedFrame};
 use requests::Requests;
 use std::io::IoSlice;
-use std::sync::Arc;
-
-/// The id of a request on its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(pub(crate) u64);
-
-/// A frame of the daemon and its meaning to the client. `F` is [`FrameRef`] or [`Frame`]; a payload that came encoded is decoded,
-/// and its frame says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientEvent<F> {
-    /// The only response to the request.
-    Response(RequestId, F),
-    /// The reason why the daemon does not serve the request. No response will come, and the connection goes on.
-    Refused(RequestId, Refusal),
-    /// An event of the request, which was sent with [`RequestHead::events`] and is in flight.
-    RequestEvent(RequestId, F),
-    /// Any other event of the daemon's.
-    Event(F),
-    /// A request or cancel of the daemon's own.
-    Other(F),
-}
-
-impl<F> ClientEvent<F> {
-    #[inline]
-    fn try_map<G, E>(self, map: impl FnOnce(F) -> Result<G, E>) -> Result<ClientEvent<G>, E> {
-        Ok(match self {
-            Self::Response(request, frame) => ClientEvent::Response(request, map(frame)?),
-            Self::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
-            Self::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, map(frame)?),
-            Self::Event(frame) => ClientEvent::Event(map(frame)?),
-            Self::Other(frame) => ClientEvent::Other(map(frame)?),
-        })
-    }
-}
-
-/// The reason why a connection to a daemon cannot go on. Each is a fault of the daemon.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientConnectionError {
-    /// The bytes are not frames.
-    #[error("the daemon sent no frame")]
-    Framing(#[source] Arc<FramingError>),
-    /// The frame breaks the strict rules.
-    #[error("the daemon sent a frame that cannot be used")]
-    Violation(#[from] FrameViolation),
-    /// The payload is of an accepted encoding, and cannot be decoded.
-    #[error("the daemon sent a payload that cannot be decoded")]
-    Payload(#[from] DecodePayloadError),
-    /// A response to a request that was never sent.
-    #[error("the daemon answered request {got}, which was never sent")]
-    UnknownRequest {
-        /// The request id in the response.
-        got: u64,
-    },
-    /// The response is of another payload protocol than its request, and no refusal.
-    #[error("the daemon answered in payload protocol 0x{got:04X}, asked was 0x{expected:04X}")]
-    PayloadProtocolMismatch {
-        /// The id in the response.
-        got: u32,
-        /// The id in the request.
-        expected: u32,
-    },
-    /// The daemon ended the connection inside a frame.
-    #[error("the daemon ended the connection {buffered} bytes into a frame")]
-    Truncated {
-        /// The number of bytes of the frame that had come.
-        buffered: usize,
-    },
-}
-
-impl From<FramingError> for ClientConnectionError {
-    fn from(error: FramingError) -> Self {
-        Self::Framing(Arc::new(error))
-    }
-}
 
 /// The state of one client connection, without I/O. Any number of requests may be in flight, and responses come in any order.
 ///

@@ -1,10 +1,67 @@
 //! The events of one request, and then its response.
 
 use super::FrameClient;
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::Frame;
 use std::time::Instant;
+
+impl FrameClient {
+    /// Sends a request whose events are wanted. The stream returns them one by one, and then the response.
+    ///
+    /// ```no_run
+    /// # use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
+    /// # const BUILD: u32 = 0xF00D;
+    /// # fn build(client: &mut FrameClient) -> Result<Vec<u8>, FrameClientError> {
+    /// let mut stream = client.request_streaming(BUILD, b"library")?;
+    /// while let Some(event) = stream.next_event()? {
+    ///     println!("{}", event.payload.escape_ascii());
+    /// }
+    /// Ok(stream.response()?.payload)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn request_streaming(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<ResponseStream<'_>, FrameClientError> {
+        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default())
+    }
+
+    /// Sends a request as [`request_streaming`](Self::request_streaming) does, with a deadline for all of it, or trace context.
+    /// The [timeout](Self::set_timeout) is for each call of the stream alone, and the daemon is not told it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send). If the deadline has passed already, nothing is sent.
+    pub fn request_streaming_with(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        options: &RequestOptions,
+    ) -> Result<ResponseStream<'_>, FrameClientError> {
+        if let Some(forgotten) = self.streaming {
+            self.end_streaming(forgotten);
+        }
+        let deadline = CallDeadline::new(options.deadline, Instant::now);
+        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, true)?;
+        self.streaming = Some(request);
+        match self.flush_until(self.call_deadline(options.deadline)) {
+            Ok(()) => Ok(ResponseStream::new(self, request, options.deadline)),
+            Err(error) => {
+                self.end_streaming(request);
+                Err(error)
+            }
+        }
+    }
+}
 
 /// A request whose events are read one by one, ahead of its response; made by [`FrameClient::request_streaming`].
 ///

@@ -2,63 +2,26 @@
 
 mod events;
 mod read_barrier;
+mod request;
 mod response_future;
+mod streams;
 
-pub(super) use events::StreamItem;
-pub(super) use response_future::ResponseFuture;
+pub(in super::super) use request::{Outcome, Unsent};
+pub(super) use request::{Request, Response};
+pub(super) use streams::StreamItem;
 
 use super::sync::{Mutex, MutexGuard};
-use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
-use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
-use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
 use events::{EventBuffer, StreamState};
 use read_barrier::ReadBarriers;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::future::poll_fn;
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
-
-/// The result of a request, which may have been sent unless it is [`Unsent`].
-pub(in super::super) type Outcome = Result<Response, Unsent>;
-
-pub(super) type Response = Result<Frame, FrameClientError>;
-
-/// A request of which nothing was sent, because the connection ended before.
-#[derive(Debug)]
-pub(in super::super) struct Unsent {
-    pub(in super::super) payload: Payload,
-    /// The reason why the connection ended.
-    pub(super) error: FrameClientError,
-}
-
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) payload_protocol: u32,
-    pub(super) payload: Payload,
-    /// 0 is none.
-    pub(super) deadline_unix_ms: u64,
-    /// The options, if they have trace context.
-    pub(super) options: Option<Box<RequestOptions>>,
-    /// The caller takes the events of the request.
-    pub(super) events: bool,
-}
-
-impl Request {
-    pub(super) fn new(
-        payload_protocol: u32,
-        payload: Payload,
-        deadline: CallDeadline,
-        options: Option<&RequestOptions>,
-        events: bool,
-    ) -> Self {
-        let options = options.filter(|options| options.has_trace_context()).cloned().map(Box::new);
-        Self { payload_protocol, payload, deadline_unix_ms: deadline.unix_ms(), options, events }
-    }
-}
 
 /// Capacity for this many requests is kept while there are none, at 160 bytes each.
 const RETAINED_REQUESTS: usize = 1024;
@@ -172,11 +135,6 @@ impl RequestQueue {
         self.state().end.is_none()
     }
 
-    /// Returns the outcome of `request`, which is queued when the future is first polled and given up when it is dropped.
-    pub(super) fn submit(&self, request: Request) -> ResponseFuture<'_> {
-        ResponseFuture::new(self, request)
-    }
-
     /// Ends the connection, since the last client was dropped.
     pub(super) fn close(&self) {
         let mut state = self.state();
@@ -235,6 +193,30 @@ impl RequestQueue {
         let mut wakers: Vec<_> = waiting.chain(events.take_waker()).collect();
         wakers.append(&mut state.barriers.take_wakers());
         drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until the driver has read all that has arrived by now, or the connection has ended.
+    pub(super) fn read_barrier(&self) -> impl Future<Output = ()> {
+        let mut number = None;
+        poll_fn(move |context| {
+            let mut state = self.state();
+            let is_new = number.is_none();
+            let number = *number.get_or_insert_with(|| state.barriers.add());
+            if state.barriers.has_passed(number) || state.end.is_some() {
+                return Poll::Ready(());
+            }
+            state.barriers.register(context.waker());
+            if is_new {
+                wake_driver(state);
+            }
+            Poll::Pending
+        })
+    }
+
+    /// Lets the callers go on that wait for the barriers up to `number`: what had arrived was read.
+    pub(super) fn pass_barrier(&self, number: u64) {
+        let wakers = self.state().barriers.pass(number);
         wakers.into_iter().for_each(Waker::wake);
     }
 

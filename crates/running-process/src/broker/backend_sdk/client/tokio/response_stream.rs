@@ -1,13 +1,64 @@
 //! The events of one request, and then its response.
 
 use super::client::AsyncFrameClient;
-use super::queue::{Response, StreamItem};
+use super::queue::{Request, Response, StreamItem};
 use super::timeout::within;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
+use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::Frame;
+use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
+
+impl AsyncFrameClient {
+    /// Sends a request whose events are wanted. The stream returns them one by one, and then the response. Any number of
+    /// requests may be streamed at once; each stream gets the events of its own.
+    ///
+    /// ```no_run
+    /// # use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+    /// # const BUILD: u32 = 0xF00D;
+    /// # async fn build(client: AsyncFrameClient) -> Result<Vec<u8>, FrameClientError> {
+    /// let mut stream = client.request_streaming(BUILD, b"library").await?;
+    /// while let Some(event) = stream.next_event().await? {
+    ///     println!("{}", event.payload.escape_ascii());
+    /// }
+    /// Ok(stream.response().await?.payload)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended. The stream returns the error of a request that is too large.
+    pub async fn request_streaming(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+    ) -> Result<AsyncResponseStream, FrameClientError> {
+        self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
+    }
+
+    /// Sends a request as [`request_streaming`](Self::request_streaming) does, with a deadline for all of it, or trace context.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_streaming`](Self::request_streaming). If the deadline has passed already, the error is
+    /// [`FrameClientError::TimedOut`], and nothing is sent.
+    #[allow(clippy::unused_async, reason = "its callers await it like everything else")]
+    pub async fn request_streaming_with(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        options: &RequestOptions,
+    ) -> Result<AsyncResponseStream, FrameClientError> {
+        let deadline = CallDeadline::new(options.deadline, now);
+        deadline.check()?;
+        let request = Request::new(payload_protocol, payload.into(), deadline, Some(options), true);
+        let id = self.queue().begin_stream(request).map_err(|unsent| unsent.error)?;
+        Ok(AsyncResponseStream::new(self.clone(), id, deadline))
+    }
+}
 
 /// A request whose events are read one by one, ahead of its response; made by
 /// [`AsyncFrameClient::request_streaming`].

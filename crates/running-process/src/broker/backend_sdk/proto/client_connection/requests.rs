@@ -1,7 +1,8 @@
 //! The requests in flight of one client connection, and the meaning of a daemon's frame to them.
 
+use super::error::ClientConnectionError;
+use super::event::{ClientEvent, RequestId};
 use super::recv_buffer::ReceivedFrame;
-use super::{ClientConnectionError, ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::id_map::{ById, IdHasher};
 use crate::broker::protocol::{FrameKind, FrameRef, Refusal};
 use std::collections::HashSet;

@@ -1,12 +1,10 @@
 //! Events that wait for their callers, within one bound for a connection.
 
-use super::{Pending, Request, RequestQueue, Response, State, Unsent, wake_driver};
-use crate::broker::backend_sdk::client::error::FrameClientError;
+use super::request::Response;
 use crate::broker::backend_sdk::client::limits::{MAX_WAITING_EVENT_BYTES, frame_memory};
-use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::protocol::Frame;
 use std::collections::VecDeque;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 /// The events of one connection that wait, and the bound on them.
 #[derive(Debug, Default)]
@@ -35,13 +33,6 @@ pub(super) struct StreamState {
     events: VecDeque<Frame>,
     response: Option<Response>,
     waker: Option<Waker>,
-}
-
-/// The next item of a request whose events are taken.
-pub(in super::super) enum StreamItem {
-    Event(Frame),
-    /// The last item.
-    Response(Response),
 }
 
 impl EventBuffer {
@@ -81,18 +72,41 @@ impl EventBuffer {
         stream.response.is_some()
     }
 
-    fn set(&mut self, subscription: Subscription) {
-        self.subscription = subscription;
-        if subscription == Subscription::Off {
-            self.bytes -= self.unsolicited.drain(..).map(|frame| frame_memory(&frame)).sum::<usize>();
-            self.unsolicited = VecDeque::new();
-        }
+    /// Takes the next event of no request.
+    pub(super) fn take(&mut self) -> Option<Frame> {
+        let event = self.unsolicited.pop_front()?;
+        self.bytes -= frame_memory(&event);
+        Some(event)
+    }
+
+    /// Takes the next event of a request.
+    pub(super) fn take_from(&mut self, stream: &mut StreamState) -> Option<Frame> {
+        let event = stream.events.pop_front()?;
+        self.bytes -= frame_memory(&event);
+        Some(event)
+    }
+
+    /// Registers the caller that waits for the next event of no request.
+    pub(super) fn register(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
+    }
+
+    /// Keeps events of no request for the caller from now on. Returns `false` if a caller has them already.
+    pub(super) fn subscribe(&mut self) -> bool {
+        std::mem::replace(&mut self.subscription, Subscription::Active) != Subscription::Active
+    }
+
+    /// Drops the events of no request, and keeps no further ones.
+    pub(super) fn unsubscribe(&mut self) {
+        self.subscription = Subscription::Off;
+        self.bytes -= self.unsolicited.drain(..).map(|frame| frame_memory(&frame)).sum::<usize>();
+        self.unsolicited = VecDeque::new();
     }
 
     /// Ends the time in which events are kept for a caller that has not asked for them.
     pub(super) fn request_begins(&mut self) {
         if self.subscription == Subscription::Undecided {
-            self.set(Subscription::Off);
+            self.unsubscribe();
         }
     }
 }
@@ -102,94 +116,17 @@ impl StreamState {
         self.waker.take()
     }
 
+    pub(super) fn take_response(&mut self) -> Option<Response> {
+        self.response.take()
+    }
+
+    /// Registers the caller that waits for the next item.
+    pub(super) fn register(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
+    }
+
     pub(super) fn complete(&mut self, response: Response) -> Option<Waker> {
         self.response = Some(response);
         self.waker.take()
-    }
-}
-
-impl RequestQueue {
-    /// Queues a request whose events its caller takes.
-    pub(in super::super) fn begin_stream(&self, request: Request) -> Result<RequestId, Unsent> {
-        let mut state = self.state();
-        let id = state.push(request, Waker::noop())?;
-        wake_driver(state);
-        Ok(id)
-    }
-
-    /// Polls for the next item of the request `id`.
-    pub(in super::super) fn poll_stream(
-        &self,
-        id: RequestId,
-        waker: &Waker,
-    ) -> Poll<Result<StreamItem, FrameClientError>> {
-        self.make_room(|state| {
-            let State { pending, events, end, .. } = &mut *state;
-            let Some(Pending::Streaming(stream)) = pending.get_mut(&id) else {
-                return Poll::Ready(Err(FrameClientError::NotInFlight));
-            };
-            if let Some(event) = stream.events.pop_front() {
-                events.bytes -= frame_memory(&event);
-                return Poll::Ready(Ok(StreamItem::Event(event)));
-            }
-            let item = match (stream.response.take(), end) {
-                (Some(response), _) => Ok(StreamItem::Response(response)),
-                (None, Some(end)) => Err(end.report()),
-                (None, None) => {
-                    stream.waker = Some(waker.clone());
-                    return Poll::Pending;
-                }
-            };
-            pending.remove(&id);
-            state.withdraw(id);
-            state.shrink();
-            Poll::Ready(item)
-        })
-    }
-
-    /// Ends the stream of the request `id`, and gives the request up if it has no response.
-    pub(in super::super) fn end_stream(&self, id: RequestId) {
-        if self.make_room(|state| state.cancel(id)) {
-            wake_driver(self.state());
-        }
-    }
-
-    /// Claims the events of no request for the caller. Returns `false` if another caller has them.
-    pub(in super::super) fn subscribe(&self) -> bool {
-        let mut state = self.state();
-        let is_free = state.events.subscription != Subscription::Active;
-        state.events.set(Subscription::Active);
-        is_free
-    }
-
-    /// Drops the events of no request, and keeps no further ones.
-    pub(in super::super) fn unsubscribe(&self) {
-        self.make_room(|state| state.events.set(Subscription::Off));
-    }
-
-    /// Polls for the next event of no request. The error is the reason why the connection has ended.
-    pub(in super::super) fn poll_event(&self, waker: &Waker) -> Poll<Result<Frame, FrameClientError>> {
-        self.make_room(|State { events, end, .. }| {
-            if let Some(event) = events.unsolicited.pop_front() {
-                events.bytes -= frame_memory(&event);
-                return Poll::Ready(Ok(event));
-            }
-            if let Some(end) = end {
-                return Poll::Ready(Err(end.reason.clone()));
-            }
-            events.waker = Some(waker.clone());
-            Poll::Pending
-        })
-    }
-
-    /// Changes the state by `take`. Wakes the driver if there is room for events then and was none before.
-    fn make_room<T>(&self, take: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state();
-        let was_full = state.events.room() == 0;
-        let taken = take(&mut state);
-        if was_full && state.events.room() > 0 {
-            wake_driver(state);
-        }
-        taken
     }
 }

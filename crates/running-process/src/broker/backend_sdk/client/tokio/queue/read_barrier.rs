@@ -1,8 +1,6 @@
 //! Read barriers: a caller whose deadline has passed waits until the driver has read all that has arrived.
 
-use super::{RequestQueue, wake_driver};
-use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 #[derive(Debug, Default)]
 pub(super) struct ReadBarriers {
@@ -19,39 +17,28 @@ impl ReadBarriers {
         (self.requested != self.passed).then_some(self.requested)
     }
 
+    /// Adds a barrier, and returns its number.
+    pub(super) fn add(&mut self) -> u64 {
+        self.requested += 1;
+        self.requested
+    }
+
+    pub(super) fn has_passed(&self, number: u64) -> bool {
+        self.passed >= number
+    }
+
+    /// Registers a caller that waits for a barrier.
+    pub(super) fn register(&mut self, waker: &Waker) {
+        self.wakers.push(waker.clone());
+    }
+
+    /// Passes the barriers up to `number`. Returns the wakers to call.
+    pub(super) fn pass(&mut self, number: u64) -> Vec<Waker> {
+        self.passed = number;
+        self.take_wakers()
+    }
+
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)
-    }
-}
-
-impl RequestQueue {
-    /// Waits until the driver has read all that has arrived by now, or the connection has ended.
-    pub(in super::super) fn read_barrier(&self) -> impl Future<Output = ()> {
-        let mut number = None;
-        poll_fn(move |context| {
-            let mut state = self.state();
-            let is_new = number.is_none();
-            let number = *number.get_or_insert_with(|| {
-                state.barriers.requested += 1;
-                state.barriers.requested
-            });
-            if state.barriers.passed >= number || state.end.is_some() {
-                return Poll::Ready(());
-            }
-            state.barriers.wakers.push(context.waker().clone());
-            if is_new {
-                wake_driver(state);
-            }
-            Poll::Pending
-        })
-    }
-
-    /// Lets the callers go on that wait for the barriers up to `number`: what had arrived was read.
-    pub(in super::super) fn pass_barrier(&self, number: u64) {
-        let mut state = self.state();
-        state.barriers.passed = number;
-        let wakers = state.barriers.take_wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
     }
 }

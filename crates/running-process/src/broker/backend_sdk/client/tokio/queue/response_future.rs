@@ -1,6 +1,7 @@
 //! The future of one request.
 
-use super::{Outcome, Request, RequestQueue, wake_driver};
+use super::request::{Outcome, Request};
+use super::{RequestQueue, wake_driver};
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,9 +20,10 @@ enum Stage {
     Done,
 }
 
-impl<'q> ResponseFuture<'q> {
-    pub(super) fn new(queue: &'q RequestQueue, request: Request) -> Self {
-        Self { queue, stage: Stage::Unqueued(request) }
+impl RequestQueue {
+    /// Returns the outcome of `request`, which is queued when the future is first polled and given up when it is dropped.
+    pub(in super::super) fn submit(&self, request: Request) -> ResponseFuture<'_> {
+        ResponseFuture { queue: self, stage: Stage::Unqueued(request) }
     }
 }
 
