@@ -14,7 +14,6 @@ mod daemon;
 #[cfg(unix)]
 mod frame_client;
 mod identity_file;
-#[cfg(any())]
 mod legacy_parts;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -74,7 +74,6 @@ macro_rules! servers {
     )*};
 }
 
-#[cfg(any())]
 servers! {
     blocking, crate::daemon::Blocking;
 }
@@ -95,7 +94,7 @@ fn serve<D: Daemon>() {
     config.connection.idle_timeout = Some(DEADLINE);
     config.write_timeout = DEADLINE;
     let server = D::bind(given_endpoint()).unwrap().config(config);
-    let server = server.observe(|error| eprintln!("{}", crate::support::chain(error)));
+    let server = server.observe(|error| eprintln!("{error:?}"));
     let server = server.serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()));
     server.serve_inline(REVERSE, |request| Ok(vec![7; request.payload().len() << 10])).run().unwrap();
 }
