@@ -13,7 +13,6 @@ mod connecting;
 mod daemon;
 mod frame_client;
 mod identity_file;
-#[cfg(any())]
 mod legacy_parts;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -11,9 +11,7 @@ mod spans;
 mod conversation {
     //! Both servers, each with a client that asks a few things and stops it.
 
-    #[cfg(any())]
-    use running_process::broker::backend_sdk::Server;
-    use running_process::broker::backend_sdk::{AsyncServer, LocalStream, ServerStop};
+    use running_process::broker::backend_sdk::{AsyncServer, LocalStream, Server, ServerStop};
     use running_process::broker::protocol::{Endpoint, Frame, encode_framed, try_decode_framed};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
@@ -36,11 +34,7 @@ mod conversation {
     /// What every handler does before it answers.
     pub(crate) type Hook = fn();
 
-    #[cfg(not(any()))]
-    pub(crate) use on_tokio as on_threads;
-
     /// Returns the number of frames that the client received.
-    #[cfg(any())]
     pub(crate) fn on_threads(protocols: &Protocols, hook: Hook, requests: Vec<Frame>) -> usize {
         let (_directory, endpoint) = place();
         let server = Server::bind(endpoint.clone())

@@ -16,7 +16,6 @@ macro_rules! on {
     };
 }
 
-#[cfg(any())]
 on!(threads, super::drivers::Threads);
 #[cfg(feature = "tokio")]
 on!(tokio, super::drivers::tasks::MultiThread);
@@ -49,7 +48,6 @@ fn a_connection_that_is_held_holds_up_no_probe_and_no_hook<D: drivers::Driver>()
     assert_eq!(identity_in(&read_frames(&held, 2)[1]), answered);
 }
 
-#[cfg(any())]
 #[test]
 fn a_connection_that_is_held_holds_up_no_probe_and_no_hook_on_threads() {
     a_connection_that_is_held_holds_up_no_probe_and_no_hook::<drivers::Threads>();

@@ -3,7 +3,6 @@
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use crate::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES;
 use crate::broker::backend_sdk::LegacyClassification;
-#[cfg(any())]
 use crate::broker::backend_sdk::server::Server;
 use crate::broker::backend_sdk::server::config::ServerConfig;
 use crate::broker::backend_sdk::server::error::ServerError;
@@ -71,10 +70,8 @@ fn detect(_: &[u8]) -> LegacyClassification {
     LegacyClassification::NotLegacy
 }
 
-#[cfg(any())]
 pub(super) struct Threads;
 
-#[cfg(any())]
 impl Driver for Threads {
     fn start(plan: Plan) -> (ServerStop, JoinHandle<Result<(), ServerError>>) {
         let work = plan.work;
