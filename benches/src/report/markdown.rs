@@ -21,7 +21,7 @@ cargo run --release --manifest-path benches/Cargo.toml -- --write
 Without `--write` the same table goes to the terminal; `--rows` takes the beginnings of the rows' names, `--list` shows them,
 `--builds` adds the time of clean builds. It runs on Linux; redis-server and strace are used if they are there.
 
-## How to read it
+## Reading the table
 
 A time alone says little about a library, and much about a machine and its other users. So every contender of a row is sampled in
 each of many short rounds, in alternating order. *Median* is the median over the rounds; *of the floor* and *of the peer* are medians
@@ -54,7 +54,7 @@ All are in `benches/src/floor`, but for those of a few lines, which are beside t
 ";
 
 const LIMITS: &str = "
-## What limits the rows that miss
+## Limits of the rows that miss their goal
 
 - **A legacy message**: the floor is one comparison. Ours comes in a type that could as well be a frame or an error.
 - **Connection**: it owns its buffer. The floors beside show what the copy into it costs, and what giving back more than 4 MiB does

@@ -1,4 +1,4 @@
-//! Which payload-protocol ids a daemon can declare; the compiler is the judge.
+//! The payload-protocol ids that a daemon can declare, with the compiler as the judge.
 
 #[test]
 #[cfg_attr(windows, ignore = "what compiles depends on no platform, and an emulated one has no compiler")]

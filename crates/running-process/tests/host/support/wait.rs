@@ -78,6 +78,7 @@ impl Flag {
         self.changed.notify_all();
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_set(&self) -> bool {
         *self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
