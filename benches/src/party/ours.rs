@@ -10,6 +10,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::Endpoint;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub fn endpoint(socket: &Path) -> Endpoint {
     Endpoint::unix_socket("benches", socket.to_str().expect("a path in UTF-8")).expect("a path")

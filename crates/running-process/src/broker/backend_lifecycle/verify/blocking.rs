@@ -1,7 +1,7 @@
 //! The driver that blocks.
 
-use super::checks::Image;
 use super::file::FileId;
+use super::image::Image;
 use super::outcome::{Unverified, Verified};
 use super::policy::Policy;
 use super::proof::Proof;

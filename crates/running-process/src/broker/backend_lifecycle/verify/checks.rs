@@ -1,68 +1,18 @@
-//! The single checks of a verification. None of them depends on the others.
+//! The single checks of a verification, but for that of the image. None of them depends on the others.
 
-use super::file::{self, FileId};
 use super::policy::{ImageCheck, InheritedListener, Policy, ProofLevel};
-use super::proof::{ImageState, Listener, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, Digested};
-use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests, started};
-use crate::broker::backend_lifecycle::judge::{Check, compare_image};
+use super::proof::{Listener, StepVerdict};
+use crate::broker::backend_lifecycle::identity::{DaemonProcess, started};
 use crate::broker::backend_lifecycle::probe::{Absence, PeerRole, PolicyRule, ProbeError, Writer};
-use crate::sys::{self, Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle, ProcessImage};
+use crate::sys::{self, Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 use crate::transport::{ConnectError, LocalStream};
-use std::fs::File;
 use std::io;
 
 /// The system names the writers of what is read from a connection.
 const NAMES_WRITERS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// The verdict on an image that was read: Linux opens the running image, other systems the file that bears its name
-/// now.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const IMAGE_VERDICT: StepVerdict = StepVerdict::Proven;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const IMAGE_VERDICT: StepVerdict = StepVerdict::Claimed;
-
 /// The verdict of a step, and its evidence for people.
 pub(super) type Verdict = (StepVerdict, String);
-
-/// An inspected image, with the verdict and the evidence for people.
-pub(super) struct Inspected {
-    pub(super) image: RunningImage,
-    pub(super) verdict: StepVerdict,
-    pub(super) evidence: String,
-}
-
-/// The image that a process ran when it was inspected.
-#[derive(Clone, Copy)]
-pub(super) struct RunningImage {
-    pub(super) state: ImageState,
-    /// The file of the image, if it was inspected and the system leads to the running one.
-    pub(super) file: Option<FileId>,
-}
-
-/// The image of a process, as far as it is known.
-pub(super) enum Image<T> {
-    Judged(T),
-    Undigested(Undigested),
-}
-
-/// The result of inspecting an image.
-pub(super) type Inspection = Result<Image<Inspected>, ProbeError>;
-
-/// An image that must be digested first.
-pub(super) struct Undigested {
-    opened: ProcessImage,
-    /// The moment before the process was seen to run it.
-    before: Before,
-    image: RunningImage,
-    place: &'static str,
-}
-
-impl Undigested {
-    pub(super) fn file(&self) -> &File {
-        &self.opened.file
-    }
-}
 
 pub(super) fn pidfd_policy(policy: &Policy) -> PidfdPolicy {
     if policy.only_credentials { PidfdPolicy::Avoid } else { PidfdPolicy::Use }
@@ -253,121 +203,6 @@ pub(super) fn writer_evidence(
     }
 }
 
-/// Inspects the running image: on Linux it is found through the process, elsewhere by the path that the system names,
-/// never by the recorded path. If its digests are remembered, they are compared.
-pub(super) fn running_image(
-    expected: &DaemonProcess,
-    process: &ProcessHandle,
-    policy: &Policy,
-) -> Inspection {
-    if let Some(inspected) = remembered_image(expected, process, policy) {
-        return Ok(Image::Judged(inspected));
-    }
-    let before = Before::now();
-    let opened = match process.open_image() {
-        Ok(opened) => opened,
-        Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
-            let image = RunningImage { state: ImageState::Unchecked, file: None };
-            let evidence = format!("cannot be read: {error}");
-            return Ok(Image::Judged(Inspected { image, verdict: StepVerdict::Unchecked, evidence }));
-        }
-        Err(error) => return Err(unanswered(expected.pid, error)),
-    };
-    let metadata = opened.file.metadata().map_err(ProbeError::Stream)?;
-    let file = FileId::of(&metadata);
-    let (state, place) = file::standing(&opened, file, process, &expected.exe_path);
-    if state == ImageState::ReplacedOnDisk && !policy.replaced_on_disk {
-        return Err(ProbeError::Policy(PolicyRule::ReplacedOnDisk));
-    }
-    let image = RunningImage { state, file };
-    if policy.image != ImageCheck::SameAsCaller {
-        let undigested = Undigested { opened, before, image, place };
-        return match DigestCache::of_process().find(&metadata) {
-            Some(digests) => judge_digests(expected, undigested, &digests).map(Image::Judged),
-            None => Ok(Image::Undigested(undigested)),
-        };
-    }
-    let own = sys::own_image().and_then(|own| own.file.metadata()).map_err(ProbeError::Stream)?;
-    match (FileId::of(&own), file) {
-        (Some(own), Some(file)) if own == file => {
-            let evidence = format!("the caller's own executable, {place}");
-            Ok(Image::Judged(Inspected { image, verdict: IMAGE_VERDICT, evidence }))
-        }
-        (Some(_), Some(_)) => Err(ProbeError::Policy(PolicyRule::NotTheCallersImage)),
-        _ => Err(ProbeError::Stream(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "this system does not tell whether two files are one",
-        ))),
-    }
-}
-
-/// Returns the image if the system leads to it, its digests are remembered, and it is the recorded one at the recorded
-/// path. Nothing has to be read then, so it is not opened. For any other image, opening it finds the reason.
-fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &Policy) -> Option<Inspected> {
-    if policy.image == ImageCheck::SameAsCaller {
-        return None;
-    }
-    let metadata = process.image_metadata().ok()??;
-    let digests = DigestCache::of_process().find(&metadata)?;
-    let check = compare_image(&expected.exe_digests, &digests);
-    let file = FileId::of(&metadata);
-    let recorded = check.agrees && file::is_at(file, &expected.exe_path);
-    let image = RunningImage { state: ImageState::AsRecorded, file };
-    let evidence = || evidence(&check, "stands at the recorded path");
-    recorded.then(|| Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence() })
-}
-
-/// Remembers the digests of the image of `process`, if that is safe, and compares them with the recorded ones.
-pub(super) fn judge_read(
-    expected: &DaemonProcess,
-    process: &ProcessHandle,
-    undigested: Undigested,
-    read: Result<Digested, DigestError>,
-) -> Result<Inspected, ProbeError> {
-    let read = read.map_err(|error| match error {
-        DigestError::TimedOut => ProbeError::TimedOut,
-        error => ProbeError::NotInspectable { pid: expected.pid, source: error.into() },
-    })?;
-    DigestCache::of_process().keep(undigested.file(), &read, process, undigested.before);
-    judge_digests(expected, undigested, &read.digests)
-}
-
-/// Compares the digests of an image with the recorded ones.
-fn judge_digests(
-    expected: &DaemonProcess,
-    Undigested { opened, image, place, .. }: Undigested,
-    digests: &ExeDigests,
-) -> Result<Inspected, ProbeError> {
-    let check = compare_image(&expected.exe_digests, digests);
-    if !check.agrees {
-        return Err(ProbeError::WrongImage { path: opened.path, check });
-    }
-    Ok(Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence(&check, place) })
-}
-
-/// Checks that the process still runs `image`, which it ran before it answered. The caller checks afterwards that it is
-/// alive.
-pub(in crate::broker) fn still_runs(
-    process: &ProcessHandle,
-    image: Option<FileId>,
-) -> Result<(), ProbeError> {
-    let Some(image) = image else { return Ok(()) };
-    let pid = process.pid();
-    // If the single call fails, the one with its checks returns the reason.
-    let found = process.unguarded_image_metadata().or_else(|_| process.image_metadata());
-    match found.map_err(|error| unanswered(pid, error))? {
-        Some(found) if FileId::of(&found) != Some(image) => {
-            still_alive(process)?;
-            Err(ProbeError::OtherImage { pid })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn evidence(check: &Check, place: &str) -> String {
-    format!("{}, {place}", check.found)
-}
-
 pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
     let pid = process.pid();
     match process.has_exited() {
@@ -379,7 +214,7 @@ pub(super) fn still_alive(process: &ProcessHandle) -> Result<(), ProbeError> {
 
 /// Returns the error for a failed question about the held process. `NotFound` means that it has exited, and nothing
 /// else does.
-fn unanswered(pid: u32, source: io::Error) -> ProbeError {
+pub(super) fn unanswered(pid: u32, source: io::Error) -> ProbeError {
     match source.kind() {
         io::ErrorKind::NotFound => ProbeError::Gone { pid, how: Absence::DuringProbe },
         _ => ProbeError::NotInspectable { pid, source },

@@ -2,11 +2,13 @@
 //! Between the steps a driver carries the exchange and digests an image.
 
 use super::checks::{
-    Image, Inspected, Inspection, RunningImage, Undigested, Verdict, absence_reason, boot, identify_listener,
-    judge_read, judge_writer, live_process, namespace, pidfd_policy, running_image, start_time, still_alive,
-    still_runs, writer_evidence,
+    Verdict, absence_reason, boot, identify_listener, judge_writer, live_process, namespace, pidfd_policy,
+    start_time, still_alive, writer_evidence,
 };
 use super::file::FileId;
+use super::image::{
+    Image, Inspected, Inspection, RunningImage, Undigested, judge_read, running_image, still_runs,
+};
 use super::outcome::{Unverified, Verified};
 use super::policy::{Policy, ProofLevel};
 use super::proof::{Listener, Proof, Step, StepKind, StepVerdict};
