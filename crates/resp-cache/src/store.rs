@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_lives_until_its_deadline_and_not_at_it() {
+    fn a_key_expires_at_its_deadline() {
         let now = Instant::now();
         let mut store = Store::new(now);
         set(&mut store, "k", "v", Expiry::At(now + SECOND), now);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_set_again_forgets_its_deadline_or_keeps_it() {
+    fn setting_a_key_again_drops_or_keeps_its_deadline() {
         let now = Instant::now();
         let mut store = Store::new(now);
         set(&mut store, "k", "1", Expiry::At(now + SECOND), now);

@@ -39,14 +39,14 @@ fn an_inline_command_is_a_line_of_words() {
 }
 
 #[test]
-fn quotes_keep_words_together_and_double_ones_know_escapes() {
+fn quotes_join_words_and_double_quotes_have_escapes() {
     assert_eq!(words(b"\"a b\" 'c \\n d'\n"), [&b"a b"[..], b"c \\n d"]);
     assert_eq!(words(b"\"\\n\\r\\t\\b\\a\\x4a\\xFf\\xg0\\q\\\"\\\\\"\n"), [b"\n\r\t\x08\x07J\xffxg0q\"\\"]);
     assert_eq!(words(b"'it\\'s' pre\"fix\" \"\" ''\n"), [&b"it's"[..], b"prefix", b"", b""]);
 }
 
 #[test]
-fn empty_lines_and_arrays_ask_for_nothing() {
+fn empty_lines_and_arrays_get_no_reply() {
     for nothing in [&b"\r\n"[..], b"\n", b"  \t\r\n", b"*0\r\n", b"*-1\r\n", b"*-9223372036854775808\r\n"] {
         assert_eq!(words(nothing), Vec::<Vec<u8>>::new());
     }
@@ -67,7 +67,7 @@ fn the_next_request_starts_where_this_one_ends() {
 }
 
 #[test]
-fn violations_are_named_in_the_words_of_redis() {
+fn violations_have_the_error_texts_of_redis() {
     for (input, expected) in [
         (&b"*a\r\n"[..], "Protocol error: invalid multibulk length"),
         (b"*\r\n", "Protocol error: invalid multibulk length"),
@@ -113,7 +113,7 @@ fn a_line_of_64_kib_is_read_and_one_byte_more_is_refused() {
 }
 
 #[test]
-fn the_largest_claims_are_awaited_without_memory() {
+fn claimed_lengths_allocate_no_memory() {
     let mut parser = Parser::default();
     assert_eq!(parser.parse(b"*1048576\r\n$536870912\r\nabc"), Ok(None));
     assert_eq!(parser.found.capacity() + parser.unquoted.capacity(), 0);

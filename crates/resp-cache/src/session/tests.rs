@@ -114,7 +114,7 @@ fn every_command_sweeps_more_keys_than_it_can_add() {
 }
 
 #[test]
-fn keys_are_all_that_match_in_any_order() {
+fn keys_returns_all_matches_in_any_order() {
     let keys = replies(b"MSET one 1 two 2 three 3\r\nKEYS t*\r\n");
     assert!(keys.starts_with("+OK\\r\\n*2\\r\\n$"), "{keys}");
     assert!(keys.contains("$3\\r\\ntwo\\r\\n") && keys.contains("$5\\r\\nthree\\r\\n"), "{keys}");
@@ -132,7 +132,7 @@ fn settings_are_found_by_pattern_in_any_case() {
 }
 
 #[test]
-fn info_tells_the_numbers_of_this_store() {
+fn info_reports_the_numbers_of_the_store() {
     let now = Instant::now();
     let mut store = Store::new(now);
     converse(&mut store, &[b"SET ab cde\r\nSET t v PX 30000\r\nGET ab\r\nGET missing\r\nnosuch\r\n"], now);
