@@ -59,11 +59,12 @@ pub(super) struct Conn {
     /// The phase that this connection alone has entered, because its slot is needed.
     phase: AtomicU8,
     state: Mutex<State>,
-    /// Notified when output was written or a request cancelled.
-    progress: Condvar,
+    /// Raised when output was written or a request cancelled, while a thread waits for that.
+    progress: Mutex<u64>,
+    progressed: Condvar,
 }
 
-struct State {
+pub(super) struct State {
     session: Session,
     /// Quick requests for the thread that reads, in order.
     queue: VecDeque<Call>,
@@ -82,7 +83,7 @@ struct State {
     wants: Wants,
     /// When the poller looks at the connection, whatever happens.
     timer: Option<Instant>,
-    /// Threads that wait for `progress`.
+    /// Threads that wait for progress.
     waiting: usize,
     /// A thread without a poller writes the output, outside of the lock.
     writing: bool,
@@ -116,7 +117,16 @@ impl Conn {
             writing: false,
         };
         let (events, phase) = (AtomicU8::new(0), AtomicU8::new(Phase::Serving as u8));
-        Self { id, context, stream, events, phase, state: Mutex::new(state), progress: Condvar::new() }
+        Self {
+            id,
+            context,
+            stream,
+            events,
+            phase,
+            state: Mutex::new(state),
+            progress: Mutex::new(0),
+            progressed: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,6 +140,22 @@ impl Conn {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Calls `change` under the lock, and drives the connection if another thread has left events meanwhile.
+    pub(super) fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.state());
+        if self.has_events() {
+            self.drive(0, None);
+        }
+        changed
+    }
+
+    /// Returns, after an unlock, whether another thread has left events.
+    pub(super) fn has_events(&self) -> bool {
+        // A thread that found the lock taken has left its events before that; this reads them after the unlock.
+        fence(Ordering::SeqCst);
+        self.events.load(Ordering::SeqCst) != 0
     }
 
     /// Leaves `events` for the thread that drives the connection next.
@@ -146,7 +172,7 @@ impl Conn {
     pub(super) fn drive(self: &Arc<Self>, events: u8, lane: Option<&Lane>) {
         self.leave(events | WAKE);
         let mut lane = lane;
-        while self.events.load(Ordering::SeqCst) != 0 {
+        while self.has_events() {
             let Some(mut state) = self.try_state() else { return };
             self.advance(&mut state, lane);
             let call = match lane {
@@ -154,8 +180,6 @@ impl Conn {
                 _ => None,
             };
             drop(state);
-            // A thread that found the lock taken has left its events before that; this reads them after the unlock.
-            fence(Ordering::SeqCst);
             if let Some(call) = call {
                 lane = lane.filter(|lane| lane.begin(self.id));
                 self.context.watch();
@@ -255,7 +279,7 @@ impl Conn {
         for call in others {
             let (conn, id) = (Arc::clone(self), call.call());
             let job = Box::new(move || {
-                drop(conn.wait_for_room(id));
+                conn.wait_for_room(id);
                 conn.serve(call);
                 conn.drive(0, None);
             });
@@ -297,13 +321,13 @@ impl Conn {
 
     /// Ends the connection, whose socket failed.
     pub(super) fn fail(self: &Arc<Self>, error: io::Error) {
-        self.state().session.fail(error);
+        self.with(|state| state.session.fail(error));
         self.drive(0, None);
     }
 
     /// Sets the timer of a connection that was just accepted.
-    pub(super) fn watch_first(&self) {
-        self.watch(&mut self.state());
+    pub(super) fn watch_first(self: &Arc<Self>) {
+        self.with(|state| self.watch(state));
     }
 
     /// Takes over from a thread that serves a request on `lane` for too long: the poller watches the connection, and the pool
@@ -332,7 +356,7 @@ impl Conn {
             if let Some(error) = error {
                 context.policy.telemetry.error_of(peer, &error);
             }
-            conn.close(&mut conn.state());
+            conn.with(|state| conn.close(state));
         });
         if let Err(error) = self.context.pool.submit(job) {
             self.context.policy.report(&ServeError::NoThread(error));
@@ -341,8 +365,8 @@ impl Conn {
     }
 
     /// Notes that the legacy handler has read what was received before it began.
-    pub(super) fn release_legacy(&self) {
-        self.state().session.release_legacy();
+    pub(super) fn release_legacy(self: &Arc<Self>) {
+        self.with(|state| state.session.release_legacy());
     }
 
     /// Refuses with `refusal` what the peer asks for by `until`, and answers a probe; then closes the connection. For a
@@ -357,7 +381,7 @@ impl Conn {
         state.session.process(drop);
         drop(state);
         self.write_blocking();
-        self.close(&mut self.state());
+        self.with(|state| self.close(state));
     }
 
     fn close(&self, state: &mut State) {

@@ -6,7 +6,7 @@ use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
 use crate::broker::backend_sdk::server::scratch;
 use crate::broker::backend_sdk::server::sync::MutexGuard;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Conn {
@@ -61,7 +61,7 @@ impl Conn {
 
     /// Gives the connection back to the poller.
     pub(in super::super) fn give_back(self: &Arc<Self>) {
-        self.release(&mut self.state());
+        self.with(|state| self.release(state));
     }
 
     pub(super) fn release(self: &Arc<Self>, state: &mut State) {
@@ -89,48 +89,54 @@ impl Conn {
                 return;
             }
             let poller = self.context.poller.as_ref();
-            let polls = poller.is_some();
-            let quiet = Instant::now() + if polls { QUIET } else { RECHECK };
-            let until = earliest(state.session.deadline(), Some(quiet));
-            let blocked = poller.filter(|_| state.blocked && state.wants == Wants::Read);
-            let waited = if let Some(poller) = blocked {
-                drop(state);
-                poller.wait_ready(&self.stream, until).map(|()| self.leave(READABLE | WRITABLE))
-            } else if polls && !state.may_be_adopted() {
-                return self.release(&mut state);
-            } else {
-                match state.wants {
-                    Wants::Read => self.read_one(state, lane, until),
-                    Wants::HangUp => {
-                        drop(state);
-                        let gone = self.stream.wait_hang_up(until);
-                        gone.map(|gone| self.leave(if gone { HUNG_UP } else { WAKE }))
-                    }
-                    Wants::Progress | Wants::Nothing => {
-                        let left = quiet.saturating_duration_since(Instant::now());
-                        state.waiting += 1;
-                        let waited = self.progress.wait_timeout(state, left);
-                        waited.unwrap_or_else(PoisonError::into_inner).0.waiting -= 1;
-                        Ok(())
-                    }
+            let quiet = if poller.is_some() { QUIET } else { RECHECK };
+            let until = earliest(state.session.deadline(), Instant::now().checked_add(quiet));
+            let waited = match (state.wants, poller) {
+                (Wants::Read, Some(poller)) if state.blocked => {
+                    drop(state);
+                    self.unless_events(|| poller.wait_ready(&self.stream, until))
+                        .map(|()| self.leave(READABLE | WRITABLE))
+                }
+                (_, Some(_)) if !state.may_be_adopted() => {
+                    drop(state);
+                    return self.give_back();
+                }
+                (Wants::Read, _) => self.read_one(state, lane, until),
+                (Wants::HangUp, _) => {
+                    drop(state);
+                    let gone = self.unless_events(|| self.stream.wait_hang_up(until));
+                    gone.map(|gone| self.leave(if gone { HUNG_UP } else { WAKE }))
+                }
+                (Wants::Progress | Wants::Nothing, _) => {
+                    let seen = self.begin_wait(&mut state);
+                    drop(state);
+                    self.wait_progress(seen, Some(quiet));
+                    Ok(())
                 }
             };
             match waited {
-                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    let mut state = self.state();
-                    let late = state.session.deadline().is_some_and(|deadline| deadline <= Instant::now());
-                    if polls && !late {
-                        return self.release(&mut state);
+                    let deadline = self.with(|state| state.session.deadline());
+                    let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                    if poller.is_some() && !late {
+                        return self.give_back();
                     }
                 }
-                Err(error) => self.state().session.fail(error),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    self.with(|state| state.session.fail(error));
+                }
+                _ => {}
             }
         }
     }
 
+    /// Calls `wait`, which blocks, after an unlock, unless another thread has left events: then the error is `WouldBlock`.
+    fn unless_events<T>(&self, wait: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.has_events() { Err(io::ErrorKind::WouldBlock.into()) } else { wait() }
+    }
+
     /// Reads once, blocking, outside of the lock.
-    pub(super) fn read_one(
+    fn read_one(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
         lane: &Lane,
@@ -139,14 +145,14 @@ impl Conn {
         if let Some(mut buffer) = state.session.take_recv_buffer() {
             drop(state);
             let room = buffer.capacity() - buffer.len();
-            let read = self.stream.read_onto(&mut buffer, until);
+            let read = self.unless_events(|| self.stream.read_onto(&mut buffer, until));
             let mut state = self.state();
             state.session.restore_recv_buffer(buffer, *read.as_ref().unwrap_or(&0), Instant::now());
             self.was_read(&mut state, Some(lane), Ok(read?), room);
         } else {
             drop(state);
             let (mut state, length, room) = scratch::with(|scratch| {
-                let length = self.stream.read_deadline(scratch, until)?;
+                let length = self.unless_events(|| self.stream.read_deadline(scratch, until))?;
                 let mut state = self.state();
                 if length > 0 {
                     state.session.receive(&scratch[..length], Instant::now());

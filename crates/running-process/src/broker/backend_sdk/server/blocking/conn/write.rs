@@ -3,10 +3,9 @@
 use super::{Conn, State, WAKE};
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
-use crate::broker::backend_sdk::server::sync::MutexGuard;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Conn {
     /// Writes what the socket takes.
@@ -62,18 +61,34 @@ impl Conn {
     }
 
     /// Blocks until the peer has read enough, or does not wait for `call` any more.
-    pub(super) fn wait_for_room(self: &Arc<Self>, call: CallId) -> MutexGuard<'_, State> {
-        let mut state = self.state();
-        while state.session.holds_back(call) {
-            if state.adopted && self.context.poller.is_some() {
-                // The thread that reads it may be this one, and the poller tells when there is room.
-                self.release(&mut state);
+    pub(super) fn wait_for_room(self: &Arc<Self>, call: CallId) {
+        while let Some(seen) = self.with(|state| {
+            if !state.session.holds_back(call) {
+                return None;
             }
-            state.waiting += 1;
-            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
+            // The thread that reads it may be this one, and the poller reports when there is room.
+            self.release(state);
+            Some(self.begin_wait(state))
+        }) {
+            self.wait_progress(seen, None);
         }
-        state
+    }
+
+    /// Counts this thread as one that waits for progress; returns the progress so far.
+    pub(super) fn begin_wait(&self, state: &mut State) -> u64 {
+        state.waiting += 1;
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks until there is more progress than was `seen`, but no longer than `timeout`. Holds no lock of the connection.
+    pub(super) fn wait_progress(self: &Arc<Self>, seen: u64, timeout: Option<Duration>) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let unchanged = |progress: &mut u64| *progress == seen;
+        match timeout {
+            None => drop(self.progressed.wait_while(progress, unchanged)),
+            Some(timeout) => drop(self.progressed.wait_timeout_while(progress, timeout, unchanged)),
+        }
+        self.with(|state| state.waiting -= 1);
     }
 
     /// Blocks while the peer leaves too much unread, then queues and writes an event.
@@ -82,14 +97,16 @@ impl Conn {
         call: CallId,
         payload: &[u8],
     ) -> Result<(), SendEventError> {
-        let sent = self.wait_for_room(call).session.send_event(call, payload);
+        self.wait_for_room(call);
+        let sent = self.with(|state| state.session.send_event(call, payload));
         self.drive(0, None);
         sent
     }
 
     pub(super) fn notify_progress(&self, state: &mut State) {
         if state.session.take_progress() && state.waiting > 0 {
-            self.progress.notify_all();
+            *self.progress.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            self.progressed.notify_all();
         }
     }
 }
