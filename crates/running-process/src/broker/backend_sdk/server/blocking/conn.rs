@@ -330,15 +330,6 @@ impl Conn {
         self.with(|state| self.watch(state));
     }
 
-    /// Takes over from a thread that serves a request on `lane` for too long: the poller watches the connection, and the pool
-    /// serves what waits behind the request. Does nothing while an inline handler has the connection.
-    pub(super) fn relieve(self: &Arc<Self>) {
-        if let Some(mut state) = self.try_state() {
-            self.release(&mut state);
-        }
-        self.drive(0, None);
-    }
-
     /// Hands the connection to the legacy handler, which starts with `buffered`.
     fn serve_legacy(self: &Arc<Self>, state: &mut State, buffered: Vec<u8>) {
         state.wants = Wants::Nothing;

@@ -264,11 +264,18 @@ impl ServerContext {
             if !lane.lose(step) {
                 return;
             }
-            if let Some(conn) = context.conn(connection) {
-                conn.relieve();
-            }
-            if matches!(role, Role::Poller) {
-                context.poll_connections();
+            // The request goes on; its thread does no more than finish it.
+            match (role, context.conn(connection)) {
+                (Role::Poller, conn) => {
+                    conn.iter().for_each(|conn| context.requeue(conn));
+                    context.poll_connections();
+                }
+                (Role::Reader, Some(conn)) if context.poller.is_some() => {
+                    conn.give_back();
+                    context.requeue(&conn);
+                }
+                (Role::Reader, Some(conn)) => context.read(&conn),
+                (Role::Reader, None) => {}
             }
         };
         // The error is that of the next look.

@@ -51,12 +51,18 @@ impl Conn {
     }
 
     /// Has this thread read the connection, if it waits for nothing but the peer; returns whether it has.
-    pub(in super::super) fn adopt(&self) -> bool {
+    pub(in super::super) fn adopt(self: &Arc<Self>) -> bool {
         let Some(mut state) = self.try_state() else { return false };
-        let (Some(poller), true) = (&self.context.poller, state.may_be_adopted()) else { return false };
-        poller.remove(&self.stream);
-        (state.adopted, state.watches_writing) = (true, false);
-        true
+        let poller = self.context.poller.as_ref().filter(|_| state.may_be_adopted());
+        if let Some(poller) = poller {
+            poller.remove(&self.stream);
+            (state.adopted, state.watches_writing) = (true, false);
+        }
+        drop(state);
+        if self.has_events() {
+            self.drive(0, None);
+        }
+        poller.is_some()
     }
 
     /// Gives the connection back to the poller.
@@ -86,7 +92,8 @@ impl Conn {
             }
             let mut state = self.state();
             if !state.adopted || state.wants == Wants::Nothing {
-                return;
+                drop(state);
+                return self.with(|_| ());
             }
             let poller = self.context.poller.as_ref();
             let quiet = if poller.is_some() { QUIET } else { RECHECK };
