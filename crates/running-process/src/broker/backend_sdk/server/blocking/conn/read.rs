@@ -82,7 +82,8 @@ impl Conn {
         loop {
             self.drive(0, Some(lane));
             if lane.is_lost() {
-                return;
+                // The thread that took over could not give it back while an inline handler had it.
+                return self.give_back();
             }
             let mut state = self.state();
             if !state.adopted || state.wants == Wants::Nothing {
