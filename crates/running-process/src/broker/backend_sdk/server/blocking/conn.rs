@@ -59,8 +59,10 @@ pub(super) struct Conn {
     /// The phase that this connection alone has entered, because its slot is needed.
     phase: AtomicU8,
     state: Mutex<State>,
-    /// Notified when output was written or a request cancelled.
-    progress: Condvar,
+    /// Number of times that output was written or a request cancelled while threads waited for that. Locked after the state.
+    progress: Mutex<u64>,
+    /// Notified when it changes.
+    progressed: Condvar,
 }
 
 struct State {
@@ -116,7 +118,16 @@ impl Conn {
             writing: false,
         };
         let (events, phase) = (AtomicU8::new(0), AtomicU8::new(Phase::Serving as u8));
-        Self { id, context, stream, events, phase, state: Mutex::new(state), progress: Condvar::new() }
+        Self {
+            id,
+            context,
+            stream,
+            events,
+            phase,
+            state: Mutex::new(state),
+            progress: Mutex::new(0),
+            progressed: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -241,6 +241,8 @@ impl ServerContext {
     pub(super) fn read(&self, conn: &Arc<Conn>) {
         let lane = self.watchdog.add(Role::Reader, true);
         conn.read_blocking(&lane);
+        // A thread that found the lock taken when this one gave the connection back has left its events.
+        conn.drive(0, None);
         self.watchdog.remove(&lane);
     }
 

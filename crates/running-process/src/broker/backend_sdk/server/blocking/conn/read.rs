@@ -6,7 +6,7 @@ use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
 use crate::broker::backend_sdk::server::scratch;
 use crate::broker::backend_sdk::server::sync::MutexGuard;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Conn {
@@ -62,6 +62,8 @@ impl Conn {
     /// Gives the connection back to the poller.
     pub(in super::super) fn give_back(self: &Arc<Self>) {
         self.release(&mut self.state());
+        // A thread that found the lock taken has left its events.
+        self.drive(0, None);
     }
 
     pub(super) fn release(self: &Arc<Self>, state: &mut State) {
@@ -108,10 +110,7 @@ impl Conn {
                         gone.map(|gone| self.leave(if gone { HUNG_UP } else { WAKE }))
                     }
                     Wants::Progress | Wants::Nothing => {
-                        let left = quiet.saturating_duration_since(Instant::now());
-                        state.waiting += 1;
-                        let waited = self.progress.wait_timeout(state, left);
-                        waited.unwrap_or_else(PoisonError::into_inner).0.waiting -= 1;
+                        drop(self.wait_for_progress(state, Some(quiet)));
                         Ok(())
                     }
                 }

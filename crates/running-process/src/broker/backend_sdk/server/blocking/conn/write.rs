@@ -4,6 +4,7 @@ use super::{Conn, State, WAKE};
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
 use crate::broker::backend_sdk::server::sync::MutexGuard;
+use crate::broker::backend_sdk::server::sync::atomic::{Ordering, fence};
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -69,11 +70,43 @@ impl Conn {
                 // The thread that reads it may be this one, and the poller tells when there is room.
                 self.release(&mut state);
             }
-            state.waiting += 1;
-            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
+            state = self.wait_for_progress(state, None);
         }
         state
+    }
+
+    /// Blocks until output is written or a request cancelled, but no longer than until `deadline`, with the state unlocked.
+    pub(super) fn wait_for_progress<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        let seen = *self.progress();
+        state.waiting += 1;
+        drop(state);
+        // A thread that found the lock taken has left its events before that, for this one, which is about to sleep.
+        fence(Ordering::SeqCst);
+        if self.events.load(Ordering::SeqCst) != 0 {
+            self.drive(0, None);
+        }
+        let mut progress = self.progress();
+        while *progress == seen {
+            progress = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.progressed.wait(progress).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => break,
+                Some(left) => {
+                    self.progressed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        drop(progress);
+        let mut state = self.state();
+        state.waiting -= 1;
+        state
+    }
+
+    fn progress(&self) -> MutexGuard<'_, u64> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks while the peer leaves too much unread, then queues and writes an event.
@@ -89,7 +122,8 @@ impl Conn {
 
     pub(super) fn notify_progress(&self, state: &mut State) {
         if state.session.take_progress() && state.waiting > 0 {
-            self.progress.notify_all();
+            *self.progress() += 1;
+            self.progressed.notify_all();
         }
     }
 }
