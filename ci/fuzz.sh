@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../fuzz"
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET...]}; shift
 [ $# -gt 0 ] || set -- $(sed -nE 's/^name = "(.*)"$/\1/p' Cargo.toml | tail -n +2)
 host=$(rustc -vV | sed -n 's/^host: //p')
-# What libFuzzer needs: coverage of each edge and of comparisons, and the sanitizer that finds a read out of bounds. Sanitizers
-# are there for nightly compilers, and those that are told to be one.
+# libFuzzer needs the coverage of edges and comparisons; the address sanitizer finds reads out of bounds. A stable compiler has
+# sanitizers only with RUSTC_BOOTSTRAP.
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/../target}/fuzz"
 RUSTFLAGS="${RUSTFLAGS:-} -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table

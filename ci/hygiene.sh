@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What no compiler checks: nothing of one machine, no history and no deferred work in the text, no overgrown file.
+# Checks the text for paths of one machine, history and deferred work, files for their length, and links for their targets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0

@@ -5,16 +5,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/instructions"
 record=counts.txt
-# How far a count may go beyond the recorded one, in percent.
+# The most that a count may be above the recorded one, in percent.
 tolerance=5
-# Setting up is left out: it is the same for both.
+# Two counts of operations: their difference leaves out the setup, which is the same for both.
 few=100 many=200
 
 compiler="rustc $(rustc -vV | sed -n 's/^release: //p') $(rustc -vV | sed -n 's/^host: //p')"
 cargo build --locked --release --quiet
 program=${CARGO_TARGET_DIR:-target}/release/running-process-instructions
 
-# total OPERATION COUNT: the instructions of one process.
+# total OPERATION COUNT: prints the instructions of one process.
 total() {
   local said
   said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" "$@" 2>&1) || { echo "$said" >&2; return 1; }

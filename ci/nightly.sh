@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The steps that take too long for the gate: wider forms of its steps, and searches that find more the longer they run.
+# The steps that take too long for the gate: wider forms of its steps, and fuzzing and model checking, which find more the longer they run.
 # All steps run, also after one that failed; the exit code says whether one did. Run .ci/run once before: it installs the tools.
 #   nightly.sh [STEP...]    all steps, or those named; FUZZ_SECONDS=300 for each fuzz target, MODEL_RUNS=50000 for each model
 set -euo pipefail

@@ -12,7 +12,7 @@ for version in $INTEROP_VERSIONS; do
     (cd "peer-$version" && cargo build --locked)
 done
 
-# Into an environment of their own, which a change of the versions makes anew.
+# Installs the wheels into an environment of their own; other versions get another one.
 install_field() {
     environment="$CARGO_TARGET_DIR/field-$(cksum < field/requirements.txt | cut -d ' ' -f 1)"
     if [ ! -e "$environment/installed" ]; then

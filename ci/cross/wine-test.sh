@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Builds for Windows and runs the tests under Wine, which answers truly for named pipes and process handles.
+# Builds for Windows and runs the tests under Wine, whose named pipes and process handles behave as on Windows.
 #   wine-test.sh [cargo test arguments; after -- test names and options]
 # Needs wine64 and mingw's gcc; installs them from Debian (about 250 MB) if they are missing and this is root.
 # Caches in ${CROSS_DIR:-$HOME/.cache/cross}.
 #
-# What Wine 8 does not do as Windows does is skipped by name below.
+# Tests of behaviour that Wine 8 does not share with Windows are skipped by name below.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); cd "$here/../.."
 cache=$(realpath -m "${CROSS_DIR:-$HOME/.cache/cross}"); mkdir -p "$cache"
 target=x86_64-pc-windows-gnu
 skip=(
-  # The second first instance of a pipe is not refused.
+  # Wine does not refuse a second first instance of a pipe.
   a_name_has_one_owner
   a_name_has_one_server
 )
@@ -35,14 +35,14 @@ C
 fi
 cat > "$cache/run-exe" <<RUN
 #!/bin/sh
-# A test's folder, and the one above it, where the programs are that it starts.
+# The test's folder, and the folder above it with the programs that the test starts.
 dir=\$(dirname "\$1")
 for dir in "\$dir" "\$dir/.."; do [ -e "\$dir/bcryptprimitives.dll" ] || cp "$cache/bcryptprimitives.dll" "\$dir/"; done
 WINEDEBUG=\${WINEDEBUG:--all} exec "$wine" "\$@"
 RUN
 chmod +x "$cache/run-exe"
 
-# One server for all tests: one that ends with each test's last process may meet the next test's first.
+# One server for all tests: a server that ends with a test's last process may meet the next test's first process.
 server=$(command -v wineserver64 wineserver /usr/lib/wine/wineserver64 | head -1)
 mkdir -p "${WINEPREFIX:-$HOME/.wine}" # which the server wants to find
 "$server" -p

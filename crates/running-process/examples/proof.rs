@@ -1,4 +1,4 @@
-//! What a handle proves: each step of a verification with its evidence.
+//! Prints what a handle proves: each step of a verification with its evidence.
 //!
 //! ```sh
 //! cargo run --example proof -- /tmp/shout/daemon.json

@@ -7,7 +7,7 @@ use std::error::Error;
 const BASE: &str = "906da6b";
 const MOST: usize = 72;
 
-/// Returns a line for each commit since [`BASE`] whose subject is too long, and the number of commits checked. A shallow
+/// Returns a line for each commit since `BASE` whose subject is too long, and the number of commits checked. A shallow
 /// clone without `BASE` holds only later commits, so all of them are checked.
 ///
 /// # Errors

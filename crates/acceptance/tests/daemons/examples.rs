@@ -47,6 +47,17 @@ fn the_client_gets_events_and_a_response_from_each_daemon() {
 }
 
 #[test]
+fn a_daemon_with_its_own_event_loop_serves_its_old_wire_and_frames() {
+    let daemon = start("own_event_loop");
+    assert_eq!(output_of("client", &daemon, &["hello"]), "response: HELLO\n");
+    let old_client = daemon.connect();
+    old_client.send(b"hello");
+    assert_eq!(old_client.receive(5), b"hello");
+    drop(old_client);
+    stop(daemon);
+}
+
+#[test]
 fn a_daemon_that_adopts_the_mux_serves_its_old_wire_and_frames() {
     let daemon = start("adopt_legacy");
     assert_eq!(output_of("client", &daemon, &["hello"]), "response: HELLO\n");

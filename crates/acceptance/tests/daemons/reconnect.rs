@@ -4,7 +4,8 @@
 
 use running_process::broker::backend_lifecycle::probe::{Absence, ProbeError};
 use running_process::broker::backend_sdk::{
-    FrameClientError, NoDaemon, Reconnect, ReconnectError, ReconnectingClient, try_read_daemon_identity_file,
+    ConnectFailure, FrameClientError, ReconnectConfig, ReconnectError, ReconnectingClient,
+    try_read_daemon_identity_file,
 };
 use running_process_acceptance::wire::SHOUT;
 use running_process_acceptance::{Peer, SECRET, TestEndpoint, soon};
@@ -16,16 +17,16 @@ use tokio::task::JoinSet;
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
 /// Returns a policy with short pauses.
-fn quick(attempts: u32) -> Reconnect {
-    let mut reconnect = Reconnect::default();
-    reconnect.attempts = attempts;
-    reconnect.first_pause = Duration::from_millis(5);
-    reconnect.longest_pause = Duration::from_millis(20);
+fn quick(attempts: u32) -> ReconnectConfig {
+    let mut reconnect = ReconnectConfig::default();
+    reconnect.max_attempts = attempts;
+    reconnect.initial_backoff = Duration::from_millis(5);
+    reconnect.max_backoff = Duration::from_millis(20);
     reconnect
 }
 
 /// Returns a policy that tries for as long as any test waits.
-fn long_retries() -> Reconnect {
+fn long_retries() -> ReconnectConfig {
     quick(u32::MAX)
 }
 
@@ -42,7 +43,7 @@ async fn kill(daemon: &mut Peer, client: &ReconnectingClient) {
     assert!(matches!(end, FrameClientError::Closed), "{end:?}");
 }
 
-fn reason(error: &ReconnectError) -> (u32, &NoDaemon) {
+fn reason(error: &ReconnectError) -> (u32, &ConnectFailure) {
     assert!(!error.may_have_run(), "{error:?}");
     match error {
         ReconnectError::NotConnected { attempts, source } => (*attempts, source),
@@ -130,7 +131,7 @@ async fn an_impostor_at_the_path_of_a_dead_daemon_is_never_connected_to() {
     let error = client.request(SHOUT, SECRET.to_vec()).await.unwrap_err();
     let (attempts, reason) = reason(&error);
     assert_eq!(attempts, 3);
-    let gone = matches!(reason, NoDaemon::Probe(ProbeError::Gone { how: Absence::Exited, .. }));
+    let gone = matches!(reason, ConnectFailure::Probe(ProbeError::Gone { how: Absence::Exited, .. }));
     assert!(gone, "{reason:?}");
     assert_eq!(impostor.received(), [] as [Vec<u8>; 0]);
 }
@@ -145,7 +146,7 @@ async fn an_impostor_in_the_place_of_a_live_daemon_is_told_at_once() {
     let (attempts, reason) = reason(&error);
     assert_eq!(attempts, 1);
     let expected = impostor.pid();
-    let named = matches!(reason, NoDaemon::Probe(ProbeError::Impostor { pid, .. }) if *pid == expected);
+    let named = matches!(reason, ConnectFailure::Probe(ProbeError::Impostor { pid, .. }) if *pid == expected);
     assert!(named, "{reason:?}");
     assert_eq!(impostor.received(), [b""], "it was connected to, and told nothing");
 }
@@ -185,7 +186,7 @@ async fn callers_that_wait_for_attempts_in_vain_are_told_by_them_and_the_next_tr
         let client = client.clone();
         callers.spawn(async move {
             let error = client.request(SHOUT, Vec::new()).await.unwrap_err();
-            assert!(matches!(reason(&error), (4, NoDaemon::NoRecord)), "{error:?}");
+            assert!(matches!(reason(&error), (4, ConnectFailure::NoIdentityFile)), "{error:?}");
         });
     }
     callers.join_all().await;
@@ -206,7 +207,7 @@ async fn a_deadline_without_a_daemon_is_kept_and_nothing_was_sent() {
     // The policy has a deadline where the caller has none.
     let began = tokio::time::Instant::now();
     let error = client.request(SHOUT, Vec::new()).await.unwrap_err();
-    assert!(matches!(reason(&error), (_, NoDaemon::NoRecord)), "{error:?}");
+    assert!(matches!(reason(&error), (_, ConnectFailure::NoIdentityFile)), "{error:?}");
     assert!(began.elapsed() >= Duration::from_secs(30) && began.elapsed() < Duration::from_secs(33));
 }
 
@@ -216,5 +217,5 @@ async fn an_identity_file_that_is_not_to_be_trusted_is_told_at_once() {
     std::fs::write(&place.identity_file, "no identity").unwrap();
     let client = ReconnectingClient::new(&place.identity_file, long_retries());
     let error = client.request(SHOUT, Vec::new()).await.unwrap_err();
-    assert!(matches!(reason(&error), (1, NoDaemon::Record(_))), "{error:?}");
+    assert!(matches!(reason(&error), (1, ConnectFailure::IdentityFile(_))), "{error:?}");
 }

@@ -37,9 +37,9 @@ fn a_request_to_a_daemon_at_its_limit_is_refused_with_a_time_to_retry() {
     let (server, _client) = start_full();
     let identity_file = server.identity_file();
     let call = run(&["call", &identity_file, "--protocol", SHOUT, "x"]);
-    call.fails_with(2, &["overloaded", "1 connections are open", "try again after 50 ms"]);
+    call.fails_with(2, &["overloaded", "the limit of 1 connections is reached", "try again after 50 ms"]);
     let top = run(&["top", &identity_file, "--once"]);
-    top.fails_with(2, &["overloaded", "1 connections are open", "try again after 50 ms"]);
+    top.fails_with(2, &["overloaded", "the limit of 1 connections is reached", "try again after 50 ms"]);
     let load = run(&["load", &identity_file, "--protocol", SHOUT, "--requests", "1", "--warm-up", "0s"]);
     assert_eq!(load.status, 1, "{load:?}");
     assert!(load.text().contains("try again after 50 ms"), "{load:?}");

@@ -9,8 +9,10 @@
 //! - `event_loop/mailbox.rs` brings the results of these threads back to the loop, and wakes it.
 //!
 //! ```sh
-//! cargo run --example own_event_loop -- /tmp/shout.sock
+//! cargo run --example own_event_loop -- /tmp/shout/daemon.sock /tmp/shout/daemon.json
 //! ```
+//!
+//! The example `client` talks to it. The directory must exist and have mode 700.
 
 #[cfg(unix)]
 mod event_loop;
@@ -30,14 +32,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         const ECHO: u32 = 0xF00E;
     }
 
-    let path = std::env::args().nth(1).ok_or("usage: own_event_loop SOCKET")?;
-    let listener = LocalListener::bind(&path)?;
-    let builder = ServerBuilder::<Handler>::new(Endpoint::unix_socket("shout", path)?)
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [socket, identity_file] = &arguments[..] else {
+        return Err("usage: own_event_loop SOCKET IDENTITY_FILE".into());
+    };
+    let listener = LocalListener::bind(socket)?;
+    let builder = ServerBuilder::<Handler>::new(Endpoint::unix_socket("shout", socket)?)
+        .identity_file(identity_file)
         .serve(SHOUT, Arc::new(|request: Request| Ok(request.payload().to_ascii_uppercase().into())))
         .serve_inline(ECHO, |request| Ok(request.payload().to_vec()))
         // No message of the old wire begins with the framing byte.
         .legacy_detector(|_| LegacyClassification::NotLegacy)
-        .on_ready(|daemon| println!("ready: process {} serves {}", daemon.pid, daemon.ipc_endpoint.path))
+        .on_ready(|daemon| println!("ready: process {}", daemon.pid))
         .stop_on_signals()?;
     let legacy = |mut connection: LegacyConnection| {
         let mut line = [0; 1024];

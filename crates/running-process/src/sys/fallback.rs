@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::image::ProcessImage;
-#[cfg(unix)]
-use super::peer::{Peer, PeerError, PeerUser, PidfdPolicy};
 
 fn unsupported<T>(what: &'static str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::Unsupported, what))
@@ -29,16 +27,6 @@ pub(super) fn own_start_time() -> io::Result<u64> {
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
     Ok(None)
-}
-
-#[cfg(unix)]
-pub(crate) fn peer_of(_socket: std::os::fd::BorrowedFd<'_>, _pidfds: PidfdPolicy) -> Result<Peer, PeerError> {
-    Err(PeerError::Unsupported)
-}
-
-#[cfg(unix)]
-pub(crate) fn user_of(_socket: std::os::fd::BorrowedFd<'_>) -> Result<PeerUser, PeerError> {
-    Err(PeerError::Unsupported)
 }
 
 /// No value of this type exists: opening one fails.

@@ -28,6 +28,11 @@ mod imp;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd_peer;
+#[cfg(all(
+    unix,
+    not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
+))]
+mod fallback_peer;
 mod image;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux_clock;
@@ -61,6 +66,8 @@ mod user;
 #[cfg(all(windows, feature = "tokio"))]
 pub(crate) mod windows_async;
 #[cfg(windows)]
+mod windows_overlapped;
+#[cfg(windows)]
 pub(crate) mod windows_pipe;
 #[cfg(windows)]
 pub(crate) mod windows_security;
@@ -69,12 +76,12 @@ pub(crate) mod windows_wait;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 pub(crate) use bsd_peer::{peer_of, user_of};
-pub(crate) use image::ProcessImage;
 #[cfg(all(
     unix,
     not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))
 ))]
-pub(crate) use imp::{peer_of, user_of};
+pub(crate) use fallback_peer::{peer_of, user_of};
+pub(crate) use image::ProcessImage;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_clock::{time_since_boot, wall_clock};
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -20,7 +20,7 @@ use windows_sys::Win32::System::Threading::{
     INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE,
 };
 
-use super::windows_pipe::{clip, unqueued};
+use super::windows_overlapped::{clip, unqueued};
 use super::windows_wait::{Event, wait_any};
 
 /// Waits until `handle` is signaled. It must stay signaled.

@@ -27,13 +27,12 @@ use windows_sys::Win32::System::Pipes::{
 };
 
 use super::peer::{Peer, PeerError, PeerEvidence, PeerUser, open_named};
+use super::windows_overlapped::{clip, unqueued};
 use super::windows_security::CurrentUserOnly;
 use super::windows_wait::{Event, wait_any};
 
 /// Size hint for a pipe's buffers in bytes, each way.
 const PIPE_BUFFER_BYTES: u32 = 64 * 1024;
-/// Maximum number of bytes handed to one operation.
-const LONGEST_TRANSFER: usize = 1 << 20;
 
 /// A pipe's full path as the system takes it: UTF-16 with a NUL at the end and nowhere else.
 #[derive(Debug, Clone)]
@@ -161,10 +160,6 @@ pub(crate) fn write(
     unsafe { transfer(pipe, event, None, deadline, start) }
 }
 
-pub(super) fn clip(length: usize) -> u32 {
-    u32::try_from(length.min(LONGEST_TRANSFER)).unwrap_or(u32::MAX)
-}
-
 /// Runs one overlapped operation until it is done, or cancelled and reaped.
 ///
 /// # Safety
@@ -214,12 +209,6 @@ unsafe fn transfer(
         Some(_) => Ok(Transfer::Interrupted),
         None => Ok(Transfer::TimedOut),
     }
-}
-
-/// Returns the event's handle with the low bit set. It keeps the operation out of a completion port that other code may
-/// have bound the pipe to (`GetQueuedCompletionStatus`). Otherwise the system ignores the bit.
-pub(super) fn unqueued(event: &Event) -> HANDLE {
-    event.as_handle().as_raw_handle().map_addr(|address| address | 1)
 }
 
 /// An instance of a pipe that waits for its client.

@@ -162,7 +162,7 @@ clients! {
 use {
     crate::frame_client::peer::OnTokio,
     running_process::broker::backend_lifecycle::verify::{ImageCheck, Policy},
-    running_process::broker::backend_sdk::{Reconnect, ReconnectingClient},
+    running_process::broker::backend_sdk::{ReconnectConfig, ReconnectingClient},
     tokio::runtime::Builder,
 };
 
@@ -173,7 +173,7 @@ clients! {
     a_flood_costs_a_client_on_tokio_a_bounded_memory, on_tokio_in_a_flood, with_flood,
         withstands_a_flood::<OnTokio>();
     a_reconnecting_client_keeps_no_events_that_it_was_not_asked_for, reconnecting_without_events, with_events, {
-        let mut reconnect = Reconnect::default();
+        let mut reconnect = ReconnectConfig::default();
         // Its daemon runs the same executable, so nothing is to be digested.
         reconnect.encodings = EncodingPolicy::OFF;
         reconnect.policy = Policy::default();

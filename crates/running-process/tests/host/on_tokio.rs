@@ -6,7 +6,7 @@ use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::probe::{ProbeError, probe_endpoint_async};
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, ConnectError, FrameClientError, LocalListener, Reconnect, ReconnectingClient,
+    AsyncFrameClient, ConnectError, FrameClientError, LocalListener, ReconnectConfig, ReconnectingClient,
 };
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -100,7 +100,7 @@ async fn a_daemon_that_never_accepts_costs_a_task_the_deadline() {
 #[tokio::test]
 async fn a_reconnecting_client_finds_the_server_by_its_identity_file() {
     let server = TestServer::<Blocking>::start(|server| server);
-    let client = ReconnectingClient::new(server.temp.identity_file(), Reconnect::default());
+    let client = ReconnectingClient::new(server.temp.identity_file(), ReconnectConfig::default());
     assert_eq!(client.request(SHOUT, b"one".to_vec()).await.unwrap().payload, b"ONE");
     let deadline = Instant::now() + PATIENCE;
     let again = client.clone().request_deadline(REVERSE, b"two".to_vec(), deadline).await;

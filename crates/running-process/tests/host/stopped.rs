@@ -223,7 +223,7 @@ clients! {
 use {
     crate::frame_client::peer::OnTokio,
     running_process::broker::backend_lifecycle::verify::verify_async,
-    running_process::broker::backend_sdk::{Reconnect, ReconnectingClient},
+    running_process::broker::backend_sdk::{ReconnectConfig, ReconnectingClient},
     tokio::runtime::{Builder, Runtime},
 };
 
@@ -236,7 +236,7 @@ fn runtime() -> Runtime {
 clients! {
     an_asynchronous_client_that_was_stopped_takes_the_answer, asks_on_tokio, None, ask::<OnTokio>();
     a_reconnecting_client_that_was_stopped_takes_the_answer, asks_reconnecting, Answered, {
-        let mut reconnect = Reconnect::default();
+        let mut reconnect = ReconnectConfig::default();
         reconnect.policy = policy();
         let client = ReconnectingClient::with_identities(|| Ok(Some(given_identity())), reconnect);
         let deadline = Instant::now() + DEADLINE;

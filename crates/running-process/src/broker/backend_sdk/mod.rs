@@ -16,7 +16,7 @@ mod server;
 
 #[cfg(feature = "tokio")]
 pub use client::{
-    AsyncFrameClient, AsyncResponseStream, FrameEvents, NoDaemon, Reconnect, ReconnectError,
+    AsyncFrameClient, AsyncResponseStream, ConnectFailure, FrameEvents, ReconnectConfig, ReconnectError,
     ReconnectingClient,
 };
 #[cfg(feature = "host")]

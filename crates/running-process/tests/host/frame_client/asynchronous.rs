@@ -1,4 +1,4 @@
-//! What only the asynchronous client has: many callers at once, and futures that are dropped.
+//! Cases of the asynchronous client alone: many callers at once, and futures that are dropped.
 
 use super::peer::{event, event_of, shouted};
 use crate::support::SHOUT;

@@ -1,4 +1,4 @@
-//! A daemon that follows a script, and what every client must be able to do with it.
+//! A daemon that follows a script, and the calls that every client has.
 
 #[cfg(windows)]
 use crate::support::TempEndpoint;
@@ -91,7 +91,7 @@ pub(crate) fn event_of(request: &Frame, payload: Vec<u8>) -> Frame {
     Frame { kind: FrameKind::Event.into(), ..Frame::response_to(request, payload) }
 }
 
-/// What the blocking and the asynchronous client have in common.
+/// The calls that the blocking and the asynchronous client have in common.
 pub(crate) trait Client: Sized + Send + 'static {
     fn over(connection: LocalStream) -> Self;
     #[cfg(unix)]

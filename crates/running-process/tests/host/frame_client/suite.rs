@@ -1,4 +1,4 @@
-//! What holds for every client, whatever drives it.
+//! Cases that every client must pass.
 
 use super::peer::{Client, event, run, scripted};
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
@@ -32,7 +32,7 @@ cases! {
     a_request_above_the_cap_sends_nothing_and_the_connection_goes_on
 }
 
-/// What the client says when the daemon answers its first request with `answer` and hangs up. It is dead afterwards.
+/// Returns the client's error if the daemon answers its first request with `answer` and hangs up. The client is dead afterwards.
 fn fatal<C: Client>(answer: impl FnOnce(&Frame) -> Vec<u8> + Send + 'static) -> FrameClientError {
     let (mut client, peer) = scripted::<C>(move |mut peer| {
         let request = peer.receive();

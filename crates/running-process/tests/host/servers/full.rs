@@ -136,10 +136,10 @@ fn asks<C: Client>(full: &FullServer) {
 #[cfg(feature = "tokio")]
 #[test]
 fn a_reconnecting_client_is_told_and_served_once_a_connection_has_ended() {
-    use running_process::broker::backend_sdk::{Reconnect, ReconnectError, ReconnectingClient};
+    use running_process::broker::backend_sdk::{ReconnectConfig, ReconnectError, ReconnectingClient};
     let full = FullServer::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = ReconnectingClient::new(full.server.temp.identity_file(), Reconnect::default());
+    let client = ReconnectingClient::new(full.server.temp.identity_file(), ReconnectConfig::default());
     let ask = || runtime.block_on(client.request_deadline(COUNTED, b"x".to_vec(), Instant::now() + PATIENCE));
     match ask().unwrap_err() {
         ReconnectError::Request(error) => assert_overloaded(&error),

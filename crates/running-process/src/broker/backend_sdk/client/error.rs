@@ -14,13 +14,13 @@ pub enum FrameClientError {
     /// The environment asks for the legacy path.
     #[error("frames are switched off by {DISABLE_VARIABLE}=1")]
     Disabled,
-    /// The endpoint could not be connected to.
+    /// There is no connection to the endpoint.
     #[error("no connection to the daemon")]
     Connect(#[from] ConnectError),
-    /// The request cannot be a frame; nothing was sent and the connection goes on.
+    /// The request does not fit a frame. Nothing was sent, and the connection goes on.
     #[error("the request cannot be sent")]
     Request(#[source] Arc<FramingError>),
-    /// The daemon says that it does not serve the request, and why; the connection goes on.
+    /// The reason why the daemon does not serve the request. The connection goes on.
     #[error("the daemon refused the request")]
     Refused(#[source] Refusal),
     /// The connection failed.
@@ -29,30 +29,30 @@ pub enum FrameClientError {
     /// The daemon broke the rules.
     #[error("the connection cannot be trusted any more")]
     Connection(#[from] ClientConnectionError),
-    /// The daemon ended the connection; whether it has run the requests in flight is unknown.
+    /// The daemon ended the connection. It may have run the requests in flight.
     #[error("the daemon closed the connection before it answered")]
     Closed,
-    /// Nothing came in time. The request was given up; the daemon may have run it.
+    /// The deadline passed before the response. The request was cancelled; the daemon may have run it.
     #[error("no answer within {timeout:?}")]
     TimedOut {
         /// The timeout that applied.
         timeout: Duration,
     },
-    /// The request was answered already, given up, or sent by another client.
+    /// The request has its response already, was cancelled, or was sent by another client.
     #[error("the request is not in flight")]
     NotInFlight,
-    /// Events that the caller asked for wait, as many as a client keeps, and the call would have to read on. Take them with
-    /// [`FrameClient::next_event`](super::blocking::FrameClient::next_event), then wait again; the connection goes on.
+    /// The call would have to read on, and the client keeps no more events. Take some with
+    /// [`FrameClient::next_event`](super::blocking::FrameClient::next_event), then wait again. The connection goes on.
     #[error("{bytes} bytes of events wait to be taken, at most {MAX_WAITING_EVENT_BYTES} are kept")]
     TooManyEvents {
-        /// Number of bytes that wait.
+        /// The number of bytes that wait.
         bytes: usize,
     },
-    /// Answers to other requests wait, as many as a client keeps, and the call would have to read on. Claim some with
-    /// [`FrameClient::wait`](super::blocking::FrameClient::wait), then wait again; the connection goes on.
-    #[error("{bytes} bytes of answers to other requests wait to be claimed")]
+    /// The call would have to read on, and the client keeps no more responses to other requests. Take some with
+    /// [`FrameClient::wait`](super::blocking::FrameClient::wait), then wait again. The connection goes on.
+    #[error("{bytes} bytes of responses to other requests wait to be taken")]
     TooManyResponses {
-        /// Number of bytes that wait.
+        /// The number of bytes that wait.
         bytes: usize,
     },
     /// An earlier error ended the connection.
@@ -80,8 +80,8 @@ impl FrameClientError {
     }
 }
 
-/// A daemon that is gone is one condition, whether it had read everything (the end of the stream), had not (a reset),
-/// or was written to (a broken pipe).
+/// Returns the error for a failed read or write. A daemon that has closed the connection is one condition, although the system
+/// tells it in several ways: end of stream, reset and broken pipe.
 pub(in super::super) fn stream_error(error: io::Error) -> FrameClientError {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => FrameClientError::Closed,

@@ -16,5 +16,5 @@ pub use blocking::{FrameClient, ResponseStream};
 pub use error::FrameClientError;
 pub use limits::{DEFAULT_RESPONSE_LIMIT, MAX_WAITING_EVENT_BYTES};
 #[cfg(feature = "tokio")]
-pub use reconnecting::{NoDaemon, Reconnect, ReconnectError, ReconnectingClient};
+pub use reconnecting::{ConnectFailure, ReconnectConfig, ReconnectError, ReconnectingClient};
 pub use request_options::RequestOptions;

@@ -1,10 +1,10 @@
-//! A client that outlives its daemons: each new connection is proven, and no request is sent twice.
+//! The client that reconnects: it verifies each new connection, and sends no request twice.
 
+mod config;
 mod error;
-mod reconnect;
 
-pub use error::{NoDaemon, ReconnectError};
-pub use reconnect::Reconnect;
+pub use config::ReconnectConfig;
+pub use error::{ConnectFailure, ReconnectError};
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
@@ -23,22 +23,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// The longest that an attempt may take, whatever is asked for: no clock overflows by it.
+/// The upper bound of `attempt_timeout`, so that no clock overflows.
 const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
 
-/// A client of whichever daemon the record names: when a connection has ended, the next request makes another one.
+/// A client of the daemon that an identity file names. Once its connection has ended, the next request makes another one.
 /// Clones share everything.
 ///
-/// Nothing is sent on a connection before its daemon is proven, against the record as it is then. One task at a time
-/// reconnects, and whoever needs a connection meanwhile waits for its result. A request that a connection took is never
-/// sent again: [`ReconnectError::may_have_run`] tells whether the caller may.
+/// Nothing is sent on a connection before its daemon is verified, against the identity file as it is then. One task at a time
+/// reconnects, and the others wait for its result. A request that a connection took is never sent again:
+/// [`ReconnectError::may_have_run`] tells whether the caller may do so.
 #[derive(Clone, Debug)]
-pub struct ReconnectingClient(Arc<Shared>);
+pub struct ReconnectingClient(Arc<ClientInner>);
 
-struct Shared {
-    record: Box<dyn Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync>,
-    reconnect: Reconnect,
-    /// How often reconnecting has been in vain.
+struct ClientInner {
+    identity: Box<dyn Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync>,
+    config: ReconnectConfig,
+    /// The number of times that reconnecting failed.
     failures: AtomicU64,
     state: Mutex<State>,
 }
@@ -46,40 +46,40 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     client: Option<AsyncFrameClient>,
-    /// Why reconnecting was in vain the last time.
-    failure: Option<(u32, Arc<NoDaemon>)>,
+    /// The last failure of reconnecting, with the number of attempts.
+    failure: Option<(u32, Arc<ConnectFailure>)>,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ClientInner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+        formatter.debug_struct("ClientInner").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-/// All of these panic outside a tokio runtime that drives I/O and timers. A connection belongs to the runtime of the task that
-/// made it.
+/// All methods that wait panic outside a tokio runtime that drives I/O and timers. A connection belongs to the runtime of the task
+/// that made it.
 impl ReconnectingClient {
-    /// A client of the daemon whose identity file is `record`. It connects with its first request.
+    /// Returns a client of the daemon that `identity_file` names. It connects with its first request.
     ///
     /// The file is read on the task, before each attempt: it is small and local, as the cache of digests is.
     #[must_use]
-    pub fn new(record: impl Into<PathBuf>, reconnect: Reconnect) -> Self {
-        let record = record.into();
-        Self::with_identities(move || try_read_daemon_identity_file(&record), reconnect)
+    pub fn new(identity_file: impl Into<PathBuf>, config: ReconnectConfig) -> Self {
+        let path = identity_file.into();
+        Self::with_identities(move || try_read_daemon_identity_file(&path), config)
     }
 
-    /// [`new`](Self::new) with records from elsewhere: `record` gives the identity that is expected now, or `None` while
-    /// no daemon has one. It is called on the task and must not wait.
+    /// Returns a client whose identities come from elsewhere than a file. `identity` returns the identity that is expected now,
+    /// `None` while no daemon has one. It runs on the task and must not wait.
     #[must_use]
     pub fn with_identities(
-        record: impl Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync + 'static,
-        reconnect: Reconnect,
+        identity: impl Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync + 'static,
+        config: ReconnectConfig,
     ) -> Self {
-        let (record, state) = (Box::new(record), Mutex::default());
-        Self(Arc::new(Shared { record, reconnect, failures: AtomicU64::new(0), state }))
+        let (identity, state) = (Box::new(identity), Mutex::default());
+        Self(Arc::new(ClientInner { identity, config, failures: AtomicU64::new(0), state }))
     }
 
-    /// Sends a request once, on a connection to a proven daemon, and waits for its response.
+    /// Sends a request once, on a connection to a verified daemon, and waits for its response.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl ReconnectingClient {
         self.request_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
-    /// [`request`](Self::request) with a deadline, which covers the wait for a connection and which the daemon is told.
+    /// Sends a [`request`](Self::request) with a deadline, which covers the wait for a connection. The daemon is told it.
     ///
     /// # Errors
     ///
@@ -107,7 +107,8 @@ impl ReconnectingClient {
         self.request_with(payload_protocol, payload, &options).await
     }
 
-    /// Sends a request whose events are wanted, on a connection to a proven daemon. The deadline covers the wait for a connection.
+    /// Sends a request whose events are wanted, on a connection to a verified daemon. The deadline covers the wait for a
+    /// connection.
     ///
     /// # Errors
     ///
@@ -126,7 +127,7 @@ impl ReconnectingClient {
             .map_err(ReconnectError::Request)
     }
 
-    /// [`request_streaming_with`](Self::request_streaming_with) without options.
+    /// Sends a request as [`request_streaming_with`](Self::request_streaming_with) does, without options.
     ///
     /// # Errors
     ///
@@ -139,14 +140,14 @@ impl ReconnectingClient {
         self.request_streaming_with(payload_protocol, payload, &RequestOptions::default()).await
     }
 
-    /// The connection that the next request will use; it is made if there is none. Its
+    /// Returns the connection that the next request will use, and makes one if there is none. Its
     /// [`events`](AsyncFrameClient::events) end with it.
     ///
     /// # Errors
     ///
     /// [`ReconnectError::NotConnected`].
     pub async fn connection(&self) -> Result<AsyncFrameClient, ReconnectError> {
-        let Shared { failures, state, .. } = &*self.0;
+        let ClientInner { failures, state, .. } = &*self.0;
         let failures_before = failures.load(Ordering::Acquire);
         let mut state = state.lock().await;
         match &state.client {
@@ -157,7 +158,7 @@ impl ReconnectingClient {
         if failures.load(Ordering::Acquire) != failures_before
             && let Some(failure) = &state.failure
         {
-            // Whoever waited for another one's attempts is told what they showed.
+            // This task waited while another one tried, and gets the same failure.
             return Err(told(failure.clone()));
         }
         match self.0.reconnect().await {
@@ -171,7 +172,7 @@ impl ReconnectingClient {
         }
     }
 
-    /// [`request`](Self::request) with a deadline, which covers the wait for a connection, trace context, or both.
+    /// Sends a [`request`](Self::request) with a deadline, which covers the wait for a connection, trace context, or both.
     ///
     /// # Errors
     ///
@@ -190,13 +191,16 @@ impl ReconnectingClient {
                 Err(unsent) => payload = unsent.payload,
             }
             attempts += 1;
-            if attempts >= self.0.reconnect.attempts {
-                return Err(ReconnectError::NotConnected { attempts, source: Arc::new(NoDaemon::Ended) });
+            if attempts >= self.0.config.max_attempts {
+                return Err(ReconnectError::NotConnected {
+                    attempts,
+                    source: Arc::new(ConnectFailure::Ended),
+                });
             }
         }
     }
 
-    /// A connection, after a pause if `attempts` have found none that took the request.
+    /// Returns a connection, after a pause if `attempts` have found none that took the request.
     async fn connection_until(
         &self,
         deadline: Option<Instant>,
@@ -215,21 +219,22 @@ impl ReconnectingClient {
     }
 }
 
-impl Shared {
-    /// Tries until there is a proven daemon, or no use in trying.
-    async fn reconnect(&self) -> Result<AsyncFrameClient, (u32, NoDaemon)> {
-        let latest = now().checked_add(self.reconnect.within);
+impl ClientInner {
+    /// Tries until a daemon is verified, or further attempts are useless.
+    async fn reconnect(&self) -> Result<AsyncFrameClient, (u32, ConnectFailure)> {
+        let latest = now().checked_add(self.config.retry_timeout);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let record = (self.record)().map_err(|error| (attempts, NoDaemon::Record(error)))?;
-            let reason = match self.attempt(record.as_ref()).await {
+            let identity =
+                (self.identity)().map_err(|error| (attempts, ConnectFailure::IdentityFile(error)))?;
+            let reason = match self.attempt(identity.as_ref()).await {
                 Ok(client) => return Ok(client),
                 Err(reason) => reason,
             };
-            // A daemon that took over meanwhile has written another record.
-            let may_pass = reason.may_pass() || matches!((self.record)(), Ok(other) if other != record);
-            if !may_pass || attempts >= self.reconnect.attempts {
+            // A daemon that took over in the meantime has written another identity.
+            let may_pass = reason.may_pass() || matches!((self.identity)(), Ok(other) if other != identity);
+            if !may_pass || attempts >= self.config.max_attempts {
                 return Err((attempts, reason));
             }
             self.pause(attempts).await;
@@ -239,19 +244,19 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, record: Option<&DaemonProcess>) -> Result<AsyncFrameClient, NoDaemon> {
-        let expected = record.ok_or(NoDaemon::NoRecord)?;
-        let deadline = now() + self.reconnect.attempt_timeout.min(LONGEST_ATTEMPT);
-        let verified = verify_connection_async(expected, &self.reconnect.policy, deadline).await;
-        let stream = verified.map_err(|unverified| NoDaemon::Probe(unverified.error))?.stream;
-        let client = AsyncFrameClient::from_stream(stream).map_err(NoDaemon::Client)?;
-        client.set_encoding_policy(self.reconnect.encodings);
+    async fn attempt(&self, expected: Option<&DaemonProcess>) -> Result<AsyncFrameClient, ConnectFailure> {
+        let expected = expected.ok_or(ConnectFailure::NoIdentityFile)?;
+        let deadline = now() + self.config.attempt_timeout.min(LONGEST_ATTEMPT);
+        let verified = verify_connection_async(expected, &self.config.policy, deadline).await;
+        let stream = verified.map_err(|unverified| ConnectFailure::Probe(unverified.error))?.stream;
+        let client = AsyncFrameClient::from_stream(stream).map_err(ConnectFailure::Client)?;
+        client.set_encoding_policy(self.config.encodings);
         Ok(client)
     }
 
     async fn pause(&self, attempt: u32) {
         // Without randomness all of the pause.
         let random = sys::random().map_or(u32::MAX, u32::from_ne_bytes);
-        tokio::time::sleep(self.reconnect.pause(attempt, random)).await;
+        tokio::time::sleep(self.config.backoff(attempt, random)).await;
     }
 }

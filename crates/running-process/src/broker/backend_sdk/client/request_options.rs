@@ -1,4 +1,4 @@
-//! Options of one request, for either client.
+//! Options of one request, for every client.
 
 use crate::broker::backend_sdk::proto::client_connection::RequestHead;
 use std::time::{Duration, Instant, SystemTime};
@@ -64,15 +64,15 @@ impl RequestOptions {
         !self.traceparent.is_empty() || !self.tracestate.is_empty()
     }
 
-    /// Returns what the frame says, if its deadline is `deadline_unix_ms`.
+    /// Returns the fields of the frame, with the deadline `deadline_unix_ms`.
     pub(super) fn head(&self, deadline_unix_ms: u64, events: bool) -> RequestHead<'_> {
         let Self { traceparent, tracestate, .. } = self;
         RequestHead { deadline_unix_ms, traceparent, tracestate, events }
     }
 }
 
-/// Returns the wall clock's time after `left`, in milliseconds since the Unix epoch, rounded up: the daemon gives a request up no
-/// earlier than its client.
+/// Returns the wall clock's time in `left` from now, in milliseconds since the Unix epoch. It is rounded up, so that the daemon
+/// gives up no earlier than its client.
 pub(super) fn unix_ms_after(left: Duration) -> u64 {
     const UP: Duration = Duration::from_nanos(999_999);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

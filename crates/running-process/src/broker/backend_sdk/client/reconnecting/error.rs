@@ -4,17 +4,17 @@ use crate::broker::protocol::FramingError;
 use std::io;
 use std::sync::Arc;
 
-/// Why a [`ReconnectingClient`](super::ReconnectingClient) has no response.
+/// The reason why a [`ReconnectingClient`](super::ReconnectingClient) has no response.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReconnectError {
     /// There is no connection to a daemon that proves itself. Nothing was sent.
     #[error("no connection to a proven daemon, last attempt of {attempts}")]
     NotConnected {
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
-        /// What the last attempt showed.
-        source: Arc<NoDaemon>,
+        /// The failure of the last attempt.
+        source: Arc<ConnectFailure>,
     },
     /// The deadline passed before there was a connection. Nothing was sent.
     #[error("no connection to a proven daemon before the deadline")]
@@ -25,7 +25,7 @@ pub enum ReconnectError {
 }
 
 impl ReconnectError {
-    /// Whether a daemon may have run the request. If not, it can be sent again, whatever it does.
+    /// Returns whether a daemon may have run the request. A request that has not run can be sent again, whatever it does.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {
@@ -35,33 +35,33 @@ impl ReconnectError {
     }
 }
 
-/// Why an attempt to connect failed.
+/// The reason why an attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoDaemon {
-    /// There is no record: no daemon runs.
-    #[error("there is no record of a daemon")]
-    NoRecord,
-    /// There is a record, and it is not to be trusted or cannot be read.
-    #[error("the record cannot be taken")]
-    Record(#[source] io::Error),
-    /// The daemon of the record did not prove itself.
-    #[error("the daemon of the record is not usable")]
+pub enum ConnectFailure {
+    /// There is no identity file: no daemon runs.
+    #[error("there is no identity file of a daemon")]
+    NoIdentityFile,
+    /// The identity file cannot be read or is not trustworthy.
+    #[error("the identity file is not usable")]
+    IdentityFile(#[source] io::Error),
+    /// The daemon of the identity file did not prove itself.
+    #[error("the daemon of the identity file is not usable")]
     Probe(#[source] ProbeError),
-    /// It did, and the runtime did not take the connection.
+    /// The daemon proved itself, and the runtime did not take the connection.
     #[error("the connection cannot be used")]
     Client(#[source] FrameClientError),
-    /// It did, and ended the connection before that took the request.
+    /// The daemon proved itself, and ended the connection before it took the request.
     #[error("the daemon closed the connection at once")]
     Ended,
 }
 
-impl NoDaemon {
-    /// Whether another attempt can go better with the same record: the daemon is ending, starting or busy.
+impl ConnectFailure {
+    /// Returns whether another attempt may succeed with the same identity: the daemon is ending, starting or busy.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::NoRecord | Self::Ended => true,
-            Self::Record(_) | Self::Client(_) => false,
+            Self::NoIdentityFile | Self::Ended => true,
+            Self::IdentityFile(_) | Self::Client(_) => false,
             Self::Probe(error) => matches!(
                 error,
                 ProbeError::OtherBoot { .. }

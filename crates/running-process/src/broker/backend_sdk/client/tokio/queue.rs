@@ -320,7 +320,7 @@ impl State {
     }
 }
 
-/// Has the driver take another batch.
+/// Wakes the driver, which takes another batch.
 fn wake_driver(mut state: MutexGuard<'_, State>) {
     let driver = state.driver.take();
     drop(state);

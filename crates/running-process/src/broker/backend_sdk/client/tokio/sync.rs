@@ -1,4 +1,4 @@
-//! What the client's task and its callers share: the system's lock and socket, or a model checker's in its tests
+//! The lock and the socket of driver and callers: those of the system, or of a model checker in its tests
 //! (`ci/model.sh`).
 
 #[cfg(not(all(test, shuttle)))]

@@ -377,13 +377,18 @@ impl Conn {
 
     fn close(&self, state: &mut State) {
         state.wants = Wants::Nothing;
-        state.session.close();
-        if state.session.is_reset() {
-            self.stream.disconnect();
-        }
         self.unwatch(state);
+        if state.session.in_flight() > 0 {
+            state.session.reset();
+        }
+        let timer = state.timer.take();
+        self.context.closed(self.id, timer, || {
+            state.session.close();
+            if state.session.is_reset() {
+                self.stream.disconnect();
+            }
+        });
         self.notify_progress(state);
-        self.context.closed(self.id, state.timer.take());
     }
 
     fn unwatch(&self, state: &mut State) {

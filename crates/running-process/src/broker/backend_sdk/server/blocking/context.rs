@@ -241,6 +241,8 @@ impl ServerContext {
     pub(super) fn read(&self, conn: &Arc<Conn>) {
         let lane = self.watchdog.add(Role::Reader, true);
         conn.read_blocking(&lane);
+        // A thread that found the lock taken when this one gave the connection back has left its events.
+        conn.drive(0, None);
         self.watchdog.remove(&lane);
     }
 
@@ -282,12 +284,16 @@ impl ServerContext {
         let _ = self.pool.submit(Box::new(relieve));
     }
 
-    /// Removes a connection that was closed.
-    pub(super) fn closed(&self, id: u64, timer: Option<Instant>) {
+    /// Removes a connection, and closes it by `close` under the same lock: its end is counted when its slot is free.
+    pub(super) fn closed(&self, id: u64, timer: Option<Instant>, close: impl FnOnce()) {
         if let Some(at) = timer {
             self.queue().timers.remove(&(at, id));
         }
-        self.table().remove(id);
+        let mut table = self.table();
+        let removed = table.remove(id);
+        close();
+        drop(table);
+        drop(removed);
         self.closed.notify_all();
     }
 

@@ -43,7 +43,7 @@ impl<H: ?Sized> ServerSession<H> {
     }
 
     /// Notes at `now` that the socket takes no more output: the peer has
-    /// [`write_timeout`](super::ServerConfig::write_timeout) to read what waits.
+    /// [`write_timeout`](crate::broker::backend_sdk::ServerConfig::write_timeout) to read what waits.
     pub fn write_blocked(&mut self, now: Instant) {
         if self.blocked.is_none() {
             let timeout = self.policy.write_timeout(self.phase);
@@ -76,7 +76,7 @@ impl<H: ?Sized> ServerSession<H> {
     }
 
     /// Returns whether an event of `call`, or the beginning of its handler, waits: the peer leaves
-    /// [`send_high_water`](super::ServerConfig::send_high_water) bytes unread, and still waits for the answer.
+    /// [`send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) bytes unread, and still waits for the answer.
     #[must_use]
     pub fn holds_back(&self, call: CallId) -> bool {
         self.is_full() && self.connection.data(call).is_some() && !self.connection.is_cancelled(call)

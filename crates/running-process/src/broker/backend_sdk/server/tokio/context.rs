@@ -167,9 +167,13 @@ pub(super) struct OpenConn {
 
 impl Drop for OpenConn {
     fn drop(&mut self) {
-        self.conn.session().close();
+        let mut session = self.conn.session();
+        let mut connections = self.context.connections();
+        connections.remove(self.id);
+        // The end is counted when the slot is free.
+        session.close();
+        drop((connections, session));
         self.conn.progress.notify_waiters();
-        self.context.connections().remove(self.id);
         self.context.changed.notify_waiters();
     }
 }

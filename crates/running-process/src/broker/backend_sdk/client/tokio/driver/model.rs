@@ -1,4 +1,4 @@
-//! The client's task and its callers in every interleaving that a model checker tries, on a connection in memory.
+//! The driver and its callers in every interleaving that a model checker tries, on a connection in memory.
 //!
 //! Each future has a thread that polls it, as in a runtime of many threads. The model knows no time, so no deadline passes.
 
@@ -33,7 +33,7 @@ fn join<T>(task: JoinHandle<T>) -> T {
     task.join().expect("its thread does not panic")
 }
 
-/// Others may run here.
+/// Lets other threads run.
 fn step() {
     AtomicBool::default().load(Ordering::SeqCst);
 }
@@ -50,7 +50,7 @@ async fn for_a_while<T>(future: impl Future<Output = T>) -> Option<T> {
     None
 }
 
-/// A client whose daemon leaves `room` bytes unread, the daemon's end, and the client's task.
+/// Returns a client whose daemon leaves `room` bytes unread, the daemon's end, and the driver's thread.
 fn connect(room: usize) -> (AsyncFrameClient, Other, JoinHandle<usize>) {
     let (stream, daemon) = AsyncStream::pair(room);
     let (client, driver) = AsyncFrameClient::with_driver(stream);
@@ -175,7 +175,7 @@ fn a_stream_that_is_dropped_is_cancelled_and_others_go_on() {
     });
 }
 
-/// What a daemon has heard.
+/// The frames that a daemon has received.
 #[derive(Default)]
 struct Heard {
     requests: Vec<Frame>,
@@ -244,7 +244,7 @@ fn a_request_that_is_given_up_is_never_sent_or_cancelled_once() {
     });
 }
 
-/// How a daemon ends a connection.
+/// The way in which a daemon ends a connection.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Closed,

@@ -88,6 +88,7 @@ impl Conn {
         loop {
             self.drive(0, Some(lane));
             if lane.is_lost() {
+                // The thread that took over gives it back to the poller, or reads it.
                 return;
             }
             let mut state = self.state();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 #[derive(Debug)]
 pub(crate) struct AsyncStream {
     connection: Arc<Connection>,
-    /// How many bytes the other end leaves unread.
+    /// The number of bytes that the other end leaves unread.
     room: usize,
 }
 
