@@ -137,6 +137,3 @@ impl Drop for IdentityFile {
         let _best_effort = remove_own_identity_file(&self.path, &self.daemon);
     }
 }
-
-#[cfg(test)]
-mod tests;
