@@ -1,10 +1,13 @@
 //! What only a server on tokio does: futures that are dropped, and a clock that can be stopped.
 
-use crate::support::{PATIENCE, REVERSE, SHOUT, TempEndpoint, read, read_frames, refusal, request, write};
+use crate::support::{
+    PATIENCE, REVERSE, SHOUT, TempEndpoint, next, read, read_frames, refusal, request, write,
+};
+use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, AsyncServer, FrameClientError, LegacyClassification, LocalStream, ServerConfig,
-    ServerError, ServerStop,
+    AsyncFrameClient, AsyncServer, FrameClientError, LegacyClassification, LocalListener, LocalStream,
+    ServerConfig, ServerError, ServerStop, read_daemon_identity_file, write_daemon_identity_file,
 };
 use running_process::broker::protocol::{Frame, encode_framed};
 use std::future::{pending, ready};
@@ -390,4 +393,35 @@ async fn one_connection_that_floods_does_not_hold_up_another() {
     served.run.await.unwrap().unwrap();
     writing.join().unwrap();
     draining.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_server_that_was_dropped_leaves_the_identity_file_of_its_successor_alone() {
+    let temp = TempEndpoint::new();
+    let path = temp.identity_file();
+    let (report, is_reading) = std::sync::mpsc::channel();
+    let (go_on, gate) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel::<()>();
+    let server = AsyncServer::bind(temp.endpoint.clone())
+        .unwrap()
+        .identity_file(&path)
+        .identify_with(move |endpoint, _| {
+            report.send(()).unwrap();
+            next(&gate);
+            DaemonProcess::current_process(endpoint, None)
+        })
+        .on_ready(move |_| ready.send(()).unwrap());
+    let run = tokio::spawn(server.run());
+    tokio::task::block_in_place(|| next(&is_reading));
+    run.abort();
+    assert!(run.await.unwrap_err().is_cancelled());
+    let _successor = LocalListener::bind(&temp.endpoint.path).unwrap();
+    let mut identity = DaemonProcess::current_process(temp.endpoint.clone(), None).unwrap();
+    identity.started_at_unix_ms += 1;
+    write_daemon_identity_file(&path, &identity).unwrap();
+    go_on.send(()).unwrap();
+    // The registration has ended once the sender of its hook is dropped.
+    let hook = tokio::task::block_in_place(|| is_ready.recv_timeout(PATIENCE));
+    assert_eq!(hook, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+    assert_eq!(read_daemon_identity_file(&path), Some(identity));
 }

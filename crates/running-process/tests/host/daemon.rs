@@ -15,7 +15,7 @@ pub(crate) use blocking::Blocking;
 #[cfg(unix)]
 pub(crate) use own_event_loop::OwnEventLoop;
 
-use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_sdk::{
     BindError, CancelReason, HandlerError, InlineRequest, LegacyClassification, LegacyConnection,
     NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig, ServerError, ServerStats,
@@ -24,19 +24,20 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{Endpoint, Frame};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// A server that is bound, with handlers that are plain functions.
 pub(crate) trait Daemon: Sized + Send + 'static {
     /// True if inline code of the daemon that blocks delays no other connection.
     const INLINE_CODE_MAY_BLOCK: bool = true;
-    /// True if the server still ends by its drain while inline code of the daemon blocks.
-    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = true;
+    /// True if the server itself goes on, and ends by its drain, while inline code of one connection blocks.
+    const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = true;
     /// True if the thread in `run` runs code of the daemon when it accepts.
     const ACCEPTS_ON_A_THREAD: bool = false;
     /// True if the thread that reads a lone busy connection also runs its handlers, while these are quick.
     const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = false;
-    /// True if an idle connection costs a thread.
-    const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = false;
+    /// Number of connections that the driver is made for.
+    const MAX_CONNECTIONS: usize = 10_000;
     /// True if a concurrent handler sees that its request was cancelled before it creates a large answer, because only a few
     /// handlers run at a time.
     const RUNS_FEW_HANDLERS: bool = false;
@@ -77,6 +78,15 @@ pub(crate) trait Daemon: Sized + Send + 'static {
     fn config(self, config: ServerConfig) -> Self;
 
     fn identity_file(self, path: impl AsRef<Path>) -> Self;
+
+    fn announce_idle_timeout(self, timeout: Duration) -> Self;
+
+    fn identify_with(
+        self,
+        identify: impl FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError>
+        + Send
+        + 'static,
+    ) -> Self;
 
     fn on_ready(self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self;
 
@@ -122,6 +132,19 @@ macro_rules! forward_to_server {
 
         fn identity_file(self, path: impl AsRef<Path>) -> Self {
             self.map(|server| server.identity_file(path.as_ref()))
+        }
+
+        fn announce_idle_timeout(self, timeout: std::time::Duration) -> Self {
+            self.map(|server| server.announce_idle_timeout(timeout))
+        }
+
+        fn identify_with(
+            self,
+            identify: impl FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError>
+            + Send
+            + 'static,
+        ) -> Self {
+            self.map(|server| server.identify_with(identify))
         }
 
         fn on_ready(self, ready: impl FnOnce(&DaemonProcess) + Send + 'static) -> Self {

@@ -17,8 +17,10 @@ macro_rules! on {
             mod legacy;
             mod limits;
             mod no_threads;
+            mod protocols;
             #[cfg(unix)]
             mod publishing;
+            mod registration;
             mod server;
             #[cfg(unix)]
             mod signals;

@@ -14,7 +14,7 @@ pub(crate) use server::{TempEndpoint, TestServer};
 pub(crate) use wait::alone;
 pub(crate) use wait::{Flag, Gate, GateKeeper, PATIENCE, eventually, join, next, soon, watched};
 pub(crate) use wire::{
-    echo, frames, needs_eight_bytes, read, read_frames, read_to_end, refusal, request, write,
+    echo, frames, needs_eight_bytes, read, read_frame, read_frames, read_to_end, refusal, request, write,
 };
 
 running_process::register_payload_protocol! {

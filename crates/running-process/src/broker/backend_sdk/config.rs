@@ -1,4 +1,4 @@
-//! The way in which configurations are declared.
+//! The macro that declares configurations.
 
 /// Declares a configuration with public fields, their defaults, and a setter for each.
 macro_rules! config {

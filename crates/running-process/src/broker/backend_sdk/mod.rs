@@ -1,8 +1,9 @@
-//! What a daemon and its clients are made of: the mux, the connection state machines, and their drivers.
+//! The parts of a daemon and its clients: the mux, the state machines of a connection, and their drivers.
 //!
-//! [`BackendEndpointMux`], [`Connection`], [`ServerConnection`] and [`ClientConnection`] are pure. `Server` moves bytes around
-//! a `ServerConnection`, which is a `Connection` with calls, and `FrameClient` around a `ClientConnection`, both blocking;
-//! with the feature `tokio`, `AsyncServer` and `AsyncFrameClient` do so for tasks, and `ReconnectingClient` outlives its daemons.
+//! [`BackendEndpointMux`], [`Connection`], [`ServerConnection`] and [`ClientConnection`] are pure. With the feature `host`,
+//! `ServerSession` adds the policy of a server to a `ServerConnection`. `Server` drives it on threads and `FrameClient` drives a
+//! `ClientConnection`, both blocking. With the feature `tokio`, `AsyncServer` and `AsyncFrameClient` drive the same state
+//! machines in tasks, and `ReconnectingClient` replaces its connection when that ends.
 
 #[cfg(feature = "host")]
 mod client;

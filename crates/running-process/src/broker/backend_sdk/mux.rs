@@ -14,21 +14,21 @@ use crate::broker::protocol::{
 use std::fmt;
 use std::sync::OnceLock;
 
-/// What a daemon's own detector says of a buffer.
+/// The verdict of a daemon's own detector on a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyClassification {
     /// The bytes are the daemon's legacy wire.
     Legacy,
-    /// They are not; the mux goes on.
+    /// The bytes are not the legacy wire, and the mux looks for a frame.
     NotLegacy,
     /// Too few bytes to tell.
     NeedMoreBytes,
 }
 
-/// What the start of a read buffer is.
+/// The meaning of the start of a read buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MuxPoll {
-    /// Not enough has arrived to tell; read more and poll the whole buffer again.
+    /// The bytes do not decide it yet. Read more and poll the whole buffer again.
     NeedMoreBytes,
     /// The connection speaks the legacy wire; nothing was consumed.
     Legacy,
@@ -57,7 +57,7 @@ pub enum MuxPollRef<'a> {
     Legacy,
     /// A valid identity probe; [`BackendEndpointMux::answer`] it and drop `consumed` bytes from the buffer.
     Probe {
-        /// What to answer.
+        /// The probe, for [`BackendEndpointMux::answer`].
         probe: EndpointProbeRequestRef<'a>,
         /// Bytes that the probe took; `consumed <= buffer.len()`.
         consumed: usize,
@@ -71,13 +71,13 @@ pub enum MuxPollRef<'a> {
     },
 }
 
-/// Why a connection cannot go on. Each is the peer's fault and fatal to that connection, and only to it.
+/// The reason for which a connection cannot go on. Each is the peer's fault, and ends that connection only.
 #[derive(Debug, thiserror::Error)]
 pub enum MuxError {
-    /// The bytes claim to be a frame and are none.
+    /// The bytes begin like a frame and are not one.
     #[error("not a frame")]
     Framing(#[from] FramingError),
-    /// The frame claims to be an identity probe and is none.
+    /// The frame has the payload protocol of identity probes and is not a valid one.
     #[error("malformed identity probe")]
     MalformedProbe(#[from] EndpointProbeServerError),
     /// A payload protocol of the wire itself, which no daemon serves.
@@ -96,14 +96,14 @@ pub enum MuxError {
 
 /// Tells legacy traffic, identity probes and payload frames apart.
 ///
-/// Immutable and cheap to share behind an `Arc`: one serves every connection of a daemon.
+/// It is immutable. All connections of a daemon share one, behind an `Arc`.
 ///
 /// # The buffer contract
 ///
 /// [`poll`](Self::poll) looks at everything that a connection has sent and that was not consumed yet:
 ///
-/// - [`NeedMoreBytes`](MuxPoll::NeedMoreBytes): append what arrives next, poll again. Costs the same however much of a
-///   frame has arrived.
+/// - [`NeedMoreBytes`](MuxPoll::NeedMoreBytes): append what arrives next, poll again. A poll costs the same however much of
+///   a frame has arrived.
 /// - [`Legacy`](MuxPoll::Legacy): nothing was consumed; hand the connection with the whole buffer to the old decoder.
 /// - [`ProbeAnswered`](MuxPoll::ProbeAnswered): write `reply`, drop `consumed` bytes, poll the rest.
 /// - [`Payload`](MuxPoll::Payload): serve `frame`, drop `consumed` bytes, poll the rest.
@@ -150,20 +150,20 @@ pub enum MuxError {
 /// [`Connection`](super::Connection) is this loop as a state machine, with deadlines and a buffer that drops what was
 /// consumed in linear time.
 pub struct BackendEndpointMux<F> {
-    /// Whose endpoint this is, once that is known; `None` in it if it never will be.
+    /// The identity of the daemon, once it is known. The inner `None` says that it will never be.
     identity: OnceLock<Option<Identity>>,
-    /// None of them is first-party.
+    /// The payload protocols of the daemon. None of them is first-party.
     served: Box<[u32]>,
     detector: F,
 }
 
 struct Identity {
     daemon: DaemonProcess,
-    /// `daemon`, encoded once for every probe to come.
+    /// `daemon`, encoded once for all probes.
     encoded: Box<[u8]>,
 }
 
-/// What a probe can wait for.
+/// The progress of the identification, for which probes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Identification {
     Underway,
@@ -177,7 +177,7 @@ impl<F> BackendEndpointMux<F>
 where
     F: Fn(&[u8]) -> LegacyClassification,
 {
-    /// A mux for `daemon`, which serves the payload protocols `served` and whose legacy wire `detector` recognizes.
+    /// Returns a mux for `daemon`, which serves the payload protocols `served`. `detector` recognizes its legacy wire.
     ///
     /// A first-party id in `served` has no effect: such frames are refused all the same.
     pub fn new(daemon: DaemonProcess, served: &[u32], detector: F) -> Self {
@@ -186,18 +186,18 @@ where
         mux
     }
 
-    /// The identity that probes are answered with.
+    /// Returns the identity that probes are answered with.
     pub fn daemon(&self) -> &DaemonProcess {
         &self.identity().daemon
     }
 
-    /// A mux that is [identified](Self::identify) later, for drivers that leave probes alone until then.
+    /// Returns a mux that is [identified](Self::identify) later. Until then its driver answers no probe.
     pub(super) fn unidentified(served: &[u32], detector: F) -> Self {
         let served = served.iter().copied().filter(|id| !is_first_party(*id)).collect();
         Self { identity: OnceLock::new(), served, detector }
     }
 
-    /// Ends the identification: whose endpoint this is, or that nobody will tell. Only the first call counts.
+    /// Ends the identification with the identity, or with `None` if it failed. Only the first call counts.
     pub(super) fn identify(&self, daemon: Option<DaemonProcess>) {
         self.identity.get_or_init(|| {
             daemon.map(|daemon| Identity { encoded: daemon.encode().into_boxed_slice(), daemon })
@@ -215,11 +215,11 @@ where
     fn identity(&self) -> &Identity {
         match self.identity.get() {
             Some(Some(identity)) => identity,
-            _ => unreachable!("whoever makes a mux without an identity asks for it first"),
+            _ => unreachable!("a driver answers no probe before the mux is identified"),
         }
     }
 
-    /// Tells what the start of `buffer` is; the type's documentation has the contract.
+    /// Classifies the start of `buffer`; the type's documentation has the contract.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ where
         }
     }
 
-    /// [`poll`](Self::poll) without copying or allocating.
+    /// [Polls](Self::poll) without copying or allocating.
     ///
     /// # Errors
     ///
@@ -250,7 +250,7 @@ where
         }
     }
 
-    /// Which wire the start of `buffer` is: the detector's word, and legacy is also what cannot be a frame.
+    /// Returns the wire of the start of `buffer`. The detector decides; bytes that cannot be a frame are legacy as well.
     #[inline]
     pub(super) fn classify(&self, buffer: &[u8]) -> LegacyClassification {
         let Some(first) = buffer.first() else { return LegacyClassification::NeedMoreBytes };
@@ -260,8 +260,8 @@ where
         }
     }
 
-    /// [`poll_ref`](Self::poll_ref) for a connection that is known to be framed: the detector is not asked, and a
-    /// first byte that is not the framing byte is an error. Never yields [`MuxPollRef::Legacy`].
+    /// [Polls](Self::poll_ref) a connection that is known to be framed. The detector is not asked, and a first byte that is
+    /// not the framing byte is an error. Never returns [`MuxPollRef::Legacy`].
     ///
     /// # Errors
     ///
@@ -274,7 +274,7 @@ where
         }
     }
 
-    /// What the frame with this body is.
+    /// Returns the meaning of the frame with this body.
     #[inline(always)]
     pub(super) fn take<'a>(&self, body: &'a [u8]) -> Result<MuxPollRef<'a>, MuxError> {
         let frame = FrameRef::decode(body).map_err(FramingError::Decode)?;
@@ -300,7 +300,7 @@ where
         self.served.iter().any(|served| *served == payload_protocol)
     }
 
-    /// [`take`](Self::take) with what it yields in memory of its own.
+    /// [Takes](Self::take) a frame and copies it into memory of its own.
     #[inline(never)]
     fn take_owned(&self, body: &[u8]) -> Result<MuxPoll, MuxError> {
         Ok(match self.take(body)? {

@@ -2,7 +2,7 @@
 
 use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::Flag;
-use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_sdk::{
     AsyncLegacyConnection, AsyncServer, AsyncServerRequest, BindError, HandlerError, InlineRequest,
     LegacyClassification, NotAuthorized, PeerCredentials, SendEventError, ServeError, ServerConfig,
@@ -40,7 +40,7 @@ impl<const THREADS: usize> Asynchronous<THREADS> {
 impl<const THREADS: usize> Daemon for Asynchronous<THREADS> {
     /// A task that a blocked thread has woken waits for that thread.
     const INLINE_CODE_MAY_BLOCK: bool = false;
-    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = THREADS > 1;
+    const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = THREADS > 1;
     const RUNS_FEW_HANDLERS: bool = true;
 
     forward_to_server!();

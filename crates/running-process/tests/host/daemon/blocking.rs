@@ -2,7 +2,7 @@
 
 use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::soon;
-use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_sdk::{
     BindError, HandlerError, InlineRequest, LegacyClassification, LegacyConnection, NotAuthorized,
     PeerCredentials, SendEventError, ServeError, Server, ServerConfig, ServerError, ServerRequest,
@@ -31,7 +31,6 @@ impl Blocking {
 
 impl Daemon for Blocking {
     const ACCEPTS_ON_A_THREAD: bool = true;
-    const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = cfg!(windows);
     const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = true;
 
     forward_to_server!();

@@ -3,7 +3,7 @@
 use super::{Cancelled, Daemon, Incoming, Legacy, Request, forward_to_server};
 use crate::support::soon;
 use event_loop::{EventLoop, Handler, LegacyConnection, LegacyHandler, Request as LoopRequest};
-use running_process::broker::backend_lifecycle::identity::DaemonProcess;
+use running_process::broker::backend_lifecycle::identity::{DaemonProcess, IdentityError};
 use running_process::broker::backend_sdk::{
     BindError, HandlerError, InlineRequest, LegacyClassification, LocalListener, NotAuthorized,
     PeerCredentials, SendEventError, ServeError, ServerBuilder, ServerConfig, ServerError, ServerStats,
@@ -43,8 +43,10 @@ impl OwnEventLoop {
 
 impl Daemon for OwnEventLoop {
     // The rule, the detector, the observer and inline handlers run on the thread of the loop.
+    // poll(2) looks at every socket each time.
+    const MAX_CONNECTIONS: usize = 1000;
     const INLINE_CODE_MAY_BLOCK: bool = false;
-    const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = false;
+    const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = false;
 
     forward_to_server!();
 

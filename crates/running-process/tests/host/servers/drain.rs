@@ -2,7 +2,8 @@
 
 use super::TestServer;
 use crate::daemon::Daemon;
-use crate::support::{Gate, TempEndpoint, join, read_to_end, request, write};
+use crate::support::{Gate, TempEndpoint, join, read_to_end, request, soon, write};
+use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::{
     Callback, LegacyClassification, ServerConfig, ServerError,
 };
@@ -32,7 +33,7 @@ fn outlasted(mut server: TestServer) -> (usize, Vec<Callback>) {
 
 #[test]
 fn an_inline_handler_that_hangs_does_not_outlast_the_drain() {
-    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
+    if !TestServer::RUNS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     let (gate, keeper) = Gate::new();
@@ -52,7 +53,7 @@ fn an_inline_handler_that_hangs_does_not_outlast_the_drain() {
 
 #[test]
 fn a_rule_and_a_detector_that_hang_do_not_outlast_the_drain() {
-    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
+    if !TestServer::RUNS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     for rule in [false, true] {
@@ -82,7 +83,7 @@ fn a_rule_and_a_detector_that_hang_do_not_outlast_the_drain() {
 
 #[test]
 fn an_observer_that_hangs_does_not_outlast_the_drain() {
-    if !TestServer::ENDS_WHILE_INLINE_CODE_BLOCKS {
+    if !TestServer::RUNS_WHILE_INLINE_CODE_BLOCKS {
         return println!("skipped: code that blocks holds up the only thread");
     }
     let (gate, keeper) = Gate::new();
@@ -107,6 +108,8 @@ fn an_observer_that_hangs_while_accepting_does_not_outlast_the_drain() {
     let server = server.config(impatient()).observe(move |_| gate.enter(b""));
     let stop = server.stop_handle();
     let running = std::thread::spawn(move || server.run());
+    // An answer shows that the server runs, and so watches its socket.
+    probe_endpoint(&temp.endpoint, soon()).unwrap();
     std::fs::remove_file(&temp.endpoint.path).unwrap();
     // The thread that accepts reports that clients do not find the socket any more.
     keeper.next();

@@ -19,7 +19,7 @@ const PATH: &str = "TEST_IDLE_PATH";
 /// Protocol whose inline handler answers with the payload.
 const INLINE: u32 = 0xF00F;
 
-/// Number of idle connections, if the system allows as many.
+/// Number of idle connections, if the driver and the system are made for as many.
 const CONNECTIONS: usize = 10_000;
 /// Descriptors of a process beside its connections.
 const OTHER_DESCRIPTORS: usize = 200;
@@ -74,9 +74,13 @@ impl Server {
 
     /// Opens connections, all of which are busy for a moment.
     fn connect(&self, count: usize) -> Vec<LocalStream> {
-        let connect = |_| eventually(|| LocalStream::connect(&self.temp.endpoint.path).ok());
-        let connections: Vec<_> = (0..count).map(connect).collect();
-        connections.chunks(100).for_each(ask);
+        let mut connections = Vec::with_capacity(count);
+        while connections.len() < count {
+            let connect = |_| eventually(|| LocalStream::connect(&self.temp.endpoint.path).ok());
+            let more: Vec<_> = (0..100.min(count - connections.len())).map(connect).collect();
+            ask(&more);
+            connections.extend(more);
+        }
         connections
     }
 
@@ -132,14 +136,11 @@ fn ask(connections: &[LocalStream]) {
 
 #[test]
 fn ten_thousand_idle_connections_cost_no_threads_and_little_memory() {
-    if TestServer::HAS_A_THREAD_FOR_EACH_CONNECTION {
-        return println!("skipped: each connection costs a thread");
-    }
     let _alone = alone();
     let allowed = raise_descriptor_limit().saturating_sub(OTHER_DESCRIPTORS);
-    let count = CONNECTIONS.min(allowed);
+    let count = TestServer::MAX_CONNECTIONS.min(allowed);
     if count < CONNECTIONS {
-        println!("{count} connections instead of {CONNECTIONS}: the system allows no more descriptors");
+        println!("{count} connections instead of {CONNECTIONS}: the driver or the system is not made for more");
     }
     let server = Server::start();
     // What all connections share.
@@ -148,13 +149,14 @@ fn ten_thousand_idle_connections_cost_no_threads_and_little_memory() {
     let (threads, memory) = (server.threads(), process_memory(server.process.id(), "VmRSS"));
     let connections = server.connect(count - first.len());
     server.assert_falls_quiet();
-    let (threads_now, memory_now) = (server.threads(), process_memory(server.process.id(), "VmRSS"));
+    let memory_now = process_memory(server.process.id(), "VmRSS");
     let bytes = memory_now.saturating_sub(memory) / connections.len();
-    println!("{bytes} bytes for each connection, {threads} threads before and {threads_now} now");
+    println!("{bytes} bytes for each connection, {threads} threads before and {} now", server.threads());
     assert!(bytes <= BYTES_PER_CONNECTION, "{bytes} bytes for each connection");
-    assert!(threads_now <= threads + OTHER_THREADS, "{threads} threads before and {threads_now} now");
+    // Those that a busy machine made necessary end after a while.
+    eventually(|| (server.threads() <= threads + OTHER_THREADS).then_some(()));
     // They are still served.
-    ask(&connections[connections.len() - 1000..]);
+    ask(&connections[connections.len() - 500..]);
 }
 
 #[test]

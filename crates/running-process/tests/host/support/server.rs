@@ -48,13 +48,13 @@ pub(crate) struct TestServer<D> {
 
 impl<D: Daemon> TestServer<D> {
     pub(crate) const INLINE_CODE_MAY_BLOCK: bool = D::INLINE_CODE_MAY_BLOCK;
-    pub(crate) const ENDS_WHILE_INLINE_CODE_BLOCKS: bool = D::ENDS_WHILE_INLINE_CODE_BLOCKS;
-    pub(crate) const HAS_A_THREAD_FOR_EACH_CONNECTION: bool = D::HAS_A_THREAD_FOR_EACH_CONNECTION;
+    pub(crate) const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = D::RUNS_WHILE_INLINE_CODE_BLOCKS;
+    pub(crate) const MAX_CONNECTIONS: usize = D::MAX_CONNECTIONS;
     pub(crate) const ACCEPTS_ON_A_THREAD: bool = D::ACCEPTS_ON_A_THREAD;
     pub(crate) const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = D::SERVES_QUICK_REQUESTS_ON_THE_READER;
 
-    /// Starts a server of [`SHOUT`] and [`REVERSE`], with what `configure` adds. It serves when this returns.
-    pub(crate) fn start(configure: impl FnOnce(D) -> D) -> Self {
+    /// Starts a server of [`SHOUT`] and [`REVERSE`], with what `configure` adds. It may not serve yet when this returns.
+    pub(crate) fn spawn(configure: impl FnOnce(D) -> D) -> Self {
         let temp = TempEndpoint::new();
         let (report, troubles) = mpsc::channel();
         let server = D::bind(temp.endpoint.clone())
@@ -69,7 +69,12 @@ impl<D: Daemon> TestServer<D> {
         let server = configure(server);
         let (stop, stats) = (server.stop_handle(), server.stats());
         let thread = Some(thread::spawn(move || server.run()));
-        let running = Self { temp, stop, stats, troubles, thread, driver: PhantomData };
+        Self { temp, stop, stats, troubles, thread, driver: PhantomData }
+    }
+
+    /// Starts a server as [`spawn`](Self::spawn) does. It serves and is identified when this returns.
+    pub(crate) fn start(configure: impl FnOnce(D) -> D) -> Self {
+        let running = Self::spawn(configure);
         // With a short deadline, a busy machine may need more than one attempt.
         let ProbedEndpoint { identity, .. } =
             eventually(|| match probe_endpoint(&running.temp.endpoint, soon()) {

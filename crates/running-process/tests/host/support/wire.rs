@@ -1,7 +1,9 @@
 use super::soon;
 use crate::daemon::Legacy;
 use running_process::broker::backend_sdk::{LegacyClassification, LocalStream};
-use running_process::broker::protocol::{ENVELOPE_VERSION, Frame, Refusal, encode_framed, try_decode_framed};
+use running_process::broker::protocol::{
+    ENVELOPE_VERSION, FRAME_HEADER_BYTES, Frame, Refusal, encode_framed, try_decode_framed,
+};
 use std::io::ErrorKind;
 
 /// Encodes a request with its header.
@@ -44,6 +46,15 @@ pub(crate) fn read_to_end(stream: &LocalStream) -> Vec<u8> {
             Err(error) => panic!("{error} after {} bytes", all.len()),
         }
     }
+}
+
+/// Reads one frame, and not a byte more.
+#[track_caller]
+pub(crate) fn read_frame(stream: &LocalStream) -> Frame {
+    let mut wire = read(stream, FRAME_HEADER_BYTES);
+    let length = u32::from_le_bytes(wire[1..].try_into().unwrap());
+    wire.extend(read(stream, length.try_into().unwrap()));
+    frames(&wire).remove(0)
 }
 
 /// Reads exactly `count` frames. Fails if more bytes have come with them.

@@ -1,4 +1,4 @@
-//! A connection in memory: what lies between its two ends, and the one that is not under test.
+//! A connection in memory, and its end that is not under test.
 
 use crate::broker::protocol::{Frame, try_decode_framed};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Both directions, and who waits for them to change.
+/// Both directions, and the threads and tasks that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     wire: Mutex<Wire>,
@@ -19,7 +19,7 @@ pub(crate) struct Connection {
 pub(crate) struct Wire {
     pub(crate) incoming: VecDeque<u8>,
     pub(crate) outgoing: Vec<u8>,
-    /// What the other end has taken and not looked at.
+    /// Bytes that the other end has taken and not decoded.
     taken: Vec<u8>,
     /// The other end sends nothing more, or this one wants nothing more.
     pub(crate) ended: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Whether a read need not wait.
+    /// Returns whether a read returns at once.
     pub(crate) fn is_readable(&self) -> bool {
         !self.incoming.is_empty() || self.ended || self.gone || self.disconnected
     }
@@ -102,7 +102,7 @@ impl Other {
         self.0.change(|wire| wire.gone = true);
     }
 
-    /// The next frame, or `None` if the end under test is closed before one is complete.
+    /// Returns the next frame, or `None` if the end under test is closed before one is complete.
     pub(crate) fn next(&self) -> Option<Frame> {
         loop {
             let (frame, over) = self.0.change(|wire| (wire.take_frame(), wire.closed));
@@ -113,14 +113,14 @@ impl Other {
         }
     }
 
-    /// The next `count` frames, and nothing behind them.
+    /// Returns the next `count` frames.
     pub(crate) fn receive(&self, count: usize) -> Vec<Frame> {
         let next =
             |received| self.next().unwrap_or_else(|| panic!("closed after {received} of {count} frames"));
         (0..count).map(next).collect()
     }
 
-    /// The end under test is closed, and nothing was left to read.
+    /// Waits until the end under test is closed, and returns whether nothing was left to read.
     pub(crate) fn is_over(&self) -> bool {
         let wire = self.0.wait(|wire| wire.closed);
         wire.outgoing.is_empty() && wire.taken.is_empty()

@@ -48,7 +48,7 @@ impl WireState {
     }
 }
 
-/// The event that ends the limit of [`ConnectionConfig::first_message_bytes`] on each message.
+/// The event that lifts the limit of [`ConnectionConfig::first_message_bytes`] on each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MessageLimit {
     /// A frame for the daemon has come: the daemon judges its sender.
@@ -170,15 +170,15 @@ where
     ///
     /// # Errors
     ///
-    /// The peer broke the rules or was too slow; the connection is to be dropped. There are no events after an error.
+    /// The peer broke the rules or was too slow. The driver drops the connection; there are no events after an error.
     #[inline]
     pub fn next_event(&mut self) -> Result<Option<ConnectionEvent<'_>>, ConnectionError> {
         self.next_event_unless(true, |_, _| false)
     }
 
-    /// [`next_event`](Self::next_event) that leaves the next request where it is if `block` says so, which is shown
-    /// the output as well; everything behind the request waits with it. It is asked of a probe too, then without
-    /// a frame. Payloads are as they came unless it is to `decode` them.
+    /// Returns the [next event](Self::next_event), unless that is a request which `block` refuses to take: then the request and
+    /// everything behind it stay in the buffer. `block` gets the frame and the output. For a probe it gets no frame.
+    /// Payloads are decoded only if `decode` is set.
     ///
     /// # Errors
     ///
@@ -361,7 +361,7 @@ where
         }
     }
 
-    /// Appends a frame to the output: a response that took longer, an event, or a request of the daemon's own.
+    /// Appends a frame to the output: a later response, an event, or a request of the daemon's own.
     ///
     /// # Errors
     ///

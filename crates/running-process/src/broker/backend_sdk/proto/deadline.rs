@@ -1,8 +1,8 @@
-//! Deadlines, of which there may be none.
+//! Optional deadlines; `None` is never.
 
 use std::time::Instant;
 
-/// The first of two deadlines, of which there may be none.
+/// Returns the earlier of two deadlines; `None` is never.
 pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -1,10 +1,10 @@
-//! Maps whose keys are numbers that this process hands out.
+//! A map with numbers as keys, and its fast hash function.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Keyed by what this side numbers itself, or by what a peer does if there are few at a time: nobody can fill it with keys
-/// that collide.
+/// A map whose keys this side numbers itself, or a peer does if the map stays small. So a peer cannot fill it with keys that
+/// collide.
 pub(crate) type ById<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
 /// Spreads consecutive numbers over all bits (Knuth, The Art of Computer Programming 3, section 6.4: Fibonacci hashing).

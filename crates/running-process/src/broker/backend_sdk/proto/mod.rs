@@ -1,4 +1,4 @@
-//! The pure parts: connections as state machines, and what they are made of.
+//! The pure state machines of connections, and their parts.
 
 pub(crate) mod client_connection;
 pub(crate) mod connection;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The payload of a request or response: bytes that are given away, shared, or static.
 ///
-/// A large payload is written from where it lies. A shared or static one is never copied, although many peers get it:
+/// A large payload is written without a copy. A shared or static one is never copied, even for many peers:
 ///
 /// ```
 /// use running_process::broker::backend_sdk::Payload;

@@ -1,4 +1,4 @@
-//! The buffer of one direction of a connection.
+//! The receive buffer of a connection.
 
 /// Capacity, in bytes, that a buffer retains for the next message however little it holds.
 pub(crate) const RETAINED_CAPACITY: usize = 64 * 1024;
@@ -77,8 +77,8 @@ impl RecvBuffer {
         &mut self.bytes
     }
 
-    /// Returns the [`tail`](Self::tail) with room for some of `expected` bytes: for no more than are held already or
-    /// [`RETAINED_CAPACITY`], since only the peer claims that they will come.
+    /// Returns the [`tail`](Self::tail) with room for some of the `expected` bytes, which only the peer claims will come: for at
+    /// most as many as are held already or [`RETAINED_CAPACITY`].
     pub(crate) fn room_for(&mut self, expected: usize) -> &mut Vec<u8> {
         let room = expected.min(self.len().max(RETAINED_CAPACITY));
         let tail = self.tail();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_gives_a_large_capacity_back_once_it_is_not_needed_even_while_a_little_is_held() {
+    fn a_buffer_that_still_holds_a_little_releases_capacity_that_it_does_not_need() {
         for left in [0, 1, 100] {
             let mut buffer = RecvBuffer::default();
             buffer.tail().extend(vec![0; 10 * RETAINED_CAPACITY]);

@@ -1,4 +1,4 @@
-//! What waits to be written to a peer.
+//! The output of a connection: bytes that wait to be written.
 
 use super::payload::Payload;
 use super::recv_buffer::RETAINED_CAPACITY;
@@ -7,46 +7,46 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::mem::take;
 
-/// A payload of at least so many bytes is written from where it lies, by a vectored write. A shorter one costs less to
-/// copy than a piece of its own costs the system call.
+/// Length from which a payload is written by a vectored write without a copy, in bytes. A shorter one costs less to copy than
+/// its own slice costs in the system call.
 pub(crate) const ZERO_COPY_MIN: usize = 16 * 1024;
 
-/// How many pieces are written in one call.
+/// Number of slices in one vectored write.
 #[cfg(feature = "host")]
 pub(crate) const MAX_IOVECS: usize = 16;
 
-/// Bytes that wait to be written, in order: small frames and what stands around large payloads, one behind the other, and
-/// large payloads where they lie.
+/// Bytes that wait to be written, in order. Small frames, and the fields around large payloads, lie in one vector. Large payloads
+/// stay where they are.
 ///
-/// **Invariants:** the gaps of all payloads together are at most what is left of `bytes`; no payload is empty; `written` is
-/// less than the first payload has, and 0 while bytes wait before that.
+/// **Invariants:** the sum of all gaps is at most `bytes.len() - start`; no payload is empty; `written` is less than the length
+/// of the first payload, and 0 while its gap is not 0.
 #[derive(Debug, Default)]
 pub struct SendBuffer {
     bytes: Vec<u8>,
-    /// What stands before it in `bytes` was written.
+    /// The bytes before it were written; `start <= bytes.len()`.
     start: usize,
     payloads: VecDeque<Large>,
-    /// How much of the first payload was written.
+    /// Number of bytes of the first payload that were written.
     written: usize,
 }
 
 #[derive(Debug)]
 struct Large {
-    /// How much of `bytes` goes out between the payload before it and this one.
+    /// Number of `bytes` between the payload before it and this one.
     gap: usize,
     payload: Payload,
 }
 
-/// A payload that was left out.
+/// A large payload that was left out of the encoded frame.
 struct Cut {
-    /// Where in the tail it belongs.
+    /// The length of the tail in front of it.
     at: usize,
     /// The payload, if it was encoded.
     encoded: Option<Vec<u8>>,
 }
 
 impl SendBuffer {
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     #[must_use]
     pub fn len(&self) -> usize {
         let bytes = self.bytes.len() - self.start;
@@ -56,14 +56,14 @@ impl SendBuffer {
         bytes + self.payloads.iter().map(|large| large.payload.len()).sum::<usize>() - self.written
     }
 
-    /// Whether none wait.
+    /// Returns whether no byte waits.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.bytes.len() && self.payloads.is_empty()
     }
 
-    /// The first bytes that wait, as many as lie in one piece; empty only if none wait.
+    /// Returns the first bytes that wait, as many as lie in one piece. The slice is empty only if no byte waits.
     #[must_use]
     pub fn first(&self) -> &[u8] {
         match self.payloads.front() {
@@ -73,7 +73,7 @@ impl SendBuffer {
         }
     }
 
-    /// Fills `slices` with what waits, from its start, for one vectored write; gives how many of them there are.
+    /// Fills `slices` with the first bytes that wait, for one vectored write. Returns the number of slices.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut bytes, mut written, mut count) = (&self.bytes[self.start..], self.written, 0);
         let mut put = |piece: &'a [u8]| {
@@ -96,7 +96,7 @@ impl SendBuffer {
         count
     }
 
-    /// `length` bytes were written.
+    /// Removes the first `length` bytes, which were written.
     ///
     /// # Panics
     ///
@@ -118,19 +118,19 @@ impl SendBuffer {
         let excess = self.start.saturating_sub(self.bytes.len());
         assert!(excess == 0, "{excess} bytes more are written than wait");
         if self.start == self.bytes.len() {
-            // Kept for what comes, unless it has become large.
+            // The next output uses this memory, unless it has become large.
             self.start = 0;
             self.bytes.clear();
             self.bytes.shrink_to(RETAINED_CAPACITY);
         }
     }
 
-    /// The memory that is used for it alone, in bytes: what a daemon shares is its own.
+    /// Returns the memory of this buffer, in bytes. Payloads that the daemon shares do not count.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity() + self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
     }
 
-    /// The vector whose end is the end of what waits, to append to.
+    /// Returns the vector whose end is the end of the output, to append to.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         if self.start > self.bytes.len() / 2 {
             // A byte moves at most once for each that was written.
@@ -139,8 +139,8 @@ impl SendBuffer {
         &mut self.bytes
     }
 
-    /// Appends `frame` with `payload` in the place of its own, which is encoded if `peer` takes that and it is worth it.
-    /// What is large and kept anyway is not copied. After an error nothing was appended.
+    /// Appends `frame` with `payload` instead of its own. The payload is encoded if `peer` decodes that and it becomes shorter.
+    /// A large payload that is owned or shared is not copied. After an error nothing was appended.
     pub(crate) fn append(
         &mut self,
         frame: FrameRef<'_>,
@@ -155,7 +155,7 @@ impl SendBuffer {
         Ok(())
     }
 
-    /// Appends `frame`, encoded if that is worth it, and without its payload if that is large.
+    /// Appends `frame`, encoded if that makes it shorter, and without its payload if that is large.
     fn append_around_large(
         &mut self,
         frame: FrameRef<'_>,
@@ -170,19 +170,19 @@ impl SendBuffer {
         let at = frame.encode_around_payload(self.tail())?;
         let is_encoded = frame.payload_encoding != i32::from(PayloadEncoding::None);
         if is_encoded {
-            // It was made in room for the payload as it was.
+            // It was allocated for the length before encoding.
             encoded.shrink_to_fit();
         }
         Ok(Some(Cut { at, encoded: is_encoded.then_some(encoded) }))
     }
 
-    /// Has `payload` written where the tail has `at` bytes.
+    /// Inserts `payload` where the tail has `at` bytes.
     fn insert(&mut self, at: usize, payload: Payload) {
         let before: usize = self.payloads.iter().map(|large| large.gap).sum();
         self.payloads.push_back(Large { gap: at - self.start - before, payload });
     }
 
-    /// An empty output in the memory that this one has for small frames.
+    /// Returns an empty buffer in the memory that this one has for small frames.
     pub(crate) fn reused(mut self) -> Self {
         self.bytes.clear();
         self.bytes.shrink_to(RETAINED_CAPACITY);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_go_out_in_order_however_they_are_taken() {
+    fn bytes_are_written_in_order_in_writes_of_any_length() {
         for step in 1..=20 {
             let (mut output, expected) = filled();
             let mut taken = Vec::new();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "3 bytes more are written than wait")]
-    fn what_does_not_wait_cannot_be_written() {
+    fn more_bytes_than_wait_cannot_be_removed() {
         let (mut output, expected) = filled();
         output.consume(expected.len() + 3);
     }

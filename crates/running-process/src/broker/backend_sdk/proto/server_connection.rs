@@ -42,7 +42,7 @@ const RETAIN_AFTER: Duration = Duration::from_secs(1);
 /// **The guarantee:** every admitted request gets exactly one final frame, a response or a refusal, unless its peer is
 /// gone. A request whose deadline passes, or that is cancelled, is reported to the driver once.
 ///
-/// This is the wire with its calls. `ServerSession`, in the feature `host`, adds the policy of a server.
+/// It knows the wire and the calls. `ServerSession`, in the feature `host`, adds the policy of a server.
 #[derive(Debug)]
 pub struct ServerConnection<F, T = ()> {
     connection: Connection<F>,
@@ -109,7 +109,7 @@ where
         self.connection.restore_recv_buffer(buffer, length, now);
     }
 
-    /// Takes the time: what has passed its deadline comes out of [`next_event`](Self::next_event).
+    /// Takes the time. [`next_event`](Self::next_event) then reports the deadlines that have passed.
     ///
     /// As for [`Connection::handle_timeout`], a driver reads what has arrived before it calls this.
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -130,8 +130,8 @@ where
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) if nothing happens before; `None` is never.
     ///
-    /// It holds once [`next_event`](Self::next_event) has returned `None`, until anything is received, written, admitted or
-    /// ended.
+    /// It holds once [`next_event`](Self::next_event) has returned `None`, until bytes are received or written, or a call is
+    /// admitted or ended.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         earliest(earliest(self.connection.deadline(), self.calls.deadline()), self.release_at())
@@ -144,7 +144,7 @@ where
         (empty && self.buffers() > 0).then(|| connection.last_activity().checked_add(RETAIN_AFTER)).flatten()
     }
 
-    /// Sets how many requests may be in flight from now on; those that are, stay.
+    /// Sets the number of requests that may be in flight from now on. Requests in flight stay.
     pub fn set_max_in_flight(&mut self, max_in_flight: usize) {
         self.max_in_flight = max_in_flight;
     }
@@ -179,10 +179,11 @@ where
         self.next_event_unless(true, |_, _| false)
     }
 
-    /// [`next_event`](Self::next_event) that leaves the next request where it is also if `block` returns true. That is told
-    /// whether anything of this connection will end by itself, a request or the output, after which it is asked again.
+    /// Returns the [next event](Self::next_event), but leaves the next request in the buffer if `block` returns `true`. `block`
+    /// gets the request, and whether a request in flight or unwritten output of this connection will end, after which it is
+    /// called again.
     ///
-    /// Payloads are as they came unless it is to `decode` them.
+    /// Payloads are decoded only if `decode` is set.
     #[inline]
     pub(crate) fn next_event_unless(
         &mut self,
@@ -274,7 +275,7 @@ where
         self.calls.cancel_all(CancelReason::PeerGone);
     }
 
-    /// Ends the input as if the peer had sent nothing more; what is to be written still is.
+    /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.
     pub fn close(&mut self) {
         self.connection.close();
     }
@@ -301,10 +302,10 @@ where
         self.update_idle();
     }
 
-    /// Takes the output, to be written while calls go on to add to the connection. It counts as unwritten until it is
+    /// Takes the output, so that the driver can write it while other threads answer calls. It counts as unwritten until it is
     /// [restored](Self::restore_output).
     ///
-    /// It is meant for drivers that write on one thread while others answer; the rest use [`output`](Self::output).
+    /// Only drivers that block in a write need this. All others use [`output_slices`](Self::output_slices).
     pub fn take_output(&mut self) -> SendBuffer {
         let spare = std::mem::take(&mut self.spare);
         let output = std::mem::replace(self.connection.output_buffer(), spare);
@@ -312,7 +313,7 @@ where
         output
     }
 
-    /// Puts `output` back, which was taken and all written at `now`; its memory is used again.
+    /// Puts `output` back, which was taken and completely written at `now`. Its memory is used again.
     pub fn restore_output(&mut self, output: SendBuffer, now: Instant) {
         self.now = now;
         (self.being_written, self.taken_memory) = (0, 0);
@@ -321,7 +322,8 @@ where
         self.update_idle();
     }
 
-    /// A peer that waits for an answer is not idle. While output waits, only the driver's write timeout counts.
+    /// Tells the connection whether its peer waits for this side. A peer that waits for an answer is not idle, and while output
+    /// waits only the driver's write timeout counts.
     fn update_idle(&mut self) {
         self.connection.set_busy(!self.calls.is_empty() || !self.all_written());
     }

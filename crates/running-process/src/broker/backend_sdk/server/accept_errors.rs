@@ -45,16 +45,16 @@ impl AcceptErrors {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// It accepts nothing any more.
+    /// The listener accepts no more connections.
     Listener,
     /// Accepting may work again once something else ends.
     Exhausted,
-    /// The next connection may be better.
+    /// The error concerns one connection.
     Connection,
 }
 
-/// Judges `error` by accept(2) of Linux, FreeBSD and macOS. Whatever else a security module, a filter or a network says is about the
-/// connection.
+/// Judges `error` by accept(2) of Linux, FreeBSD and macOS. Any other error, such as one of a security module or a filter, concerns
+/// one connection.
 #[cfg(unix)]
 fn fault(error: &io::Error) -> Fault {
     use rustix::io::Errno;
@@ -94,7 +94,8 @@ fn fault(error: &io::Error) -> Fault {
     }
 }
 
-/// The transport says of a connection that it could not be prepared; all else is a runtime that ends.
+/// Judges an error that is not the system's. The transport reports a connection that it cannot prepare as aborted; any other
+/// such error comes from a runtime that ends.
 fn not_of_the_system(error: &io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::ConnectionAborted => Fault::Connection,
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_one_connection_pauses_once_it_repeats() {
+    fn an_error_of_one_connection_pauses_accepting_once_it_repeats() {
         let of_connections = [
             Errno::PERM,
             Errno::ACCESS,
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_out_of_something_pauses_at_once() {
+    fn a_process_that_is_out_of_a_resource_pauses_at_once() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert_eq!(twice(errno), [Some(AfterError::Pause); 2], "{errno}");
         }

@@ -2,11 +2,11 @@
 
 use super::sync::atomic::{AtomicUsize, Ordering};
 
-/// What each connection has to itself, at most, in bytes: a few ordinary messages.
+/// Largest share of one connection, in bytes: a few ordinary messages.
 pub(super) const LARGEST_SHARE: usize = 16 * 1024;
 
-/// Each connection has a small share that nobody can take from it; what goes beyond comes from a common pool, half of
-/// which is out of reach for peers that the daemon has not said it serves.
+/// A budget of bytes. Each connection has a small share of its own and takes more from a common pool. Half of the pool is
+/// reserved for peers that the daemon's rule has accepted.
 #[derive(Debug)]
 pub(crate) struct Budget {
     share: usize,
@@ -14,26 +14,27 @@ pub(crate) struct Budget {
     taken: AtomicUsize,
 }
 
-/// What one connection has taken from the pool, in bytes.
+/// The bytes that one connection has taken from the pool.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation(usize);
 
 impl Budget {
-    /// A budget of `memory` bytes for at most `connections`.
+    /// Returns a budget of `memory` bytes for at most `connections`.
     pub(crate) fn new(memory: usize, connections: usize) -> Self {
         let connections = connections.max(1);
-        // Half of it for the shares at most, so that there always is a pool.
+        // The shares take half of it at most, so that there always is a pool.
         let share = LARGEST_SHARE.min(memory / 2 / connections);
         Self { share, pool: memory - share * connections, taken: AtomicUsize::new(0) }
     }
 
-    /// Whether half of the pool is taken.
+    /// Returns whether half of the pool is taken.
     pub(crate) fn is_tight(&self) -> bool {
         self.taken.load(Ordering::Relaxed) >= self.pool / 2
     }
 
-    /// Takes what the connection of `reservation` needs beyond its share to use `memory` bytes from the pool, or gives back what
-    /// it does not need any more; `false` if the pool does not have it. Peers that are `served` may use the whole pool.
+    /// Changes `reservation` so that its connection may use `memory` bytes: takes bytes beyond the share from the pool, or
+    /// returns those that it does not need any more. Returns `false` if the pool has too few. Peers that are `served` may use
+    /// the whole pool.
     ///
     /// An attempt that fails takes nothing, not even for a moment: no other connection is refused because of it.
     pub(crate) fn charge(&self, reservation: &mut Reservation, memory: usize, served: bool) -> bool {
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_nobody_elses_and_the_pool_is_common() {
+    fn a_share_belongs_to_one_connection_and_the_pool_to_all() {
         let budget = Budget::new(1_000_000, 10);
         let pool = 1_000_000 - 10 * LARGEST_SHARE;
         let (mut greedy, mut modest, mut third) = <(Reservation, Reservation, Reservation)>::default();
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_pool_is_out_of_reach_for_strangers() {
+    fn half_of_the_pool_is_reserved_for_peers_that_are_served() {
         let budget = Budget::new(1_000_000, 10);
         let half = (1_000_000 - 10 * LARGEST_SHARE) / 2;
         let (mut stranger, mut known) = <(Reservation, Reservation)>::default();
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tiny_budget_leaves_a_pool() {
+    fn a_tiny_budget_still_has_a_pool() {
         let budget = Budget::new(100, 1000);
         assert!(budget.charge(&mut Reservation::default(), 100, true));
         assert!(!budget.charge(&mut Reservation::default(), 1, true));

@@ -51,9 +51,9 @@ pub struct ServerBuilder<H: ?Sized> {
 /// The methods that every server has before it runs, for a type with `builder` and `builder_mut`.
 macro_rules! builder_methods {
     () => {
-        /// Serves requests of `payload_protocol` where the connection is read, without copying them: for handlers that never wait,
-        /// which this makes several times faster. The connection is locked while `handler` runs. Until it returns, nothing
-        /// else happens there, no deadline and no cancel included.
+        /// Serves requests of `payload_protocol` inline: on the thread that reads the connection, without copying them. That is
+        /// several times faster, and only for handlers that never wait. The connection is locked while `handler` runs, so
+        /// until it returns no deadline passes there and no cancel is read.
         ///
         /// # Panics
         ///
@@ -81,7 +81,7 @@ macro_rules! builder_methods {
             self
         }
 
-        /// Announces in the identity that the daemon ends after so long without work. The daemon itself keeps the time, and
+        /// Announces in the identity that the daemon ends after `timeout` without work. The daemon itself measures that time and
         /// calls [`stop`](crate::broker::backend_sdk::ServerStop::stop). Default: none is announced.
         #[must_use]
         pub fn announce_idle_timeout(mut self, timeout: std::time::Duration) -> Self {
@@ -147,7 +147,7 @@ macro_rules! builder_methods {
             self
         }
 
-        /// Tells `observer` of every error of a connection or a handler. Default: no one is told.
+        /// Tells `observer` of every error of a connection or a handler. Default: errors are only counted.
         ///
         /// `observer` runs where the error occurs, often under the lock of its connection, and must not block: until it returns
         /// nothing else happens there. No connection is accepted meanwhile if the error is one of accept(2). Write to files
@@ -177,7 +177,7 @@ macro_rules! builder_methods {
             self
         }
 
-        /// Returns what the server counts of itself, also while it runs.
+        /// Returns the counters of the server, which can be read while it runs.
         #[must_use]
         pub fn stats(&self) -> $crate::broker::backend_sdk::ServerStats {
             self.builder().stats.clone()
@@ -193,7 +193,7 @@ macro_rules! builder_methods {
         ///
         /// # Errors
         ///
-        /// The system gives no pipe or no thread for it.
+        /// The system has no descriptor for a pipe, or no thread.
         ///
         /// # Platform-specific behavior
         ///

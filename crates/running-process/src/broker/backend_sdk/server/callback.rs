@@ -47,7 +47,7 @@ pub(crate) fn discard<T>(value: T) {
     }
 }
 
-/// Drops what a panic carried. If that panics as well, what the second panic carried is leaked: it could go on for ever.
+/// Drops the payload of a panic. If that panics as well, leaks the payload of the second panic, because a third could follow.
 fn discard_panic(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

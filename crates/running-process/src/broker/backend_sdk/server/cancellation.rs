@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-/// Tells a handler that the client does not wait for the answer any more. Clones are one.
+/// Tells a handler that the client does not wait for the answer any more. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Cancellation(Arc<Inner>);
 
@@ -47,8 +47,8 @@ impl Cancellation {
         }
     }
 
-    /// Returns why the client does not wait any more, or has the task of `context` woken once it does not. The last task that
-    /// polled is woken.
+    /// Returns why the client does not wait any more. While it waits, registers the task of `context` to be woken; only the last
+    /// task that polled is.
     pub fn poll(&self, context: &mut Context<'_>) -> Poll<CancelReason> {
         let mut waker = self.waker();
         match self.get() {

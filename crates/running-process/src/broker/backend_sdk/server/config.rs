@@ -25,23 +25,23 @@ config! {
         pub max_in_flight: usize = 1024,
         /// Time that an overloaded server tells clients to wait before they try again. Default: 50 ms.
         pub retry_after: Duration = Duration::from_millis(50),
-        /// Memory of all connections together, in bytes: what they received, the requests in flight with payloads decoded, and
-        /// the answers and events that wait to be read. It is charged before it is taken, and an answer when its handler returns.
+        /// Memory of all connections together, in bytes: received bytes, requests in flight with their payloads decoded, and
+        /// answers and events that wait to be read. It is charged before it is taken, and an answer when its handler returns.
         /// A request for which no memory is left waits for earlier ones of its connection, and is refused as overloaded if
-        /// there are none. A connection that needs more for what it receives, or for an answer, is ended.
+        /// there are none. A connection that needs more for its input, or for an answer, is ended.
         ///
         /// The handlers' own memory does not count, nor do payloads that the daemon shares. Each connection has up to 16 KiB to
         /// itself, and half of the rest is reserved for peers that the daemon's rule has accepted. Default: 256 MiB.
         pub memory_limit: usize = 256 * 1024 * 1024,
-        /// Bytes that may wait for a peer to read them. While so many do, none of its requests is taken, none of its handlers
-        /// begins, and those that send it events wait. Default: 256 KiB.
+        /// Bytes of output that may wait for a peer to read them. While so many wait, no request of the peer is taken, no
+        /// handler of it begins, and handlers that send it events wait. Default: 256 KiB.
         pub send_high_water: usize = 256 * 1024,
-        /// Time that a peer has to read what is written to it. Default: 30 s.
+        /// Time that a peer has to read the output that waits for it. Default: 30 s.
         pub write_timeout: Duration = Duration::from_secs(30),
         /// Time that connections have to end once the server is stopped. Then their requests are cancelled. A peer that reads
-        /// nothing of what waits for it has a second at most. Default: 5 s.
+        /// none of its output has a second at most. Default: 5 s.
         pub drain_timeout: Duration = Duration::from_secs(5),
-        /// Payload protocol under which the server answers with what it has counted, to peers that it serves and inline. The
+        /// Payload protocol of status requests, which the server answers inline with its counters, to peers that it serves. The
         /// daemon may serve that protocol itself; `None` switches it off. Default:
         /// [`STATUS_PAYLOAD_PROTOCOL`](crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL).
         pub status_protocol: Option<u32> = Some(STATUS_PAYLOAD_PROTOCOL),
@@ -55,29 +55,29 @@ pub enum ServeError {
     /// As many connections as allowed were open, so this one is not served: its peer is told so.
     #[error("{max_connections} connections are open, one more is not served")]
     TooManyConnections {
-        /// [`ServerConfig::max_connections`].
+        /// The limit: [`ServerConfig::max_connections`].
         max_connections: usize,
     },
     /// As many requests as allowed were being served, so this one was refused.
     #[error("{max_in_flight} requests are being served, one more was refused")]
     TooManyRequests {
-        /// [`ServerConfig::max_in_flight`].
+        /// The limit: [`ServerConfig::max_in_flight`].
         max_in_flight: usize,
     },
     /// All connections together use as much memory as they may, so one that needs more was ended.
     #[error("a connection needs {wanted} bytes, which the budget of {budget} bytes does not leave")]
     OutOfMemory {
-        /// What the connection would have used, in bytes.
+        /// The memory that the connection would have used, in bytes.
         wanted: usize,
-        /// [`ServerConfig::memory_limit`].
+        /// The limit, in bytes: [`ServerConfig::memory_limit`].
         budget: usize,
     },
     /// The daemon does not serve this peer, whose requests are refused and whose legacy wire is closed.
     #[error("a peer is not served: {peer}")]
     NotAuthorized {
-        /// Who it is.
+        /// The credentials of the peer.
         peer: PeerCredentials,
-        /// What it is told.
+        /// The reason that the peer is told.
         source: NotAuthorized,
     },
     /// The system can make no more threads, so a connection was closed or a request refused as overloaded. The next one is
@@ -85,13 +85,13 @@ pub enum ServeError {
     #[error("no thread could be made")]
     NoThread(#[source] io::Error),
     /// The socket is not at its path any more: removed, replaced or moved, for example by a cleaner of old files. The daemon goes on
-    /// with the connections that it has, and no further client finds it; another daemon may start beside it. One that would rather
-    /// end calls [`ServerStop::stop`](super::stop::ServerStop::stop).
+    /// with the connections that it has, and no further client finds it; another daemon may start beside it. To end the daemon instead, the observer
+    /// calls [`ServerStop::stop`](super::stop::ServerStop::stop).
     ///
     /// # Platform-specific behavior
     ///
-    /// Linux, macOS and FreeBSD notice it at once and without asking, as long as the user may have another watch. A
-    /// change of the directories above that of the socket is not noticed. On Windows a pipe cannot lose its name.
+    /// Linux, macOS and FreeBSD report it at once, without polling, unless the user has no more file watches. A change of the
+    /// directories above that of the socket is not noticed. On Windows a pipe cannot lose its name.
     #[error("the socket {path:?} was removed or replaced, so clients do not find this daemon any more")]
     EndpointLost {
         /// The path of the socket.
@@ -114,14 +114,14 @@ pub enum ServeError {
     Handler {
         /// The protocol of the request.
         payload_protocol: u32,
-        /// What the handler returned.
+        /// The error of the handler.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A handler panicked; its message went to the panic hook, and the client was told that much.
+    /// A handler panicked. Its message went to the panic hook, and the client was told that the handler panicked.
     #[error("a handler panicked")]
     HandlerPanicked,
     /// Another closure of the daemon panicked; its message went to the panic hook. A connection whose detector panicked is
-    /// ended, and one whose rule did is not served. The observer is not told that it panicked itself; that is only counted.
+    /// ended, and one whose rule panicked is not served. A panic of the observer is only counted.
     #[error("{callback} panicked")]
     CallbackPanicked {
         /// The closure that panicked.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// to answer their probes and to refuse their requests. Further ones wait in the backlog until one of these has ended.
 pub const OVER_CAPACITY_CONNECTIONS: usize = 16;
 
-/// Longest time for which the peer of such a connection may keep silent, and take for a message.
+/// Limit of every timeout of such a connection.
 const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shortest time for which such a connection keeps its slot while others wait for one.
@@ -37,16 +37,16 @@ impl Slot {
 pub enum SlotOffer<'a, C> {
     /// The connection that was accepted has this slot.
     Free(Slot),
-    /// It has the slot of this connection once that has ended: the driver has it drain, and asks again when it is removed, or
-    /// after [`REPLACE_TIMEOUT`].
+    /// The slot of this connection is next. The driver drains that connection, and asks again once it is removed, or after
+    /// [`REPLACE_TIMEOUT`].
     After(&'a C),
     /// Each connection beyond the limit has been open too briefly: the driver asks again after this time.
     Wait(Duration),
 }
 
-/// The open connections of a server, by the driver's type `C` for one. The driver asks for a [slot](Self::slot) before it
-/// accepts the next connection, and closes none for want of one: a client that is closed without a refusal cannot tell
-/// a full server from one that has ended.
+/// The open connections of a server; `C` is the driver's type for one. A driver that has accepted a connection asks for its
+/// [slot](Self::slot), and accepts no other until there is one. It closes no connection for lack of a slot: a client that is
+/// closed without a refusal cannot tell a full server from one that has ended.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
     max_connections: usize,
@@ -136,7 +136,7 @@ impl<C> ConnectionTable<C> {
     }
 }
 
-/// Returns the demands on a peer that is only told that the server is full.
+/// Returns the limits of a connection whose peer is only told that the server is full.
 pub(super) fn over_capacity_demands(config: &ConnectionConfig) -> ConnectionConfig {
     let [first_message_timeout, message_timeout, probed_timeout] =
         [config.first_message_timeout, config.message_timeout, config.probed_timeout]

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a server could not start, or did not end as it should.
+/// The reason for which a server could not start, or ended with a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -25,8 +25,8 @@ pub enum ServerError {
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),
-    /// The server was stopped, and something was still at work when its patience ended. Threads of the daemon's code go on
-    /// until it returns or the process ends.
+    /// The server was stopped, and connections or closures of the daemon were still at work when the drain timed out. Their
+    /// threads go on until the code returns or the process ends.
     #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]
     DrainTimedOut {
         /// Number of connections at whose requests or legacy wire handlers work.
@@ -34,7 +34,7 @@ pub enum ServerError {
         /// Closures of the daemon that have not returned: [`Callback::OnReady`], also while this process is still being
         /// identified, and [`Callback::Observe`], if it was told of something by the thread that accepts.
         callbacks: Vec<Callback>,
-        /// How long they were waited for.
+        /// The time for which the server waited for them.
         waited: Duration,
     },
 }

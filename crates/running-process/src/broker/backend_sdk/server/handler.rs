@@ -52,6 +52,6 @@ pub(super) enum Handler<H: ?Sized> {
     Concurrent(Arc<H>),
     /// Runs where the connection is read.
     Inline(Box<InlineHandler>),
-    /// Answers with what the server has counted.
+    /// Answers with the counters of the server.
     Status,
 }

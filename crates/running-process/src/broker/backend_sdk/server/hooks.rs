@@ -10,6 +10,6 @@ pub(crate) type Detector = Box<dyn Fn(&[u8]) -> LegacyClassification + Send + Sy
 pub(crate) type Authorize = Box<dyn Fn(&PeerCredentials) -> Result<(), NotAuthorized> + Send + Sync>;
 pub(crate) type Observer = Box<dyn Fn(&ServeError, Option<&PeerCredentials>) + Send + Sync>;
 pub(super) type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
-/// Makes the identity of this process, for as long as what it asks in between says so.
+/// Makes the identity of this process. It gives up once its second argument returns `false`.
 pub(super) type Identify =
     Box<dyn FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError> + Send>;

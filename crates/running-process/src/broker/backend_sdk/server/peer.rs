@@ -1,4 +1,4 @@
-//! Who may be served.
+//! The credentials of a peer, and the default rule about them.
 
 use crate::sys::{PeerError, PeerUser};
 #[cfg(unix)]
@@ -6,8 +6,8 @@ use crate::sys::{UnmappedUser, own_user};
 use crate::transport::LocalStream;
 use std::{fmt, io};
 
-/// Who made a connection, as the operating system says. The process may have exited since, and its number been given to
-/// another: the user is what to authorize by.
+/// The process and the user that made a connection, as the operating system reports them. Authorize by the user: the process
+/// may have exited since, and another may have its number.
 ///
 /// # Platform-specific behavior
 ///
@@ -52,7 +52,7 @@ impl PeerCredentials {
         Self { pid: Some(std::process::id()), uid }
     }
 
-    /// What the system says of who made a connection.
+    /// Returns the credentials that the system reports of a connection.
     pub(crate) fn of(user: Result<PeerUser, PeerError>) -> io::Result<Self> {
         match user {
             Ok(user) => Ok(Self { pid: user.pid, uid: user.uid }),
@@ -95,7 +95,7 @@ impl LocalStream {
     }
 }
 
-/// Why a peer is not served.
+/// The reason for which a peer is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct NotAuthorized {
@@ -103,13 +103,13 @@ pub struct NotAuthorized {
 }
 
 impl NotAuthorized {
-    /// The peer is told `reason`, one line.
+    /// Returns the reason, one line, which the peer is told.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
 }
 
-/// The default: the daemon's own user and nobody else, not even the superuser.
+/// Accepts the daemon's own user and no other, not even the superuser. This is the default rule.
 pub(super) fn same_user(peer: &PeerCredentials) -> Result<(), NotAuthorized> {
     match peer.compare_user() {
         Ok(true) => Ok(()),
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "started by the next test in a user namespace that maps nobody"]
-    fn where_users_cannot_be_told_apart() {
+    #[ignore = "started by the next test in a user namespace that maps no user"]
+    fn every_user_is_refused_in_a_namespace_without_users() {
         let own = rustix::process::geteuid().as_raw();
         let refused = same_user(&peer(own)).unwrap_err().to_string();
         assert!(refused.contains("user namespace") && !peer(own).is_same_user(), "{refused}");
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn no_user_is_served_where_users_cannot_be_told_apart() {
-        let test = concat!(module_path!(), "::where_users_cannot_be_told_apart");
+        let test = concat!(module_path!(), "::every_user_is_refused_in_a_namespace_without_users");
         let test = test.split_once("::").unwrap().1;
         let mut unshared = Command::new("unshare");
         unshared.arg("--user").arg(std::env::current_exe().unwrap());

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Longest text of a refusal, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// The part of a server that all of its connections share: the mux, the handlers, the rule, the limits and what is counted.
+/// The part of a server that all of its connections share: the mux, the handlers, the rule, the limits and the counters.
 /// [`ServerBuilder::start`](super::ServerBuilder::start) makes it, and each [`ServerSession`](super::ServerSession) holds it.
 pub struct ServerPolicy<H: ?Sized> {
     pub(super) mux: Arc<BackendEndpointMux<Detector>>,
@@ -58,7 +58,7 @@ impl Peer {
         Self { credentials, refusal, verdict: None, reservation, charged: 0, counted: 0 }
     }
 
-    /// Serves nothing of it from now on.
+    /// Refuses all its requests from now on.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.refusal = Some(refusal);
     }
@@ -177,8 +177,8 @@ impl<H: ?Sized> ServerPolicy<H> {
         usize::try_from(self.telemetry.stats().requests_in_flight()).unwrap_or(usize::MAX)
     }
 
-    /// Gives a concurrent handler a request, until that has [ended](Event::Ended), if not too many are served. Of several that
-    /// come at once more may be refused than need to be, but no more are served than may be.
+    /// Counts a request of a concurrent handler as in flight, until it has [ended](Event::Ended), or refuses it if the server has
+    /// too many. Of several requests at once it may refuse more than needed, and never too few.
     pub(super) fn begin(&self, peer: PeerCredentials) -> Result<(), Refusal> {
         let ServerConfig { max_in_flight, retry_after, .. } = self.config;
         self.telemetry.note(Event::Began);
@@ -222,13 +222,13 @@ impl<H: ?Sized> ServerPolicy<H> {
                     self.telemetry.error_of(peer, &error);
                 }
                 callback::discard(error);
-                // The text may hold what is not meant for the peer.
+                // The text of an error can hold secrets of the daemon.
                 Err(Refusal::new(RefusalReason::HandlerFailed, ""))
             }
         }
     }
 
-    /// Answers `call`, which does not count as a request, with what the server has counted.
+    /// Answers `call`, which does not count as a request, with the counters of the server.
     pub(super) fn respond_status(&self, call: Call<'_, Work>) {
         let status = self.telemetry.stats().snapshot();
         let answered = call.respond(status.encode_to_vec());

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The work after which clients find a server. It reads the whole executable, so it has a thread of its own.
+/// The work that makes a server known to clients. It reads the whole executable, so it has a thread of its own.
 pub struct Registration {
     pub(super) endpoint: Endpoint,
     pub(super) inherited: bool,
@@ -34,8 +34,8 @@ impl Registration {
         RegistrationGuard(Arc::clone(&self.state))
     }
 
-    /// Registers the server, unless its [`guard`](Self::guard) is dropped before. `wake` makes every session go on that waits
-    /// for the identity. A server that cannot be registered is stopped.
+    /// Registers the server, unless its [`guard`](Self::guard) is dropped before. Then calls `wake`, which wakes every session
+    /// that waits for the identity. Stops a server that cannot be registered.
     ///
     /// # Errors
     ///
@@ -103,8 +103,7 @@ fn lock(state: &Mutex<RegistrationState>) -> MutexGuard<'_, RegistrationState> {
 
 /// Ends the registration of a server when it is dropped: the identity file is removed, and none is written any more.
 ///
-/// It is dropped before the listener. Only while the socket is still owned can the file at the path be no other daemon's but
-/// an older one's.
+/// It is dropped before the listener. While the socket is still owned, no younger daemon can have written the file at the path.
 #[derive(Debug)]
 pub struct RegistrationGuard(Arc<Mutex<RegistrationState>>);
 
@@ -134,10 +133,7 @@ impl IdentityFile {
 
 impl Drop for IdentityFile {
     fn drop(&mut self) {
-        // A file that stays behind names a dead process, which every client notices.
+        // A file that stays behind names a process that has ended, which every client notices.
         let _best_effort = remove_own_identity_file(&self.path, &self.daemon);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! Requests as handlers see them.
+//! The requests that handlers get.
 
 use super::cancellation::Cancellation;
 use super::peer::PeerCredentials;
@@ -7,7 +7,7 @@ use crate::broker::backend_sdk::proto::server_connection::CancelReason;
 use crate::broker::protocol::{Frame, FrameRef};
 use std::time::Instant;
 
-/// The methods that a request has in the hands of every handler beside its connection; `$parts` is its [`RequestParts`].
+/// The methods of a request that both servers have; `$parts` is its [`RequestParts`].
 macro_rules! request_methods {
     ($($parts:ident).*) => {
         /// Returns the payload that the client sent.

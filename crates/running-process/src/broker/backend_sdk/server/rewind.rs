@@ -1,8 +1,8 @@
-//! Bytes that were received before their reader was known.
+//! The received bytes that the legacy handler reads first.
 
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 
-/// The start of a stream, to be read before what the connection still gives.
+/// The start of a stream, which is read before the socket.
 #[derive(Debug)]
 pub(super) struct Rewind {
     bytes: Vec<u8>,
@@ -15,7 +15,7 @@ impl Rewind {
         Self { bytes, start: 0 }
     }
 
-    /// Returns what has not been read yet.
+    /// Returns the bytes that have not been read yet.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

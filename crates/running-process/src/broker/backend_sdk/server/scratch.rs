@@ -1,4 +1,4 @@
-//! The memory that every connection of a thread reads into.
+//! The read buffer of a thread, which all its connections share.
 
 use std::cell::RefCell;
 

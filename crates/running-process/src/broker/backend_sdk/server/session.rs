@@ -31,7 +31,7 @@ use std::io::{self};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a driver does next for a [`ServerSession`], besides writing.
+/// The next step of a driver for a [`ServerSession`], besides writing.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
@@ -39,8 +39,8 @@ pub enum Action {
     Process,
     /// Read from the socket.
     Read,
-    /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset): the peer sends nothing
-    /// more, and handlers work on its requests.
+    /// Wait until the peer has closed the connection, then call [`reset`](ServerSession::reset). The peer sends nothing more, and
+    /// handlers work on its requests.
     AwaitHangUp,
     /// Wait until output is written, a request ends, or the daemon's identity is known.
     Wait,
@@ -50,14 +50,14 @@ pub enum Action {
     Close,
 }
 
-/// How far the end of a server has come.
+/// The phase of a server: serving, or one of the two in which it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
     /// Connections are accepted and read.
     #[default]
     Serving,
-    /// What was received is answered, and nothing more is received.
+    /// The requests that were received are answered, and nothing more is received.
     Draining,
     /// Requests that are still in flight are cancelled.
     Cancelling,
@@ -74,8 +74,8 @@ impl From<u8> for Phase {
     }
 }
 
-/// One connection of a server, without the connection: it decides what is read, served, refused, charged, written and
-/// closed, and any runtime, or none, drives it.
+/// The policy of one connection of a server as a state machine without a socket. It decides when to read and to close, and
+/// which requests are served, refused or charged to the budget. Any runtime, or none, drives it.
 ///
 /// A driver moves bytes and time in, and bytes and [`Action`]s out. The following loop is complete; `wait` blocks until
 /// the socket is ready for `interest` or takes more of the output, a handler has finished, or the deadline has passed.
@@ -120,7 +120,6 @@ impl From<u8> for Phase {
 ///                 continue;
 ///             }
 ///         },
-///         Action::Process => continue,
 ///         Action::AwaitHangUp => Interest::HangUp, // then session.reset()
 ///         Action::ServeLegacy(buffered) => todo!("the old loop starts with {buffered:?}"),
 ///         Action::Close => return Ok(()),
@@ -141,11 +140,10 @@ impl From<u8> for Phase {
 /// loop reads what has arrived and then the end.
 ///
 /// **The guarantee:** each dispatched request ends with exactly one [`finish`](Self::finish), and each request that was
-/// received gets one final frame, unless its peer is gone. No method blocks, and none runs code of the daemon but the detector, the rule of
-/// `authorize`, inline handlers and the observer.
+/// received gets one final frame, unless its peer is gone. No method blocks. The only code of the daemon that runs in a
+/// method is the detector, the rule of `authorize`, inline handlers and the observer.
 ///
-/// A later version offers descriptors beside bytes: [`receive`](Self::receive) takes [`Received`], which has room for
-/// them, and a driver that does not ask for them never gets any to send.
+/// [`receive`](Self::receive) takes [`Received`], so that a later version can take descriptors beside bytes.
 pub struct ServerSession<H: ?Sized> {
     policy: Arc<ServerPolicy<H>>,
     connection: ServerConnection<Detector, Work>,
@@ -165,7 +163,7 @@ pub struct ServerSession<H: ?Sized> {
     changes: Changes,
 }
 
-/// The changes that the driver, or the observer, is still to learn of.
+/// The changes that the driver or the observer has not been told.
 #[derive(Debug, Default)]
 struct Changes {
     /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
@@ -173,7 +171,7 @@ struct Changes {
     /// Output was written or a request ended since the last [`process`](ServerSession::process), so a request that waits may
     /// be taken.
     resumes: bool,
-    /// The connection is one beyond the limit, which the observer is not told yet.
+    /// The connection is beyond the limit, and the observer has not been told.
     over_capacity: bool,
 }
 
@@ -204,8 +202,9 @@ impl<H: ?Sized> ServerSession<H> {
         self.connection.receive(received, now);
     }
 
-    /// Takes the receive buffer, to read onto its end, if that saves a copy: much of a message is still to come, or the
-    /// last one was large. It is to be [restored](Self::restore_recv_buffer), whatever was read.
+    /// Takes the receive buffer, so that the driver reads onto its end and saves a copy. Returns `None` unless much of a
+    /// message is still to come or the last one was large. The driver then [restores](Self::restore_recv_buffer) the buffer,
+    /// even if nothing was read.
     pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
         // While the server drains, each read is bounded by the driver's own buffer.
         (self.phase == Phase::Serving).then(|| self.connection.take_recv_buffer()).flatten()
@@ -232,7 +231,7 @@ impl<H: ?Sized> ServerSession<H> {
         last.into_iter().for_each(dispatch);
     }
 
-    /// Ends the connection because the socket failed with `error`, which the observer is told.
+    /// Ends the connection because the socket failed with `error`, and tells the observer.
     pub fn fail(&mut self, error: io::Error) {
         if !self.reset {
             self.policy.telemetry.error_of(self.peer.credentials, &error.into());
@@ -243,7 +242,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// Ends the connection at once: nothing more is read or written, and every request is cancelled.
     pub fn reset(&mut self) {
         self.reset_connection();
-        // Nothing new can come: the requests in flight are told.
+        // Nothing new can come. This cancels the requests in flight.
         self.process(drop);
     }
 
@@ -269,7 +268,7 @@ impl<H: ?Sized> ServerSession<H> {
         true
     }
 
-    /// Takes the time: ends what waited past its [`deadline`](Self::deadline).
+    /// Takes the time, and ends the connection or the requests whose [`deadline`](Self::deadline) has passed.
     ///
     /// A driver first reads what has arrived and writes what the socket takes, without waiting: after the process was
     /// stopped, or the machine asleep, the peer may have been in time. A peer that sends on and on is judged after

@@ -3,7 +3,7 @@
 use super::session::Phase;
 use std::time::{Duration, Instant};
 
-/// Time for which cancelled requests may still tell their clients so.
+/// Time after cancelling for which refusals may still be written.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
 
 /// A server that ends: it drains its connections, then cancels what is in flight, and then gives up.
@@ -16,16 +16,16 @@ pub struct Shutdown {
     late: usize,
 }
 
-/// What a server that ends does next.
+/// The next step of a server that ends.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ShutdownStep {
     /// Wait until a connection has ended, or until this moment.
     Wait(Option<Instant>),
-    /// Have every connection [enter](super::ServerSession::enter) this phase.
+    /// Make every connection [enter](super::ServerSession::enter) this phase.
     Enter(Phase),
-    /// Close what is still open: so many connections were open when the drain timed out.
+    /// Close the connections that are still open.
     End {
-        /// `0` if all of them ended in time.
+        /// Number of connections that were open when the drain timed out.
         late: usize,
     },
 }

@@ -1,4 +1,5 @@
-//! What threads are made of, and what they talk to: the system's, or a model checker's in its tests (`ci/model.sh`).
+//! The threads, locks and streams of the blocking server: the system's, or those of a model checker in its tests
+//! (`ci/model.sh`).
 
 #[cfg(not(all(test, shuttle)))]
 mod imp {
@@ -6,17 +7,17 @@ mod imp {
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
     pub(crate) use std::thread;
 
-    /// The connection as threads use it.
+    /// Returns the stream as the server uses it.
     pub(crate) fn shared(stream: LocalStream) -> LocalStream {
         stream
     }
 
-    /// Lets time pass.
+    /// Sleeps for `time`.
     pub(crate) fn pause(time: std::time::Duration) {
         thread::sleep(time);
     }
 
-    /// What was measured: a model, which knows no time, tries both.
+    /// Returns what was measured. The model checker, which has no clock, tries both results.
     pub(crate) fn either(measured: bool) -> bool {
         measured
     }

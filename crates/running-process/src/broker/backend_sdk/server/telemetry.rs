@@ -1,5 +1,5 @@
-//! Where every event about a server goes, once: its counters, its observer, and, with the features of these names, tracing
-//! and metrics.
+//! The events of a server, each noted once: for its counters, its observer and, with the features of these names, tracing and
+//! metrics.
 
 mod error_kind;
 #[cfg(feature = "metrics")]
@@ -18,7 +18,7 @@ use crate::broker::protocol::RefusalReason;
 use stats::ServerStats;
 use std::time::{Duration, Instant};
 
-/// What happened in a server, or how often.
+/// An event of a server, or several of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event<'a> {
     /// A connection was accepted and is served.
@@ -41,19 +41,19 @@ pub(crate) enum Event<'a> {
     Began,
     /// A concurrent handler is done with a request.
     Ended,
-    /// What became of requests.
+    /// Requests ended with an outcome.
     Outcome {
         #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "a label of metrics"))]
         payload_protocol: u32,
         outcome: Outcome,
         requests: u64,
     },
-    /// How long requests took that were answered.
+    /// Requests were answered after `latency`.
     Took {
         latency: Duration,
         requests: u64,
     },
-    /// What a connection uses of the server's memory, in bytes.
+    /// The memory that a connection is charged with changed, in bytes.
     Memory {
         before: usize,
         now: usize,
@@ -62,27 +62,27 @@ pub(crate) enum Event<'a> {
     Error(&'a ServeError, Option<PeerCredentials>),
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Answered,
     Refused(RefusalReason),
-    /// Nobody waited for it any more.
+    /// The peer did not wait for it any more.
     Cancelled,
 }
 
-/// Who is told what happens in a server.
+/// The receivers of a server's events: counters, observer and metrics.
 pub(crate) struct Telemetry {
     stats: ServerStats,
     observer: Observer,
-    /// What the latencies of batches are measured with.
+    /// The clock for the latencies of batches.
     clock: fn() -> Instant,
     #[cfg(feature = "metrics")]
     metrics: metrics::Metrics,
 }
 
 impl Telemetry {
-    /// Of a server that runs from now on and serves the payload protocols `served`.
+    /// Returns the telemetry of a server that serves the payload protocols `served`, which begins to run now.
     pub(crate) fn begin(
         stats: ServerStats,
         observer: Observer,
@@ -130,7 +130,7 @@ impl Telemetry {
         self.note(Event::Error(error, None));
     }
 
-    /// Notes what went wrong with the connection or a request of `peer`.
+    /// Notes an error of the connection or a request of `peer`.
     pub(crate) fn error_of(&self, peer: PeerCredentials, error: &ServeError) {
         self.note(Event::Error(error, Some(peer)));
     }
@@ -139,7 +139,7 @@ impl Telemetry {
         self.note(Event::Outcome { payload_protocol, outcome, requests: 1 });
     }
 
-    /// Requests were answered at `ended` that the server took at `taken`.
+    /// Notes that requests which the server took at `taken` were answered at `ended`.
     pub(crate) fn took(&self, taken: Instant, ended: Instant, requests: u64) {
         let latency = ended.saturating_duration_since(taken);
         self.note(Event::Took { latency, requests });
@@ -150,15 +150,15 @@ impl Telemetry {
     }
 }
 
-/// What became at once of requests that came together. It is noted for all of them when this is dropped, as far as it is
-/// the same, so that what is answered inline costs little.
+/// The outcomes of requests that were taken together. Equal outcomes are noted at once when this is dropped, so that an inline
+/// answer costs little.
 pub(crate) struct Batch<'a> {
     telemetry: &'a Telemetry,
     asked: u64,
     /// When the server took those that were answered.
     taken: Option<Instant>,
     answered: u64,
-    /// The last of these, which have one protocol, are still to be noted.
+    /// The payload protocol of the `unnoted` requests.
     payload_protocol: u32,
     unnoted: u64,
 }
@@ -172,7 +172,7 @@ impl<'a> Batch<'a> {
         self.asked += 1;
     }
 
-    /// A request was answered that the server took at `taken`, as all of them.
+    /// Notes that a request was answered, which the server took at `taken` like all of the batch.
     pub(crate) fn answered(&mut self, payload_protocol: u32, taken: Instant) {
         if payload_protocol != self.payload_protocol {
             self.note_answered();

@@ -106,8 +106,8 @@ impl Requests {
         }
     }
 
-    /// Removes the request that `frame` answers. If the frame is no such response, returns the request that it removed all the
-    /// same, and [`correlate`](Self::correlate) tells the meaning of the frame.
+    /// Removes the request that `frame` answers. If the payload protocol differs, returns the removed request as the error, and
+    /// [`correlate`](Self::correlate) returns the meaning of the frame.
     #[inline]
     pub(super) fn answered(&mut self, kind: FrameKind, frame: &FrameRef<'_>) -> Result<(), Option<Pending>> {
         if kind != FrameKind::Response {

@@ -1,4 +1,4 @@
-//! What is written to a peer: answers, encoded where it takes that, and refusals.
+//! Frames to a peer: answers, encoded if the peer decodes that, and refusals.
 
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
@@ -8,8 +8,8 @@ use crate::broker::protocol::{
 use prost::Message;
 use std::error::Error;
 
-/// Appends `frame` with `payload` in the place of its own to `output`; it goes to the sender of `request`, encoded if that
-/// one takes it and it is worth it.
+/// Appends `frame` to `output`, with `payload` instead of its own. The payload is encoded if the sender of `request` decodes
+/// that and it becomes shorter.
 pub(crate) fn append_answer(
     request: &FrameRef<'_>,
     frame: FrameRef<'_>,
@@ -20,7 +20,7 @@ pub(crate) fn append_answer(
     output.append(frame, payload, encodings, Encodings::from_bits(request.accepted_encodings))
 }
 
-/// Appends the refusal of `request` to `output`.
+/// Appends a refusal to `output`, if `request` is a request.
 pub(super) fn refuse(
     request: &FrameRef<'_>,
     reason: RefusalReason,

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// The messages for which the legacy detector is asked again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reclassify {
-    /// A connection stays framed after its first frame for the daemon, whatever later frames look like. Probes decide
-    /// nothing: a client may prove the daemon and then speak the legacy wire on the same connection.
+    /// A connection stays framed after its first frame for the daemon, whatever later frames look like. Probes do not
+    /// decide: a client may prove the daemon and then speak the legacy wire on the same connection.
     #[default]
     Never,
     /// Every message is classified anew: for a daemon whose clients change wires on one connection.
@@ -18,7 +18,7 @@ pub enum Reclassify {
 config! {
     /// Limits and timeouts of a [`Connection`](super::Connection).
     pub struct ConnectionConfig {
-        /// From accepting the connection until its first message is complete. Default: 10 s.
+        /// Time from accepting the connection until its first message is complete. Default: 10 s.
         pub first_message_timeout: Duration = Duration::from_secs(10),
         /// Largest message, header included, of a peer that is not known to be served, in bytes. Default: 1 MiB.
         ///
@@ -27,14 +27,14 @@ config! {
         /// [`Connection`](super::Connection) alone takes any message once a frame for the daemon has come. A probe changes
         /// nothing.
         pub first_message_bytes: usize = 1024 * 1024,
-        /// From the answer to a probe until something else arrives, while the wire is undecided. Default: 5 min.
+        /// Time from the answer to a probe until something else arrives, while the wire is undecided. Default: 5 min.
         pub probed_timeout: Duration = Duration::from_mins(5),
-        /// From the first byte of a later message until it is complete. Default: 30 s.
+        /// Time from the first byte of a later message until it is complete. Default: 30 s.
         pub message_timeout: Duration = Duration::from_secs(30),
-        /// Without a byte in either direction, between messages. Default: none; a client may keep a connection for later.
+        /// Time without a byte in either direction, between messages. Default: none; a client may keep a connection for later.
         pub idle_timeout: Option<Duration> = None,
-        /// Requests of one connection that are served at once; the next ones wait, unread once they fill a buffer. A
-        /// [`Connection`](super::Connection) alone does not count them. Default: 64.
+        /// Requests of one connection that are served at once. Further ones wait in the buffer; once that is full, the
+        /// connection is not read. A [`Connection`](super::Connection) alone does not count them. Default: 64.
         pub max_in_flight: usize = 64,
         /// Time that a complete frame waits for a detector that wants more bytes, before it is taken as a frame.
         /// Default: 50 ms, much longer than a sender of a header in pieces takes on a local socket.
@@ -42,10 +42,10 @@ config! {
         /// Payload encodings that are decoded, and used for answers to clients that decode them. A request is decoded
         /// before the daemon sees it, also without [`strict`](Self#structfield.strict). Default: all that are compiled in.
         pub encodings: EncodingPolicy = EncodingPolicy::default(),
-        /// Whether frames of another envelope version or an unknown kind end the connection, and requests in an encoding that
-        /// this side cannot decode are refused. Default: yes.
+        /// Ends the connection at a frame of another envelope version or an unknown kind, and refuses a request in an encoding
+        /// that this side cannot decode. Default: yes.
         pub strict: bool = true,
-        /// When the legacy detector is asked again. Default: never.
+        /// The messages for which the legacy detector is asked again. Default: none.
         pub reclassify: Reclassify = Reclassify::Never,
     }
 }

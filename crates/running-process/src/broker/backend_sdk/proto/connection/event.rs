@@ -1,3 +1,5 @@
+//! Events and errors of a connection.
+
 use super::append_answer;
 use crate::broker::backend_sdk::mux::MuxError;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
@@ -44,8 +46,8 @@ pub enum ConnectionEvent<'a> {
     Refused(DecodePayloadError),
     /// An identity probe came and its answer is in the output.
     ProbeAnswered,
-    /// The connection speaks the legacy wire: every byte that came and belongs to it. After it, bytes go to the old
-    /// decoder directly; write the output first.
+    /// The connection speaks the legacy wire, and these are its first bytes. Write the output first; then further bytes go
+    /// to the old decoder directly.
     Legacy(Vec<u8>),
     /// The peer sends nothing more, and nothing that it sent is left over. There are no more events.
     Closed,
@@ -105,7 +107,7 @@ impl fmt::Display for WaitingFor {
     }
 }
 
-/// The reason for which a connection is to be dropped; each is the peer's fault.
+/// The reason for which a connection is dropped. Each is the peer's fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
@@ -120,7 +122,7 @@ pub enum ConnectionError {
         "the first message is larger than {limit} bytes, which is the limit for a peer that is not known to be served"
     )]
     FirstMessageTooLarge {
-        /// [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes).
+        /// The limit, in bytes: [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes).
         limit: usize,
     },
     /// The peer was too slow.

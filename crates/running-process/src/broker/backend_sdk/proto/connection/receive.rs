@@ -26,9 +26,9 @@ where
         self.received(now);
     }
 
-    /// Takes the receive buffer, for a driver to read onto its end instead of [receiving](Self::receive) a copy; `None` if that
-    /// is not worth it. It is if much of a message is still to come, or the last one was large. The driver
-    /// [restores](Self::restore_recv_buffer) the buffer, whatever was read.
+    /// Takes the receive buffer, so that the driver reads onto its end and saves a copy. Returns `None` unless much of a
+    /// message is still to come or the last message was large. The driver then [restores](Self::restore_recv_buffer) the
+    /// buffer, even if nothing was read.
     pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
         if self.wire != WireState::Framed || self.blocked.is_some() {
             return None;
@@ -87,8 +87,8 @@ where
         self.message_limit == MessageLimit::Lifted || length <= self.config.first_message_bytes
     }
 
-    /// Returns whether the next message, as far as it has come or says its length, is too large for a peer that is not
-    /// [trusted](Self::trust_peer).
+    /// Returns whether the next message is too large for a peer that is not [trusted](Self::trust_peer), by its header or by
+    /// the bytes that have come.
     pub fn exceeds_first_message(&self) -> bool {
         let buffer = self.input.as_slice();
         let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES).ok().flatten();
@@ -97,7 +97,7 @@ where
     }
 
     /// Limits each message to [`ConnectionConfig::first_message_bytes`](super::ConnectionConfig::first_message_bytes) until the
-    /// peer is [trusted](Self::trust_peer), whatever has come.
+    /// peer is [trusted](Self::trust_peer), even after a frame for the daemon.
     pub fn limit_messages(&mut self) {
         self.message_limit = MessageLimit::UntilTrusted;
     }
@@ -107,7 +107,7 @@ where
         self.message_limit = MessageLimit::Lifted;
     }
 
-    /// Ends the input as if the peer had sent nothing more; what is to be written still is.
+    /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.
     pub fn close(&mut self) {
         self.wire = WireState::Over;
         self.blocked = None;

@@ -9,8 +9,8 @@ use crate::broker::protocol::{
     try_decode_framed_ref,
 };
 
-/// Returns the cancel in `message`, which the mux rejected with `error`. Any other frame ends the connection; the refusal of a
-/// request of a protocol that is not served is in the output then.
+/// Returns the cancel in `message`, which the mux rejected with `error`. Any other frame is an error that ends the connection.
+/// A request of a protocol that is not served is refused in the output before.
 ///
 /// A cancel names its request by the request id, so its payload protocol does not matter: it may be that of the control
 /// protocol, or one that is not served.

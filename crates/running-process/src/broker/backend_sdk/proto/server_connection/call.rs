@@ -16,8 +16,8 @@ use std::time::Instant;
 pub enum ServerEvent<'a, T = ()> {
     /// A request to be served.
     Request(Call<'a, T>),
-    /// The peer does not wait for the call any more; if it is there, a refusal tells it why. The call counts as in flight until it
-    /// is answered or refused, which is not sent.
+    /// The peer does not wait for the call any more. Unless the peer is gone, a refusal tells it the reason. The call counts as
+    /// in flight until the driver answers or refuses it; nothing is sent then.
     Cancelled(Cancelled<'a, T>),
     /// A frame that no call waits for: an event or a response, a cancel of no call of this connection, or a frame of
     /// unknown kind if the connection is not strict.
@@ -26,7 +26,7 @@ pub enum ServerEvent<'a, T = ()> {
     Refused(DecodePayloadError),
     /// An identity probe came and its answer is in the output.
     ProbeAnswered,
-    /// The connection speaks the legacy wire: every byte that came and belongs to it.
+    /// The connection speaks the legacy wire, and these are its first bytes.
     Legacy(Vec<u8>),
     /// The peer sends nothing more, and nothing that it sent is left over. It may still wait for its answers.
     Closed,
@@ -38,7 +38,7 @@ pub enum ServerEvent<'a, T = ()> {
 pub struct Cancelled<'a, T = ()> {
     /// The call.
     pub call: CallId,
-    /// Why it was cancelled.
+    /// The reason for which it was cancelled.
     pub reason: CancelReason,
     /// The driver's data of the call.
     pub data: &'a T,
@@ -56,8 +56,8 @@ pub enum SendEventError {
     Framing(#[from] FramingError),
 }
 
-/// A request that is to be [admitted](Self::admit), or answered or refused at once. If it is dropped without either, it is
-/// never answered.
+/// A request that the driver [admits](Self::admit), or answers or refuses at once. A request that is dropped instead is never
+/// answered.
 #[derive(Debug)]
 pub struct Call<'a, T = ()> {
     /// The request.
@@ -97,8 +97,8 @@ impl<'a, T> Call<'a, T> {
         self.calls.admit(&self.frame, deadline, data)
     }
 
-    /// Returns the request with its payload as its sender had it: decoded into `buffer`, if it came encoded. `grant` is asked before
-    /// `buffer` takes memory, with how many bytes it will have then.
+    /// Returns the request with its payload decoded into `buffer`, if it came encoded. Before `buffer` grows, `grant` gets its
+    /// new capacity and may refuse.
     #[cfg(feature = "host")]
     #[inline]
     pub(crate) fn decoded<'b>(

@@ -1,9 +1,9 @@
-//! The names of calls, and the reasons for which they are cancelled.
+//! The ids of calls, and the reasons for which they are cancelled.
 
 use crate::broker::protocol::{Refusal, RefusalReason};
 use std::fmt;
 
-/// The name of a call: an admitted request of one connection.
+/// The id of a call: an admitted request of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId {
     pub(super) request_id: u64,

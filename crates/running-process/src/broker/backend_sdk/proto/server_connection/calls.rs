@@ -16,7 +16,7 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Calls<T> {
-    /// By request id, which no two of them share.
+    /// The calls by their request ids, which are all different.
     admitted: ById<u64, Admitted<T>>,
     /// The deadlines of the calls that are not cancelled.
     deadlines: BTreeSet<(Instant, u64)>,
@@ -77,7 +77,7 @@ impl<T> Calls<T> {
         self.admitted.contains_key(&request_id)
     }
 
-    /// Returns the memory of the table of calls, in bytes; each call has little beside it.
+    /// Returns the memory of the table of calls, in bytes. Other memory of a call is small.
     pub(super) fn memory(&self) -> usize {
         self.admitted.capacity() * size_of::<(u64, Admitted<T>)>()
     }

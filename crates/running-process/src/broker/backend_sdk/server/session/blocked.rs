@@ -1,3 +1,5 @@
+//! Output that the socket does not take, and the time that its peer has to read it.
+
 use super::Phase;
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use std::time::{Duration, Instant};

@@ -13,8 +13,8 @@ impl<H: ?Sized> ServerSession<H> {
         self.connection.memory() + self.request_memory + self.legacy_memory
     }
 
-    /// Charges the memory that the connection uses now. Returns `false` if the server does not have it; the connection is
-    /// reset then, and the next [`process`](Self::process) tells its requests.
+    /// Charges the memory that the connection uses now. If the server does not have it, resets the connection and returns
+    /// `false`; the next [`process`](Self::process) cancels the requests.
     pub(super) fn charge(&mut self) -> bool {
         if self.closed {
             return true;
@@ -40,7 +40,7 @@ impl<H: ?Sized> ServerSession<H> {
         self.policy.charge(&mut self.peer, memory)
     }
 
-    /// Charges what a handler has left, and tells the other requests if that ends the connection.
+    /// Charges the memory that an answer or an event has taken. If that ends the connection, cancels the other requests.
     pub(super) fn charge_or_reset(&mut self) {
         self.charge();
         if self.reset {

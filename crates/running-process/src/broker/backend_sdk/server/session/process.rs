@@ -35,7 +35,7 @@ impl<H: ?Sized> ServerSession<H> {
                 // Handlers and the rule run there as well, and are caught where they are called.
                 self.policy.panicked_in(Callback::Detector, self.peer.credentials);
                 self.reset_connection();
-                // The requests in flight are told by the next turn.
+                // The next turn of this loop cancels the requests in flight.
                 continue;
             }
             if self.policy.budget.is_tight() {

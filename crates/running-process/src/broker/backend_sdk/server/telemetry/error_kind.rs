@@ -1,8 +1,10 @@
+//! The kinds of errors of a server.
+
 use crate::broker::backend_sdk::proto::connection::{ConnectionError, WaitingFor};
 use crate::broker::backend_sdk::server::config::ServeError;
 use std::io;
 
-/// What kind of error, as it is counted.
+/// The kind of a [`ServeError`], by which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
     TooManyConnections,
@@ -29,7 +31,7 @@ pub(crate) enum ErrorKind {
 impl ErrorKind {
     pub(crate) const COUNT: usize = Self::CallbackPanicked as usize + 1;
 
-    /// Those that end a connection.
+    /// The kinds that end a connection.
     pub(crate) const OF_CONNECTIONS: [Self; 10] = [
         Self::OutOfMemory,
         Self::FirstMessageTooLarge,
@@ -64,7 +66,7 @@ impl ErrorKind {
                     Self::RulesBroken
                 }
             },
-            // A peer that sends too slowly is the connection's to judge.
+            // A peer that sends too slowly is a `ConnectionError`.
             ServeError::Stream(error) if error.kind() == io::ErrorKind::TimedOut => Self::ReadsTooSlowly,
             ServeError::Stream(_) => Self::ConnectionFailed,
             ServeError::LegacyNotServed => Self::LegacyNotServed,
@@ -74,7 +76,7 @@ impl ErrorKind {
         }
     }
 
-    /// Its name in tracing and metrics.
+    /// Returns the name of the kind in tracing and metrics.
     #[cfg(any(feature = "metrics", feature = "tracing"))]
     pub(crate) fn name(self) -> &'static str {
         match self {

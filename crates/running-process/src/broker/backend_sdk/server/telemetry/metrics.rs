@@ -1,4 +1,4 @@
-//! The same facts through the facade `metrics`, under the names that `docs/observe.md` lists.
+//! The events of a server through the facade `metrics`, under the names that `docs/observe.md` lists.
 
 use super::{ErrorKind, Event, Outcome};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
@@ -17,7 +17,7 @@ pub(super) struct Metrics {
     latency: Histogram,
     /// By payload protocol.
     served: BTreeMap<u32, Outcomes>,
-    /// Of every protocol that is not served. Peers choose these, so they share a label.
+    /// Outcomes of all protocols that are not served. Peers choose these, so they share a label.
     unserved: Outcomes,
 }
 

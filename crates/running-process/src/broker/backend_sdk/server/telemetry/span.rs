@@ -1,4 +1,4 @@
-//! The span of a request, and troubles as events: nothing without the feature `tracing`.
+//! The span of a request, and errors as events of `tracing`. Without that feature all of it does nothing.
 
 #[cfg(feature = "tracing")]
 use super::ErrorKind;

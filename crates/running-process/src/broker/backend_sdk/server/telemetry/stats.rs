@@ -1,4 +1,4 @@
-//! What a server counts of itself: atomics of a fixed size, without a lock.
+//! The counters of a server: atomics of a fixed size, without a lock.
 
 use super::{ErrorKind, Event, Outcome};
 use crate::broker::protocol::status::{BUCKETS, bucket_of};
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// One more than the largest [`RefusalReason`].
 const REASONS: usize = RefusalReason::AnswerTooLarge as usize + 1;
 
-/// What a server has counted of itself, to be read while it runs and after; cheap to clone.
+/// The counters of a server, which can be read while it runs and after. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ServerStats(Arc<Counters>);
 
@@ -55,13 +55,13 @@ impl ServerStats {
         }))
     }
 
-    /// What has been counted until now. Counters are read one after the other while the server goes on to count.
+    /// Returns the counters of now. They are read one after the other while the server goes on to count.
     #[must_use]
     pub fn snapshot(&self) -> ServerStatus {
         let counters = &*self.0;
         let uptime = counters.began.get().map(Instant::elapsed).unwrap_or_default();
         let errors = |kind| read(&counters.errors[kind as usize]);
-        // What has ended is read before what has begun, so that no difference is negative.
+        // Ended connections are read before accepted ones, so that the difference is not negative.
         let connections_ended = read(&counters.connections_ended);
         let connections_accepted = read(&counters.connections_accepted);
         ServerStatus {
@@ -93,12 +93,12 @@ impl ServerStats {
         }
     }
 
-    /// How many requests concurrent handlers work on.
+    /// Returns the number of requests that concurrent handlers work on.
     pub(crate) fn requests_in_flight(&self) -> u64 {
         read(&self.0.requests_in_flight)
     }
 
-    /// The server runs from now on.
+    /// Notes that the server begins to run.
     pub(crate) fn begin(&self) {
         self.0.began.get_or_init(Instant::now);
     }

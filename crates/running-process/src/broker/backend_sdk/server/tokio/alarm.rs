@@ -1,4 +1,4 @@
-//! Deadlines that pass although the runtime's timers do not.
+//! Deadlines that pass even if all threads of the runtime are blocked.
 
 use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 /// Waits for `future`; returns `None` if `deadline` passes before.
 ///
-/// Code that blocks a thread of the runtime can keep the others from looking at its timers. So a thread of its own watches
+/// Code that blocks a thread of the runtime can keep the other threads from running its timers. So a separate thread watches
 /// the deadline as well, unless `future` is ready at once.
 pub(super) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
     let Some(deadline) = deadline else { return Some(future.await) };

@@ -33,7 +33,7 @@ pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future
     async move {
         if let Some(start) = poll_fn(|context| driver.poll(&open, context)).await {
             let connection = AsyncLegacyConnection::new(start, driver.stream, Arc::clone(&open.conn));
-            // The task of a connection that speaks the other wire is smaller without this future.
+            // Boxed, because it would make the task of every framed connection larger.
             Box::pin(legacy::serve(open.context.legacy.as_ref(), connection)).await;
         }
     }

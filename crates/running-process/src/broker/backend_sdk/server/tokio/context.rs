@@ -74,7 +74,7 @@ impl ServerContext {
         self.connections().iter().for_each(|conn| conn.wake());
     }
 
-    /// Waits until `condition` holds, which is looked at when a connection has ended or the server has entered another phase.
+    /// Waits until `condition` holds. It is evaluated again when a connection has ended or the server has entered another phase.
     async fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();

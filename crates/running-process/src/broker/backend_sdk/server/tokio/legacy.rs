@@ -1,4 +1,4 @@
-//! Connections of the legacy wire in the hands of asynchronous handlers.
+//! Connections of the legacy wire, for asynchronous handlers.
 
 use super::request::AsyncConn;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
@@ -61,7 +61,7 @@ impl AsyncLegacyConnection {
         Self { rewind: Rewind::new(start), stream: Box::new(stream), conn }
     }
 
-    /// Returns what was received before the wire was known and has not been read yet.
+    /// Returns the bytes that were received before the wire was known and have not been read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         self.rewind.rest()

@@ -1,4 +1,4 @@
-//! Requests in the hands of asynchronous handlers.
+//! Requests, for asynchronous handlers.
 
 use super::conn::Conn;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
@@ -33,7 +33,7 @@ where
     }
 }
 
-/// A request in the hands of an asynchronous handler, and the connection to send its events on.
+/// A request for an asynchronous handler, and the connection to send its events on.
 #[derive(Debug)]
 pub struct AsyncServerRequest {
     parts: RequestParts,

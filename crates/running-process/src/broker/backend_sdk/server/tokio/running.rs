@@ -64,8 +64,8 @@ impl RunningAsyncServer {
                 let _ = result.send(catch_unwind(AssertUnwindSafe(register)));
             }
         };
-        // The runtime's threads for blocking work would not do: when a runtime ends it waits for them, and it panics if it
-        // cannot make one.
+        // This is no job for `spawn_blocking`: a runtime that ends waits for its jobs, and it panics if it cannot spawn a
+        // thread.
         let thread = thread::Builder::new().name("running-process".to_owned()).spawn(register);
         thread.map_err(ServerError::Accept)?;
         let stopped = Arc::clone(&context);
@@ -81,9 +81,9 @@ impl RunningAsyncServer {
     /// While no slot is free for one more connection, it waits for one. Once the server is stopped, it closes the connection.
     /// It ends with the server, when the connection has drained.
     ///
-    /// Two things are not known of a stream that the server did not accept itself. A peer that closed it in one direction may still read, so the
-    /// requests of a peer that is gone are cancelled once a write fails. After a stop, 50 ms without a byte are the end of what
-    /// the peer has sent.
+    /// A stream of the caller's differs from a socket of the server in two ways. Its end does not show whether the peer still reads,
+    /// so the requests of a peer that is gone are cancelled only once a write fails. After a stop, 50 ms without a byte count
+    /// as the end of the input.
     ///
     /// # Panics
     ///
@@ -118,9 +118,8 @@ impl RunningAsyncServer {
     ///
     /// The server cannot identify this process, write its identity file or accept any more, or something was still at work
     /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
-    /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, if the runtime has a thread left
-    /// to poll it: code that blocks one cannot be interrupted. In a runtime of one thread, or if the observer blocks the task
-    /// that polls this, that code holds up the end as well.
+    /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, unless all threads of the runtime,
+    /// or the task that polls this, are blocked by code of the daemon.
     pub async fn wait(mut self) -> Result<(), ServerError> {
         let accepted = match &mut self.listener {
             Some(listener) => accept(&self.context, listener, &self.path).await,

@@ -13,8 +13,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// A daemon's endpoint on tokio: [`Server`](crate::broker::backend_sdk::Server) with tasks in the place of threads, and the same limits,
-/// deadlines and answers.
+/// A daemon's endpoint on tokio. It is [`Server`](crate::broker::backend_sdk::Server) with tasks instead of threads, and has the
+/// same limits, deadlines and answers.
 ///
 /// ```no_run
 /// # use running_process::broker::{protocol::Endpoint, backend_sdk::AsyncServer};
@@ -104,14 +104,14 @@ impl AsyncServer {
 
     /// Serves requests of `payload_protocol`; the output of the future of `handler` is the [`Payload`] of the response.
     ///
-    /// Each request has a task of its own, so a slow one holds up no other, and answers go out in the order in which they
-    /// are ready. In a runtime of one thread, where a handler that does not wait holds up every task anyway, it has one only
-    /// if it waits. An error or a panic is the answer to that request and nothing else.
+    /// Each request has a task of its own, so a slow one delays no other, and answers are sent in the order in which they
+    /// are ready. In a runtime of one thread the task of the connection polls each handler first, and a handler gets a task
+    /// only if it waits. An error or a panic ends only its own request.
     ///
     /// Once the client does not wait for the answer any more, the future is dropped at its next `await`: the client sent a
     /// cancel or is gone, the request's deadline has passed, or the server was stopped and
-    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) is over. What is to end with it belongs into
-    /// the future; tasks that it spawned go on.
+    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) is over. Tasks that the future spawned
+    /// go on.
     ///
     /// # Panics
     ///
@@ -133,7 +133,7 @@ impl AsyncServer {
     }
 
     /// Hands connections of the legacy wire over to `handler`. `detector` decides about those that start with the framing
-    /// byte; one that starts with any other byte is legacy if the detector does not need more of it. The future of the handler
+    /// byte; one that starts with any other byte is legacy unless the detector needs more bytes. The future of the handler
     /// is dropped if it has not ended when
     /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) is over.
     ///
