@@ -77,7 +77,7 @@ pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 }
 
 pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run().unwrap();
+    bind(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run().unwrap();
 }
 
 pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -91,7 +91,7 @@ pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 
 pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
-        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload))).run()
+        bind_tokio(socket, ready).serve_inline(PROTOCOL, |request| Ok(payload(request.payload()))).run()
     };
     runtime().block_on(async { serve(socket, ready).await.unwrap() });
 }
