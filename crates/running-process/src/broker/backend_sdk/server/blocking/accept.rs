@@ -60,10 +60,11 @@ pub(super) fn serve(context: &Arc<ServerContext>, stream: LocalStream) -> Result
     let open = |id| Arc::new(Conn::new(id, Arc::clone(context), stream, session));
     let conn = Arc::clone(context.table().insert(slot, open));
     if let Some(poller) = &context.poller {
+        // Before the poller has it: code of the daemon may hold its state for long, and this thread has others to accept.
+        conn.watch_first();
         if let Err(error) = poller.add(&conn.stream, conn.id, false) {
             conn.fail(error);
         }
-        conn.watch_first();
     } else {
         let (context, reading) = (Arc::clone(context), Arc::clone(&conn));
         if let Err(error) = context.pool.submit(Box::new({
