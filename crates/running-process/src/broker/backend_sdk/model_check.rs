@@ -1,4 +1,4 @@
-//! What the models of the drivers share: how interleavings are tried, and connections in memory. Run by `ci/model.sh`.
+//! The parts that the models of the drivers share: schedulers, and connections in memory. `ci/model.sh` runs them.
 
 pub(super) mod wire;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The number of interleavings that each test tries with each scheduler, unless `MODEL_RUNS` says another.
 const RUNS: usize = 2_000;
-/// How many changes of thread the second scheduler is free to make.
+/// Number of preemptions in a schedule of the second scheduler.
 const CHANGES: usize = 3;
 
 /// Tries `model` in random interleavings, and in those with few changes of thread, which random ones seldom are.

@@ -1,4 +1,4 @@
-//! Where requests are served: on the thread that reads, as long as their handlers are quick, else on the pool.
+//! The choice of the thread that serves a request: the one that reads while the handler is quick, else one of the pool.
 
 use crate::broker::backend_sdk::server::sync;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -6,14 +6,14 @@ use crate::broker::backend_sdk::server::sync::{Mutex, MutexGuard};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// A handler that takes no longer is done before another thread would have begun: about the cost of waking one.
+/// Longest time of a quick handler: about the cost of waking another thread.
 const QUICK: Duration = Duration::from_micros(20);
 /// Quick requests in a row until a handler counts as quick: at first, and after a slow one.
 const QUICK_AT_FIRST: i32 = 8;
 const QUICK_AFTER_SLOW: i32 = 64;
 /// Further quick requests after which one slow request is forgiven: a thread that loses its processor is as slow.
 const FORGIVEN_AFTER: i32 = 1000;
-/// Interval at which the watchdog looks at the lanes: a lane that is seen at the same step twice is overdue.
+/// Interval of the watchdog. A lane that is at the same step in two looks is overdue.
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks without work after which the watchdog ends.
 const QUIET_TICKS: u32 = 4;

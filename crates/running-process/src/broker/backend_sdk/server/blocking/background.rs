@@ -1,4 +1,4 @@
-//! A thread whose result is not waited for longer than the server has patience.
+//! A thread whose result is waited for until a deadline only.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

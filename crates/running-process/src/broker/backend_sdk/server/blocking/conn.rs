@@ -163,7 +163,7 @@ impl Conn {
         self.events.fetch_or(events, Ordering::SeqCst);
     }
 
-    /// Has the connection drain, because its slot is needed.
+    /// Drains the connection, because its slot is needed.
     pub(super) fn drain(&self) {
         self.phase.store(Phase::Draining as u8, Ordering::SeqCst);
     }
@@ -301,7 +301,7 @@ impl Conn {
         self.leave(WAKE);
     }
 
-    /// Has the poller watch for what the connection waits for, and set its timer.
+    /// Registers the readiness that the connection waits for, and its timer.
     fn watch(&self, state: &mut State) {
         let Some(poller) = self.context.poller.as_ref().filter(|_| !state.adopted) else { return };
         if state.watches_writing != state.blocked {
@@ -360,8 +360,8 @@ impl Conn {
         self.with(|state| state.session.release_legacy());
     }
 
-    /// Refuses with `refusal` what the peer asks for by `until`, and answers a probe; then closes the connection. For a
-    /// connection that no thread can read.
+    /// Refuses the requests that come by `until`, and answers a probe; then closes the connection. For a connection for which
+    /// `error` left no thread.
     pub(super) fn refuse(self: &Arc<Self>, error: io::Error, until: Instant) {
         let mut state = self.state();
         state.session.refuse_peer(self.context.policy.no_thread(error));

@@ -104,18 +104,18 @@ impl ServerContext {
         Phase::from(self.phase.load(Ordering::SeqCst))
     }
 
-    /// Has every connection, and every later one, enter `phase`.
+    /// Makes every connection, and every later one, enter `phase`.
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// Has every connection look at what it waits for.
+    /// Wakes every connection.
     pub(super) fn wake_all(&self) {
         self.all().iter().for_each(|conn| self.wake(conn));
     }
 
-    /// Has a thread drive `conn`.
+    /// Makes a thread drive `conn`.
     pub(super) fn wake(&self, conn: &Arc<Conn>) {
         conn.leave(WAKE);
         if self.poller.is_some() {
@@ -128,14 +128,14 @@ impl ServerContext {
         }
     }
 
-    /// Has the polling thread drive `conn` again, behind the others that are ready.
+    /// Queues `conn` for the polling thread, behind the others that are ready.
     pub(super) fn requeue(&self, conn: &Arc<Conn>) {
         let mut queue = self.queue();
         queue.ready.push_back(Arc::clone(conn));
         self.interrupt(queue);
     }
 
-    /// Has the polling thread drive connection `id` at `deadline` instead of at `before`.
+    /// Moves the timer of connection `id` from `before` to `deadline`.
     pub(super) fn set_timer(&self, id: u64, before: Option<Instant>, deadline: Instant) {
         let mut queue = self.queue();
         if let Some(before) = before {
@@ -231,7 +231,7 @@ impl ServerContext {
         self.watchdog.remove(&lane);
     }
 
-    /// Has a thread poll the connections.
+    /// Starts a thread that polls the connections.
     pub(super) fn start_poller(self: &Arc<Self>) -> io::Result<()> {
         let context = Arc::clone(self);
         self.pool.submit(Box::new(move || context.poll_connections()))
@@ -246,7 +246,7 @@ impl ServerContext {
         self.watchdog.remove(&lane);
     }
 
-    /// Has the lanes watched, unless they are: one begins to work.
+    /// Starts the watchdog, unless it runs: a lane begins to work.
     pub(super) fn watch(self: &Arc<Self>) {
         if self.watchdog.wants_thread() {
             let context = Arc::clone(self);
@@ -257,8 +257,7 @@ impl ServerContext {
         }
     }
 
-    /// Has another thread take over from a lane that works on one piece for too long. If there is no thread for it, the next
-    /// look tries again.
+    /// Passes the work of a lane that is overdue to another thread. If there is no thread for it, the next look tries again.
     fn relieve(self: &Arc<Self>, overdue: Overdue<Role>) {
         let context = Arc::clone(self);
         let relieve = move || {
@@ -304,7 +303,7 @@ impl ServerContext {
         waited.unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
-    /// Drains the connections, cancels what is late, and ends the threads; returns how many connections were late. Never waits
+    /// Drains the connections, cancels the requests that are late, and ends the threads. Returns how many connections were late. Never waits
     /// for code of the daemon.
     pub(super) fn shut_down(&self, mut shutdown: Shutdown) -> usize {
         loop {

@@ -1,4 +1,4 @@
-//! A connection in the hands of the legacy handler.
+//! A connection of the legacy wire, for its handler.
 
 use super::conn::Conn;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
@@ -6,10 +6,10 @@ use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-/// A connection of the legacy wire, as if the mux had never looked at it: reading gives every byte from the first one.
+/// A connection of the legacy wire. Reading returns every byte from the first one, as if the mux had never looked at it.
 ///
-/// The connection closes when the handler has returned and what [`into_parts`](Self::into_parts) gave is dropped.
-/// When the server is stopped, reading gives what has been received and then the end of the stream.
+/// The connection closes when the handler has returned and the parts of [`into_parts`](Self::into_parts) are dropped. When the
+/// server is stopped, reading returns what has been received and then the end of the stream.
 #[derive(Debug)]
 pub struct LegacyConnection {
     buffered: Vec<u8>,

@@ -1,11 +1,11 @@
-//! A request in the hands of a handler on a thread.
+//! A request, for a handler on a thread.
 
 use super::conn::Conn;
 use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
 use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
 use std::sync::Arc;
 
-/// A request and its way back, for a handler on a thread.
+/// A request, and the connection to send its events on, for a handler on a thread.
 #[derive(Debug)]
 pub struct ServerRequest {
     parts: RequestParts,

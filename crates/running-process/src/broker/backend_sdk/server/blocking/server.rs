@@ -25,7 +25,8 @@ use std::time::Instant;
 /// The handler of the legacy wire.
 pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 
-/// A daemon's endpoint: answers probes, serves requests, steps aside for the legacy wire, and cleans up when it ends.
+/// A daemon's endpoint. It answers probes, serves requests, hands the legacy wire to its handler, and removes its files when it
+/// ends.
 ///
 /// ```no_run
 /// # use running_process::broker::{protocol::Endpoint, backend_sdk::{LegacyClassification, Server}};
@@ -49,8 +50,8 @@ pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One thread waits for all connections, and runs handlers that have been quick so far. A handler that turns out to be slow
-/// holds up no other connection: another thread takes over. Handlers that have been slow run on a pool of threads.
+/// One thread polls all connections, and runs handlers that have been quick so far. If one of them is slow, another thread takes
+/// over the other connections. Handlers that have been slow run on a pool of threads.
 ///
 /// # Platform-specific behavior
 ///
@@ -114,8 +115,8 @@ impl Server {
 
     /// Serves requests of `payload_protocol` by `handler`, whose result is the [`Payload`] of the response.
     ///
-    /// A slow request holds up no other, and answers are sent in the order in which they are ready. An error or a panic is
-    /// the answer to that request and nothing else. No lock is held while `handler` runs, and it may block.
+    /// A slow request delays no other, and answers are sent in the order in which they are ready. An error or a panic ends only
+    /// its own request. No lock is held while `handler` runs, and it may block.
     ///
     /// # Panics
     ///

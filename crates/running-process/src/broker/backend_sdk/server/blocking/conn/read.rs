@@ -50,7 +50,8 @@ impl Conn {
         }
     }
 
-    /// Has this thread read the connection, if it waits for nothing but the peer; returns whether it has.
+    /// Takes the connection out of the poller, so that this thread reads it, if it waits only for the peer. Returns whether it
+    /// was taken out.
     pub(in super::super) fn adopt(self: &Arc<Self>) -> bool {
         let Some(mut state) = self.try_state() else { return false };
         let poller = self.context.poller.as_ref().filter(|_| state.may_be_adopted());
