@@ -296,14 +296,13 @@ fn a_stop_ends_the_identification_and_the_probes_that_wait_for_it() {
 fn a_stop_during_a_long_identification_leaves_no_identity_file() {
     let (report, is_reading) = mpsc::channel();
     let (go_on, gate) = mpsc::channel();
-    let mut changes = Changes::default();
-    changes.identify = Some(Box::new(move |endpoint, is_wanted| {
+    let identify: Identify = Box::new(move |endpoint, is_wanted| {
         report.send(()).unwrap();
         next(&gate);
         assert!(!is_wanted());
         DaemonProcess::current_process(endpoint, None)
-    }));
-    let mut server = Unidentified::with(changes);
+    });
+    let mut server = Unidentified::with(Changes { identify: Some(identify), ..Changes::default() });
     next(&is_reading);
     server.stop.stop();
     // The endpoint is gone before the identification has ended.
@@ -365,9 +364,8 @@ fn an_idle_timeout_is_announced_in_the_identity() {
 
 #[test]
 fn an_identification_that_panics_ends_its_server_with_its_panic() {
-    let mut changes = Changes::default();
-    changes.identify = Some(Box::new(|_, _| panic!("this panic is part of the test")));
-    let mut server = Unidentified::with(changes);
+    let identify: Identify = Box::new(|_, _| panic!("this panic is part of the test"));
+    let mut server = Unidentified::with(Changes { identify: Some(identify), ..Changes::default() });
     let panic = catch_unwind(AssertUnwindSafe(|| server.join())).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"this panic is part of the test"));
     server.assert_never_ready();
