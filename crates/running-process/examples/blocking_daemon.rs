@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     Server::bind(endpoint(socket)?)?
         .identity_file(identity_file)
-        .serve(SHOUT, shout)
+        .serve(SHOUT, |request| shout(&request))
         .observe(log)
         .on_ready(|daemon| {
             let _closed = writeln!(stdout(), "ready: process {}", daemon.pid);
@@ -41,7 +41,7 @@ fn endpoint(name: &str) -> Result<Endpoint, EndpointNameError> {
 }
 
 /// Handles one request on a thread of the server.
-fn shout(request: ServerRequest) -> Result<String, HandlerError> {
+fn shout(request: &ServerRequest) -> Result<String, HandlerError> {
     let Ok(text) = std::str::from_utf8(request.payload()) else {
         // The client receives a `Refusal` unchanged.
         return Err(Refusal::new(RefusalReason::Unspecified, "the text is not UTF-8").into());

@@ -370,7 +370,7 @@ impl<H: ?Sized> ServerSession<H> {
         let sent = self.connection.send_event(call, payload);
         self.charge_or_reset();
         sent?;
-        self.policy.telemetry.note(Event::EventSent);
+        self.policy.telemetry.note(Event::Emitted);
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub(crate) enum Event<'a> {
     Sent {
         bytes: usize,
     },
-    EventSent,
+    Emitted,
     /// Requests came, each of which will have an outcome.
     Asked {
         requests: u64,

@@ -41,6 +41,7 @@ where
     }
 
     /// Returns whether the peer has sent anything valid: a probe or a frame for the daemon.
+    #[must_use]
     pub fn is_validated(&self) -> bool {
         self.wire != WireState::Undecided
     }

@@ -64,6 +64,10 @@ pub(super) struct Conn {
     progressed: Condvar,
 }
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, each with a sentence of its own"
+)]
 pub(super) struct State {
     session: Session,
     /// Quick requests for the thread that reads, in order.
@@ -213,8 +217,8 @@ impl Conn {
         }
         // The reader of an adopted connection reads it outside of the lock.
         let reads = !state.adopted || lane.is_some_and(Lane::reads_one);
-        let mut late = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
-        if late {
+        let mut expired = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
+        if expired {
             (state.readable, state.blocked) = (true, false);
         }
         let mut reads_left = if reads { MAX_READS } else { 0 };
@@ -230,8 +234,8 @@ impl Conn {
                 Action::AwaitHangUp if state.hung_up => state.session.reset(),
                 Action::ServeLegacy(buffered) => return self.serve_legacy(state, buffered),
                 Action::Close => return self.close(state),
-                _ if late => {
-                    late = false;
+                _ if expired => {
+                    expired = false;
                     state.session.handle_timeout(now);
                 }
                 action => {

@@ -53,8 +53,46 @@ struct RunQueue {
     ready: VecDeque<Arc<Conn>>,
     timers: BTreeSet<(Instant, u64)>,
     /// The thread polls: until this moment, or until an event.
-    polling: Option<Option<Instant>>,
+    polling: Polling,
     ended: bool,
+}
+
+/// The wait of the polling thread.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Polling {
+    /// It looks at the queue again before it waits.
+    #[default]
+    No,
+    Until(Instant),
+    Forever,
+}
+
+impl Polling {
+    /// Returns whether the thread waits beyond `deadline`.
+    fn is_later_than(self, deadline: Instant) -> bool {
+        match self {
+            Self::No => false,
+            Self::Until(until) => deadline < until,
+            Self::Forever => true,
+        }
+    }
+}
+
+/// The reports in a row of one connection alone.
+struct Streak {
+    id: u64,
+    count: u32,
+    last: Instant,
+}
+
+impl Streak {
+    /// Counts a report of connection `id`; returns how many came in a row before it, each soon after the last.
+    fn count(&mut self, id: u64, is_lone: bool) -> u32 {
+        let now = Instant::now();
+        let follows = is_lone && id == self.id && now.saturating_duration_since(self.last) < QUIET;
+        *self = Self { id, count: if follows { self.count + 1 } else { 0 }, last: now };
+        self.count
+    }
 }
 
 impl ServerContext {
@@ -142,14 +180,14 @@ impl ServerContext {
             queue.timers.remove(&(before, id));
         }
         queue.timers.insert((deadline, id));
-        if queue.polling.is_some_and(|until| until.is_none_or(|until| deadline < until)) {
+        if queue.polling.is_later_than(deadline) {
             self.interrupt(queue);
         }
     }
 
     /// Makes the polling thread return, if it polls.
     fn interrupt(&self, mut queue: MutexGuard<'_, RunQueue>) {
-        if queue.polling.take().is_some() {
+        if std::mem::take(&mut queue.polling) != Polling::No {
             drop(queue);
             let woken = self.poller.as_ref().map(Poller::wake);
             debug_assert!(!matches!(woken, Some(Err(_))), "an event descriptor takes a wake at any time");
@@ -182,22 +220,22 @@ impl ServerContext {
                     None => continue,
                 }
             }
-            queue.polling = Some(first.map(|(at, _)| at));
+            queue.polling = first.map_or(Polling::Forever, |(at, _)| Polling::Until(at));
             drop(queue);
             let mut ready = VecDeque::new();
-            let polled = poller.poll(timeout, |id, events| {
+            let result = poller.poll(timeout, |id, events| {
                 if let Some(conn) = self.conn(id) {
                     conn.leave(events);
                     ready.push_back(conn);
                 }
             });
-            if let Err(error) = polled {
+            if let Err(error) = result {
                 // Nothing more can be read.
                 self.policy.report(&error.into());
                 self.stop.stop();
             }
             let mut queue = self.queue();
-            queue.polling = None;
+            queue.polling = Polling::No;
             let is_lone = ready.len() == 1 && queue.ready.is_empty();
             if is_lone {
                 return ready.pop_front().map(|conn| (conn, true));
@@ -209,7 +247,7 @@ impl ServerContext {
     /// Polls the connections and serves them, until another thread does or the server has ended.
     fn poll_connections(self: &Arc<Self>) {
         let lane = self.watchdog.add(Role::Poller, false);
-        let mut lone = (u64::MAX, 0, Instant::now());
+        let mut streak = Streak { id: u64::MAX, count: 0, last: Instant::now() };
         while let Some((conn, is_lone)) = self.next_ready(&lane) {
             lane.begin(conn.id);
             self.watch();
@@ -217,10 +255,7 @@ impl ServerContext {
             if !lane.end() {
                 return;
             }
-            let now = Instant::now();
-            let follows = is_lone && conn.id == lone.0 && now.saturating_duration_since(lone.2) < QUIET;
-            lone = (conn.id, if follows { lone.1 + 1 } else { 0 }, now);
-            if lone.1 >= ADOPT_AFTER && conn.adopt() {
+            if streak.count(conn.id, is_lone) >= ADOPT_AFTER && conn.adopt() {
                 if self.start_poller().is_ok() {
                     self.watchdog.remove(&lane);
                     return self.read(&conn);
@@ -268,7 +303,10 @@ impl ServerContext {
             // The request goes on; its thread does no more than finish it.
             match (role, context.conn(connection)) {
                 (Role::Poller, conn) => {
-                    conn.iter().for_each(|conn| context.requeue(conn));
+                    if let Some(conn) = conn {
+                        context.requeue(&conn);
+                    }
+                    // No connection is held meanwhile: it closes with its last owner.
                     context.poll_connections();
                 }
                 (Role::Reader, Some(conn)) if context.poller.is_some() => {

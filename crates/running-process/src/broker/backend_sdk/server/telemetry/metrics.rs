@@ -64,7 +64,7 @@ impl Metrics {
             Event::ProbeAnswered => self.probes.increment(1),
             Event::Received { bytes } => self.received.increment(bytes as u64),
             Event::Sent { bytes } => self.sent.increment(bytes as u64),
-            Event::EventSent => self.events.increment(1),
+            Event::Emitted => self.events.increment(1),
             // Every request is counted once, by its outcome.
             Event::Asked { .. } => {}
             Event::Began => self.in_flight.increment(1.0),

@@ -111,7 +111,7 @@ impl ServerStats {
             Event::ProbeAnswered => add(&counters.probes_answered, 1),
             Event::Received { bytes } => add(&counters.bytes_received, bytes as u64),
             Event::Sent { bytes } => add(&counters.bytes_sent, bytes as u64),
-            Event::EventSent => add(&counters.events_sent, 1),
+            Event::Emitted => add(&counters.events_sent, 1),
             Event::Asked { requests } => add(&counters.requests_received, requests),
             Event::Began => add(&counters.requests_in_flight, 1),
             Event::Ended => drop(counters.requests_in_flight.fetch_sub(1, Ordering::Relaxed)),

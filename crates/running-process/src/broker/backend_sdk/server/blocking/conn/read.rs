@@ -126,8 +126,8 @@ impl Conn {
             match waited {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     let deadline = self.with(|state| state.session.deadline());
-                    let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-                    if poller.is_some() && !late {
+                    let expired = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                    if poller.is_some() && !expired {
                         return self.give_back();
                     }
                 }
