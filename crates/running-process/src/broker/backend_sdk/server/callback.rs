@@ -63,7 +63,7 @@ mod tasks {
     use std::task::Poll;
     use {super::discard, super::run};
 
-    /// A future of the daemon's that gives `None` if it panics when it is polled. It is dropped once it has ended, and never
+    /// A future of the daemon's that returns `None` if it panics when it is polled. It is dropped once it has ended, and never
     /// while a panic unwinds, so its destructor may panic as well.
     pub(crate) struct Guarded<F: ?Sized>(Option<Pin<Box<F>>>);
 

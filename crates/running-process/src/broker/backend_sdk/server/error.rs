@@ -29,7 +29,7 @@ pub enum ServerError {
     /// threads go on until the code returns or the process ends.
     #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]
     DrainTimedOut {
-        /// Number of connections at whose requests or legacy wire handlers work.
+        /// Number of connections with handlers of requests or of the legacy wire that still run.
         connections: usize,
         /// Closures of the daemon that have not returned: [`Callback::OnReady`], also while this process is still being
         /// identified, and [`Callback::Observe`], if it was told of something by the thread that accepts.

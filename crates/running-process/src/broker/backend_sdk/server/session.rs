@@ -64,7 +64,7 @@ pub enum Phase {
 }
 
 impl From<u8> for Phase {
-    /// Returns the phase of this number, which `as u8` gives.
+    /// Returns the phase with this discriminant; a larger one is the last phase.
     fn from(number: u8) -> Self {
         match number {
             0 => Self::Serving,

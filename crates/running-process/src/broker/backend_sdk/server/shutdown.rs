@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Time after cancelling for which refusals may still be written.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
 
-/// A server that ends: it drains its connections, then cancels what is in flight, and then gives up.
+/// The end of a server: it drains its connections, then cancels the requests in flight, and then closes what is left.
 #[derive(Debug)]
 pub struct Shutdown {
     phase: Phase,
@@ -60,7 +60,7 @@ mod tests {
     const DRAIN: Duration = Duration::from_secs(5);
 
     #[test]
-    fn a_server_whose_connections_end_in_time_has_none_that_is_late() {
+    fn connections_that_end_in_time_are_not_late() {
         let now = Instant::now();
         let mut shutdown = Shutdown::begin(now, DRAIN);
         assert_eq!(shutdown.step(2, now), ShutdownStep::Wait(Some(now + DRAIN)));

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time for which the first bytes of a connection are waited for that no thread can read.
+/// Time for which the accepting thread waits for the first bytes of a connection that no thread can read.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So

@@ -1,4 +1,4 @@
-//! One connection, driven by any thread that has something to do for it.
+//! One connection, which any thread with an event for it drives.
 
 mod read;
 mod write;
@@ -20,7 +20,8 @@ use std::io::{self};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Events of a connection: the socket may be read, written, has nothing more to read, is closed; or another reason to look.
+/// Events of a connection. The socket is readable or writable, its peer ended writing or closed it, or a thread wakes the
+/// connection.
 pub(super) const READABLE: u8 = 1;
 pub(super) const WRITABLE: u8 = 2;
 pub(super) const READ_CLOSED: u8 = 4;
@@ -29,13 +30,13 @@ pub(super) const WAKE: u8 = 16;
 /// The timer has fired.
 pub(super) const TIMER: u8 = 32;
 
-/// Most reads in a row before other connections have their turn, and before a deadline that has passed is judged.
+/// Number of reads in a row before the next connection is driven, and before a deadline that has passed is judged.
 const MAX_READS: u32 = 16;
 
 /// Time without a byte after which a thread that reads one connection gives it back to the poller.
 pub(super) const QUIET: Duration = Duration::from_millis(10);
 
-/// Interval at which a thread that reads one connection, where there is no poller, looks for new deadlines.
+/// Interval at which a thread that reads one connection looks for new deadlines, on systems without a poller.
 const RECHECK: Duration = Duration::from_millis(50);
 
 /// The handler of a payload protocol.
@@ -77,15 +78,15 @@ pub(super) struct State {
     /// The peer sends nothing more: after what is read comes the end.
     read_closed: bool,
     hung_up: bool,
-    /// The socket has taken no more output.
+    /// The last write would have blocked.
     blocked: bool,
-    /// The poller reports when it does.
+    /// The poller watches the socket for room to write.
     watches_writing: bool,
     /// A thread reads the connection, and the poller does not watch it.
     adopted: bool,
     /// The next action, as far as it concerns reading.
     wants: Wants,
-    /// When the poller looks at the connection, whatever happens.
+    /// The moment at which the polling thread drives the connection without an event.
     timer: Option<Instant>,
     /// Threads that wait for progress.
     waiting: usize,
@@ -172,7 +173,8 @@ impl Conn {
         self.phase.store(Phase::Draining as u8, Ordering::SeqCst);
     }
 
-    /// Does all that can be done now, unless another thread does it. A thread with a `lane` serves quick requests itself.
+    /// Reads, processes and writes all that does not block, unless another thread does so. A thread with a `lane` serves quick
+    /// requests itself.
     pub(super) fn drive(self: &Arc<Self>, events: u8, lane: Option<&Lane>) {
         self.leave(events | WAKE);
         let mut lane = lane;

@@ -18,7 +18,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Reports in a row of one connection alone, each soon after the last, after which a thread reads it blocking.
+/// Number of reports in a row of one connection alone, less than [`QUIET`] apart, after which a thread reads it blocking.
 const ADOPT_AFTER: u32 = 16;
 
 pub(super) struct ServerContext {
@@ -41,9 +41,9 @@ pub(super) struct ServerContext {
 /// The work of a thread with a [`Lane`].
 #[derive(Clone)]
 enum Role {
-    /// Polls all connections.
+    /// The thread polls all connections.
     Poller,
-    /// Reads one.
+    /// The thread reads one connection.
     Reader,
 }
 
@@ -52,7 +52,6 @@ enum Role {
 struct RunQueue {
     ready: VecDeque<Arc<Conn>>,
     timers: BTreeSet<(Instant, u64)>,
-    /// The thread polls: until this moment, or until an event.
     polling: Polling,
     ended: bool,
 }

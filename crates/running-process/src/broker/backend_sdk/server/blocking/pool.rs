@@ -13,12 +13,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Work for a thread of the pool, which outlives its panic.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// As many threads as there are jobs at once: a job may block, and no other waits for it. The caller bounds the number of
-/// jobs.
+/// A pool with as many threads as there are jobs at once, so that a job may block and delays no other. The caller bounds the
+/// number of jobs.
 pub(super) struct Pool {
     queue: Mutex<Queue>,
     submitted: Condvar,
-    /// Set by a test: no thread can be spawned.
+    /// Spawning fails; only tests set it.
     #[cfg(test)]
     pub(super) exhausted: std::sync::atomic::AtomicBool,
 }
@@ -149,11 +149,11 @@ mod tests {
         }
         drop(report);
         assert_eq!(dropped.recv_timeout(SOON), Err(mpsc::RecvTimeoutError::Disconnected));
-        // A thread that is idle is good for a job.
+        // An idle thread takes a job.
         drop(first);
         wait_until_idle(&pool, 1);
         assert_runs(&pool);
-        // And so are new ones, at once, as soon as there can be any.
+        // New threads take jobs again once they can be spawned.
         pool.exhausted.store(false, Ordering::Relaxed);
         let occupied = [occupy(&pool), occupy(&pool), occupy(&pool)];
         assert_runs(&pool);

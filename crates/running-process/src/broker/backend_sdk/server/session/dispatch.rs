@@ -22,7 +22,7 @@ pub(crate) struct Work {
     pub(super) taken: Instant,
 }
 
-/// A request that a session gives its driver, for a concurrent handler. It ends with
+/// A request that a session passes to its driver, for a concurrent handler. It ends with
 /// [`ServerSession::finish`](super::ServerSession::finish).
 pub struct Dispatched<H: ?Sized> {
     pub(super) call: CallId,

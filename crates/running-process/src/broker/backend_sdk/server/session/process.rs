@@ -18,8 +18,8 @@ use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
 use std::sync::Arc;
 
 impl<H: ?Sized> ServerSession<H> {
-    /// Processes what was received: answers probes, runs inline handlers, refuses what is not served, and gives each request
-    /// of a concurrent handler to `dispatch`.
+    /// Processes the bytes that were received: answers probes, runs inline handlers, refuses requests that are not served, and
+    /// passes each request of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
         if std::mem::take(&mut self.changes.over_capacity) {
             // Before the peer is told: a client that knows of its refusal finds it counted.

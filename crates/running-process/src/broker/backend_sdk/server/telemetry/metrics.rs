@@ -107,7 +107,7 @@ fn describe() {
     describe_counter!("running_process_received_bytes_total", Unit::Bytes, "bytes that were read");
     describe_counter!("running_process_sent_bytes_total", Unit::Bytes, "bytes that were written");
     describe_gauge!("running_process_memory_bytes", Unit::Bytes, "memory of buffers and requests at work");
-    describe_counter!("running_process_troubles_total", "troubles that the observer is told of, by kind");
+    describe_counter!("running_process_troubles_total", "errors that the observer is told of, by kind");
     describe_histogram!(
         "running_process_request_duration_seconds",
         Unit::Seconds,

@@ -9,8 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
-/// Accepts until the server is stopped, and gives each connection a task. The next one is accepted once there is a slot for the
-/// last one.
+/// Accepts until the server is stopped, and spawns a task for each connection. Accepts the next one once the last one has a slot.
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ use tokio::time::Sleep;
 const ROUNDS: usize = 16;
 const ENOUGH_READ: usize = READ_BYTES;
 
-/// Time for which a task begins handlers itself before it gives the other requests that it has read to tasks of their own. On
-/// one thread that delays no task more, and a handler that ends without waiting needs no task.
+/// Time for which the task of a connection polls handlers itself, on a runtime of one thread. The other requests that it has
+/// read get tasks of their own. A handler that ends without waiting needs no task.
 const AT_ONCE: Duration = Duration::from_micros(50);
 
 type Session = ServerSession<AsyncHandler>;
