@@ -4,8 +4,8 @@ mod call;
 mod call_id;
 mod calls;
 
-pub use call::{Call, Cancelled, SendEventError, ServerEvent};
-pub use call_id::{CallId, CancelReason};
+pub use call::{Call, ServerEvent};
+pub use call_id::{CallId, CancelReason, Cancelled, SendEventError};
 
 use super::connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest,

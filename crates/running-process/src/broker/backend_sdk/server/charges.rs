@@ -1,8 +1,8 @@
 //! The memory of requests and answers, charged to the server's budget before it is taken.
 
 use super::config::ServeError;
+use super::dispatch::Work;
 use super::policy::{Peer, ServerPolicy};
-use super::session::Work;
 use super::telemetry::Event;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::server_connection::Call;

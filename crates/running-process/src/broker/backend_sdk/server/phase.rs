@@ -1,7 +1,34 @@
-//! The phase of a server's end, as threads and tasks share it.
+//! The phases of a server's end.
 
-use super::session::Phase;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// Longest time for which a peer may take nothing of its output once the server drains.
+pub(crate) const DRAIN_STALL: Duration = Duration::from_secs(1);
+
+/// The phase of a server: serving, or one of the two in which it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Connections are accepted and read.
+    #[default]
+    Serving,
+    /// The requests that were received are answered, and nothing more is received.
+    Draining,
+    /// Requests that are still in flight are cancelled.
+    Cancelling,
+}
+
+impl From<u8> for Phase {
+    /// Returns the phase with this discriminant; a larger one is the last phase.
+    fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Serving,
+            1 => Self::Draining,
+            _ => Self::Cancelling,
+        }
+    }
+}
 
 /// A [`Phase`] that never goes back. The last one is `None`: what is still open ends at once.
 #[derive(Debug, Default)]

@@ -1,21 +1,18 @@
 //! One connection of a server as a state machine without a socket: its policy, for any driver.
 
 mod blocked;
-mod dispatch;
 mod memory;
 mod output;
 mod process;
-
-pub(super) use blocked::DRAIN_STALL;
-pub(super) use dispatch::Work;
-pub use dispatch::{Answer, Dispatched};
 
 use self::blocked::BlockedWrite;
 use super::charges::UNCHARGED;
 use super::config::ServeError;
 use super::connection_table::Slot;
+use super::dispatch::{Answer, Dispatched, Work};
 use super::hooks::Detector;
 use super::peer::PeerCredentials;
+use super::phase::Phase;
 use super::policy::{Peer, ServerPolicy};
 use super::telemetry::{Event, Outcome};
 use crate::broker::backend_sdk::proto::connection::Received;
@@ -48,30 +45,6 @@ pub enum Action {
     ServeLegacy(Vec<u8>),
     /// Close the socket.
     Close,
-}
-
-/// The phase of a server: serving, or one of the two in which it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Phase {
-    /// Connections are accepted and read.
-    #[default]
-    Serving,
-    /// The requests that were received are answered, and nothing more is received.
-    Draining,
-    /// Requests that are still in flight are cancelled.
-    Cancelling,
-}
-
-impl From<u8> for Phase {
-    /// Returns the phase with this discriminant; a larger one is the last phase.
-    fn from(number: u8) -> Self {
-        match number {
-            0 => Self::Serving,
-            1 => Self::Draining,
-            _ => Self::Cancelling,
-        }
-    }
 }
 
 /// The policy of one connection of a server as a state machine without a socket. It decides when to read and to close, and

@@ -1,6 +1,6 @@
 //! The end of a server as a function of time.
 
-use super::session::Phase;
+use super::phase::Phase;
 use std::time::{Duration, Instant};
 
 /// Time after cancelling for which refusals may still be written.

@@ -1,4 +1,4 @@
-use super::call_id::{CallId, CancelReason};
+use super::call_id::{CallId, Cancelled};
 use super::calls::Calls;
 use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
 use crate::broker::backend_sdk::proto::payload::Payload;
@@ -30,30 +30,6 @@ pub enum ServerEvent<'a, T = ()> {
     Legacy(Vec<u8>),
     /// The peer sends nothing more, and nothing that it sent is left over. It may still wait for its answers.
     Closed,
-}
-
-/// A call that was cancelled.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Cancelled<'a, T = ()> {
-    /// The call.
-    pub call: CallId,
-    /// The reason for which it was cancelled.
-    pub reason: CancelReason,
-    /// The driver's data of the call.
-    pub data: &'a T,
-}
-
-/// The reason for which an event was not sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendEventError {
-    /// The peer does not wait for the call any more.
-    #[error("the client does not wait for the answer any more")]
-    Cancelled,
-    /// The event does not fit a frame.
-    #[error("the event cannot be sent")]
-    Framing(#[from] FramingError),
 }
 
 /// A request that the driver [admits](Self::admit), or answers or refuses at once. A request that is dropped instead is never

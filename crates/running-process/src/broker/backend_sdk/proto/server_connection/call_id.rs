@@ -1,6 +1,6 @@
 //! The ids of calls, and the reasons for which they are cancelled.
 
-use crate::broker::protocol::{Refusal, RefusalReason};
+use crate::broker::protocol::{FramingError, Refusal, RefusalReason};
 use std::fmt;
 
 /// The id of a call: an admitted request of one connection.
@@ -48,4 +48,28 @@ impl fmt::Display for CancelReason {
             Self::ShuttingDown => "the daemon is ending",
         })
     }
+}
+
+/// A call that was cancelled.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Cancelled<'a, T = ()> {
+    /// The call.
+    pub call: CallId,
+    /// The reason for which it was cancelled.
+    pub reason: CancelReason,
+    /// The driver's data of the call.
+    pub data: &'a T,
+}
+
+/// The reason for which an event was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendEventError {
+    /// The peer does not wait for the call any more.
+    #[error("the client does not wait for the answer any more")]
+    Cancelled,
+    /// The event does not fit a frame.
+    #[error("the event cannot be sent")]
+    Framing(#[from] FramingError),
 }

@@ -1,7 +1,6 @@
 //! The admitted calls of one connection.
 
-use super::call::{Cancelled, SendEventError};
-use super::call_id::{CallId, CancelReason};
+use super::call_id::{CallId, CancelReason, Cancelled, SendEventError};
 use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
 use crate::broker::backend_sdk::proto::id_map::ById;
 use crate::broker::backend_sdk::proto::payload::Payload;

@@ -6,7 +6,8 @@ use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErro
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::connection_table::{REPLACE_TIMEOUT, Slot, SlotOffer};
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::session::{Phase, ServerSession};
+use crate::broker::backend_sdk::server::phase::Phase;
+use crate::broker::backend_sdk::server::session::ServerSession;
 use crate::broker::backend_sdk::server::sync::{self, LocalStream};
 use crate::transport::{Accepted, LocalListener};
 use std::io;

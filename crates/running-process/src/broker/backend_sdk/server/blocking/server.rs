@@ -14,7 +14,7 @@ use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::builder::{ServerBuilder, builder_methods};
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::handler::HandlerError;
-use crate::broker::backend_sdk::server::session::Phase;
+use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::stop::StopGuard;
 use crate::broker::protocol::Endpoint;
 use crate::transport::{BindError, LocalListener, StopSignal};

@@ -1,11 +1,8 @@
 //! Output that the socket does not take, and the time that its peer has to read it.
 
-use super::Phase;
 use crate::broker::backend_sdk::proto::deadline::earliest;
+use crate::broker::backend_sdk::server::phase::{DRAIN_STALL, Phase};
 use std::time::{Duration, Instant};
-
-/// Longest time for which a peer may take nothing of its output once the server drains.
-pub(crate) const DRAIN_STALL: Duration = Duration::from_secs(1);
 
 /// Output that the socket did not take at once.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The processing of received messages.
 
 use super::ServerSession;
-use super::dispatch::{Answer, Dispatched, Work};
 use crate::broker::backend_sdk::mux::MuxError;
 use crate::broker::backend_sdk::proto::connection::ConnectionError;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
@@ -10,6 +9,7 @@ use crate::broker::backend_sdk::server::callback::{self, Callback};
 use crate::broker::backend_sdk::server::cancellation::Cancellation;
 use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
 use crate::broker::backend_sdk::server::config::ServeError;
+use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched, Work};
 use crate::broker::backend_sdk::server::handler::{Handler, InlineHandler};
 use crate::broker::backend_sdk::server::policy::{Peer, ServerPolicy};
 use crate::broker::backend_sdk::server::request::{InlineRequest, RequestParts};

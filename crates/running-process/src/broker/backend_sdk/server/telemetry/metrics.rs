@@ -1,6 +1,7 @@
 //! The events of a server through the facade `metrics`, under the names that `docs/observe.md` lists.
 
-use super::{ErrorKind, Event, Outcome};
+use super::error_kind::ErrorKind;
+use super::event::{Event, Outcome};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use std::collections::BTreeMap;
 

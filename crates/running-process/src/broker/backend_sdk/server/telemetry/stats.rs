@@ -1,6 +1,7 @@
 //! The counters of a server: atomics of a fixed size, without a lock.
 
-use super::{ErrorKind, Event, Outcome};
+use super::error_kind::ErrorKind;
+use super::event::{Event, Outcome};
 use crate::broker::protocol::status::{BUCKETS, bucket_of};
 use crate::broker::protocol::{LatencyHistogram, RefusalReason, ServerStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
