@@ -10,6 +10,9 @@ use std::path::Path;
 /// The size of a read, in bytes.
 pub const READ: usize = 64 * 1024;
 
+/// The size of a payload of [`crowd`], in bytes.
+const SMALL: usize = 64;
+
 /// Serves every connection with `serve`, each on a thread of its own.
 pub fn serve_each(
     socket: &Path,
@@ -105,6 +108,25 @@ pub fn client_with_frames(scratch: &Scratch, exchange: Exchange, at_once: usize)
                 taken += consumed;
                 answered += 1;
             }
+        }
+    })
+}
+
+/// Exchanges a frame on each of many connections, one in flight on each: the next request of a connection follows its answer.
+pub fn crowd(scratch: &Scratch, server: &str, connections: usize) -> Client {
+    let echoes = server.starts_with("raw");
+    let server = Server::start(scratch, server);
+    let mut request = vec![0; 2 * SMALL];
+    let length = wire::encode(&mut request, 0, PROTOCOL, 1, &[7; SMALL]);
+    request.truncate(length);
+    // A server that answers sends a frame with two bytes more.
+    let mut response = vec![0; if echoes { length } else { length + 2 }];
+    let mut streams: Vec<UnixStream> = (0..connections).map(|_| server.connect()).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(&request).unwrap());
+    blocking(server, move || {
+        for stream in &mut streams {
+            stream.read_exact(&mut response).unwrap();
+            stream.write_all(&request).unwrap();
         }
     })
 }

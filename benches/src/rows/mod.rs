@@ -2,6 +2,7 @@
 
 mod builds;
 mod calls;
+mod crowd;
 mod decode;
 mod drain;
 mod encode;
@@ -25,7 +26,8 @@ const LARGE_PROGRAM: u64 = 100_000_000;
 pub fn groups() -> Vec<(&'static str, Vec<Row>)> {
     let frames = decode::rows().into_iter().chain(encode::rows()).chain(drain::rows());
     let daemons = prove::rows().into_iter().chain(start::rows());
-    let requests = calls::rows().into_iter().chain(in_flight::rows()).chain(large::rows());
+    let requests =
+        calls::rows().into_iter().chain(in_flight::rows()).chain(large::rows()).chain(crowd::rows());
     let resources = idle::rows().into_iter().chain(builds::rows());
     vec![
         ("Frames", frames.collect()),

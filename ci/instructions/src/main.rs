@@ -140,7 +140,8 @@ fn round(admitted: bool, count: u64) {
     let now = Instant::now();
     let enough_output = 1 << 20;
     let mut client = ClientConnection::new();
-    let mut server = ServerConnection::new(Arc::new(mux()), ConnectionConfig::default(), enough_output, now);
+    let mut server: ServerConnection<Detector> =
+        ServerConnection::new(Arc::new(mux()), ConnectionConfig::default(), enough_output, now);
     let payload = [7; 64];
     for _ in 0..count {
         client.send_request(SERVED, Cow::Borrowed(black_box(&payload[..]))).expect("it fits");

@@ -13,6 +13,7 @@
 - [`Server`], or `AsyncServer` on tokio: a whole daemon.
 - [`read_daemon_identity_file`] and [`BackendHandle::probe_with_service`]: finding and proving a daemon.
 - [`FrameClient`], or `AsyncFrameClient` and `ReconnectingClient` on tokio: requests and answers.
+- [`ServerSession`](broker::backend_sdk::ServerSession): the policy of a server without I/O, for an event loop of your own.
 "
 )]
 //! # Layers

@@ -14,6 +14,7 @@ use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched};
 use crate::broker::backend_sdk::server::handler::HandlerError;
 use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::session::{Action, ServerSession};
+use crate::broker::backend_sdk::server::sync;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::{Condvar, LocalStream, Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -34,6 +35,9 @@ pub(super) const TIMER: u8 = 32;
 
 /// Number of reads in a row before the next connection is driven, and before a deadline that has passed is judged.
 const MAX_READS: u32 = 16;
+
+/// Time for which quick requests are served in a row, before the answers of the first ones are written.
+const LONGEST_BATCH: Duration = Duration::from_micros(100);
 
 /// Time without a byte after which a thread that reads one connection gives it back to the poller.
 pub(super) const QUIET: Duration = Duration::from_millis(10);
@@ -188,10 +192,8 @@ impl Conn {
                 _ => None,
             };
             drop(state);
-            if let Some(call) = call {
-                lane = lane.filter(|lane| lane.begin(self.id));
-                self.context.watch();
-                self.serve(call);
+            if let (Some(call), Some(watched)) = (call, lane) {
+                self.serve_queue(call, watched);
                 lane = lane.filter(|lane| !lane.is_lost());
             }
             if self.context.poller.is_none() {
@@ -288,7 +290,7 @@ impl Conn {
             let (conn, id) = (Arc::clone(self), call.call());
             let job = Box::new(move || {
                 conn.wait_for_room(id);
-                conn.serve(call);
+                drop(conn.serve(call, Instant::now()));
                 conn.drive(0, None);
             });
             if let Err(error) = self.context.pool.submit(job) {
@@ -298,15 +300,33 @@ impl Conn {
         }
     }
 
-    /// Runs the handler of `call` on this thread, and finishes the request.
-    fn serve(self: &Arc<Self>, call: Call) {
-        let (id, handler, began) = (call.call(), Arc::clone(call.handler()), Instant::now());
+    /// Serves `call` and the quick requests behind it, whose answers are written at once.
+    fn serve_queue(self: &Arc<Self>, call: Call, lane: &Lane) {
+        // One piece of work for the watchdog: it is only overdue if a handler is slow.
+        let watched = lane.begin(self.id);
+        self.context.watch();
+        let began = Instant::now();
+        let (mut next, mut at) = (Some(call), began);
+        while let Some(call) = next {
+            let (mut state, ended) = self.serve(call, at);
+            let is_early = sync::either(ended.saturating_duration_since(began) < LONGEST_BATCH);
+            let goes_on = watched && is_early && !lane.is_lost() && !state.session.is_full();
+            next = if goes_on { state.queue.pop_front() } else { None };
+            at = ended;
+        }
+        self.leave(WAKE);
+    }
+
+    /// Runs the handler of `call` on this thread from `began` on, and finishes the request; returns when the handler ended.
+    fn serve(self: &Arc<Self>, call: Call, began: Instant) -> (MutexGuard<'_, State>, Instant) {
+        let (id, handler) = (call.call(), Arc::clone(call.handler()));
         let answer =
             call.serve(|handler, request| (handler.serve)(ServerRequest::new(request, Arc::clone(self), id)));
         let ended = Instant::now();
         handler.latency.record(ended.saturating_duration_since(began));
-        self.state().session.finish(id, answer, ended);
-        self.leave(WAKE);
+        let mut state = self.state();
+        state.session.finish(id, answer, ended);
+        (state, ended)
     }
 
     /// Registers the readiness that the connection waits for, and its timer.

@@ -19,6 +19,7 @@ pub(crate) enum Event<'a> {
     Sent {
         bytes: usize,
     },
+    /// A handler sent an event ahead of its answer.
     Emitted,
     /// Requests came, each of which will have an outcome.
     Asked {
