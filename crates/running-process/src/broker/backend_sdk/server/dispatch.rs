@@ -61,6 +61,7 @@ impl<H: ?Sized> Dispatched<H> {
     }
 
     /// Returns the handler, the request, and the span to serve it in.
+    #[cfg(feature = "tokio")]
     pub(crate) fn into_parts(self) -> (Arc<H>, RequestParts, RequestSpan) {
         (self.handler, self.request, self.span)
     }

@@ -8,7 +8,6 @@ mod metrics;
 mod span;
 pub(super) mod stats;
 
-pub(super) use error_kind::ErrorKind;
 pub(crate) use event::{Event, Outcome};
 pub(crate) use span::RequestSpan;
 

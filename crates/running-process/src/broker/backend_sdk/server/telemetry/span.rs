@@ -1,9 +1,9 @@
 //! The span of a request, and errors as events of `tracing`. Without that feature all of it does nothing.
 
 #[cfg(feature = "tracing")]
-use super::ErrorKind;
-#[cfg(feature = "tracing")]
 use super::callback;
+#[cfg(feature = "tracing")]
+use super::error_kind::ErrorKind;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
 use crate::broker::protocol::FrameRef;
