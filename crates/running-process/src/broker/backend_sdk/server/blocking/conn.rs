@@ -221,6 +221,7 @@ impl Conn {
         if state.wants == Wants::Nothing {
             return;
         }
+        let wanted = state.wants;
         // The reader of an adopted connection reads it outside of the lock.
         let reads = !state.adopted || lane.is_some_and(Lane::reads_one);
         let mut expired = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
@@ -259,7 +260,9 @@ impl Conn {
             // Also for a thread that reads.
             self.stream.disconnect();
         }
-        self.notify_progress(state);
+        if state.session.take_progress() || state.wants != wanted {
+            self.notify(state);
+        }
         if reads && reads_left == 0 && state.readable && state.wants == Wants::Read {
             self.context.requeue(self);
         }
@@ -416,7 +419,7 @@ impl Conn {
                 self.stream.disconnect();
             }
         });
-        self.notify_progress(state);
+        self.notify(state);
     }
 
     fn unwatch(&self, state: &mut State) {
