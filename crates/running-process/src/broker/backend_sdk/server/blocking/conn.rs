@@ -194,7 +194,8 @@ impl Conn {
             drop(state);
             if let (Some(call), Some(watched)) = (call, lane) {
                 self.serve_queue(call, watched);
-                lane = lane.filter(|lane| !lane.is_lost());
+                // A thread that reads alone is not taken over from while it does: the bytes would get out of order.
+                lane = lane.filter(|lane| if lane.reads_one() { lane.end() } else { !lane.is_lost() });
             }
             if self.context.poller.is_none() {
                 self.write_blocking();
