@@ -3,6 +3,7 @@
 use crate::broker::protocol::{Frame, try_decode_framed};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -30,6 +31,27 @@ pub(crate) struct Wire {
     pub(crate) closed: bool,
     /// Tasks that wait for a change.
     tasks: Vec<Waker>,
+    /// Called after each change by the other end.
+    pub(crate) watcher: Option<Watcher>,
+}
+
+/// Takes what the other end has changed.
+#[derive(Clone)]
+pub(crate) struct Watcher(pub(crate) Arc<dyn Fn(Change) + Send + Sync>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Watcher")
+    }
+}
+
+/// A change of a connection by the end that is not under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// There is something to read.
+    Arrived,
+    /// There is room to write.
+    Taken,
 }
 
 impl Wire {
@@ -88,24 +110,32 @@ impl Connection {
 pub(crate) struct Other(Arc<Connection>);
 
 impl Other {
+    fn change<T>(&self, kind: Change, change: impl FnOnce(&mut Wire) -> T) -> T {
+        let (changed, watcher) = self.0.change(|wire| (change(wire), wire.watcher.clone()));
+        if let Some(Watcher(watch)) = watcher {
+            watch(kind);
+        }
+        changed
+    }
+
     pub(crate) fn send(&self, bytes: &[u8]) {
-        self.0.change(|wire| wire.incoming.extend(bytes));
+        self.change(Change::Arrived, |wire| wire.incoming.extend(bytes));
     }
 
     /// Sends nothing more.
     pub(crate) fn end(&self) {
-        self.0.change(|wire| wire.ended = true);
+        self.change(Change::Arrived, |wire| wire.ended = true);
     }
 
     /// Closes the connection.
     pub(crate) fn go(&self) {
-        self.0.change(|wire| wire.gone = true);
+        self.change(Change::Arrived, |wire| wire.gone = true);
     }
 
     /// Returns the next frame, or `None` if the end under test is closed before one is complete.
     pub(crate) fn next(&self) -> Option<Frame> {
         loop {
-            let (frame, over) = self.0.change(|wire| (wire.take_frame(), wire.closed));
+            let (frame, over) = self.change(Change::Taken, |wire| (wire.take_frame(), wire.closed));
             if frame.is_some() || over {
                 return frame;
             }

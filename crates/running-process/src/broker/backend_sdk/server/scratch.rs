@@ -15,5 +15,8 @@ thread_local! {
 ///
 /// `read` calls this again.
 pub(crate) fn with<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    #[cfg(all(test, shuttle))]
+    return read(&mut [0; 30]);
+    #[cfg(not(all(test, shuttle)))]
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }

@@ -194,7 +194,8 @@ impl Conn {
             drop(state);
             if let (Some(call), Some(watched)) = (call, lane) {
                 self.serve_queue(call, watched);
-                lane = lane.filter(|lane| !lane.is_lost());
+                // A thread that reads alone is not taken over from while it does: the bytes would get out of order.
+                lane = lane.filter(|lane| if lane.reads_one() { lane.end() } else { !lane.is_lost() });
             }
             if self.context.poller.is_none() {
                 self.write_blocking();
@@ -221,6 +222,7 @@ impl Conn {
         if state.wants == Wants::Nothing {
             return;
         }
+        let wanted = state.wants;
         // The reader of an adopted connection reads it outside of the lock.
         let reads = !state.adopted || lane.is_some_and(Lane::reads_one);
         let mut expired = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
@@ -259,7 +261,9 @@ impl Conn {
             // Also for a thread that reads.
             self.stream.disconnect();
         }
-        self.notify_progress(state);
+        if state.session.take_progress() || state.wants != wanted {
+            self.notify(state);
+        }
         if reads && reads_left == 0 && state.readable && state.wants == Wants::Read {
             self.context.requeue(self);
         }
@@ -416,7 +420,7 @@ impl Conn {
                 self.stream.disconnect();
             }
         });
-        self.notify_progress(state);
+        self.notify(state);
     }
 
     fn unwatch(&self, state: &mut State) {

@@ -10,6 +10,7 @@ use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::ServerPolicy;
 use crate::broker::backend_sdk::server::shutdown::{Shutdown, ShutdownStep};
 use crate::broker::backend_sdk::server::stop::ServerStop;
+use crate::broker::backend_sdk::server::sync;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering};
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::StopSignal;
@@ -168,8 +169,10 @@ impl ServerContext {
     /// Queues `conn` for the polling thread, behind the others that are ready.
     pub(super) fn requeue(&self, conn: &Arc<Conn>) {
         let mut queue = self.queue();
-        queue.ready.push_back(Arc::clone(conn));
-        self.interrupt(queue);
+        if !queue.ended {
+            queue.ready.push_back(Arc::clone(conn));
+            self.interrupt(queue);
+        }
     }
 
     /// Moves the timer of connection `id` from `before` to `deadline`.
@@ -254,7 +257,7 @@ impl ServerContext {
             if !lane.end() {
                 return;
             }
-            if streak.count(conn.id, is_lone) >= ADOPT_AFTER && conn.adopt() {
+            if sync::either(streak.count(conn.id, is_lone) >= ADOPT_AFTER) && conn.adopt() {
                 if self.start_poller().is_ok() {
                     self.watchdog.remove(&lane);
                     return self.read(&conn);
@@ -352,7 +355,10 @@ impl ServerContext {
                     self.all().iter().for_each(|conn| conn.stream.disconnect());
                     let mut queue = self.queue();
                     queue.ended = true;
+                    // They own this context.
+                    let ready = std::mem::take(&mut queue.ready);
                     self.interrupt(queue);
+                    drop(ready);
                     self.pool.close();
                     return late;
                 }

@@ -11,8 +11,11 @@ mod legacy;
 pub(super) mod model;
 #[cfg(all(unix, not(all(test, shuttle))))]
 mod poller;
-#[cfg(not(all(unix, not(all(test, shuttle)))))]
+#[cfg(not(any(unix, all(test, shuttle))))]
 #[path = "poller_unsupported.rs"]
+mod poller;
+#[cfg(all(test, shuttle))]
+#[path = "model/poller.rs"]
 mod poller;
 mod pool;
 mod request;

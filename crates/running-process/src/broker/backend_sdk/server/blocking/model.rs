@@ -1,27 +1,33 @@
-//! The blocking server in every interleaving that a model checker tries: the threads' own code, on connections in memory.
+//! The blocking server in each interleaving that a model checker tries: the threads' own code, on connections in memory.
 //!
-//! The model knows no time: nothing times out, and no deadline passes.
+//! The model knows no time. A handler is quick or slow, a connection is adopted or not, and a read of an adopted connection
+//! times out or not, by chance.
 
+mod cases;
 mod parts;
 pub(crate) mod stream;
 
-use super::conn_loop;
-use super::context::Shared;
-use super::handler::ConcurrentHandler;
+use super::accept;
+use super::adaptive::LatencyEstimate;
+use super::conn::BlockingHandler;
+use super::context::ServerContext;
+use super::poller::Poller;
+use super::request::ServerRequest;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_sdk::model_check::check;
 use crate::broker::backend_sdk::model_check::wire::Other;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::budget::{Account, Budget};
+use crate::broker::backend_sdk::server::budget::Budget;
 use crate::broker::backend_sdk::server::config::{ServeError, ServerConfig};
-use crate::broker::backend_sdk::server::handler::Handler;
+use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::policy::Service;
-use crate::broker::backend_sdk::server::sync::thread;
+use crate::broker::backend_sdk::server::policy::ServerPolicy;
+use crate::broker::backend_sdk::server::session::Phase;
+use crate::broker::backend_sdk::server::shutdown::Shutdown;
+use crate::broker::backend_sdk::server::stop::ServerStop;
 use crate::broker::backend_sdk::server::telemetry::Telemetry;
 use crate::broker::backend_sdk::server::telemetry::stats::ServerStats;
-use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{self, Endpoint, FrameKind, FrameRef};
 use crate::transport::StopSignal;
 use std::collections::BTreeMap;
@@ -29,11 +35,33 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stream::LocalStream;
 
+/// Protocol of the concurrent handler.
 const WORK: u32 = 0xF00D;
+/// Protocol of an inline handler that answers with the payload.
+const INLINE: u32 = 0xF00E;
+
+/// The way in which connections are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// One thread polls all, and another one may adopt a connection.
+    Poller,
+    /// A thread reads each, as on Windows.
+    ThreadEach,
+}
+
+/// Checks `model` in both modes.
+fn check_modes(model: impl Fn(Mode) + Send + Sync + 'static) {
+    let model = Arc::new(model);
+    for mode in [Mode::Poller, Mode::ThreadEach] {
+        let model = Arc::clone(&model);
+        check(move || model(mode));
+    }
+}
 
 struct Model {
-    shared: Arc<Shared>,
-    troubles: Arc<Mutex<Vec<String>>>,
+    context: Arc<ServerContext>,
+    mode: Mode,
+    errors: Arc<Mutex<Vec<String>>>,
 }
 
 fn daemon() -> DaemonProcess {
@@ -49,48 +77,85 @@ fn daemon() -> DaemonProcess {
 }
 
 impl Model {
-    fn new(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
-        let model = Self::unidentified(handler, change);
-        model.shared.service.mux.identify(Some(daemon()));
+    fn new(
+        mode: Mode,
+        serve: impl Fn(&ServerRequest) -> Result<Payload, HandlerError> + Send + Sync + 'static,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
+        let model = Self::unidentified(mode, serve, change);
+        model.context.policy.mux.identify(Some(daemon()));
         model
     }
 
-    fn unidentified(handler: Arc<ConcurrentHandler>, change: impl FnOnce(&mut ServerConfig)) -> Self {
+    fn unidentified(
+        mode: Mode,
+        serve: impl Fn(&ServerRequest) -> Result<Payload, HandlerError> + Send + Sync + 'static,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let mut config = ServerConfig::default();
-        config.drain_timeout = Duration::MAX;
         change(&mut config);
-        let troubles = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&troubles);
-        let observer = move |trouble: &ServeError, _: Option<&PeerCredentials>| {
-            told.lock().expect("no panics").push(trouble.to_string());
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&errors);
+        let observer = move |error: &ServeError, _: Option<&PeerCredentials>| {
+            told.lock().expect("no panics").push(error.to_string());
         };
-        let telemetry = Telemetry::begin(ServerStats::zero(), Box::new(observer), Instant::now, &[WORK]);
-        let service = Service {
+        let handler = BlockingHandler {
+            serve: Box::new(move |request| serve(&request)),
+            latency: LatencyEstimate::unknown(),
+        };
+        let policy = ServerPolicy {
             mux: Arc::new(BackendEndpointMux::unidentified(
-                &[WORK],
+                &[WORK, INLINE],
                 Box::new(|_: &[u8]| LegacyClassification::NotLegacy) as _,
             )),
-            handlers: BTreeMap::from([(WORK, Handler::Concurrent(handler))]),
+            handlers: BTreeMap::from([
+                (WORK, Handler::Concurrent(Arc::new(handler))),
+                (INLINE, Handler::Inline(Box::new(|request| Ok(request.payload().to_vec().into())))),
+            ]),
             authorize: Box::new(|_| Ok(())),
-            telemetry,
+            telemetry: Telemetry::begin(
+                ServerStats::zero(),
+                Box::new(observer),
+                Instant::now,
+                &[WORK, INLINE],
+            ),
             budget: Budget::new(config.memory_limit, config.max_connections),
             config,
+            _signals: None,
+        };
+        let poller = match mode {
+            Mode::Poller => Poller::new().expect("the model has one"),
+            Mode::ThreadEach => None,
         };
         let signal = StopSignal::new().expect("a pipe");
-        Self { shared: Arc::new(Shared::new(service, None, signal)), troubles }
+        let context =
+            Arc::new(ServerContext::new(Arc::new(policy), None, poller, signal, ServerStop::default()));
+        if mode == Mode::Poller {
+            context.start_poller().expect("a thread");
+        }
+        Self { context, mode, errors }
     }
 
-    fn connect(&self, id: u64) -> Arc<Peer> {
-        let (stream, peer) = LocalStream::pair();
-        conn_loop::start(&self.shared, id, stream).expect("there is room");
+    fn connect(&self) -> Arc<Peer> {
+        let (stream, peer) = LocalStream::pair(self.mode == Mode::Poller);
+        accept::serve(&self.context, stream).expect("there is room");
         Arc::new(Peer(peer))
     }
 
-    /// Everything has come to its end, and nothing was held against anybody.
+    /// Begins to drain.
+    fn stop(&self) {
+        self.context.enter(Phase::Draining);
+    }
+
+    /// Waits until each connection has ended, and checks that no error was reported.
     fn end(self) {
-        assert_eq!(self.shared.drain(None), 0, "every connection ends");
-        self.shared.pool.close();
-        assert_eq!(*self.troubles.lock().expect("no panics"), [""; 0]);
+        assert_eq!(self.end_with_errors(), [""; 0]);
+    }
+
+    /// Waits until each connection has ended; returns the errors that were reported.
+    fn end_with_errors(self) -> Vec<String> {
+        assert_eq!(self.context.shut_down(Shutdown::begin(Instant::now(), Duration::MAX)), 0);
+        std::mem::take(&mut *self.errors.lock().expect("no panics"))
     }
 }
 
@@ -112,187 +177,19 @@ impl Peer {
         self.0.send(&wire);
     }
 
-    /// The next `count` frames: kind, request id and whether it is a refusal.
+    /// Returns the next `count` frames: kind, request id and whether it is a refusal.
     fn receive(&self, count: usize) -> Vec<(i32, u64, bool)> {
         let frames = self.0.receive(count);
-        frames.iter().map(|frame| (frame.kind, frame.request_id, frame.payload_protocol != WORK)).collect()
+        let is_answer = |protocol| protocol == WORK || protocol == INLINE;
+        frames
+            .iter()
+            .map(|frame| (frame.kind, frame.request_id, !is_answer(frame.payload_protocol)))
+            .collect()
     }
 }
 
 const RESPONSE: i32 = FrameKind::Response as i32;
 
-fn echo() -> Arc<ConcurrentHandler> {
-    Arc::new(|request| Ok(request.payload().to_vec().into()))
-}
-
-#[test]
-fn every_request_is_answered_once_within_the_limit_and_the_connection_ends() {
-    check(|| {
-        let model = Model::new(echo(), |config| {
-            config.connection.max_in_flight = 2;
-            config.send_high_water = 40;
-        });
-        let peer = model.connect(1);
-        let sender = Arc::clone(&peer);
-        let sending = thread::spawn(move || {
-            sender.send(FrameKind::Request, [1, 2]);
-            sender.send(FrameKind::Request, [3, 4]);
-            sender.0.end();
-        });
-        let mut answers = peer.receive(4);
-        answers.sort_unstable();
-        assert_eq!(answers, [1, 2, 3, 4].map(|id| (RESPONSE, id, false)));
-        sending.join().expect("it has sent");
-        model.end();
-        assert!(peer.0.is_over());
-    });
-}
-
-#[test]
-fn a_stop_loses_no_request_that_was_received() {
-    check(|| {
-        let model = Model::new(echo(), |config| config.connection.max_in_flight = 1);
-        let peers = [model.connect(1), model.connect(2)];
-        for peer in &peers {
-            peer.send(FrameKind::Request, [1, 2]);
-        }
-        model.shared.stop();
-        for peer in &peers {
-            assert_eq!(peer.receive(2), [(RESPONSE, 1, false), (RESPONSE, 2, false)]);
-        }
-        model.end();
-        assert!(peers.iter().all(|peer| peer.0.is_over()));
-    });
-}
-
-#[test]
-fn a_peer_that_goes_ends_its_handlers_and_nobody_elses() {
-    let until_cancelled: Arc<ConcurrentHandler> = Arc::new(|request| {
-        match request.frame().request_id {
-            1 => {
-                let _reason = request.cancellation().wait(None);
-            }
-            _ => assert_eq!(request.cancelled(), None),
-        }
-        Ok(Payload::default())
-    });
-    check(move || {
-        let model = Model::new(Arc::clone(&until_cancelled), |_| {});
-        let (goes, stays) = (model.connect(1), model.connect(2));
-        let going = thread::spawn(move || {
-            goes.send(FrameKind::Request, [1]);
-            goes.0.go();
-        });
-        stays.send(FrameKind::Request, [2]);
-        assert_eq!(stays.receive(1), [(RESPONSE, 2, false)]);
-        stays.0.end();
-        going.join().expect("it is gone");
-        model.end();
-    });
-}
-
-#[test]
-fn a_cancel_meets_its_call_wherever_that_is_and_one_last_frame_tells() {
-    let impatient: Arc<ConcurrentHandler> = Arc::new(|request| {
-        let _reason = request.cancellation().wait(None);
-        Ok(Payload::default())
-    });
-    check(move || {
-        let model = Model::new(Arc::clone(&impatient), |_| {});
-        let peer = model.connect(1);
-        peer.send(FrameKind::Request, [1, 2]);
-        peer.send(FrameKind::Cancel, [2, 1]);
-        let mut answers = peer.receive(2);
-        answers.sort_unstable();
-        assert_eq!(answers, [(RESPONSE, 1, true), (RESPONSE, 2, true)]);
-        peer.0.end();
-        model.end();
-        assert!(peer.0.is_over());
-    });
-}
-
-#[test]
-fn events_keep_their_order_and_come_before_their_answer_although_the_output_is_full() {
-    let streaming: Arc<ConcurrentHandler> = Arc::new(|request| {
-        for _ in 0..3 {
-            request.send_event(b"event")?;
-        }
-        Ok(b"end".into())
-    });
-    check(move || {
-        let model = Model::new(Arc::clone(&streaming), |config| config.send_high_water = 1);
-        let peer = model.connect(1);
-        peer.send(FrameKind::Request, [1, 2]);
-        peer.0.end();
-        let frames = peer.receive(8);
-        for id in [1, 2] {
-            let kinds: Vec<_> = frames.iter().filter(|frame| frame.1 == id).map(|frame| frame.0).collect();
-            assert_eq!(kinds, [2, 2, 2, RESPONSE]);
-        }
-        model.end();
-        assert!(peer.0.is_over());
-    });
-}
-
-/// A request, a probe behind it, and a request behind that.
-fn send_around_a_probe(peer: &Peer) {
-    let request = |id| FrameRef::request(WORK, id, b"x");
-    let probe = FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, 2, &[7; 32]);
-    peer.send_frames([request(1), probe, request(3)]);
-    peer.0.end();
-}
-
-#[test]
-fn a_probe_and_what_is_behind_it_are_answered_whenever_the_identity_comes() {
-    check(|| {
-        let model = Model::unidentified(echo(), |_| {});
-        let peer = model.connect(1);
-        let shared = Arc::clone(&model.shared);
-        let identifying = thread::spawn(move || {
-            shared.service.mux.identify(Some(daemon()));
-            shared.identified();
-        });
-        send_around_a_probe(&peer);
-        let mut answers = peer.receive(3);
-        answers.sort_unstable();
-        assert_eq!(answers, [(RESPONSE, 1, false), (RESPONSE, 2, true), (RESPONSE, 3, false)]);
-        identifying.join().expect("it has told");
-        model.end();
-        assert!(peer.0.is_over());
-    });
-}
-
-#[test]
-fn who_waits_for_an_identity_that_never_comes_is_let_go_and_calls_are_answered() {
-    check(|| {
-        let model = Model::unidentified(echo(), |_| {});
-        let peer = model.connect(1);
-        send_around_a_probe(&peer);
-        let shared = Arc::clone(&model.shared);
-        let failing = thread::spawn(move || {
-            shared.stop();
-            shared.service.mux.identify(None);
-            shared.identified();
-        });
-        assert_eq!(peer.receive(1), [(RESPONSE, 1, false)]);
-        failing.join().expect("it has told");
-        model.end();
-        assert!(peer.0.is_over());
-    });
-}
-
-#[test]
-fn who_asks_for_too_much_memory_takes_none_from_others_not_even_for_a_moment() {
-    check(|| {
-        // Half of it is one connection's own.
-        let budget = Arc::new(Budget::new(100, 1));
-        let greedy = Arc::clone(&budget);
-        let asking = thread::spawn(move || {
-            assert!(!greedy.settle(&mut Account::default(), 101, true));
-        });
-        let mut modest = Account::default();
-        assert!(budget.settle(&mut modest, 100, true));
-        assert!(budget.settle(&mut modest, 0, true));
-        asking.join().expect("it was refused");
-    });
+fn echo(request: &ServerRequest) -> Result<Payload, HandlerError> {
+    Ok(request.payload().to_vec().into())
 }

@@ -88,7 +88,8 @@ impl Conn {
     pub(in super::super) fn read_blocking(self: &Arc<Self>, lane: &Lane) {
         loop {
             self.drive(0, Some(lane));
-            if lane.is_lost() {
+            // A thread that only waits for bytes is not late.
+            if !lane.end() {
                 // The thread that took over gives it back to the poller, or reads it.
                 return;
             }
@@ -119,7 +120,11 @@ impl Conn {
                 (Wants::Progress | Wants::Nothing, _) => {
                     let seen = self.begin_wait(&mut state);
                     drop(state);
-                    self.wait_progress(seen, Some(quiet));
+                    if self.has_events() {
+                        self.with(|state| state.waiting -= 1);
+                    } else {
+                        self.wait_progress(seen, Some(quiet));
+                    }
                     Ok(())
                 }
             };

@@ -43,7 +43,9 @@ impl Conn {
             if let Err(error) = written {
                 state.session.fail(error);
             }
-            self.notify_progress(&mut state);
+            if state.session.take_progress() {
+                self.notify(&state);
+            }
             self.leave(WAKE);
         }
     }
@@ -103,8 +105,9 @@ impl Conn {
         sent
     }
 
-    pub(super) fn notify_progress(&self, state: &mut State) {
-        if state.session.take_progress() && state.waiting > 0 {
+    /// Has the threads that wait for progress look again.
+    pub(super) fn notify(&self, state: &State) {
+        if state.waiting > 0 {
             *self.progress.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             self.progressed.notify_all();
         }

@@ -1,11 +1,10 @@
-//! The parts of the server that several threads use, each alone.
+//! The parts of the server that several threads use, one at a time.
 
 use crate::broker::backend_sdk::model_check::check;
 use crate::broker::backend_sdk::proto::server_connection::CancelReason;
-use crate::broker::backend_sdk::server::blocking::cancellation::Cancellation;
 use crate::broker::backend_sdk::server::blocking::pool::Pool;
-use crate::broker::backend_sdk::server::budget::{Account, Budget};
-use crate::broker::backend_sdk::server::session::Cancel;
+use crate::broker::backend_sdk::server::budget::{Budget, Reservation};
+use crate::broker::backend_sdk::server::cancellation::Cancellation;
 use crate::broker::backend_sdk::server::stop::ServerStop;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicUsize, Ordering};
 use crate::broker::backend_sdk::server::sync::thread;
@@ -16,16 +15,16 @@ fn add(count: &AtomicUsize) {
 }
 
 #[test]
-fn every_job_is_done_once_whoever_submits_it_and_every_thread_ends() {
+fn each_job_is_done_once_and_every_thread_ends() {
     check(|| {
-        let pool = Pool::new(1);
+        let pool = Pool::new();
         let done = Arc::new(AtomicUsize::new(0));
         let submit = |count: usize| {
             let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
             thread::spawn(move || {
                 for _ in 0..count {
                     let done = Arc::clone(&done);
-                    pool.submit(Box::new(move |_| add(&done))).expect("a thread");
+                    pool.submit(Box::new(move || add(&done))).expect("a thread");
                 }
             })
         };
@@ -42,24 +41,24 @@ fn every_job_is_done_once_whoever_submits_it_and_every_thread_ends() {
 #[test]
 fn a_job_that_blocks_holds_up_no_other() {
     check(|| {
-        let pool = Pool::new(1);
+        let pool = Pool::new();
         let done = Arc::new(AtomicUsize::new(0));
         let first = Arc::clone(&done);
-        pool.submit(Box::new(move |_| add(&first))).expect("a thread");
+        pool.submit(Box::new(move || add(&first))).expect("a thread");
         while done.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }
         // Its thread may wait by now; then it takes one of the two.
         let cancellation = Cancellation::default();
         let waits = cancellation.clone();
-        pool.submit(Box::new(move |_| assert!(waits.wait(None).is_some()))).expect("a thread");
-        pool.submit(Box::new(move |_| cancellation.cancel(CancelReason::Requested))).expect("a thread");
+        pool.submit(Box::new(move || assert!(waits.wait(None).is_some()))).expect("a thread");
+        pool.submit(Box::new(move || cancellation.cancel(CancelReason::Requested))).expect("a thread");
         pool.close();
     });
 }
 
 #[test]
-fn a_cancellation_is_seen_by_who_waits_and_the_first_reason_stays() {
+fn a_thread_that_waits_sees_the_cancellation_and_the_first_reason_stays() {
     check(|| {
         let cancellation = Cancellation::default();
         let cancelling = [CancelReason::Requested, CancelReason::PeerGone].map(|reason| {
@@ -75,7 +74,7 @@ fn a_cancellation_is_seen_by_who_waits_and_the_first_reason_stays() {
 }
 
 #[test]
-fn a_stop_has_its_effect_once_whether_it_comes_before_the_server_or_after() {
+fn a_stop_has_its_effect_once_before_the_server_starts_and_after() {
     check(|| {
         let (stop, effects) = (ServerStop::default(), Arc::new(AtomicUsize::new(0)));
         let stopping = [stop.clone(), stop.clone()].map(|stop| thread::spawn(move || stop.stop()));
@@ -96,17 +95,17 @@ fn a_budget_is_never_exceeded_and_all_of_it_comes_back() {
         let using = [60, 70].map(|wanted| {
             let (budget, used) = (Arc::clone(&budget), Arc::clone(&used));
             thread::spawn(move || {
-                let mut account = Account::default();
-                if budget.settle(&mut account, wanted, true) {
+                let mut reservation = Reservation::default();
+                if budget.charge(&mut reservation, wanted, true) {
                     assert!(used.fetch_add(wanted, Ordering::SeqCst) + wanted <= 100);
                     used.fetch_sub(wanted, Ordering::SeqCst);
-                    assert!(budget.settle(&mut account, 0, true));
+                    assert!(budget.charge(&mut reservation, 0, true));
                 }
             })
         });
         for thread in using {
             thread.join().expect("it is done");
         }
-        assert!(budget.settle(&mut Account::default(), 100, true));
+        assert!(budget.charge(&mut Reservation::default(), 100, true));
     });
 }

@@ -1,45 +1,82 @@
 //! The server's end of a connection in memory.
 
 use crate::broker::backend_sdk::model_check::wire::{Connection, Other, Wire};
+use crate::broker::backend_sdk::server::sync::{MutexGuard, thread};
 use crate::sys::{PeerError, PeerUser};
+use shuttle::rand::{Rng, thread_rng};
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// It has no other timeouts than those that have passed already.
+/// Bytes that wait for the other end, at which a write blocks.
+const ROOM: usize = 40;
+
+/// The end of a connection that the server has.
 #[derive(Debug)]
-pub struct LocalStream(Arc<Connection>);
+pub struct LocalStream {
+    connection: Arc<Connection>,
+    /// A read that waits times out at any moment; otherwise it never does.
+    times_out: bool,
+}
 
 impl LocalStream {
-    pub(super) fn pair() -> (Self, Other) {
+    pub(super) fn pair(times_out: bool) -> (Self, Other) {
         let (connection, other) = Connection::new();
-        (Self(connection), other)
+        (Self { connection, times_out }, other)
+    }
+
+    pub(in super::super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(in super::super) fn has_room(wire: &Wire) -> bool {
+        wire.outgoing.len() < ROOM || wire.gone || wire.disconnected
+    }
+
+    /// Waits until `until`, or returns [`io::ErrorKind::TimedOut`] at any moment.
+    pub(in super::super) fn wait_or_time_out(
+        &self,
+        until: impl Fn(&Wire) -> bool,
+    ) -> io::Result<MutexGuard<'_, Wire>> {
+        loop {
+            let wire = self.connection.wire();
+            if until(&wire) {
+                return Ok(wire);
+            }
+            drop(wire);
+            if thread_rng().r#gen() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
     }
 
     pub(crate) fn read_deadline(&self, buf: &mut [u8], _: Option<Instant>) -> io::Result<usize> {
-        let mut wire = self.0.wait(Wire::is_readable);
-        // A frame in two reads, now and then.
-        let most = buf.len().min(30);
-        wire.incoming.read(&mut buf[..most])
+        let mut wire = if self.times_out {
+            self.wait_or_time_out(Wire::is_readable)?
+        } else {
+            self.connection.wait(Wire::is_readable)
+        };
+        wire.incoming.read(buf)
     }
 
     pub(crate) fn read_onto(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<usize> {
-        let mut bytes = [0; 30];
+        let mut bytes = vec![0; buffer.capacity() - buffer.len()];
         let length = self.read_deadline(&mut bytes, deadline)?;
         buffer.extend_from_slice(&bytes[..length]);
         Ok(length)
     }
 
-    /// No read times out.
-    #[allow(clippy::unused_self, reason = "the system's is asked")]
-    pub(crate) fn read_arrived(&self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::TimedOut.into())
+    pub(crate) fn read_arrived(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.connection.wire();
+        if wire.is_readable() { wire.incoming.read(buf) } else { Err(io::ErrorKind::TimedOut.into()) }
     }
 
-    /// As [`read_arrived`](Self::read_arrived).
-    #[allow(clippy::unused_self, reason = "the system's is asked")]
-    pub(crate) fn read_arrived_onto(&self, _: &mut Vec<u8>) -> io::Result<usize> {
-        Err(io::ErrorKind::TimedOut.into())
+    pub(crate) fn read_arrived_onto(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut bytes = vec![0; buffer.capacity() - buffer.len()];
+        let length = self.read_arrived(&mut bytes)?;
+        buffer.extend_from_slice(&bytes[..length]);
+        Ok(length)
     }
 
     pub(crate) fn write_vectored(
@@ -47,31 +84,43 @@ impl LocalStream {
         pieces: &[IoSlice<'_>],
         _: impl Fn() -> Option<Instant>,
     ) -> io::Result<usize> {
-        self.0.change(|wire| {
+        loop {
+            drop(self.connection.wait(Self::has_room));
+            if let Some(written) = self.write_now(pieces)? {
+                return Ok(written);
+            }
+        }
+    }
+
+    pub(crate) fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        self.connection.change(|wire| {
             if wire.gone || wire.disconnected {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
+            let room = ROOM.saturating_sub(wire.outgoing.len());
+            if room == 0 {
+                return Ok(None);
+            }
             let piece = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
             // Not all of it, now and then.
-            let length = piece.len().min(25);
+            let length = piece.len().min(25).min(room);
             wire.outgoing.extend_from_slice(&piece[..length]);
-            Ok(length)
+            Ok(Some(length))
         })
     }
 
-    pub(crate) fn wait_hang_up(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Ok(self.0.wire().gone);
-        }
-        Ok(self.0.wait(|wire| wire.gone || wire.disconnected).gone)
+    /// Waits for no longer than a moment.
+    pub(crate) fn wait_hang_up(&self, _: Option<Instant>) -> io::Result<bool> {
+        thread::yield_now();
+        Ok(self.connection.wire().gone)
     }
 
     pub(crate) fn disconnect(&self) {
-        self.0.change(|wire| wire.disconnected = true);
+        self.connection.change(|wire| wire.disconnected = true);
     }
 
     pub(crate) fn interrupt_reads(&self) {
-        self.0.change(|wire| wire.ended = true);
+        self.connection.change(|wire| wire.ended = true);
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the system's may fail")]
@@ -89,7 +138,7 @@ impl LocalStream {
 
 impl Drop for LocalStream {
     fn drop(&mut self) {
-        self.0.change(|wire| wire.closed = true);
+        self.connection.change(|wire| wire.closed = true);
     }
 }
 
