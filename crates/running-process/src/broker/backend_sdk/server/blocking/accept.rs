@@ -1,7 +1,6 @@
 //! Accepting connections, and giving each its slot.
 
-use super::conn::Conn;
-use super::context::ServerContext;
+use super::conn::{Conn, Context};
 use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::connection_table::{REPLACE_TIMEOUT, Slot, SlotOffer};
@@ -20,7 +19,7 @@ const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(10);
 /// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So
 /// the listener can be closed although the observer, which is called in between, does not return.
 pub(super) fn accept(
-    context: &Arc<ServerContext>,
+    context: &Arc<Context>,
     listener: &Mutex<Option<LocalListener>>,
     path: &str,
 ) -> io::Result<()> {
@@ -54,7 +53,7 @@ pub(super) fn accept(
 }
 
 /// Serves the connection, once it has a slot. A server that is stopped meanwhile closes it.
-pub(super) fn serve(context: &Arc<ServerContext>, stream: LocalStream) -> Result<(), ServeError> {
+pub(super) fn serve(context: &Arc<Context>, stream: LocalStream) -> Result<(), ServeError> {
     let Some(slot) = slot(context) else { return Ok(()) };
     let peer = PeerCredentials::of(stream.user())?;
     let session = ServerSession::new(Arc::clone(&context.policy), peer, slot, Instant::now());
@@ -84,7 +83,7 @@ pub(super) fn serve(context: &Arc<ServerContext>, stream: LocalStream) -> Result
 }
 
 /// Waits for a slot for a connection that was accepted; `None` if the server is stopped before there is one.
-fn slot(context: &ServerContext) -> Option<Slot> {
+fn slot(context: &Context) -> Option<Slot> {
     while context.phase() == Phase::Serving {
         let table = context.table();
         let open = table.len();

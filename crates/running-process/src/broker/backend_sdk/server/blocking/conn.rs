@@ -3,11 +3,13 @@
 mod read;
 mod write;
 
-use super::adaptive::{Lane, LatencyEstimate};
-use super::context::ServerContext;
-use super::legacy::LegacyConnection;
-use super::request::ServerRequest;
-use crate::broker::backend_sdk::proto::payload::Payload;
+use super::adaptive::Lane;
+use super::context::{Connection, ServerContext};
+use super::events::{HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE, WRITABLE};
+use super::handler::BlockingHandler;
+use super::legacy::{LegacyConnection, LegacyOwner};
+use super::request::{EventSender, ServerRequest};
+use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
 use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched};
@@ -23,33 +25,17 @@ use std::io::{self};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Events of a connection. The socket is readable or writable, its peer ended writing or closed it, or a thread wakes the
-/// connection.
-pub(super) const READABLE: u8 = 1;
-pub(super) const WRITABLE: u8 = 2;
-pub(super) const READ_CLOSED: u8 = 4;
-pub(super) const HUNG_UP: u8 = 8;
-pub(super) const WAKE: u8 = 16;
-/// The timer has fired.
-pub(super) const TIMER: u8 = 32;
-
 /// Number of reads in a row before the next connection is driven, and before a deadline that has passed is judged.
 const MAX_READS: u32 = 16;
 
 /// Time for which quick requests are served in a row, before the answers of the first ones are written.
 const LONGEST_BATCH: Duration = Duration::from_micros(100);
 
-/// Time without a byte after which a thread that reads one connection gives it back to the poller.
-pub(super) const QUIET: Duration = Duration::from_millis(10);
-
 /// Interval at which a thread that reads one connection looks for new deadlines, on systems without a poller.
 const RECHECK: Duration = Duration::from_millis(50);
 
-/// The handler of a payload protocol.
-pub(super) struct BlockingHandler {
-    pub(super) serve: Box<dyn Fn(ServerRequest) -> Result<Payload, HandlerError> + Send + Sync>,
-    pub(super) latency: LatencyEstimate,
-}
+/// The state that all threads of a blocking server share.
+pub(super) type Context = ServerContext<Conn>;
 
 type Session = ServerSession<BlockingHandler>;
 type Call = Dispatched<BlockingHandler>;
@@ -59,7 +45,7 @@ type Call = Dispatched<BlockingHandler>;
 /// the daemon's inline handlers.
 pub(super) struct Conn {
     pub(super) id: u64,
-    pub(super) context: Arc<ServerContext>,
+    pub(super) context: Arc<Context>,
     pub(super) stream: LocalStream,
     /// Events that no thread has taken yet.
     events: AtomicU8,
@@ -112,7 +98,7 @@ enum Wants {
 
 impl Conn {
     /// Returns a connection that the poller watches, or one that a thread reads if there is no poller.
-    pub(super) fn new(id: u64, context: Arc<ServerContext>, stream: LocalStream, session: Session) -> Self {
+    pub(super) fn new(id: u64, context: Arc<Context>, stream: LocalStream, session: Session) -> Self {
         let state = State {
             session,
             queue: VecDeque::new(),
@@ -324,8 +310,9 @@ impl Conn {
     /// Runs the handler of `call` on this thread from `began` on, and finishes the request; returns when the handler ended.
     fn serve(self: &Arc<Self>, call: Call, began: Instant) -> (MutexGuard<'_, State>, Instant) {
         let (id, handler) = (call.call(), Arc::clone(call.handler()));
-        let answer =
-            call.serve(|handler, request| (handler.serve)(ServerRequest::new(request, Arc::clone(self), id)));
+        let answer = call.serve(|handler, request| {
+            (handler.serve)(ServerRequest::new(request, Arc::<Self>::clone(self), id))
+        });
         let ended = Instant::now();
         handler.latency.record(ended.saturating_duration_since(began));
         let mut state = self.state();
@@ -372,7 +359,7 @@ impl Conn {
             let error = match &context.legacy {
                 None => Some(ServeError::LegacyNotServed),
                 Some(handler) => {
-                    let connection = LegacyConnection::new(buffered, &conn);
+                    let connection = LegacyConnection::new(buffered, Arc::<Self>::clone(&conn));
                     callback::run(|| handler(connection)).is_none().then_some(ServeError::HandlerPanicked)
                 }
             };
@@ -436,6 +423,52 @@ impl State {
     /// Returns whether the connection waits for nothing but the peer.
     fn may_be_adopted(&self) -> bool {
         self.wants == Wants::Read && !self.blocked && self.session.in_flight() == 0
+    }
+}
+
+impl Connection for Conn {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn leave(&self, events: u8) {
+        self.leave(events);
+    }
+
+    fn drive(self: &Arc<Self>, lane: Option<&Lane>) {
+        self.drive(0, lane);
+    }
+
+    fn adopt(self: &Arc<Self>) -> bool {
+        self.adopt()
+    }
+
+    fn give_back(self: &Arc<Self>) {
+        self.give_back();
+    }
+
+    fn read_blocking(self: &Arc<Self>, lane: &Lane) {
+        self.read_blocking(lane);
+    }
+
+    fn disconnect(&self) {
+        self.stream.disconnect();
+    }
+}
+
+impl EventSender for Conn {
+    fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
+        Self::send_event(&self, call, payload)
+    }
+}
+
+impl LegacyOwner for Conn {
+    fn stream(&self) -> &LocalStream {
+        &self.stream
+    }
+
+    fn release_legacy(self: Arc<Self>) {
+        Self::release_legacy(&self);
     }
 }
 

@@ -1,10 +1,10 @@
 //! The state that all threads of one server share.
 
 use super::adaptive::{Lane, Overdue, Watchdog};
-use super::conn::{BlockingHandler, Conn, QUIET, TIMER, WAKE};
+use super::events::{QUIET, TIMER, WAKE};
+use super::handler::{BlockingHandler, LegacyHandler};
 use super::poller::Poller;
 use super::pool::Pool;
-use super::server::LegacyHandler;
 use crate::broker::backend_sdk::server::connection_table::ConnectionTable;
 use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::ServerPolicy;
@@ -22,7 +22,31 @@ use std::time::{Duration, Instant};
 /// Number of reports in a row of one connection alone, less than [`QUIET`] apart, after which a thread reads it blocking.
 const ADOPT_AFTER: u32 = 16;
 
-pub(super) struct ServerContext {
+/// A connection as the threads of its server see it.
+pub(super) trait Connection: Send + Sync + 'static {
+    /// Returns the id in the table of connections.
+    fn id(&self) -> u64;
+
+    /// Leaves `events` for the thread that drives the connection next.
+    fn leave(&self, events: u8);
+
+    /// Does all that can be done now, unless another thread does it. A thread with a `lane` serves quick requests itself.
+    fn drive(self: &Arc<Self>, lane: Option<&Lane>);
+
+    /// Makes this thread the reader of the connection, if that waits for nothing but the peer; returns whether it is.
+    fn adopt(self: &Arc<Self>) -> bool;
+
+    /// Gives the connection back to the poller.
+    fn give_back(self: &Arc<Self>);
+
+    /// Reads the connection until it is over, or falls quiet and goes back to the poller.
+    fn read_blocking(self: &Arc<Self>, lane: &Lane);
+
+    /// Ends the connection in both directions.
+    fn disconnect(&self);
+}
+
+pub(super) struct ServerContext<C> {
     pub(super) policy: Arc<ServerPolicy<BlockingHandler>>,
     pub(super) legacy: Option<LegacyHandler>,
     pub(super) pool: Arc<Pool>,
@@ -32,8 +56,8 @@ pub(super) struct ServerContext {
     pub(super) signal: StopSignal,
     stop: ServerStop,
     watchdog: Watchdog<Role>,
-    queue: Mutex<RunQueue>,
-    table: Mutex<ConnectionTable<Arc<Conn>>>,
+    queue: Mutex<RunQueue<C>>,
+    table: Mutex<ConnectionTable<Arc<C>>>,
     /// Notified when a connection is closed.
     closed: Condvar,
     phase: AtomicU8,
@@ -49,9 +73,8 @@ enum Role {
 }
 
 /// The connections that the polling thread looks at without an event.
-#[derive(Default)]
-struct RunQueue {
-    ready: VecDeque<Arc<Conn>>,
+struct RunQueue<C> {
+    ready: VecDeque<Arc<C>>,
     timers: BTreeSet<(Instant, u64)>,
     polling: Polling,
     ended: bool,
@@ -95,7 +118,7 @@ impl Streak {
     }
 }
 
-impl ServerContext {
+impl<C: Connection> ServerContext<C> {
     pub(super) fn new(
         policy: Arc<ServerPolicy<BlockingHandler>>,
         legacy: Option<LegacyHandler>,
@@ -112,7 +135,12 @@ impl ServerContext {
             signal,
             stop,
             watchdog: Watchdog::new(),
-            queue: Mutex::default(),
+            queue: Mutex::new(RunQueue {
+                ready: VecDeque::new(),
+                timers: BTreeSet::new(),
+                polling: Polling::No,
+                ended: false,
+            }),
             table,
             closed: Condvar::new(),
             phase: AtomicU8::new(Phase::Serving as u8),
@@ -120,21 +148,21 @@ impl ServerContext {
     }
 
     /// Returns the open connections. Locked after the state of a connection, never before.
-    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<Arc<Conn>>> {
+    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<Arc<C>>> {
         // No code that can panic runs between two changes of it.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> MutexGuard<'_, RunQueue> {
+    fn queue(&self) -> MutexGuard<'_, RunQueue<C>> {
         // As for the table.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn conn(&self, id: u64) -> Option<Arc<Conn>> {
+    fn conn(&self, id: u64) -> Option<Arc<C>> {
         self.table().get(id).cloned()
     }
 
-    fn all(&self) -> Vec<Arc<Conn>> {
+    fn all(&self) -> Vec<Arc<C>> {
         self.table().iter().cloned().collect()
     }
 
@@ -154,20 +182,20 @@ impl ServerContext {
     }
 
     /// Makes a thread drive `conn`.
-    pub(super) fn wake(&self, conn: &Arc<Conn>) {
+    pub(super) fn wake(&self, conn: &Arc<C>) {
         conn.leave(WAKE);
         if self.poller.is_some() {
             return self.requeue(conn);
         }
         let driving = Arc::clone(conn);
-        if self.pool.submit(Box::new(move || driving.drive(0, None))).is_err() {
+        if self.pool.submit(Box::new(move || driving.drive(None))).is_err() {
             // Its reader looks now and then.
             conn.leave(WAKE);
         }
     }
 
     /// Queues `conn` for the polling thread, behind the others that are ready.
-    pub(super) fn requeue(&self, conn: &Arc<Conn>) {
+    pub(super) fn requeue(&self, conn: &Arc<C>) {
         let mut queue = self.queue();
         if !queue.ended {
             queue.ready.push_back(Arc::clone(conn));
@@ -188,7 +216,7 @@ impl ServerContext {
     }
 
     /// Makes the polling thread return, if it polls.
-    fn interrupt(&self, mut queue: MutexGuard<'_, RunQueue>) {
+    fn interrupt(&self, mut queue: MutexGuard<'_, RunQueue<C>>) {
         if std::mem::take(&mut queue.polling) != Polling::No {
             drop(queue);
             let woken = self.poller.as_ref().map(Poller::wake);
@@ -198,7 +226,7 @@ impl ServerContext {
 
     /// Returns the next connection to drive, and whether it is the only one that was ready; `None` if the server has ended or
     /// another thread polls.
-    fn next_ready(&self, lane: &Lane) -> Option<(Arc<Conn>, bool)> {
+    fn next_ready(&self, lane: &Lane) -> Option<(Arc<C>, bool)> {
         let poller = self.poller.as_ref()?;
         loop {
             let mut queue = self.queue();
@@ -251,13 +279,13 @@ impl ServerContext {
         let lane = self.watchdog.add(Role::Poller, false);
         let mut streak = Streak { id: u64::MAX, count: 0, last: Instant::now() };
         while let Some((conn, is_lone)) = self.next_ready(&lane) {
-            lane.begin(conn.id);
+            lane.begin(conn.id());
             self.watch();
-            conn.drive(0, Some(&lane));
+            conn.drive(Some(&lane));
             if !lane.end() {
                 return;
             }
-            if sync::either(streak.count(conn.id, is_lone) >= ADOPT_AFTER) && conn.adopt() {
+            if sync::either(streak.count(conn.id(), is_lone) >= ADOPT_AFTER) && conn.adopt() {
                 if self.start_poller().is_ok() {
                     self.watchdog.remove(&lane);
                     return self.read(&conn);
@@ -275,11 +303,11 @@ impl ServerContext {
     }
 
     /// Reads `conn` on this thread, until it is over or falls quiet.
-    pub(super) fn read(&self, conn: &Arc<Conn>) {
+    pub(super) fn read(&self, conn: &Arc<C>) {
         let lane = self.watchdog.add(Role::Reader, true);
         conn.read_blocking(&lane);
         // A thread that found the lock taken when this one gave the connection back has left its events.
-        conn.drive(0, None);
+        conn.drive(None);
         self.watchdog.remove(&lane);
     }
 
@@ -352,7 +380,7 @@ impl ServerContext {
                 ShutdownStep::Wait(until) => drop(self.wait_closed(until, |now_open| now_open < open)),
                 ShutdownStep::Enter(phase) => self.enter(phase),
                 ShutdownStep::End { late } => {
-                    self.all().iter().for_each(|conn| conn.stream.disconnect());
+                    self.all().iter().for_each(|conn| conn.disconnect());
                     let mut queue = self.queue();
                     queue.ended = true;
                     // They own this context.

@@ -1,10 +1,19 @@
 //! A connection of the legacy wire, for its handler.
 
-use super::conn::Conn;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::broker::backend_sdk::server::sync::LocalStream;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+
+/// The connection behind a [`LegacyConnection`].
+pub(super) trait LegacyOwner: fmt::Debug + Send + Sync {
+    /// Returns the socket.
+    fn stream(&self) -> &LocalStream;
+
+    /// Releases the memory of the bytes that were received before the handler began.
+    fn release_legacy(self: Arc<Self>);
+}
 
 /// A connection of the legacy wire. Reading returns every byte from the first one, as if the mux had never looked at it.
 ///
@@ -15,12 +24,12 @@ pub struct LegacyConnection {
     buffered: Vec<u8>,
     /// The bytes before it have been read; `start <= buffered.len()`.
     start: usize,
-    conn: Arc<Conn>,
+    conn: Arc<dyn LegacyOwner>,
 }
 
 impl LegacyConnection {
-    pub(super) fn new(buffered: Vec<u8>, conn: &Arc<Conn>) -> Self {
-        Self { buffered, start: 0, conn: Arc::clone(conn) }
+    pub(super) fn new(buffered: Vec<u8>, conn: Arc<dyn LegacyOwner>) -> Self {
+        Self { buffered, start: 0, conn }
     }
 
     /// Returns the bytes that were received before the wire was known, and have not been read yet.
@@ -35,7 +44,7 @@ impl LegacyConnection {
     ///
     /// The connection cannot be duplicated: the process is out of descriptors.
     pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
-        let stream = self.conn.stream.try_clone()?;
+        let stream = self.conn.stream().try_clone()?;
         Ok((self.buffered[self.start..].to_vec(), stream))
     }
 }
@@ -43,14 +52,14 @@ impl LegacyConnection {
 impl Read for LegacyConnection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffered.len() {
-            return (&self.conn.stream).read(into);
+            return self.conn.stream().read(into);
         }
         let length = self.buffered().read(into)?;
         self.start += length;
         if self.start == self.buffered.len() {
             recycle(std::mem::take(&mut self.buffered));
             self.start = 0;
-            self.conn.release_legacy();
+            Arc::clone(&self.conn).release_legacy();
         }
         Ok(length)
     }
@@ -58,10 +67,10 @@ impl Read for LegacyConnection {
 
 impl Write for LegacyConnection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.conn.stream).write(bytes)
+        self.conn.stream().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        (&self.conn.stream).flush()
+        self.conn.stream().flush()
     }
 }

@@ -6,6 +6,8 @@ mod adaptive;
 mod background;
 mod conn;
 mod context;
+mod events;
+mod handler;
 mod legacy;
 #[cfg(all(test, shuttle))]
 pub(super) mod model;

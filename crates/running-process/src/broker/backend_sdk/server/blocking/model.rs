@@ -9,8 +9,8 @@ pub(crate) mod stream;
 
 use super::accept;
 use super::adaptive::LatencyEstimate;
-use super::conn::BlockingHandler;
-use super::context::ServerContext;
+use super::conn::Context;
+use super::handler::BlockingHandler;
 use super::poller::Poller;
 use super::request::ServerRequest;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
@@ -22,8 +22,8 @@ use crate::broker::backend_sdk::server::budget::Budget;
 use crate::broker::backend_sdk::server::config::{ServeError, ServerConfig};
 use crate::broker::backend_sdk::server::handler::{Handler, HandlerError};
 use crate::broker::backend_sdk::server::peer::PeerCredentials;
+use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::ServerPolicy;
-use crate::broker::backend_sdk::server::session::Phase;
 use crate::broker::backend_sdk::server::shutdown::Shutdown;
 use crate::broker::backend_sdk::server::stop::ServerStop;
 use crate::broker::backend_sdk::server::telemetry::Telemetry;
@@ -59,7 +59,7 @@ fn check_modes(model: impl Fn(Mode) + Send + Sync + 'static) {
 }
 
 struct Model {
-    context: Arc<ServerContext>,
+    context: Arc<Context>,
     mode: Mode,
     errors: Arc<Mutex<Vec<String>>>,
 }
@@ -128,8 +128,7 @@ impl Model {
             Mode::ThreadEach => None,
         };
         let signal = StopSignal::new().expect("a pipe");
-        let context =
-            Arc::new(ServerContext::new(Arc::new(policy), None, poller, signal, ServerStop::default()));
+        let context = Arc::new(Context::new(Arc::new(policy), None, poller, signal, ServerStop::default()));
         if mode == Mode::Poller {
             context.start_poller().expect("a thread");
         }

@@ -1,6 +1,6 @@
 //! The readiness of many sockets, asked for by one thread at a time.
 
-use super::conn::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE};
+use super::events::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE};
 use crate::transport::LocalStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};

@@ -2,7 +2,7 @@
 
 use super::accept;
 use super::background::Background;
-use super::context::ServerContext;
+use super::conn::Context;
 use crate::broker::backend_sdk::server::callback::Callback;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::error::ServerError;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// A [`Server`](super::Server) that serves, until it is [stopped](Self::stop_handle). Dropping it stops it, without waiting.
 pub struct RunningServer {
-    pub(super) context: Arc<ServerContext>,
+    pub(super) context: Arc<Context>,
     pub(super) listener: Arc<Mutex<Option<LocalListener>>>,
     pub(super) stop: ServerStop,
     pub(super) stopped: mpsc::Receiver<()>,

@@ -3,8 +3,8 @@
 use super::accept;
 use super::adaptive::LatencyEstimate;
 use super::background::Background;
-use super::conn::BlockingHandler;
-use super::context::ServerContext;
+use super::conn::Context;
+use super::handler::{BlockingHandler, LegacyHandler};
 use super::legacy::LegacyConnection;
 use super::poller::Poller;
 use super::request::ServerRequest;
@@ -21,9 +21,6 @@ use crate::transport::{BindError, LocalListener, StopSignal};
 use std::fmt;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
-
-/// The handler of the legacy wire.
-pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 
 /// A daemon's endpoint. It answers probes, serves requests, hands the legacy wire to its handler, and removes its files when it
 /// ends.
@@ -176,7 +173,7 @@ impl Server {
         let guard = registration.guard();
         let poller = Poller::new().map_err(ServerError::Accept)?;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let context = Arc::new(ServerContext::new(policy, legacy, poller, signal, stop.clone()));
+        let context = Arc::new(Context::new(policy, legacy, poller, signal, stop.clone()));
         if context.poller.is_some() {
             context.start_poller().map_err(ServerError::Accept)?;
         }

@@ -1,8 +1,9 @@
 //! Reading: by the thread that drives the connection when something has arrived, or blocking by one of its own.
 
-use super::{Conn, HUNG_UP, QUIET, READABLE, RECHECK, State, WAKE, WRITABLE, Wants};
+use super::{Conn, RECHECK, State, Wants};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
+use crate::broker::backend_sdk::server::blocking::events::{HUNG_UP, QUIET, READABLE, WAKE, WRITABLE};
 use crate::broker::backend_sdk::server::scratch;
 use crate::broker::backend_sdk::server::sync::MutexGuard;
 use std::io;

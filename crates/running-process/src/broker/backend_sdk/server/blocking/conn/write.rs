@@ -1,8 +1,9 @@
 //! Writing, and waiting for the peer to read.
 
-use super::{Conn, State, WAKE};
+use super::{Conn, State};
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
+use crate::broker::backend_sdk::server::blocking::events::WAKE;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A poller of connections in memory, edge-triggered as the system's.
 
-use super::conn::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE};
+use super::events::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE};
 use super::model::stream::LocalStream;
 use crate::broker::backend_sdk::model_check::wire::{Change, Connection, Watcher, Wire};
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard, thread};
