@@ -1,4 +1,4 @@
-//! What is allocated and moved, counted: nothing from a length that a peer claims, nothing per frame, linear over all.
+//! Counts of allocations and moves: nothing from a length that a peer claims, nothing per frame, linear over all.
 
 use crate::common::{Detector, SERVED, UNSERVED, detectors, frame, framed, mux, probe, wire};
 use crate::tally::{held, tally};

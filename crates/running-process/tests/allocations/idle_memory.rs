@@ -1,4 +1,4 @@
-//! How much memory an idle connection of the server on tokio has.
+//! The memory of an idle connection of the server on tokio.
 #![cfg(all(feature = "tokio", target_os = "linux"))]
 
 use crate::tally::held;
@@ -38,7 +38,7 @@ fn answered(path: &str, payload_protocol: u32) -> UnixStream {
     stream
 }
 
-/// How many bytes an idle connection has whose requests were answered under `payload_protocol`.
+/// Returns the bytes of an idle connection whose requests were answered under `payload_protocol`.
 async fn bytes_of_an_idle_connection(payload_protocol: u32) -> usize {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket").into_os_string().into_string().expect("UTF-8");

@@ -15,12 +15,12 @@ use std::fmt::Debug;
 /// More than the least that is large.
 const LARGE: usize = 20_000;
 
-/// What a client makes of a stream: frames, and then perhaps an error.
+/// The frames that a client receives from a stream, and then perhaps an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcome {
     frames: Vec<Frame>,
     error: Option<String>,
-    /// How the end of the stream would be taken.
+    /// The result of the end of the stream.
     end: Option<String>,
 }
 
@@ -31,7 +31,7 @@ fn frame_of<F: Debug>(event: ClientEvent<F>) -> F {
     }
 }
 
-/// What `next` gives of a stream that comes in these reads.
+/// Returns the results of `next` for a stream that comes in these reads.
 fn outcome(
     reads: &[&[u8]],
     mut next: impl FnMut(&mut ClientConnection) -> Result<Option<Frame>, String>,

@@ -1,4 +1,4 @@
-//! What only a server on tokio does: futures that are dropped, and a clock that can be stopped.
+//! The server on tokio alone: futures that are dropped, and a clock that can be stopped.
 
 use crate::support::{
     PATIENCE, REVERSE, SHOUT, TempEndpoint, next, read, read_frames, refusal, request, write,

@@ -200,7 +200,7 @@ pub(crate) trait Request: Incoming {
     fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError>;
 }
 
-/// How a handler was told that no client waits for its answer any more.
+/// The way in which a handler learned that no client waits for its answer any more.
 #[derive(Debug)]
 pub(crate) enum Cancelled {
     Reason(CancelReason),

@@ -37,7 +37,7 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Why the file at `path` is refused, at once and not after someone has written to it.
+/// Returns the reason for which the file at `path` is refused, at once and not after a write to it.
 fn refused(path: &Path) -> (io::ErrorKind, IdentityFileError) {
     let path = path.to_owned();
     let error = watched(move || try_read_daemon_identity_file(&path)).unwrap_err();

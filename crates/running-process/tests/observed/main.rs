@@ -1,4 +1,4 @@
-//! What a program that uses `tracing` and `metrics` sees of its server.
+//! A server as a program that uses `tracing` and `metrics` sees it.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -31,7 +31,7 @@ mod conversation {
         pub(crate) failing: u32,
     }
 
-    /// What every handler does before it answers.
+    /// Runs before every answer of a handler.
     pub(crate) type Hook = fn();
 
     /// Returns the number of frames that the client received.

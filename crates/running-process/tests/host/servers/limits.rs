@@ -27,7 +27,7 @@ const ENDLESS: u32 = 0xF010;
 struct Works {
     server: TestServer,
     keeper: GateKeeper,
-    /// How each request of [`ENDLESS`] was cancelled.
+    /// The cancellation of each request of [`ENDLESS`].
     cancelled: Receiver<Cancelled>,
 }
 

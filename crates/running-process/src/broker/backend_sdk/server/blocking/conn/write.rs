@@ -106,7 +106,7 @@ impl Conn {
         sent
     }
 
-    /// Has the threads that wait for progress look again.
+    /// Wakes the threads that wait for progress.
     pub(super) fn notify(&self, state: &State) {
         if state.waiting > 0 {
             *self.progress.lock().unwrap_or_else(PoisonError::into_inner) += 1;
