@@ -20,6 +20,8 @@ pub(crate) struct Work {
     pub(super) memory: usize,
     /// When the session took the request.
     pub(super) taken: Instant,
+    /// The span of the request, in which its failure is reported as well.
+    pub(super) span: RequestSpan,
 }
 
 /// A request that a session passes to its driver, for a concurrent handler. It ends with

@@ -290,10 +290,16 @@ impl<H: ?Sized> ServerSession<H> {
         let Work { payload_protocol, taken, memory, .. } = *work;
         let cancelled = self.connection.is_cancelled(call);
         let waits = !cancelled && !self.reset;
+        self.policy.telemetry.note(Event::Ended);
+        let peer = self.peer.credentials;
+        let judged = match answer {
+            Answer::Payload(payload) => Ok(payload),
+            // What is reported of it belongs to the span of the request.
+            failed => work.span.in_scope(|| self.policy.judge(payload_protocol, failed, peer, waits)),
+        };
         self.request_memory -= memory;
         self.changes.resumes = true;
-        self.policy.telemetry.note(Event::Ended);
-        let outcome = match self.policy.judge(payload_protocol, answer, self.peer.credentials, waits) {
+        let outcome = match judged {
             Ok(payload) => self.respond(call, payload_protocol, payload),
             Err(refusal) => {
                 self.connection.refuse(call, &refusal);

@@ -97,8 +97,13 @@ impl<H: ?Sized> ServerSession<H> {
                         let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
                         let cancellation = Cancellation::default();
                         let payload_protocol = frame.payload_protocol;
-                        let work =
-                            Work { cancellation: cancellation.clone(), payload_protocol, memory, taken };
+                        let work = Work {
+                            cancellation: cancellation.clone(),
+                            payload_protocol,
+                            memory,
+                            taken,
+                            span: span.clone(),
+                        };
                         let request = RequestParts::new(frame, deadline, peer.credentials, cancellation);
                         let call = call.admit_with(deadline, work);
                         dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });

@@ -12,6 +12,7 @@ use crate::broker::protocol::TraceParent;
 
 /// The span that a request is served in. It is `None` only if the subscriber panicked, which costs nothing but the span.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "tracing"), derive(Clone))]
 pub(crate) struct RequestSpan(#[cfg(feature = "tracing")] Option<tracing::Span>);
 
 #[cfg(feature = "tracing")]
@@ -26,6 +27,13 @@ impl RequestSpan {
         let served = serve();
         callback::discard(entered);
         served
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl Clone for RequestSpan {
+    fn clone(&self) -> Self {
+        Self(callback::run(|| self.0.clone()).flatten())
     }
 }
 
