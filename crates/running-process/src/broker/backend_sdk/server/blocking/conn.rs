@@ -298,6 +298,10 @@ impl Conn {
         let began = Instant::now();
         let (mut next, mut at) = (Some(call), began);
         while let Some(call) = next {
+            // A thread that took over meanwhile may have found the lock taken, and the handler may be slow.
+            if self.has_events() {
+                self.drive(0, None);
+            }
             let (mut state, ended) = self.serve(call, at);
             let is_early = sync::either(ended.saturating_duration_since(began) < LONGEST_BATCH);
             let goes_on = watched && is_early && !lane.is_lost() && !state.session.is_full();
