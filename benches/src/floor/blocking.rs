@@ -122,7 +122,9 @@ pub fn crowd(scratch: &Scratch, server: &str, connections: usize) -> Client {
     // A server that answers sends a frame with two bytes more.
     let mut response = vec![0; if echoes { length } else { length + 2 }];
     let mut streams: Vec<UnixStream> = (0..connections).map(|_| server.connect()).collect();
-    streams.iter_mut().for_each(|stream| stream.write_all(&request).unwrap());
+    for stream in &mut streams {
+        stream.write_all(&request).unwrap();
+    }
     blocking(server, move || {
         for stream in &mut streams {
             stream.read_exact(&mut response).unwrap();

@@ -1,7 +1,11 @@
 //! Clients, servers and the identity file, over real sockets and files.
 #![cfg_attr(
-    not(unix),
-    allow(dead_code, unused_imports, reason = "some cases need a Unix socket, and their helpers too")
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some cases need Linux or a Unix socket, and their helpers too"
+    )
 )]
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]

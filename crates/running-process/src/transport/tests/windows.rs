@@ -31,7 +31,7 @@ fn an_empty_write_of_the_other_side_is_not_the_end() {
 #[cfg(feature = "tokio")]
 mod on_tokio {
     use super::*;
-    use crate::transport::{AcceptedStream, into_async, poll_read_onto};
+    use crate::transport::{ServedStream, ServedTransport, into_async, poll_read_onto};
     use std::future::poll_fn;
     use std::io;
     use std::thread;
@@ -42,7 +42,7 @@ mod on_tokio {
         async fn read(&mut self) -> io::Result<Vec<u8>>;
     }
 
-    impl Reads for AcceptedStream {
+    impl Reads for ServedStream {
         fn new(stream: LocalStream) -> Self {
             Self::new(stream).unwrap()
         }
@@ -98,7 +98,7 @@ mod on_tokio {
 
     #[test]
     fn an_empty_write_of_the_other_side_is_not_the_end_for_a_server() {
-        empty_writes_are_passed_over::<AcceptedStream>();
+        empty_writes_are_passed_over::<ServedStream>();
     }
 
     #[test]
