@@ -67,7 +67,7 @@ fn a_service_client_of_the_wheel_hears_of_a_refusal_only_when_its_connection_end
         .unwrap()
         .identity_file(record)
         .on_ready(move |_| ready.send(()).unwrap())
-        .serve_inline(0x7A63, |request| match request.payload {
+        .serve_inline(0x7A63, |request| match request.payload() {
             b"refuse" => Err(Refusal::new(RefusalReason::Overloaded, "no room").into()),
             payload => Ok(payload.to_ascii_uppercase()),
         });
