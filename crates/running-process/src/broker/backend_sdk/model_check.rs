@@ -5,7 +5,7 @@ pub(super) mod wire;
 use std::sync::Arc;
 
 /// The number of interleavings that each test tries with each scheduler, unless `MODEL_RUNS` says another.
-const RUNS: usize = 2_000;
+const RUNS: usize = 400;
 /// Number of preemptions in a schedule of the second scheduler.
 const CHANGES: usize = 3;
 
