@@ -16,6 +16,9 @@ skip=(
   a_huge_file_is_refused_in_little_memory
   # Each round is tens of thousands of requests, which take longer here than the drain timeout of the server.
   under_load_every_request_that_was_received_is_answered
+  # Depend on handlers that take microseconds.
+  quick_requests_of_a_lone_connection_are_served_by_the_thread_that_reads
+  in_a_runtime_of_one_thread_only_a_handler_that_waits_has_a_task_of_its_own
 )
 printf 'skipped, as said in %s: %s\n' "$0" "${skip[*]}"
 

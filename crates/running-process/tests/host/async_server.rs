@@ -114,7 +114,7 @@ where
     [first.unwrap().payload, second.unwrap().payload]
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn in_a_runtime_of_one_thread_only_a_handler_that_waits_has_a_task_of_its_own() {
     // A thread that the system interrupts in a handler makes that handler slow, so one pair does not decide.
     let mut shared_a_task = false;
