@@ -194,7 +194,7 @@ impl LocalStream {
     /// Makes the system note the writer of what arrives from now on, for [`read_named_deadline`](Self::read_named_deadline).
     /// Returns how writers will be named.
     ///
-    /// What was written before has no name, so a client calls this before it sends anything. Other reads are not affected.
+    /// Bytes that were written before have no name, so a client calls this before it sends anything. Other reads are not affected.
     ///
     /// # Platform-specific behavior
     ///

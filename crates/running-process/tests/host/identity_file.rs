@@ -214,7 +214,7 @@ fn concurrent_writers_and_readers_never_see_a_torn_file() {
                     for _ in 0..if cfg!(windows) { 4 } else { 25 } {
                         match write_daemon_identity_file(&path, daemon) {
                             Ok(()) => {}
-                            // What another thread is just replacing cannot be opened or replaced there.
+                            // A file that another thread is just replacing cannot be opened or replaced there.
                             Err(_) if cfg!(windows) => {}
                             Err(error) => panic!("{error:?}"),
                         }

@@ -115,7 +115,7 @@ fn after_the_end_of_input_answers_are_still_written() {
 fn requests_of_a_peer_that_is_gone_are_cancelled_before_they_begin() {
     let server = Server::with_config(|_| {});
     let mut connection = server.connect();
-    // What is processed with the end of the input had come before it.
+    // The bytes that are processed with the end of the input had come before it.
     connection.session.receive(&request(CONCURRENT, 1, b"")[..], connection.now);
     let mut last = None;
     connection.session.end_of_input(

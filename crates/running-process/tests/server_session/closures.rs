@@ -17,7 +17,7 @@ fn a_detector_that_panics_ends_its_connection() {
     connection.receive(&request(INLINE, 1, b""));
     assert_eq!((connection.action(), connection.written()), (Action::Close, vec![]));
     assert_eq!(server.errors(), ["the detector panicked"]);
-    // What comes later runs it no more.
+    // Later bytes do not run it again.
     connection.receive(&request(INLINE, 2, b""));
     assert_eq!(server.status().callbacks_panicked, 1);
 }

@@ -54,7 +54,7 @@ fn whole() -> Vec<Vec<u8>> {
         framed(
             &[ping(b"x"), number(10, 5), bytes(1000, b"later"), b"\x5dabcd\x61abcdefgh".to_vec()].concat(),
         ),
-        // What our clients say of the encodings that they accept.
+        // The encodings that our clients accept.
         framed(&[ping(b"x"), number(1000, 14)].concat()),
         framed(&[ping(b"x"), bytes(4, b"yy")].concat()),
         framed(&[ping(b"x"), number(5, 7), number(7, 99), bytes(8, b"parent"), bytes(9, b"state")].concat()),

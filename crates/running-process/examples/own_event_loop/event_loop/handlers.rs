@@ -109,7 +109,7 @@ pub(crate) fn start_legacy(
     let serve = move || {
         let legacy = LegacyConnection { buffered, read: 0, socket, connection, mailbox: mailbox.clone() };
         let ended = catch_unwind(AssertUnwindSafe(|| handler(legacy)));
-        // What a panic carries may panic when it is dropped.
+        // The payload of a panic may panic when it is dropped.
         let panicked = ended.map_err(mem::forget).is_err();
         mailbox.send(Message::LegacyEnded { connection, panicked });
     };

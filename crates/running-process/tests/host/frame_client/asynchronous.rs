@@ -185,7 +185,7 @@ async fn the_connection_ends_with_the_last_clone_though_the_daemon_reads_nothing
         () = settle() => drop(client),
     }
     settle().await;
-    // What the system holds can still be read, and then comes the end, inside the frame.
+    // The bytes that the system holds can still be read, and then comes the end, inside the frame.
     let length = daemon.socket.read_to_end(&mut daemon.received).await.unwrap();
     assert!(0 < length && length < 8 << 20);
 }

@@ -143,7 +143,7 @@ fn ten_thousand_idle_connections_cost_no_threads_and_little_memory() {
         println!("{count} connections instead of {CONNECTIONS}: the driver or the system is not made for more");
     }
     let server = Server::start();
-    // What all connections share.
+    // The memory that all connections share.
     let first = server.connect(100);
     server.assert_falls_quiet();
     let (threads, memory) = (server.threads(), process_memory(server.process.id(), "VmRSS"));

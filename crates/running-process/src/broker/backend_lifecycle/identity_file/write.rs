@@ -37,7 +37,7 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// writing fails.
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     let json = serde_json::to_vec_pretty(daemon)?;
-    // What is written must be readable.
+    // A file that is written must be readable.
     if json.len() > MAX_IDENTITY_FILE_BYTES {
         return Err(IdentityFileError::TooLarge.into());
     }

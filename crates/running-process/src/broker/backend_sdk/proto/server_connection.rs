@@ -363,12 +363,6 @@ where
         self.connection.is_validated()
     }
 
-    /// Returns whether received bytes wait that no event has consumed.
-    #[must_use]
-    pub fn has_buffered_input(&self) -> bool {
-        self.connection.buffered() > 0
-    }
-
     /// Returns the memory of the buffers and of the table of calls, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The phases of a server's end.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use super::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Longest time for which a peer may take nothing of its output once the server drains.
@@ -19,17 +19,6 @@ pub enum Phase {
     Cancelling,
 }
 
-impl From<u8> for Phase {
-    /// Returns the phase with this discriminant; a larger one is the last phase.
-    fn from(number: u8) -> Self {
-        match number {
-            0 => Self::Serving,
-            1 => Self::Draining,
-            _ => Self::Cancelling,
-        }
-    }
-}
-
 /// A [`Phase`] that never goes back. The last one is `None`: what is still open ends at once.
 #[derive(Debug, Default)]
 pub(super) struct AtomicPhase(AtomicU8);
@@ -37,11 +26,11 @@ pub(super) struct AtomicPhase(AtomicU8);
 impl AtomicPhase {
     pub(super) fn get(&self) -> Option<Phase> {
         let phases = [Phase::Serving, Phase::Draining, Phase::Cancelling];
-        phases.get(usize::from(self.0.load(Ordering::Acquire))).copied()
+        phases.get(usize::from(self.0.load(Ordering::SeqCst))).copied()
     }
 
     pub(super) fn enter(&self, phase: Option<Phase>) {
-        self.0.fetch_max(phase.map_or(u8::MAX, |phase| phase as u8), Ordering::AcqRel);
+        self.0.fetch_max(phase.map_or(u8::MAX, |phase| phase as u8), Ordering::SeqCst);
     }
 }
 

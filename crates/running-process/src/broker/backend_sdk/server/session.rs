@@ -1,6 +1,6 @@
 //! One connection of a server as a state machine without a socket: its policy, for any driver.
 
-mod blocked;
+pub(super) mod blocked;
 mod memory;
 mod output;
 mod process;
@@ -294,7 +294,7 @@ impl<H: ?Sized> ServerSession<H> {
         let peer = self.peer.credentials;
         let judged = match answer {
             Answer::Payload(payload) => Ok(payload),
-            // What is reported of it belongs to the span of the request.
+            // The report of a failure belongs to the span of the request.
             failed => work.span.in_scope(|| self.policy.judge(payload_protocol, failed, peer, waits)),
         };
         self.request_memory -= memory;
@@ -359,12 +359,6 @@ impl<H: ?Sized> ServerSession<H> {
         self.connection.in_flight()
     }
 
-    /// Returns whether received bytes wait that no request has consumed.
-    #[must_use]
-    pub fn has_buffered_input(&self) -> bool {
-        self.connection.has_buffered_input()
-    }
-
     /// Returns whether the connection was [reset](Self::reset) or failed: the driver shuts the socket down.
     #[must_use]
     pub fn is_reset(&self) -> bool {
@@ -397,12 +391,6 @@ impl<H: ?Sized> ServerSession<H> {
     /// Refuses all that the peer asks for from now on with `refusal`.
     pub fn refuse_peer(&mut self, refusal: Refusal) {
         self.peer.refuse(refusal);
-    }
-
-    /// Returns when a byte was received or written last.
-    #[must_use]
-    pub fn last_activity(&self) -> Instant {
-        self.connection.last_activity()
     }
 }
 

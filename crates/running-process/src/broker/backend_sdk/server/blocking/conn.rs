@@ -14,7 +14,7 @@ use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched};
 use crate::broker::backend_sdk::server::handler::HandlerError;
-use crate::broker::backend_sdk::server::phase::Phase;
+use crate::broker::backend_sdk::server::phase::{AtomicPhase, Phase};
 use crate::broker::backend_sdk::server::session::{Action, ServerSession};
 use crate::broker::backend_sdk::server::sync;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
@@ -50,7 +50,7 @@ pub(super) struct Conn {
     /// Events that no thread has taken yet.
     events: AtomicU8,
     /// The phase that this connection alone has entered, because its slot is needed.
-    phase: AtomicU8,
+    phase: AtomicPhase,
     state: Mutex<State>,
     /// Raised when output was written or a request cancelled, while a thread waits for that.
     progress: Mutex<u64>,
@@ -113,7 +113,7 @@ impl Conn {
             waiting: 0,
             writing: false,
         };
-        let (events, phase) = (AtomicU8::new(0), AtomicU8::new(Phase::Serving as u8));
+        let (events, phase) = (AtomicU8::new(0), AtomicPhase::default());
         Self {
             id,
             context,
@@ -162,7 +162,7 @@ impl Conn {
 
     /// Drains the connection, because its slot is needed.
     pub(super) fn drain(&self) {
-        self.phase.store(Phase::Draining as u8, Ordering::SeqCst);
+        self.phase.enter(Some(Phase::Draining));
     }
 
     /// Reads, processes and writes all that does not block, unless another thread does so. A thread with a `lane` serves quick
@@ -200,7 +200,7 @@ impl Conn {
             state.timer = None;
         }
         let now = Instant::now();
-        let phase = self.context.phase().max(Phase::from(self.phase.load(Ordering::SeqCst)));
+        let phase = self.context.phase().max(self.phase.get().unwrap_or(Phase::Cancelling));
         if state.session.enter(phase, now) {
             self.stream.interrupt_reads();
             (state.readable, state.read_closed) = (true, true);

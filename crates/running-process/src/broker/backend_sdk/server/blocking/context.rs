@@ -6,12 +6,11 @@ use super::handler::{BlockingHandler, LegacyHandler};
 use super::poller::Poller;
 use super::pool::Pool;
 use crate::broker::backend_sdk::server::connection_table::ConnectionTable;
-use crate::broker::backend_sdk::server::phase::Phase;
+use crate::broker::backend_sdk::server::phase::{AtomicPhase, Phase};
 use crate::broker::backend_sdk::server::policy::ServerPolicy;
 use crate::broker::backend_sdk::server::shutdown::{Shutdown, ShutdownStep};
 use crate::broker::backend_sdk::server::stop::ServerStop;
 use crate::broker::backend_sdk::server::sync;
-use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering};
 use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard};
 use crate::transport::StopSignal;
 use std::collections::{BTreeSet, VecDeque};
@@ -60,7 +59,7 @@ pub(super) struct ServerContext<C> {
     table: Mutex<ConnectionTable<Arc<C>>>,
     /// Notified when a connection is closed.
     closed: Condvar,
-    phase: AtomicU8,
+    phase: AtomicPhase,
 }
 
 /// The work of a thread with a [`Lane`].
@@ -143,7 +142,7 @@ impl<C: Connection> ServerContext<C> {
             }),
             table,
             closed: Condvar::new(),
-            phase: AtomicU8::new(Phase::Serving as u8),
+            phase: AtomicPhase::default(),
         }
     }
 
@@ -167,12 +166,12 @@ impl<C: Connection> ServerContext<C> {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        Phase::from(self.phase.load(Ordering::SeqCst))
+        self.phase.get().unwrap_or(Phase::Cancelling)
     }
 
     /// Makes every connection, and every later one, enter `phase`.
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        self.phase.enter(Some(phase));
         self.wake_all();
     }
 
@@ -188,10 +187,8 @@ impl<C: Connection> ServerContext<C> {
             return self.requeue(conn);
         }
         let driving = Arc::clone(conn);
-        if self.pool.submit(Box::new(move || driving.drive(None))).is_err() {
-            // Its reader looks now and then.
-            conn.leave(WAKE);
-        }
+        // If there is no thread for it, the reader of the connection looks within its interval.
+        let _ = self.pool.submit(Box::new(move || driving.drive(None)));
     }
 
     /// Queues `conn` for the polling thread, behind the others that are ready.

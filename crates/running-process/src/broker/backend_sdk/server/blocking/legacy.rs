@@ -1,6 +1,6 @@
 //! A connection of the legacy wire, for its handler.
 
-use crate::broker::backend_sdk::proto::recv_buffer::recycle;
+use crate::broker::backend_sdk::server::rewind::Rewind;
 use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -21,21 +21,19 @@ pub(super) trait LegacyOwner: fmt::Debug + Send + Sync {
 /// server is stopped, reading returns what has been received and then the end of the stream.
 #[derive(Debug)]
 pub struct LegacyConnection {
-    buffered: Vec<u8>,
-    /// The bytes before it have been read; `start <= buffered.len()`.
-    start: usize,
+    rewind: Rewind,
     conn: Arc<dyn LegacyOwner>,
 }
 
 impl LegacyConnection {
     pub(super) fn new(buffered: Vec<u8>, conn: Arc<dyn LegacyOwner>) -> Self {
-        Self { buffered, start: 0, conn }
+        Self { rewind: Rewind::new(buffered), conn }
     }
 
     /// Returns the bytes that were received before the wire was known, and have not been read yet.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
-        &self.buffered[self.start..]
+        self.rewind.rest()
     }
 
     /// Returns the bytes that are still [`buffered`](Self::buffered), and the connection behind them.
@@ -45,20 +43,17 @@ impl LegacyConnection {
     /// The connection cannot be duplicated: the process is out of descriptors.
     pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
         let stream = self.conn.stream().try_clone()?;
-        Ok((self.buffered[self.start..].to_vec(), stream))
+        Ok((self.rewind.rest().to_vec(), stream))
     }
 }
 
 impl Read for LegacyConnection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.buffered.len() {
+        if self.rewind.rest().is_empty() {
             return self.conn.stream().read(into);
         }
-        let length = self.buffered().read(into)?;
-        self.start += length;
-        if self.start == self.buffered.len() {
-            recycle(std::mem::take(&mut self.buffered));
-            self.start = 0;
+        let length = self.rewind.read(into);
+        if self.rewind.rest().is_empty() {
             Arc::clone(&self.conn).release_legacy();
         }
         Ok(length)

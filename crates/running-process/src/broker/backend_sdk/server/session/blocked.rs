@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Output that the socket did not take at once.
 #[derive(Debug)]
-pub(super) struct BlockedWrite {
+pub(in super::super) struct BlockedWrite {
     /// The bytes that waited when the write blocked and still do.
     bytes: usize,
     deadline: Option<Instant>,
@@ -17,21 +17,21 @@ pub(super) struct BlockedWrite {
 }
 
 impl BlockedWrite {
-    pub(super) fn new(bytes: usize, now: Instant, timeout: Duration) -> Self {
+    pub(in super::super) fn new(bytes: usize, now: Instant, timeout: Duration) -> Self {
         Self { bytes, deadline: now.checked_add(timeout), last_written: None, extended: false }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in super::super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Shortens the deadline, because the server drains from `now` on.
-    pub(super) fn hasten(&mut self, now: Instant) {
+    pub(in super::super) fn hasten(&mut self, now: Instant) {
         self.deadline = earliest(self.deadline, now.checked_add(DRAIN_STALL));
     }
 
     /// Returns what is still blocked after `bytes` were written at `now`.
-    pub(super) fn wrote(mut self, bytes: usize, now: Instant, phase: Phase) -> Option<Self> {
+    pub(in super::super) fn wrote(mut self, bytes: usize, now: Instant, phase: Phase) -> Option<Self> {
         self.bytes = self.bytes.checked_sub(bytes).filter(|left| *left > 0)?;
         self.last_written = Some(now);
         if phase != Phase::Serving {
@@ -43,7 +43,12 @@ impl BlockedWrite {
 
     /// Returns whether the peer had its time to read. If it took some of the output after the deadline, this process may
     /// have been stopped meanwhile: the peer then has `timeout` once more, for the `unwritten` bytes.
-    pub(super) fn has_expired(&mut self, now: Instant, unwritten: usize, timeout: Duration) -> bool {
+    pub(in super::super) fn has_expired(
+        &mut self,
+        now: Instant,
+        unwritten: usize,
+        timeout: Duration,
+    ) -> bool {
         let Some(deadline) = self.deadline.filter(|deadline| *deadline <= now) else { return false };
         if self.extended || self.last_written.is_none_or(|at| at < deadline) {
             return true;

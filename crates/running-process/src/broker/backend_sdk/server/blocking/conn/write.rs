@@ -4,6 +4,8 @@ use super::{Conn, State};
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
 use crate::broker::backend_sdk::server::blocking::events::WAKE;
+use crate::broker::backend_sdk::server::session::blocked::BlockedWrite;
+use crate::transport::timed_out;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,14 +53,22 @@ impl Conn {
         }
     }
 
-    pub(super) fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
-        let timeout = self.context.policy.write_timeout(self.context.phase());
+    /// Writes all of `output`, which the peer has as long to read as where writes do not block.
+    fn write_all(&self, output: &mut SendBuffer) -> io::Result<()> {
+        let phase = self.context.phase();
+        let timeout = self.context.policy.write_timeout(phase);
+        let mut blocked = BlockedWrite::new(output.len(), Instant::now(), timeout);
         while !output.is_empty() {
-            let until = Instant::now().checked_add(timeout);
             let mut pieces = [IoSlice::new(&[]); MAX_IOVECS];
             let count = output.fill(&mut pieces);
-            let written = self.stream.write_vectored(&pieces[..count], || until)?;
+            let written = self.stream.write_vectored(&pieces[..count], || blocked.deadline())?;
             output.consume(written);
+            let now = Instant::now();
+            let Some(mut left) = blocked.wrote(written, now, phase) else { break };
+            if left.has_expired(now, output.len(), timeout) {
+                return Err(timed_out());
+            }
+            blocked = left;
         }
         Ok(())
     }
