@@ -58,6 +58,6 @@ fn shout(request: &ServerRequest) -> Result<String, HandlerError> {
 }
 
 /// Prints failures of connections and handlers. Unlike `eprintln!`, it does not panic if standard error is closed.
-fn log(trouble: &ServeError) {
-    let _closed = writeln!(stderr(), "{trouble}");
+fn log(error: &ServeError) {
+    let _closed = writeln!(stderr(), "{error}");
 }

@@ -10,6 +10,7 @@
     doc = "
 # Where to start
 
+- [`Service`]: exactly one daemon, found or started by its clients.
 - [`Server`], or `AsyncServer` on tokio: a whole daemon.
 - [`read_daemon_identity_file`] and [`BackendHandle::probe_with_service`]: finding and proving a daemon.
 - [`FrameClient`], or `AsyncFrameClient` and `ReconnectingClient` on tokio: requests and answers.
@@ -23,7 +24,8 @@
 //! - [`broker::protocol`]: frames, their codec, payload-protocol ids, endpoint names;
 //! - [`broker::backend_lifecycle`]: the identity of a daemon, the probe, the proof and the identity file;
 //! - [`broker::backend_sdk`]: the state machines below, and the servers and clients that drive them;
-//! - [`broker::backend_handle`]: a proven connection to a live daemon.
+//! - [`broker::backend_handle`]: a proven connection to a live daemon;
+//! - `broker::service`: a service and its one daemon, found, started and stopped.
 //!
 //! # State machines without I/O
 //!
@@ -54,6 +56,8 @@ pub use broker::backend_sdk::{
     FrameClient, HandlerError, LegacyConnection, Server, ServerStop, read_daemon_identity_file,
 };
 pub use broker::protocol::{Endpoint, Frame, Refusal};
+#[cfg(feature = "host")]
+pub use broker::service::Service;
 
 /// The code in the documents: compiled, and run where it needs no daemon.
 #[cfg(all(doctest, feature = "host"))]
@@ -64,6 +68,8 @@ mod documents {
     mod integrate {}
     #[doc = include_str!("../../../docs/observe.md")]
     mod observe {}
+    #[doc = include_str!("../../../docs/service.md")]
+    mod service {}
     #[cfg(feature = "tokio")]
     #[doc = include_str!("../../../docs/tokio.md")]
     mod on_tokio {}

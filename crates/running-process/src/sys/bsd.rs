@@ -6,14 +6,14 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-#[cfg(feature = "tokio")]
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::ptr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::kqueue::{Event, EventFilter, EventFlags, ProcessEvents, kevent, kqueue};
+use rustix::event::kqueue::{
+    Event, EventFilter, EventFlags, ProcessEvents, UserDefinedFlags, UserFlags, kevent, kqueue,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,6 +53,11 @@ fn open_image(path: PathBuf) -> io::Result<ProcessImage> {
 
 pub(super) fn own_start_time() -> io::Result<u64> {
     start_time_of(rustix::process::getpid())
+}
+
+/// Returns the time of day of a start time in microseconds since 1970.
+pub(super) fn started_at(start_time: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(start_time))
 }
 
 // The portable surface has errors and a namespace here.
@@ -104,28 +109,57 @@ fn image_of(pid: Pid) -> io::Result<PathBuf> {
 
 #[cfg(target_os = "macos")]
 fn start_time_of(pid: Pid) -> io::Result<u64> {
-    let mut found = MaybeUninit::<libc::proc_bsdinfo>::zeroed();
-    let size = libc::c_int::try_from(size_of::<libc::proc_bsdinfo>()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: a C struct of integers, the one of this flavor.
+    let found: libc::proc_bsdinfo = unsafe { info_of(pid, libc::PROC_PIDTBSDINFO) }?;
+    Ok(found.pbi_start_tvsec * 1_000_000 + found.pbi_start_tvusec)
+}
+
+#[cfg(target_os = "macos")]
+fn resident_bytes_of(pid: Pid) -> io::Result<u64> {
+    // SAFETY: a C struct of integers, the one of this flavor.
+    let found: libc::proc_taskinfo = unsafe { info_of(pid, libc::PROC_PIDTASKINFO) }?;
+    Ok(found.pti_resident_size)
+}
+
+/// Returns what the kernel tells of a process.
+///
+/// # Safety
+///
+/// `T` is the C struct of `flavor`, and zeros are a value of it.
+#[cfg(target_os = "macos")]
+unsafe fn info_of<T>(pid: Pid, flavor: libc::c_int) -> io::Result<T> {
+    let mut found = MaybeUninit::<T>::zeroed();
+    let size = libc::c_int::try_from(size_of::<T>()).unwrap_or(libc::c_int::MAX);
     // SAFETY: the buffer is exclusively borrowed and `size` bytes long.
-    let length = unsafe {
-        libc::proc_pidinfo(
-            pid.as_raw_nonzero().get(),
-            libc::PROC_PIDTBSDINFO,
-            0,
-            found.as_mut_ptr().cast(),
-            size,
-        )
-    };
+    let length =
+        unsafe { libc::proc_pidinfo(pid.as_raw_nonzero().get(), flavor, 0, found.as_mut_ptr().cast(), size) };
     if length != size {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a C struct of integers, which the kernel has just filled.
-    let found = unsafe { found.assume_init() };
-    Ok(found.pbi_start_tvsec * 1_000_000 + found.pbi_start_tvusec)
+    // SAFETY: the kernel has just filled the struct, which is the one of `flavor`.
+    Ok(unsafe { found.assume_init() })
 }
 
 #[cfg(target_os = "freebsd")]
 fn start_time_of(pid: Pid) -> io::Result<u64> {
+    let start = info_of(pid)?.ki_start;
+    let (seconds, micros) = (u64::try_from(start.tv_sec), u64::try_from(start.tv_usec));
+    match (seconds, micros) {
+        (Ok(seconds), Ok(micros)) => Ok(seconds * 1_000_000 + micros),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the start time is before 1970")),
+    }
+}
+
+#[cfg(target_os = "freebsd")]
+fn resident_bytes_of(pid: Pid) -> io::Result<u64> {
+    let pages = u64::try_from(info_of(pid)?.ki_rssize)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the resident set has a negative size"))?;
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// Returns what the kernel tells of a process.
+#[cfg(target_os = "freebsd")]
+fn info_of(pid: Pid) -> io::Result<libc::kinfo_proc> {
     let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid.as_raw_nonzero().get()];
     let mut found = MaybeUninit::<libc::kinfo_proc>::zeroed();
     let mut size = size_of::<libc::kinfo_proc>();
@@ -141,12 +175,7 @@ fn start_time_of(pid: Pid) -> io::Result<u64> {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the kernel knows no such process"));
     }
     // SAFETY: a C struct of integers and pointers, which the kernel has just filled.
-    let start = unsafe { found.assume_init() }.ki_start;
-    let (seconds, micros) = (u64::try_from(start.tv_sec), u64::try_from(start.tv_usec));
-    match (seconds, micros) {
-        (Ok(seconds), Ok(micros)) => Ok(seconds * 1_000_000 + micros),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the start time is before 1970")),
-    }
+    Ok(unsafe { found.assume_init() })
 }
 
 /// A kqueue with one filter, bound to the process when the handle is opened.
@@ -182,6 +211,31 @@ impl ProcessHandle {
         self.number.as_raw_nonzero().get().cast_unsigned()
     }
 
+    /// Returns a handle to the child of another process that has exited and was not waited for: macOS opens none.
+    pub(super) fn ended(pid: u32) -> io::Result<Self> {
+        const ANY: isize = 1;
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "no process has this number");
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        let queue = kqueue()?;
+        fcntl_setfd(&queue, FdFlags::CLOEXEC)?;
+        // An event that has happened, and is never taken out of the queue, in place of the exit.
+        let event = |how, flags| {
+            let user_flags = UserDefinedFlags::new(0);
+            Event::new(EventFilter::User { ident: ANY, flags, user_flags }, how, ptr::null_mut())
+        };
+        let changes =
+            [event(EventFlags::ADD, UserFlags::empty()), event(EventFlags::empty(), UserFlags::TRIGGER)];
+        let taken: &mut [Event] = &mut [];
+        // SAFETY: the filter names no descriptor that would have to outlive the queue.
+        unsafe { kevent(&queue, &changes, taken, None) }?;
+        Ok(Self { number, queue })
+    }
+
+    /// Returns the descriptor that is readable once the process has exited.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+
     /// Returns no answer: the system can only compare processes that live.
     // The portable surface has errors, a receiver and an answer here.
     #[allow(clippy::unnecessary_wraps, clippy::unused_self)]
@@ -199,6 +253,10 @@ impl ProcessHandle {
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
         self.with_number(start_time_of)
+    }
+
+    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
+        self.with_number(resident_bytes_of)
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {

@@ -16,42 +16,48 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd};
 #[derive(Debug)]
 pub(crate) struct NameWatch {
     queue: OwnedFd,
-    /// The system watches the directory while it is open.
-    _directory: File,
+    /// The system watches the directories while they are open.
+    _directories: Vec<File>,
 }
 
 impl NameWatch {
     /// Watches the directory of `path`, since a socket cannot be opened. The system reports every name that comes or
-    /// goes there. It does not report that a directory further up was moved.
+    /// goes there, and in the directory `all`. It does not report that a directory further up was moved.
     ///
     /// # Errors
     ///
-    /// The directory cannot be opened for reading.
-    pub(crate) fn new(path: &Path) -> io::Result<Self> {
-        let directory = File::open(path.parent().ok_or(io::ErrorKind::NotFound)?)?;
+    /// A directory cannot be opened for reading.
+    pub(crate) fn new(path: &Path, all: Option<&Path>) -> io::Result<Self> {
         let queue = kqueue()?;
         fcntl_setfd(&queue, FdFlags::CLOEXEC)?;
-        let flags = VnodeEvents::WRITE | VnodeEvents::DELETE | VnodeEvents::RENAME | VnodeEvents::REVOKE;
-        let watch = Event::new(
-            EventFilter::Vnode { vnode: directory.as_raw_fd(), flags },
-            EventFlags::ADD | EventFlags::CLEAR,
-            ptr::null_mut(),
-        );
-        let taken: &mut [Event] = &mut [];
-        // SAFETY: the descriptor is kept open for as long as the queue.
-        unsafe { kevent(&queue, &[watch], taken, None) }?;
-        Ok(Self { queue, _directory: directory })
+        let mut directories = Vec::new();
+        for path in [path.parent(), all].into_iter().flatten() {
+            let directory = File::open(path)?;
+            let flags = VnodeEvents::WRITE | VnodeEvents::DELETE | VnodeEvents::RENAME | VnodeEvents::REVOKE;
+            let watch = Event::new(
+                EventFilter::Vnode { vnode: directory.as_raw_fd(), flags },
+                EventFlags::ADD | EventFlags::CLEAR,
+                ptr::null_mut(),
+            );
+            let taken: &mut [Event] = &mut [];
+            // SAFETY: the descriptor is kept open for as long as the queue.
+            unsafe { kevent(&queue, &[watch], taken, None) }?;
+            directories.push(directory);
+        }
+        Ok(Self { queue, _directories: directories })
     }
 
-    /// Makes the descriptor unreadable until the next change.
-    pub(crate) fn clear(&self) {
+    /// Makes the descriptor unreadable until the next change. Returns whether there was one.
+    pub(crate) fn clear(&self) -> bool {
         let none = EventFilter::Vnode { vnode: -1, flags: VnodeEvents::empty() };
         let mut events = [Event::new(none, EventFlags::empty(), ptr::null_mut())];
+        let mut changed = false;
         loop {
             // SAFETY: nothing is added, and what is taken refers to the descriptor that this value keeps open.
             match unsafe { kevent(&self.queue, &[], &mut events[..], Some(Duration::ZERO)) } {
-                Ok(1..) | Err(Errno::INTR) => {}
-                _ => return,
+                Ok(1..) => changed = true,
+                Err(Errno::INTR) => {}
+                _ => return changed,
             }
         }
     }

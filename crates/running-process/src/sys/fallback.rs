@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::image::ProcessImage;
 
@@ -23,6 +23,10 @@ pub(super) fn own_image() -> io::Result<ProcessImage> {
 
 pub(super) fn own_start_time() -> io::Result<u64> {
     unsupported("this system does not tell when a process started")
+}
+
+pub(super) fn started_at(_start_time: u64) -> Option<SystemTime> {
+    None
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
@@ -55,6 +59,10 @@ impl ProcessHandle {
     }
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
+        match *self {}
+    }
+
+    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
         match *self {}
     }
 

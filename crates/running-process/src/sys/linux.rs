@@ -2,22 +2,22 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-#[cfg(feature = "tokio")]
-use std::os::fd::AsFd;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::image::ProcessImage;
+use super::linux_clock::time_since_boot;
 #[cfg(feature = "tokio")]
 use super::readiness::readable;
 use super::readiness::{is_ready, wait_ready};
@@ -50,6 +50,13 @@ pub(super) fn own_image() -> io::Result<ProcessImage> {
 
 pub(super) fn own_start_time() -> io::Result<u64> {
     start_time(&read("/proc/self/stat").map_err(without_proc)?)
+}
+
+/// Returns the time of day of a start time in ticks since boot.
+pub(super) fn started_at(start_time: u64) -> Option<SystemTime> {
+    let since_boot = Duration::from_millis(start_time.checked_mul(1000 / clock_ticks_per_second())?);
+    let running = Duration::from_nanos(time_since_boot()?.try_into().ok()?);
+    SystemTime::now().checked_sub(running)?.checked_add(since_boot)
 }
 
 pub(super) fn own_pid_namespace() -> io::Result<Option<u64>> {
@@ -105,12 +112,28 @@ fn flags(stat: &[u8]) -> io::Result<u64> {
     number_in_stat(stat, 9)
 }
 
+/// Returns the letter of the state from the content of `/proc/PID/stat`: field 3.
+fn state(stat: &[u8]) -> Option<u8> {
+    field_in_stat(stat, 3)?.first().copied()
+}
+
 fn number_in_stat(stat: &[u8], field: usize) -> io::Result<u64> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat lacks a field");
-    let name_end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(malformed)?;
+    let field = field_in_stat(stat, field).map(str::from_utf8);
+    field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
+}
+
+fn field_in_stat(stat: &[u8], field: usize) -> Option<&[u8]> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let mut fields = stat[name_end + 1..].split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     // Parsing starts at the third field.
-    let field = fields.nth(field - 3).map(str::from_utf8);
+    fields.nth(field - 3)
+}
+
+/// Returns the resident pages from the content of `/proc/PID/statm`: field 2 in `proc_pid_statm(5)`.
+fn resident_pages(statm: &[u8]) -> io::Result<u64> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/statm lacks a field");
+    let field = statm.split(u8::is_ascii_whitespace).nth(1).map(str::from_utf8);
     field.and_then(|field| field.ok()?.parse().ok()).ok_or_else(malformed)
 }
 
@@ -185,6 +208,11 @@ impl ProcessHandle {
         self.pid
     }
 
+    /// Returns the descriptor that is readable once the process has exited.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     pub(super) fn known_same(&self, other: &Self) -> io::Result<Option<bool>> {
         Ok(self.inode()?.zip(other.inode()?).map(|(inode, other)| inode == other))
     }
@@ -252,8 +280,45 @@ impl ProcessHandle {
         self.in_proc(|directory| start_time(&read(&format!("{directory}/stat"))?))
     }
 
+    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
+        let pages = self.in_proc(|directory| resident_pages(&read(&format!("{directory}/statm"))?))?;
+        Ok(pages.saturating_mul(page_size() as u64))
+    }
+
+    /// Returns whether a signal or a debugger has stopped the process: field 3 in `proc_pid_stat(5)`.
+    pub(super) fn is_stopped(&self) -> io::Result<bool> {
+        self.in_proc(|directory| Ok(matches!(state(&read(&format!("{directory}/stat"))?), Some(b'T' | b't'))))
+    }
+
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {
         self.in_proc(|directory| pid_namespace(&format!("{directory}/ns/pid")))
+    }
+
+    /// Returns the status of a process that has exited and was not waited for, in the form of `waitpid(2)`: field 52 in
+    /// `proc_pid_stat(5)`. Returns `None` if `/proc` does not show it. Another process may have got the number if this one was
+    /// waited for.
+    pub(super) fn zombie_status(&self) -> Option<i32> {
+        let stat = read(&format!("/proc/{}/stat", self.number_in_proc().ok()?)).ok()?;
+        number_in_stat(&stat, 52).ok()?.try_into().ok()
+    }
+
+    /// Returns the device number of the terminal that controls the process: field 7 in `proc_pid_stat(5)`. Returns `None` if there
+    /// is none, or the process ignores SIGHUP.
+    pub(super) fn terminal(&self) -> io::Result<Option<u64>> {
+        self.in_proc(|directory| {
+            let terminal = number_in_stat(&read(&format!("{directory}/stat"))?, 7)?;
+            let status = fs::read_to_string(format!("{directory}/status"))?;
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let ignored =
+                ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+            // SIGHUP is the first signal.
+            Ok((terminal != 0 && ignored & 1 == 0).then_some(terminal))
+        })
+    }
+
+    /// Returns the control groups of the process, a line for each hierarchy (`cgroups(7)`).
+    pub(super) fn cgroups(&self) -> io::Result<String> {
+        self.in_proc(|directory| fs::read_to_string(format!("{directory}/cgroup")))
     }
 
     /// Returns the result of `read` for the directory of the process in `/proc`.

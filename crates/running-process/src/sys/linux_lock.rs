@@ -15,7 +15,8 @@ pub(crate) fn lock_holder(file: &File) -> LockHolder {
     let Ok(lock) = file.metadata() else { return LockHolder::Unknown };
     let Ok(processes) = fs::read_dir("/proc") else { return LockHolder::Unknown };
     let own = (std::process::id(), file.as_raw_fd().to_string());
-    let mut child = None;
+    // Processes that surely have the lock, and those that have the file open.
+    let (mut locking, mut open) = (Vec::new(), Vec::new());
     for process in processes.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
@@ -30,14 +31,15 @@ pub(crate) fn lock_holder(file: &File) -> LockHolder {
             }
             let information = fs::read_to_string(process.path().join("fdinfo").join(number));
             match locked_by(&information.unwrap_or_default()) {
-                Some(owner) if owner == pid => return LockHolder::Owner,
-                // A process that surely has the lock is better than one that only has the file open.
-                Some(_) => child = Some(pid),
-                None => child = child.or(Some(pid)),
+                Some(owner) if owner == pid => return LockHolder::Owner { pid },
+                Some(_) => locking.push(pid),
+                None => open.push(pid),
             }
         }
     }
-    child.map_or(LockHolder::Unknown, |pid| LockHolder::Child { pid })
+    let mut pids = if locking.is_empty() { open } else { locking };
+    pids.dedup();
+    if pids.is_empty() { LockHolder::Unknown } else { LockHolder::Inherited { pids } }
 }
 
 /// Returns the process that took the lock: the number after the kind of lock in a line such as `lock: 1: FLOCK
@@ -59,7 +61,7 @@ mod tests {
         file.as_file().lock().unwrap();
         let other = File::open(file.path()).unwrap();
         assert!(other.try_lock().is_err());
-        assert_eq!(lock_holder(&other), LockHolder::Owner);
+        assert_eq!(lock_holder(&other), LockHolder::Owner { pid: std::process::id() });
     }
 
     #[test]

@@ -85,6 +85,20 @@ pub(crate) fn forget_writers(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the kernel note the sender of each datagram that `socket` receives from now on.
+pub(super) fn name_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(set_socket_passcred(socket, true)?)
+}
+
+/// Receives a datagram, and returns the number of its bytes, which are in `buf`, and its sender. Descriptors that came along are
+/// closed.
+pub(super) fn receive_named(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, PeerUser)> {
+    let (received, note) = receive(socket, buf, RecvFlags::empty())?;
+    let sender = note.credentials.map(|Credentials { pid, uid }| (pid, uid));
+    let (pid, uid) = sender.unzip();
+    Ok((received, PeerUser { pid: pid.filter(|pid| *pid != 0), uid }))
+}
+
 /// Sets whether pidfds are passed. Returns `false` if the kernel does not know the option.
 fn pass_pidfd(socket: BorrowedFd<'_>, on: bool) -> io::Result<bool> {
     let on = c_int::from(on);

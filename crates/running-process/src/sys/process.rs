@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::image::ProcessImage;
 use super::imp;
@@ -42,6 +42,15 @@ pub(crate) fn own_image() -> io::Result<ProcessImage> {
 /// [`io::ErrorKind::Unsupported`] where the system cannot tell; otherwise the error of the system.
 pub(crate) fn own_start_time() -> io::Result<u64> {
     imp::own_start_time()
+}
+
+/// Returns the time of day of a [start time](ProcessHandle::start_time); `None` if the system's clocks do not tell.
+///
+/// # Platform-specific behavior
+///
+/// Linux counts from the boot, and the wall clock may have been set since.
+pub(crate) fn started_at(start_time: u64) -> Option<SystemTime> {
+    imp::started_at(start_time)
 }
 
 /// Returns the inode of the pid namespace of this process; `None` on systems that have none.
@@ -121,6 +130,23 @@ impl ProcessHandle {
         self.0.has_exited()
     }
 
+    /// Returns whether a signal or a debugger has stopped the process.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if the process has exited; [`io::ErrorKind::Unsupported`] where this does not ask the system: only
+    /// Linux tells; otherwise the error of the system.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(clippy::unused_self, reason = "the system is not asked")
+    )]
+    pub(crate) fn is_stopped(&self) -> io::Result<bool> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.0.is_stopped();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Returns whether both handles mean one process: not two that had the same id, one after the other.
     ///
     /// # Platform-specific behavior
@@ -168,6 +194,21 @@ impl ProcessHandle {
     /// this user may not know; [`io::ErrorKind::Unsupported`] where the system cannot tell.
     pub(crate) fn start_time(&self) -> io::Result<u64> {
         self.0.start_time()
+    }
+
+    /// Returns the bytes of memory that the process has resident: its pages in RAM, those that it shares with others
+    /// included.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux counts in batches for each processor, so the number is off by some hundred KiB (`RssAnon` in
+    /// `proc_pid_status(5)`). On Windows it is the working set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_time`](Self::start_time).
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        self.0.resident_bytes()
     }
 
     /// Returns the metadata of the image that the process runs, without opening it. Returns `None` where the system

@@ -8,13 +8,14 @@ use std::os::windows::ffi::OsStringExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::ptr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_INVALID_PARAMETER, FILETIME, HANDLE};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetProcessId, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS, PROCESS_NAME_WIN32,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, QueryFullProcessImageNameW,
-    TerminateProcess,
+    GetCurrentProcess, GetExitCodeProcess, GetProcessId, GetProcessTimes, OpenProcess, PROCESS_ACCESS_RIGHTS,
+    PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE,
+    QueryFullProcessImageNameW, TerminateProcess,
 };
 
 use super::image::ProcessImage;
@@ -49,6 +50,13 @@ fn open_image(path: PathBuf) -> io::Result<ProcessImage> {
 pub(super) fn own_start_time() -> io::Result<u64> {
     // SAFETY: the call takes nothing. What it returns means this process, is never invalid and need not be closed.
     start_time_of(unsafe { GetCurrentProcess() })
+}
+
+/// Returns the time of day of a start time in 100 nanoseconds since 1601.
+pub(super) fn started_at(start_time: u64) -> Option<SystemTime> {
+    const FROM_1601_TO_1970: u64 = 134_774 * 86_400;
+    let since_1601 = Duration::from_micros(start_time / 10);
+    SystemTime::UNIX_EPOCH.checked_add(since_1601.checked_sub(Duration::from_secs(FROM_1601_TO_1970))?)
 }
 
 // The portable surface has errors and a namespace here.
@@ -97,8 +105,23 @@ impl ProcessHandle {
         }
     }
 
+    /// Returns a handle to the process `pid` that owns `handle`.
+    pub(super) fn from_handle(pid: u32, handle: OwnedHandle) -> Self {
+        Self { pid, handle }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Returns the exit code of a process that has exited.
+    pub(super) fn exit_code(&self) -> io::Result<u32> {
+        let mut code = 0;
+        // SAFETY: the handle is open, and the place is exclusively borrowed.
+        if unsafe { GetExitCodeProcess(self.handle.as_raw_handle(), &raw mut code) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(code)
     }
 
     /// Compares the ids, which no other process can have while both handles are open.
@@ -131,6 +154,18 @@ impl ProcessHandle {
 
     pub(super) fn start_time(&self) -> io::Result<u64> {
         self.with_handle(start_time_of)
+    }
+
+    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
+        self.with_handle(|process| {
+            let mut found = PROCESS_MEMORY_COUNTERS::default();
+            let size = u32::try_from(size_of_val(&found)).unwrap_or_default();
+            // SAFETY: the handle is open, and the place is exclusively borrowed and as long as is given.
+            if unsafe { K32GetProcessMemoryInfo(process, &raw mut found, size) } == 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(found.WorkingSetSize as u64)
+        })
     }
 
     pub(super) fn pid_namespace(&self) -> io::Result<Option<u64>> {

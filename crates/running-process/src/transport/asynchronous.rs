@@ -50,6 +50,11 @@ impl AsyncListener {
         imp::AsyncListener::new(listener.0).map(Self)
     }
 
+    /// Returns the listener, to change or close it. It is not driven by the runtime any more.
+    pub(crate) fn into_inner(self) -> Option<LocalListener> {
+        self.0.into_inner().map(LocalListener)
+    }
+
     /// Waits for the next connection, or until the name is lost.
     ///
     /// # Errors

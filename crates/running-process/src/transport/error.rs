@@ -91,6 +91,15 @@ pub enum ConnectError {
         /// The error of the system.
         source: Arc<io::Error>,
     },
+    /// The socket's mode and owner let this user connect, and the system refuses all the same: a sandbox of this process does,
+    /// such as Landlock or another security module.
+    #[error("a sandbox of this process forbids connecting to {path:?}, which its mode and owner allow")]
+    Sandboxed {
+        /// The name as given.
+        path: String,
+        /// The error of the system.
+        source: Arc<io::Error>,
+    },
     /// This process cannot make local sockets at all, for example because a sandbox denies them.
     #[error("local sockets are not available to this process")]
     Unavailable {
@@ -161,8 +170,24 @@ pub enum BindError {
         /// The name of the lock file.
         path: String,
     },
-    /// The directory of the socket does not exist.
-    #[error("the directory of {path:?} does not exist")]
+    /// The file system has no sockets: WSL's drvfs and other network file systems. Choose a directory on a local one.
+    #[error("the file system of {path:?} has no sockets; choose a directory on a local file system")]
+    NoSockets {
+        /// The name as given.
+        path: String,
+        /// The error of the system.
+        source: Arc<io::Error>,
+    },
+    /// The file system has no locks: NFS without its lock daemon, and other network file systems.
+    #[error("the file system of the lock {path:?} has no locks; choose a directory on a local file system")]
+    NoLocks {
+        /// The name of the lock file.
+        path: String,
+        /// The error of the system.
+        source: Arc<io::Error>,
+    },
+    /// The directory of the socket does not exist, or another process removed the socket while it was made.
+    #[error("the directory of {path:?} does not exist, or is being removed")]
     NoDirectory {
         /// The name as given.
         path: String,
@@ -197,6 +222,19 @@ pub enum BindError {
         /// The paths at which the passed sockets listen, in their order.
         passed: Vec<PathBuf>,
     },
+    /// The daemon that runs has passed another socket than the one at the path, which was removed or replaced meanwhile.
+    #[error("the daemon that runs has passed another socket than the one at {path:?}")]
+    OtherSocket {
+        /// The name as given.
+        path: String,
+    },
+    /// The socket that the service manager passed has lost its name, so no further client finds it. Restart the service manager's
+    /// unit of the socket.
+    #[error("the socket of the service manager is not at {path:?} any more: it was removed or replaced")]
+    PassedSocketLost {
+        /// The path at which it listened.
+        path: String,
+    },
     /// The passed descriptor cannot accept connections.
     #[error("descriptor {descriptor}, passed for {path:?}, {fault}")]
     InheritedUnusable {
@@ -220,7 +258,7 @@ pub enum BindError {
         path: String,
     },
     /// Another error of the system.
-    #[error("cannot listen at {path:?}")]
+    #[error("{path:?} cannot be used for an endpoint")]
     Io {
         /// The name as given.
         path: String,
@@ -273,6 +311,9 @@ pub enum LockFault {
         /// The number that the kernel shows for every user without a number of its own.
         uid: u32,
     },
+    /// Another file is at its path by now, on which another process may have the lock.
+    #[error("is not the file that was locked: another one has taken its place")]
+    Replaced,
     /// This user owns the file and cannot open it.
     #[error("has mode {mode:03o} and cannot be opened; make it 600")]
     Unusable {

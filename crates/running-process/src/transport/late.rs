@@ -4,7 +4,7 @@ use std::io;
 
 /// Maximum number of reads in a row after a deadline has passed. Sixteen of 64 KiB empty a socket of the largest usual
 /// buffer. A peer that always has one more byte ready gains no more than that.
-const MAX_LATE_READS: u8 = 16;
+pub(crate) const MAX_LATE_READS: u8 = 16;
 
 /// A counter of reads after a deadline. A process that was stopped or asleep until then reads late what its peer sent
 /// in time.

@@ -19,6 +19,7 @@ mod imp;
 #[cfg(windows)]
 #[path = "windows/mod.rs"]
 mod imp;
+mod instance_lock;
 mod late;
 mod listener;
 #[cfg(feature = "tokio")]
@@ -29,6 +30,8 @@ mod stop;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tokio")]
+mod upstream;
 
 pub use crate::sys::NotPassed;
 pub(crate) use accepted::Accepted;
@@ -36,11 +39,17 @@ pub(crate) use accepted::Accepted;
 pub(crate) use asynchronous::{AsyncListener, into_async};
 pub(crate) use error::timed_out;
 pub use error::{BindError, ConnectError, DirectoryFault, InheritedFault, LockFault, NameError};
+#[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
+pub(crate) use imp::SpliceRelay;
 #[cfg(feature = "tokio")]
 pub(crate) use imp::{AsyncStream, connect_async, poll_read_onto, poll_write, read_arrived_onto};
 #[cfg(unix)]
-pub(crate) use imp::{Directory, FileIdentity, type_of};
-pub(crate) use late::LateReads;
+pub(crate) use imp::{
+    Directory, FileIdentity, MAX_PATH_BYTES, SharedSocket, is_stale_socket, listen_only, receive_descriptors,
+    remove_stale_socket, send_descriptors, type_of,
+};
+pub(crate) use instance_lock::{HeldLock, InstanceLock};
+pub(crate) use late::{LateReads, MAX_LATE_READS};
 pub use listener::LocalListener;
 #[cfg(feature = "tokio")]
 pub(crate) use served::{ServedStream, ServedTransport};
@@ -48,3 +57,5 @@ pub(crate) use served::{ServedStream, ServedTransport};
 pub(crate) use served_io::ServedIo;
 pub use stop::StopSignal;
 pub use stream::LocalStream;
+#[cfg(feature = "tokio")]
+pub(crate) use upstream::Upstream;

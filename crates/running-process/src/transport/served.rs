@@ -43,6 +43,10 @@ pub(crate) trait ServedTransport: Send + 'static {
     /// by [`poll_flush`](Self::poll_flush) only, and slices may differ after `Pending`.
     fn split(&mut self);
 
+    /// Returns the socket, if it is one of this system's own kind.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn socket(&mut self) -> Option<&mut AsyncStream>;
+
     /// Flushes what was written.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
@@ -111,6 +115,11 @@ impl ServedTransport for ServedStream {
 
     fn split(&mut self) {
         AsyncWait::split(&mut self.stream);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn socket(&mut self) -> Option<&mut AsyncStream> {
+        Some(&mut self.stream)
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

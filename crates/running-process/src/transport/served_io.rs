@@ -1,5 +1,7 @@
 //! Any byte stream of tokio's as an accepted connection.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::imp::AsyncStream;
 use super::served::ServedTransport;
 use super::timed_out;
 use std::io::{self, IoSlice};
@@ -106,6 +108,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> ServedTransport for Ser
 
     fn split(&mut self) {
         self.split = true;
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn socket(&mut self) -> Option<&mut AsyncStream> {
+        None
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -166,16 +166,6 @@ impl LocalStream {
         self.0.write_now(pieces)
     }
 
-    /// Waits until something has arrived, or there is room to write.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed; otherwise the error of the system.
-    #[cfg(unix)]
-    pub(crate) fn wait_ready(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.0.wait_ready(deadline)
-    }
-
     /// Returns the process that listens at the other end of this connection, which [`connect`](Self::connect) made. Of an
     /// accepted connection it is the process that connected.
     ///

@@ -106,7 +106,7 @@ fn each_panic_costs_its_request<const THREADS: usize>() {
         write(&connection, &request(protocol, 1, b""));
         let refusal = refusal(&read_frames(&connection, 1)[0]);
         assert!(refusal.contains("the handler panicked"), "{refusal}");
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert_eq!(server.error(), "a handler panicked");
     }
     write(&connection, &request(ONCE_DROPPED, 1, b""));
     next(&begun);
@@ -119,7 +119,7 @@ fn each_panic_costs_its_request<const THREADS: usize>() {
         let legacy = server.connect();
         write(&legacy, wire);
         assert_eq!(read_to_end(&legacy), b"");
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert_eq!(server.error(), "a handler panicked");
     }
     write(&connection, &request(SHOUT, 2, b"on"));
     assert_eq!(read_frames(&connection, 1)[0].payload, b"ON");

@@ -41,6 +41,8 @@ pub(crate) trait Daemon: Sized + Send + 'static {
     /// True if a concurrent handler sees that its request was cancelled before it creates a large answer, because only a few
     /// handlers run at a time.
     const RUNS_FEW_HANDLERS: bool = false;
+    /// True if the driver ends by itself when it has no work, and loses no connection that waits when it ends.
+    const CLOSES_ITS_LISTENER: bool = true;
 
     fn bind(endpoint: Endpoint) -> Result<Self, BindError>;
 
@@ -81,9 +83,16 @@ pub(crate) trait Daemon: Sized + Send + 'static {
 
     fn announce_idle_timeout(self, timeout: Duration) -> Self;
 
+    fn version(self, version: impl Into<String>) -> Self;
+
+    fn build(self, build: impl Into<String>) -> Self;
+
+    /// Ends the server after `timeout` without work, if [`CLOSES_ITS_LISTENER`](Self::CLOSES_ITS_LISTENER).
+    fn idle_exit(self, timeout: Duration) -> Self;
+
     fn identify_with(
         self,
-        identify: impl FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError>
+        identify: impl FnOnce(Endpoint, &(dyn Fn() -> bool + Sync)) -> Result<DaemonProcess, IdentityError>
         + Send
         + 'static,
     ) -> Self;
@@ -138,9 +147,17 @@ macro_rules! forward_to_server {
             self.map(|server| server.announce_idle_timeout(timeout))
         }
 
+        fn version(self, version: impl Into<String>) -> Self {
+            self.map(|server| server.version(version))
+        }
+
+        fn build(self, build: impl Into<String>) -> Self {
+            self.map(|server| server.build(build))
+        }
+
         fn identify_with(
             self,
-            identify: impl FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError>
+            identify: impl FnOnce(Endpoint, &(dyn Fn() -> bool + Sync)) -> Result<DaemonProcess, IdentityError>
             + Send
             + 'static,
         ) -> Self {

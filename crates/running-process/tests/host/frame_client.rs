@@ -18,5 +18,7 @@ macro_rules! cases {
 mod asynchronous;
 mod blocking;
 mod events;
+#[cfg(all(unix, feature = "tokio"))]
+mod moving;
 pub(crate) mod peer;
 mod suite;

@@ -23,10 +23,16 @@ mod frame_client;
 mod identity_file;
 mod legacy_parts;
 #[cfg(target_os = "linux")]
+mod local_sockets;
+#[cfg(target_os = "linux")]
 mod memory;
 #[cfg(feature = "tokio")]
 mod on_tokio;
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+mod republishing;
 mod servers;
+#[cfg(unix)]
+mod service_end;
 #[cfg(unix)]
 mod stopped;
 mod support;

@@ -11,9 +11,13 @@ macro_rules! on {
             mod blocked;
             mod closures;
             mod drain;
+            #[cfg(all(unix, feature = "tokio"))]
+            mod following;
             mod full;
+            mod handover;
             #[cfg(target_os = "linux")]
             mod idle;
+            mod idle_exit;
             mod legacy;
             mod limits;
             mod no_threads;

@@ -9,7 +9,7 @@ mod wire;
 
 #[cfg(unix)]
 pub(crate) use process::*;
-pub(crate) use server::{TempEndpoint, TestServer};
+pub(crate) use server::{TempEndpoint, TestServer, chain};
 #[cfg(target_os = "linux")]
 pub(crate) use wait::alone;
 pub(crate) use wait::{Flag, Gate, GateKeeper, PATIENCE, eventually, join, next, soon, watched};

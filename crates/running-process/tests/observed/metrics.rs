@@ -115,8 +115,8 @@ fn check() {
         ("running_process_requests_in_flight{}", 0.0),
         ("running_process_memory_bytes{}", 0.0),
         ("running_process_request_duration_seconds{}", 3.0),
-        ("running_process_troubles_total{kind=handler_failed}", 1.0),
-        ("running_process_troubles_total{kind=rules_broken}", 1.0),
+        ("running_process_errors_total{kind=handler_failed}", 1.0),
+        ("running_process_errors_total{kind=rules_broken}", 1.0),
     ] {
         assert_eq!(values.get(metric).copied(), Some(expected), "{metric} of {values:#?}");
     }

@@ -65,7 +65,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..300_u16).prop_map(Move::Wait),
         5 => length().prop_map(Move::Write),
     ];
-    let enter = prop_oneof![Just(Phase::Draining), Just(Phase::Cancelling)].prop_map(Move::Enter);
+    let enter = proptest::sample::select(&[Phase::HandedOver, Phase::Draining, Phase::Cancelling])
+        .prop_map(Move::Enter);
     proptest::collection::vec(prop_oneof![100 => one, 1 => enter], 0..150)
 }
 

@@ -1,6 +1,6 @@
 //! The ends of a connection: failures, timeouts of writes, the end of the server, and what is counted.
 
-use super::{CONCURRENT, Connection, INLINE, Server, TICK, payload, request, summary};
+use super::{CONCURRENT, Connection, INLINE, Server, TICK, payload, probe, request, summary};
 use running_process::broker::backend_sdk::{Action, CancelReason, Phase, SendEventError};
 use running_process::broker::protocol::RefusalReason;
 use std::io;
@@ -114,6 +114,7 @@ fn each_phase_is_entered_once_and_none_is_left() {
     let mut connection = server.connect();
     let now = connection.now;
     assert!(!connection.session.enter(Phase::Serving, now));
+    assert!(!connection.session.enter(Phase::HandedOver, now));
     assert!(connection.session.enter(Phase::Draining, now));
     assert!(!connection.session.enter(Phase::Draining, now));
     assert!(connection.session.enter(Phase::Cancelling, now));
@@ -135,6 +136,21 @@ fn a_draining_server_answers_what_has_arrived() {
     let answers = summary(&connection.written());
     assert_eq!(answers, [(1, Ok(b"before".to_vec())), (2, Ok(b"arrived".to_vec()))]);
     assert_eq!(connection.action(), Action::Close);
+}
+
+#[test]
+fn a_draining_server_answers_no_probe_and_finishes_its_requests() {
+    let mut server = Server::with_config(|_| {});
+    server.identify();
+    let mut connection = server.connect();
+    connection.receive(&request(CONCURRENT, 1, b"before"));
+    connection.session.enter(Phase::Draining, connection.now);
+    connection.receive(&[probe(2), request(CONCURRENT, 3, b"behind it")].concat());
+    connection.end_of_input(false);
+    connection.serve_next();
+    connection.process();
+    assert_eq!(summary(&connection.written()), [(1, Ok(b"before".to_vec()))]);
+    assert_eq!((connection.action(), server.status().probes_answered), (Action::Close, 0));
 }
 
 #[test]

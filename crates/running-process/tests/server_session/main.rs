@@ -10,6 +10,7 @@ mod closures;
 mod common;
 mod ends;
 mod limits;
+mod moved;
 
 use common::{chain, daemon};
 use running_process::broker::backend_sdk::{

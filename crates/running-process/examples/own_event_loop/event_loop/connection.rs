@@ -9,7 +9,7 @@ use running_process::broker::backend_sdk::{
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::io::{self, IoSlice, Write};
+use std::io::Write;
 use std::mem;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -18,9 +18,6 @@ use std::time::Instant;
 
 /// Most reads in a row, before the other connections have their turn and a deadline that has passed ends the connection.
 const MAX_READS: usize = 16;
-
-/// Most pieces of output in one write.
-const MAX_SLICES: usize = 16;
 
 /// The event that a connection waits for, besides its deadline, its handlers, and room for its output.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,19 +151,8 @@ impl Connection {
 
     /// Writes what the socket takes.
     fn write(&mut self) {
-        while self.session.has_output() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = self.session.output_slices(&mut slices);
-            match (&*self.socket).write_vectored(&slices[..count]) {
-                Ok(written) => self.session.output_written(written, Instant::now()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.session.write_blocked(Instant::now());
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.session.fail(error),
-            }
-        }
+        let mut socket = &*self.socket;
+        self.session.write_output(Instant::now, |slices| socket.write_vectored(slices));
     }
 
     /// Returns whether a request or an event waits for the peer to read.

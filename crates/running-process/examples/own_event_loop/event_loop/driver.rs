@@ -6,8 +6,8 @@ use super::mailbox::{Mailbox, Message, Messages, mailbox};
 use super::workers::Workers;
 use running_process::broker::backend_sdk::{
     ACCEPT_PAUSE, AcceptErrors, AfterError, Callback, ConnectionTable, LocalListener, LocalStream, Phase,
-    REPLACE_TIMEOUT, Registration, RegistrationGuard, ServeError, ServerBuilder, ServerError, ServerPolicy,
-    ServerSession, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
+    Registration, RegistrationGuard, ServeError, ServerBuilder, ServerError, ServerPolicy, ServerSession,
+    ServerStop, Shutdown, ShutdownStep, Slot,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -34,14 +34,14 @@ pub(crate) struct EventLoop {
     mailbox: Mailbox,
     messages: Messages,
     stop: ServerStop,
-    /// `None` until the server is stopped.
+    /// `None` until the server is stopped or handed over.
     ending: Option<Ending>,
     /// `None` until the registration has ended.
     registered: Option<Result<(), ServerError>>,
     buffer: Vec<u8>,
 }
 
-/// The part of the loop that ends when the server is stopped.
+/// The part of the loop that ends when the server is stopped or handed over.
 struct Accepting {
     // The identity file is removed while the socket is still owned.
     _registration: RegistrationGuard,
@@ -83,7 +83,9 @@ impl EventLoop {
         let stop = builder.stop_handle();
         let path = builder.endpoint().path.clone();
         let (policy, registration) = builder.start(Instant::now)?;
-        listener.watch_name();
+        if let Err(source) = listener.watch_name() {
+            policy.report(&ServeError::NotWatched { path: path.clone(), source });
+        }
         let accepting = Accepting {
             _registration: registration.guard(),
             listener,
@@ -109,7 +111,7 @@ impl EventLoop {
         })
     }
 
-    /// Serves until the server is stopped and its connections have ended.
+    /// Serves until the server is stopped or handed over, and its connections have ended.
     ///
     /// # Errors
     ///
@@ -154,7 +156,9 @@ impl EventLoop {
     fn wait(&self) -> io::Result<Ready> {
         let mut fds = vec![PollFd::new(&self.messages, PollFlags::IN)];
         let open = self.connections.len();
-        let listener = self.accepting.as_ref().filter(|accepting| !accepting.is_paused(open));
+        let accepting = self.accepting.as_ref();
+        let accepting = accepting.filter(|accepting| self.policy.may_accept(&accepting.listener));
+        let listener = accepting.filter(|accepting| !accepting.is_paused(open));
         let listener =
             listener.map(|accepting| add(&mut fds, PollFd::new(&accepting.listener, PollFlags::IN)));
         let name = self.accepting.as_ref().and_then(|accepting| accepting.listener.name_events());
@@ -258,8 +262,9 @@ impl EventLoop {
         for _ in 0..MAX_ACCEPTS {
             let Some(accepting) = &mut self.accepting else { return Ok(()) };
             let (open, now) = (self.connections.len(), Instant::now());
-            let (pause, replaced) = match self.connections.slot(now) {
-                SlotOffer::Free(slot) => match accepting.listener.accept_now() {
+            let mut replaced = None;
+            let pause = match self.connections.slot(now, |oldest| replaced = Some(oldest.id)) {
+                Ok(slot) => match accepting.listener.accept_now() {
                     Ok(None) => return Ok(()),
                     Ok(Some(stream)) => {
                         accepting.errors.forget();
@@ -272,11 +277,10 @@ impl EventLoop {
                         if after == AfterError::AtOnce {
                             continue;
                         }
-                        (ACCEPT_PAUSE, None)
+                        ACCEPT_PAUSE
                     }
                 },
-                SlotOffer::Wait(time) => (time, None),
-                SlotOffer::After(oldest) => (REPLACE_TIMEOUT, Some(oldest.id)),
+                Err(time) => time,
             };
             accepting.pause = now.checked_add(pause).map(|until| (until, open));
             if let Some(id) = replaced
@@ -316,14 +320,19 @@ impl EventLoop {
         }
     }
 
-    /// Stops accepting, and has every connection answer what it has received.
+    /// Stops accepting. Every connection answers what it has received, or is served on if the server was handed over. If that
+    /// is stopped as well, the next step of the shutdown notices.
     fn begin_end(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
         let drain_timeout = self.policy.config().drain_timeout;
         let now = Instant::now();
-        let (shutdown, deadline) = (Shutdown::begin(now, drain_timeout), now.checked_add(drain_timeout));
+        let (shutdown, deadline) =
+            (Shutdown::begin(now, drain_timeout, &self.stop), now.checked_add(drain_timeout));
         self.accepting = None;
         self.ending = Some(Ending { shutdown, next_step: deadline, deadline });
-        self.enter(Phase::Draining);
+        self.enter(self.stop.phase());
     }
 
     fn enter(&mut self, phase: Phase) {

@@ -12,9 +12,9 @@ use crate::sys::ProcessHandle;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Time for which [`BackendHandle::force_kill`] waits for the killed process to end. Only a process in uninterruptible
+/// Time for which a killed process is waited for. Only a process in uninterruptible
 /// sleep takes longer than an instant.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+pub(in crate::broker) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A proven daemon: the connection on which it proved itself, and a reference to its process, which stays with it when
 /// the pid is used again.
@@ -130,6 +130,21 @@ impl BackendHandle {
         Self { service_name, service_version, ..self }
     }
 
+    /// Returns the process of the daemon.
+    pub(in crate::broker) fn process(&self) -> &ProcessHandle {
+        &self.process
+    }
+
+    /// Closes the connection, and returns the process of the daemon.
+    pub(in crate::broker) fn into_process(self) -> ProcessHandle {
+        self.process
+    }
+
+    /// Closes the connection, and returns the identity of the daemon.
+    pub(in crate::broker) fn into_identity(self) -> DaemonProcess {
+        self.daemon_process
+    }
+
     /// Returns the proof, step by step.
     #[must_use]
     pub fn proof(&self) -> &Proof {
@@ -147,6 +162,22 @@ impl BackendHandle {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         still_runs(&self.process, self.image).is_ok() && matches!(self.process.has_exited(), Ok(false))
+    }
+
+    /// Returns the bytes of memory that the daemon's process has resident: its pages in RAM, those that it shares with
+    /// other processes included.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// Linux counts in batches for each processor, so the number is off by some hundred KiB. On Windows it is the working
+    /// set.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if the process has exited, and only then; [`io::ErrorKind::PermissionDenied`] if
+    /// this user may not know; [`io::ErrorKind::Unsupported`] where the system cannot tell.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        self.process.resident_bytes()
     }
 
     /// Returns another connection to the daemon, verified as well. If the kernel names the listener by a handle, that
@@ -183,6 +214,16 @@ impl BackendHandle {
     #[must_use]
     pub fn into_client(self) -> FrameClient {
         FrameClient::from_stream(self.stream)
+    }
+
+    /// Returns a client on the connection that was verified, which the handle keeps. It must have ended before the next one begins,
+    /// because both would read each other's responses.
+    ///
+    /// # Errors
+    ///
+    /// This process has no descriptor left.
+    pub fn client(&self) -> io::Result<FrameClient> {
+        Ok(FrameClient::from_stream(self.stream.try_clone()?))
     }
 
     /// Asks the daemon's process to end (SIGTERM) and waits for it.

@@ -5,4 +5,6 @@ mod handle;
 
 pub use super::backend_lifecycle::identity::DaemonProcess;
 #[cfg(feature = "host")]
+pub(in crate::broker) use handle::KILL_TIMEOUT;
+#[cfg(feature = "host")]
 pub use handle::{BackendHandle, BackendHandleError};

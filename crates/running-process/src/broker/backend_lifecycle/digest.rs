@@ -15,6 +15,8 @@ mod cache;
 mod disk;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod entry;
+mod hash;
+mod input;
 mod key;
 mod read;
 #[cfg(any(test, target_os = "linux", target_os = "android"))]
@@ -23,6 +25,8 @@ mod rule;
 mod system;
 
 pub(crate) use cache::{Before, DigestCache};
+pub(crate) use hash::Wanted;
+pub(crate) use input::{DigestError, GoOn};
 #[cfg(feature = "tokio")]
 pub(crate) use read::digests_of_async;
-pub(crate) use read::{DigestError, Digested, digests_of, digests_while};
+pub(crate) use read::{Digested, digests_of, digests_while};

@@ -18,8 +18,8 @@ mod write;
 
 pub use error::{IdentityFileError, MAX_IDENTITY_FILE_BYTES};
 pub use read::{read_daemon_identity_file, try_read_daemon_identity_file};
-pub(crate) use write::remove_own_identity_file;
 pub use write::{
     check_daemon_identity_path, remove_daemon_identity_file, try_remove_daemon_identity_file,
     write_daemon_identity_file,
 };
+pub(crate) use write::{remove_own_identity_file, write_daemon_identity_file_after};

@@ -1,6 +1,6 @@
 //! Comparison of the expected identity with an observed one, without I/O.
 
-use super::identity::{DaemonProcess, ExeDigest, ExeDigests, Origin, started};
+use super::identity::{DaemonProcess, ExeDigest, ExeDigests, FrontedProcess, Origin, started};
 use std::fmt;
 
 /// The property that is compared.
@@ -21,6 +21,19 @@ pub enum CheckKind {
     StartTime,
     /// The run of the daemon.
     Instance,
+    /// The version of the daemon.
+    Version,
+    /// The build of the daemon's version.
+    Build,
+    /// The daemon to which this one relays the legacy wire.
+    Fronted,
+}
+
+impl CheckKind {
+    /// Returns whether the values are texts that the peer or the file chose.
+    fn is_text(self) -> bool {
+        matches!(self, Self::ExePath | Self::BootId | Self::Endpoint | Self::Version | Self::Build)
+    }
 }
 
 impl fmt::Display for CheckKind {
@@ -33,6 +46,9 @@ impl fmt::Display for CheckKind {
             Self::Endpoint => "endpoint",
             Self::StartTime => "start time",
             Self::Instance => "instance",
+            Self::Version => "version",
+            Self::Build => "build",
+            Self::Fronted => "fronted daemon",
         })
     }
 }
@@ -62,11 +78,10 @@ impl fmt::Display for Check {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, expected, found, agrees } = self;
         match (kind, agrees) {
-            // The peer or the file chose these texts.
-            (CheckKind::ExePath | CheckKind::BootId | CheckKind::Endpoint, true) => {
+            (kind, true) if kind.is_text() => {
                 write!(formatter, "{kind} is {found:?}")
             }
-            (CheckKind::ExePath | CheckKind::BootId | CheckKind::Endpoint, false) => {
+            (kind, false) if kind.is_text() => {
                 write!(formatter, "{kind} is {found:?}, expected {expected:?}")
             }
             (_, true) => write!(formatter, "{kind} is {found}"),
@@ -79,8 +94,8 @@ impl fmt::Display for Check {
 ///
 /// Digests are compared where both sides carry the same algorithm, and all of those must agree; two identities without
 /// a common one do not agree. A digest of 32 zero bytes is an absent one. Start time and instance are compared if the
-/// expected identity has an origin; an answer without one does not agree then. The wall-clock start and the idle
-/// timeout are not compared: they do not tell processes apart.
+/// expected identity has an origin, version, build and the fronted daemon if it has them; an answer without them does not agree then. The
+/// wall-clock start and the idle timeout are not compared: they do not tell processes apart.
 #[must_use]
 pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
     let mut checks = vec![
@@ -113,7 +128,29 @@ pub fn compare(expected: &DaemonProcess, found: &DaemonProcess) -> Vec<Check> {
         });
         checks.push(Check::of(CheckKind::Instance, expected.instance_digits(), found_instance));
     }
+    for (kind, expected, found) in [
+        (CheckKind::Version, expected.version(), found.version()),
+        (CheckKind::Build, expected.build(), found.build()),
+    ] {
+        if let Some(expected) = expected {
+            let agrees = found == Some(expected);
+            let (expected, found) = (expected.to_owned(), found.unwrap_or_default().to_owned());
+            checks.push(Check { kind, expected, found, agrees });
+        }
+    }
+    if let Some(expected) = &expected.fronts {
+        checks.push(Check {
+            kind: CheckKind::Fronted,
+            expected: fronted(expected),
+            found: found.fronts.as_deref().map_or_else(|| "not told".to_owned(), fronted),
+            agrees: found.fronts.as_ref() == Some(expected),
+        });
+    }
     checks
+}
+
+fn fronted(process: &FrontedProcess) -> String {
+    format!("process {}, started {}", process.pid, started(process.start_time))
 }
 
 fn compare_digests(expected: &ExeDigests, found: &ExeDigests) -> Check {

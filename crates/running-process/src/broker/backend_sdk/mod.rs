@@ -42,12 +42,16 @@ pub use proto::server_connection::{
 pub use server::{
     ACCEPT_PAUSE, AcceptErrors, Action, AfterError, Answer, Callback, Cancellation, ConnectionTable,
     Dispatched, HandlerError, InlineRequest, LegacyConnection, NotAuthorized, OVER_CAPACITY_CONNECTIONS,
-    PeerCredentials, Phase, REPLACE_TIMEOUT, Registration, RegistrationGuard, RequestParts, RunningServer,
-    ServeError, Server, ServerBuilder, ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession,
-    ServerStats, ServerStop, Shutdown, ShutdownStep, Slot, SlotOffer,
+    PeerCredentials, Phase, Registration, RegistrationGuard, RequestParts, RunningServer, ServeError, Server,
+    ServerBuilder, ServerConfig, ServerError, ServerPolicy, ServerRequest, ServerSession, ServerStats,
+    ServerStop, Shutdown, ShutdownStep, Slot,
 };
 #[cfg(feature = "tokio")]
 pub use server::{AsyncLegacyConnection, AsyncServer, AsyncServerRequest, RunningAsyncServer};
+#[cfg(feature = "tokio")]
+pub(in crate::broker) use server::{Backend, Connecting};
+#[cfg(feature = "host")]
+pub(in crate::broker) use server::{HandoverHooks, Lifecycle};
 
 #[cfg(feature = "host")]
 pub use crate::broker::backend_lifecycle::identity_file::{

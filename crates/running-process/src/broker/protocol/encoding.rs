@@ -55,7 +55,7 @@ impl Encodings {
         [PayloadEncoding::Lz4, PayloadEncoding::Zstd, PayloadEncoding::Snappy];
 
     /// Returns the set that has these bits on the wire: bit n is the encoding of the value n. Bits of encodings that
-    /// this library does not know are kept.
+    /// this library does not know are kept, and bit 0 is dropped.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & !1)

@@ -96,8 +96,9 @@ pub struct FrameRef<'a> {
     pub deadline_unix_ms: u64,
     pub traceparent: &'a str,
     pub tracestate: &'a str,
-    /// The encodings that the sender decodes, as bits of [`Encodings`](super::Encodings); 0 if it decodes none. It is
-    /// our own: [`Frame`] has no such field.
+    /// The encodings that the sender decodes, as bits of [`Encodings`](super::Encodings), and
+    /// [`WANTS_MOVED`](super::WANTS_MOVED); 0 if it decodes none and does not want that. It is our own: [`Frame`] has no such
+    /// field.
     pub accepted_encodings: u32,
 }
 

@@ -89,6 +89,34 @@ pub struct DaemonProcessExtension {
     /// The daemon listens on a socket that another process made.
     #[prost(bool, tag = "1004")]
     pub inherited_listener: bool,
+    /// The version of the daemon, at most 128 bytes; empty if it has none.
+    #[prost(string, tag = "1005")]
+    pub version: ::prost::alloc::string::String,
+    /// The build of that version, at most 128 bytes; empty if it has none.
+    #[prost(string, tag = "1006")]
+    pub build: ::prost::alloc::string::String,
+    /// The daemon behind this one, which serves the legacy wire.
+    #[prost(message, optional, tag = "1007")]
+    pub fronts: ::core::option::Option<FrontedProcess>,
+}
+/// A daemon to which another one relays the legacy wire.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FrontedProcess {
+    /// The process id, as the relaying daemon sees it.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// The time at which the kernel started the process, in the platform's own unit.
+    #[prost(uint64, tag = "2")]
+    pub start_time: u64,
+    /// The path of the executable.
+    #[prost(string, tag = "3")]
+    pub exe_path: ::prost::alloc::string::String,
+    /// The executable's path as bytes, where it is not UTF-8 and exe_path can only approximate it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub exe_path_bytes: ::prost::alloc::vec::Vec<u8>,
+    /// BLAKE3 of the executable file.
+    #[prost(bytes = "vec", tag = "5")]
+    pub exe_blake3: ::prost::alloc::vec::Vec<u8>,
 }
 /// The reason why a request was not served: the payload of a response under the control protocol (0x0000).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -102,6 +130,14 @@ pub struct Refusal {
     /// Milliseconds after which the same request may be served; absent if the daemon cannot tell.
     #[prost(uint32, optional, tag = "1002")]
     pub retry_after_ms: ::core::option::Option<u32>,
+}
+/// A message of a daemon to its client beside all requests: the payload of an event under the control protocol (0x0000), with the
+/// request id 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Notice {
+    /// The kind of message.
+    #[prost(enumeration = "NoticeKind", tag = "1000")]
+    pub kind: i32,
 }
 /// Counters of a server since it began to run: the payload of the response to a status request. A counter only grows; a
 /// field that says "now" goes up and down.
@@ -123,7 +159,7 @@ pub struct ServerStatus {
     /// Connections that ended or failed because their peer broke the rules, was too slow, went away or needed more memory
     /// than there was.
     #[prost(uint64, tag = "5")]
-    pub connection_troubles: u64,
+    pub connection_errors: u64,
     /// Identity probes that were answered.
     #[prost(uint64, tag = "6")]
     pub probes_answered: u64,
@@ -327,6 +363,35 @@ impl RefusalReason {
             "REFUSAL_REASON_HANDLER_FAILED" => Some(Self::HandlerFailed),
             "REFUSAL_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "REFUSAL_REASON_ANSWER_TOO_LARGE" => Some(Self::AnswerTooLarge),
+            _ => None,
+        }
+    }
+}
+/// The kind of message of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoticeKind {
+    /// A message that this side does not know.
+    Unspecified = 0,
+    /// Another process serves the endpoint by now. This one answers what it still receives on this connection, for a while.
+    Moved = 1,
+}
+impl NoticeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NOTICE_KIND_UNSPECIFIED",
+            Self::Moved => "NOTICE_KIND_MOVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOTICE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "NOTICE_KIND_MOVED" => Some(Self::Moved),
             _ => None,
         }
     }

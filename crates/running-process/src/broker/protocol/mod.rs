@@ -13,6 +13,7 @@ mod frame;
 #[rustfmt::skip]
 mod generated;
 pub(crate) mod header;
+mod notice;
 mod refusal;
 pub mod registry;
 pub(crate) mod status;
@@ -32,10 +33,11 @@ pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;
 pub use frame::{FrameRef, PROTOCOL_VERSION};
 pub use generated::{
-    DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, LatencyHistogram, PayloadEncoding,
-    Refusal, RefusalReason, ServerStatus,
+    DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, FrontedProcess, LatencyHistogram,
+    Notice, NoticeKind, PayloadEncoding, Refusal, RefusalReason, ServerStatus,
 };
 pub use header::{ENVELOPE_VERSION, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
+pub use notice::WANTS_MOVED;
 pub use status::STATUS_PAYLOAD_PROTOCOL;
 pub use strict::FrameViolation;
 pub use trace_parent::TraceParent;

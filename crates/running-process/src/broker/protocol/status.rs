@@ -67,6 +67,12 @@ impl LatencyHistogram {
         self.quantile(1.0)
     }
 
+    /// Returns each bucket in which durations were counted, as its shortest duration and its count, in ascending order.
+    pub fn counted(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let buckets = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        buckets.map(|(bucket, count)| (begin_of(bucket), *count))
+    }
+
     /// Returns the durations counted after `earlier`, an earlier histogram of the same server.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -168,6 +174,12 @@ mod tests {
         for quantile in [f64::NAN, -1.0, f64::INFINITY] {
             assert!(histogram(&[7]).quantile(quantile).is_some(), "{quantile}");
         }
+    }
+
+    #[test]
+    fn only_buckets_with_durations_are_counted() {
+        let counted: Vec<_> = histogram(&[100, 5, 101]).counted().collect();
+        assert_eq!(counted, [(Duration::from_nanos(5), 1), (Duration::from_nanos(96), 2)]);
     }
 
     #[test]

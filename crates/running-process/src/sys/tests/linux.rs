@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::{ProcessHandle, own_image, own_pid_namespace, own_start_time, process_image};
+use super::super::{ProcessHandle, own_image, own_pid_namespace, own_start_time, process_image, session_of};
 use super::{handle, idle, idle_copy};
 
 /// Copies this program with another process: a program that is open for writing cannot be run, and a child that another
@@ -71,12 +71,29 @@ fn a_number_given_to_another_process() {
     second.wait().unwrap();
 }
 
+/// Runs as the first process of a PID namespace, in a session that was made outside.
+#[test]
+#[ignore = "started by the next test in a PID namespace"]
+fn a_session_from_outside() {
+    assert_eq!(session_of(std::process::id()), None);
+}
+
+#[test]
+fn a_session_from_outside_of_the_pid_namespace_has_no_id() {
+    run_in_a_pid_namespace("a_session_from_outside");
+}
+
 #[test]
 fn a_handle_stays_with_its_process_when_the_number_is_given_away() {
+    run_in_a_pid_namespace("a_number_given_to_another_process");
+}
+
+/// Runs `test`, which is ignored otherwise, as the first process of a PID namespace, unless there are none here.
+fn run_in_a_pid_namespace(test: &str) {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
-        .args(only("a_number_given_to_another_process"))
+        .args(only(test))
         .output();
     let Ok(output) = output else { return };
     let printed = String::from_utf8_lossy(&output.stdout);

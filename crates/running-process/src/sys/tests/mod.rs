@@ -2,6 +2,12 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+mod spawn;
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+mod spawn_starter;
+#[cfg(windows)]
+mod spawn_windows;
 #[cfg(feature = "tokio")]
 mod tasks;
 
@@ -125,6 +131,22 @@ fn a_start_time_is_told_as_long_as_the_process_lives() {
         assert_eq!(process.open_image().unwrap_err().kind(), io::ErrorKind::NotFound);
         child.wait().unwrap();
     }
+}
+
+#[test]
+fn resident_memory_grows_with_what_the_process_touches_and_ends_with_it() {
+    const TOUCHED: u64 = 64 << 20;
+    let mut child = idle();
+    let process = handle(&child);
+    assert!(process.resident_bytes().unwrap() < TOUCHED);
+    let this = ProcessHandle::open(std::process::id()).unwrap().unwrap();
+    let touched = vec![1_u8; TOUCHED.try_into().unwrap()];
+    assert!(this.resident_bytes().unwrap() > TOUCHED);
+    drop(touched);
+    child.kill().unwrap();
+    assert!(process.wait_exit(Some(soon())).unwrap());
+    assert_eq!(process.resident_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+    child.wait().unwrap();
 }
 
 #[test]

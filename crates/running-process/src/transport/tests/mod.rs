@@ -2,6 +2,9 @@
 
 #[cfg(feature = "tokio")]
 mod async_borrow;
+#[cfg(unix)]
+mod handover;
+mod instance_lock;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(unix)]

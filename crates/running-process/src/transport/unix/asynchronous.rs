@@ -27,23 +27,23 @@ use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 pub(crate) struct AsyncStream {
     /// `None` only after the runtime has refused the socket.
     watched: Option<AsyncFd<OwnedFd>>,
-    watches_writing: bool,
+    pub(super) watches_writing: bool,
     /// The last write did not fit, and the runtime has reported no write readiness since.
-    full: bool,
+    pub(super) full: bool,
 }
 
 impl AsyncStream {
-    fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         let watched = Some(sys::watch_owned(socket, Interest::READABLE)?);
         Ok(Self { watched, watches_writing: false, full: false })
     }
 
-    fn watched(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+    pub(super) fn watched(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Registers write readiness as well. A task that waits for a read polls it again.
-    fn watch_writing(&mut self) -> io::Result<()> {
+    pub(super) fn watch_writing(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.watches_writing, true)
             && let Some(watched) = self.watched.take()
         {
@@ -269,22 +269,35 @@ impl AsyncWait {
     }
 }
 
+type Registered = AsyncFd<OwnedFd>;
+
+/// Registers copies of the descriptors of `listener` and of the watch of its name, where the system has one.
+fn registered(listener: &Listener) -> io::Result<(Registered, Option<Registered>)> {
+    let watched = |fd: BorrowedFd<'_>| sys::watch_owned(fd.try_clone_to_owned()?, Interest::READABLE);
+    let watch = listener.name_events().map(watched).transpose()?;
+    Ok((watched(listener.as_fd())?, watch))
+}
+
 /// [`Listener`] for tokio.
 #[derive(Debug)]
 pub(crate) struct AsyncListener {
     /// Another descriptor of the same socket.
-    ready: AsyncFd<OwnedFd>,
+    ready: Registered,
     /// Another descriptor of the watch of the listener's name, where the system has one.
-    watch: Option<AsyncFd<OwnedFd>>,
+    watch: Option<Registered>,
     listener: Listener,
 }
 
 impl AsyncListener {
     pub(crate) fn new(listener: Listener) -> io::Result<Self> {
-        let watched = |fd: BorrowedFd<'_>| sys::watch_owned(fd.try_clone_to_owned()?, Interest::READABLE);
-        let ready = watched(listener.as_fd())?;
-        let watch = listener.name_events().map(watched).transpose()?;
+        let (ready, watch) = registered(&listener)?;
         Ok(Self { ready, watch, listener })
+    }
+
+    /// Returns the listener, to close it.
+    #[expect(clippy::unnecessary_wraps, reason = "a thread may have it on Windows")]
+    pub(crate) fn into_inner(self) -> Option<Listener> {
+        Some(self.listener)
     }
 
     pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {

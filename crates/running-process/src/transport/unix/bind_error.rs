@@ -24,6 +24,9 @@ pub(super) fn bind_error(path: &str, error: impl Into<ListenError>) -> BindError
         ListenError::Bind(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
             BindError::PermissionDenied { path, source: Arc::new(error.into()) }
         }
+        ListenError::Bind(error @ (Errno::OPNOTSUPP | Errno::NODEV)) => {
+            BindError::NoSockets { path, source: Arc::new(error.into()) }
+        }
         ListenError::Bind(Errno::NOENT) => BindError::NoDirectory { path },
         ListenError::Bind(Errno::ADDRINUSE | Errno::EXIST) => BindError::InUse { path },
         ListenError::Bind(error) | ListenError::Socket(error) => {

@@ -103,6 +103,16 @@ impl FileIdentity {
     pub(crate) fn of(found: &Stat) -> Self {
         Self { device: found.st_dev as u64, inode: u64::from(found.st_ino) }
     }
+
+    /// Returns the identity of the file `inode` of `device`.
+    pub(crate) fn from_numbers(device: u64, inode: u64) -> Self {
+        Self { device, inode }
+    }
+
+    /// Returns the device and the inode.
+    pub(crate) fn numbers(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
 }
 
 /// Returns the permission bits, with the sticky bit and its like.

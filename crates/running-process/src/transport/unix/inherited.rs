@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io;
+#[cfg(any(test, target_vendor = "apple"))]
+use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -32,10 +34,29 @@ pub(super) fn take(path: &str) -> Result<OwnedFd, BindError> {
     let number = choose(path, &candidates)?;
     let socket = passed.take(number, PathBuf::from(path));
     let socket = socket.ok_or_else(|| BindError::AlreadyInherited { path: path.to_owned() })?;
-    fcntl_setfd(&socket, FdFlags::CLOEXEC)
-        .and_then(|()| ioctl_fionbio(&socket, true))
-        .map_err(|errno| failed(errno.into()))?;
+    prepare(&socket).map_err(|errno| failed(errno.into()))?;
     Ok(socket)
+}
+
+/// Takes the socket that listens at `path` as [`take`] does, on macOS also one that launchd passes under the name
+/// `socket`.
+pub(crate) fn take_passed(path: &str) -> Result<OwnedFd, BindError> {
+    #[cfg(target_vendor = "apple")]
+    if let Ok(sockets) = crate::sys::launchd_sockets(crate::sys::LAUNCHD_SOCKET) {
+        let ours = |socket: &OwnedFd| listens_at(socket.as_fd(), Path::new(path)).unwrap_or(false);
+        if let Some(socket) = sockets.into_iter().find(ours) {
+            let failed =
+                |errno: Errno| BindError::Io { path: path.to_owned(), source: Arc::new(errno.into()) };
+            prepare(&socket).map_err(failed)?;
+            return Ok(socket);
+        }
+    }
+    take(path)
+}
+
+/// Makes the socket one that does not block and that children do not inherit.
+fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
+    fcntl_setfd(socket, FdFlags::CLOEXEC).and_then(|()| ioctl_fionbio(socket, true))
 }
 
 /// An announced descriptor.
@@ -60,6 +81,12 @@ fn inspect(passed: &Passed<'_>) -> Result<(Option<PathBuf>, State), Errno> {
         Passed::NotOpen => Ok((None, State::Unusable(InheritedFault::NotOpen))),
         Passed::CloseOnExec => Ok((None, State::Unusable(InheritedFault::CloseOnExec))),
     }
+}
+
+/// Returns whether `socket` listens at `path`.
+pub(super) fn listens_at(socket: BorrowedFd<'_>, path: &Path) -> Result<bool, Errno> {
+    let (bound, state) = inspect_descriptor(socket)?;
+    Ok(state == State::Listens && bound.as_deref() == Some(path))
 }
 
 fn inspect_descriptor(descriptor: BorrowedFd<'_>) -> Result<(Option<PathBuf>, State), Errno> {
@@ -168,7 +195,7 @@ mod tests {
 
     /// Returns the state that `inspect_descriptor` finds, after checking the path.
     #[track_caller]
-    fn state(descriptor: &impl std::os::fd::AsFd, bound: Option<&Path>) -> State {
+    fn state(descriptor: &impl AsFd, bound: Option<&Path>) -> State {
         let (found, state) = inspect_descriptor(descriptor.as_fd()).unwrap();
         assert_eq!(found.as_deref(), bound);
         state

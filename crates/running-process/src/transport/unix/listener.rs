@@ -5,10 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 
-use super::super::accepted::{Accepted, unprepared};
+use super::super::accepted::{Accepted, Republished, unprepared};
 use super::super::error::BindError;
+use super::super::instance_lock::HeldLock;
 use super::claim::Claim;
+use super::directory::FileIdentity;
+use super::shared_socket::SharedSocket;
 use super::stop::StopEvent;
 use super::stream::Stream;
 use super::watch::Watch;
@@ -26,12 +30,51 @@ impl Listener {
         Ok(Self { claim: Claim::new(path)?, watch: None })
     }
 
+    pub(crate) fn bind_locked(path: &str, lock: HeldLock) -> Result<Self, BindError> {
+        Ok(Self { claim: Claim::locked(path, lock)?, watch: None })
+    }
+
+    pub(crate) fn from_handover(
+        path: &str,
+        socket: OwnedFd,
+        file: FileIdentity,
+        lock: HeldLock,
+    ) -> Result<Self, BindError> {
+        Ok(Self { claim: Claim::from_handover(path, socket, file, lock)?, watch: None })
+    }
+
+    pub(crate) fn shared_socket(&self) -> Option<SharedSocket> {
+        self.claim.shared_socket()
+    }
+
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.claim.is_borrowed()
+    }
+
     pub(crate) fn inherited(path: &str) -> Result<Self, BindError> {
         Ok(Self { claim: Claim::inherited(path)?, watch: None })
     }
 
-    pub(crate) fn watch_name(&mut self) {
-        self.watch = self.claim.watch();
+    pub(crate) fn passed(path: &str, socket: OwnedFd, lock: HeldLock) -> Result<Self, BindError> {
+        Ok(Self { claim: Claim::passed(path, socket, lock)?, watch: None })
+    }
+
+    pub(crate) fn watch_name(&mut self, service: bool) -> io::Result<()> {
+        self.watch = None;
+        self.watch = self.claim.watch(service)?;
+        Ok(())
+    }
+
+    pub(crate) fn publish_again(&mut self) -> Result<Republished<Stream>, BindError> {
+        let (renewed, former) = self.claim.publish_again()?;
+        let mut waiting = Vec::new();
+        if let Some(former) = former {
+            while let Ok(Some(stream)) = accept_from(&former) {
+                waiting.push(stream);
+            }
+            let _ = shutdown(&former, Shutdown::Both);
+        }
+        Ok(Republished { renewed, waiting })
     }
 
     pub(crate) fn next(&self, stop: &StopEvent) -> io::Result<Accepted<Stream>> {
@@ -74,18 +117,41 @@ impl Listener {
         self.watch.as_ref().is_some_and(Watch::is_new)
     }
 
+    pub(crate) fn close(&self) {
+        self.claim.close();
+    }
+
+    pub(crate) fn end(&self) {
+        self.claim.end();
+    }
+
+    pub(crate) fn accept_waiting(&self) -> io::Result<Option<Stream>> {
+        if self.claim.is_of_another() {
+            return Ok(None);
+        }
+        match self.accept_now() {
+            // The socket was shut down, and no connection waits any more.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(None),
+            accepted => accepted,
+        }
+    }
+
     /// Accepts a connection that waits already, if there is one. The listener is as good as before after an error.
     pub(crate) fn accept_now(&self) -> io::Result<Option<Stream>> {
-        loop {
-            match accept(self.claim.socket()) {
-                Ok(socket) => {
-                    return prepare(socket).map(Some).map_err(|errno| unprepared(errno.into()));
-                }
-                // The connection was gone before it was accepted.
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(error) => return Err(error.into()),
+        accept_from(self.claim.socket())
+    }
+}
+
+fn accept_from(listening: &OwnedFd) -> io::Result<Option<Stream>> {
+    loop {
+        match accept(listening) {
+            Ok(socket) => {
+                return prepare(socket).map(Some).map_err(|errno| unprepared(errno.into()));
             }
+            // The connection was gone before it was accepted.
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -1,40 +1,82 @@
-//! The lock beside a socket. The process that holds it, and no other one, may replace or remove the socket.
+//! Lock files. The process that holds the lock beside a socket, and no other one, may replace or remove the socket.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, statat};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use super::super::error::{BindError, LockFault};
 use super::bind_error::bind_error;
-use super::directory::{Directory, bits, mode_of, type_of};
-use crate::sys::{LockHolder, lock_holder, own_user};
+use super::directory::{Directory, FileIdentity, bits, mode_of, type_of};
+use crate::sys::own_user;
 
 /// Read and write for the owner.
 pub(super) const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Takes the lock on the file `NAME.lock` in the directory of the socket `path`.
-///
-/// The lock ends with the process, however that ends. The file stays behind for good: if it were removed, one process
-/// could hold the lock on the removed file and another on its successor.
-pub(super) fn take(directory: &Directory, name: &OsStr, path: &str) -> Result<File, BindError> {
-    let lock_path = format!("{path}.lock");
-    let mut lock_name = OsString::from(name);
-    lock_name.push(".lock");
-    let file = open(directory, &lock_name, path, &lock_path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(match lock_holder(&file) {
-            LockHolder::Child { pid } => BindError::HeldByChild { path: path.to_owned(), pid: Some(pid) },
-            LockHolder::Owner | LockHolder::Unknown => BindError::InUse { path: path.to_owned() },
-        }),
-        Err(TryLockError::Error(error)) => Err(BindError::Io { path: lock_path, source: Arc::new(error) }),
+/// Returns whether an error of taking or asking for a lock leaves open that the file system has locks.
+pub(in crate::transport) fn has_locks(error: &io::Error) -> bool {
+    !matches!(Errno::from_io_error(error), Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS))
+}
+
+/// Opens the lock file at `path`, and makes it if there is none.
+pub(in crate::transport) fn open_lock(path: &Path) -> Result<File, BindError> {
+    let shown = &*path.to_string_lossy();
+    let (directory, name) = checked_directory(path, shown)?;
+    open(&directory, &name, shown, shown)
+}
+
+/// Opens the lock file at `path`, if there is one.
+pub(in crate::transport) fn find_lock(path: &Path) -> Result<Option<File>, BindError> {
+    let shown = &*path.to_string_lossy();
+    let (directory, name) = match checked_directory(path, shown) {
+        Err(BindError::NoDirectory { .. }) => return Ok(None),
+        directory => directory?,
+    };
+    let io = |error: Errno| BindError::Io { path: shown.to_owned(), source: Arc::new(error.into()) };
+    match directory.open_file(&name, OFlags::RDONLY, Mode::empty()) {
+        Ok(file) => check(&fstat(&file).map_err(io)?, shown).map(|()| Some(file)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(unopened(&directory, &name, shown, shown, error)),
     }
 }
 
-fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Result<File, BindError> {
+/// Checks that `file` may be a lock file, and keeps children from inheriting it.
+pub(in crate::transport) fn adopt_lock(file: &File, path: &Path) -> Result<(), BindError> {
+    let shown = path.to_string_lossy();
+    let io =
+        |error: Errno| BindError::Io { path: shown.clone().into_owned(), source: Arc::new(error.into()) };
+    fcntl_setfd(file, FdFlags::CLOEXEC).map_err(io)?;
+    check(&fstat(file).map_err(io)?, &shown)
+}
+
+/// Returns whether `file` is the one at `path`.
+pub(in crate::transport) fn is_lock_at(file: &File, path: &Path) -> bool {
+    let (Ok(own), Ok(found)) = (fstat(file), statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)) else {
+        return false;
+    };
+    FileIdentity::of(&own) == FileIdentity::of(&found)
+}
+
+/// Opens the directory of `path`, in which no other user can replace files.
+pub(super) fn checked_directory(path: &Path, shown: &str) -> Result<(Directory, OsString), BindError> {
+    let (directory, name) = Directory::of(path).map_err(|error| bind_error(shown, error))?;
+    match directory.check() {
+        Ok(Ok(())) => Ok((directory, name)),
+        Ok(Err(fault)) => Err(BindError::Directory { path: shown.to_owned(), fault }),
+        Err(error) => Err(BindError::Io { path: shown.to_owned(), source: Arc::new(error) }),
+    }
+}
+
+pub(super) fn open(
+    directory: &Directory,
+    name: &OsStr,
+    path: &str,
+    lock_path: &str,
+) -> Result<File, BindError> {
     let opened = directory.open_file(name, OFlags::RDWR | OFlags::CREATE, OWNER_ONLY);
     let file = match opened {
         // A umask can make a file that its owner cannot write. Reading is enough to lock it.
@@ -52,17 +94,20 @@ fn open(directory: &Directory, name: &OsStr, path: &str, lock_path: &str) -> Res
             }
             Ok(file)
         }
-        Err(error) => match directory.look_at(name) {
-            Ok(Some(found)) => {
-                check(&found, lock_path)?;
-                if error != Errno::ACCESS {
-                    return Err(io(error));
-                }
-                let fault = LockFault::Unusable { mode: mode_of(&found) };
-                Err(BindError::Lock { path: lock_path.to_owned(), fault })
-            }
-            _ => Err(bind_error(path, error)),
-        },
+        Err(error) => Err(unopened(directory, name, path, lock_path, error)),
+    }
+}
+
+/// Returns the reason why opening the lock file failed with `error`.
+fn unopened(directory: &Directory, name: &OsStr, path: &str, lock_path: &str, error: Errno) -> BindError {
+    let Ok(Some(found)) = directory.look_at(name) else { return bind_error(path, error) };
+    match check(&found, lock_path) {
+        Err(fault) => fault,
+        Ok(()) if error == Errno::ACCESS && mode_of(&found) & bits(OWNER_ONLY) != bits(OWNER_ONLY) => {
+            let fault = LockFault::Unusable { mode: mode_of(&found) };
+            BindError::Lock { path: lock_path.to_owned(), fault }
+        }
+        Ok(()) => BindError::Io { path: lock_path.to_owned(), source: Arc::new(error.into()) },
     }
 }
 
@@ -77,4 +122,19 @@ fn check(found: &Stat, lock_path: &str) -> Result<(), BindError> {
         Err(error) => LockFault::UnmappedUser { uid: error.uid },
     };
     Err(BindError::Lock { path: lock_path.to_owned(), fault })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_errors_show_that_the_file_system_has_no_locks() {
+        for (errno, has) in
+            [(Errno::NOLCK, false), (Errno::OPNOTSUPP, false), (Errno::IO, true), (Errno::MFILE, true)]
+        {
+            assert_eq!(has_locks(&errno.into()), has, "{errno}");
+        }
+        assert!(has_locks(&io::Error::other("not of the system")));
+    }
 }

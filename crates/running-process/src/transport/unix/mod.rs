@@ -5,12 +5,16 @@ mod arrived;
 mod asynchronous;
 mod bind_error;
 mod claim;
+mod descriptors;
 mod directory;
 mod inherited;
 mod listener;
 mod lock;
 mod name;
+mod shared_socket;
 mod socket;
+#[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
+mod splice;
 mod stop;
 mod stream;
 mod timeouts;
@@ -27,7 +31,16 @@ pub(crate) use asynchronous::{
 };
 #[cfg(feature = "tokio")]
 pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
+pub(crate) use claim::{is_stale_socket, remove_stale_socket};
+pub(crate) use descriptors::{receive_descriptors, send_descriptors};
 pub(crate) use directory::{Directory, FileIdentity, type_of};
+pub(crate) use inherited::take_passed;
 pub(crate) use listener::Listener;
+pub(super) use lock::{adopt_lock, find_lock, has_locks, is_lock_at, open_lock};
+pub(crate) use name::MAX_PATH_BYTES;
+pub(crate) use shared_socket::SharedSocket;
+pub(crate) use socket::listen_only;
+#[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
+pub(crate) use splice::SpliceRelay;
 pub(crate) use stop::StopEvent;
 pub(crate) use stream::Stream;

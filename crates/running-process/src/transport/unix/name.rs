@@ -8,7 +8,7 @@ use super::super::error::NameError;
 
 /// Longest path of a socket in bytes: the size of `sun_path` in unix(7) on Linux and unix(4) on the BSDs, less its
 /// NUL.
-pub(super) const MAX_PATH_BYTES: usize =
+pub(crate) const MAX_PATH_BYTES: usize =
     if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
 /// Returns the address of the socket at `path`, which must not be empty, contain a NUL or be too long, and must end in

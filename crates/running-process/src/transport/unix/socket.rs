@@ -1,8 +1,14 @@
 //! Making sockets.
 
+use super::name;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Number of connections that may wait to be accepted. The system reduces it to its own limit.
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Returns a new socket that does not block and that children do not inherit.
 pub(super) fn new_socket() -> Result<OwnedFd, Errno> {
@@ -21,6 +27,17 @@ pub(super) fn new_socket() -> Result<OwnedFd, Errno> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(socket)
     }
+}
+
+/// Returns a socket that listens at `path`, where no file is, and never accepts: its clients only wait for its end. The
+/// caller's directory protects it.
+pub(crate) fn listen_only(path: &Path) -> io::Result<OwnedFd> {
+    let text = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    let address = name::address(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let socket = new_socket()?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 /// Returns whether an error of [`new_socket`] means that this process cannot have any socket, rather than no more.

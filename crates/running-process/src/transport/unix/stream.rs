@@ -167,15 +167,6 @@ impl Stream {
         self.write_with(pieces, SendFlags::DONTWAIT)
     }
 
-    /// Waits until something has arrived, or there is room to write.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::TimedOut`] once `deadline` has passed; otherwise what the system said.
-    pub(crate) fn wait_ready(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.wait(PollFlags::IN | PollFlags::OUT, deadline).map(drop)
-    }
-
     /// Writes what the connection takes, as `flags` say; `None` is nothing.
     fn write_with(&self, pieces: &[IoSlice<'_>], flags: SendFlags) -> io::Result<Option<usize>> {
         let flags = SEND | flags;
@@ -312,9 +303,16 @@ fn connect_error(path: &str, error: Errno) -> ConnectError {
         // Linux returns "refused" for any file that is not a socket.
         Errno::CONNREFUSED if exists_as_something_else(&path) => ConnectError::NotASocket { path },
         Errno::CONNREFUSED => ConnectError::Refused { path },
+        Errno::ACCESS | Errno::PERM if may_connect(&path) => ConnectError::Sandboxed { path, source },
         Errno::ACCESS | Errno::PERM => ConnectError::PermissionDenied { path, source },
         _ => ConnectError::Io { path, source },
     }
+}
+
+/// Returns whether modes and owners let this user write to the socket at `path`, which is what connecting needs.
+fn may_connect(path: &str) -> bool {
+    let own = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::WRITE_OK, own).is_ok()
 }
 
 fn exists_as_something_else(path: &str) -> bool {

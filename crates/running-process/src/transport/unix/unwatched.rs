@@ -1,8 +1,10 @@
 //! Systems on which files are not watched.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use super::super::instance_lock::HeldLock;
 use super::directory::FileIdentity;
 
 /// No value of this type exists: making one fails.
@@ -10,8 +12,8 @@ use super::directory::FileIdentity;
 pub(super) enum Watch {}
 
 impl Watch {
-    pub(super) fn new(_: PathBuf, _: FileIdentity) -> Option<Self> {
-        None
+    pub(super) fn new(_: PathBuf, _: FileIdentity, _: Option<HeldLock>) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(super) fn is_new(&self) -> bool {

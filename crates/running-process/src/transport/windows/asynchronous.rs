@@ -231,7 +231,8 @@ impl AsyncWait {
 pub(crate) struct AsyncListener {
     accepted: mpsc::Receiver<io::Result<Stream>>,
     stop: Arc<StopEvent>,
-    thread: Option<thread::JoinHandle<()>>,
+    /// Returns the listener, and the connection that was not taken.
+    thread: Option<thread::JoinHandle<(Listener, Option<Stream>)>>,
 }
 
 impl AsyncListener {
@@ -244,15 +245,32 @@ impl AsyncListener {
             let connection = match listener.next(&stopped) {
                 Ok(Accepted::Connection(stream)) => Ok(stream),
                 Ok(Accepted::NameLost) => continue,
-                Ok(Accepted::Stopped) => break,
+                Ok(Accepted::Stopped) => return (listener, None),
                 Err(error) => Err(error),
             };
-            if sender.blocking_send(connection).is_err() {
-                break;
+            if let Err(refused) = sender.blocking_send(connection) {
+                return (listener, refused.0.ok());
             }
         };
         let thread = thread::Builder::new().name("running-process-accept".to_owned()).spawn(accept)?;
         Ok(Self { accepted, stop, thread: Some(thread) })
+    }
+
+    /// Returns the listener, to close it; `None` if the thread has panicked.
+    pub(crate) fn into_inner(mut self) -> Option<Listener> {
+        let (listener, last) = self.end()?;
+        while let Ok(accepted) = self.accepted.try_recv() {
+            listener.keep(accepted.ok());
+        }
+        listener.keep(last);
+        Some(listener)
+    }
+
+    fn end(&mut self) -> Option<(Listener, Option<Stream>)> {
+        self.stop.stop();
+        self.accepted.close();
+        // A panic of the thread makes no difference any more.
+        self.thread.take().and_then(|thread| thread.join().ok())
     }
 
     pub(crate) fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted<Stream>>> {
@@ -265,12 +283,7 @@ impl AsyncListener {
 /// The endpoint is free once the listener is gone.
 impl Drop for AsyncListener {
     fn drop(&mut self) {
-        self.stop.stop();
-        self.accepted.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread makes no difference any more.
-            let _ = thread.join();
-        }
+        drop(self.end());
     }
 }
 

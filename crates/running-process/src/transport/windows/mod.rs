@@ -4,6 +4,7 @@
 mod asynchronous;
 mod error;
 mod listener;
+mod lock;
 mod name;
 mod stop;
 mod stream;
@@ -16,5 +17,6 @@ pub(crate) use asynchronous::{
 #[cfg(feature = "tokio")]
 pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
 pub(crate) use listener::Listener;
+pub(super) use lock::{adopt_lock, find_lock, has_locks, is_lock_at, open_lock};
 pub(crate) use stop::StopEvent;
 pub(crate) use stream::Stream;

@@ -12,7 +12,7 @@ use running_process::broker::protocol::{Endpoint, Frame};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Handle};
 
@@ -44,6 +44,10 @@ impl<const THREADS: usize> Daemon for Asynchronous<THREADS> {
     const RUNS_FEW_HANDLERS: bool = true;
 
     forward_to_server!();
+
+    fn idle_exit(self, timeout: Duration) -> Self {
+        self.map(|server| server.idle_exit(timeout))
+    }
 
     fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
         AsyncServer::bind(endpoint).map(Self)

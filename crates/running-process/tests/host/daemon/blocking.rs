@@ -10,7 +10,7 @@ use running_process::broker::backend_sdk::{
 };
 use running_process::broker::protocol::{Endpoint, Frame};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Blocking(Server);
 
@@ -34,6 +34,10 @@ impl Daemon for Blocking {
     const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = true;
 
     forward_to_server!();
+
+    fn idle_exit(self, timeout: Duration) -> Self {
+        self.map(|server| server.idle_exit(timeout))
+    }
 
     fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
         Server::bind(endpoint).map(Self)

@@ -12,7 +12,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{Endpoint, Frame};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[allow(dead_code, reason = "the handlers of the tests use one part of it, and the example another")]
 #[path = "../../../examples/own_event_loop/event_loop/mod.rs"]
@@ -47,8 +47,13 @@ impl Daemon for OwnEventLoop {
     const MAX_CONNECTIONS: usize = 1000;
     const INLINE_CODE_MAY_BLOCK: bool = false;
     const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = false;
+    const CLOSES_ITS_LISTENER: bool = false;
 
     forward_to_server!();
+
+    fn idle_exit(self, _: Duration) -> Self {
+        self
+    }
 
     fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
         let listener = LocalListener::bind(&endpoint.path)?;

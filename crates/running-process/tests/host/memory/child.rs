@@ -142,7 +142,7 @@ pub(super) fn serve<D: Daemon>() {
     };
     daemon
         .config(config)
-        .observe(|trouble| eprintln!("{trouble}"))
+        .observe(|error| eprintln!("{error}"))
         .authorize(move |_| (!strangers).then_some(()).ok_or_else(never))
         .serve_inline(INLINE, move |request| Ok(vec![7; bytes(request.payload())?]))
         .serve(EVENTS, move |request| {

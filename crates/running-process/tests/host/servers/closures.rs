@@ -73,7 +73,7 @@ fn a_detector_that_panics_costs_its_connection() {
         let connection = server.connect();
         write(&connection, b"!");
         assert_eq!(read_to_end(&connection), b"");
-        assert_eq!(server.trouble(), "the detector panicked");
+        assert_eq!(server.error(), "the detector panicked");
         server.wait_open(1);
     }
     write(&other, b"after");
@@ -103,7 +103,7 @@ fn a_detector_that_panics_costs_the_requests_of_its_connection_their_answers() {
     next(&begun);
     write(&connection, b"!");
     assert_eq!(read_to_end(&connection), b"");
-    assert_eq!(server.trouble(), "the detector panicked");
+    assert_eq!(server.error(), "the detector panicked");
     assert_unharmed(server);
 }
 
@@ -122,7 +122,7 @@ fn a_rule_that_panics_refuses_the_requests_of_its_connection() {
         let refusal = refusal(&answer);
         assert!(refusal.contains("rule panicked"), "{refusal}");
     }
-    assert_eq!(server.trouble(), "the rule of `authorize` panicked");
+    assert_eq!(server.error(), "the rule of `authorize` panicked");
     drop(connection);
     assert_unharmed(server);
 }
@@ -179,12 +179,12 @@ fn a_panic_whose_payload_panics_when_it_is_dropped_costs_its_request() {
     for protocol in [0xF00F, 0xF010, 0xF011, 0xF00F, 0xF010, 0xF011] {
         write(&connection, &request(protocol, 1, b""));
         assert_panicked(&connection);
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert_eq!(server.error(), "a handler panicked");
     }
     let legacy = server.connect();
     write(&legacy, b"legacy");
     assert_eq!(read_to_end(&legacy), b"");
-    assert_eq!(server.trouble(), "a handler panicked");
+    assert_eq!(server.error(), "a handler panicked");
     drop(connection);
     assert_unharmed(server);
 }
@@ -226,7 +226,7 @@ fn a_legacy_handler_that_panics_costs_its_connection() {
         let connection = server.connect();
         write(&connection, b"?");
         assert_eq!(read_to_end(&connection), b"");
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert_eq!(server.error(), "a handler panicked");
     }
     assert_unharmed(server);
 }
@@ -234,7 +234,7 @@ fn a_legacy_handler_that_panics_costs_its_connection() {
 #[test]
 fn a_ready_hook_that_panics_is_reported_and_the_server_goes_on() {
     let server = TestServer::start(|server| server.on_ready(|_| panic!("{INTENDED}")));
-    assert_eq!(server.trouble(), "`on_ready` panicked");
+    assert_eq!(server.error(), "`on_ready` panicked");
     assert!(server.temp.identity_file().exists());
     assert_unharmed(server);
 }

@@ -22,7 +22,7 @@ use std::time::Instant;
 const COUNTED: u32 = 0xF015;
 
 const RETRY_AFTER: Duration = Duration::from_millis(70);
-const TROUBLE: &str = "1 connections are open, one more is not served";
+const FULL: &str = "1 connections are open, one more is not served";
 
 /// A full server, the number of runs of its handlers, and the client that fills it.
 struct FullServer {
@@ -98,7 +98,7 @@ fn a_probe_is_answered_and_the_request_behind_it_refused() {
         let (endpoint, daemon) = (full.server.temp.endpoint.clone(), full.server.daemon());
         move || BackendHandle::probe_with_service("test", "1", &endpoint, &daemon).unwrap().into_client()
     });
-    assert_eq!(full.server.trouble(), TROUBLE);
+    assert_eq!(full.server.error(), FULL);
     client.set_timeout(Some(PATIENCE));
     assert_overloaded(&client.request(COUNTED, b"x".to_vec()).unwrap_err());
     assert!(matches!(client.request(COUNTED, b"x".to_vec()), Err(FrameClientError::Closed)));
@@ -167,9 +167,9 @@ fn a_silent_peer_is_closed_soon() {
     let full = FullServer::start();
     let silent = full.server.connect();
     assert_eq!(read_to_end(&silent), b"");
-    assert_eq!(full.server.trouble(), TROUBLE);
-    let trouble = full.server.trouble();
-    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the first message");
+    assert_eq!(full.server.error(), FULL);
+    let error = full.server.error();
+    assert_eq!(error, "a connection was ended: the peer was too slow: waited for the first message");
     full.assert_nothing_ran();
 }
 

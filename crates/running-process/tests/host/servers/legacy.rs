@@ -22,7 +22,7 @@ fn the_detector_decides_about_bytes_that_start_with_the_framing_byte() {
     }
     assert_eq!(read(&legacy, 8), message);
     server.assert_serves();
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn without_a_handler_a_legacy_connection_is_closed_and_reported() {
     let connection = server.connect();
     write(&connection, b"PING\r\n");
     assert_eq!(read_to_end(&connection), b"");
-    assert_eq!(server.trouble(), "a connection speaks the legacy wire, which this server does not");
+    assert_eq!(server.error(), "a connection speaks the legacy wire, which this server does not");
     server.assert_serves();
 }
 
@@ -68,7 +68,7 @@ fn a_legacy_handler_that_panics_ends_its_connection_alone() {
     let connection = server.connect();
     write(&connection, b"PING\r\n");
     assert_eq!(read_to_end(&connection), b"");
-    assert_eq!(server.trouble(), "a handler panicked");
+    assert_eq!(server.error(), "a handler panicked");
     server.assert_serves();
 }
 

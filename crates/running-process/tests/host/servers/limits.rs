@@ -109,7 +109,7 @@ fn all_connections_together_have_a_limit_and_one_request_more_is_refused() {
     write(&connections[2], &work(3));
     let expected = r#"overloaded ("2 requests are being served"); may be served after 70 ms"#;
     assert_eq!(refusal(&read_frames(&connections[2], 1)[0]), expected);
-    assert_eq!(works.server.trouble(), "2 requests are being served, one more was refused");
+    assert_eq!(works.server.error(), "2 requests are being served, one more was refused");
     works.keeper.let_pass();
     works.keeper.let_pass();
     for connection in &connections[..2] {
@@ -143,7 +143,7 @@ fn a_connection_that_floods_leaves_requests_to_others() {
     for connection in &modest {
         assert_eq!(read_frames(connection, 1)[0].payload_protocol, WORK);
     }
-    assert!(!works.server.has_more_trouble());
+    assert!(!works.server.has_more_errors());
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_cancel_names_its_request_by_the_id_alone_and_ends_no_connection() {
         write(&connection, &[&cancel[..], &request(SHOUT, 77, b"still")].concat());
         assert_eq!(read_frames(&connection, 1)[0].payload, b"STILL");
     }
-    assert!(!works.server.has_more_trouble());
+    assert!(!works.server.has_more_errors());
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_client_that_hangs_up_has_its_requests_cancelled() {
     drop(connection);
     works.assert_cancelled(CancelReason::PeerGone);
     works.server.assert_serves();
-    assert!(!works.server.has_more_trouble());
+    assert!(!works.server.has_more_errors());
 }
 
 /// Windows pipes have no half-closed state.
@@ -329,7 +329,7 @@ fn a_client_that_never_reads_is_disconnected_and_disturbs_no_other() {
     let connection = server.connect();
     let flood: Vec<u8> = (1..=1000).flat_map(|id| request(WORK, id, b"")).collect();
     write(&connection, &flood);
-    assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+    assert_eq!(server.error(), "a connection failed: the deadline has passed");
     assert!(begun.load(Ordering::SeqCst) < 100, "{begun:?} of 1000");
     server.assert_serves();
 }
@@ -348,8 +348,8 @@ fn a_connection_that_exceeds_the_memory_of_all_is_ended() {
     sent.resize(2 << 20, 0);
     let written = connection.write_all_deadline(&sent, Some(Instant::now() + PATIENCE));
     assert!(written.is_err(), "the server took all of it");
-    let trouble = server.trouble();
-    assert!(trouble.starts_with("a connection needs ") && trouble.contains("1048576 bytes"), "{trouble}");
+    let error = server.error();
+    assert!(error.starts_with("a connection needs ") && error.contains("1048576 bytes"), "{error}");
     server.assert_serves();
 }
 
@@ -363,9 +363,9 @@ fn the_first_message_of_a_peer_that_is_not_served_has_a_limit() {
     let connection = server.connect();
     write(&connection, &[1, 0xE4, 3, 0, 0]);
     assert_eq!(read_to_end(&connection), b"");
-    assert_eq!(server.trouble().split(':').next(), Some("a peer is not served"));
-    let trouble = server.trouble();
-    assert!(trouble.contains("the first message is larger than 1000 bytes"), "{trouble}");
+    assert_eq!(server.error().split(':').next(), Some("a peer is not served"));
+    let error = server.error();
+    assert!(error.contains("the first message is larger than 1000 bytes"), "{error}");
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn a_connection_is_idle_only_once_its_requests_are_answered() {
     works.keeper.let_pass();
     assert_eq!(ids(&frames(&read_to_end(&connection))), [1]);
     assert_eq!(
-        works.server.trouble(),
+        works.server.error(),
         "a connection was ended: the peer was too slow: waited for the next message"
     );
 }
@@ -403,7 +403,7 @@ fn after_a_probe_a_message_is_due() {
     let connection = server.handle().into_stream();
     assert_eq!(read_to_end(&connection), b"");
     assert_eq!(
-        server.trouble(),
+        server.error(),
         "a connection was ended: the peer was too slow: waited for a message after a probe"
     );
 }
@@ -434,7 +434,7 @@ fn the_rule_is_asked_once_before_the_first_request_and_not_for_probes() {
     assert_eq!(peer.pid, Some(std::process::id()));
     assert!(peer.is_same_user());
     assert!(asked_for.try_recv().is_err(), "the rule is asked once for a connection");
-    assert!(server.trouble().starts_with("a peer is not served: "));
+    assert!(server.error().starts_with("a peer is not served: "));
     // The legacy wire has no refusals.
     let legacy = server.connect();
     write(&legacy, b"hello");

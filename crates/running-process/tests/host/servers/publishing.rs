@@ -2,7 +2,7 @@
 
 use super::TestServer;
 use crate::daemon::Daemon;
-use crate::support::{SHOUT, TempEndpoint, eventually, in_child_process, join, test_name, watched};
+use crate::support::{SHOUT, TempEndpoint, eventually, in_child_process, join, test_command, test_name, watched};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::{IdentityFileError, ServerError, read_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
@@ -110,11 +110,11 @@ fn a_server_reports_that_its_socket_is_gone() {
         let mut client = server.client();
         let socket = server.temp.endpoint.path.clone();
         happens(Path::new(&socket));
-        let told = server.trouble();
+        let told = server.error();
         assert!(told.contains(&format!("the socket {socket:?} was removed or replaced")), "{what}: {told}");
         assert_eq!(client.request(SHOUT, b"still".to_vec()).unwrap().payload, b"STILL", "{what}");
         server.stop_and_join().unwrap();
-        assert!(!server.has_more_trouble(), "{what}: it is reported once");
+        assert!(!server.has_more_errors(), "{what}: it is reported once");
         let moved = server.temp.directory.path().with_extension("moved");
         if moved.exists() {
             assert!(!moved.join("s").exists(), "the socket is still its own");
@@ -132,5 +132,36 @@ fn changes_of_other_files_are_not_reported() {
     std::fs::set_permissions(&server.temp.endpoint.path, PermissionsExt::from_mode(0o600)).unwrap();
     server.assert_serves();
     server.stop_and_join().unwrap();
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
+}
+
+/// A user namespace has limits of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_whose_socket_cannot_be_watched_says_so() {
+    let script = r#"echo 0 >/proc/sys/user/max_inotify_instances || exit 77; exec "$0" "$@""#;
+    let test = test_command(test_name!("without_watches"));
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(test.get_program()).args(test.get_args());
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+        }
+        Ok(output) if String::from_utf8_lossy(&output.stdout).contains("running 1 test") => {
+            panic!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        skipped => eprintln!("skipped: no user namespace: {skipped:?}"),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by the test above in a process of its own"]
+fn without_watches() {
+    let mut server = TestServer::start(|server| server);
+    let told = server.error();
+    assert!(told.contains(r#"s" is not watched, so this daemon does not notice if it is removed: "#), "{told}");
+    server.assert_serves();
+    server.stop_and_join().unwrap();
+    assert!(!server.has_more_errors());
 }

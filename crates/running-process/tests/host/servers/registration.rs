@@ -29,7 +29,7 @@ const ECHO: u32 = 0xF011;
 
 /// Returns the identity of this process, or an error. The function returns `false` once the server has ended.
 type Identify =
-    Box<dyn FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError> + Send>;
+    Box<dyn FnOnce(Endpoint, &(dyn Fn() -> bool + Sync)) -> Result<DaemonProcess, IdentityError> + Send>;
 
 /// The end of an identification.
 enum Verdict {
@@ -56,6 +56,8 @@ struct Changes {
     identify: Option<Identify>,
     /// Replaces the path of the identity file.
     identity_file: Option<PathBuf>,
+    /// The version of the daemon.
+    version: String,
 }
 
 impl Unidentified {
@@ -64,7 +66,7 @@ impl Unidentified {
     }
 
     fn with(changes: Changes) -> Self {
-        let Changes { config, identify, identity_file } = changes;
+        let Changes { config, identify, identity_file, version } = changes;
         let (verdict, verdicts) = mpsc::channel();
         let (report, ready) = mpsc::channel();
         let (gate, keeper) = Gate::new();
@@ -77,6 +79,7 @@ impl Unidentified {
             let at_work = gate.clone();
             server
                 .config(config)
+                .version(version)
                 .identify_with(identify)
                 .on_ready(move |daemon| report.send(daemon.clone()).unwrap())
                 .serve(WORK, move |request| {
@@ -123,7 +126,7 @@ impl DerefMut for Unidentified {
 fn wait(
     verdicts: &Receiver<Verdict>,
     endpoint: Endpoint,
-    go_on: &mut dyn FnMut() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<DaemonProcess, IdentityError> {
     loop {
         match verdicts.recv_timeout(Duration::from_millis(1)) {
@@ -360,6 +363,26 @@ fn an_idle_timeout_is_announced_in_the_identity() {
     let server = TestServer::start(|server| server.announce_idle_timeout(Duration::from_secs(90)));
     assert_eq!(server.daemon().idle_timeout_secs, Some(90));
     assert_eq!(TestServer::start(|server| server).daemon().idle_timeout_secs, None);
+}
+
+#[test]
+fn version_and_build_are_told_by_the_identity() {
+    let server = TestServer::start(|server| server.version("1.4.2").build("4f2a91c"));
+    let daemon = server.daemon();
+    assert_eq!((daemon.version(), daemon.build()), (Some("1.4.2"), Some("4f2a91c")));
+    assert_eq!(TestServer::start(|server| server.version("")).daemon().version(), None);
+}
+
+#[test]
+fn a_server_whose_version_cannot_be_told_ends() {
+    let mut server = Unidentified::with(Changes { version: "1\n2".to_owned(), ..Changes::default() });
+    server.verdict.send(Verdict::Known).unwrap();
+    let ended = server.join();
+    assert!(
+        matches!(&ended, Err(ServerError::Identity(IdentityError::VersionCharacter { field: "version", .. }))),
+        "{ended:?}"
+    );
+    server.assert_never_ready();
 }
 
 #[test]

@@ -24,9 +24,9 @@ fn ended(server: &TestServer, sent: &[u8]) -> (Vec<Frame>, String) {
     let connection = server.connect();
     write(&connection, sent);
     let received = frames(&read_to_end(&connection));
-    let trouble = server.trouble();
+    let error = server.error();
     server.assert_serves();
-    (received, trouble)
+    (received, error)
 }
 
 /// Sends numbered requests. Returns the ids and texts of those that were refused, in the order of the requests.
@@ -59,7 +59,7 @@ fn probes_requests_and_the_legacy_wire_share_one_endpoint() {
         // A connection that was only probed may still speak either wire.
         write(&another, b"legacy after a probe");
         assert_eq!(read(&another, 20), b"legacy after a probe");
-        assert!(!server.has_more_trouble());
+        assert!(!server.has_more_errors());
     });
 }
 
@@ -156,9 +156,9 @@ fn a_handler_that_fails_refuses_its_request_and_nothing_else() {
         // The text of an error stays here; a refusal is for the client.
         let expected = [(2, "the handler failed"), (3, r#"overloaded ("three builds wait")"#)];
         assert_eq!(refusals, expected.map(|(id, refusal)| (id, refusal.to_owned())));
-        let trouble = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
-        assert_eq!(server.trouble(), trouble);
-        assert!(!server.has_more_trouble(), "a refusal on purpose is not reported");
+        let error = format!("the handler of payload protocol 0x{protocol:04X} failed: out of disk");
+        assert_eq!(server.error(), error);
+        assert!(!server.has_more_errors(), "a refusal on purpose is not reported");
     }
 }
 
@@ -192,23 +192,23 @@ fn an_error_of_a_handler_whose_request_was_cancelled_is_not_reported() {
             let status = server.stats.snapshot();
             (status.requests_cancelled == times && status.requests_in_flight == 0).then_some(())
         });
-        assert!(!server.has_more_trouble());
+        assert!(!server.has_more_errors());
     }
     // The failure of a request that was not cancelled is reported.
     let connection = server.connect();
     write(&connection, &request(0xF010, 1, b""));
     read_frames(&connection, 1);
-    assert_eq!(server.trouble(), "the handler of payload protocol 0xF010 failed: out of disk");
+    assert_eq!(server.error(), "the handler of payload protocol 0xF010 failed: out of disk");
 }
 
 #[test]
 fn an_observer_is_told_the_peer() {
-    let (report, troubles) = mpsc::channel();
+    let (report, errors) = mpsc::channel();
     let server = TestServer::start(|server| {
         server
             .serve(0xF00F, |_| Err("out of disk".into()))
-            .observe_with_peer(move |trouble, peer| {
-                let _ = report.send((trouble.to_string(), peer.map(|peer| (*peer, peer.to_string()))));
+            .observe_with_peer(move |error, peer| {
+                let _ = report.send((error.to_string(), peer.map(|peer| (*peer, peer.to_string()))));
             })
     });
     let connection = server.connect();
@@ -217,9 +217,9 @@ fn an_observer_is_told_the_peer() {
     read_frames(&connection, 1);
     drop(connection);
     for expected in ["the handler of payload protocol 0xF00F failed", "a connection was ended"] {
-        let (trouble, peer) = next(&troubles);
+        let (error, peer) = next(&errors);
         let (peer, shown) = peer.expect("a peer");
-        assert_eq!(trouble, expected);
+        assert_eq!(error, expected);
         assert!(peer.is_same_user());
         #[cfg(unix)]
         assert_eq!(shown, format!("process {} of user {}", std::process::id(), peer.uid.unwrap()));
@@ -243,7 +243,7 @@ fn a_handler_that_panics_refuses_its_request_and_nothing_else() {
         let connection = server.connect();
         let refusals = refusals(&connection, protocol, &[b"", b"panic", b""]);
         assert_eq!(refusals, [(2, r#"the handler failed ("the handler panicked")"#.to_owned())]);
-        assert_eq!(server.trouble(), "a handler panicked");
+        assert_eq!(server.error(), "a handler panicked");
     }
 }
 
@@ -258,9 +258,9 @@ fn a_response_above_the_cap_is_refused() {
         let connection = server.connect();
         let [(2, refusal)] = &refusals(&connection, protocol, &[b"", &[0; 17], b""])[..] else { panic!() };
         assert!(refusal.starts_with("the answer does not fit a frame (\"frame body is "), "{refusal}");
-        let trouble = server.trouble();
+        let error = server.error();
         let expected = format!("the handler of payload protocol 0x{protocol:04X} failed: frame body is ");
-        assert!(trouble.starts_with(&expected) && trouble.ends_with("the cap is 16777216"), "{trouble}");
+        assert!(error.starts_with(&expected) && error.ends_with("the cap is 16777216"), "{error}");
     }
 }
 
@@ -282,8 +282,8 @@ fn frames_that_are_not_served_end_their_connection() {
     ];
     for (wire, reason) in cases {
         let served_before = [request(SHOUT, 7, b"before"), wire].concat();
-        let (answers, trouble) = ended(&server, &served_before);
-        assert_eq!(trouble, format!("{prefix}{reason}"));
+        let (answers, error) = ended(&server, &served_before);
+        assert_eq!(error, format!("{prefix}{reason}"));
         let (answered, refused): (Vec<_>, Vec<_>) =
             answers.iter().partition(|answer| answer.payload_protocol == SHOUT);
         assert_eq!(answered[0].payload, b"BEFORE", "the request before is answered");
@@ -306,8 +306,8 @@ fn frames_that_break_the_strict_rules_end_their_connection_unless_allowed() {
     for (frame, reason) in
         [(&odd, "envelope version is 2, this side speaks 1"), (&unknown_kind, "frame kind 9 is unknown")]
     {
-        let (answers, trouble) = ended(&strict, &encode_framed(frame).unwrap());
-        assert_eq!((answers, trouble), (vec![], format!("{prefix}{reason}")));
+        let (answers, error) = ended(&strict, &encode_framed(frame).unwrap());
+        assert_eq!((answers, error), (vec![], format!("{prefix}{reason}")));
     }
     let connection = strict.connect();
     write(&connection, &[encode_framed(&encoded).unwrap(), request(SHOUT, 2, b"x")].concat());
@@ -330,11 +330,11 @@ fn a_peer_that_hangs_up_inside_a_frame_is_reported() {
     let connection = server.connect();
     write(&connection, &request(SHOUT, 1, b"cut")[..9]);
     drop(connection);
-    let trouble = server.trouble();
-    assert_eq!(trouble, "a connection was ended: the peer ended the connection 9 bytes into a message");
+    let error = server.error();
+    assert_eq!(error, "a connection was ended: the peer ended the connection 9 bytes into a message");
     drop(server.connect());
     server.assert_serves();
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }
 
 #[test]
@@ -347,14 +347,14 @@ fn one_connection_more_than_allowed_is_not_served_until_another_has_ended() {
         let mut client = server.client();
         match client.request(SHOUT, b"held".to_vec()) {
             Ok(_) => held.push(client),
-            Err(FrameClientError::Refused(_)) => assert_eq!(server.trouble(), expected),
+            Err(FrameClientError::Refused(_)) => assert_eq!(server.error(), expected),
             Err(error) => panic!("{error}"),
         }
     }
     for _ in 0..5 {
         let refused = server.client().request(SHOUT, b"one more".to_vec());
         assert!(matches!(refused, Err(FrameClientError::Refused(_))), "{refused:?}");
-        assert_eq!(server.trouble(), expected);
+        assert_eq!(server.error(), expected);
     }
     for client in &mut held {
         assert_eq!(client.request(SHOUT, b"on".to_vec()).unwrap().payload, b"ON");
@@ -393,7 +393,7 @@ fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
     });
     assert_eq!(read_to_end(&connection), b"");
     assert_eq!(
-        server.trouble(),
+        server.error(),
         "a connection was ended: the peer was too slow: waited for the first message"
     );
     // The writer may have ended by itself.
@@ -405,15 +405,15 @@ fn the_deadline_of_the_first_message_is_not_stretched_by_dripping() {
 fn a_message_that_has_begun_and_idleness_have_deadlines() {
     let server = TestServer::with_config(|config| config.connection.message_timeout = SHORT);
     let wire = [request(SHOUT, 1, b"whole"), request(SHOUT, 2, b"half")].concat();
-    let (answers, trouble) = ended(&server, &wire[..wire.len() - 1]);
+    let (answers, error) = ended(&server, &wire[..wire.len() - 1]);
     assert_eq!(answers.len(), 1);
-    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the rest of a message");
+    assert_eq!(error, "a connection was ended: the peer was too slow: waited for the rest of a message");
 
     let server = TestServer::with_config(|config| config.connection.idle_timeout = Some(SHORT));
     let began = Instant::now();
-    let (answers, trouble) = ended(&server, &request(SHOUT, 1, b"whole"));
+    let (answers, error) = ended(&server, &request(SHOUT, 1, b"whole"));
     assert_eq!(answers.len(), 1);
-    assert_eq!(trouble, "a connection was ended: the peer was too slow: waited for the next message");
+    assert_eq!(error, "a connection was ended: the peer was too slow: waited for the next message");
     assert!(began.elapsed() >= SHORT);
 }
 
@@ -437,7 +437,7 @@ fn a_peer_that_reads_too_slowly_is_disconnected() {
     let server = TestServer::start(|server| server.config(config).serve(0xF00F, |_| Ok(vec![0; 8 << 20])));
     let connection = server.connect();
     write(&connection, &request(0xF00F, 1, b""));
-    assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+    assert_eq!(server.error(), "a connection failed: the deadline has passed");
     server.assert_serves();
     let received = read_to_end(&connection);
     assert!(received.len() < 8 << 20, "the connection is closed");
@@ -465,7 +465,7 @@ fn many_clients_at_once_get_their_own_answers() {
             });
         }
     });
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }
 
 #[test]

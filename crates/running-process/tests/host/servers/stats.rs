@@ -80,7 +80,7 @@ fn every_request_is_counted_once_by_its_outcome() {
     assert_eq!(status.bytes_sent - before.bytes_sent, received.len() as u64);
     assert_eq!((status.memory_bytes, status.limits_hit()), (0, 0));
     // The protocol that is not served ended the connection.
-    assert_eq!(status.connection_troubles, 1);
+    assert_eq!(status.connection_errors, 1);
 }
 
 #[test]

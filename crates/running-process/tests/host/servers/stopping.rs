@@ -100,7 +100,7 @@ fn idle_connections_end_when_the_server_stops() {
     assert_eq!(read_to_end(&silent), b"");
     assert_eq!(read_to_end(&handle.into_stream()), b"");
     assert!(used.request(SHOUT, b"x".to_vec()).is_err());
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }
 
 /// Starts a server whose handler of protocol 0xF00F answers once the keeper lets it pass.
@@ -269,7 +269,7 @@ fn a_stop_ends_the_stream_that_a_legacy_handler_reads() {
     server.stop_and_join().unwrap();
     assert_eq!(next(&heard), (*b"to", b" the last byte".to_vec(), Ok(14)));
     assert_eq!(read_to_end(&connection), b"");
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn a_peer_that_reads_nothing_does_not_delay_the_end() {
     server.stop_and_join().unwrap();
     next(&ended.unwrap());
     for _ in 0..2 {
-        assert_eq!(server.trouble(), "a connection failed: the deadline has passed");
+        assert_eq!(server.error(), "a connection failed: the deadline has passed");
     }
 }
 
@@ -352,5 +352,5 @@ fn a_peer_that_reads_slowly_gets_its_answer_after_the_stop() {
     });
     assert!(rest > 4 << 20);
     server.join().unwrap();
-    assert!(!server.has_more_trouble());
+    assert!(!server.has_more_errors());
 }

@@ -82,7 +82,7 @@ fn a_frame_of_any_kind_is_put_before_the_rule() {
         let connection = server.connect();
         write(&connection, &encode(&FrameRef { kind: kind.into(), ..FrameRef::request(SHOUT, 1, b"") }));
         assert_eq!(read_to_end(&connection), b"", "{kind:?}");
-        assert!(server.trouble().starts_with("a peer is not served"), "{kind:?}");
+        assert!(server.error().starts_with("a peer is not served"), "{kind:?}");
     }
 }
 
@@ -92,8 +92,8 @@ fn a_probe_authorizes_no_peer() {
     let connection = server.connect();
     write(&connection, &[probe(), begun(1001, 5)].concat());
     assert_eq!(frames(&read_to_end(&connection)).len(), 1, "the probe was answered");
-    assert!(server.trouble().starts_with("a peer is not served"));
-    assert!(server.trouble().contains("the first message is larger than 1000 bytes"));
+    assert!(server.error().starts_with("a peer is not served"));
+    assert!(server.error().contains("the first message is larger than 1000 bytes"));
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn peers_that_are_not_authorized_leave_half_of_the_memory_to_others() {
             connection
         })
         .collect();
-    assert!(server.trouble().starts_with("a peer is not served"));
-    assert!(server.trouble().starts_with("a connection needs "));
+    assert!(server.error().starts_with("a peer is not served"));
+    assert!(server.error().starts_with("a connection needs "));
     switch.store(false, Ordering::SeqCst);
     let large = vec![b'x'; 800_000];
     assert_eq!(server.client().request(SHOUT, large).unwrap().payload.len(), 800_000);

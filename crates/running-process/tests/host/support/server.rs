@@ -41,7 +41,7 @@ pub(crate) struct TestServer<D> {
     pub(crate) temp: TempEndpoint,
     pub(crate) stop: ServerStop,
     pub(crate) stats: ServerStats,
-    troubles: Receiver<String>,
+    errors: Receiver<String>,
     thread: Option<JoinHandle<Result<(), ServerError>>>,
     driver: PhantomData<D>,
 }
@@ -51,25 +51,26 @@ impl<D: Daemon> TestServer<D> {
     pub(crate) const RUNS_WHILE_INLINE_CODE_BLOCKS: bool = D::RUNS_WHILE_INLINE_CODE_BLOCKS;
     pub(crate) const MAX_CONNECTIONS: usize = D::MAX_CONNECTIONS;
     pub(crate) const ACCEPTS_ON_A_THREAD: bool = D::ACCEPTS_ON_A_THREAD;
+    pub(crate) const CLOSES_ITS_LISTENER: bool = D::CLOSES_ITS_LISTENER;
     pub(crate) const SERVES_QUICK_REQUESTS_ON_THE_READER: bool = D::SERVES_QUICK_REQUESTS_ON_THE_READER;
 
     /// Starts a server of [`SHOUT`] and [`REVERSE`], with what `configure` adds. It may not serve yet when this returns.
     pub(crate) fn spawn(configure: impl FnOnce(D) -> D) -> Self {
         let temp = TempEndpoint::new();
-        let (report, troubles) = mpsc::channel();
+        let (report, errors) = mpsc::channel();
         let server = D::bind(temp.endpoint.clone())
             .unwrap()
             .identity_file(temp.identity_file())
             .serve_quickly(SHOUT, |request| Ok(request.payload().to_ascii_uppercase()))
             .serve_quickly(REVERSE, |request| Ok(request.payload().iter().rev().copied().collect()))
-            .observe(move |trouble: &ServeError| {
+            .observe(move |error: &ServeError| {
                 // The test may have dropped the receiver.
-                let _ = report.send(chain(trouble));
+                let _ = report.send(chain(error));
             });
         let server = configure(server);
         let (stop, stats) = (server.stop_handle(), server.stats());
         let thread = Some(thread::spawn(move || server.run()));
-        Self { temp, stop, stats, troubles, thread, driver: PhantomData }
+        Self { temp, stop, stats, errors, thread, driver: PhantomData }
     }
 
     /// Starts a server as [`spawn`](Self::spawn) does. It serves and is identified when this returns.
@@ -121,13 +122,13 @@ impl<D: Daemon> TestServer<D> {
 
     /// Waits for the next event of the server's observer.
     #[track_caller]
-    pub(crate) fn trouble(&self) -> String {
-        self.troubles.recv_timeout(PATIENCE).expect("the observer is told")
+    pub(crate) fn error(&self) -> String {
+        self.errors.recv_timeout(PATIENCE).expect("the observer is told")
     }
 
     /// Reports whether the server's observer was told of anything more.
-    pub(crate) fn has_more_trouble(&self) -> bool {
-        self.troubles.try_recv().is_ok()
+    pub(crate) fn has_more_errors(&self) -> bool {
+        self.errors.try_recv().is_ok()
     }
 
     /// Waits until so many connections are open.
@@ -167,7 +168,7 @@ impl<D> Drop for TestServer<D> {
 }
 
 /// Returns an error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

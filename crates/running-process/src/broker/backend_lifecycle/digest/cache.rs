@@ -2,6 +2,7 @@
 
 use super::disk::DiskCache;
 use super::entry::Entry;
+use super::hash::Wanted;
 use super::key::FileKey;
 use super::read::Digested;
 use super::rule::{Facts, Moment, Remember, remember};
@@ -50,10 +51,11 @@ impl DigestCache {
         Self { disk: Some(DiskCache::below(base.to_owned())), ..Self::default() }
     }
 
-    /// Returns both digests of the file with this `metadata`, if they are remembered.
-    pub(crate) fn find(&self, metadata: &Metadata) -> Option<ExeDigests> {
+    /// Returns the digests of the file with this `metadata`, if the `wanted` ones are remembered.
+    pub(crate) fn find(&self, metadata: &Metadata, wanted: Wanted) -> Option<ExeDigests> {
         let now = Moment::now()?;
-        if metadata.is_file() { self.get(&FileKey::of(metadata), now.offset) } else { None }
+        let digests = if metadata.is_file() { self.get(&FileKey::of(metadata), now.offset) } else { None };
+        digests.filter(|digests| wanted.is_in(digests))
     }
 
     /// Returns both digests of the image of this process, which has this `metadata`, if they are remembered.
@@ -61,7 +63,7 @@ impl DigestCache {
         let own = *lock(&self.own);
         match own {
             Some((key, digests)) if key == FileKey::of(metadata) => Some(digests),
-            _ => self.find(metadata),
+            _ => self.find(metadata, Wanted::Both),
         }
     }
 
@@ -89,7 +91,10 @@ impl DigestCache {
 
     fn put(&self, read: &Digested, before: Before) {
         let Before(Some(Moment { offset, .. })) = before else { return };
-        self.remember(Entry { key: read.key, offset, digests: read.digests });
+        // A client may have read the file for the other digest before.
+        let known = self.get(&read.key, offset);
+        let digests = known.map_or(read.digests, |known| union(&read.digests, &known));
+        self.remember(Entry { key: read.key, offset, digests });
     }
 
     pub(super) fn get(&self, key: &FileKey, offset: i64) -> Option<ExeDigests> {
@@ -123,6 +128,13 @@ impl DigestCache {
     pub(super) fn remembered(&self) -> usize {
         lock(&self.memory).len()
     }
+}
+
+/// Returns the digests of one file that either knows.
+fn union(one: &ExeDigests, other: &ExeDigests) -> ExeDigests {
+    let sha256 = one.sha256().or(other.sha256());
+    let blake3 = one.blake3().or(other.blake3());
+    ExeDigests::from_known(sha256.copied(), blake3.copied()).unwrap_or(*one)
 }
 
 fn judge(image: &File, read: &Digested, Before(before): Before) -> Remember {

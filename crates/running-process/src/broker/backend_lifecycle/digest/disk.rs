@@ -22,11 +22,12 @@ const OUTER: &str = "running-process";
 const INNER: &str = "digests";
 
 /// Magic number of an entry. Another layout, or another rule, gets another number.
-const MAGIC: &[u8; 8] = b"rpdigst3";
+const MAGIC: &[u8; 8] = b"rpdigst4";
 const DIGEST: usize = size_of::<ExeDigest>();
 /// Length of the part that must match: magic, boot, key.
 const NAMED: usize = MAGIC.len() + size_of::<u64>() + FileKey::BYTES;
-/// Length of the part before the checksum: the matching part, the offset of the wall clock, SHA-256, BLAKE3.
+/// Length of the part before the checksum: the matching part, the offset of the wall clock, SHA-256, BLAKE3. A digest that is
+/// not known is zeros.
 const CHECKED: usize = NAMED + size_of::<i64>() + 2 * DIGEST;
 /// Length of an entry; the last part is the [`checksum`] of the rest.
 const ENTRY: usize = CHECKED + size_of::<u64>();
@@ -81,7 +82,7 @@ impl DiskCache {
     /// Writes an entry over any other in its slot. Ignores errors.
     pub(super) fn write(&self, entry: &Entry) {
         let slot = slot(&entry.key);
-        let Some(entry) = boot().and_then(|boot| encode(boot, entry)) else { return };
+        let Some(entry) = boot().map(|boot| encode(boot, entry)) else { return };
         let Some(directory) = own_user().and_then(|owner| self.directory(owner, true)) else { return };
         let unfinished = format!("{slot}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -185,13 +186,15 @@ fn name(boot: u64, key: &FileKey) -> [u8; NAMED] {
     name
 }
 
-fn encode(boot: u64, Entry { key, offset, digests }: &Entry) -> Option<[u8; ENTRY]> {
-    let parts = [&name(boot, key)[..], &offset.to_le_bytes(), digests.sha256()?, digests.blake3()?];
+fn encode(boot: u64, Entry { key, offset, digests }: &Entry) -> [u8; ENTRY] {
+    let known = |digest: Option<&ExeDigest>| digest.copied().unwrap_or_default();
+    let (sha256, blake3) = (known(digests.sha256()), known(digests.blake3()));
+    let parts = [&name(boot, key)[..], &offset.to_le_bytes(), &sha256, &blake3];
     let mut entry = [0; ENTRY];
     let (checked, sum) = entry.split_at_mut(CHECKED);
     checked.copy_from_slice(&parts.concat());
     sum.copy_from_slice(&checksum(checked).to_le_bytes());
-    Some(entry)
+    entry
 }
 
 fn decode(entry: &[u8; ENTRY], boot: u64, key: &FileKey) -> Option<Entry> {
@@ -201,7 +204,7 @@ fn decode(entry: &[u8; ENTRY], boot: u64, key: &FileKey) -> Option<Entry> {
     }
     let (offset, digests) = content.strip_prefix(&name(boot, key))?.split_first_chunk()?;
     let (sha256, blake3) = digests.split_at(DIGEST);
-    let digests = ExeDigests::Both { sha256: sha256.try_into().ok()?, blake3: blake3.try_into().ok()? };
+    let digests = ExeDigests::from_known(Some(sha256.try_into().ok()?), Some(blake3.try_into().ok()?))?;
     Some(Entry { key: *key, offset: i64::from_le_bytes(*offset), digests })
 }
 

@@ -1,6 +1,7 @@
 //! The cache of systems on which nothing is remembered. They lead to a file by its path, not to the running image, and
 //! the effect of a store through a mapping on their file systems is not known.
 
+use super::hash::Wanted;
 use super::read::Digested;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 use crate::sys::ProcessHandle;
@@ -24,7 +25,7 @@ impl DigestCache {
         &Self
     }
 
-    pub(crate) fn find(&self, _metadata: &Metadata) -> Option<ExeDigests> {
+    pub(crate) fn find(&self, _metadata: &Metadata, _wanted: Wanted) -> Option<ExeDigests> {
         None
     }
 

@@ -4,7 +4,9 @@ use super::daemon_process::DaemonProcess;
 use super::digests::ExeDigests;
 use super::error::IdentityError;
 use super::origin::{INSTANCE_ID_BYTES, Origin};
-use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, digests_while};
+use crate::broker::backend_lifecycle::digest::{
+    Before, DigestCache, DigestError, GoOn, Wanted, digests_while,
+};
 use crate::broker::protocol::Endpoint;
 use crate::sys;
 use std::fs::File;
@@ -30,7 +32,7 @@ impl DaemonProcess {
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
     ) -> Result<Self, IdentityError> {
-        Self::current_process_while(ipc_endpoint, idle_timeout_secs, &mut || true)
+        Self::current_process_while(ipc_endpoint, idle_timeout_secs, &|| true)
     }
 
     /// Returns the identity as [`current_process`](Self::current_process) does, unless `go_on`, which is called before
@@ -43,7 +45,7 @@ impl DaemonProcess {
     pub(crate) fn current_process_while(
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
-        go_on: &mut dyn FnMut() -> bool,
+        go_on: &GoOn<'_>,
     ) -> Result<Self, IdentityError> {
         // These come first, because digesting takes long.
         let boot_id = sys::boot_id().map_err(IdentityError::BootId)?;
@@ -63,6 +65,9 @@ impl DaemonProcess {
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
             idle_timeout_secs,
             origin: own_origin()?,
+            version: None,
+            build: None,
+            fronts: None,
         })
     }
 }
@@ -82,16 +87,12 @@ impl Endpoint {
 }
 
 /// Returns the digests of the image that this process runs, which was opened after the moment `before`.
-fn own_digests(
-    image: &File,
-    before: Before,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<ExeDigests, DigestError> {
+fn own_digests(image: &File, before: Before, go_on: &GoOn<'_>) -> Result<ExeDigests, DigestError> {
     let cache = DigestCache::of_process();
     if let Some(digests) = cache.find_own(&image.metadata()?) {
         return Ok(digests);
     }
-    let read = digests_while(image, go_on)?;
+    let read = digests_while(image, Wanted::Both, go_on)?;
     cache.keep_own(image, &read, before);
     Ok(read.digests)
 }

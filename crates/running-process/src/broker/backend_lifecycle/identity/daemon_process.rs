@@ -1,6 +1,9 @@
 //! The identity of a daemon.
 
 use super::digests::ExeDigests;
+use super::error::IdentityError;
+use super::fronted::FrontedProcess;
+use super::limits::MAX_VERSION_BYTES;
 use super::origin::Origin;
 use crate::broker::protocol::Endpoint;
 use std::path::PathBuf;
@@ -28,9 +31,52 @@ pub struct DaemonProcess {
     pub idle_timeout_secs: Option<u32>,
     /// The run of the daemon; published peers do not record it.
     pub origin: Option<Origin>,
+    pub(super) version: Option<String>,
+    pub(super) build: Option<String>,
+    /// The daemon to which this one relays the legacy wire; `None` if it serves that itself.
+    pub fronts: Option<Box<FrontedProcess>>,
 }
 
 impl DaemonProcess {
+    /// Returns the version of the daemon, at most [`MAX_VERSION_BYTES`] long; `None` if it has none, as published peers.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Returns the build of the daemon's version, at most [`MAX_VERSION_BYTES`] long; `None` if it has none, as published peers.
+    #[must_use]
+    pub fn build(&self) -> Option<&str> {
+        self.build.as_deref()
+    }
+
+    /// Returns the identity with `version` as the version of the daemon. An empty one is none.
+    ///
+    /// # Errors
+    ///
+    /// The version is longer than [`MAX_VERSION_BYTES`], or has a control character.
+    pub fn with_version(mut self, version: impl Into<String>) -> Result<Self, IdentityError> {
+        self.version = checked("version", version.into())?;
+        Ok(self)
+    }
+
+    /// Returns the identity with `build` as the build of the daemon's version, such as the hash of a commit. An empty one is none.
+    ///
+    /// # Errors
+    ///
+    /// The build is longer than [`MAX_VERSION_BYTES`], or has a control character.
+    pub fn with_build(mut self, build: impl Into<String>) -> Result<Self, IdentityError> {
+        self.build = checked("build", build.into())?;
+        Ok(self)
+    }
+
+    /// Returns the identity of a daemon that relays the legacy wire to `fronted`.
+    #[must_use]
+    pub fn fronting(mut self, fronted: FrontedProcess) -> Self {
+        self.fronts = Some(Box::new(fronted));
+        self
+    }
+
     /// Returns the identity of a daemon whose listening socket was made by another process, such as a service manager.
     ///
     /// Without an [`origin`](Self::origin) this changes nothing, because clients then cannot tell.
@@ -41,4 +87,15 @@ impl DaemonProcess {
         }
         self
     }
+}
+
+/// Returns the text of `field`, which people will read; `None` if it is empty.
+fn checked(field: &'static str, text: String) -> Result<Option<String>, IdentityError> {
+    if text.len() > MAX_VERSION_BYTES {
+        return Err(IdentityError::VersionLength { field, length: text.len() });
+    }
+    if text.contains(char::is_control) {
+        return Err(IdentityError::VersionCharacter { field, found: text });
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }

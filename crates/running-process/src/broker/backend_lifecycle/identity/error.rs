@@ -1,6 +1,7 @@
 //! Reasons why there is no identity.
 
 use super::digests::{BLAKE3_ALGORITHM, EXE_DIGEST_BYTES};
+use super::limits::MAX_VERSION_BYTES;
 use super::origin::INSTANCE_ID_BYTES;
 use std::io;
 
@@ -34,6 +35,22 @@ pub enum IdentityError {
         /// The text that was found.
         found: String,
     },
+    /// The version or the build is too long.
+    #[error("identity field {field} is {length} bytes, the limit is {MAX_VERSION_BYTES}")]
+    VersionLength {
+        /// Name of the field on the wire.
+        field: &'static str,
+        /// Length of the field, in bytes.
+        length: usize,
+    },
+    /// The version or the build has a control character.
+    #[error("identity field {field} is {found:?}, which has a control character")]
+    VersionCharacter {
+        /// Name of the field on the wire.
+        field: &'static str,
+        /// The text that was found.
+        found: String,
+    },
     /// Every digest is 32 zero bytes, which stand for an absent one.
     #[error("identity has no digest: every digest in it is 32 zero bytes, which stand for an absent one")]
     ZeroDigests,
@@ -49,6 +66,9 @@ pub enum IdentityError {
     /// The executable of this process could not be opened or read.
     #[error("the executable of this process cannot be read")]
     Executable(#[source] io::Error),
+    /// The executable of the daemon behind this one could not be opened or read.
+    #[error("the executable of the fronted daemon cannot be read")]
+    Fronted(#[source] io::Error),
     /// The operating system does not tell which boot this is.
     #[error("the boot of this machine cannot be identified")]
     BootId(#[source] io::Error),

@@ -3,11 +3,12 @@
 use super::daemon_process::DaemonProcess;
 use super::digests::{BLAKE3_ALGORITHM, ExeDigest, is_present};
 use super::error::IdentityError;
+use super::fronted::FrontedProcess;
 use super::instance_id;
 use super::origin::Origin;
 use super::wire::{exact_path, path_bytes};
 use crate::broker::protocol::{self, Endpoint};
-use serde_core::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_core::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use std::fmt;
 
@@ -31,7 +32,7 @@ impl Serialize for DaemonProcess {
         object.serialize_entry("ipc_endpoint", &self.ipc_endpoint)?;
         object.serialize_entry("started_at_unix_ms", &self.started_at_unix_ms)?;
         object.serialize_entry("idle_timeout_secs", &self.idle_timeout_secs)?;
-        // Our own: the path where it is not UTF-8, and the origin.
+        // Our own: the path where it is not UTF-8, the origin, version, build and the fronted daemon.
         let exe_path_bytes = path_bytes(&self.exe_path);
         if !exe_path_bytes.is_empty() {
             object.serialize_entry("exe_path_bytes", &exe_path_bytes)?;
@@ -39,6 +40,29 @@ impl Serialize for DaemonProcess {
         if let Some(origin) = &self.origin {
             origin.serialize_entries(&mut object)?;
         }
+        for (name, text) in [("version", self.version()), ("build", self.build())] {
+            if let Some(text) = text {
+                object.serialize_entry(name, text)?;
+            }
+        }
+        if let Some(fronts) = &self.fronts {
+            object.serialize_entry("fronts", fronts)?;
+        }
+        object.end()
+    }
+}
+
+impl Serialize for FrontedProcess {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("pid", &self.pid)?;
+        object.serialize_entry("kernel_start_time", &self.start_time)?;
+        object.serialize_entry("exe_path", &self.exe_path.to_string_lossy())?;
+        let exe_path_bytes = path_bytes(&self.exe_path);
+        if !exe_path_bytes.is_empty() {
+            object.serialize_entry("exe_path_bytes", &exe_path_bytes)?;
+        }
+        object.serialize_entry("exe_blake3", &self.exe_blake3)?;
         object.end()
     }
 }
@@ -90,7 +114,24 @@ impl<'de> Deserialize<'de> for DaemonProcess {
         let mut daemon = Self::try_from(message).map_err(D::Error::custom)?;
         daemon.exe_path = exact_path(daemon.exe_path, &fields.exe_path_bytes.unwrap_or_default());
         daemon.origin = origin;
-        Ok(daemon)
+        daemon.fronts = fields.fronts.map(Box::new);
+        daemon
+            .with_version(fields.version.unwrap_or_default())
+            .and_then(|daemon| daemon.with_build(fields.build.unwrap_or_default()))
+            .map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for FrontedProcess {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = FrontedFields::deserialize(deserializer)?;
+        let exe_path: String = required("exe_path", fields.exe_path)?;
+        Ok(Self {
+            pid: required("pid", fields.pid)?,
+            start_time: required("kernel_start_time", fields.kernel_start_time)?,
+            exe_path: exact_path(exe_path.into(), &fields.exe_path_bytes.unwrap_or_default()),
+            exe_blake3: required("exe_blake3", fields.exe_blake3)?,
+        })
     }
 }
 
@@ -131,9 +172,12 @@ macro_rules! fields {
             }
 
             fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self, A::Error> {
-                while let Some(name) = object.next_key::<String>()? {
-                    match name.as_str() {
-                        $(stringify!($name) => self.$name = object.next_value().map_err(|error| in_field(&name, &error))?,)*
+                const NAMES: &[&str] = &[$(stringify!($name)),*];
+                while let Some(name) = object.next_key_seed(NameOf(NAMES))? {
+                    match name {
+                        $(Some(name @ stringify!($name)) => {
+                            self.$name = object.next_value().map_err(|error| in_field(name, &error))?;
+                        })*
                         _ => {
                             object.next_value::<IgnoredAny>()?;
                         }
@@ -143,6 +187,29 @@ macro_rules! fields {
             }
         }
     };
+}
+
+/// Reads a name into the one of these that is equal; into `None` if there is none.
+struct NameOf(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for NameOf {
+    type Value = Option<&'static str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for NameOf {
+    type Value = Option<&'static str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, found: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().copied().find(|name| *name == found))
+    }
 }
 
 fields!(DaemonFields {
@@ -161,6 +228,17 @@ fields!(DaemonFields {
     instance_id: String,
     pid_namespace: u64,
     inherited_listener: bool,
+    version: String,
+    build: String,
+    fronts: FrontedProcess,
+});
+
+fields!(FrontedFields {
+    pid: u32,
+    kernel_start_time: u64,
+    exe_path: String,
+    exe_path_bytes: Vec<u8>,
+    exe_blake3: ExeDigest,
 });
 
 fields!(EndpointFields { namespace_id: String, path: String });

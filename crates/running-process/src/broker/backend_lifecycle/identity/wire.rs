@@ -3,6 +3,7 @@
 use super::daemon_process::DaemonProcess;
 use super::digests::{BLAKE3_ALGORITHM, ExeDigest, ExeDigests};
 use super::error::IdentityError;
+use super::fronted::FrontedProcess;
 use super::instance_id;
 use super::origin::Origin;
 use crate::broker::protocol;
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 impl DaemonProcess {
     /// Returns the identity as the message of the wire, with the digests of both generations.
     ///
-    /// A path that is not UTF-8 is approximated there, and the origin is not in it. [`encode`](Self::encode) carries
-    /// both.
+    /// A path that is not UTF-8 is approximated there, and origin, version, build and the fronted daemon are not in it.
+    /// [`encode`](Self::encode) carries all.
     #[must_use]
     pub fn to_proto(&self) -> protocol::DaemonProcess {
         let blake3 = self.exe_digests.blake3();
@@ -47,6 +48,9 @@ impl DaemonProcess {
             instance_id: origin.map_or_else(Vec::new, |origin| origin.instance_id.to_vec()),
             pid_namespace: origin.and_then(|origin| origin.pid_namespace),
             inherited_listener: origin.is_some_and(|origin| origin.inherited_listener),
+            version: self.version.clone().unwrap_or_default(),
+            build: self.build.clone().unwrap_or_default(),
+            fronts: self.fronts.as_deref().map(FrontedProcess::to_proto),
         };
         let mut bytes = message.encode_to_vec();
         bytes.extend(appended.encode_to_vec());
@@ -69,7 +73,8 @@ impl DaemonProcess {
             extension.pid_namespace,
             extension.inherited_listener,
         );
-        Ok(daemon)
+        daemon.fronts = extension.fronts.map(FrontedProcess::try_from).transpose()?.map(Box::new);
+        daemon.with_version(extension.version)?.with_build(extension.build)
     }
 }
 
@@ -131,6 +136,38 @@ impl TryFrom<protocol::DaemonProcess> for DaemonProcess {
             started_at_unix_ms: message.started_at_unix_ms,
             idle_timeout_secs: message.idle_timeout_secs,
             origin: None,
+            version: None,
+            build: None,
+            fronts: None,
+        })
+    }
+}
+
+impl FrontedProcess {
+    fn to_proto(&self) -> protocol::FrontedProcess {
+        protocol::FrontedProcess {
+            pid: self.pid,
+            start_time: self.start_time,
+            exe_path: self.exe_path.to_string_lossy().into_owned(),
+            exe_path_bytes: path_bytes(&self.exe_path),
+            exe_blake3: self.exe_blake3.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<protocol::FrontedProcess> for FrontedProcess {
+    type Error = IdentityError;
+
+    fn try_from(message: protocol::FrontedProcess) -> Result<Self, IdentityError> {
+        if message.pid == 0 {
+            return Err(IdentityError::MissingField { field: "fronts.pid" });
+        }
+        Ok(Self {
+            pid: message.pid,
+            start_time: message.start_time,
+            exe_path: exact_path(message.exe_path.into(), &message.exe_path_bytes),
+            exe_blake3: digest("fronts.exe_blake3", &message.exe_blake3)?
+                .ok_or(IdentityError::MissingField { field: "fronts.exe_blake3" })?,
         })
     }
 }

@@ -36,6 +36,20 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A file that another program has open without sharing it is replaced as soon as it is closed, within two seconds; else
 /// writing fails.
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
+    write_daemon_identity_file_after(path, daemon, &mut || Ok(()))
+}
+
+/// Writes `daemon` as [`write_daemon_identity_file`] does. Calls `before` right before the file is moved to `path`: the time for
+/// which a disk takes the file is over then.
+///
+/// # Errors
+///
+/// As [`write_daemon_identity_file`], and that of `before`: then nothing was replaced.
+pub(crate) fn write_daemon_identity_file_after(
+    path: &Path,
+    daemon: &DaemonProcess,
+    before: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<()> {
     let json = serde_json::to_vec_pretty(daemon)?;
     // A file that is written must be readable.
     if json.len() > MAX_IDENTITY_FILE_BYTES {
@@ -53,6 +67,7 @@ pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Re
             location.remove_abandoned();
             let temporary = TempFile::write(&location, &json)?;
             check_trusted(temporary.file())?;
+            before()?;
             if temporary.publish(replaces)? {
                 return Ok(());
             }

@@ -19,7 +19,7 @@ pub enum ProbeError {
     #[error("probes are switched off by {DISABLE_VARIABLE}=1")]
     Disabled,
     /// The identity file is that of a daemon at another endpoint than the one to probe.
-    #[error("asked to probe {asked:?}, the identity file is of a daemon at {recorded:?}")]
+    #[error("asked to probe {asked:?}, the identity is of a daemon at {recorded:?}")]
     EndpointMismatch {
         /// The path or pipe name that the caller passed.
         asked: String,
@@ -27,7 +27,7 @@ pub enum ProbeError {
         recorded: String,
     },
     /// The identity file is from another boot of the machine: its process cannot be alive.
-    #[error("the identity file is of boot {recorded:?}, this is boot {current:?}")]
+    #[error("the identity is of boot {recorded:?}, this is boot {current:?}")]
     OtherBoot {
         /// The boot in the identity file.
         recorded: String,
@@ -35,7 +35,7 @@ pub enum ProbeError {
         current: String,
     },
     /// The daemon runs in another pid namespace, in which its pid means another process.
-    #[error("process {pid} of the identity file is in another pid namespace")]
+    #[error("process {pid} of the identity is in another pid namespace")]
     OtherNamespace {
         /// The recorded pid, which has no meaning here.
         pid: u32,
@@ -50,7 +50,7 @@ pub enum ProbeError {
     },
     /// The pid has been given to another process since the identity file was written.
     #[error(
-        "pid {pid} was used again: its process started {}, the identity file says {}",
+        "pid {pid} was used again: its process started {}, the identity says {}",
         started(*found),
         started(*recorded)
     )]
@@ -169,7 +169,7 @@ pub enum PolicyRule {
         weakest: ProofLevel,
     },
     /// The identity file has no start time and no instance id.
-    #[error("the identity file has no start time, and the policy asks for one")]
+    #[error("the identity has no start time, and the policy asks for one")]
     WithoutOrigin,
     /// Another file, or none, is at the executable's path by now.
     #[error("the daemon's executable was replaced on disk, and the policy does not accept that")]
@@ -189,7 +189,7 @@ fn describe_impostor(role: PeerRole, pid: u32, image: Option<&Path>, expected: u
         PeerRole::Listener => "listens at the endpoint",
         PeerRole::Writer => "answered the probe",
     };
-    format!("process {pid}{image} {did}, the identity file names process {expected}")
+    format!("process {pid}{image} {did}, the identity names process {expected}")
 }
 
 /// The difference between the identity in the answer and the expected one.

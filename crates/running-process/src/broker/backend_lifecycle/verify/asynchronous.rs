@@ -68,7 +68,7 @@ async fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<V
     let image = match verification.image(inspected.unwrap_or_else(inspect))? {
         Image::Judged(image) => image,
         Image::Undigested(undigested) => {
-            let read = digests_of_async(undigested.file(), deadline).await;
+            let read = digests_of_async(undigested.file(), undigested.wanted(), deadline).await;
             verification.digested(&process, undigested, read)?
         }
     };

@@ -1,7 +1,7 @@
 //! The driver that blocks.
 
 use super::file::FileId;
-use super::image::Image;
+use super::image::{Image, Inspection, RunningImage};
 use super::outcome::{Unverified, Verified};
 use super::policy::Policy;
 use super::proof::Proof;
@@ -62,14 +62,24 @@ fn run(verification: &mut Verification<'_>, deadline: Instant) -> Result<Verifie
     let inspect = verification.inspect_image(&process);
     let mut inspected = None;
     let answered = ask(verification, &process, connected, || inspected = Some(inspect()), deadline)?;
-    let image = match verification.image(inspected.unwrap_or_else(inspect))? {
-        Image::Judged(image) => image,
-        Image::Undigested(undigested) => {
-            let read = digests_of(undigested.file(), deadline);
-            verification.digested(&process, undigested, read)?
-        }
-    };
+    let image = verify_image(verification, &process, inspected.unwrap_or_else(inspect), deadline)?;
     verification.finish(process, answered, image)
+}
+
+/// Judges the image, which is digested first if it must be.
+pub(super) fn verify_image(
+    verification: &mut Verification<'_>,
+    process: &ProcessHandle,
+    inspected: Inspection,
+    deadline: Instant,
+) -> Result<RunningImage, ProbeError> {
+    match verification.image(inspected)? {
+        Image::Judged(image) => Ok(image),
+        Image::Undigested(undigested) => {
+            let read = digests_of(undigested.file(), undigested.wanted(), deadline);
+            verification.digested(process, undigested, read)
+        }
+    }
 }
 
 fn ask(

@@ -52,6 +52,19 @@ pub(super) fn live_process(expected: &DaemonProcess) -> Result<ProcessHandle, Pr
     Ok(process)
 }
 
+/// Returns the recorded process, which is named by its start time and its boot. It was not asked anything, so it may be
+/// too busy to answer.
+pub(crate) fn recorded_process(expected: &DaemonProcess) -> Result<ProcessHandle, ProbeError> {
+    let policy = Policy::default();
+    boot(expected)?;
+    namespace(expected)?;
+    let process = live_process(expected)?;
+    match start_time(expected, &process, &policy)? {
+        (StepVerdict::Proven, _) => Ok(process),
+        _ => Err(ProbeError::Policy(PolicyRule::WithoutOrigin)),
+    }
+}
+
 /// Returns the reason why there is no process of the recorded pid: `error`, unless the endpoint tells more.
 ///
 /// A pid has no meaning without its namespace. If that is not recorded, a daemon may well listen that has another
@@ -98,10 +111,7 @@ pub(super) fn start_time(
 ) -> Result<Verdict, ProbeError> {
     let pid = expected.pid;
     let Some(origin) = &expected.origin else {
-        return Ok((
-            StepVerdict::Unchecked,
-            format!("pid {pid} is alive; the identity file has no start time"),
-        ));
+        return Ok((StepVerdict::Unchecked, format!("pid {pid} is alive; its identity has no start time")));
     };
     let found = match process.start_time() {
         Ok(found) => found,

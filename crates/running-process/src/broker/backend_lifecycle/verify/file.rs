@@ -41,11 +41,11 @@ pub(super) fn standing(
 ) -> (ImageState, &'static str) {
     // Without inodes the image was opened by its path, so it is there.
     if is_at(file, path) || (file.is_none() && image.path == path) {
-        return (ImageState::AsRecorded, "stands at the recorded path");
+        return (ImageState::Unchanged, "stands at the recorded path");
     }
     match process.standing_at(path) {
         Ok(Some(found)) if FileId::of(&found) == file => {
-            (ImageState::AsRecorded, "stands at the recorded path where the daemon looks it up")
+            (ImageState::Unchanged, "stands at the recorded path where the daemon looks it up")
         }
         Ok(None) if had_no_name(path) => (ImageState::NotComparable, "has no name on disk"),
         Ok(_) => (ImageState::ReplacedOnDisk, "replaced on disk since it started"),

@@ -4,7 +4,7 @@ use super::checks::{still_alive, unanswered};
 use super::file::{self, FileId};
 use super::policy::{ImageCheck, Policy};
 use super::proof::{ImageState, StepVerdict};
-use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, Digested};
+use crate::broker::backend_lifecycle::digest::{Before, DigestCache, DigestError, Digested, Wanted};
 use crate::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
 use crate::broker::backend_lifecycle::judge::{Check, compare_image};
 use crate::broker::backend_lifecycle::probe::{PolicyRule, ProbeError};
@@ -50,11 +50,17 @@ pub(super) struct Undigested {
     before: Before,
     image: RunningImage,
     place: &'static str,
+    wanted: Wanted,
 }
 
 impl Undigested {
     pub(super) fn file(&self) -> &File {
         &self.opened.file
+    }
+
+    /// Returns the digest to compare.
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted
     }
 }
 
@@ -86,8 +92,9 @@ pub(super) fn running_image(
     }
     let image = RunningImage { state, file };
     if policy.image != ImageCheck::SameAsCaller {
-        let undigested = Undigested { opened, before, image, place };
-        return match DigestCache::of_process().find(&metadata) {
+        let wanted = Wanted::to_compare(&expected.exe_digests);
+        let undigested = Undigested { opened, before, image, place, wanted };
+        return match DigestCache::of_process().find(&metadata, wanted) {
             Some(digests) => judge_digests(expected, undigested, &digests).map(Image::Judged),
             None => Ok(Image::Undigested(undigested)),
         };
@@ -113,11 +120,11 @@ fn remembered_image(expected: &DaemonProcess, process: &ProcessHandle, policy: &
         return None;
     }
     let metadata = process.image_metadata().ok()??;
-    let digests = DigestCache::of_process().find(&metadata)?;
+    let digests = DigestCache::of_process().find(&metadata, Wanted::to_compare(&expected.exe_digests))?;
     let check = compare_image(&expected.exe_digests, &digests);
     let file = FileId::of(&metadata);
     let recorded = check.agrees && file::is_at(file, &expected.exe_path);
-    let image = RunningImage { state: ImageState::AsRecorded, file };
+    let image = RunningImage { state: ImageState::Unchanged, file };
     let evidence = || evidence(&check, "stands at the recorded path");
     recorded.then(|| Inspected { image, verdict: IMAGE_VERDICT, evidence: evidence() })
 }

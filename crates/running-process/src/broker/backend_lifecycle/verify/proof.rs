@@ -23,6 +23,8 @@ pub enum StepKind {
     Image,
     /// The process was alive after everything else.
     Alive,
+    /// The daemon behind the front: [`verify_fronted`](super::verify_fronted).
+    Fronted,
 }
 
 impl fmt::Display for StepKind {
@@ -37,6 +39,7 @@ impl fmt::Display for StepKind {
             Self::Writer => "writer",
             Self::Image => "image",
             Self::Alive => "alive",
+            Self::Fronted => "fronted",
         })
     }
 }
@@ -98,7 +101,7 @@ pub enum Listener {
 #[non_exhaustive]
 pub enum ImageState {
     /// The running image is the recorded one, and is at the recorded path.
-    AsRecorded,
+    Unchanged,
     /// The running image is the recorded one, and another file, or none, is at its path by now, as the daemon itself
     /// looks that up. The daemon is due for an upgrade. Only Linux tells: elsewhere a running image is found by its
     /// path.

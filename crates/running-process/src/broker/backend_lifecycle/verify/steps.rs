@@ -27,6 +27,10 @@ use crate::transport::{ConnectError, LocalStream};
 pub(super) struct Verification<'a> {
     expected: &'a DaemonProcess,
     policy: &'a Policy,
+    /// The endpoint to connect to.
+    path: &'a str,
+    /// The evidence of an answer that agrees.
+    answer: &'static str,
     taken: Vec<Step>,
 }
 
@@ -67,7 +71,7 @@ pub(super) struct WriterCheck<'a> {
 }
 
 impl WriterCheck<'_> {
-    fn check(&mut self, writer: Writer) -> Result<(), ProbeError> {
+    pub(super) fn check(&mut self, writer: Writer) -> Result<(), ProbeError> {
         self.wrote =
             judge_writer(writer, self.expected, self.process).map(|named| self.level = self.level.min(named));
         // The reason is returned later, with its step.
@@ -82,10 +86,25 @@ pub(super) fn is_hang_up(answer: &Result<DaemonProcess, ProbeError>) -> bool {
 
 impl<'a> Verification<'a> {
     pub(super) fn new(expected: &'a DaemonProcess, policy: &'a Policy) -> Self {
-        Self { expected, policy, taken: Vec::new() }
+        let answer = "the recorded identity, with the challenge of this moment";
+        Self { expected, policy, path: &expected.ipc_endpoint.path, answer, taken: Vec::new() }
+    }
+
+    /// Returns the verification of an identity that the process at `path` claims.
+    pub(super) fn of_claim(claimed: &'a DaemonProcess, path: &'a str, policy: &'a Policy) -> Self {
+        let answer = "its own claim, with the challenge of this moment";
+        Self { expected: claimed, policy, path, answer, taken: Vec::new() }
     }
 
     pub(super) fn prepare(&self) -> Result<Prepared, ProbeError> {
+        self.prepare_on(|| LocalStream::connect(self.path))
+    }
+
+    /// Prepares with the connection that `connect` returns.
+    pub(super) fn prepare_on(
+        &self,
+        connect: impl FnOnce() -> Result<LocalStream, ConnectError>,
+    ) -> Result<Prepared, ProbeError> {
         if is_disabled() {
             return Err(ProbeError::Disabled);
         }
@@ -94,15 +113,13 @@ impl<'a> Verification<'a> {
         }
         let Self { expected, policy, .. } = *self;
         match live_process(expected) {
-            Ok(process) => Ok(Prepared(Ok((process, self.start_connect())))),
-            Err(error) => {
-                Ok(Prepared(Err(absence_reason(error, expected, policy, || self.start_connect().0))))
-            }
+            Ok(process) => Ok(Prepared(Ok((process, PendingConnect(connect()))))),
+            Err(error) => Ok(Prepared(Err(absence_reason(error, expected, policy, connect)))),
         }
     }
 
     pub(super) fn start_connect(&self) -> PendingConnect {
-        PendingConnect(LocalStream::connect(&self.expected.ipc_endpoint.path))
+        PendingConnect(LocalStream::connect(self.path))
     }
 
     /// Checks boot, pid namespace and start time, and returns the recorded process, which is held from here on.
@@ -124,7 +141,7 @@ impl<'a> Verification<'a> {
         pending: PendingConnect,
         process: &ProcessHandle,
     ) -> Result<Connected, ProbeError> {
-        let path = &self.expected.ipc_endpoint.path;
+        let path = self.path;
         let stream = self.refuse(StepKind::Connection, pending.0.map_err(ProbeError::from))?;
         self.take(StepKind::Connection, StepVerdict::Proven, format!("connected to {path:?}"));
         let found = identify_listener(&stream, self.expected, process, self.policy);
@@ -172,8 +189,7 @@ impl<'a> Verification<'a> {
         if checks.iter().any(|check| !check.agrees) {
             return self.refuse(StepKind::Answer, Err(IdentityMismatch { checks }.into()));
         }
-        let evidence = "the recorded identity, with the challenge of this moment".to_owned();
-        self.take(StepKind::Answer, StepVerdict::Claimed, evidence);
+        self.take(StepKind::Answer, StepVerdict::Claimed, self.answer.to_owned());
         self.step(StepKind::Writer, writer_evidence(written, listener, expected))?;
 
         let level = match listener {

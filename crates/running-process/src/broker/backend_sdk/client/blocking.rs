@@ -52,6 +52,8 @@ pub struct FrameClient {
     streaming: Option<RequestId>,
     /// The connection may hold more frames, for which there was no room.
     undispatched: bool,
+    /// The daemon has said that another process serves the endpoint.
+    moved: bool,
 }
 
 impl FrameClient {
@@ -73,6 +75,7 @@ impl FrameClient {
     pub fn from_stream(stream: impl Into<LocalStream>) -> Self {
         let mut connection = ClientConnection::new();
         connection.set_unsolicited_events(false);
+        connection.want_moved();
         Self {
             stream: Some(stream.into()),
             connection,
@@ -82,6 +85,7 @@ impl FrameClient {
             deadlines: ById::default(),
             streaming: None,
             undispatched: false,
+            moved: false,
         }
     }
 
@@ -121,6 +125,18 @@ impl FrameClient {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// Returns whether another process serves the endpoint by now, as far as the daemon has said so. It reads what has arrived,
+    /// without waiting. A daemon says it on a connection on which it got a request.
+    ///
+    /// The daemon then answers what is in flight, and further requests until it ends. A caller that goes on connects again, to
+    /// the successor.
+    pub fn has_moved(&mut self) -> bool {
+        if !self.moved {
+            self.read_arrived();
+        }
+        self.moved
     }
 
     /// Sends a request and waits for its response.

@@ -8,9 +8,10 @@ pub use error::{ConnectFailure, ReconnectError};
 
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
+use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::{
-    AsyncFrameClient, AsyncResponseStream, RequestOptions, try_read_daemon_identity_file,
+    AsyncFrameClient, AsyncResponseStream, LocalStream, RequestOptions, try_read_daemon_identity_file,
 };
 use crate::broker::protocol::Frame;
 use crate::broker::runtime_clock::{before, now};
@@ -18,16 +19,23 @@ use crate::sys;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+
+/// Attempts that find another process than the daemon, before it is told.
+const MAX_REFUSALS: u32 = 3;
 
 /// The upper bound of `attempt_timeout`, so that no clock overflows.
 const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
 
 /// A client of the daemon that an identity file names. Once its connection has ended, the next request makes another one.
 /// Clones share everything.
+///
+/// When the daemon says that another process serves the endpoint by now, its connection takes no more requests and ends once
+/// those in flight are answered. The next request goes to the successor.
 ///
 /// Nothing is sent on a connection before its daemon is verified, against the identity file as it is then. One task at a time
 /// reconnects, and the others wait for its result. A request that a connection took is never sent again:
@@ -36,12 +44,23 @@ const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
 pub struct ReconnectingClient(Arc<ClientInner>);
 
 struct ClientInner {
-    identity: Box<dyn Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync>,
+    source: Source,
     config: ReconnectConfig,
     /// The number of times that reconnecting failed.
     failures: AtomicU64,
     state: Mutex<State>,
 }
+
+/// The source of new connections.
+enum Source {
+    /// The identity that is expected now, with which a daemon is verified.
+    Identities(Box<dyn Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync>),
+    /// A connection to a daemon that is verified already.
+    Connector(Box<dyn Fn() -> Connecting + Send + Sync>),
+}
+
+/// A connection in the making.
+type Connecting = Pin<Box<dyn Future<Output = Result<LocalStream, ConnectFailure>> + Send>>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -75,8 +94,19 @@ impl ReconnectingClient {
         identity: impl Fn() -> io::Result<Option<DaemonProcess>> + Send + Sync + 'static,
         config: ReconnectConfig,
     ) -> Self {
-        let (identity, state) = (Box::new(identity), Mutex::default());
-        Self(Arc::new(ClientInner { identity, config, failures: AtomicU64::new(0), state }))
+        Self::with_source(Source::Identities(Box::new(identity)), config)
+    }
+
+    /// Returns a client whose connections `connect` makes, verified. It tries as long as that is of use.
+    pub(in crate::broker) fn with_connector(
+        connect: impl Fn() -> Connecting + Send + Sync + 'static,
+        config: ReconnectConfig,
+    ) -> Self {
+        Self::with_source(Source::Connector(Box::new(connect)), config)
+    }
+
+    fn with_source(source: Source, config: ReconnectConfig) -> Self {
+        Self(Arc::new(ClientInner { source, config, failures: AtomicU64::new(0), state: Mutex::default() }))
     }
 
     /// Sends a request once, on a connection to a verified daemon, and waits for its response.
@@ -120,11 +150,17 @@ impl ReconnectingClient {
         payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<AsyncResponseStream, ReconnectError> {
-        let client = self.connection_until(options.deadline, 0).await?;
-        client
-            .request_streaming_with(payload_protocol, payload, options)
-            .await
-            .map_err(ReconnectError::Request)
+        let mut payload = payload.into();
+        loop {
+            let client = self.connection_until(options.deadline, 0).await?;
+            let deadline = CallDeadline::new(options.deadline, now);
+            deadline.check().map_err(ReconnectError::Request)?;
+            match client.begin_streaming(payload_protocol, payload, options, deadline) {
+                Ok(stream) => return Ok(stream),
+                Err(unsent) if client.has_moved() => payload = unsent.payload,
+                Err(unsent) => return Err(ReconnectError::Request(unsent.error)),
+            }
+        }
     }
 
     /// Sends a request as [`request_streaming_with`](Self::request_streaming_with) does, without options.
@@ -151,7 +187,7 @@ impl ReconnectingClient {
         let failures_before = failures.load(Ordering::Acquire);
         let mut state = state.lock().await;
         match &state.client {
-            Some(client) if client.is_usable() => return Ok(client.clone()),
+            Some(client) if client.is_usable() && !client.has_moved() => return Ok(client.clone()),
             _ => state.client = None,
         }
         let told = |(attempts, source)| ReconnectError::NotConnected { attempts, source };
@@ -190,6 +226,10 @@ impl ReconnectingClient {
                 Ok(answer) => return answer.map_err(ReconnectError::Request),
                 Err(unsent) => payload = unsent.payload,
             }
+            if client.has_moved() {
+                // The successor serves already.
+                continue;
+            }
             attempts += 1;
             if attempts >= self.0.config.max_attempts {
                 return Err(ReconnectError::NotConnected {
@@ -222,18 +262,29 @@ impl ReconnectingClient {
 impl ClientInner {
     /// Tries until a daemon is verified, or further attempts are useless.
     async fn reconnect(&self) -> Result<AsyncFrameClient, (u32, ConnectFailure)> {
+        let identities = match &self.source {
+            Source::Identities(identities) => identities,
+            Source::Connector(connect) => {
+                let connected = connect().await.and_then(|stream| self.client(stream));
+                return connected.map_err(|failure| (1, failure));
+            }
+        };
         let latest = now().checked_add(self.config.retry_timeout);
-        let mut attempts = 0;
+        let (mut attempts, mut refusals) = (0, 0);
         loop {
             attempts += 1;
-            let identity =
-                (self.identity)().map_err(|error| (attempts, ConnectFailure::IdentityFile(error)))?;
+            let identity = identities().map_err(|error| (attempts, ConnectFailure::IdentityFile(error)))?;
             let reason = match self.attempt(identity.as_ref()).await {
                 Ok(client) => return Ok(client),
                 Err(reason) => reason,
             };
             // A daemon that took over in the meantime has written another identity.
-            let may_pass = reason.may_pass() || matches!((self.identity)(), Ok(other) if other != identity);
+            let is_replaced = || matches!(identities(), Ok(other) if other != identity);
+            let may_pass = reason.may_pass() || is_replaced() || {
+                // While a daemon hands its endpoint over, either of both processes may answer.
+                refusals += 1;
+                refusals < MAX_REFUSALS && reason.names_another_process()
+            };
             if !may_pass || attempts >= self.config.max_attempts {
                 return Err((attempts, reason));
             }
@@ -248,8 +299,11 @@ impl ClientInner {
         let expected = expected.ok_or(ConnectFailure::NoIdentityFile)?;
         let deadline = now() + self.config.attempt_timeout.min(LONGEST_ATTEMPT);
         let verified = verify_connection_async(expected, &self.config.policy, deadline).await;
-        let stream = verified.map_err(|unverified| ConnectFailure::Probe(unverified.error))?.stream;
-        let client = AsyncFrameClient::from_stream(stream).map_err(ConnectFailure::Client)?;
+        self.client(verified.map_err(|unverified| ConnectFailure::Probe(unverified.error))?.stream)
+    }
+
+    fn client(&self, stream: LocalStream) -> Result<AsyncFrameClient, ConnectFailure> {
+        let client = AsyncFrameClient::from_stream_until_moved(stream).map_err(ConnectFailure::Client)?;
         client.set_encoding_policy(self.config.encodings);
         Ok(client)
     }

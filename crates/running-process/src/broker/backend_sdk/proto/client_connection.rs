@@ -11,7 +11,9 @@ pub use requests::RequestHead;
 
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
-use crate::broker::protocol::{EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError};
+use crate::broker::protocol::{
+    EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError, WANTS_MOVED,
+};
 use recv_buffer::{ClientRecvBuffer, ReceivedFrame};
 use requests::Requests;
 use std::io::IoSlice;
@@ -30,6 +32,8 @@ pub struct ClientConnection {
     encodings: EncodingPolicy,
     /// The encodings that the daemon has said it decodes.
     daemon_accepts: Encodings,
+    /// [`WANTS_MOVED`] until the first request is sent, if [`ClientEvent::Moved`] is wanted.
+    wants_moved: u32,
     /// The payload of the last event, if it has memory of its own.
     payload: Vec<u8>,
     /// The daemon broke the rules.
@@ -49,6 +53,12 @@ impl ClientConnection {
     /// Each request says what is accepted, and the daemon goes by the last one.
     pub fn set_encoding_policy(&mut self, policy: EncodingPolicy) {
         self.encodings = policy;
+    }
+
+    /// Tells the daemon, with the first request, that [`ClientEvent::Moved`] is wanted. A daemon that knows it then says when its
+    /// successor has the endpoint. Default: not wanted.
+    pub fn want_moved(&mut self) {
+        self.wants_moved = WANTS_MOVED;
     }
 
     /// Appends a request to the output. A large payload is not copied if it is given away or shared; a
@@ -105,11 +115,12 @@ impl ClientConnection {
         payload: impl AsRef<[u8]> + Into<Payload>,
         head: &RequestHead<'_>,
     ) -> Result<(), FramingError> {
-        let accepted_encodings = self.encodings.accepted().bits();
+        let accepted_encodings = self.encodings.accepted().bits() | self.wants_moved;
         let RequestHead { deadline_unix_ms, traceparent, tracestate, events } = *head;
         let request = FrameRef::request(payload_protocol, id.0, &[]);
         let request = FrameRef { deadline_unix_ms, traceparent, tracestate, accepted_encodings, ..request };
         self.output.append(request, payload, &self.encodings, self.daemon_accepts)?;
+        self.wants_moved = 0;
         self.requests.sent(id, payload_protocol, events);
         Ok(())
     }
@@ -130,6 +141,12 @@ impl ClientConnection {
     #[must_use]
     pub fn is_pending(&self, request: RequestId) -> bool {
         self.requests.is_pending(request)
+    }
+
+    /// Returns whether a response is still to come.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.requests.has_pending()
     }
 
     /// Sets whether [`ClientEvent::Event`] and [`ClientEvent::Other`] are returned. Default: yes. Other frames are skipped without

@@ -6,6 +6,7 @@ mod deadline;
 mod event;
 mod receive;
 mod rejected;
+mod silence;
 mod state;
 
 pub(crate) use answer::{append_answer, append_refusal};
@@ -127,8 +128,12 @@ pub struct Connection<F> {
     held_back: bool,
     /// The message at the front of `input`, if it is not taken yet.
     blocked: Option<Blocked>,
+    /// A probe ends the connection, because the daemon is about to end.
+    refuses_probes: bool,
     /// The peer waits for this side: it is not idle.
     busy: bool,
+    /// A peer that sends nothing in time speaks the legacy wire.
+    silent_is_legacy: bool,
     message_limit: MessageLimit,
     opened: Instant,
     last_received: Instant,
@@ -157,7 +162,9 @@ where
             expired: false,
             held_back: false,
             blocked: None,
+            refuses_probes: false,
             busy: false,
+            silent_is_legacy: false,
             message_limit: MessageLimit::UntilFramed,
             opened: now,
             last_received: now,
@@ -268,6 +275,10 @@ where
             Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
             Ok(MuxPollRef::Probe { probe, consumed }) => {
                 match self.mux.identification() {
+                    _ if self.refuses_probes => {
+                        self.wire = WireState::Over;
+                        return Ok(None);
+                    }
                     Identification::Done => {}
                     Identification::Underway => {
                         self.blocked = Some(Blocked::Probe);
@@ -354,6 +365,10 @@ where
             return Err(self.wire.fail(ConnectionError::Truncated { buffered }));
         }
         match self.waiting_for() {
+            Some(_) if self.expired && self.silent_is_legacy && self.is_silent() => {
+                self.wire = WireState::Over;
+                Ok(Some(ConnectionEvent::Legacy(Vec::new())))
+            }
             Some(waiting_for) if self.expired => {
                 Err(self.wire.fail(ConnectionError::TimedOut { waiting_for }))
             }

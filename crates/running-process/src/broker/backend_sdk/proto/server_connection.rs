@@ -16,8 +16,11 @@ use super::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 #[cfg(feature = "host")]
 use crate::broker::protocol::Encodings;
-use crate::broker::protocol::{EncodingPolicy, FrameRef, FramingError, Refusal};
+use crate::broker::protocol::{
+    EncodingPolicy, FrameRef, FramingError, Notice, NoticeKind, Refusal, WANTS_MOVED,
+};
 use calls::Calls;
+use prost::Message;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +59,9 @@ pub struct ServerConnection<F, T = ()> {
     taken_memory: usize,
     /// The buffer for the next output, while the driver writes the last one.
     spare: SendBuffer,
+    /// The peer wants to be told when another process serves the endpoint.
+    wants_moved: bool,
+    told_moved: bool,
     /// When the driver was last told the time.
     now: Instant,
 }
@@ -82,6 +88,8 @@ where
             being_written: 0,
             taken_memory: 0,
             spare: SendBuffer::default(),
+            wants_moved: false,
+            told_moved: false,
             now,
         }
     }
@@ -144,6 +152,12 @@ where
         (empty && self.buffers() > 0).then(|| connection.last_activity().checked_add(RETAIN_AFTER)).flatten()
     }
 
+    /// Returns the connection, to tell it of silence.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection<F> {
+        &mut self.connection
+    }
+
     /// Sets the number of requests that may be in flight from now on. Requests in flight stay.
     pub fn set_max_in_flight(&mut self, max_in_flight: usize) {
         self.max_in_flight = max_in_flight;
@@ -192,7 +206,9 @@ where
     ) -> Result<Option<ServerEvent<'_, T>>, ConnectionError> {
         self.calls.write_refusals(self.connection.output_buffer());
         self.update_idle();
-        let Self { connection, calls, max_in_flight, send_high_water, being_written, now, .. } = self;
+        let Self {
+            connection, calls, max_in_flight, send_high_water, being_written, wants_moved, now, ..
+        } = self;
         if calls.has_cancelled() {
             return Ok(calls.next_cancelled().map(ServerEvent::Cancelled));
         }
@@ -207,6 +223,7 @@ where
         })?;
         Ok(event.map(|event| match event {
             ConnectionEvent::Request(ReceivedRequest { frame, output, encodings }) => {
+                *wants_moved |= frame.accepted_encodings & WANTS_MOVED != 0;
                 let frame = frame.with_bounded_trace();
                 ServerEvent::Request(Call { frame, output, calls, encodings, now: *now })
             }
@@ -264,6 +281,19 @@ where
         calls.send_event(call, payload, encodings, connection.output_buffer())
     }
 
+    /// Tells the peer that another process serves the endpoint by now, if the peer [wants](WANTS_MOVED) to know and was not told.
+    /// It has said so with its first request.
+    pub fn tell_moved(&mut self) {
+        if !self.wants_moved || self.told_moved || self.has_ended() {
+            return;
+        }
+        self.told_moved = true;
+        let payload = Notice::new(NoticeKind::Moved).encode_to_vec();
+        let encoded = FrameRef::notice(&payload).encode_framed(self.connection.output_buffer().tail());
+        debug_assert!(encoded.is_ok(), "a notice is a few bytes");
+        self.update_idle();
+    }
+
     /// Cancels every call; the next events report them.
     pub fn cancel_all(&mut self, reason: CancelReason) {
         self.calls.cancel_all(reason);
@@ -273,6 +303,11 @@ where
     pub fn reset(&mut self) {
         self.connection.reset();
         self.calls.cancel_all(CancelReason::PeerGone);
+    }
+
+    /// Ends the connection at the next probe, as [`Connection::refuse_probes`] does.
+    pub fn refuse_probes(&mut self) {
+        self.connection.refuse_probes();
     }
 
     /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.

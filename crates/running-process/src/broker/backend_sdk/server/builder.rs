@@ -5,7 +5,10 @@ use super::config::ServerConfig;
 use super::connection_table::OVER_CAPACITY_CONNECTIONS;
 use super::error::ServerError;
 use super::handler::{Handler, HandlerError};
+use super::handover_hooks::HandoverHooks;
 use super::hooks::{Authorize, Detector, Identify, Observer, ReadyHook};
+use super::idle_exit::IdleTimeouts;
+use super::lifecycle::Lifecycle;
 use super::peer::same_user;
 use super::policy::ServerPolicy;
 use super::registration::Registration;
@@ -33,9 +36,14 @@ pub struct ServerBuilder<H: ?Sized> {
     pub(super) endpoint: Endpoint,
     /// A service manager made the socket.
     inherited: bool,
+    pub(super) version: Option<String>,
+    pub(super) build: Option<String>,
     pub(super) identify: Option<Identify>,
     pub(super) idle_timeout: Option<Duration>,
+    pub(super) idle_exit: Option<IdleTimeouts>,
     identity_file: Option<PathBuf>,
+    pub(super) lifecycle: Option<Arc<dyn Lifecycle>>,
+    pub(super) handover_hooks: HandoverHooks,
     handlers: BTreeMap<u32, Handler<H>>,
     pub(super) detector: Detector,
     pub(super) authorize: Authorize,
@@ -82,10 +90,27 @@ macro_rules! builder_methods {
         }
 
         /// Announces in the identity that the daemon ends after `timeout` without work. The daemon itself measures that time and
-        /// calls [`stop`](crate::broker::backend_sdk::ServerStop::stop). Default: none is announced.
+        /// calls [`stop`](crate::broker::backend_sdk::ServerStop::stop), unless the server measures it
+        /// (`idle_exit` of a server). Default: none is announced.
         #[must_use]
         pub fn announce_idle_timeout(mut self, timeout: std::time::Duration) -> Self {
             self.builder_mut().idle_timeout = Some(timeout);
+            self
+        }
+
+        /// Sets the version of the daemon, which its identity tells: at most
+        /// [`MAX_VERSION_BYTES`](crate::broker::backend_lifecycle::identity::MAX_VERSION_BYTES), without control characters; another
+        /// one fails the registration. An empty one is none. Default: that of the service, or none.
+        #[must_use]
+        pub fn version(mut self, version: impl Into<String>) -> Self {
+            self.builder_mut().version = Some(version.into());
+            self
+        }
+
+        /// Sets the build of the version, such as the hash of a commit, as [`version`](Self::version) sets the version.
+        #[must_use]
+        pub fn build(mut self, build: impl Into<String>) -> Self {
+            self.builder_mut().build = Some(build.into());
             self
         }
 
@@ -97,7 +122,7 @@ macro_rules! builder_methods {
             mut self,
             identify: impl FnOnce(
                 $crate::broker::protocol::Endpoint,
-                &mut dyn FnMut() -> bool,
+                &(dyn Fn() -> bool + Sync),
             ) -> Result<
                 $crate::broker::backend_lifecycle::identity::DaemonProcess,
                 $crate::broker::backend_lifecycle::identity::IdentityError,
@@ -144,6 +169,36 @@ macro_rules! builder_methods {
             ready: impl FnOnce(&$crate::broker::backend_lifecycle::identity::DaemonProcess) + Send + 'static,
         ) -> Self {
             self.builder_mut().ready = Box::new(ready);
+            self
+        }
+
+        /// Calls `release` before the daemon of a service passes its endpoint to its successor: it gives up what only one process
+        /// can have, such as a database or a port. What the successor does after its `for_service` has returned happens after
+        /// `release` has returned. If `release` fails or panics, this daemon goes on, and the successor is told the reason.
+        ///
+        /// `release` runs on the thread that hands the endpoint over. The server accepts and serves meanwhile, and until
+        /// the successor has taken over or [`on_resume`](Self::on_resume) is called. A server that is stopped drains meanwhile,
+        /// and waits for `release` at its end, for up to 5 s. No other daemon gets the service's lock before `release`
+        /// returns or this process ends.
+        ///
+        /// # Platform-specific behavior
+        ///
+        /// Windows hands no endpoint over.
+        #[must_use]
+        pub fn on_release<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+            mut self,
+            release: impl FnMut() -> Result<(), E> + Send + 'static,
+        ) -> Self {
+            self.builder_mut().handover_hooks.set_release(release);
+            self
+        }
+
+        /// Calls `resume` when the successor has ended, or was ended, before it took over: this daemon goes on, and takes back
+        /// what [`on_release`](Self::on_release) gave up. It runs on the same thread, once for each `release` that succeeded, unless
+        /// the daemon ends.
+        #[must_use]
+        pub fn on_resume(mut self, resume: impl FnMut() + Send + 'static) -> Self {
+            self.builder_mut().handover_hooks.set_resume(resume);
             self
         }
 
@@ -205,6 +260,15 @@ macro_rules! builder_methods {
             Ok(self)
         }
 
+        /// Sets the owner of the server's place, which is told how far the server is.
+        pub(in $crate::broker) fn lifecycle(
+            mut self,
+            lifecycle: std::sync::Arc<dyn $crate::broker::backend_sdk::Lifecycle>,
+        ) -> Self {
+            self.builder_mut().lifecycle = Some(lifecycle);
+            self
+        }
+
         /// Returns a handle that stops the server from anywhere.
         #[must_use]
         pub fn stop_handle(&self) -> $crate::broker::backend_sdk::ServerStop {
@@ -223,9 +287,14 @@ impl<H: ?Sized> ServerBuilder<H> {
         Self {
             endpoint: endpoint.absolute(),
             inherited: false,
+            version: None,
+            build: None,
             identify: None,
             idle_timeout: None,
+            idle_exit: None,
             identity_file: None,
+            lifecycle: None,
+            handover_hooks: HandoverHooks::default(),
             handlers: BTreeMap::new(),
             detector: Box::new(|_| LegacyClassification::NotLegacy),
             authorize: Box::new(same_user),
@@ -286,6 +355,9 @@ impl<H: ?Sized> ServerBuilder<H> {
         if let Some(status) = self.config.status_protocol {
             self.handlers.entry(status).or_insert(Handler::Status);
         }
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.set_handover_hooks(self.handover_hooks);
+        }
         let served: Vec<u32> = self.handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::unidentified(&served, self.detector));
         let idle_timeout_secs =
@@ -298,8 +370,11 @@ impl<H: ?Sized> ServerBuilder<H> {
         let registration = Registration {
             endpoint: self.endpoint,
             inherited: self.inherited,
+            version: self.version,
+            build: self.build,
             identify,
             identity_file: self.identity_file,
+            lifecycle: self.lifecycle.clone(),
             ready: self.ready,
             mux: Arc::clone(&mux),
             state: Arc::default(),
@@ -313,6 +388,7 @@ impl<H: ?Sized> ServerBuilder<H> {
             budget: Budget::new(self.config.memory_limit, slots),
             config: self.config,
             _signals: self.signals,
+            lifecycle: self.lifecycle,
         };
         Ok((Arc::new(policy), registration))
     }

@@ -97,6 +97,31 @@ pub enum ServeError {
         /// The path of the socket.
         path: String,
     },
+    /// The socket of a [service](crate::broker::service) was removed or replaced, or another of its files, and the daemon has made
+    /// it again. Connections that were open go on.
+    #[error("files of the daemon at {path:?} were removed, and were made again")]
+    Republished {
+        /// The path of the socket.
+        path: String,
+    },
+    /// The socket of a [service](crate::broker::service), or another of its files, is gone and could not be made again: another
+    /// daemon may have the place. This one ends.
+    #[error("the socket {path:?} is gone and cannot be made again, so this daemon ends")]
+    NotRepublished {
+        /// The path of the socket.
+        path: String,
+        /// The reason, a [`BindError`](crate::broker::backend_sdk::BindError) or an error of the system.
+        source: io::Error,
+    },
+    /// The path of the socket is not watched, so the daemon does not notice when the socket is removed. On Linux the user may have
+    /// no more watches: see `fs.inotify.max_user_instances` in sysctl(8).
+    #[error("the socket {path:?} is not watched, so this daemon does not notice if it is removed")]
+    NotWatched {
+        /// The path of the socket.
+        path: String,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// A connection could not be accepted.
     #[error("a connection could not be accepted")]
     Accept(#[source] io::Error),

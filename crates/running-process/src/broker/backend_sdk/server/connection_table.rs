@@ -1,5 +1,6 @@
 //! The open connections of a server, and the slots that it has for more.
 
+use super::idle_exit::{IdleExit, IdleStep, IdleTimeouts};
 use crate::broker::backend_sdk::proto::connection::ConnectionConfig;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,9 +14,6 @@ const OVER_CAPACITY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shortest time for which such a connection keeps its slot while others wait for one.
 const MIN_OVER_CAPACITY_TIME: Duration = Duration::from_millis(100);
-
-/// Time for which the server waits for the end of a connection whose slot is needed.
-pub const REPLACE_TIMEOUT: Duration = MIN_OVER_CAPACITY_TIME;
 
 /// The slot of a connection, within the limit or beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,40 +30,58 @@ impl Slot {
     }
 }
 
-/// The answer to the question for a slot.
-#[derive(Debug)]
-pub enum SlotOffer<'a, C> {
-    /// The connection that was accepted has this slot.
-    Free(Slot),
-    /// The slot of this connection is next. The driver drains that connection, and asks again once it is removed, or after
-    /// [`REPLACE_TIMEOUT`].
-    After(&'a C),
-    /// Each connection beyond the limit has been open too briefly: the driver asks again after this time.
-    Wait(Duration),
-}
-
 /// The open connections of a server; `C` is the driver's type for one. A driver that has accepted a connection asks for its
-/// [slot](Self::slot), and accepts no other until there is one. It closes no connection for lack of a slot: a client that is
+/// [slot](Self::slot) until there is one, and accepts no other before that. It closes no connection for lack of a slot: a client that is
 /// closed without a refusal cannot tell a full server from one that has ended.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
     max_connections: usize,
     next_id: u64,
     open: HashMap<u64, (Slot, C)>,
+    /// The end of the server when it has no work, if it is to end then.
+    idle: Option<IdleExit>,
 }
 
 impl<C> ConnectionTable<C> {
     /// Returns the empty table of a server that serves `max_connections` at once.
     #[must_use]
     pub fn new(max_connections: usize) -> Self {
-        Self { max_connections, next_id: 0, open: HashMap::new() }
+        Self { max_connections, next_id: 0, open: HashMap::new(), idle: None }
     }
 
-    /// Returns the slot for a connection that was accepted at `now`.
-    #[must_use]
-    pub fn slot(&self, now: Instant) -> SlotOffer<'_, C> {
+    /// Makes the server end after this time without a connection.
+    pub(super) fn with_idle_exit(mut self, timeouts: Option<IdleTimeouts>) -> Self {
+        self.idle = timeouts.map(IdleExit::new);
+        self
+    }
+
+    /// Notes that the server is registered at `now`, from which on it may be idle. Returns whether the thread or task that takes
+    /// the [steps](Self::idle_step) is to be woken.
+    pub(super) fn registered(&mut self, now: Instant) -> bool {
+        self.idle.as_mut().is_some_and(|idle| idle.registered(now))
+    }
+
+    /// Notes at `now` that a connection was removed. Returns whether the thread or task that takes the
+    /// [steps](Self::idle_step) is to be woken.
+    pub(super) fn removed(&mut self, now: Instant) -> bool {
+        self.open.is_empty() && self.idle.as_mut().is_some_and(|idle| idle.emptied(now))
+    }
+
+    /// Returns the next step of a server that ends when it is idle, at `now`.
+    pub(super) fn idle_step(&mut self, now: Instant) -> IdleStep {
+        let open = self.open.len();
+        self.idle.as_mut().map_or(IdleStep::Wait(None), |idle| idle.step(open, now))
+    }
+
+    /// Returns the slot for a connection that was accepted, at `now`.
+    ///
+    /// # Errors
+    ///
+    /// No slot is free. The driver asks again once a connection has been removed or the server is stopped, and after this time
+    /// at the latest. If the slot of another connection is next, that one is passed to `drain`, and the driver drains it.
+    pub fn slot(&self, now: Instant, drain: impl FnOnce(&C)) -> Result<Slot, Duration> {
         if self.open.len() < self.max_connections {
-            return SlotOffer::Free(Slot::Served);
+            return Ok(Slot::Served);
         }
         let beyond = self.open.values().filter_map(|(slot, connection)| match slot {
             Slot::Served => None,
@@ -79,14 +95,17 @@ impl<C> ConnectionTable<C> {
             }
         }
         match oldest {
-            _ if self.open.len() - count < self.max_connections => SlotOffer::Free(Slot::Served),
+            _ if self.open.len() - count < self.max_connections => Ok(Slot::Served),
             Some((since, connection)) if count >= OVER_CAPACITY_CONNECTIONS => {
                 match MIN_OVER_CAPACITY_TIME.saturating_sub(now.saturating_duration_since(since)) {
-                    Duration::ZERO => SlotOffer::After(connection),
-                    left => SlotOffer::Wait(left),
+                    Duration::ZERO => {
+                        drain(connection);
+                        Err(MIN_OVER_CAPACITY_TIME)
+                    }
+                    left => Err(left),
                 }
             }
-            _ => SlotOffer::Free(Slot::OverCapacity(now)),
+            _ => Ok(Slot::OverCapacity(now)),
         }
     }
 
@@ -165,12 +184,13 @@ mod tests {
             let since = since + Duration::from_millis(late.try_into().unwrap());
             table.insert(Slot::OverCapacity(since), |id| id);
         }
-        match table.slot(now) {
-            SlotOffer::Free(Slot::Served) => "served".to_owned(),
-            SlotOffer::Free(Slot::OverCapacity(at)) => format!("over capacity {}", at == now),
-            SlotOffer::After(id) => format!("after {id}"),
-            SlotOffer::Wait(time) => format!("wait {time:?}"),
-        }
+        let mut drained = None;
+        let slot = match table.slot(now, |id| drained = Some(*id)) {
+            Ok(Slot::Served) => "served".to_owned(),
+            Ok(Slot::OverCapacity(at)) => format!("over capacity {}", at == now),
+            Err(time) => format!("wait {time:?}"),
+        };
+        drained.map_or(slot.clone(), |id| format!("drain {id}, {slot}"))
     }
 
     #[test]
@@ -183,6 +203,9 @@ mod tests {
             assert_eq!(offer(3, beyond, since, since), "over capacity true");
         }
         assert_eq!(offer(3, OVER_CAPACITY_CONNECTIONS, since, since), "wait 100ms");
-        assert_eq!(offer(3, OVER_CAPACITY_CONNECTIONS, since, since + MIN_OVER_CAPACITY_TIME), "after 3");
+        assert_eq!(
+            offer(3, OVER_CAPACITY_CONNECTIONS, since, since + MIN_OVER_CAPACITY_TIME),
+            "drain 3, wait 100ms"
+        );
     }
 }

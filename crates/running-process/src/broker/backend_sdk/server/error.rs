@@ -22,6 +22,10 @@ pub enum ServerError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The server was identified, and must not be published: the process that hands its endpoint over does not wait for it any
+    /// more.
+    #[error("the server cannot be published")]
+    NotPublished(#[source] io::Error),
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),
@@ -37,6 +41,26 @@ pub enum ServerError {
         /// The time for which the server waited for them.
         waited: Duration,
     },
+}
+
+impl ServerError {
+    /// Returns the result of a server that waited as long for its drain. So many `connections` were late; the registration or the
+    /// accepting was if it has no result.
+    pub(super) fn of_end(
+        connections: usize,
+        registered: Option<Result<(), Self>>,
+        accepted: Option<io::Result<()>>,
+        waited: Duration,
+    ) -> Result<(), Self> {
+        let mut callbacks = Vec::new();
+        callbacks.extend(registered.is_none().then_some(Callback::OnReady));
+        callbacks.extend(accepted.is_none().then_some(Callback::Observe));
+        registered.unwrap_or(Ok(()))?;
+        if connections > 0 || !callbacks.is_empty() {
+            return Err(Self::DrainTimedOut { connections, callbacks, waited });
+        }
+        accepted.unwrap_or(Ok(())).map_err(Self::Accept)
+    }
 }
 
 /// The connections and closures that were late, in words.

@@ -12,4 +12,4 @@ pub(crate) type Observer = Box<dyn Fn(&ServeError, Option<&PeerCredentials>) + S
 pub(super) type ReadyHook = Box<dyn FnOnce(&DaemonProcess) + Send>;
 /// Makes the identity of this process. It gives up once its second argument returns `false`.
 pub(super) type Identify =
-    Box<dyn FnOnce(Endpoint, &mut dyn FnMut() -> bool) -> Result<DaemonProcess, IdentityError> + Send>;
+    Box<dyn FnOnce(Endpoint, &(dyn Fn() -> bool + Sync)) -> Result<DaemonProcess, IdentityError> + Send>;

@@ -7,14 +7,16 @@ use super::connection_table::{Slot, over_capacity_demands};
 use super::dispatch::{Answer, Work};
 use super::handler::{Handler, HandlerError};
 use super::hooks::{Authorize, Detector};
+use super::lifecycle::Lifecycle;
 use super::peer::PeerCredentials;
 use super::phase::{DRAIN_STALL, Phase};
 use super::telemetry::{Event, Telemetry};
-use crate::broker::backend_sdk::mux::BackendEndpointMux;
+use crate::broker::backend_sdk::mux::{BackendEndpointMux, Identification};
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::server_connection::{Call, ServerConnection};
 use crate::broker::protocol::{FrameRef, FramingError, Refusal, RefusalReason};
 use crate::sys::OnTermination;
+use crate::transport::LocalListener;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +38,8 @@ pub struct ServerPolicy<H: ?Sized> {
     pub(super) budget: Budget,
     /// Stops the server on signals until the last session has ended, unless the driver took it.
     pub(super) _signals: Option<OnTermination>,
+    /// Lives until the last handler has returned.
+    pub(super) lifecycle: Option<Arc<dyn Lifecycle>>,
 }
 
 /// A connection's peer, as far as it is known besides its bytes.
@@ -82,6 +86,18 @@ impl<H: ?Sized> ServerPolicy<H> {
         &self.config
     }
 
+    /// Returns whether a driver may accept from `listener`. If that was [handed over](LocalListener::is_handed_over), the server
+    /// must be registered first, because until then the former process accepts. A server that ends before only drops it.
+    #[must_use]
+    pub fn may_accept(&self, listener: &LocalListener) -> bool {
+        !listener.is_handed_over() || self.is_identified()
+    }
+
+    /// Returns whether the process is identified, and its identity file is written.
+    pub(super) fn is_identified(&self) -> bool {
+        self.mux.identification() == Identification::Done
+    }
+
     /// Tells the observer of an error of the driver's own, such as one of accept(2).
     pub fn report(&self, error: &ServeError) {
         self.telemetry.error(error);
@@ -116,7 +132,7 @@ impl<H: ?Sized> ServerPolicy<H> {
     /// Returns the time for which a peer may leave output unread.
     pub(super) fn write_timeout(&self, phase: Phase) -> Duration {
         let timeout = self.config.write_timeout;
-        if phase == Phase::Serving { timeout } else { timeout.min(DRAIN_STALL) }
+        if phase < Phase::Draining { timeout } else { timeout.min(DRAIN_STALL) }
     }
 
     /// Decides whether `peer` is served at all, beyond probes.
@@ -171,6 +187,13 @@ impl<H: ?Sized> ServerPolicy<H> {
     pub(super) fn max_in_flight_each(&self) -> usize {
         let crowded = self.in_flight() >= self.config.max_in_flight / 2;
         if crowded { 1 } else { self.config.connection.max_in_flight }
+    }
+
+    /// Gives the place of the server up, unless a handler still runs. All connections have ended.
+    pub(super) fn ended(&self) {
+        if let Some(lifecycle) = self.lifecycle.as_ref().filter(|_| self.in_flight() == 0) {
+            lifecycle.ended();
+        }
     }
 
     /// Returns how many requests concurrent handlers work on.

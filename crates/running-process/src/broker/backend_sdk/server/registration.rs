@@ -5,23 +5,27 @@ use super::callback::{self, Callback};
 use super::config::ServeError;
 use super::error::ServerError;
 use super::hooks::{Detector, Identify, ReadyHook};
+use super::lifecycle::Lifecycle;
 use super::policy::ServerPolicy;
+use super::publication::Publication;
+use super::registration_state::{IdentityFile, RegistrationState, lock};
 use super::stop::ServerStop;
-use crate::broker::backend_lifecycle::identity::DaemonProcess;
-use crate::broker::backend_lifecycle::identity_file::{remove_own_identity_file, write_daemon_identity_file};
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, Identification};
 use crate::broker::protocol::Endpoint;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The work that makes a server known to clients. It reads the whole executable, so it has a thread of its own.
 pub struct Registration {
     pub(super) endpoint: Endpoint,
     pub(super) inherited: bool,
+    pub(super) version: Option<String>,
+    pub(super) build: Option<String>,
     pub(super) identify: Identify,
     pub(super) identity_file: Option<PathBuf>,
+    pub(super) lifecycle: Option<Arc<dyn Lifecycle>>,
     pub(super) ready: ReadyHook,
     pub(super) mux: Arc<BackendEndpointMux<Detector>>,
     pub(super) state: Arc<Mutex<RegistrationState>>,
@@ -31,7 +35,13 @@ impl Registration {
     /// Returns the guard that ends the registration.
     #[must_use]
     pub fn guard(&self) -> RegistrationGuard {
-        RegistrationGuard(Arc::clone(&self.state))
+        RegistrationGuard { state: Arc::clone(&self.state), lifecycle: self.lifecycle.clone() }
+    }
+
+    /// Returns the files by which clients find the server.
+    pub(super) fn publication(&self) -> Publication {
+        let (path, state) = (self.endpoint.path.clone(), Arc::clone(&self.state));
+        Publication { path, state, lifecycle: self.lifecycle.clone() }
     }
 
     /// Registers the server, unless its [`guard`](Self::guard) is dropped before. Then calls `wake`, which wakes every session
@@ -59,8 +69,19 @@ impl Registration {
     }
 
     fn register<H: ?Sized>(self, policy: &ServerPolicy<H>, wake: impl Fn()) -> Result<(), ServerError> {
-        let Self { endpoint, inherited, identify, identity_file, ready, mux, state } = self;
-        let identified = identify(endpoint, &mut || !lock(&state).ended);
+        let Self {
+            endpoint,
+            inherited,
+            version,
+            build,
+            identify,
+            identity_file,
+            lifecycle,
+            ready,
+            mux,
+            state,
+        } = self;
+        let identified = identify(endpoint, &|| !lock(&state).ended);
         let mut state = lock(&state);
         if state.ended {
             return Ok(());
@@ -69,13 +90,24 @@ impl Registration {
         if inherited {
             daemon = daemon.with_inherited_listener();
         }
-        if let Some(path) = identity_file {
-            state.identity_file = Some(IdentityFile::write(path, daemon.clone())?);
+        if let Some(version) = version {
+            daemon = daemon.with_version(version)?;
+        }
+        if let Some(build) = build {
+            daemon = daemon.with_build(build)?;
+        }
+        let publishes = || lifecycle.as_ref().map_or(Ok(()), |lifecycle| lifecycle.publishes());
+        match identity_file {
+            Some(path) => state.identity_file = Some(IdentityFile::write(path, daemon.clone(), publishes)?),
+            None => publishes().map_err(ServerError::NotPublished)?,
         }
         drop(state);
         // A client whose probe is answered finds the identity file, too.
         mux.identify(Some(daemon));
         wake();
+        if lifecycle.is_some_and(|lifecycle| !lifecycle.ready(mux.daemon())) {
+            return Ok(());
+        }
         if callback::run(|| ready(mux.daemon())).is_none() {
             policy.report(&ServeError::CallbackPanicked { callback: Callback::OnReady });
         }
@@ -89,51 +121,28 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// The identity file of a server, until the registration has ended.
-#[derive(Debug, Default)]
-pub(super) struct RegistrationState {
-    identity_file: Option<IdentityFile>,
-    ended: bool,
-}
-
-fn lock(state: &Mutex<RegistrationState>) -> MutexGuard<'_, RegistrationState> {
-    // No code that can panic runs between two changes of it.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Ends the registration of a server when it is dropped: the identity file is removed, and none is written any more.
 ///
-/// It is dropped before the listener. While the socket is still owned, no younger daemon can have written the file at the path.
-#[derive(Debug)]
-pub struct RegistrationGuard(Arc<Mutex<RegistrationState>>);
+/// It is dropped before the listener. Of a service it waits until a handover under way is over, which takes up to 6 s if the
+/// successor cannot be killed at once. While the socket is still owned, no younger daemon can have written the file at the path.
+pub struct RegistrationGuard {
+    state: Arc<Mutex<RegistrationState>>,
+    lifecycle: Option<Arc<dyn Lifecycle>>,
+}
+
+impl fmt::Debug for RegistrationGuard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RegistrationGuard").finish_non_exhaustive()
+    }
+}
 
 impl Drop for RegistrationGuard {
     fn drop(&mut self) {
-        let mut state = lock(&self.0);
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.drains();
+        }
+        let mut state = lock(&self.state);
         state.ended = true;
         state.identity_file = None;
-    }
-}
-
-/// An identity file, removed when this is dropped if it is still this daemon's.
-#[derive(Debug)]
-struct IdentityFile {
-    path: PathBuf,
-    daemon: DaemonProcess,
-}
-
-impl IdentityFile {
-    fn write(path: PathBuf, daemon: DaemonProcess) -> Result<Self, ServerError> {
-        match write_daemon_identity_file(&path, &daemon) {
-            Ok(()) => Ok(Self { path, daemon }),
-            Err(source) => Err(ServerError::IdentityFile { path, source }),
-        }
-    }
-}
-
-impl Drop for IdentityFile {
-    fn drop(&mut self) {
-        // A file that stays behind names a process that has ended, which every client notices.
-        let _best_effort = remove_own_identity_file(&self.path, &self.daemon);
     }
 }

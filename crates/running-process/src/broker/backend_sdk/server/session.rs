@@ -55,7 +55,7 @@ pub enum Action {
 ///
 /// ```no_run
 /// # use running_process::broker::backend_sdk::*;
-/// # use std::{io::{self, IoSlice, Read, Write}, time::Instant};
+/// # use std::{io::{self, Read, Write}, time::Instant};
 /// # enum Interest { Readable, HangUp, None }
 /// # fn wait<H: ?Sized>(_: &impl Read, _: Interest, _: &ServerSession<H>) -> bool { todo!() }
 /// # fn is_gone(_: &impl Read) -> bool { todo!() }
@@ -64,18 +64,7 @@ pub enum Action {
 /// let mut bytes = vec![0; 64 * 1024];
 /// loop {
 ///     session.process(start_handler);
-///     while session.has_output() {
-///         let mut pieces = [IoSlice::new(&[]); 16];
-///         let count = session.output_slices(&mut pieces);
-///         match socket.write_vectored(&pieces[..count]) {
-///             Ok(written) => session.output_written(written, Instant::now()),
-///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-///                 session.write_blocked(Instant::now());
-///                 break;
-///             }
-///             Err(error) => session.fail(error),
-///         }
-///     }
+///     session.write_output(Instant::now, |slices| socket.write_vectored(slices));
 ///     let interest = match session.next_action() {
 ///         Action::Process => continue,
 ///         Action::Read => match socket.read(&mut bytes) {
@@ -180,7 +169,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// even if nothing was read.
     pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
         // While the server drains, each read is bounded by the driver's own buffer.
-        (self.phase == Phase::Serving).then(|| self.connection.take_recv_buffer()).flatten()
+        (self.phase < Phase::Draining).then(|| self.connection.take_recv_buffer()).flatten()
     }
 
     /// Puts the receive buffer back; its last `length` bytes arrived at `now`.
@@ -225,13 +214,21 @@ impl<H: ?Sized> ServerSession<H> {
         self.connection.reset();
     }
 
-    /// Enters `phase` of the server's end at `now`, unless it was entered before; returns whether this is new. The driver
-    /// then shuts the reading side of the socket down.
+    /// Enters `phase` of the server's end at `now`, unless it was entered before; returns whether nothing more is received from
+    /// now on. The driver then shuts the reading side of the socket down.
+    ///
+    /// In [`Phase::HandedOver`] everything is served on. The next [`process`](Self::process), or that of its first request, tells
+    /// a peer that [wants to know](crate::broker::protocol::WANTS_MOVED) to go to the successor, once.
     pub fn enter(&mut self, phase: Phase, now: Instant) -> bool {
         if phase <= self.phase {
             return false;
         }
         self.phase = phase;
+        if phase < Phase::Draining {
+            return false;
+        }
+        // A client that is proven now would find the connection ended with its first request.
+        self.connection.refuse_probes();
         if let Some(blocked) = &mut self.blocked {
             blocked.hasten(now);
         }
@@ -351,6 +348,24 @@ impl<H: ?Sized> ServerSession<H> {
         sent?;
         self.policy.telemetry.note(Event::Emitted);
         Ok(())
+    }
+
+    /// Makes a peer that sends nothing in time one of the legacy wire.
+    #[cfg(feature = "tokio")]
+    pub(super) fn take_silent_as_legacy(&mut self) {
+        self.connection.connection_mut().take_silent_as_legacy();
+    }
+
+    /// Returns whether the peer has sent nothing so far.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_silent(&mut self) -> bool {
+        !self.reset && self.connection.connection_mut().is_silent()
+    }
+
+    /// Makes the peer, which [is silent](Self::is_silent), one of the legacy wire. The next [`process`](Self::process) does it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn end_silence(&mut self) {
+        self.connection.connection_mut().end_silence();
     }
 
     /// Returns how many requests are in flight.

@@ -1,6 +1,7 @@
 //! Tests of the decision to remember an image, with real processes and the file system that the tests run on.
 
 use super::*;
+use crate::broker::backend_lifecycle::digest::read::digests_while;
 use crate::broker::backend_lifecycle::digest::read::tests::{
     TestFile, digest, digests_of_bytes, unix::forge,
 };
@@ -73,7 +74,7 @@ fn verify(cache: &DigestCache, process: &ProcessHandle) -> Digested {
 }
 
 fn is_found(cache: &DigestCache, path: &Path) -> bool {
-    cache.find(&std::fs::metadata(path).unwrap()).is_some()
+    cache.find(&std::fs::metadata(path).unwrap(), Wanted::Both).is_some()
 }
 
 /// Verifies `process` until it is remembered, which an image that has just been written is not.
@@ -110,7 +111,7 @@ fn an_image_that_runs_is_remembered_for_every_process_that_runs_it() {
     let second = copied.run();
     let metadata = second.handle.image_metadata().unwrap().unwrap();
     let content = std::fs::read(&copied.0.path).unwrap();
-    assert_eq!(cache.find(&metadata), Some(digests_of_bytes(&content)));
+    assert_eq!(cache.find(&metadata, Wanted::Both), Some(digests_of_bytes(&content)));
 }
 
 #[test]
@@ -182,7 +183,7 @@ fn the_image_of_this_process_is_read_once() {
     let known = system::refuses_writers() && system::file_system(&image.file) != FileSystem::Unknown;
     let metadata = image.file.metadata().unwrap();
     assert_eq!(cache.find_own(&metadata), known.then_some(read.digests));
-    assert_eq!(cache.find(&metadata), None, "for this process alone");
+    assert_eq!(cache.find(&metadata, Wanted::Both), None, "for this process alone");
     assert_eq!(cache.find_own(&std::fs::metadata("/bin/cat").unwrap()), None);
 }
 
@@ -192,6 +193,28 @@ fn remember(cache: &DigestCache, path: &Path) -> Digested {
     let offset = Moment::now().unwrap().offset;
     cache.remember(Entry { key: read.key, offset, digests: read.digests });
     read
+}
+
+#[test]
+fn a_digest_that_was_not_read_is_not_found_and_is_added_to_the_other_one() {
+    let base = tempfile::tempdir().unwrap();
+    let cache = DigestCache::below(base.path());
+    let file = TestFile::with(b"abc");
+    let metadata = std::fs::metadata(&file.path).unwrap();
+    let before = Before::now();
+    let read = |wanted| digests_while(&file.open(), wanted, &|| true).unwrap();
+    let both = digests_of_bytes(b"abc");
+
+    cache.put(&read(Wanted::Blake3), before);
+    for cache in [&cache, &DigestCache::below(base.path())] {
+        let found = cache.find(&metadata, Wanted::Blake3);
+        assert_eq!(found, Some(ExeDigests::Blake3(*both.blake3().unwrap())));
+        assert_eq!(cache.find(&metadata, Wanted::Sha256), None);
+        assert_eq!(cache.find(&metadata, Wanted::Both), None);
+    }
+    // Another process adds to what this one has written.
+    DigestCache::below(base.path()).put(&read(Wanted::Sha256), before);
+    assert_eq!(DigestCache::below(base.path()).find(&metadata, Wanted::Both), Some(both));
 }
 
 #[test]
@@ -229,5 +252,5 @@ fn a_file_is_known_by_every_name_of_it_and_another_one_is_not() {
     std::fs::rename(file.directory.path().join("new"), &file.path).unwrap();
     assert!(!is_found(&cache, &file.path));
     // Replacing changes the number of links of the old file, so it is read once more.
-    assert_eq!(cache.find(&open.metadata().unwrap()), None);
+    assert_eq!(cache.find(&open.metadata().unwrap(), Wanted::Both), None);
 }

@@ -3,11 +3,15 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
 
 use super::*;
+use crate::broker::backend_lifecycle::digest::input::CHUNK_BYTES;
+use sha2::Digest;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(in super::super) fn digest(file: &File) -> Result<Digested, DigestError> {
-    digests_while(file, &mut || true)
+    digests_while(file, Wanted::Both, &|| true)
 }
 
 /// Returns the digests and the number of bytes that were read, without the state of the file.
@@ -85,7 +89,7 @@ fn a_file_of_any_length_is_digested_whole_wherever_its_cursor_stands() {
 
 #[test]
 fn a_deadline_that_has_passed_allows_no_read() {
-    let read = digests_of(&TestFile::with(b"abc").open(), Instant::now());
+    let read = digests_of(&TestFile::with(b"abc").open(), Wanted::Both, Instant::now());
     assert!(matches!(read, Err(DigestError::TimedOut)), "{read:?}");
 }
 
@@ -93,38 +97,34 @@ fn a_deadline_that_has_passed_allows_no_read() {
 fn a_huge_file_takes_no_longer_than_the_deadline() {
     let file = TestFile::with(b"");
     File::options().write(true).open(&file.path).unwrap().set_len(3 << 30).unwrap();
-    let mut chunks = 0_u64;
+    let chunks = AtomicU64::new(0);
     let start = Instant::now();
     let deadline = start + Duration::from_millis(50);
-    let digested = digests_while(&file.open(), &mut || {
-        chunks += 1;
+    let digested = digests_while(&file.open(), Wanted::Both, &|| {
+        chunks.fetch_add(1, Ordering::Relaxed);
         Instant::now() < deadline
     });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
     // Digesting all of it takes seconds. A loaded machine may be late, but not by that much.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    assert!(chunks < (3 << 30) / CHUNK_BYTES as u64);
+    assert!(chunks.into_inner() < (3 << 30) / CHUNK_BYTES as u64);
 }
 
 #[test]
 fn digesting_ends_once_no_caller_waits() {
     let file = TestFile::with(&several_chunks());
-    let mut left = 2;
-    let digested = digests_while(&file.open(), &mut || {
-        left -= 1;
-        left > 0
-    });
+    let reads = AtomicU32::new(0);
+    let digested = digests_while(&file.open(), Wanted::Both, &|| reads.fetch_add(1, Ordering::Relaxed) == 0);
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
-    assert_eq!(left, 0);
+    assert_eq!(reads.into_inner(), 2);
 }
 
 /// Digests a file of several chunks, and calls `change` after the first one.
-fn changed_meanwhile(change: impl Fn(&PathBuf)) -> Result<Digested, DigestError> {
+fn changed_meanwhile(change: impl Fn(&PathBuf) + Sync) -> Result<Digested, DigestError> {
     let place = TestFile::with(&several_chunks());
-    let mut asked = 0;
-    digests_while(&place.open(), &mut || {
-        asked += 1;
-        if asked == 2 {
+    let asked = AtomicU32::new(0);
+    digests_while(&place.open(), Wanted::Both, &|| {
+        if asked.fetch_add(1, Ordering::Relaxed) == 1 {
             change(&place.path);
         }
         true
@@ -209,14 +209,14 @@ pub(in super::super) mod unix {
         assert_eq!(read(&digested), (digests_of_bytes(&content), 2 * content.len() as u64));
 
         let place = TestFile::with(&content);
-        let mut asked = 0;
-        let digested = digests_while(&place.open(), &mut || {
-            asked += 1;
+        let asked = AtomicU32::new(0);
+        let digested = digests_while(&place.open(), Wanted::Both, &|| {
+            asked.fetch_add(1, Ordering::Relaxed);
             until_it_shows(&place.path, || change(&place.path));
             true
         });
         assert!(matches!(digested, Err(DigestError::Changed)), "{digested:?}");
         // It is called before each of four pieces, and before the end is found.
-        assert_eq!(asked, 5 * ATTEMPTS);
+        assert_eq!(asked.into_inner(), 5 * ATTEMPTS);
     }
 }

@@ -155,6 +155,17 @@ impl FrameClient {
         self.dispatch().map_err(|error| self.end(error))
     }
 
+    /// Reads what has arrived, without waiting, and dispatches the frames.
+    pub(super) fn read_arrived(&mut self) {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.undispatched) else { return };
+        // The next call meets an error or the end again.
+        if let Ok(1..) = stream.read_arrived_onto(self.connection.receive_buffer())
+            && let Err(error) = self.dispatch()
+        {
+            self.end(error);
+        }
+    }
+
     /// Moves frames to the inbox while there is room.
     fn dispatch(&mut self) -> Result<(), FrameClientError> {
         self.undispatched = true;
@@ -162,6 +173,7 @@ impl FrameClient {
             match event {
                 ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
                 ClientEvent::Refused(request, refusal) => self.inbox.add_response(request, Err(refusal)),
+                ClientEvent::Moved => self.moved = true,
                 // Only one request at a time is streamed.
                 ClientEvent::RequestEvent(_, frame) => self.inbox.streamed.add(frame),
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => self.inbox.events.add(frame),

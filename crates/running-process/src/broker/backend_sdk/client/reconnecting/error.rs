@@ -51,17 +51,33 @@ pub enum ConnectFailure {
     /// The daemon proved itself, and the runtime did not take the connection.
     #[error("the connection cannot be used")]
     Client(#[source] FrameClientError),
+    /// The service has no daemon, and none could be started. The source is an
+    /// [`EnsureError`](crate::broker::service::EnsureError).
+    #[error("the service has no daemon")]
+    Service(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The daemon proved itself, and ended the connection before it took the request.
     #[error("the daemon closed the connection at once")]
     Ended,
 }
 
 impl ConnectFailure {
+    /// Returns whether another process than the one of the identity answered.
+    pub(super) fn names_another_process(&self) -> bool {
+        let Self::Probe(error) = self else { return false };
+        matches!(
+            error,
+            ProbeError::Impostor { .. }
+                | ProbeError::WrongImage { .. }
+                | ProbeError::OtherImage { .. }
+                | ProbeError::Mismatch(_)
+        )
+    }
+
     /// Returns whether another attempt may succeed with the same identity: the daemon is ending, starting or busy.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoIdentityFile | Self::Ended => true,
-            Self::IdentityFile(_) | Self::Client(_) => false,
+            Self::IdentityFile(_) | Self::Client(_) | Self::Service(_) => false,
             Self::Probe(error) => matches!(
                 error,
                 ProbeError::OtherBoot { .. }

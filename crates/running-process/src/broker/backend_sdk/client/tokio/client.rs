@@ -1,6 +1,6 @@
 //! The asynchronous client, on tokio.
 
-use super::driver::Driver;
+use super::driver::{Driver, OnMove};
 use super::frame_events::FrameEvents;
 use super::queue::{Outcome, Request, RequestQueue};
 use super::sync::{AsyncStream, connect_async, into_async};
@@ -49,6 +49,10 @@ impl AsyncFrameClient {
     /// [`from_stream`](Self::from_stream) the connection of a
     /// [`BackendHandle`](crate::broker::backend_handle::BackendHandle).
     ///
+    /// When the daemon says that another process serves the endpoint by now, the client connects there at once, without a proof
+    /// either. Requests that the former connection has not taken, and all later ones, go to that process; the others are
+    /// answered by the former one. No request is sent twice.
+    ///
     /// # Errors
     ///
     /// There is no connection, or the environment asks for the legacy path. A daemon that does not accept is an error at
@@ -65,7 +69,8 @@ impl AsyncFrameClient {
         if is_disabled() {
             return Err(FrameClientError::Disabled);
         }
-        Ok(Self::spawn(connect_async(&endpoint.path)?))
+        let stream = connect_async(&endpoint.path)?;
+        Ok(Self::spawn(stream, OnMove::Connect(endpoint.path.as_str().into())))
     }
 
     /// Returns a client on a connection that speaks frames, or has not spoken yet.
@@ -82,19 +87,32 @@ impl AsyncFrameClient {
     ///
     /// On Windows no clone of the connection may be in another runtime.
     pub fn from_stream(stream: impl Into<LocalStream>) -> Result<Self, FrameClientError> {
-        into_async(stream.into()).map(Self::spawn).map_err(|error| FrameClientError::Stream(Arc::new(error)))
+        Self::from_stream_with(stream.into(), OnMove::Stay)
     }
 
-    fn spawn(stream: AsyncStream) -> Self {
-        let (client, driver) = Self::with_driver(stream);
+    /// Returns a client as [`from_stream`](Self::from_stream) does, whose connection ends by itself once its daemon
+    /// [has moved](Self::has_moved) and no request is in flight.
+    pub(in super::super) fn from_stream_until_moved(stream: LocalStream) -> Result<Self, FrameClientError> {
+        Self::from_stream_with(stream, OnMove::End)
+    }
+
+    fn from_stream_with(stream: LocalStream, on_move: OnMove) -> Result<Self, FrameClientError> {
+        match into_async(stream) {
+            Ok(stream) => Ok(Self::spawn(stream, on_move)),
+            Err(error) => Err(FrameClientError::Stream(Arc::new(error))),
+        }
+    }
+
+    fn spawn(stream: AsyncStream, on_move: OnMove) -> Self {
+        let (client, driver) = Self::with_driver(stream, on_move);
         tokio::spawn(driver.run());
         client
     }
 
     /// Returns a client, and the driver that has to run for it.
-    pub(super) fn with_driver(stream: AsyncStream) -> (Self, Driver) {
+    pub(super) fn with_driver(stream: AsyncStream, on_move: OnMove) -> (Self, Driver) {
         let queue = Arc::new(RequestQueue::default());
-        let driver = Driver::new(stream, Arc::clone(&queue));
+        let driver = Driver::new(stream, Arc::clone(&queue), on_move);
         (Self(Arc::new(ClientInner { queue })), driver)
     }
 
@@ -112,6 +130,14 @@ impl AsyncFrameClient {
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.queue().is_open()
+    }
+
+    /// Returns whether the daemon has said that another process serves the endpoint by now. A client of
+    /// [`from_stream`](Self::from_stream) goes on with its connection until the daemon ends it, so a caller that wants the
+    /// successor connects again. A client that has [connected](Self::connect) follows by itself, and this is `false`.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.queue().has_moved()
     }
 
     /// Returns the receiver of events of no request and of the daemon's own requests; `None` while any clone has another

@@ -3,8 +3,8 @@
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
 
-use super::queue::{Batch, Delivery, MAX_BATCH, Request, RequestQueue};
-use super::sync::{AsyncStream, poll_read_onto, poll_write, read_arrived_onto};
+use super::queue::{Batch, Delivery, LinkName, MAX_BATCH, Request, RequestQueue};
+use super::sync::{AsyncStream, connect_async, poll_read_onto, poll_write, read_arrived_onto};
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::client::limits::{SEND_HIGH_WATER, frame_memory};
 use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead};
@@ -21,8 +21,7 @@ const MAX_READ_PER_POLL: usize = 1024 * 1024;
 pub(super) struct Driver {
     stream: AsyncStream,
     connection: ClientConnection,
-    /// The daemon reads nothing more. What it sent before is still read.
-    write_closed: bool,
+    writing: Writing,
     // These three are empty between polls, and keep their memory.
     batch: Batch,
     deliveries: Vec<Delivery>,
@@ -31,42 +30,82 @@ pub(super) struct Driver {
     event_room: usize,
     /// The connection may hold more frames, for which there was no room.
     undispatched: bool,
+    on_move: OnMove,
+    /// The daemon has said that another process serves the endpoint.
+    moved: bool,
     // Dropped after the stream, so that a caller that learns of the end finds it closed.
     end: EndGuard,
 }
 
-/// Ends the queue of a connection when it is dropped.
+/// The state of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// It begins with a whole frame, or is empty.
+    Whole,
+    /// It may begin in the middle of a frame.
+    Cut,
+    /// The daemon reads nothing more. What it sent before is still read.
+    Closed,
+}
+
+/// The behaviour of a client whose daemon says that another process serves the endpoint.
+#[derive(Clone, Debug)]
+pub(super) enum OnMove {
+    /// It goes on with the connection.
+    Stay,
+    /// It ends the connection once no request is in flight.
+    End,
+    /// It connects to this path at once. The former connection ends once no request is in flight there.
+    Connect(Arc<str>),
+}
+
+/// Ends the queue of a connection when it is dropped, or the former connection.
 struct EndGuard {
     queue: Arc<RequestQueue>,
+    /// The name of the former connection; `None` if it takes requests.
+    former: Option<LinkName>,
     /// The reason. It stays `Dead` if the runtime drops the driver.
     reason: FrameClientError,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.queue.end(std::mem::replace(&mut self.reason, FrameClientError::Dead));
+        match self.former {
+            None => self.queue.end(std::mem::replace(&mut self.reason, FrameClientError::Dead)),
+            Some(name) => self.queue.end_former(name, &self.reason),
+        }
     }
 }
 
 impl Driver {
-    pub(super) fn new(stream: AsyncStream, queue: Arc<RequestQueue>) -> Self {
+    pub(super) fn new(stream: AsyncStream, queue: Arc<RequestQueue>, on_move: OnMove) -> Self {
+        let mut connection = ClientConnection::new();
+        connection.want_moved();
         Self {
             stream,
-            connection: ClientConnection::new(),
-            write_closed: false,
+            connection,
+            writing: Writing::Whole,
             batch: Batch::default(),
             deliveries: Vec::new(),
             wakers: Vec::new(),
             event_room: 0,
             undispatched: false,
-            end: EndGuard { queue, reason: FrameClientError::Dead },
+            on_move,
+            moved: false,
+            end: EndGuard { queue, former: None, reason: FrameClientError::Dead },
         }
     }
 
     /// Runs until the connection ends or the last client is dropped. Callers that still wait get the reason then.
     pub(super) async fn run(mut self) {
-        if let Err(error) = poll_fn(|context| self.poll(context)).await {
-            self.end.reason = error;
+        while let Err(error) = poll_fn(|context| self.poll(context)).await {
+            match self.follow() {
+                Some(mut former) => former.end.reason = error,
+                None => {
+                    self.end.reason = error;
+                    return;
+                }
+            }
         }
     }
 
@@ -74,13 +113,21 @@ impl Driver {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), FrameClientError>> {
         let mut read = 0;
         loop {
+            if let Some(former) = self.follow()
+                && !former.is_idle()
+            {
+                tokio::spawn(former.run());
+            }
             if !self.take_requests(context) {
                 return Poll::Ready(Ok(()));
             }
             self.write(context)?;
             if let Some(barrier) = self.batch.barrier.take() {
                 self.read_arrived()?;
-                self.end.queue.pass_barrier(barrier);
+                self.end.queue.pass_barrier(self.end.former, barrier);
+            }
+            if self.moved && self.ends_moved() {
+                return Poll::Ready(Ok(()));
             }
             if self.batch.more && self.connection.unwritten() < SEND_HIGH_WATER {
                 continue;
@@ -104,8 +151,13 @@ impl Driver {
     /// Takes requests until [`SEND_HIGH_WATER`]. Returns `false` if there is no client any more.
     fn take_requests(&mut self, context: &Context<'_>) -> bool {
         loop {
+            let is_closed = self.writing == Writing::Closed;
             let room = SEND_HIGH_WATER.saturating_sub(self.connection.unwritten());
-            let is_open = self.end.queue.take_batch(room, context.waker(), &mut self.batch);
+            // A request stays unsent if the daemon reads nothing more.
+            let room = if is_closed { 0 } else { room };
+            let former = self.end.former;
+            let is_open = self.end.queue.take_batch(former, room, context.waker(), &mut self.batch);
+            self.batch.more &= !is_closed;
             self.send_batch();
             if !is_open {
                 return false;
@@ -139,21 +191,41 @@ impl Driver {
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), FrameClientError> {
-        while !self.write_closed && !self.connection.output().is_empty() {
+        while self.writing != Writing::Closed && !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             let Poll::Ready(written) = poll_write(&mut self.stream, context, &slices[..count]) else {
                 return Ok(());
             };
             match written {
-                Ok(written) => self.connection.output_written(written),
+                Ok(written) => {
+                    self.connection.output_written(written);
+                    let is_written = self.connection.output().is_empty();
+                    self.writing = if is_written { Writing::Whole } else { Writing::Cut };
+                }
                 Err(error) => match stream_error(error) {
-                    FrameClientError::Closed => self.write_closed = true,
+                    FrameClientError::Closed => self.write_closed(),
                     error => return Err(error),
                 },
             }
         }
         Ok(())
+    }
+
+    /// Ends writing, and takes back the requests of which the daemon has received nothing.
+    fn write_closed(&mut self) {
+        let former = std::mem::replace(&mut self.writing, Writing::Closed);
+        if former != Writing::Whole || self.end.former.is_some() {
+            return;
+        }
+        let mut output = Vec::with_capacity(self.connection.unwritten());
+        while !self.connection.output().is_empty() {
+            let first = self.connection.output();
+            output.extend_from_slice(first);
+            let length = first.len();
+            self.connection.output_written(length);
+        }
+        self.end.queue.take_back(&output);
     }
 
     /// Reads once and dispatches the frames. Returns the number of bytes.
@@ -195,6 +267,10 @@ impl Driver {
                 ClientEvent::Refused(id, refusal) => {
                     (Delivery::Response(id, Err(FrameClientError::Refused(refusal))), 0)
                 }
+                ClientEvent::Moved => {
+                    self.note_move();
+                    continue;
+                }
                 ClientEvent::RequestEvent(id, frame) => {
                     let memory = frame_memory(&frame);
                     (Delivery::Event(id, frame), memory)
@@ -215,6 +291,47 @@ impl Driver {
         }
         self.undispatched = false;
         Ok(())
+    }
+
+    /// Notes that the daemon has said that another process serves the endpoint.
+    fn note_move(&mut self) {
+        match self.on_move {
+            OnMove::Stay => self.end.queue.set_moved(),
+            OnMove::End => {
+                self.end.queue.set_moved();
+                self.moved = true;
+            }
+            OnMove::Connect(_) => self.moved = true,
+        }
+    }
+
+    /// Returns whether a connection whose daemon has moved is not needed any more.
+    fn ends_moved(&self) -> bool {
+        match self.on_move {
+            _ if self.end.former.is_some() => self.is_idle(),
+            OnMove::End => self.is_idle() && self.end.queue.end_moved(),
+            // The process could not be reached yet, and this one still serves.
+            OnMove::Stay | OnMove::Connect(_) => false,
+        }
+    }
+
+    /// Connects to the process that serves the endpoint by now, if the client follows. Returns the driver of the former connection,
+    /// which keeps the requests that it has taken.
+    fn follow(&mut self) -> Option<Self> {
+        if !self.moved || self.end.former.is_some() {
+            return None;
+        }
+        let OnMove::Connect(path) = &self.on_move else { return None };
+        let stream = connect_async(path).ok()?;
+        let next = Self::new(stream, Arc::clone(&self.end.queue), self.on_move.clone());
+        let mut former = std::mem::replace(self, next);
+        former.end.former = Some(self.end.queue.leave());
+        Some(former)
+    }
+
+    /// Returns whether the daemon owes no answer, and nothing waits to be written or delivered.
+    fn is_idle(&self) -> bool {
+        !self.connection.has_pending() && self.connection.unwritten() == 0 && !self.undispatched
     }
 
     fn deliver(&mut self) {

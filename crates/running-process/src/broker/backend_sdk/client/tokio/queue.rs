@@ -1,10 +1,13 @@
 //! The queue between the callers of a client and its driver: requests in one direction, responses and events in the other.
 
 mod events;
+mod link;
+mod moving;
 mod read_barrier;
 mod request;
 mod response_future;
 mod streams;
+mod unwritten;
 
 pub(in super::super) use request::{Outcome, Unsent};
 pub(super) use request::{Request, Response};
@@ -16,6 +19,8 @@ use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
 use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
 use events::{EventBuffer, StreamState};
+use link::Link;
+pub(super) use link::LinkName;
 use read_barrier::ReadBarriers;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -51,16 +56,18 @@ struct State {
     pending: ById<RequestId, Pending>,
     /// Requests that the driver has not taken, in the order of their ids.
     unsent: VecDeque<(RequestId, Request)>,
-    /// Requests that the driver has taken and the callers have given up.
-    cancelled: Vec<RequestId>,
+    /// The connection whose driver takes requests.
+    current: Link,
+    /// Connections of daemons that were replaced, in order, until each has answered what it took.
+    former: Vec<Link>,
+    /// The daemon has said that another process serves the endpoint, and the client does not follow by itself.
+    moved: bool,
     encodings: EncodingPolicy,
     barriers: ReadBarriers,
     events: EventBuffer,
     /// The last client was dropped.
     closed: bool,
     end: Option<End>,
-    /// The driver's task, until it is woken.
-    driver: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -109,13 +116,14 @@ impl Default for RequestQueue {
             next_id: 1,
             pending: ById::default(),
             unsent: VecDeque::new(),
-            cancelled: Vec::new(),
+            current: Link::first(),
+            former: Vec::new(),
+            moved: false,
             encodings: EncodingPolicy::default(),
             barriers: ReadBarriers::default(),
             events: EventBuffer::default(),
             closed: false,
             end: None,
-            driver: None,
         }))
     }
 }
@@ -130,6 +138,15 @@ impl RequestQueue {
         self.state().encodings = policy;
     }
 
+    /// Notes that the daemon has said that another process serves the endpoint.
+    pub(super) fn set_moved(&self) {
+        self.state().moved = true;
+    }
+
+    pub(super) fn has_moved(&self) -> bool {
+        self.state().moved
+    }
+
     /// Returns whether the connection goes on.
     pub(super) fn is_open(&self) -> bool {
         self.state().end.is_none()
@@ -139,21 +156,34 @@ impl RequestQueue {
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        wake_driver(state);
+        wake_drivers(state);
     }
 
     /// Fills `batch`: with requests up to `room` bytes, and the one that exceeds them. Wakes `waker` once there is more. Returns
-    /// `false` if there is no client any more.
-    pub(super) fn take_batch(&self, room: usize, waker: &Waker, batch: &mut Batch) -> bool {
+    /// `false` if there is no client any more. The driver of a `former` connection gets no requests.
+    pub(super) fn take_batch(
+        &self,
+        former: Option<LinkName>,
+        room: usize,
+        waker: &Waker,
+        batch: &mut Batch,
+    ) -> bool {
         let mut state = self.state();
-        match &mut state.driver {
-            Some(driver) => driver.clone_from(waker),
-            None => state.driver = Some(waker.clone()),
-        }
         batch.encodings = state.encodings;
         batch.unsolicited = state.events.wants_unsolicited();
         batch.event_room = state.events.room();
-        batch.cancelled.append(&mut state.cancelled);
+        let newest = state.barriers.newest();
+        let link = state.link(former);
+        match &mut link.driver {
+            Some(driver) => driver.clone_from(waker),
+            None => link.driver = Some(waker.clone()),
+        }
+        batch.cancelled.append(&mut link.cancelled);
+        batch.barrier = (newest != link.passed).then_some(newest);
+        if former.is_some() {
+            batch.more = false;
+            return !state.closed;
+        }
         let mut taken = 0;
         while taken < room
             && batch.requests.len() < MAX_BATCH
@@ -163,7 +193,6 @@ impl RequestQueue {
             batch.requests.push(request);
         }
         batch.more = !state.unsent.is_empty();
-        batch.barrier = state.barriers.newest();
         !state.closed
     }
 
@@ -180,19 +209,9 @@ impl RequestQueue {
         room
     }
 
-    /// Ends the queue with its connection, and wakes all callers.
+    /// Ends the queue with its connection, and wakes all callers. Does nothing if it has ended.
     pub(super) fn end(&self, reason: FrameClientError) {
-        let mut state = self.state();
-        state.end = Some(End { reason, reported: false });
-        let State { pending, events, .. } = &mut *state;
-        let waiting = pending.values_mut().filter_map(|pending| match pending {
-            Pending::Waiting(waker) => Some(waker.clone()),
-            Pending::Complete(_) => None,
-            Pending::Streaming(stream) => stream.take_waker(),
-        });
-        let mut wakers: Vec<_> = waiting.chain(events.take_waker()).collect();
-        wakers.append(&mut state.barriers.take_wakers());
-        drop(state);
+        let wakers = self.state().end(reason);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -203,20 +222,24 @@ impl RequestQueue {
             let mut state = self.state();
             let is_new = number.is_none();
             let number = *number.get_or_insert_with(|| state.barriers.add());
-            if state.barriers.has_passed(number) || state.end.is_some() {
+            if state.has_passed(number) || state.end.is_some() {
                 return Poll::Ready(());
             }
             state.barriers.register(context.waker());
             if is_new {
-                wake_driver(state);
+                wake_drivers(state);
             }
             Poll::Pending
         })
     }
 
-    /// Lets the callers go on that wait for the barriers up to `number`: what had arrived was read.
-    pub(super) fn pass_barrier(&self, number: u64) {
-        let wakers = self.state().barriers.pass(number);
+    /// Notes that a driver has passed the barriers up to `number`: it has read what had arrived. Lets the callers go on that waited
+    /// for it alone.
+    pub(super) fn pass_barrier(&self, former: Option<LinkName>, number: u64) {
+        let mut state = self.state();
+        state.link(former).passed = number;
+        let wakers = state.barriers.take_wakers();
+        drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -247,6 +270,22 @@ impl State {
         Ok(id)
     }
 
+    /// Ends the queue, unless it has ended. Returns the wakers to call.
+    fn end(&mut self, reason: FrameClientError) -> Vec<Waker> {
+        if self.end.is_some() {
+            return Vec::new();
+        }
+        self.end = Some(End { reason, reported: false });
+        let waiting = self.pending.values_mut().filter_map(|pending| match pending {
+            Pending::Waiting(waker) => Some(waker.clone()),
+            Pending::Complete(_) => None,
+            Pending::Streaming(stream) => stream.take_waker(),
+        });
+        let mut wakers: Vec<_> = waiting.chain(self.events.take_waker()).collect();
+        wakers.append(&mut self.barriers.take_wakers());
+        wakers
+    }
+
     /// Delivers a frame, if its caller still wants it. Returns the waker to call.
     fn deliver(&mut self, delivery: Delivery) -> Option<Waker> {
         let (id, frame) = match delivery {
@@ -273,7 +312,7 @@ impl State {
             unreachable!("a request is pending until its caller has the response")
         };
         if let Pending::Waiting(waiting) = pending.get_mut()
-            && self.end.is_none()
+            && (self.end.is_none() || link::is_former(&self.former, &self.current, id))
         {
             waiting.clone_from(waker);
             return Poll::Pending;
@@ -314,7 +353,7 @@ impl State {
         let sent = waited && self.withdraw(id).is_none();
         self.shrink();
         if sent {
-            self.cancelled.push(id);
+            self.link_of(id).cancelled.push(id);
         }
         sent
     }
@@ -322,9 +361,16 @@ impl State {
 
 /// Wakes the driver, which takes another batch.
 fn wake_driver(mut state: MutexGuard<'_, State>) {
-    let driver = state.driver.take();
+    let driver = state.current.driver.take();
     drop(state);
     if let Some(driver) = driver {
         driver.wake();
     }
+}
+
+/// Wakes the drivers of all connections.
+fn wake_drivers(mut state: MutexGuard<'_, State>) {
+    let former: Vec<_> = state.former.iter_mut().filter_map(|former| former.driver.take()).collect();
+    wake_driver(state);
+    former.into_iter().for_each(Waker::wake);
 }

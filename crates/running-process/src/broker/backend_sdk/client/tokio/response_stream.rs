@@ -1,7 +1,7 @@
 //! The events of one request, and then its response.
 
 use super::client::AsyncFrameClient;
-use super::queue::{Request, Response, StreamItem};
+use super::queue::{Request, Response, StreamItem, Unsent};
 use super::timeout::within;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
@@ -54,8 +54,19 @@ impl AsyncFrameClient {
     ) -> Result<AsyncResponseStream, FrameClientError> {
         let deadline = CallDeadline::new(options.deadline, now);
         deadline.check()?;
-        let request = Request::new(payload_protocol, payload.into(), deadline, Some(options), true);
-        let id = self.queue().begin_stream(request).map_err(|unsent| unsent.error)?;
+        self.begin_streaming(payload_protocol, payload.into(), options, deadline)
+            .map_err(|unsent| unsent.error)
+    }
+
+    pub(in super::super) fn begin_streaming(
+        &self,
+        payload_protocol: u32,
+        payload: Payload,
+        options: &RequestOptions,
+        deadline: CallDeadline,
+    ) -> Result<AsyncResponseStream, Unsent> {
+        let request = Request::new(payload_protocol, payload, deadline, Some(options), true);
+        let id = self.queue().begin_stream(request)?;
         Ok(AsyncResponseStream::new(self.clone(), id, deadline))
     }
 }

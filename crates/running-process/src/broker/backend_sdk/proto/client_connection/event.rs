@@ -15,6 +15,9 @@ pub enum ClientEvent<F> {
     Response(RequestId, F),
     /// The reason why the daemon does not serve the request. No response will come, and the connection goes on.
     Refused(RequestId, Refusal),
+    /// Another process serves the endpoint by now. This daemon still answers the requests in flight, and for a while later ones.
+    /// It comes at most once if it was [wanted](super::ClientConnection::want_moved).
+    Moved,
     /// An event of the request, which was sent with [`RequestHead::events`](super::RequestHead::events) and is in flight.
     RequestEvent(RequestId, F),
     /// Any other event of the daemon's.
@@ -29,6 +32,7 @@ impl<F> ClientEvent<F> {
         Ok(match self {
             Self::Response(request, frame) => ClientEvent::Response(request, map(frame)?),
             Self::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
+            Self::Moved => ClientEvent::Moved,
             Self::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, map(frame)?),
             Self::Event(frame) => ClientEvent::Event(map(frame)?),
             Self::Other(frame) => ClientEvent::Other(map(frame)?),

@@ -4,7 +4,8 @@ use super::error::ClientConnectionError;
 use super::event::{ClientEvent, RequestId};
 use super::recv_buffer::ReceivedFrame;
 use crate::broker::backend_sdk::proto::id_map::{ById, IdHasher};
-use crate::broker::protocol::{FrameKind, FrameRef, Refusal};
+use crate::broker::protocol::registry::CONTROL_PAYLOAD_PROTOCOL;
+use crate::broker::protocol::{FrameKind, FrameRef, Notice, NoticeKind, Refusal};
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
@@ -87,6 +88,11 @@ impl Requests {
         self.pending.contains_key(&request.0)
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Cancels a request. Returns its payload protocol, if it was in flight.
     pub(super) fn cancel(&mut self, request: RequestId) -> Option<u32> {
         let Pending { payload_protocol, events } = self.pending.remove(&request.0)?;
@@ -130,6 +136,11 @@ impl Requests {
     ) -> Result<Option<ClientEvent<()>>, ClientConnectionError> {
         let FrameRef { request_id: id, payload_protocol: got, .. } = received.frame;
         if kind != FrameKind::Response {
+            let notice = (got, id) == (CONTROL_PAYLOAD_PROTOCOL, 0);
+            let notice = if notice { Notice::from_frame(&received.whole()) } else { None };
+            if notice.is_some_and(|notice| notice.kind() == NoticeKind::Moved) {
+                return Ok(Some(ClientEvent::Moved));
+            }
             return Ok(self.unanswering(kind, id));
         }
         let Some(Pending { payload_protocol: expected, .. }) = removed else {

@@ -107,6 +107,11 @@ where
         self.message_limit = MessageLimit::Lifted;
     }
 
+    /// Ends the connection at the next probe, without an answer: the daemon is about to end, and a client that is proven now would meet its end.
+    pub fn refuse_probes(&mut self) {
+        self.refuses_probes = true;
+    }
+
     /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.
     pub fn close(&mut self) {
         self.wire = WireState::Over;

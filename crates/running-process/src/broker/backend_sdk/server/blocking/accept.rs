@@ -1,78 +1,68 @@
 //! Accepting connections, and giving each its slot.
 
 use super::conn::{Conn, Context};
-use crate::broker::backend_sdk::server::accept_errors::{ACCEPT_PAUSE, AcceptErrors, AfterError};
-use crate::broker::backend_sdk::server::config::ServeError;
-use crate::broker::backend_sdk::server::connection_table::{REPLACE_TIMEOUT, Slot, SlotOffer};
-use crate::broker::backend_sdk::server::peer::PeerCredentials;
-use crate::broker::backend_sdk::server::phase::Phase;
-use crate::broker::backend_sdk::server::session::ServerSession;
+use super::events::DRAIN;
+use crate::broker::backend_sdk::server::acceptor::{AcceptStep, Acceptor};
+use crate::broker::backend_sdk::server::publication::Publication;
 use crate::broker::backend_sdk::server::sync::{self, LocalStream};
-use crate::transport::{Accepted, LocalListener};
+use crate::broker::backend_sdk::{ACCEPT_PAUSE, PeerCredentials, Phase, ServeError, ServerSession, Slot};
+use crate::transport::{Accepted, LocalListener, LocalStream as SystemStream};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Time for which the accepting thread waits for the first bytes of a connection that no thread can read.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Accepts until the server is stopped. The listener is locked only while this waits for a connection, which a stop ends. So
-/// the listener can be closed although the observer, which is called in between, does not return.
+/// Accepts the connections that `next` returns, until the server is stopped or the listener is broken. `listener` is the one to
+/// renew.
 pub(super) fn accept(
     context: &Arc<Context>,
+    publication: &Publication,
     listener: &Mutex<Option<LocalListener>>,
-    path: &str,
+    mut next: impl FnMut() -> io::Result<Accepted<SystemStream>>,
 ) -> io::Result<()> {
-    let mut errors = AcceptErrors::default();
+    let mut acceptor = Acceptor::new(publication);
     loop {
-        let accepted = match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(listener) => listener.next(&context.signal),
-            None => return Ok(()),
-        };
-        match accepted {
-            Ok(Accepted::Stopped) => return Ok(()),
-            Ok(Accepted::NameLost) => {
-                context.policy.report(&ServeError::EndpointLost { path: path.to_owned() });
+        match acceptor.step(next(), &context.policy) {
+            AcceptStep::Serve(stream) => serve_accepted(context, stream),
+            AcceptStep::Accept => {}
+            AcceptStep::Pause => {
+                let open = context.table().len();
+                context.wait_closed(Instant::now().checked_add(ACCEPT_PAUSE), |now_open| now_open < open);
             }
-            Ok(Accepted::Connection(stream)) => {
-                errors.forget();
-                if let Err(error) = serve(context, sync::shared(stream)) {
-                    context.policy.report(&error);
+            AcceptStep::Renew => {
+                for stream in publication.renew(listener, &context.policy, &context.stop) {
+                    serve_accepted(context, stream);
                 }
             }
-            Err(error) => {
-                let (error, after) = errors.judge(error)?;
-                context.policy.report(&ServeError::Accept(error));
-                if after == AfterError::Pause {
-                    let open = context.table().len();
-                    context.wait_closed(Instant::now().checked_add(ACCEPT_PAUSE), |now_open| now_open < open);
-                }
-            }
+            AcceptStep::End(result) => return result,
         }
     }
 }
 
-/// Serves the connection, once it has a slot. A server that is stopped meanwhile closes it.
-pub(super) fn serve(context: &Arc<Context>, stream: LocalStream) -> Result<(), ServeError> {
-    let Some(slot) = slot(context) else { return Ok(()) };
+/// Serves a connection of the server's own listener. If the server is stopped meanwhile, what the peer has sent is answered.
+fn serve_accepted(context: &Arc<Context>, stream: SystemStream) {
+    if let Err(error) = serve(context, sync::shared(stream), Phase::Draining) {
+        context.policy.report(&error);
+    }
+}
+
+/// Serves the connection, once it has a slot. It is closed if the server is beyond the phase `last` before that.
+pub(super) fn serve(context: &Arc<Context>, stream: LocalStream, last: Phase) -> Result<(), ServeError> {
+    let Some(slot) = slot(context, last) else { return Ok(()) };
     let peer = PeerCredentials::of(stream.user())?;
     let session = ServerSession::new(Arc::clone(&context.policy), peer, slot, Instant::now());
     let open = |id| Arc::new(Conn::new(id, Arc::clone(context), stream, session));
     let conn = Arc::clone(context.table().insert(slot, open));
-    if let Some(poller) = &context.poller {
-        // Before the poller has it: code of the daemon may hold its state for long, and this thread has others to accept.
-        conn.watch_first();
-        if let Err(error) = poller.add(&conn.stream, conn.id, false) {
-            conn.fail(error);
-        }
-    } else {
-        let (context, reading) = (Arc::clone(context), Arc::clone(&conn));
-        if let Err(error) = context.pool.submit(Box::new({
-            let context = Arc::clone(&context);
-            move || context.read(&reading)
-        })) {
-            // This thread has others to accept, so it reads once.
-            conn.refuse(error, Instant::now() + FIRST_BYTES_TIMEOUT);
+    match &context.poller {
+        Some(poller) => conn.begin(poller),
+        None => {
+            let (reader, reading) = (Arc::clone(context), Arc::clone(&conn));
+            if let Err(error) = context.pool.submit(Box::new(move || reader.read(&reading))) {
+                // This thread has others to accept, so it reads once.
+                conn.refuse(error, Instant::now() + FIRST_BYTES_TIMEOUT);
+            }
         }
     }
     if context.phase() != Phase::Serving {
@@ -82,26 +72,20 @@ pub(super) fn serve(context: &Arc<Context>, stream: LocalStream) -> Result<(), S
     Ok(())
 }
 
-/// Waits for a slot for a connection that was accepted; `None` if the server is stopped before there is one.
-fn slot(context: &Context) -> Option<Slot> {
-    while context.phase() == Phase::Serving {
+/// Waits for a slot for a connection that was accepted; `None` if the server is beyond the phase `last` before there is one.
+fn slot(context: &Context, last: Phase) -> Option<Slot> {
+    while context.phase() <= last {
         let table = context.table();
         let open = table.len();
-        let wait = match table.slot(Instant::now()) {
-            SlotOffer::Free(slot) => return Some(slot),
-            SlotOffer::After(conn) => {
-                let conn = Arc::clone(conn);
-                drop(table);
-                conn.drain();
-                context.wake(&conn);
-                REPLACE_TIMEOUT
-            }
-            SlotOffer::Wait(time) => {
-                drop(table);
-                time
-            }
+        let slot = table.slot(Instant::now(), |conn| {
+            conn.leave(DRAIN);
+            context.wake(conn);
+        });
+        drop(table);
+        match slot {
+            Ok(slot) => return Some(slot),
+            Err(time) => context.wait_closed(Instant::now().checked_add(time), |now_open| now_open < open),
         };
-        context.wait_closed(Instant::now().checked_add(wait), |now_open| now_open < open);
     }
     None
 }

@@ -13,10 +13,12 @@ const QUICK_AT_FIRST: i32 = 8;
 const QUICK_AFTER_SLOW: i32 = 64;
 /// Further quick requests after which one slow request is forgiven: a thread that loses its processor is as slow.
 const FORGIVEN_AFTER: i32 = 1000;
-/// Interval of the watchdog. A lane that is at the same step in two looks is overdue.
-const TICK: Duration = Duration::from_millis(1);
+/// Time after which the watchdog looks again at a lane that works. If that is at the same step, it is overdue.
+const GRACE: Duration = Duration::from_millis(1);
+/// Time between two looks otherwise. A look wakes a thread, so a shorter time would cost a busy processor some percent.
+const TICK: Duration = Duration::from_millis(2);
 /// Ticks without work after which the watchdog ends.
-const QUIET_TICKS: u32 = 4;
+const QUIET_TICKS: u32 = 2;
 
 /// The latency of a handler, as far as it decides where the next request is served.
 #[derive(Debug)]
@@ -51,90 +53,80 @@ impl LatencyEstimate {
     }
 }
 
-/// A thread that reads connections and serves quick requests, as the [`Watchdog`] sees it: an even number while it waits,
-/// an odd one while it works, and [`LOST`](Self::LOST) once another thread has taken its role over.
-#[derive(Debug, Default)]
-pub(super) struct Lane {
+/// The role of a thread with a [`Lane`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The thread polls all connections.
+    Poller,
     /// The thread reads one connection, which the poller does not watch.
-    reads_one: bool,
+    Reader,
+}
+
+/// A thread that reads connections and serves quick requests, as the [`Watchdog`] sees it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) role: Role,
+    /// An even number while the thread waits, an odd one while it works, and [`LOST`](Self::LOST) added once another thread
+    /// has taken its role over.
     step: AtomicU64,
     /// The id of the connection that it works on.
     connection: AtomicU64,
 }
 
 impl Lane {
-    const LOST: u64 = u64::MAX;
-
-    /// Returns whether the thread reads one connection, which the poller does not watch.
-    pub(super) fn reads_one(&self) -> bool {
-        self.reads_one
-    }
+    const LOST: u64 = 1 << 63;
 
     /// Begins the next piece of work, on `connection`; returns `false` if the lane is lost.
     pub(super) fn begin(&self, connection: u64) -> bool {
         self.connection.store(connection, Ordering::Relaxed);
-        self.change(|step| if step % 2 == 0 { step + 1 } else { step + 2 })
+        self.advance(1 + self.step.load(Ordering::Relaxed) % 2)
     }
 
     /// Ends the work; returns `false` if the lane is lost.
     pub(super) fn end(&self) -> bool {
-        self.change(|step| if step % 2 == 0 { step } else { step + 1 })
+        self.advance(self.step.load(Ordering::Relaxed) % 2)
+    }
+
+    fn advance(&self, steps: u64) -> bool {
+        // Only the lane's own thread goes on, so what it has loaded is the last step.
+        self.step.fetch_add(steps, Ordering::SeqCst) & Self::LOST == 0
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        self.step.load(Ordering::SeqCst) == Self::LOST
+        self.step.load(Ordering::SeqCst) & Self::LOST != 0
     }
 
-    fn change(&self, next: impl Fn(u64) -> u64) -> bool {
-        let change = |step| (step != Self::LOST).then(|| next(step));
-        self.step.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change).is_ok()
-    }
-
-    /// Loses the lane if it still works on the same piece as when `step` was read.
-    pub(super) fn lose(&self, step: u64) -> bool {
-        self.step.compare_exchange(step, Self::LOST, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    /// Loses the lane if it still works on the same piece as when `step` was read. Returns the id of the connection.
+    pub(super) fn lose(&self, step: u64) -> Option<u64> {
+        let connection = self.connection.load(Ordering::Relaxed);
+        let lost = self.step.compare_exchange(step, step | Self::LOST, Ordering::SeqCst, Ordering::SeqCst);
+        lost.ok().map(|_| connection)
     }
 }
 
 /// The lanes, watched by one thread while any of them works.
-pub(super) struct Watchdog<T> {
-    entries: Mutex<Vec<Entry<T>>>,
+#[derive(Default)]
+pub(super) struct Watchdog {
+    /// Each with the step of the last look.
+    lanes: Mutex<Vec<(Arc<Lane>, u64)>>,
     /// A thread watches.
     running: AtomicBool,
 }
 
-struct Entry<T> {
-    lane: Arc<Lane>,
-    role: T,
-    seen: u64,
-}
-
-/// A lane that works on one piece for too long.
-pub(super) struct Overdue<T> {
-    pub(super) lane: Arc<Lane>,
-    pub(super) role: T,
-    pub(super) step: u64,
-    pub(super) connection: u64,
-}
-
-impl<T: Clone> Watchdog<T> {
-    pub(super) fn new() -> Self {
-        Self { entries: Mutex::default(), running: AtomicBool::new(false) }
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry<T>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+impl Watchdog {
+    fn lanes(&self) -> MutexGuard<'_, Vec<(Arc<Lane>, u64)>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a new lane for a thread in this `role`, which is watched until it is lost or [removed](Self::remove).
-    pub(super) fn add(&self, role: T, reads_one: bool) -> Arc<Lane> {
-        let lane = Arc::new(Lane { reads_one, ..Lane::default() });
-        self.entries().push(Entry { lane: Arc::clone(&lane), role, seen: 0 });
+    pub(super) fn add(&self, role: Role) -> Arc<Lane> {
+        let lane = Arc::new(Lane { role, step: AtomicU64::new(0), connection: AtomicU64::new(0) });
+        self.lanes().push((Arc::clone(&lane), 0));
         lane
     }
 
     pub(super) fn remove(&self, lane: &Arc<Lane>) {
-        self.entries().retain(|entry| !Arc::ptr_eq(&entry.lane, lane));
+        self.lanes().retain(|(watched, _)| !Arc::ptr_eq(watched, lane));
     }
 
     /// Returns whether the caller is to start a thread that [watches](Self::watch): a lane has begun to work, and none does.
@@ -147,41 +139,44 @@ impl<T: Clone> Watchdog<T> {
         self.running.store(false, Ordering::SeqCst);
     }
 
-    /// Watches until no lane works any more, and passes those that are overdue to `relieve`.
-    pub(super) fn watch(&self, relieve: impl Fn(Overdue<T>)) {
-        let mut quiet = 0;
+    /// Watches until no lane works any more, and passes each that is overdue to `relieve`, with its step.
+    pub(super) fn watch(&self, relieve: impl Fn(Arc<Lane>, u64)) {
+        let (mut quiet, mut suspects) = (0, false);
         loop {
-            sync::pause(TICK);
-            let (overdue, works) = self.tick();
-            overdue.into_iter().for_each(&relieve);
+            sync::pause(if suspects { GRACE } else { TICK });
+            let mut overdue = Vec::new();
+            let works;
+            (works, suspects) = self.look(&mut overdue);
             quiet = if works { 0 } else { quiet + 1 };
+            for (lane, step) in overdue {
+                relieve(lane, step);
+            }
             if quiet < QUIET_TICKS {
                 continue;
             }
             self.running.store(false, Ordering::SeqCst);
             // A lane may have begun before that, and seen the watchdog running.
-            let works = self.entries().iter().any(|entry| entry.lane.step.load(Ordering::SeqCst) % 2 == 1);
+            let works = self.lanes().iter().any(|(lane, _)| lane.step.load(Ordering::SeqCst) % 2 == 1);
             if !works || !self.wants_thread() {
                 return;
             }
         }
     }
 
-    /// Returns the lanes that are overdue, and whether any has worked since the last tick.
-    fn tick(&self) -> (Vec<Overdue<T>>, bool) {
-        let (mut overdue, mut works) = (Vec::new(), false);
-        let mut entries = self.entries();
-        entries.retain(|entry| !entry.lane.is_lost());
-        for Entry { lane, role, seen } in &mut *entries {
+    /// Adds the lanes that are overdue to `overdue`. Returns whether any lane has worked since the last look, and whether one works
+    /// now.
+    fn look(&self, overdue: &mut Vec<(Arc<Lane>, u64)>) -> (bool, bool) {
+        let (mut worked, mut works) = (false, false);
+        self.lanes().retain_mut(|(lane, seen)| {
             let step = lane.step.load(Ordering::SeqCst);
             if step == *seen && step % 2 == 1 {
-                let (lane, role) = (Arc::clone(lane), role.clone());
-                let connection = lane.connection.load(Ordering::Relaxed);
-                overdue.push(Overdue { lane, role, step, connection });
+                overdue.push((Arc::clone(lane), step));
             }
-            works |= step != *seen || step % 2 == 1;
+            works |= step % 2 == 1;
+            worked |= step != *seen;
             *seen = step;
-        }
-        (overdue, works)
+            !lane.is_lost()
+        });
+        (worked || works, works)
     }
 }

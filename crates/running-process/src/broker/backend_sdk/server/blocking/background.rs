@@ -1,7 +1,8 @@
 //! A thread whose result is waited for until a deadline only.
 
+use crate::broker::backend_sdk::server::background;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
@@ -15,10 +16,8 @@ impl<T: Send + 'static> Background<T> {
     /// No thread can be made.
     pub(super) fn spawn(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (give, result) = mpsc::sync_channel(1);
-        thread::Builder::new().name("running-process".to_owned()).spawn(move || {
-            // The receiver may be gone already.
-            let _ = give.send(catch_unwind(AssertUnwindSafe(work)));
-        })?;
+        // The receiver may be gone already.
+        background::spawn(work, move |result| drop(give.send(result)))?;
         Ok(Self(result))
     }
 

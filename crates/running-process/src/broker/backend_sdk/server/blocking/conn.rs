@@ -1,44 +1,37 @@
 //! One connection, which any thread with an event for it drives.
 
 mod read;
+mod serve;
 mod write;
 
-use super::adaptive::Lane;
-use super::context::{Connection, ServerContext};
-use super::events::{HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE, WRITABLE};
-use super::handler::BlockingHandler;
-use super::legacy::{LegacyConnection, LegacyOwner};
-use super::request::{EventSender, ServerRequest};
-use crate::broker::backend_sdk::proto::server_connection::{CallId, SendEventError};
-use crate::broker::backend_sdk::server::callback;
-use crate::broker::backend_sdk::server::config::ServeError;
-use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched};
-use crate::broker::backend_sdk::server::handler::HandlerError;
-use crate::broker::backend_sdk::server::phase::{AtomicPhase, Phase};
-use crate::broker::backend_sdk::server::session::{Action, ServerSession};
-use crate::broker::backend_sdk::server::sync;
+use super::adaptive::{Lane, Role};
+use super::context::ServerContext;
+use super::events::{DRAIN, HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE, WRITABLE};
+use super::handler::{BlockingHandler, HandlerConn};
+use super::poller::Poller;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
-use crate::broker::backend_sdk::server::sync::{Condvar, LocalStream, Mutex, MutexGuard};
+use crate::broker::backend_sdk::server::sync::thread::{self, Thread};
+use crate::broker::backend_sdk::server::sync::{LocalStream, Mutex, MutexGuard};
+use crate::broker::backend_sdk::{Action, CallId, Dispatched, Phase, SendEventError, ServerSession};
+use crate::transport::MAX_LATE_READS;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self};
+use std::io;
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Number of reads in a row before the next connection is driven, and before a deadline that has passed is judged.
-const MAX_READS: u32 = 16;
-
-/// Time for which quick requests are served in a row, before the answers of the first ones are written.
-const LONGEST_BATCH: Duration = Duration::from_micros(100);
-
 /// Interval at which a thread that reads one connection looks for new deadlines, on systems without a poller.
 const RECHECK: Duration = Duration::from_millis(50);
+
+/// Time without a byte after which a thread that reads one connection gives it back to the poller.
+pub(super) const QUIET: Duration = Duration::from_millis(10);
 
 /// The state that all threads of a blocking server share.
 pub(super) type Context = ServerContext<Conn>;
 
 type Session = ServerSession<BlockingHandler>;
 type Call = Dispatched<BlockingHandler>;
+type Locked<'a> = MutexGuard<'a, State>;
 
 /// A connection of the server. The thread that holds the lock does all that can be done at once; a thread that finds it
 /// locked leaves its events, and the holder looks at them after it has unlocked. No thread blocks under the lock but in
@@ -49,39 +42,23 @@ pub(super) struct Conn {
     pub(super) stream: LocalStream,
     /// Events that no thread has taken yet.
     events: AtomicU8,
-    /// The phase that this connection alone has entered, because its slot is needed.
-    phase: AtomicPhase,
     state: Mutex<State>,
-    /// Raised when output was written or a request cancelled, while a thread waits for that.
-    progress: Mutex<u64>,
-    progressed: Condvar,
 }
 
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "they are independent of each other, each with a sentence of its own"
-)]
 pub(super) struct State {
     session: Session,
     /// Quick requests for the thread that reads, in order.
     queue: VecDeque<Call>,
-    /// The socket may have something to read.
-    readable: bool,
-    /// The peer sends nothing more: after what is read comes the end.
-    read_closed: bool,
-    hung_up: bool,
-    /// The last write would have blocked.
-    blocked: bool,
-    /// The poller watches the socket for room to write.
-    watches_writing: bool,
-    /// A thread reads the connection, and the poller does not watch it.
-    adopted: bool,
+    /// The events that were taken, without those of the socket that no longer hold.
+    ready: u8,
+    /// The poller watches the socket for input, and for room to write as well if this is `true`. `None`: a thread reads it.
+    watched: Option<bool>,
     /// The next action, as far as it concerns reading.
     wants: Wants,
     /// The moment at which the polling thread drives the connection without an event.
     timer: Option<Instant>,
-    /// Threads that wait for progress.
-    waiting: usize,
+    /// Threads that are unparked once output was written or a request cancelled.
+    waiting: Vec<Thread>,
     /// A thread without a poller writes the output, outside of the lock.
     writing: bool,
 }
@@ -96,42 +73,37 @@ enum Wants {
     Nothing,
 }
 
+/// The way to read.
+#[derive(Clone, Copy)]
+enum Reading {
+    /// Read what has arrived, under the lock.
+    Arrived,
+    /// Block until then, outside of the lock, unless another thread has left events: then the error is `WouldBlock`.
+    Until(Option<Instant>),
+}
+
 impl Conn {
     /// Returns a connection that the poller watches, or one that a thread reads if there is no poller.
     pub(super) fn new(id: u64, context: Arc<Context>, stream: LocalStream, session: Session) -> Self {
         let state = State {
             session,
             queue: VecDeque::new(),
-            readable: false,
-            read_closed: false,
-            hung_up: false,
-            blocked: false,
-            watches_writing: false,
-            adopted: context.poller.is_none(),
+            ready: WRITABLE,
+            watched: context.poller.is_some().then_some(false),
             wants: Wants::Read,
             timer: None,
-            waiting: 0,
+            waiting: Vec::new(),
             writing: false,
         };
-        let (events, phase) = (AtomicU8::new(0), AtomicPhase::default());
-        Self {
-            id,
-            context,
-            stream,
-            events,
-            phase,
-            state: Mutex::new(state),
-            progress: Mutex::new(0),
-            progressed: Condvar::new(),
-        }
+        Self { id, context, stream, events: AtomicU8::new(0), state: Mutex::new(state) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> Locked<'_> {
         // Handlers that run under the lock are caught there if they panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+    fn try_state(&self) -> Option<Locked<'_>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -139,17 +111,24 @@ impl Conn {
         }
     }
 
-    /// Calls `change` under the lock, and drives the connection if another thread has left events meanwhile.
+    /// Calls `change` under the lock.
     pub(super) fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
-        let changed = change(&mut self.state());
-        if self.has_events() {
-            self.drive(0, None);
-        }
+        let mut state = self.state();
+        let changed = change(&mut state);
+        self.unlock(state);
         changed
     }
 
+    /// Unlocks, and drives the connection if another thread has left events meanwhile.
+    fn unlock(self: &Arc<Self>, state: Locked<'_>) {
+        drop(state);
+        if self.has_events() {
+            self.drive(None);
+        }
+    }
+
     /// Returns, after an unlock, whether another thread has left events.
-    pub(super) fn has_events(&self) -> bool {
+    fn has_events(&self) -> bool {
         // A thread that found the lock taken has left its events before that; this reads them after the unlock.
         fence(Ordering::SeqCst);
         self.events.load(Ordering::SeqCst) != 0
@@ -160,74 +139,109 @@ impl Conn {
         self.events.fetch_or(events, Ordering::SeqCst);
     }
 
-    /// Drains the connection, because its slot is needed.
-    pub(super) fn drain(&self) {
-        self.phase.enter(Some(Phase::Draining));
-    }
-
     /// Reads, processes and writes all that does not block, unless another thread does so. A thread with a `lane` serves quick
     /// requests itself.
-    pub(super) fn drive(self: &Arc<Self>, events: u8, lane: Option<&Lane>) {
-        self.leave(events | WAKE);
-        let mut lane = lane;
+    pub(super) fn drive(self: &Arc<Self>, lane: Option<&Lane>) {
+        self.leave(WAKE);
         while self.has_events() {
-            let Some(mut state) = self.try_state() else { return };
-            self.advance(&mut state, lane);
-            let call = match lane {
-                Some(_) if !state.session.is_full() => state.queue.pop_front(),
-                _ => None,
-            };
-            drop(state);
-            if let (Some(call), Some(watched)) = (call, lane) {
-                self.serve_queue(call, watched);
-                // A thread that reads alone is not taken over from while it does: the bytes would get out of order.
-                lane = lane.filter(|lane| if lane.reads_one() { lane.end() } else { !lane.is_lost() });
-            }
-            if self.context.poller.is_none() {
-                self.write_blocking();
-            }
+            let Some(state) = self.try_state() else { return };
+            drop(self.run(state, Instant::now(), lane.filter(|lane| !lane.is_lost())));
         }
     }
 
-    /// Takes the events and does all that can be done without serving or blocking.
-    fn advance(self: &Arc<Self>, state: &mut State, lane: Option<&Lane>) {
-        let events = self.events.swap(0, Ordering::SeqCst);
-        state.readable |= events & (READABLE | READ_CLOSED) != 0;
-        state.read_closed |= events & READ_CLOSED != 0;
-        state.hung_up |= events & HUNG_UP != 0;
-        state.blocked &= events & WRITABLE == 0;
-        if events & TIMER != 0 {
-            state.timer = None;
+    /// Does all that can be done now without waiting for the peer, and serves quick requests if the thread has a `lane`. Events
+    /// that other threads leave meanwhile are taken by the next call.
+    fn run<'a>(
+        self: &'a Arc<Self>,
+        mut state: Locked<'a>,
+        mut now: Instant,
+        mut lane: Option<&Lane>,
+    ) -> Locked<'a> {
+        let mut finished = false;
+        loop {
+            state = self.advance(state, now, lane, finished);
+            if self.context.poller.is_none() && state.session.has_output() && !state.writing {
+                (state, now, finished) = (self.write_blocking(state), Instant::now(), false);
+                continue;
+            }
+            let call =
+                if lane.is_some() && !state.session.is_full() { state.queue.pop_front() } else { None };
+            let (Some(call), Some(serving)) = (call, lane) else { return state };
+            drop(state);
+            (state, now) = self.serve_queue(call, serving);
+            finished = true;
+            // A thread that reads alone is not taken over from while it does: the bytes would get out of order.
+            let stays = if serving.role == Role::Reader { serving.end() } else { !serving.is_lost() };
+            lane = lane.filter(|_| stays);
         }
-        let now = Instant::now();
-        let phase = self.context.phase().max(self.phase.get().unwrap_or(Phase::Cancelling));
-        if state.session.enter(phase, now) {
+    }
+
+    /// Takes the events and does all that can be done without serving or blocking. If only requests have `finished` since the last
+    /// call, there is nothing to process but what waited for that.
+    fn advance<'a>(
+        self: &'a Arc<Self>,
+        mut state: Locked<'a>,
+        mut now: Instant,
+        lane: Option<&Lane>,
+        finished: bool,
+    ) -> Locked<'a> {
+        let mut events = self.events.load(Ordering::Relaxed);
+        if events != 0 {
+            events = self.events.swap(0, Ordering::SeqCst);
+        }
+        state.ready |= events;
+        let own = if state.ready & DRAIN == 0 { Phase::Serving } else { Phase::Draining };
+        if state.session.enter(self.context.phase().max(own), now) {
             self.stream.interrupt_reads();
-            (state.readable, state.read_closed) = (true, true);
+            events |= WAKE;
+            state.ready |= READABLE | READ_CLOSED;
         }
         if state.wants == Wants::Nothing {
-            return;
+            return state;
         }
         let wanted = state.wants;
-        // The reader of an adopted connection reads it outside of the lock.
-        let reads = !state.adopted || lane.is_some_and(Lane::reads_one);
-        let mut expired = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
-        if expired {
-            (state.readable, state.blocked) = (true, false);
+        // The reader of a connection that is not watched reads it outside of the lock.
+        let reads = state.watched.is_some() || lane.is_some_and(|lane| lane.role == Role::Reader);
+        let mut reads_left = if reads { MAX_LATE_READS } else { 0 };
+        let mut expired = false;
+        if events & TIMER != 0 {
+            state.timer = None;
+            expired = reads && state.session.deadline().is_some_and(|deadline| deadline <= now);
         }
-        let mut reads_left = if reads { MAX_READS } else { 0 };
-        self.dispatch(state, lane, |session, dispatch| session.process(dispatch));
+        if expired {
+            state.ready |= READABLE | WRITABLE;
+        }
+        let leaves_queue = lane.is_none() && !state.queue.is_empty();
+        let mut processes = !finished || events != 0 || leaves_queue;
         loop {
-            self.write(state);
+            if processes {
+                self.dispatch(&mut state, lane, |session, dispatch| session.process(dispatch));
+            }
+            processes = true;
+            if self.context.poller.is_some() {
+                self.write(&mut state, now);
+            }
             match state.session.next_action() {
                 Action::Process => {}
-                Action::Read if state.readable && reads_left > 0 && state.queue.is_empty() => {
+                Action::Read if state.ready & READABLE != 0 && reads_left > 0 && state.queue.is_empty() => {
                     reads_left -= 1;
-                    self.read_arrived(state, lane);
+                    let read;
+                    (state, now, read) = self.read(state, lane, Reading::Arrived);
+                    match read {
+                        Err(error) if error.kind() == io::ErrorKind::TimedOut => state.ready &= !READABLE,
+                        Err(error) => state.session.fail(error),
+                        Ok(()) => {}
+                    }
                 }
-                Action::AwaitHangUp if state.hung_up => state.session.reset(),
-                Action::ServeLegacy(buffered) => return self.serve_legacy(state, buffered),
-                Action::Close => return self.close(state),
+                Action::AwaitHangUp if state.ready & HUNG_UP != 0 => state.session.reset(),
+                Action::ServeLegacy(buffered) => {
+                    self.serve_legacy(&mut state, buffered);
+                    return state;
+                }
+                Action::Close => {
+                    self.close(&mut state);
+                    return state;
+                }
                 _ if expired => {
                     expired = false;
                     state.session.handle_timeout(now);
@@ -241,146 +255,55 @@ impl Conn {
                     break;
                 }
             }
-            self.dispatch(state, lane, |session, dispatch| session.process(dispatch));
         }
         if state.session.is_reset() {
             // Also for a thread that reads.
             self.stream.disconnect();
         }
         if state.session.take_progress() || state.wants != wanted {
-            self.notify(state);
+            state.notify();
         }
-        if reads && reads_left == 0 && state.readable && state.wants == Wants::Read {
+        if reads && reads_left == 0 && state.ready & READABLE != 0 && state.wants == Wants::Read {
             self.context.requeue(self);
         }
-        self.watch(state);
-    }
-
-    /// Runs `process`, and places the requests that it dispatches: quick ones in the queue of a thread with a `lane`, all
-    /// others on the pool.
-    fn dispatch(
-        self: &Arc<Self>,
-        state: &mut State,
-        lane: Option<&Lane>,
-        process: impl FnOnce(&mut Session, &mut dyn FnMut(Call)),
-    ) {
-        let State { session, queue, .. } = state;
-        let mut others = Vec::new();
-        process(session, &mut |call| {
-            if lane.is_some() && call.handler().latency.is_quick() {
-                queue.push_back(call);
-            } else {
-                others.push(call);
-            }
-        });
-        if lane.is_none() {
-            others.splice(..0, queue.drain(..));
-        }
-        for call in others {
-            let (conn, id) = (Arc::clone(self), call.call());
-            let job = Box::new(move || {
-                conn.wait_for_room(id);
-                drop(conn.serve(call, Instant::now()));
-                conn.drive(0, None);
-            });
-            if let Err(error) = self.context.pool.submit(job) {
-                let refusal = HandlerError::Refused(self.context.policy.no_thread(error));
-                session.finish(id, Answer::Failed(refusal), Instant::now());
-            }
-        }
-    }
-
-    /// Serves `call` and the quick requests behind it, whose answers are written at once.
-    fn serve_queue(self: &Arc<Self>, call: Call, lane: &Lane) {
-        // One piece of work for the watchdog: it is only overdue if a handler is slow.
-        let watched = lane.begin(self.id);
-        self.context.watch();
-        let began = Instant::now();
-        let (mut next, mut at) = (Some(call), began);
-        while let Some(call) = next {
-            // A thread that took over meanwhile may have found the lock taken, and the handler may be slow.
-            if self.has_events() {
-                self.drive(0, None);
-            }
-            let (mut state, ended) = self.serve(call, at);
-            let is_early = sync::either(ended.saturating_duration_since(began) < LONGEST_BATCH);
-            let goes_on = watched && is_early && !lane.is_lost() && !state.session.is_full();
-            next = if goes_on { state.queue.pop_front() } else { None };
-            at = ended;
-        }
-        self.leave(WAKE);
-    }
-
-    /// Runs the handler of `call` on this thread from `began` on, and finishes the request; returns when the handler ended.
-    fn serve(self: &Arc<Self>, call: Call, began: Instant) -> (MutexGuard<'_, State>, Instant) {
-        let (id, handler) = (call.call(), Arc::clone(call.handler()));
-        let answer = call.serve(|handler, request| {
-            (handler.serve)(ServerRequest::new(request, Arc::<Self>::clone(self), id))
-        });
-        let ended = Instant::now();
-        handler.latency.record(ended.saturating_duration_since(began));
-        let mut state = self.state();
-        state.session.finish(id, answer, ended);
-        (state, ended)
+        self.watch(&mut state);
+        state
     }
 
     /// Registers the readiness that the connection waits for, and its timer.
     fn watch(&self, state: &mut State) {
-        let Some(poller) = self.context.poller.as_ref().filter(|_| !state.adopted) else { return };
-        if state.watches_writing != state.blocked {
-            state.watches_writing = state.blocked;
-            if let Err(error) = poller.set_writing(&self.stream, self.id, state.blocked) {
-                state.session.fail(error);
-                self.leave(WAKE);
-            }
+        if state.watched.is_none() {
+            return;
         }
-        if let Some(deadline) = state.session.deadline()
-            && state.timer.is_none_or(|timer| deadline < timer)
+        let writing = state.is_blocked();
+        self.set_watched(state, Some(writing));
+        let deadline = state.session.deadline();
+        if deadline.is_some_and(|deadline| state.timer.is_none_or(|timer| deadline < timer)) {
+            self.context.set_timer(self.id, state.timer, deadline);
+            state.timer = deadline;
+        }
+    }
+
+    /// Makes the poller watch the connection, also for room to write if that is `Some(true)`, or no longer.
+    fn set_watched(&self, state: &mut State, watched: Option<bool>) {
+        let before = std::mem::replace(&mut state.watched, watched);
+        if let Some(poller) = &self.context.poller
+            && before != watched
+            && let Err(error) = poller.watch(&self.stream, self.id, before, watched)
         {
-            let before = state.timer.replace(deadline);
-            self.context.set_timer(self.id, before, deadline);
+            state.session.fail(error);
+            self.leave(WAKE);
         }
     }
 
-    /// Ends the connection, whose socket failed.
-    pub(super) fn fail(self: &Arc<Self>, error: io::Error) {
-        self.with(|state| state.session.fail(error));
-        self.drive(0, None);
-    }
-
-    /// Sets the timer of a connection that was just accepted.
-    pub(super) fn watch_first(self: &Arc<Self>) {
+    /// Begins to watch a connection that was just accepted.
+    pub(super) fn begin(self: &Arc<Self>, poller: &Poller) {
+        // Before the poller has it: code of the daemon may hold its state for long, and this thread has others to accept.
         self.with(|state| self.watch(state));
-    }
-
-    /// Hands the connection to the legacy handler, which starts with `buffered`.
-    fn serve_legacy(self: &Arc<Self>, state: &mut State, buffered: Vec<u8>) {
-        state.wants = Wants::Nothing;
-        self.unwatch(state);
-        let conn = Arc::clone(self);
-        let job = Box::new(move || {
-            let (context, peer) = (&conn.context, conn.state().session.peer());
-            let error = match &context.legacy {
-                None => Some(ServeError::LegacyNotServed),
-                Some(handler) => {
-                    let connection = LegacyConnection::new(buffered, Arc::<Self>::clone(&conn));
-                    callback::run(|| handler(connection)).is_none().then_some(ServeError::HandlerPanicked)
-                }
-            };
-            if let Some(error) = error {
-                context.policy.telemetry.error_of(peer, &error);
-            }
-            conn.with(|state| conn.close(state));
-        });
-        if let Err(error) = self.context.pool.submit(job) {
-            self.context.policy.report(&ServeError::NoThread(error));
-            self.close(state);
+        if let Err(error) = poller.watch(&self.stream, self.id, None, Some(false)) {
+            self.with(|state| state.session.fail(error));
+            self.drive(None);
         }
-    }
-
-    /// Notes that the legacy handler has read what was received before it began.
-    pub(super) fn release_legacy(self: &Arc<Self>) {
-        self.with(|state| state.session.release_legacy());
     }
 
     /// Refuses the requests that come by `until`, and answers a probe; then closes the connection. For a connection for which
@@ -388,19 +311,18 @@ impl Conn {
     pub(super) fn refuse(self: &Arc<Self>, error: io::Error, until: Instant) {
         let mut state = self.state();
         state.session.refuse_peer(self.context.policy.no_thread(error));
-        let mut bytes = [0; 4096];
-        if let Ok(length @ 1..) = self.stream.read_deadline(&mut bytes, Some(until)) {
-            state.session.receive(&bytes[..length], Instant::now());
-        }
+        (state, ..) = self.read(state, None, Reading::Until(Some(until)));
         state.session.process(drop);
-        drop(state);
-        self.write_blocking();
-        self.with(|state| self.close(state));
+        if state.session.has_output() {
+            state = self.write_blocking(state);
+        }
+        self.close(&mut state);
+        self.unlock(state);
     }
 
     fn close(&self, state: &mut State) {
         state.wants = Wants::Nothing;
-        self.unwatch(state);
+        self.set_watched(state, None);
         if state.session.in_flight() > 0 {
             state.session.reset();
         }
@@ -411,68 +333,49 @@ impl Conn {
                 self.stream.disconnect();
             }
         });
-        self.notify(state);
-    }
-
-    fn unwatch(&self, state: &mut State) {
-        if let Some(poller) = &self.context.poller
-            && !std::mem::replace(&mut state.adopted, true)
-        {
-            poller.remove(&self.stream);
-        }
+        state.notify();
     }
 }
 
 impl State {
+    /// Returns whether the last write would have blocked.
+    fn is_blocked(&self) -> bool {
+        self.ready & WRITABLE == 0
+    }
+
     /// Returns whether the connection waits for nothing but the peer.
     fn may_be_adopted(&self) -> bool {
-        self.wants == Wants::Read && !self.blocked && self.session.in_flight() == 0
+        self.wants == Wants::Read && !self.is_blocked() && self.session.in_flight() == 0
+    }
+
+    /// Makes [`notify`](Self::notify) unpark this thread, which parks once it has unlocked.
+    fn wait(&mut self) {
+        let waits = thread::current();
+        if self.waiting.iter().all(|waiting| waiting.id() != waits.id()) {
+            self.waiting.push(waits);
+        }
+    }
+
+    /// Wakes the threads that wait for progress.
+    fn notify(&mut self) {
+        self.waiting.drain(..).for_each(|waiting| waiting.unpark());
     }
 }
 
-impl Connection for Conn {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn leave(&self, events: u8) {
-        self.leave(events);
-    }
-
-    fn drive(self: &Arc<Self>, lane: Option<&Lane>) {
-        self.drive(0, lane);
-    }
-
-    fn adopt(self: &Arc<Self>) -> bool {
-        self.adopt()
-    }
-
-    fn give_back(self: &Arc<Self>) {
-        self.give_back();
-    }
-
-    fn read_blocking(self: &Arc<Self>, lane: &Lane) {
-        self.read_blocking(lane);
-    }
-
-    fn disconnect(&self) {
-        self.stream.disconnect();
-    }
-}
-
-impl EventSender for Conn {
+impl HandlerConn for Conn {
     fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        Self::send_event(&self, call, payload)
+        self.wait_for_room(call);
+        let sent = self.with(|state| state.session.send_event(call, payload));
+        self.drive(None);
+        sent
     }
-}
 
-impl LegacyOwner for Conn {
     fn stream(&self) -> &LocalStream {
         &self.stream
     }
 
     fn release_legacy(self: Arc<Self>) {
-        Self::release_legacy(&self);
+        self.with(|state| state.session.release_legacy());
     }
 }
 

@@ -1,10 +1,13 @@
-//! The handlers of the blocking server.
+//! The handlers of the blocking server, and what they get.
 
 use super::adaptive::LatencyEstimate;
-use super::legacy::LegacyConnection;
-use super::request::ServerRequest;
-use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::server::handler::HandlerError;
+use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
+use crate::broker::backend_sdk::server::rewind::Rewind;
+use crate::broker::backend_sdk::server::sync::LocalStream;
+use crate::broker::backend_sdk::{CallId, HandlerError, Payload, SendEventError};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 /// The handler of a payload protocol.
 pub(super) struct BlockingHandler {
@@ -14,3 +17,97 @@ pub(super) struct BlockingHandler {
 
 /// The handler of the legacy wire.
 pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
+
+/// The connection of a handler.
+pub(super) trait HandlerConn: fmt::Debug + Send + Sync {
+    /// Blocks while the peer leaves too much unread, then queues and writes an event.
+    fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError>;
+
+    /// Returns the socket.
+    fn stream(&self) -> &LocalStream;
+
+    /// Releases the memory of the bytes that were received before the legacy handler began.
+    fn release_legacy(self: Arc<Self>);
+}
+
+/// A request, and the connection to send its events on, for a handler on a thread.
+#[derive(Debug)]
+pub struct ServerRequest {
+    parts: RequestParts,
+    conn: Arc<dyn HandlerConn>,
+    call: CallId,
+}
+
+impl ServerRequest {
+    request_methods!(parts);
+
+    pub(super) fn new(parts: RequestParts, conn: Arc<dyn HandlerConn>, call: CallId) -> Self {
+        Self { parts, conn, call }
+    }
+
+    /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Blocks
+    /// while the client leaves [`ServerConfig::send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) bytes
+    /// unread.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was sent: the payload is too large, or the client does not wait for the answer any more.
+    pub fn send_event(&self, payload: impl AsRef<[u8]>) -> Result<(), SendEventError> {
+        Arc::clone(&self.conn).send_event(self.call, payload.as_ref())
+    }
+}
+
+/// A connection of the legacy wire. Reading returns every byte from the first one, as if the mux had never looked at it.
+///
+/// The connection closes when the handler has returned and the parts of [`into_parts`](Self::into_parts) are dropped. When the
+/// server is stopped, reading returns what has been received and then the end of the stream.
+#[derive(Debug)]
+pub struct LegacyConnection {
+    rewind: Rewind,
+    conn: Arc<dyn HandlerConn>,
+}
+
+impl LegacyConnection {
+    pub(super) fn new(buffered: Vec<u8>, conn: Arc<dyn HandlerConn>) -> Self {
+        Self { rewind: Rewind::new(buffered), conn }
+    }
+
+    /// Returns the bytes that were received before the wire was known, and have not been read yet.
+    #[must_use]
+    pub fn buffered(&self) -> &[u8] {
+        self.rewind.rest()
+    }
+
+    /// Returns the bytes that are still [`buffered`](Self::buffered), and the connection behind them.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be duplicated: the process is out of descriptors.
+    pub fn into_parts(self) -> io::Result<(Vec<u8>, LocalStream)> {
+        let stream = self.conn.stream().try_clone()?;
+        Ok((self.rewind.rest().to_vec(), stream))
+    }
+}
+
+impl Read for LegacyConnection {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.rewind.rest().is_empty() {
+            return self.conn.stream().read(into);
+        }
+        let length = self.rewind.read(into);
+        if self.rewind.rest().is_empty() {
+            Arc::clone(&self.conn).release_legacy();
+        }
+        Ok(length)
+    }
+}
+
+impl Write for LegacyConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.conn.stream().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.conn.stream().flush()
+    }
+}

@@ -8,9 +8,9 @@ mod conn;
 mod context;
 mod events;
 mod handler;
-mod legacy;
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
+mod poll;
 #[cfg(all(unix, not(all(test, shuttle))))]
 mod poller;
 #[cfg(not(any(unix, all(test, shuttle))))]
@@ -20,11 +20,10 @@ mod poller;
 #[path = "model/poller.rs"]
 mod poller;
 mod pool;
-mod request;
+mod run_queue;
 mod running;
 mod server;
 
-pub use legacy::LegacyConnection;
-pub use request::ServerRequest;
+pub use handler::{LegacyConnection, ServerRequest};
 pub use running::RunningServer;
 pub use server::Server;

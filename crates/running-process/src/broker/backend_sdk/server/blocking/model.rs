@@ -10,9 +10,8 @@ pub(crate) mod stream;
 use super::accept;
 use super::adaptive::LatencyEstimate;
 use super::conn::Context;
-use super::handler::BlockingHandler;
+use super::handler::{BlockingHandler, ServerRequest};
 use super::poller::Poller;
-use super::request::ServerRequest;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_sdk::model_check::check;
 use crate::broker::backend_sdk::model_check::wire::Other;
@@ -122,13 +121,15 @@ impl Model {
             budget: Budget::new(config.memory_limit, config.max_connections),
             config,
             _signals: None,
+            lifecycle: None,
         };
         let poller = match mode {
             Mode::Poller => Poller::new().expect("the model has one"),
             Mode::ThreadEach => None,
         };
         let signal = StopSignal::new().expect("a pipe");
-        let context = Arc::new(Context::new(Arc::new(policy), None, poller, signal, ServerStop::default()));
+        let (policy, stop) = (Arc::new(policy), ServerStop::default());
+        let context = Arc::new(Context::new(policy, None, poller, signal, stop, None, Context::relieve));
         if mode == Mode::Poller {
             context.start_poller().expect("a thread");
         }
@@ -137,7 +138,7 @@ impl Model {
 
     fn connect(&self) -> Arc<Peer> {
         let (stream, peer) = LocalStream::pair(self.mode == Mode::Poller);
-        accept::serve(&self.context, stream).expect("there is room");
+        accept::serve(&self.context, stream, Phase::Serving).expect("there is room");
         Arc::new(Peer(peer))
     }
 
@@ -153,7 +154,10 @@ impl Model {
 
     /// Waits until each connection has ended; returns the errors that were reported.
     fn end_with_errors(self) -> Vec<String> {
-        assert_eq!(self.context.shut_down(Shutdown::begin(Instant::now(), Duration::MAX)), 0);
+        assert_eq!(
+            self.context.shut_down(Shutdown::begin(Instant::now(), Duration::MAX, &self.context.stop)),
+            0
+        );
         std::mem::take(&mut *self.errors.lock().expect("no panics"))
     }
 }

@@ -7,7 +7,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The token of the waker, which is the id of no connection.
 const WAKER: Token = Token(usize::MAX);
@@ -34,28 +34,28 @@ impl Poller {
         Ok(Some(Self { poll: Mutex::new((poll, Events::with_capacity(256))), registry, waker }))
     }
 
-    /// Watches `stream` under `id`. What it is ready for now is reported as well.
-    pub(super) fn add(&self, stream: &LocalStream, id: u64, writing: bool) -> io::Result<()> {
+    /// Watches `stream` under `id`, for room to write as well if `after` is `Some(true)`, or no longer; `before` is the last such
+    /// value. What it is ready for now is reported again.
+    pub(super) fn watch(
+        &self,
+        stream: &LocalStream,
+        id: u64,
+        before: Option<bool>,
+        after: Option<bool>,
+    ) -> io::Result<()> {
         let fd = stream.as_fd().as_raw_fd();
-        self.registry.register(&mut SourceFd(&fd), token(id), interest(writing))
-    }
-
-    /// Watches `stream` for room to write as well, or no longer. What it is ready for now is reported again.
-    pub(super) fn set_writing(&self, stream: &LocalStream, id: u64, writing: bool) -> io::Result<()> {
-        let fd = stream.as_fd().as_raw_fd();
-        self.registry.reregister(&mut SourceFd(&fd), token(id), interest(writing))
-    }
-
-    /// Ends watching `stream`.
-    pub(super) fn remove(&self, stream: &LocalStream) {
-        // It fails only if the stream is not watched.
-        let _ = self.registry.deregister(&mut SourceFd(&stream.as_fd().as_raw_fd()));
-    }
-
-    /// Waits until `stream` alone, which is not watched, can be read or written.
-    #[allow(clippy::unused_self, reason = "systems without a poller cannot wait so")]
-    pub(super) fn wait_ready(&self, stream: &LocalStream, deadline: Option<Instant>) -> io::Result<()> {
-        stream.wait_ready(deadline)
+        let mut source = SourceFd(&fd);
+        match after {
+            None => {
+                // It fails only if the stream is not watched.
+                let _ = self.registry.deregister(&mut source);
+                Ok(())
+            }
+            Some(writing) if before.is_none() => {
+                self.registry.register(&mut source, token(id), interest(writing))
+            }
+            Some(writing) => self.registry.reregister(&mut source, token(id), interest(writing)),
+        }
     }
 
     /// Makes the thread that polls return.

@@ -2,7 +2,7 @@
 
 use crate::broker::backend_sdk::server::sync::LocalStream;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// No poller exists.
 pub(super) enum Poller {}
@@ -14,19 +14,7 @@ impl Poller {
         Ok(None)
     }
 
-    pub(super) fn add(&self, _: &LocalStream, _: u64, _: bool) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(super) fn set_writing(&self, _: &LocalStream, _: u64, _: bool) -> io::Result<()> {
-        match *self {}
-    }
-
-    pub(super) fn remove(&self, _: &LocalStream) {
-        match *self {}
-    }
-
-    pub(super) fn wait_ready(&self, _: &LocalStream, _: Option<Instant>) -> io::Result<()> {
+    pub(super) fn watch(&self, _: &LocalStream, _: u64, _: Option<bool>, _: Option<bool>) -> io::Result<()> {
         match *self {}
     }
 

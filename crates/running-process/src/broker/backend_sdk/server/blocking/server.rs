@@ -4,22 +4,20 @@ use super::accept;
 use super::adaptive::LatencyEstimate;
 use super::background::Background;
 use super::conn::Context;
-use super::handler::{BlockingHandler, LegacyHandler};
-use super::legacy::LegacyConnection;
+use super::handler::{BlockingHandler, LegacyConnection, LegacyHandler, ServerRequest};
 use super::poller::Poller;
-use super::request::ServerRequest;
-use super::running::RunningServer;
+use super::running::{self, RunningServer};
 use crate::broker::backend_sdk::mux::LegacyClassification;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::server::builder::{ServerBuilder, builder_methods};
+use crate::broker::backend_sdk::server::driver_methods::driver_methods;
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::handler::HandlerError;
-use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::stop::StopGuard;
 use crate::broker::protocol::Endpoint;
-use crate::transport::{BindError, LocalListener, StopSignal};
+use crate::transport::{Accepted, LocalListener, StopSignal};
 use std::fmt;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A daemon's endpoint. It answers probes, serves requests, hands the legacy wire to its handler, and removes its files when it
@@ -62,52 +60,13 @@ pub struct Server {
 
 impl Server {
     builder_methods!();
-
-    /// Takes `endpoint`. Clients can connect from now on and are served once [`run`](Self::run) is called.
-    ///
-    /// # Errors
-    ///
-    /// Another daemon owns the endpoint, or something that is not a socket stands there.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Unix a relative path is made absolute, here and in the identity: clients have other working directories.
-    pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
-        let endpoint = endpoint.absolute();
-        let listener = LocalListener::bind(&endpoint.path)?;
-        Ok(Self::new(Some(listener), ServerBuilder::new(endpoint)))
-    }
-
-    /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
-    /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that another process
-    /// made it.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
-    /// On Windows always [`BindError::NotInheritable`].
-    pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
-        let listener = LocalListener::inherited(&endpoint.path)?;
-        Ok(Self::new(Some(listener), ServerBuilder::new(endpoint).inherited(true)))
-    }
+    driver_methods!(BlockingHandler);
 
     /// Returns a server for a daemon that keeps its own accept loop at `endpoint` and passes each connection to
     /// [`RunningServer::serve_connection`].
     #[must_use]
     pub fn without_listener(endpoint: Endpoint) -> Self {
-        Self::new(None, ServerBuilder::new(endpoint))
-    }
-
-    fn new(listener: Option<LocalListener>, builder: ServerBuilder<BlockingHandler>) -> Self {
-        Self { listener, builder, legacy: None }
-    }
-
-    fn builder(&self) -> &ServerBuilder<BlockingHandler> {
-        &self.builder
-    }
-
-    fn builder_mut(&mut self) -> &mut ServerBuilder<BlockingHandler> {
-        &mut self.builder
+        Self { listener: None, builder: ServerBuilder::new(endpoint), legacy: None }
     }
 
     /// Serves requests of `payload_protocol` by `handler`, whose result is the [`Payload`] of the response.
@@ -166,53 +125,67 @@ impl Server {
     ///
     /// The identity file cannot be written at its path, or the system gives no thread or no descriptor.
     pub fn start(self) -> Result<RunningServer, ServerError> {
-        let Self { listener, mut builder, legacy } = self;
+        let Self { mut listener, mut builder, legacy } = self;
         let (signals, stop) = (builder.signals.take(), builder.stop.clone());
-        let (path, drain_timeout) = (builder.endpoint.path.clone(), builder.config.drain_timeout);
+        let (drain_timeout, idle_exit) = (builder.config.drain_timeout, builder.idle_exit);
         let (policy, registration) = builder.start(Instant::now)?;
-        let guard = registration.guard();
+        let (guard, publication) = (registration.guard(), registration.publication());
         let poller = Poller::new().map_err(ServerError::Accept)?;
         let signal = StopSignal::new().map_err(ServerError::Accept)?;
-        let context = Arc::new(Context::new(policy, legacy, poller, signal, stop.clone()));
+        let context =
+            Arc::new(Context::new(policy, legacy, poller, signal, stop.clone(), idle_exit, Context::relieve));
         if context.poller.is_some() {
             context.start_poller().map_err(ServerError::Accept)?;
         }
         // The thread that waits runs none of the daemon's code, so none of it keeps that from its deadline.
         let registering = {
             let (context, stop) = (Arc::clone(&context), stop.clone());
-            Background::spawn(move || registration.run(&stop, &context.policy, || context.wake_all()))
-                .map_err(ServerError::Accept)?
+            let register = move || registration.run(&stop, &context.policy, || context.registered());
+            Background::spawn(register).map_err(ServerError::Accept)?
         };
-        let has_listener = listener.is_some();
-        let listener = Arc::new(Mutex::new(listener.map(|mut listener| {
-            listener.watch_name();
-            listener
-        })));
-        let accepting = if has_listener {
-            let (context, listener, stop) = (Arc::clone(&context), Arc::clone(&listener), stop.clone());
-            let accept = move || {
-                let _stops = StopGuard::new(stop);
-                accept::accept(&context, &listener, &path)
-            };
-            Some(Background::spawn(accept).map_err(ServerError::Accept)?)
-        } else {
-            None
+        let accepts = listener.is_some();
+        if let Some(listener) = &mut listener {
+            publication.watch(listener, &context.policy);
+        }
+        let listener = Arc::new(Mutex::new(listener));
+        let accept = {
+            let (context, publication) = (Arc::clone(&context), publication.clone());
+            let (listener, stop) = (Arc::clone(&listener), stop.clone());
+            move || {
+                let stops = StopGuard::new(stop);
+                // It is locked only while this waits, which a stop ends. So it can be closed although the observer, which is
+                // called in between, does not return.
+                let next = || match &*running::lock(&listener) {
+                    Some(listener) => listener.next(&context.signal),
+                    None => Ok(Accepted::Stopped),
+                };
+                let is_free = running::lock(&listener)
+                    .as_ref()
+                    .is_some_and(|listener| context.policy.may_accept(listener));
+                let accepted = if is_free || context.wait_identified() {
+                    accept::accept(&context, &publication, &listener, next)
+                } else {
+                    Ok(())
+                };
+                accepted.inspect(|()| stops.disarm())
+            }
         };
-        let (stopping, (report, stopped)) = (Arc::clone(&context), mpsc::channel());
+        let accepting =
+            if accepts { Some(Background::spawn(accept).map_err(ServerError::Accept)?) } else { None };
+        let (stopping, ending) = (Arc::clone(&context), stop.clone());
         stop.when_stopped(move || {
-            stopping.enter(Phase::Draining);
+            stopping.enter(ending.phase());
             stopping.signal.stop();
-            // A server that was dropped is not waited for.
-            let _ = report.send(());
         });
         Ok(RunningServer {
             context,
             listener,
+            publication,
             stop,
-            stopped,
             registration: Some(guard),
             registering,
             accepting,
+            accepted: None,
             drain_timeout,
             _signals: signals,
         })

@@ -34,7 +34,7 @@ impl BlockedWrite {
     pub(in super::super) fn wrote(mut self, bytes: usize, now: Instant, phase: Phase) -> Option<Self> {
         self.bytes = self.bytes.checked_sub(bytes).filter(|left| *left > 0)?;
         self.last_written = Some(now);
-        if phase != Phase::Serving {
+        if phase >= Phase::Draining {
             // A draining server waits for a peer that reads on.
             self.deadline = now.checked_add(DRAIN_STALL);
         }

@@ -2,7 +2,7 @@
 
 use super::ServerSession;
 use super::blocked::BlockedWrite;
-use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
+use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::CallId;
 use crate::broker::backend_sdk::server::telemetry::Event;
 use std::io::{self, IoSlice};
@@ -13,6 +13,28 @@ impl<H: ?Sized> ServerSession<H> {
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.connection.output().is_empty()
+    }
+
+    /// Writes output by `write` until all of it is written or the socket takes no more, for which `write` returns
+    /// [`io::ErrorKind::WouldBlock`]. Any other error but [`Interrupted`](io::ErrorKind::Interrupted) ends the connection. The time
+    /// after each write is that of `clock`.
+    pub fn write_output(
+        &mut self,
+        mut clock: impl FnMut() -> Instant,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) {
+        while self.has_output() {
+            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
+            let count = self.output_slices(&mut slices);
+            match write(&slices[..count]) {
+                Ok(written) => self.output_written(written, clock()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.write_blocked(clock());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.fail(error),
+            }
+        }
     }
 
     /// Fills `slices` with the output, for a vectored write; returns how many slices that are.

@@ -11,6 +11,7 @@ use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::dispatch::{Answer, Dispatched, Work};
 use crate::broker::backend_sdk::server::handler::{Handler, InlineHandler};
+use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::{Peer, ServerPolicy};
 use crate::broker::backend_sdk::server::request::{InlineRequest, RequestParts};
 use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan};
@@ -37,6 +38,9 @@ impl<H: ?Sized> ServerSession<H> {
                 self.reset_connection();
                 // The next turn of this loop cancels the requests in flight.
                 continue;
+            }
+            if self.phase == Phase::HandedOver {
+                self.connection.tell_moved();
             }
             if self.policy.budget.is_tight() {
                 self.connection.release();

@@ -88,8 +88,7 @@ impl Metrics {
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
             Event::Memory { before, now } => self.memory.increment(now as f64 - before as f64),
             Event::Error(error, _) => {
-                counter!("running_process_troubles_total", "kind" => ErrorKind::of(error).name())
-                    .increment(1);
+                counter!("running_process_errors_total", "kind" => ErrorKind::of(error).name()).increment(1);
             }
         }
     }
@@ -108,7 +107,7 @@ fn describe() {
     describe_counter!("running_process_received_bytes_total", Unit::Bytes, "bytes that were read");
     describe_counter!("running_process_sent_bytes_total", Unit::Bytes, "bytes that were written");
     describe_gauge!("running_process_memory_bytes", Unit::Bytes, "memory of buffers and requests at work");
-    describe_counter!("running_process_troubles_total", "errors that the observer is told of, by kind");
+    describe_counter!("running_process_errors_total", "errors that the observer is told of, by kind");
     describe_histogram!(
         "running_process_request_duration_seconds",
         Unit::Seconds,

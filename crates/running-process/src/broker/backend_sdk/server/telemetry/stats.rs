@@ -70,7 +70,7 @@ impl ServerStats {
             connections_open: connections_accepted.saturating_sub(connections_ended),
             connections_accepted,
             connections_refused: errors(ErrorKind::TooManyConnections),
-            connection_troubles: ErrorKind::OF_CONNECTIONS.into_iter().map(errors).sum(),
+            connection_errors: ErrorKind::OF_CONNECTIONS.into_iter().map(errors).sum(),
             probes_answered: read(&counters.probes_answered),
             requests_received: read(&counters.requests_received),
             requests_answered: read(&counters.requests_answered),

@@ -1,12 +1,12 @@
 //! Deadlines that pass even if all threads of the runtime are blocked.
 
+use crate::broker::backend_sdk::server::background;
 use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::Poll;
-use std::thread;
 use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -31,7 +31,7 @@ pub(super) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> O
         }
     };
     // Without a thread, only the runtime's timer is left.
-    let _ = thread::Builder::new().name("running-process".to_owned()).spawn(watch);
+    let _ = background::spawn(watch, drop);
     let mut alarm = pin!(alarm.notified());
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(done.ok()),

@@ -1,15 +1,15 @@
 //! The task that owns the socket of a connection.
 
 use super::context::OpenConn;
-use super::legacy::{self, AsyncLegacyConnection};
+use super::legacy::{self, AsyncLegacyConnection, Legacy};
+use super::relay;
 use super::request::{self, AsyncHandler};
-use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
 use crate::broker::backend_sdk::server::scratch::{self, READ_BYTES};
-use crate::broker::backend_sdk::{Action, Dispatched, ServerSession};
+use crate::broker::backend_sdk::{Action, Dispatched, ServeError};
 use crate::broker::runtime_clock::now;
-use crate::transport::{LateReads, ServedTransport};
+use crate::transport::{LateReads, ServedTransport, Upstream};
 use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,18 +24,59 @@ const ENOUGH_READ: usize = READ_BYTES;
 /// read get tasks of their own. A handler that ends without waiting needs no task.
 const AT_ONCE: Duration = Duration::from_micros(50);
 
-type Session = ServerSession<AsyncHandler>;
 type Requests = Vec<Dispatched<AsyncHandler>>;
 
 /// Serves the connection until it ends.
 pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future<Output = ()> + Send {
     let mut driver = ConnDriver { stream, timer: None, late: LateReads::default() };
-    async move {
-        if let Some(start) = poll_fn(|context| driver.poll(&open, context)).await {
-            let connection = AsyncLegacyConnection::new(start, driver.stream, Arc::clone(&open.conn));
-            // Boxed, because it would make the task of every framed connection larger.
-            Box::pin(legacy::serve(open.context.legacy.as_ref(), connection)).await;
+    // Boxed, because it would make the task of every framed connection larger.
+    let mut first_words = match &open.context.legacy {
+        Legacy::Relay(backend) => {
+            Some(Box::pin(relay::first_words(Arc::clone(backend), Arc::clone(&open.conn))))
         }
+        _ => None,
+    };
+    async move {
+        let mut upstream = None;
+        let start = poll_fn(|context| {
+            // What the client has sent by now comes first.
+            let polled = driver.poll(&open, context);
+            if let Some(words) = &mut first_words
+                && let Poll::Ready(spoken) = words.as_mut().poll(context)
+            {
+                (upstream, first_words) = (spoken, None);
+                if polled.is_pending() {
+                    return driver.poll(&open, context);
+                }
+            }
+            polled
+        });
+        if let Some(start) = start.await {
+            drop(first_words);
+            // Boxed for the same reason.
+            Box::pin(serve_legacy(&open, driver.stream, start, upstream)).await;
+        }
+    }
+}
+
+/// Serves the legacy wire of a connection, until that has ended or the connection is to end at once. `start` was received
+/// already, and `upstream` is open already.
+async fn serve_legacy(
+    open: &OpenConn,
+    stream: impl ServedTransport,
+    start: Vec<u8>,
+    upstream: Option<Upstream>,
+) {
+    let served = match &open.context.legacy {
+        Legacy::NotServed => Err(ServeError::LegacyNotServed),
+        Legacy::Handler(handler) => {
+            legacy::run(handler, AsyncLegacyConnection::new(start, stream, Arc::clone(&open.conn))).await
+        }
+        Legacy::Relay(backend) => relay::run(&**backend, &open.conn, stream, start, upstream).await,
+    };
+    if let Err(error) = served {
+        let session = open.conn.session();
+        session.policy().telemetry.error_of(session.peer(), &error);
     }
 }
 
@@ -67,7 +108,10 @@ impl<S: ServedTransport> ConnDriver<S> {
                 self.late = LateReads::default();
             }
             session.process(|request| requests.push(request));
-            self.write(&mut session, context);
+            session.write_output(self::now, |slices| match self.stream.poll_write(context, slices) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            });
             let action = session.next_action();
             let (deadline, progress) = (session.deadline(), session.take_progress());
             drop(session);
@@ -101,19 +145,6 @@ impl<S: ServedTransport> ConnDriver<S> {
             context.waker().wake_by_ref();
         }
         Poll::Pending
-    }
-
-    /// Writes what the socket takes.
-    fn write(&mut self, session: &mut Session, context: &mut Context<'_>) {
-        while session.has_output() {
-            let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
-            let count = session.output_slices(&mut slices);
-            match self.stream.poll_write(context, &slices[..count]) {
-                Poll::Ready(Ok(length)) => session.output_written(length, now()),
-                Poll::Ready(Err(error)) => session.fail(error),
-                Poll::Pending => return session.write_blocked(now()),
-            }
-        }
     }
 
     /// Reads once, and returns the number of bytes. If the deadline has passed when it is `late`, reads what had arrived; if that

@@ -1,11 +1,12 @@
 //! The state of one server: its connections, and how far its end has come.
 
 use super::alarm;
-use super::legacy::LegacyHandler;
+use super::legacy::Legacy;
 use super::request::{AsyncConn, AsyncHandler};
+use crate::broker::backend_sdk::server::idle_exit::{IdleStep, IdleTimeouts};
 use crate::broker::backend_sdk::server::phase::AtomicPhase;
 use crate::broker::backend_sdk::{
-    ConnectionTable, PeerCredentials, Phase, REPLACE_TIMEOUT, ServerPolicy, Shutdown, ShutdownStep, SlotOffer,
+    ConnectionTable, PeerCredentials, Phase, ServerPolicy, ServerStop, Shutdown, ShutdownStep,
 };
 use crate::broker::runtime_clock::now;
 use std::future::poll_fn;
@@ -15,19 +16,19 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 /// The state that all tasks of one server share.
 pub(super) struct ServerContext {
     pub(super) policy: Arc<ServerPolicy<AsyncHandler>>,
-    pub(super) legacy: Option<LegacyHandler>,
+    pub(super) legacy: Legacy,
     /// All tasks take turns on one thread, so a handler costs the others the same in any of them.
     pub(super) one_thread: bool,
     phase: AtomicPhase,
     connections: Mutex<ConnectionTable<Arc<AsyncConn>>>,
     /// Held between the offer of a slot and its use, by one connection at a time.
     opening: tokio::sync::Mutex<()>,
-    /// Notified when a connection has ended, or the server has entered another phase.
+    /// Notified when a connection has ended, the server has entered another phase, or it is registered.
     changed: Notify,
 }
 
@@ -35,12 +36,17 @@ impl ServerContext {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub(super) fn new(policy: Arc<ServerPolicy<AsyncHandler>>, legacy: Option<LegacyHandler>) -> Self {
+    pub(super) fn new(
+        policy: Arc<ServerPolicy<AsyncHandler>>,
+        legacy: Legacy,
+        idle_exit: Option<IdleTimeouts>,
+    ) -> Self {
+        let connections = ConnectionTable::new(policy.config.max_connections);
         Self {
             legacy,
             one_thread: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
             phase: AtomicPhase::default(),
-            connections: Mutex::new(ConnectionTable::new(policy.config.max_connections)),
+            connections: Mutex::new(connections.with_idle_exit(idle_exit)),
             opening: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             policy,
@@ -52,7 +58,7 @@ impl ServerContext {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_connections(&self) -> usize {
+    pub(super) fn open_connections(&self) -> usize {
         self.connections().len()
     }
 
@@ -69,13 +75,30 @@ impl ServerContext {
         self.changed.notify_waiters();
     }
 
-    /// Makes every connection look at what it waits for.
-    pub(super) fn wake_all(&self) {
-        self.connections().iter().for_each(|conn| conn.wake());
+    /// Makes the connections that wait for the identity of the server look: it is registered.
+    pub(super) fn registered(&self) {
+        let mut connections = self.connections();
+        connections.iter().for_each(|conn| conn.wake());
+        connections.registered(now());
+        drop(connections);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the server has had no work for as long as it may.
+    pub(super) async fn until_idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let step = self.connections().idle_step(now());
+            match step {
+                IdleStep::Exit => return,
+                IdleStep::Wait(None) => changed.await,
+                IdleStep::Wait(Some(deadline)) => sleep_until(deadline.into()).await,
+            }
+        }
     }
 
     /// Waits until `condition` holds. It is evaluated again when a connection has ended or the server has entered another phase.
-    async fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
+    pub(super) async fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
             if condition(self) {
@@ -87,45 +110,66 @@ impl ServerContext {
 
     /// Returns the output of `future`, or `None` once the server is stopped.
     pub(super) async fn until_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut stopped = pin!(self.wait_until(Self::is_stopped));
-        let mut future = pin!(future);
-        poll_fn(|context| match stopped.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => future.as_mut().poll(context).map(Some),
-        })
-        .await
+        unless(self.wait_until(Self::is_stopped), future).await
     }
 
-    /// Waits until a connection has ended or the server is stopped, but for no longer than `time`.
+    /// Returns the output of `future`, or `None` once the server is stopped or idle.
+    pub(super) async fn until_ended<F: Future>(&self, future: F) -> Option<F::Output> {
+        unless(self.until_stopped(self.until_idle()), future).await
+    }
+
+    /// Waits until a connection has ended or the server has entered another phase, but for no longer than `time`.
     pub(super) async fn pause(&self, time: Duration) {
-        let open = self.open_connections();
-        let ended = self.wait_until(|context| context.open_connections() < open || context.is_stopped());
+        let (open, phase) = (self.open_connections(), self.phase.get());
+        let ended =
+            self.wait_until(|context| context.open_connections() < open || context.phase.get() != phase);
         // The time has passed either way.
         let _ = timeout(time, ended).await;
     }
 
     /// Opens a connection that `peer` made, once there is a slot for it; `None` if the server is stopped before.
     pub(super) async fn open(self: &Arc<Self>, peer: PeerCredentials) -> Option<OpenConn> {
-        let _opening = self.until_stopped(self.opening.lock()).await?;
+        self.open_until(peer, Phase::Serving).await
+    }
+
+    /// Opens a connection as [`open`](Self::open) does, unless the server is beyond the phase `last` before there is a slot.
+    pub(super) async fn open_until(self: &Arc<Self>, peer: PeerCredentials, last: Phase) -> Option<OpenConn> {
+        let past = self.wait_until(|context| context.is_past(last));
+        let _opening = unless(past, self.opening.lock()).await?;
+        self.open_within(peer, last).await
+    }
+
+    /// Opens a connection that waited when the listener was closed, as [`open`](Self::open) does. If the server is stopped,
+    /// what the peer has sent is answered.
+    pub(super) async fn open_waiting(self: &Arc<Self>, peer: PeerCredentials) -> Option<OpenConn> {
+        let _opening = self.opening.lock().await;
+        self.open_within(peer, Phase::Draining).await
+    }
+
+    /// Returns whether the server is beyond the phase `last`.
+    fn is_past(&self, last: Phase) -> bool {
+        self.phase.get().is_none_or(|phase| phase > last)
+    }
+
+    async fn open_within(self: &Arc<Self>, peer: PeerCredentials, last: Phase) -> Option<OpenConn> {
         let slot = loop {
-            let wait = match self.connections().slot(now()) {
-                SlotOffer::Free(slot) => break slot,
-                SlotOffer::After(conn) => {
-                    conn.enter(Some(Phase::Draining));
-                    REPLACE_TIMEOUT
-                }
-                SlotOffer::Wait(time) => time,
-            };
-            self.pause(wait).await;
-            if self.is_stopped() {
+            let slot = self.connections().slot(now(), |conn| conn.enter(Some(Phase::Draining)));
+            match slot {
+                Ok(slot) => break slot,
+                Err(time) => self.pause(time).await,
+            }
+            if self.is_past(last) {
                 return None;
             }
         };
         // The observer may be called here, so the table is not locked.
         let conn = Arc::new(AsyncConn::new(&self.policy, peer, slot));
         let mut connections = self.connections();
-        if self.is_stopped() {
+        if self.is_past(last) {
             return None;
+        }
+        if self.is_stopped() {
+            conn.enter(self.phase.get());
         }
         let mut id = 0;
         connections.insert(slot, |new| {
@@ -138,13 +182,16 @@ impl ServerContext {
 
     /// Ends the connections: they drain, are cancelled when the drain times out, and are then closed. Returns how many were
     /// open when it timed out.
-    pub(super) async fn drain(&self, begin: Instant) -> usize {
-        let mut shutdown = Shutdown::begin(begin, self.policy.config.drain_timeout);
+    pub(super) async fn drain(&self, begin: Instant, stop: &ServerStop) -> usize {
+        let mut shutdown = Shutdown::begin(begin, self.policy.config.drain_timeout, stop);
         let mut at = begin;
         loop {
             match shutdown.step(self.open_connections(), at) {
                 ShutdownStep::Wait(deadline) => {
-                    let ended = self.wait_until(|context| context.open_connections() == 0);
+                    let phase = self.phase.get();
+                    let ended = self.wait_until(|context| {
+                        context.open_connections() == 0 || context.phase.get() != phase
+                    });
                     let ended = alarm::before(deadline, ended).await;
                     at = deadline.filter(|_| ended.is_none()).unwrap_or(at);
                 }
@@ -156,6 +203,16 @@ impl ServerContext {
             }
         }
     }
+}
+
+/// Returns the output of `future`, or `None` if `ended` is ready before.
+async fn unless<F: Future>(ended: impl Future, future: F) -> Option<F::Output> {
+    let (mut ended, mut future) = (pin!(ended), pin!(future));
+    poll_fn(|context| match ended.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(context).map(Some),
+    })
+    .await
 }
 
 /// A connection that counts as open until this is dropped: it has ended, its task panicked, or the server was dropped.
@@ -170,6 +227,8 @@ impl Drop for OpenConn {
         let mut session = self.conn.session();
         let mut connections = self.context.connections();
         connections.remove(self.id);
+        // The task that waits is notified below.
+        connections.removed(now());
         // The end is counted when the slot is free.
         session.close();
         drop((connections, session));

@@ -1,5 +1,6 @@
 //! Connections of the legacy wire, for asynchronous handlers.
 
+use super::backend::Backend;
 use super::request::AsyncConn;
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::rewind::Rewind;
@@ -14,19 +15,21 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) type LegacyFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// The daemon's own handler of the legacy wire.
 pub(super) type LegacyHandler = Box<dyn Fn(AsyncLegacyConnection) -> LegacyFuture + Send + Sync>;
 
-/// Serves `connection` by `handler`, until that has ended or the connection is to end at once.
-pub(super) async fn serve(handler: Option<&LegacyHandler>, connection: AsyncLegacyConnection) {
-    let conn = Arc::clone(&connection.conn);
-    if let Err(error) = run(handler, connection).await {
-        let session = conn.session();
-        session.policy().telemetry.error_of(session.peer(), &error);
-    }
+/// The way in which a server serves the legacy wire.
+pub(super) enum Legacy {
+    NotServed,
+    Handler(LegacyHandler),
+    Relay(Arc<dyn Backend>),
 }
 
-async fn run(handler: Option<&LegacyHandler>, connection: AsyncLegacyConnection) -> Result<(), ServeError> {
-    let handler = handler.ok_or(ServeError::LegacyNotServed)?;
+/// Serves `connection` by `handler`, until that has ended or the connection is to end at once.
+pub(super) async fn run(
+    handler: &LegacyHandler,
+    connection: AsyncLegacyConnection,
+) -> Result<(), ServeError> {
     let conn = Arc::clone(&connection.conn);
     let future = callback::run(|| handler(connection)).ok_or(ServeError::HandlerPanicked)?;
     let mut future = Guarded::new(future);
@@ -81,7 +84,7 @@ impl AsyncRead for AsyncLegacyConnection {
         }
         let length = if rewind.rest().is_empty() {
             conn.legacy_reader.register(context.waker());
-            if conn.phase() != Some(Phase::Serving) {
+            if conn.phase().is_none_or(|phase| phase >= Phase::Draining) {
                 stream.interrupt_reads();
             }
             ready!(stream.poll_read(context, buf))?

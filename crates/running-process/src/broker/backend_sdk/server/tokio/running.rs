@@ -1,26 +1,25 @@
 //! A server that runs.
 
-use super::accept::accept;
+use super::accept::{accept, serve_waiting};
 use super::alarm;
+use super::background::{self, Background};
 use super::conn_driver;
 use super::context::ServerContext;
-use super::legacy::LegacyHandler;
+use super::legacy::Legacy;
 use super::request::AsyncHandler;
+use crate::broker::backend_sdk::server::idle_exit::BACKLOG_TIMEOUT;
+use crate::broker::backend_sdk::server::publication::Publication;
 use crate::broker::backend_sdk::{
-    Callback, LocalListener, PeerCredentials, Phase, RegistrationGuard, ServerBuilder, ServerError,
-    ServerStop,
+    LocalListener, PeerCredentials, Phase, RegistrationGuard, ServerBuilder, ServerError, ServerStop,
 };
 use crate::broker::runtime_clock::now;
 use crate::sys::OnTermination;
 use crate::transport::{AsyncListener, ServedIo};
 use std::fmt;
 use std::future::pending;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 /// An [`AsyncServer`](super::AsyncServer) that was [started](super::AsyncServer::start). It ends at once when this is dropped.
 pub struct RunningAsyncServer {
@@ -29,56 +28,57 @@ pub struct RunningAsyncServer {
     /// Dropped before the listener.
     guard: Option<RegistrationGuard>,
     listener: Option<AsyncListener>,
-    /// The path of the endpoint.
-    path: String,
-    registered: Registered,
+    /// The listener is another process's until the server is registered.
+    is_handed_over: bool,
+    publication: Publication,
+    registered: Background<Result<(), ServerError>>,
     _signals: Option<OnTermination>,
 }
-
-/// The result of the registration, or its panic.
-type Registered = oneshot::Receiver<thread::Result<Result<(), ServerError>>>;
 
 impl RunningAsyncServer {
     pub(super) fn start(
         listener: Option<LocalListener>,
         mut builder: ServerBuilder<AsyncHandler>,
-        legacy: Option<LegacyHandler>,
+        legacy: Legacy,
     ) -> Result<Self, ServerError> {
         let (stop, signals) = (builder.stop.clone(), builder.signals.take());
-        let path = builder.endpoint.path.clone();
+        let idle_exit = builder.idle_exit;
         let (policy, registration) = builder.start(now)?;
-        let guard = registration.guard();
-        let context = Arc::new(ServerContext::new(policy, legacy));
+        let (guard, publication) = (registration.guard(), registration.publication());
+        let context = Arc::new(ServerContext::new(policy, legacy, idle_exit));
+        let is_handed_over = listener.as_ref().is_some_and(LocalListener::is_handed_over);
         let listener = listener.map(|mut listener| {
-            listener.watch_name();
+            publication.watch(&mut listener, &context.policy);
             AsyncListener::new(listener)
         });
         let listener = listener.transpose().map_err(ServerError::Accept)?;
-        let (result, registered) = oneshot::channel();
-        let register = {
-            let (stop, context, runtime) = (stop.clone(), Arc::clone(&context), Handle::current());
-            move || {
-                let _runtime = runtime.enter();
-                let register = || registration.run(&stop, &context.policy, || context.wake_all());
-                // The receiver may be gone already.
-                let _ = result.send(catch_unwind(AssertUnwindSafe(register)));
-            }
-        };
-        // This is no job for `spawn_blocking`: a runtime that ends waits for its jobs, and it panics if it cannot spawn a
-        // thread.
-        let thread = thread::Builder::new().name("running-process".to_owned()).spawn(register);
-        thread.map_err(ServerError::Accept)?;
-        let stopped = Arc::clone(&context);
-        stop.when_stopped(move || stopped.enter(Some(Phase::Draining)));
+        let registering = Arc::clone(&context);
+        let registered = background::spawn({
+            let stop = stop.clone();
+            move || registration.run(&stop, &registering.policy, || registering.registered())
+        });
+        let registered = registered.map_err(ServerError::Accept)?;
+        let (stopped, ending) = (Arc::clone(&context), stop.clone());
+        stop.when_stopped(move || stopped.enter(Some(ending.phase())));
         let guard = Some(guard);
-        Ok(Self { context, stop, guard, listener, path, registered, _signals: signals })
+        Ok(Self {
+            context,
+            stop,
+            guard,
+            listener,
+            is_handed_over,
+            publication,
+            registered,
+            _signals: signals,
+        })
     }
 
     /// Serves a connection that the caller accepted and that `peer` made, until it ends. The limits, timeouts, statistics and the
     /// end of the server are those of every connection. The future does not borrow the server, so a task can have it; if it is
     /// dropped, the connection ends at once.
     ///
-    /// While no slot is free for one more connection, it waits for one. Once the server is stopped, it closes the connection.
+    /// While no slot is free for one more connection, it waits for one. Once the server is stopped, it closes the connection; a
+    /// server that was handed over serves it.
     /// It ends with the server, when the connection has drained.
     ///
     /// A stream of the caller's differs from a socket of the server in two ways. Its end does not show whether the peer still reads,
@@ -98,7 +98,7 @@ impl RunningAsyncServer {
     {
         let context = Arc::clone(&self.context);
         async move {
-            if let Some(open) = context.open(peer).await {
+            if let Some(open) = context.open_until(peer, Phase::HandedOver).await {
                 conn_driver::serve(open, ServedIo::new(connection)).await;
             }
         }
@@ -110,36 +110,77 @@ impl RunningAsyncServer {
         self.stop.clone()
     }
 
-    /// Accepts connections, if the server has a listener, until the server is stopped. Then answers what has been received,
-    /// and removes the identity file and, if it is the server's own, the socket. If the future is dropped instead, all of it ends
-    /// at once.
+    /// Accepts connections, if the server has a listener, until the server is stopped or has been
+    /// [idle](super::AsyncServer::idle_exit) for long enough. Then serves the connections that wait already, answers what has been
+    /// received, and removes the identity file and, if it is the server's own, the socket. If the future is dropped instead, all
+    /// of it ends at once.
+    ///
+    /// After [`ServerStop::hand_over`] it serves the open connections on, and ends with the last one.
     ///
     /// # Errors
     ///
     /// The server cannot identify this process, write its identity file or accept any more, or something was still at work
     /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
     /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, unless all threads of the runtime,
-    /// or the task that polls this, are blocked by code of the daemon.
+    /// or the task that polls this, are blocked by code of the daemon. The daemon of a service first ends a handover under way, and
+    /// at its end waits up to 5 s for the hook [`on_release`](super::AsyncServer::on_release) or
+    /// [`on_resume`](super::AsyncServer::on_resume) if it runs.
     pub async fn wait(mut self) -> Result<(), ServerError> {
+        if self.is_handed_over {
+            self.context
+                .until_stopped(self.context.wait_until(|context| context.policy.is_identified()))
+                .await;
+        }
         let accepted = match &mut self.listener {
-            Some(listener) => accept(&self.context, listener, &self.path).await,
-            None => self.context.until_stopped(pending()).await.map_or(Ok(()), Err),
+            None => self.context.until_ended(pending()).await.map_or(Ok(None), Err),
+            listener => accept(&self.context, listener, &self.publication, &self.stop).await,
         };
-        self.guard = None;
-        self.listener = None;
-        self.stop.stop();
-        let (begin, waited) = (now(), self.context.policy.config.drain_timeout);
-        let connections = self.context.drain(begin).await;
-        let mut callbacks = Vec::new();
-        match alarm::before(begin.checked_add(waited), &mut self.registered).await {
-            Some(Ok(Ok(registered))) => registered?,
-            Some(Ok(Err(panic))) => resume_unwind(panic),
-            Some(Err(_)) | None => callbacks.push(Callback::OnReady),
+        let is_idle = accepted.is_ok() && !self.context.is_stopped();
+        if let Some(guard) = self.guard.take() {
+            self.beside(move || drop(guard)).await;
         }
-        if connections > 0 || !callbacks.is_empty() {
-            return Err(ServerError::DrainTimedOut { connections, callbacks, waited });
+        let listener = self.listener.take().and_then(AsyncListener::into_inner);
+        let listener = listener.filter(|listener| self.context.policy.may_accept(listener));
+        let (first, accepted) = accepted.map_or_else(|error| (None, Err(error)), |first| (first, Ok(())));
+        // After an error of the listener.
+        if !is_idle && self.stop.phase() == Phase::Serving {
+            self.stop.stop();
         }
-        accepted.map_err(ServerError::Accept)
+        let waited = self.context.policy.config.drain_timeout;
+        let mut begin = now();
+        let deadline = begin.checked_add(if is_idle { BACKLOG_TIMEOUT } else { waited });
+        listener.iter().for_each(LocalListener::close);
+        let waiting = serve_waiting(&self.context, first, listener.as_ref(), &self.publication);
+        alarm::before(deadline, waiting).await;
+        if is_idle {
+            alarm::before(deadline, self.context.wait_until(|context| context.open_connections() == 0)).await;
+            self.stop.stop();
+            begin = now();
+        }
+        // The name of a server that was stopped is free for the next one while this one drains.
+        let listener = listener.filter(|_| is_idle);
+        let connections = self.context.drain(begin, &self.stop).await;
+        let registered = match alarm::before(begin.checked_add(waited), &mut self.registered).await {
+            Some(Ok(registered)) => Some(registered.unwrap_or_else(|panic| resume_unwind(panic))),
+            Some(Err(_)) | None => None,
+        };
+        drop(listener);
+        if connections == 0 {
+            let context = Arc::clone(&self.context);
+            self.beside(move || context.policy.ended()).await;
+        }
+        ServerError::of_end(connections, registered, Some(accepted), waited)
+    }
+
+    /// Runs `end`, which may block if the server is the daemon of a service: then on a thread beside the runtime.
+    async fn beside(&self, end: impl FnOnce() + Send + 'static) {
+        if self.publication.lifecycle.is_none() {
+            return end();
+        }
+        // Without a thread `end` is dropped here, and what it owns ends by that.
+        if let Ok(ended) = background::spawn(end) {
+            let _panicked = ended.await;
+        }
     }
 
     /// Stops the server and waits for its end.
@@ -162,6 +203,9 @@ impl Drop for RunningAsyncServer {
 
 impl fmt::Debug for RunningAsyncServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RunningAsyncServer").field("path", &self.path).finish_non_exhaustive()
+        formatter
+            .debug_struct("RunningAsyncServer")
+            .field("path", &self.publication.path)
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,14 @@
 //! The asynchronous server: a task for each connection, and one for each request that is served.
 
-use super::legacy::{AsyncLegacyConnection, LegacyHandler};
+use super::backend::Backend;
+use super::legacy::{AsyncLegacyConnection, Legacy};
 use super::request::{AsyncHandler, AsyncServerRequest, HandlerFuture};
 use super::running::RunningAsyncServer;
 use crate::broker::backend_sdk::server::builder::builder_methods;
+use crate::broker::backend_sdk::server::driver_methods::driver_methods;
 use crate::broker::backend_sdk::server::handler::Handler;
 use crate::broker::backend_sdk::{
-    BindError, HandlerError, LegacyClassification, LocalListener, Payload, ServerBuilder, ServerError,
+    HandlerError, LegacyClassification, LocalListener, Payload, ServerBuilder, ServerError,
 };
 use crate::broker::protocol::Endpoint;
 use std::fmt;
@@ -32,39 +34,12 @@ use std::sync::Arc;
 pub struct AsyncServer {
     listener: Option<LocalListener>,
     builder: ServerBuilder<AsyncHandler>,
-    legacy: Option<LegacyHandler>,
+    legacy: Legacy,
 }
 
 impl AsyncServer {
     builder_methods!();
-
-    /// Takes `endpoint`. Clients can connect from now on and are served once [`run`](Self::run) is called.
-    ///
-    /// # Errors
-    ///
-    /// Another daemon owns the endpoint, or something that is not a socket stands there.
-    ///
-    /// # Platform-specific behavior
-    ///
-    /// On Unix a relative path is made absolute, here and in the identity: clients have other working directories.
-    pub fn bind(endpoint: Endpoint) -> Result<Self, BindError> {
-        let endpoint = endpoint.absolute();
-        let listener = LocalListener::bind(&endpoint.path)?;
-        Ok(Self { listener: Some(listener), ..Self::without_listener(endpoint) })
-    }
-
-    /// Takes the socket that listens at `endpoint` and that a service manager, such as systemd, passed to this process:
-    /// see [`LocalListener::inherited`]. The socket stays when the server ends, and the identity says that this process did not
-    /// make it.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was passed to this process, nothing that listens at the endpoint's path, or it has been taken before.
-    /// On Windows always [`BindError::NotInheritable`].
-    pub fn bind_inherited(endpoint: Endpoint) -> Result<Self, BindError> {
-        let listener = Some(LocalListener::inherited(&endpoint.path)?);
-        Ok(Self { listener, builder: ServerBuilder::new(endpoint).inherited(true), legacy: None })
-    }
+    driver_methods!(AsyncHandler);
 
     /// Returns a server that accepts no connections itself: the caller does, and
     /// [serves](RunningAsyncServer::serve_connection) each with the running server. `endpoint` is the one that the identity
@@ -99,7 +74,7 @@ impl AsyncServer {
     /// ```
     #[must_use]
     pub fn without_listener(endpoint: Endpoint) -> Self {
-        Self { listener: None, builder: ServerBuilder::new(endpoint), legacy: None }
+        Self { listener: None, builder: ServerBuilder::new(endpoint), legacy: Legacy::NotServed }
     }
 
     /// Serves requests of `payload_protocol`; the output of the future of `handler` is the [`Payload`] of the response.
@@ -151,7 +126,20 @@ impl AsyncServer {
         F: Future<Output = ()> + Send + 'static,
     {
         self.builder.detector = Box::new(detector);
-        self.legacy = Some(Box::new(move |connection| Box::pin(handler(connection))));
+        self.legacy = Legacy::Handler(Box::new(move |connection| Box::pin(handler(connection))));
+        self
+    }
+
+    /// Relays connections of the legacy wire to `backend`, also if that speaks first. `detector` decides as in
+    /// [`legacy`](Self::legacy).
+    #[must_use]
+    pub(in crate::broker) fn relay(
+        mut self,
+        detector: impl Fn(&[u8]) -> LegacyClassification + Send + Sync + 'static,
+        backend: Arc<dyn Backend>,
+    ) -> Self {
+        self.builder.detector = Box::new(detector);
+        self.legacy = Legacy::Relay(backend);
         self
     }
 
@@ -183,14 +171,6 @@ impl AsyncServer {
     /// Outside a tokio runtime that drives I/O and time.
     pub fn start(self) -> Result<RunningAsyncServer, ServerError> {
         RunningAsyncServer::start(self.listener, self.builder, self.legacy)
-    }
-
-    fn builder(&self) -> &ServerBuilder<AsyncHandler> {
-        &self.builder
-    }
-
-    fn builder_mut(&mut self) -> &mut ServerBuilder<AsyncHandler> {
-        &mut self.builder
     }
 }
 

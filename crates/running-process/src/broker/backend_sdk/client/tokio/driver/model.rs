@@ -4,7 +4,7 @@
 
 pub(in super::super) mod stream;
 
-use super::Driver;
+use super::{Driver, OnMove};
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::client::tokio::client::AsyncFrameClient;
 use crate::broker::backend_sdk::client::tokio::queue::{Outcome, Unsent};
@@ -53,7 +53,7 @@ async fn for_a_while<T>(future: impl Future<Output = T>) -> Option<T> {
 /// Returns a client whose daemon leaves `room` bytes unread, the daemon's end, and the driver's thread.
 fn connect(room: usize) -> (AsyncFrameClient, Other, JoinHandle<usize>) {
     let (stream, daemon) = AsyncStream::pair(room);
-    let (client, driver) = AsyncFrameClient::with_driver(stream);
+    let (client, driver) = AsyncFrameClient::with_driver(stream, OnMove::Stay);
     (client, daemon, task(run(driver)))
 }
 
@@ -355,7 +355,7 @@ fn whoever_waits_is_told_of_the_end_and_given_back_what_was_not_taken() {
 fn nobody_waits_for_a_task_that_has_ended_with_its_runtime() {
     check(|| {
         let (stream, daemon) = AsyncStream::pair(40);
-        let (client, driver) = AsyncFrameClient::with_driver(stream);
+        let (client, driver) = AsyncFrameClient::with_driver(stream, OnMove::Stay);
         let driving = task(for_a_while(run(driver)));
         let serving = thread::spawn(move || {
             if thread_rng().r#gen() {

@@ -116,6 +116,10 @@ impl StreamState {
         self.waker.take()
     }
 
+    pub(super) fn has_response(&self) -> bool {
+        self.response.is_some()
+    }
+
     pub(super) fn take_response(&mut self) -> Option<Response> {
         self.response.take()
     }

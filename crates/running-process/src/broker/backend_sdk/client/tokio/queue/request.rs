@@ -16,7 +16,7 @@ pub(in super::super) type Response = Result<Frame, FrameClientError>;
 pub(in super::super::super) struct Unsent {
     pub(in super::super::super) payload: Payload,
     /// The reason why the connection ended.
-    pub(in super::super) error: FrameClientError,
+    pub(in super::super::super) error: FrameClientError,
 }
 
 #[derive(Debug)]

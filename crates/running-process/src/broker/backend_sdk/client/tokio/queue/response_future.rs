@@ -1,7 +1,7 @@
 //! The future of one request.
 
 use super::request::{Outcome, Request};
-use super::{RequestQueue, wake_driver};
+use super::{RequestQueue, wake_driver, wake_drivers};
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -58,7 +58,7 @@ impl Drop for ResponseFuture<'_> {
         if let Stage::Pending(id) = self.stage {
             let mut state = self.queue.state();
             if state.cancel(id) {
-                wake_driver(state);
+                wake_drivers(state);
             }
         }
     }

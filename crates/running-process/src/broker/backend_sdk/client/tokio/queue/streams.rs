@@ -1,7 +1,8 @@
 //! Callers that take events.
 
+use super::link::is_former;
 use super::request::{Request, Response, Unsent};
-use super::{Pending, RequestQueue, State, wake_driver};
+use super::{Pending, RequestQueue, State, wake_driver, wake_drivers};
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::protocol::Frame;
@@ -30,7 +31,7 @@ impl RequestQueue {
         waker: &Waker,
     ) -> Poll<Result<StreamItem, FrameClientError>> {
         self.make_room(|state| {
-            let State { pending, events, end, .. } = &mut *state;
+            let State { pending, events, end, former, current, .. } = &mut *state;
             let Some(Pending::Streaming(stream)) = pending.get_mut(&id) else {
                 return Poll::Ready(Err(FrameClientError::NotInFlight));
             };
@@ -39,8 +40,8 @@ impl RequestQueue {
             }
             let item = match (stream.take_response(), end) {
                 (Some(response), _) => Ok(StreamItem::Response(response)),
-                (None, Some(end)) => Err(end.report()),
-                (None, None) => {
+                (None, Some(end)) if !is_former(former, current, id) => Err(end.report()),
+                (None, _) => {
                     stream.register(waker);
                     return Poll::Pending;
                 }
@@ -55,7 +56,7 @@ impl RequestQueue {
     /// Ends the stream of the request `id`, and gives the request up if it has no response.
     pub(in super::super) fn end_stream(&self, id: RequestId) {
         if self.make_room(|state| state.cancel(id)) {
-            wake_driver(self.state());
+            wake_drivers(self.state());
         }
     }
 
@@ -89,7 +90,7 @@ impl RequestQueue {
         let was_full = state.events.room() == 0;
         let taken = take(&mut state);
         if was_full && state.events.room() > 0 {
-            wake_driver(state);
+            wake_drivers(state);
         }
         taken
     }

@@ -7,7 +7,7 @@ use crate::broker::backend_sdk::server::sync::{Condvar, Mutex, MutexGuard, threa
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A shorter time passes at once, a longer one never.
 const SHORT: Duration = Duration::from_secs(1);
@@ -41,32 +41,27 @@ impl Poller {
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the system's may fail")]
-    pub(super) fn add(&self, stream: &LocalStream, id: u64, writing: bool) -> io::Result<()> {
+    pub(super) fn watch(
+        &self,
+        stream: &LocalStream,
+        id: u64,
+        before: Option<bool>,
+        after: Option<bool>,
+    ) -> io::Result<()> {
         let (connection, shared) = (Arc::clone(stream.connection()), Arc::clone(&self.0));
-        let before = self.0.state().watched.insert(id, Watched { connection, writing });
-        assert!(before.is_none(), "a connection is watched once");
-        let watch = Arc::new(move |change| shared.note(id, change));
-        stream.connection().wire().watcher = Some(Watcher(watch));
+        let mut state = self.0.state();
+        let removed = state.watched.remove(&id);
+        let is_known = after.is_none() || removed.map(|watched| watched.writing) == before;
+        assert!(is_known, "a connection is watched once, and the caller knows how");
+        if let Some(writing) = after {
+            state.watched.insert(id, Watched { connection, writing });
+        }
+        drop(state);
+        let watch = after.map(|_| Watcher(Arc::new(move |change| shared.note(id, change))));
+        stream.connection().wire().watcher = watch;
         // If nothing has, the poll finds no event.
         self.0.note(id, Change::Arrived);
         Ok(())
-    }
-
-    #[allow(clippy::unnecessary_wraps, reason = "the system's may fail")]
-    pub(super) fn set_writing(&self, _: &LocalStream, id: u64, writing: bool) -> io::Result<()> {
-        self.0.state().watched.get_mut(&id).expect("it is watched").writing = writing;
-        self.0.note(id, Change::Arrived);
-        Ok(())
-    }
-
-    pub(super) fn remove(&self, stream: &LocalStream) {
-        stream.connection().wire().watcher = None;
-        self.0.state().watched.retain(|_, watched| !Arc::ptr_eq(&watched.connection, stream.connection()));
-    }
-
-    #[allow(clippy::unused_self, reason = "the system's method")]
-    pub(super) fn wait_ready(&self, stream: &LocalStream, _: Option<Instant>) -> io::Result<()> {
-        stream.wait_or_time_out(|wire| wire.is_readable() || LocalStream::has_room(wire)).map(drop)
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the system's may fail")]

@@ -1,0 +1,85 @@
+//! The socket at which a daemon is asked for its endpoint.
+
+use crate::broker::service::files::remove_if_present;
+use crate::sys::wait_ready;
+use crate::transport::{LocalStream, StopSignal};
+use rustix::event::{PollFd, PollFlags};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// Time between two attempts to accept when the process has no descriptor left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket of this daemon for handovers, until it is stopped.
+#[derive(Debug)]
+pub(super) struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the socket's file.
+    file: Option<(u64, u64)>,
+    stop: StopSignal,
+}
+
+impl ControlSocket {
+    /// Listens at `path`, in the place of what another process left there. The caller holds the service's lock.
+    pub(super) fn bind(path: PathBuf) -> io::Result<Self> {
+        remove_if_present(&path)?;
+        let listener = UnixListener::bind(&path)?;
+        // Its directory keeps other users away before that.
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let (file, stop) = (identity(&path), StopSignal::new()?);
+        Ok(Self { listener, path, file, stop })
+    }
+
+    /// Waits for the next connection; `None` once the socket was stopped.
+    pub(super) fn accept(&self) -> Option<LocalStream> {
+        loop {
+            let mut ready =
+                [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
+            let waited = wait_ready(&mut ready, None);
+            if self.stop.is_stopped() {
+                return None;
+            }
+            match waited.and_then(|_| self.listener.accept()) {
+                Ok((stream, _)) => return Some(stream.into()),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::Interrupted
+                            | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Returns the signal that ends [accepting](Self::accept).
+    pub(super) fn stop_signal(&self) -> &StopSignal {
+        &self.stop
+    }
+
+    /// Returns whether the socket's file is the one at its path.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.file.is_some() && identity(&self.path) == self.file
+    }
+
+    /// Ends accepting, and removes the file if it still is that of this socket. The caller holds the service's lock.
+    pub(super) fn end(&self) {
+        self.stop.stop();
+        if self.is_in_place() {
+            // A file that stays behind refuses connections, and the next daemon replaces it.
+            let _stale = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
+}

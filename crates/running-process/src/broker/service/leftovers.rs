@@ -1,0 +1,142 @@
+//! Files that a daemon which has ended left behind, and their removal under the service's lock.
+
+use super::deadline::Deadline;
+use super::definition::Service;
+use super::find::{Look, is_held, take_start_lock};
+use super::find_error::FindError;
+use super::history::History;
+use super::paths::ServicePaths;
+use super::replace::replacing::Replacing;
+use super::start::log;
+use crate::broker::backend_lifecycle::identity::DaemonProcess;
+use crate::broker::backend_lifecycle::identity_file::try_remove_daemon_identity_file;
+use crate::broker::backend_lifecycle::probe::ProbeError;
+use crate::broker::backend_lifecycle::verify::recorded_process;
+use crate::transport::BindError;
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// A change by [`Service::remove_leftovers`], told before it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftoverChange {
+    /// The file is written: the history of starts counts the daemon that ended, or the lock file is made.
+    Write(PathBuf),
+    /// The file is removed.
+    Remove(PathBuf),
+}
+
+/// The reason why what a daemon left was not removed, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeftoverError {
+    /// The state of the service cannot be told.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// A file cannot be written or removed.
+    #[error("a file of the service cannot be written or removed")]
+    Files(#[source] io::Error),
+    /// A socket cannot be removed.
+    #[error("a socket of the service cannot be removed")]
+    Socket(#[source] BindError),
+}
+
+impl Service {
+    /// Removes the files of a daemon that has ended without cleaning up, as the next start would. Each change is told to `step`
+    /// before it is made. Returns `false`, and changes nothing, if a daemon runs, starts or is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`LeftoverError`] says what is left.
+    pub fn remove_leftovers(
+        &self,
+        deadline: impl Into<Deadline>,
+        step: &mut dyn FnMut(LeftoverChange),
+    ) -> Result<bool, LeftoverError> {
+        let paths = ServicePaths::of(self).map_err(FindError::from)?;
+        if leftovers(&paths)?.is_empty() {
+            return Ok(false);
+        }
+        paths.check().map_err(FindError::from)?;
+        if !paths.start_lock().exists() {
+            step(LeftoverChange::Write(paths.start_lock()));
+        }
+        let Some(lock) = take_start_lock(&paths)? else { return Ok(false) };
+        let cleaned = self.remove_leftovers_locked(&paths, deadline.into(), step);
+        lock.release();
+        cleaned
+    }
+
+    fn remove_leftovers_locked(
+        &self,
+        paths: &ServicePaths,
+        deadline: Deadline,
+        step: &mut dyn FnMut(LeftoverChange),
+    ) -> Result<bool, LeftoverError> {
+        if Replacing::is_held(paths)? {
+            return Ok(false);
+        }
+        let Look::NotServed { stale } = self.look_once(paths, deadline)? else { return Ok(false) };
+        let mut history = History::read(paths);
+        remove_identity(paths, &mut history, stale.as_deref(), step).map_err(LeftoverError::Files)?;
+        #[cfg(unix)]
+        for path in stale_sockets(paths) {
+            step(LeftoverChange::Remove(path.clone()));
+            crate::transport::remove_stale_socket(&path).map_err(LeftoverError::Socket)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Counts a daemon or a start that ended without a trace as failed, and removes its identity file. The caller holds the lock.
+pub(super) fn remove_identity(
+    paths: &ServicePaths,
+    history: &mut History,
+    stale: Option<&DaemonProcess>,
+    step: &mut dyn FnMut(LeftoverChange),
+) -> io::Result<()> {
+    let before = history.clone();
+    let log_from = history.log_from;
+    let log = || log::tail(&paths.log(), log_from);
+    match stale {
+        Some(_) => history.crashed(SystemTime::now(), log()),
+        None => history.left_nothing(SystemTime::now(), log),
+    }
+    if *history != before {
+        step(LeftoverChange::Write(paths.history()));
+        history.write(paths)?;
+    }
+    if stale.is_none() {
+        return Ok(());
+    }
+    // Only after it is counted: it is the evidence.
+    step(LeftoverChange::Remove(paths.identity_file()));
+    try_remove_daemon_identity_file(&paths.identity_file())
+}
+
+/// Returns the files that a daemon left which has ended; none while a process has the lock of the service.
+pub(super) fn leftovers(paths: &ServicePaths) -> Result<Vec<PathBuf>, FindError> {
+    let mut found = Vec::new();
+    if is_held(paths)? || Replacing::is_held(paths)? {
+        return Ok(found);
+    }
+    if let Some(identity) = paths.identity()?
+        && let Err(ProbeError::Gone { .. } | ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. }) =
+            recorded_process(&identity)
+    {
+        found.push(paths.identity_file());
+    }
+    #[cfg(unix)]
+    found.extend(stale_sockets(paths));
+    Ok(found)
+}
+
+/// Returns the sockets of the service at which no process listens. That of a service manager is its own: to connect there would have
+/// it start the daemon.
+#[cfg(unix)]
+fn stale_sockets(paths: &ServicePaths) -> Vec<PathBuf> {
+    let own = (!paths.activation().exists()).then(|| paths.socket_path());
+    let others = [paths.starting(), paths.draining(), paths.replacing_announced(), paths.control()];
+    own.into_iter().chain(others).filter(|path| crate::transport::is_stale_socket(path)).collect()
+}

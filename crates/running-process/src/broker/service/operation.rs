@@ -1,0 +1,55 @@
+//! A start or a drain under way, announced by a socket at which others wait for its end.
+//!
+//! No connection is accepted there. All of them are closed at once when the socket is, also by the death of its process: so one
+//! event wakes every waiting client, and nothing polls.
+
+use super::deadline::Deadline;
+use super::files::remove_if_present;
+use crate::sys::PidfdPolicy;
+use crate::transport::{LocalStream, listen_only};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// A start or a drain by this process. Dropping it wakes all that wait for its end.
+#[derive(Debug)]
+pub(super) struct Operation {
+    _socket: OwnedFd,
+    path: PathBuf,
+}
+
+impl Operation {
+    /// Announces the operation at `path`. The caller holds the service's lock, so no other process announces one there.
+    pub(super) fn announce(path: PathBuf) -> io::Result<Self> {
+        remove_if_present(&path)?;
+        Ok(Self { _socket: listen_only(&path)?, path })
+    }
+
+    /// Takes the name away, while the caller still holds the lock: later it could be another process's.
+    pub(super) fn withdraw(&self) {
+        // A file that stays behind refuses connections, and the next operation replaces it.
+        let _stale = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The wait for an operation of another process.
+#[derive(Debug)]
+pub(super) struct OperationWait(LocalStream);
+
+impl OperationWait {
+    /// Begins to wait for the operation that is announced at `path`; `None` if there is none.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        LocalStream::connect(path.to_str()?).ok().map(Self)
+    }
+
+    /// Returns the process of the operation, as the kernel names it.
+    pub(super) fn process(&self) -> Option<u32> {
+        Some(self.0.peer(PidfdPolicy::Use).ok()?.process.pid())
+    }
+
+    /// Waits until the operation ends, and returns `true`, or until `deadline`, and returns `false`.
+    pub(super) fn ends(&self, deadline: Deadline) -> bool {
+        let read = self.0.read_deadline(&mut [0], deadline.instant());
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}

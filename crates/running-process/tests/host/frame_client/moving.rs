@@ -1,0 +1,273 @@
+//! Clients whose daemon says that another process serves the endpoint by now.
+
+use super::peer::shouted;
+use crate::support::SHOUT;
+use prost::Message;
+use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClient, FrameClientError};
+use running_process::broker::protocol::{
+    Endpoint, Frame, FrameKind, Notice, NoticeKind, encode_framed, try_decode_framed,
+};
+use std::io::{Read, Write};
+use std::pin::pin;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// The process that serves an endpoint, with the last connection to it.
+struct Daemon {
+    socket: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Daemon {
+    async fn accept(listener: &UnixListener) -> Self {
+        Self::new(listener.accept().await.unwrap().0)
+    }
+
+    fn new(socket: UnixStream) -> Self {
+        Self { socket, received: Vec::new() }
+    }
+
+    /// Returns the next frame; `None` at the end.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(decoded) = try_decode_framed(&self.received).unwrap() {
+                self.received.drain(..decoded.consumed);
+                return Some(decoded.frame);
+            }
+            if self.socket.read_buf(&mut self.received).await.unwrap() == 0 {
+                return None;
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Frame {
+        self.next().await.expect("a frame before the end")
+    }
+
+    async fn send(&mut self, frame: &Frame) {
+        self.socket.write_all(&encode_framed(frame).unwrap()).await.unwrap();
+    }
+
+    async fn answer(&mut self, request: &Frame) {
+        self.send(&shouted(request)).await;
+    }
+}
+
+fn moved() -> Frame {
+    let payload = Notice::new(NoticeKind::Moved).encode_to_vec();
+    Frame { kind: FrameKind::Event.into(), ..Frame::request(0, payload) }
+}
+
+/// A directory with the endpoint of a daemon, which listens.
+struct Place {
+    directory: tempfile::TempDir,
+    listener: UnixListener,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("s")).unwrap();
+        Self { directory, listener }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::unix_socket("test", self.directory.path().join("s").to_str().unwrap()).unwrap()
+    }
+
+    async fn connect(&self) -> (AsyncFrameClient, Daemon) {
+        let client = AsyncFrameClient::connect(&self.endpoint()).await.unwrap();
+        (client, Daemon::accept(&self.listener).await)
+    }
+
+    /// Returns the listener of a process that takes the endpoint over.
+    fn replace(&self) -> UnixListener {
+        let new = self.directory.path().join("new");
+        let listener = UnixListener::bind(&new).unwrap();
+        std::fs::rename(new, self.directory.path().join("s")).unwrap();
+        listener
+    }
+}
+
+/// Sends a request, which `daemon` answers.
+async fn ask(client: &AsyncFrameClient, daemon: &mut Daemon) {
+    let (response, ()) = tokio::join!(client.request(SHOUT, b"ask".to_vec()), async {
+        let request = daemon.receive().await;
+        daemon.answer(&request).await;
+    });
+    assert_eq!(response.unwrap().payload, b"ASK");
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_answered_by_the_former_daemon_and_later_ones_by_its_successor() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = place.replace();
+    let mut in_flight = pin!(client.request(SHOUT, b"in flight".to_vec()));
+    let request = tokio::select! {
+        response = &mut in_flight => panic!("{response:?}"),
+        request = former.receive() => request,
+    };
+    former.send(&moved()).await;
+    let mut successor = Daemon::accept(&successor).await;
+    for _ in 0..3 {
+        ask(&client, &mut successor).await;
+    }
+    former.answer(&request).await;
+    assert_eq!(in_flight.await.unwrap().payload, b"IN FLIGHT");
+    assert_eq!(former.next().await, None, "the client ends the former connection");
+    ask(&client, &mut successor).await;
+}
+
+#[tokio::test]
+async fn a_client_follows_several_times_and_answers_come_from_all_of_them() {
+    let place = Place::new();
+    let (client, mut daemon) = place.connect().await;
+    let (mut daemons, mut responses) = (Vec::new(), Vec::new());
+    for round in 0..4_u8 {
+        let (asking, next) = (client.clone(), place.replace());
+        responses.push(tokio::spawn(async move { asking.request(SHOUT, vec![b'a' + round]).await }));
+        let request = daemon.receive().await;
+        daemon.send(&moved()).await;
+        let next = Daemon::accept(&next).await;
+        daemons.push((std::mem::replace(&mut daemon, next), request));
+    }
+    for (daemon, request) in daemons.iter_mut().rev() {
+        daemon.answer(request).await;
+        assert_eq!(daemon.next().await, None);
+    }
+    for (round, response) in (b'A'..).zip(responses) {
+        assert_eq!(response.await.unwrap().unwrap().payload, [round]);
+    }
+    ask(&client, &mut daemon).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_former_connection_fails_its_own_requests_only() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = place.replace();
+    let (lost, streaming) = (client.clone(), client.clone());
+    let lost = tokio::spawn(async move { lost.request(SHOUT, b"lost".to_vec()).await });
+    let mut stream = streaming.request_streaming(SHOUT, b"stream".to_vec()).await.unwrap();
+    former.receive().await;
+    former.receive().await;
+    former.send(&moved()).await;
+    let mut successor = Daemon::accept(&successor).await;
+    let asking = client.clone();
+    let waiting = tokio::spawn(async move { asking.request(SHOUT, b"later".to_vec()).await });
+    let later = successor.receive().await;
+    drop(former);
+    let error = lost.await.unwrap();
+    assert!(matches!(error, Err(FrameClientError::Closed)), "{error:?}");
+    assert!(matches!(stream.next_event().await, Ok(None)));
+    let error = stream.response().await;
+    assert!(matches!(error, Err(FrameClientError::Closed)), "{error:?}");
+    successor.answer(&later).await;
+    assert_eq!(waiting.await.unwrap().unwrap().payload, b"LATER");
+    assert!(client.is_usable());
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_is_cancelled_where_it_runs() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = place.replace();
+    let given_up = {
+        let mut request = pin!(client.request(SHOUT, b"given up".to_vec()));
+        let received = tokio::select! {
+            response = &mut request => panic!("{response:?}"),
+            received = former.receive() => received,
+        };
+        former.send(&moved()).await;
+        tokio::select! {
+            response = &mut request => panic!("{response:?}"),
+            successor = Daemon::accept(&successor) => drop(successor),
+        }
+        received
+    };
+    let cancel = former.receive().await;
+    assert_eq!((cancel.kind, cancel.request_id), (FrameKind::Cancel.into(), given_up.request_id));
+    assert_eq!(former.next().await, None);
+}
+
+/// Makes `former` say that it has moved while no process listens, asks it once more, and returns the successor, which listens then.
+async fn move_unreached(place: &Place, client: &AsyncFrameClient, former: &mut Daemon) -> UnixListener {
+    ask(client, former).await;
+    let path = place.directory.path().join("s");
+    std::fs::remove_file(&path).unwrap();
+    former.send(&moved()).await;
+    ask(client, former).await;
+    UnixListener::bind(&path).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_reach_the_successor_goes_on_and_follows_later() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = move_unreached(&place, &client, &mut former).await;
+    let (mut asking, mut waiting) = (pin!(client.request(SHOUT, b"ask".to_vec())), true);
+    let mut successor = loop {
+        tokio::select! {
+            response = &mut asking => panic!("{response:?}"),
+            request = former.next(), if waiting => match request {
+                Some(request) => former.answer(&request).await,
+                None => waiting = false,
+            },
+            successor = Daemon::accept(&successor) => break successor,
+        }
+    };
+    let request = successor.receive().await;
+    successor.answer(&request).await;
+    assert_eq!(asking.await.unwrap().payload, b"ASK");
+}
+
+#[tokio::test]
+async fn a_client_whose_former_daemon_is_gone_before_it_could_follow_follows_then() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = move_unreached(&place, &client, &mut former).await;
+    drop(former);
+    let mut successor = Daemon::accept(&successor).await;
+    ask(&client, &mut successor).await;
+}
+
+#[tokio::test]
+async fn events_of_no_request_come_from_both_daemons() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let mut events = client.events().unwrap();
+    let successor = place.replace();
+    former.send(&moved()).await;
+    let mut successor = Daemon::accept(&successor).await;
+    successor.send(&super::peer::event(7)).await;
+    assert_eq!(events.next().await.unwrap().unwrap(), super::peer::event(7));
+    assert_eq!(former.next().await, None);
+}
+
+#[tokio::test]
+async fn a_client_on_a_stream_of_the_callers_says_that_its_daemon_has_moved_and_goes_on() {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    let client = AsyncFrameClient::from_stream(client.into_std().unwrap()).unwrap();
+    let mut daemon = Daemon::new(daemon);
+    assert!(!client.has_moved());
+    daemon.send(&moved()).await;
+    ask(&client, &mut daemon).await;
+    assert!(client.has_moved() && client.is_usable());
+    ask(&client, &mut daemon).await;
+}
+
+#[test]
+fn a_blocking_client_says_that_its_daemon_has_moved_and_goes_on() {
+    let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut client = FrameClient::from_stream(client);
+    assert!(!client.has_moved());
+    daemon.write_all(&encode_framed(&moved()).unwrap()).unwrap();
+    assert!(client.has_moved() && client.is_usable());
+    let request = client.send(SHOUT, b"on".to_vec()).unwrap();
+    let mut received = vec![0; 1024];
+    let length = daemon.read(&mut received).unwrap();
+    let frame = try_decode_framed(&received[..length]).unwrap().unwrap().frame;
+    daemon.write_all(&encode_framed(&shouted(&frame)).unwrap()).unwrap();
+    assert_eq!(client.wait(request).unwrap().payload, b"ON");
+}
