@@ -1,6 +1,7 @@
 //! Failures of commands, as text and as JSON.
 
 pub(crate) mod advice;
+pub(crate) mod start;
 
 use crate::json::object_line;
 use crate::terminal::for_stderr;
@@ -8,24 +9,30 @@ use crate::text::safe;
 use crate::verdict::Verdict;
 use advice::Advice;
 use serde::Serialize;
+use start::FailedStart;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// The reason why a command stopped, with advice for the user.
 #[derive(Debug)]
 pub(crate) struct Failure {
     advice: Advice,
-    error: Box<dyn Error>,
+    error: Box<dyn Error + Send + Sync>,
+    /// The failed start of a daemon. It is rare, so that it takes no room in other failures.
+    start: Option<Box<FailedStart>>,
+    /// When the command may succeed, in milliseconds since the Unix epoch.
+    until_unix_ms: Option<u64>,
 }
 
 /// An error that is a sentence, with an optional cause.
 #[derive(Debug)]
 struct Sentence {
     text: String,
-    source: Option<Box<dyn Error>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl fmt::Display for Sentence {
@@ -36,7 +43,7 @@ impl fmt::Display for Sentence {
 
 impl Error for Sentence {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref()
+        self.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -48,28 +55,32 @@ pub(crate) struct Report {
     error: String,
     causes: Vec<String>,
     hint: Option<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_failure: Option<Box<FailedStart>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_unix_ms: Option<u64>,
 }
 
 impl Failure {
     /// Combines an error with advice. If one of its causes is an exhausted resource, the advice is about that resource.
-    pub(crate) fn new(error: impl Into<Box<dyn Error>>, advice: Advice) -> Self {
+    pub(crate) fn new(error: impl Into<Box<dyn Error + Send + Sync>>, advice: Advice) -> Self {
         let error = error.into();
         let advice = advice::exhausted(&*error).unwrap_or(advice);
-        Self { advice, error }
+        Self { advice, error, start: None, until_unix_ms: None }
     }
 
     /// Creates a failure with the verdict [`Undecided`](Verdict::Undecided).
-    pub(crate) fn undecided(error: impl Into<Box<dyn Error>>) -> Self {
+    pub(crate) fn undecided(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(error, Advice::undecided("failed"))
     }
 
     /// Creates a failure with the verdict [`No`](Verdict::No).
-    pub(crate) fn negative(error: impl Into<Box<dyn Error>>) -> Self {
+    pub(crate) fn negative(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(error, Advice::no("failed"))
     }
 
     /// Creates a failure about unusable arguments.
-    pub(crate) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(error, Advice::undecided("usage"))
     }
 
@@ -90,6 +101,18 @@ impl Failure {
     /// Sets the hint, unless the advice has one already.
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.advice.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Adds the failed start of a daemon.
+    pub(crate) fn start(mut self, start: Option<FailedStart>) -> Self {
+        self.start = start.map(Box::new);
+        self
+    }
+
+    /// Adds the moment from which on the command may succeed.
+    pub(crate) fn until(mut self, moment: SystemTime) -> Self {
+        self.until_unix_ms = Some(start::unix_ms(moment));
         self
     }
 
@@ -119,7 +142,28 @@ impl Failure {
             error: self.error.to_string(),
             causes: self.causes().collect(),
             hint: hint.clone(),
+            start_failure: self.start.clone(),
+            until_unix_ms: self.until_unix_ms,
         }
+    }
+
+    /// Returns the name in JSON.
+    pub(crate) fn name(&self) -> &'static str {
+        self.advice.kind
+    }
+
+    /// Formats the error with its causes on one line.
+    pub(crate) fn sentence(&self) -> String {
+        with_causes(&*self.error)
+    }
+
+    /// Formats the failure as a note among other output: the error with its causes on one line, and the hint on another.
+    pub(crate) fn note(&self) -> String {
+        let mut note = self.sentence();
+        if let Some(hint) = &self.advice.hint {
+            let _infallible = write!(note, "\n  hint: {}", safe(hint));
+        }
+        note
     }
 
     fn causes(&self) -> impl Iterator<Item = String> {
@@ -133,6 +177,11 @@ impl Failure {
         let mut text = format!("{red}error{red:#}: {}\n", safe(&self.error));
         for cause in self.causes() {
             let _infallible = writeln!(text, "  because: {}", safe(cause));
+        }
+        if let Some(log) =
+            self.start.as_ref().map(|start| start.log_lines("    | ")).filter(|log| !log.is_empty())
+        {
+            let _infallible = write!(text, "  the end of its log:\n{log}");
         }
         if let Some(hint) = &self.advice.hint {
             let _infallible = writeln!(text, "{cyan}hint{cyan:#}: {}", safe(hint));

@@ -1,21 +1,28 @@
-//! The command `running-process`: try, serve, probe, call, load, watch and decode a daemon's endpoint.
+//! The command `running-process`: sees, runs, loads, explains and mends the daemons of a user.
 
+mod amount;
+mod chart;
 mod cli;
 mod commands;
 mod failure;
 mod json;
 mod message_writer;
 mod output;
+mod release;
+mod screen;
+mod service_file;
+mod services;
+mod table;
 mod terminal;
 mod text;
 mod verdict;
 mod wire;
+mod wrap;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => return cli::refuse(&error),
     };

@@ -1,9 +1,11 @@
 //! Standard output of a command: text for people, or JSON for programs.
 
+use crate::chart::Glyphs;
 use crate::failure::Failure;
 use crate::json::write_object;
 use crate::terminal::{self, DEFAULT_COLUMNS};
 use crate::text::{payload_for_terminal, write_line};
+use crate::wrap::fitted;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -22,6 +24,7 @@ pub(crate) struct Output {
     is_terminal: bool,
     /// Set once the reader has closed its end.
     is_closed: bool,
+    glyphs: Glyphs,
     buffer: Vec<u8>,
 }
 
@@ -35,6 +38,7 @@ impl Output {
             is_styled: terminal::is_styled(stdout),
             is_terminal,
             is_closed: false,
+            glyphs: Glyphs::default(),
             buffer: Vec::new(),
         }
     }
@@ -44,9 +48,9 @@ impl Output {
         self.json
     }
 
-    /// Returns whether the output is text on a terminal, which can be drawn over.
+    /// Returns whether the output is text on a terminal that can be drawn over.
     pub(crate) fn is_screen(&self) -> bool {
-        self.is_terminal && !self.json
+        self.is_terminal && !self.json && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Returns whether the reader has closed its end.
@@ -64,12 +68,24 @@ impl Output {
         self.size().map_or(DEFAULT_COLUMNS, |(columns, _)| columns)
     }
 
-    /// Prints a line of text; does nothing if the output is JSON.
+    /// Sets the characters of charts, and of the units in the text between them.
+    pub(crate) fn draw_with(&mut self, glyphs: Glyphs) {
+        self.glyphs = glyphs;
+    }
+
+    /// Returns the characters of charts.
+    pub(crate) fn glyphs(&self) -> Glyphs {
+        self.glyphs
+    }
+
+    /// Prints a line of text, wrapped on a terminal; does nothing if the output is JSON.
     ///
     /// Styles are dropped if the stream or the user's settings exclude them. Foreign text must be escaped with
     /// [`safe`](crate::text::safe), since it could contain line feeds and styles.
     pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        self.part(format_args!("{line}\n"))?;
+        let line = line.to_string();
+        let line = self.size().map(|(columns, _)| fitted(&line, columns)).unwrap_or(line);
+        self.part(line + "\n")?;
         self.flush()
     }
 
@@ -79,7 +95,7 @@ impl Output {
             return Ok(());
         }
         let mut line = String::new();
-        write_line(&text.to_string(), self.is_styled, &mut line);
+        write_line(&self.glyphs.spell(text.to_string()), self.is_styled, &mut line);
         self.write_all(line.as_bytes()).map_err(failed)
     }
 

@@ -1,6 +1,7 @@
 //! Sizes and styles of the terminals that standard output and standard error may be.
 
 use crate::text::write_line;
+use crate::wrap::fitted;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use std::io;
@@ -28,9 +29,13 @@ pub(crate) fn is_styled<S: RawStream>(stream: S) -> bool {
     is_styled
 }
 
-/// Formats a text of this command for standard error, with styles if that takes them.
+/// Formats a text of this command for standard error, wrapped if that is a terminal, and with styles if that takes them.
 pub(crate) fn for_stderr(text: &str) -> String {
+    let text = match terminal_size_of(io::stderr()) {
+        Some((columns, _)) => fitted(text, columns.0.into()),
+        None => text.to_owned(),
+    };
     let mut line = String::with_capacity(text.len());
-    write_line(text, is_styled(io::stderr()), &mut line);
+    write_line(&text, is_styled(io::stderr()), &mut line);
     line
 }

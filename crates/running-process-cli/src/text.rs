@@ -4,6 +4,7 @@
 //! or disguise a text. [`safe`] escapes all of them. [`write_line`] escapes once more what a command prints.
 
 use std::fmt::{self, Display, Write};
+use std::path::Path;
 
 /// Returns `text` on one line, with every [hostile](is_hostile) character escaped, for example as `\n` or `\u{1b}`.
 pub(crate) fn safe(text: impl Display) -> impl Display {
@@ -47,6 +48,17 @@ fn escape(text: &str, keeps: impl Fn(char) -> bool, to: &mut impl Write) -> fmt:
         rest = &rest[at + char.len_utf8()..];
     }
     to.write_str(rest)
+}
+
+/// Returns `path` as one word of a shell's command line.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = safe(path.display()).to_string();
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:@%,".contains(char);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Appends a text of this command to `line`. Line feeds stay, styles stay if `styled` is set, and every other hostile
@@ -146,6 +158,12 @@ mod tests {
         assert_eq!(safe(hostile).to_string(), expected);
         let letters = "C:\\temp\\naïve \"é\" e\u{301} 日本 🦀 \u{5d0}";
         assert_eq!(safe(letters).to_string(), letters);
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_command_line() {
+        assert_eq!(shell_word(Path::new("/srv/a-b_c.d")), "/srv/a-b_c.d");
+        assert_eq!(shell_word(Path::new("/srv/it's $HOME")), r"'/srv/it'\''s $HOME'");
     }
 
     #[test]

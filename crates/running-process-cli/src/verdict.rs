@@ -11,6 +11,8 @@ pub(crate) enum Verdict {
     No,
     /// Exit status 2: the question could not be answered, and the error has been printed.
     Undecided,
+    /// Exit status 130: a signal has ended the command, as shells tell it of Ctrl-C.
+    Interrupted,
 }
 
 impl Verdict {
@@ -20,6 +22,16 @@ impl Verdict {
             Self::Yes => 0,
             Self::No => 1,
             Self::Undecided => 2,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Returns the name in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Undecided | Self::Interrupted => "undecided",
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::time::Instant;
 
 pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let target = Target::find(&arguments.target)?;
+    let mut target = Target::find(&arguments.target)?;
     let payload = match arguments.payload {
         Some(payload) => payload.into_bytes(),
         None => payload_from_stdin()?,

@@ -5,7 +5,8 @@ mod daemon;
 #[cfg(unix)]
 mod impostor;
 
-use super::probe::{StepLine, failure, level_name};
+use super::probe::failure;
+use super::probe::steps::{StepLine, level_name};
 use crate::cli::DemoArgs;
 use crate::failure::Failure;
 use crate::output::Output;

@@ -3,8 +3,17 @@
 use crate::failure::Failure;
 use crate::failure::advice::{self, Advice};
 use running_process::broker::backend_handle::DaemonProcess;
+use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::try_read_daemon_identity_file;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time for which another process than the daemon is not told, because a daemon may be handing its endpoint over: then either of
+/// both processes answers for some milliseconds.
+const DOUBT: Duration = Duration::from_millis(150);
+/// Time between two attempts.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Reads the identity file at `path`.
 pub(super) fn read(path: &Path) -> Result<DaemonProcess, Failure> {
@@ -20,5 +29,32 @@ pub(super) fn read(path: &Path) -> Result<DaemonProcess, Failure> {
             Err(Failure::new(error, advice)
                 .context(format!("the identity file {} cannot be used", path.display())))
         }
+    }
+}
+
+/// Reads the identity file at `path`, and lets `verify` verify its daemon. If that fails and the file names another daemon by then, or
+/// another process answers, this reads and verifies again, while `deadline` has not passed. Returns the identity with the last result.
+pub(super) fn verified<T, E>(
+    path: &Path,
+    deadline: Instant,
+    verify: impl Fn(&DaemonProcess) -> Result<T, E>,
+    cause: impl Fn(&E) -> &ProbeError,
+) -> Result<(DaemonProcess, Result<T, E>), Failure> {
+    let began = Instant::now();
+    let mut daemon = read(path)?;
+    loop {
+        let verified = verify(&daemon);
+        let Err(error) = &verified else { return Ok((daemon, verified)) };
+        let is_other = matches!(cause(error), ProbeError::Impostor { .. } | ProbeError::Mismatch(_));
+        let in_doubt = is_other && began.elapsed() < DOUBT;
+        if in_doubt {
+            thread::sleep(PAUSE);
+        }
+        // A file that is gone or unusable by now says less than the error.
+        let now = try_read_daemon_identity_file(path).ok().flatten().unwrap_or_else(|| daemon.clone());
+        if Instant::now() >= deadline || (!in_doubt && now == daemon) {
+            return Ok((daemon, verified));
+        }
+        daemon = now;
     }
 }

@@ -1,7 +1,6 @@
 //! `load`: sends many requests to the daemon in an identity file and measures their latencies.
 
 mod connections;
-mod histogram;
 mod measurement;
 mod phase;
 mod progress;
@@ -35,7 +34,7 @@ pub(super) fn run(arguments: &LoadArgs, output: &mut Output) -> Result<Verdict, 
         ))
         .hint("choose fewer --connections or a smaller --in-flight"));
     }
-    let target = Target::find(&arguments.target)?;
+    let mut target = Target::find(&arguments.target)?;
     let payload = match arguments.payload.as_deref() {
         None => vec![FILLER; arguments.size],
         Some("-") => payload_from_stdin()?,
@@ -48,6 +47,7 @@ pub(super) fn run(arguments: &LoadArgs, output: &mut Output) -> Result<Verdict, 
     let handle = target.prove(deadline)?;
     let streams = connections::open(handle, arguments.connections, deadline)?;
     let plan = Arc::new(Plan::new(arguments, target, payload));
+    output.draw_with(arguments.chart.glyphs());
     let report = Report { arguments, plan: &plan };
     report.begin(output)?;
     let measured = measure(arguments, &plan, streams)?;

@@ -1,18 +1,25 @@
-//! `probe`: verifies the daemon in an identity file.
+//! `probe`: verifies the daemon in an identity file, or the claim of the process at a socket.
 
+pub(super) mod claim;
+mod keep;
+pub(super) mod socket;
+pub(super) mod steps;
+
+use self::steps::{StepLine, proof_json, report, style};
 use super::identity_file;
 use crate::cli::{PolicyName, ProbeArgs};
+use crate::failure::advice::Advice;
 use crate::failure::{Failure, advice};
 use crate::output::Output;
+use crate::release::release;
+use crate::services;
 use crate::text::safe;
 use crate::verdict::Verdict;
-use anstyle::{AnsiColor, Style};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{
-    ImageState, Listener, Policy, Proof, ProofLevel, Step, StepKind, StepVerdict, Unverified, verify,
+    ImageState, Listener, Policy, Proof, Step, StepVerdict, Unverified, verify, verify_fronted,
 };
-use serde_json::{Value, json};
-use std::fmt;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 impl PolicyName {
@@ -27,31 +34,51 @@ impl PolicyName {
 }
 
 pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let expected = identity_file::read(&arguments.identity_file)?;
+    if arguments.socket || socket::is_socket(&arguments.target) {
+        return socket::run(arguments, output);
+    }
+    if arguments.write.is_some() {
+        let error =
+            format!("{} is not a socket, so it makes no claim to write", safe(arguments.target.display()));
+        return Err(
+            Failure::usage(error).hint("name the socket, as in `running-process probe SOCKET --write FILE`")
+        );
+    }
+    let (started, policy) = (Instant::now(), arguments.policy.policy());
+    let deadline = started + arguments.deadline.deadline;
+    let file = services::identity_file(&arguments.target)?;
+    let (expected, verified) = identity_file::verified(
+        &file,
+        deadline,
+        |expected| verify(expected, &policy, deadline),
+        |unverified| &unverified.error,
+    )?;
+    let took = started.elapsed();
     let endpoint = &expected.ipc_endpoint.path;
     output.line(format_args!(
-        "identity file {}: pid {} at {}\n",
-        safe(arguments.identity_file.display()),
+        "identity file {}: pid {} at {}{}\n",
+        safe(file.display()),
         expected.pid,
-        safe(endpoint)
+        safe(endpoint),
+        safe(release(&expected).map_or_else(String::new, |release| format!(", version {release}")))
     ))?;
-
-    let started = Instant::now();
-    let verified = verify(&expected, &arguments.policy.policy(), started + arguments.deadline.deadline);
-    let took = started.elapsed();
     let steps = match &verified {
         Ok(proof) => &proof.steps,
         Err(unverified) => &unverified.steps,
     };
-    for step in steps {
+    let fronted = verified.is_ok().then(|| verify_fronted(&expected, deadline)).flatten();
+    let steps: Vec<_> = steps.iter().chain(&fronted).cloned().collect();
+    for step in &steps {
         output.line(StepLine(step))?;
     }
-    let mut object = json!({
-        "identity": expected,
-        "policy": arguments.policy.to_string(),
-        "steps": steps.iter().map(step_json).collect::<Vec<_>>(),
-        "took_us": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-    });
+    let mut object = report(arguments, &steps, took);
+    object["identity"] = json!(expected);
+    let verified = match fronted {
+        Some(step) if step.verdict == StepVerdict::Refused => Err(fronted_failure(&step)),
+        _ => verified.map_err(|Unverified { error, .. }| {
+            failure(error).context(format!("the daemon at {endpoint} could not be verified"))
+        }),
+    };
     match verified {
         Ok(proof) => {
             object["verdict"] = "yes".into();
@@ -60,10 +87,9 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
             print_conclusion(&proof, took, output)?;
             Ok(Verdict::Yes)
         }
-        Err(Unverified { error, .. }) => {
-            let failure = failure(error).context(format!("the daemon at {endpoint} could not be verified"));
+        Err(failure) => {
             let verdict = failure.verdict();
-            object["verdict"] = if verdict == Verdict::No { "no" } else { "undecided" }.into();
+            object["verdict"] = verdict.name().into();
             object["error"] = json!(failure.report());
             output.object(object)?;
             // The JSON object has reported the failure already.
@@ -97,74 +123,12 @@ fn print_conclusion(proof: &Proof, took: Duration, output: &mut Output) -> Resul
     Ok(())
 }
 
-/// A step of a verification as a line of text.
-pub(super) struct StepLine<'a>(pub(super) &'a Step);
-
-impl fmt::Display for StepLine<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step { kind, verdict, evidence, .. } = self.0;
-        let style = style(*verdict);
-        write!(formatter, "  {style}{verdict:<10}{style:#}{kind:<14} {}", safe(evidence))
-    }
-}
-
-fn style(verdict: StepVerdict) -> Style {
-    match verdict {
-        StepVerdict::Proven => AnsiColor::Green.on_default(),
-        StepVerdict::Claimed | StepVerdict::Unchecked => AnsiColor::Yellow.on_default(),
-        StepVerdict::Refused => AnsiColor::Red.on_default().bold(),
-        _ => Style::new(),
-    }
-}
-
-fn step_json(step: &Step) -> Value {
-    json!({
-        "step": step_name(step.kind),
-        "verdict": step.verdict.to_string(),
-        "evidence": step.evidence,
-    })
-}
-
-fn proof_json(proof: &Proof) -> Value {
-    json!({
-        "level": level_name(proof.level),
-        "listener": match proof.listener {
-            Listener::Own => "own",
-            Listener::Inherited { .. } => "inherited",
-            _ => "unknown",
-        },
-        "image": match proof.image {
-            ImageState::AsRecorded => "as_recorded",
-            ImageState::ReplacedOnDisk => "replaced_on_disk",
-            ImageState::NotComparable => "not_comparable",
-            _ => "unchecked",
-        },
-        "with_origin": proof.with_origin,
-    })
-}
-
-/// Returns the name of a level in JSON.
-pub(super) fn level_name(level: ProofLevel) -> &'static str {
-    match level {
-        ProofLevel::Held => "held",
-        ProofLevel::Named => "named",
-        _ => "claimed",
-    }
-}
-
-fn step_name(step: StepKind) -> &'static str {
-    match step {
-        StepKind::Process => "process",
-        StepKind::Boot => "boot",
-        StepKind::Namespace => "pid_namespace",
-        StepKind::Connection => "connection",
-        StepKind::Listener => "listener",
-        StepKind::Answer => "answer",
-        StepKind::Writer => "writer",
-        StepKind::Image => "image",
-        StepKind::Alive => "alive",
-        _ => "other",
-    }
+/// Returns the failure of a front that is verified, and whose fronted daemon is not.
+fn fronted_failure(step: &Step) -> Failure {
+    let advice =
+        Advice::no("fronted_not_proven").hint("the front starts both again: stop the service, then start it");
+    Failure::new(step.evidence.clone(), advice)
+        .context("the front answers, and the daemon behind it could not be verified")
 }
 
 /// Returns the failure of a command whose daemon could not be verified.

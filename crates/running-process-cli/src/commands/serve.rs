@@ -1,121 +1,91 @@
 //! `serve`: runs the demo's daemon in the foreground.
 
+use super::daemon_log::{self, DaemonLog};
 use crate::cli::ServeArgs;
-use crate::failure::{Failure, advice, with_causes};
-use crate::json::object_line;
-use crate::message_writer::MessageWriter;
+use crate::failure::{Failure, advice};
 use crate::output::Output;
+use crate::services::Selected;
 use crate::text::safe;
 use crate::verdict::Verdict;
-use crate::wire::counted;
 use resp_cache::Cache;
 use running_process::broker::backend_handle::DaemonProcess;
-use running_process::broker::backend_sdk::{ServeError, Server, ServerError, check_daemon_identity_path};
+use running_process::broker::backend_sdk::{Server, ServerError, check_daemon_identity_path};
 use running_process::broker::protocol::Endpoint;
 use serde_json::json;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The endpoint's namespace id.
 pub(super) const NAMESPACE: &str = "running-process-demo";
 
-/// Longest wait at the end for messages to be written.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+const WAYS: &str = "give --service, or both --socket and --identity";
 
 pub(super) fn run(arguments: &ServeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let log = Log::start(output.is_json())?;
-    let verdict = match serve(arguments, &log) {
-        Ok(()) => Verdict::Yes,
-        Err(failure) => {
-            log.failure(&failure);
-            failure.verdict()
-        }
-    };
-    log.stdout.finish(FLUSH_TIMEOUT);
-    log.stderr.finish(FLUSH_TIMEOUT);
-    Ok(verdict)
+    daemon_log::run(output.is_json(), |log| serve(arguments, log))
 }
 
-fn serve(arguments: &ServeArgs, log: &Log) -> Result<(), Failure> {
-    let endpoint = endpoint(&arguments.socket)?;
-    let identity_file = std::path::absolute(&arguments.identity_file)?;
+fn serve(arguments: &ServeArgs, log: &DaemonLog) -> Result<(), Failure> {
+    let (server, identity_file) = match arguments {
+        ServeArgs { service_file: Some(file), .. } => for_service(file)?,
+        ServeArgs { socket: Some(socket), identity_file: Some(identity_file), .. } => {
+            bind(socket, identity_file)?
+        }
+        _ => return Err(Failure::usage("the daemon has no place").hint(WAYS)),
+    };
+    let (errors, messages) = (log.clone(), log.clone());
+    resp_cache::attach(server, &Cache::new())
+        .observe(move |error| errors.error(error))
+        .on_ready(move |daemon| ready(&messages, daemon, &identity_file))
+        .run()
+        .map_err(failed)
+}
+
+fn ready(log: &DaemonLog, daemon: &DaemonProcess, identity_file: &Path) {
+    let socket = &daemon.ipc_endpoint.path;
+    let object = json!({
+        "event": "ready",
+        "pid": daemon.pid,
+        "socket": socket,
+        "identity_file": identity_file.display().to_string(),
+        "protocol": resp_cache::PAYLOAD_PROTOCOL,
+    });
+    let (socket, identity_file) = (safe(socket), safe(identity_file.display()));
+    log.ready(format!("ready: pid {} serves {socket}, identity file {identity_file}\n", daemon.pid), &object);
+}
+
+/// Returns the server of an endpoint, and the path of its identity file.
+fn bind(socket: &str, identity_file: &Path) -> Result<(Server, PathBuf), Failure> {
+    let endpoint = endpoint(socket)?;
+    let identity_file = std::path::absolute(identity_file)?;
     // The check comes before the daemon creates any file.
     check_daemon_identity_path(&identity_file, &endpoint)
         .map_err(|source| failed(ServerError::IdentityFile { path: identity_file.clone(), source }))?;
-    let (troubles, panics, ready) = (log.clone(), log.clone(), log.clone());
-    std::panic::set_hook(Box::new(move |panic| panics.stderr.send(format!("{panic}\n").into_bytes())));
     let server = Server::bind(endpoint).map_err(|error| {
         let advice = advice::bind(&error);
         Failure::new(error, advice).context("the endpoint cannot be served")
     })?;
-    let server = resp_cache::attach(server, &Cache::new())
+    let server = server
         .identity_file(&identity_file)
-        .observe(move |trouble| troubles.trouble(trouble))
         .stop_on_signals()
         .map_err(|error| Failure::from(error).context("signals cannot be handled"))?;
-    let server = server.on_ready(move |daemon| ready.ready(daemon, &identity_file));
-    server.run().map_err(failed)
+    Ok((server, identity_file))
+}
+
+/// Returns the server of the service in this file, and the path of its identity file.
+fn for_service(file: &Path) -> Result<(Server, PathBuf), Failure> {
+    let selected = Selected::of_file(file)?;
+    let service = &selected.service;
+    let failed = |error| {
+        let advice = advice::service::for_service(&error, &selected.argument);
+        Failure::new(error, advice).context(format!("this process is not the daemon of {}", service.name()))
+    };
+    let identity_file = service.identity_file().map_err(|error| failed(error.into()))?;
+    let server = Server::for_service(service).map_err(failed)?;
+    Ok((server, identity_file))
 }
 
 fn failed(error: ServerError) -> Failure {
     let advice = advice::server(&error);
     Failure::new(error, advice)
-}
-
-/// The daemon's messages on standard output and standard error. No method waits for a reader.
-#[derive(Clone)]
-struct Log {
-    json: bool,
-    stdout: MessageWriter,
-    stderr: MessageWriter,
-}
-
-impl Log {
-    fn start(json: bool) -> io::Result<Self> {
-        let notice = if json {
-            |messages: u64| object_line(&json!({ "event": "dropped", "messages": messages }))
-        } else {
-            |messages: u64| {
-                format!("{} dropped because the reader is too slow\n", counted(messages, "message"))
-                    .into_bytes()
-            }
-        };
-        Ok(Self {
-            json,
-            stdout: MessageWriter::start(io::stdout(), notice)?,
-            stderr: MessageWriter::start(io::stderr(), notice)?,
-        })
-    }
-
-    fn ready(&self, daemon: &DaemonProcess, identity_file: &Path) {
-        let socket = &daemon.ipc_endpoint.path;
-        self.stdout.send(if self.json {
-            object_line(&json!({
-                "event": "ready",
-                "pid": daemon.pid,
-                "socket": socket,
-                "identity_file": identity_file.display().to_string(),
-                "protocol": resp_cache::PAYLOAD_PROTOCOL,
-            }))
-        } else {
-            let (socket, identity_file) = (safe(socket), safe(identity_file.display()));
-            format!("ready: pid {} serves {socket}, identity file {identity_file}\n", daemon.pid).into_bytes()
-        });
-    }
-
-    fn trouble(&self, trouble: &ServeError) {
-        self.stderr.send(if self.json {
-            let kind = advice::trouble(trouble);
-            object_line(&json!({ "event": "trouble", "kind": kind, "error": with_causes(trouble) }))
-        } else {
-            format!("{}\n", with_causes(trouble)).into_bytes()
-        });
-    }
-
-    fn failure(&self, failure: &Failure) {
-        self.stderr.send(failure.line(self.json));
-    }
 }
 
 /// Returns the endpoint named on the command line. A relative path becomes absolute, since clients have other directories.

@@ -4,16 +4,19 @@ use super::{identity_file, probe};
 use crate::cli::TargetArgs;
 use crate::failure::Failure;
 use crate::failure::advice::{self, RequestContext};
+use crate::services;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::FrameClientError;
 use running_process::broker::protocol::{FramingError, MAX_FRAME_BYTES, registry};
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A daemon as its identity file describes it, and the payload protocol of the requests.
 pub(super) struct Target {
+    identity_file: PathBuf,
     pub(super) daemon: DaemonProcess,
     pub(super) protocol: u32,
     policy: Policy,
@@ -29,13 +32,18 @@ impl Target {
             ))
             .hint("choose a protocol that the daemon serves, such as 0xF0CA of the demo's cache"));
         }
-        let daemon = identity_file::read(&arguments.identity_file)?;
-        Ok(Self { daemon, protocol, policy: arguments.policy.policy() })
+        let identity_file = services::identity_file(&arguments.identity_file)?;
+        let daemon = identity_file::read(&identity_file)?;
+        Ok(Self { identity_file, daemon, protocol, policy: arguments.policy.policy() })
     }
 
-    /// Connects to the daemon and verifies it.
-    pub(super) fn prove(&self, deadline: Instant) -> Result<BackendHandle, Failure> {
-        BackendHandle::verify(&self.daemon, self.policy.clone(), deadline).map_err(|error| {
+    /// Connects to the daemon that the identity file names now, and verifies it.
+    pub(super) fn prove(&mut self, deadline: Instant) -> Result<BackendHandle, Failure> {
+        let verify = |daemon: &DaemonProcess| BackendHandle::verify(daemon, self.policy.clone(), deadline);
+        let (daemon, verified) =
+            identity_file::verified(&self.identity_file, deadline, verify, |error| error)?;
+        self.daemon = daemon;
+        verified.map_err(|error| {
             probe::failure(error).context("nothing was sent: the daemon could not be verified")
         })
     }

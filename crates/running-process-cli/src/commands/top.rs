@@ -1,6 +1,11 @@
 //! `top`: shows the activity of the daemon in an identity file, interval by interval.
 
+mod figures;
 mod interval;
+mod object;
+mod picture;
+mod row;
+mod units;
 mod view;
 
 use super::target::Target;
@@ -8,9 +13,10 @@ use crate::cli::{TargetArgs, TopArgs};
 use crate::failure::Failure;
 use crate::failure::advice::{self, Advice, RequestContext};
 use crate::output::Output;
-use crate::text::safe;
+use crate::release::process;
 use crate::verdict::Verdict;
 use interval::Interval;
+use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError};
 use running_process::broker::protocol::{RefusalReason, ServerStatus};
 use std::thread;
@@ -18,14 +24,16 @@ use std::time::{Duration, Instant};
 use view::View;
 
 pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, Failure> {
+    output.draw_with(arguments.chart.glyphs());
     let mut daemon = Daemon::prove(arguments)?;
-    let mut view = View::new(safe(&daemon.title).to_string());
+    let mut view = View::new(daemon.identity.clone());
     let mut status = daemon.status()?;
     if arguments.once {
         let interval = Interval::between(&ServerStatus::default(), &status, status.uptime());
         view.show(&status, &interval, output)?;
         return Ok(Verdict::Yes);
     }
+    view.redraw(output)?;
     let mut asked = Instant::now();
     let mut due = asked;
     let mut left = arguments.count;
@@ -46,6 +54,7 @@ pub(super) fn run(arguments: &TopArgs, output: &mut Output) -> Result<Verdict, F
 /// A proven daemon and its connection.
 struct Daemon {
     title: String,
+    identity: DaemonProcess,
     client: FrameClient,
     protocol: u32,
     deadline: Duration,
@@ -56,12 +65,12 @@ struct Daemon {
 impl Daemon {
     fn prove(arguments: &TopArgs) -> Result<Self, Failure> {
         let TopArgs { protocol, policy, deadline, .. } = *arguments;
-        let target =
+        let mut target =
             Target::find(&TargetArgs { identity_file: arguments.identity_file.clone(), protocol, policy })?;
         let mut client = target.prove(Instant::now() + deadline)?.into_client();
         client.set_timeout(Some(deadline));
-        let title = format!("process {} at {}", target.daemon.pid, target.daemon.ipc_endpoint.path);
-        Ok(Self { title, client, protocol, deadline, has_answered: false })
+        let title = format!("{} at {}", process(&target.daemon), target.daemon.ipc_endpoint.path);
+        Ok(Self { title, identity: target.daemon, client, protocol, deadline, has_answered: false })
     }
 
     fn status(&mut self) -> Result<ServerStatus, Failure> {

@@ -3,6 +3,8 @@
 //! Programs compare the names, which docs/json.md lists, so a name stays when a message changes. An error has a hint only if the
 //! hint follows from it.
 
+pub(crate) mod service;
+
 use crate::verdict::Verdict;
 use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
@@ -44,6 +46,8 @@ impl Advice {
 
 const ENDED: &str = "the daemon has ended or is ending: start it again";
 const SANDBOX: &str = "a sandbox or a security policy denies local sockets to this process: run it outside";
+/// The hint where the file system lacks sockets or locks.
+const LOCAL_FILES: &str = "choose a directory on a local file system";
 
 /// Returns the advice about an exhausted resource of this process or of the system, if that is among the causes.
 pub(super) fn exhausted(error: &(dyn Error + 'static)) -> Option<Advice> {
@@ -90,9 +94,7 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
             .hint("the identity file is outdated: start the daemon again, which rewrites it"),
         ProbeError::OtherBoot { .. } => Advice::no("other_boot")
             .hint("the identity file is outdated: start the daemon again, which rewrites it"),
-        ProbeError::Impostor { .. } => Advice::no("impostor").hint(
-            "another process has taken the endpoint: end it, then restart the daemon in a directory of your own (mode 700)",
-        ),
+        ProbeError::Impostor { .. } => impostor(None),
         ProbeError::WrongImage { .. } => Advice::no("wrong_image")
             .hint("the identity file is not this daemon's: restart the daemon, which rewrites it"),
         ProbeError::OtherImage { .. } => {
@@ -126,6 +128,50 @@ pub(crate) fn probe(error: &ProbeError) -> Advice {
     }
 }
 
+/// Returns the advice about another process in the place of the daemon. `stopped` is the daemon's process if a signal has stopped it.
+pub(crate) fn impostor(stopped: Option<u32>) -> Advice {
+    let then = stopped.map_or_else(
+        || "look at it and end it, then start the daemon again".to_owned(),
+        |pid| format!("1. look at it and end it, 2. let the daemon, which is stopped by a signal, go on: kill -CONT {pid}"),
+    );
+    Advice::no("impostor").hint(format!(
+        "another process than the daemon in the identity file answers: {then}; nothing was started or stopped"
+    ))
+}
+
+/// Returns the advice about a process whose claim, without an identity file, the kernel does not confirm.
+pub(crate) fn claim(error: &ProbeError) -> Advice {
+    match error {
+        ProbeError::Impostor { .. } => Advice::no("impostor").hint(
+            "it answers for another process: a proxy such as socat, a child of the daemon, or an impostor; probe the daemon's \
+             own socket",
+        ),
+        ProbeError::Gone { .. } | ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. } => Advice {
+            hint: Some("it repeats the identity of a daemon that has ended: do not trust it".into()),
+            ..probe(error)
+        },
+        ProbeError::WrongImage { .. } => Advice::no("wrong_image")
+            .hint("it claims to be a program that it does not run: do not trust it"),
+        ProbeError::Framing(_) | ProbeError::Response(_) | ProbeError::Unasked { .. } => {
+            Advice::undecided("no_probe_answer").hint("it speaks another protocol; what it is, its program tells")
+        }
+        ProbeError::TimedOut => Advice::undecided("timed_out")
+            .hint("it is busy or stopped, or speaks another protocol: try a longer --deadline"),
+        ProbeError::Closed => Advice::undecided("closed")
+            .hint("it speaks another protocol, or accepts no more connections"),
+        ProbeError::Connect(ConnectError::NotFound { .. }) => Advice::no("no_endpoint")
+            .hint("no socket is there: `running-process ps --all` lists those that are"),
+        ProbeError::Connect(ConnectError::Refused { .. }) => {
+            Advice::no("no_listener").hint("the process that made the socket has ended, or does not listen any more")
+        }
+        ProbeError::Connect(ConnectError::Name(_)) => Advice::undecided("invalid_endpoint"),
+        ProbeError::Connect(ConnectError::NotASocket { .. }) => {
+            Advice::undecided("not_a_socket").hint("without --socket, `probe` takes a file for an identity file")
+        }
+        error => probe(error),
+    }
+}
+
 /// Returns the advice about an endpoint that could not be connected to.
 pub(crate) fn connect(error: &ConnectError) -> Advice {
     match error {
@@ -143,6 +189,7 @@ pub(crate) fn connect(error: &ConnectError) -> Advice {
         ConnectError::PermissionDenied { .. } => Advice::undecided("permission_denied").hint(
             "run this command as the daemon's user: the mode of the socket or of a directory above denies access",
         ),
+        ConnectError::Sandboxed { .. } => Advice::undecided("sandboxed").hint(SANDBOX),
         ConnectError::Unavailable { .. } => Advice::undecided("sockets_unavailable").hint(SANDBOX),
         _ => Advice::undecided("stream"),
     }
@@ -187,6 +234,8 @@ pub(crate) fn bind(error: &BindError) -> Advice {
             Advice::undecided("permission_denied").hint("choose a --socket in a directory that you can write")
         }
         BindError::Unavailable { .. } => Advice::undecided("sockets_unavailable").hint(SANDBOX),
+        BindError::NoSockets { .. } => Advice::undecided("no_sockets").hint(LOCAL_FILES),
+        BindError::NoLocks { .. } => Advice::undecided("no_locks").hint(LOCAL_FILES),
         _ => Advice::undecided("failed"),
     }
 }
@@ -194,7 +243,7 @@ pub(crate) fn bind(error: &BindError) -> Advice {
 /// Returns the advice about a server that did not start, or did not end cleanly.
 pub(crate) fn server(error: &ServerError) -> Advice {
     match error {
-        ServerError::IdentityFile { source, .. } => identity_path(source),
+        ServerError::IdentityFile { source, .. } => identity_path(source, "--identity"),
         ServerError::Identity(_) => Advice::undecided("not_identified"),
         ServerError::DrainTimedOut { .. } => {
             Advice::undecided("drain_timed_out").hint("the clients of these connections see end of stream")
@@ -203,34 +252,35 @@ pub(crate) fn server(error: &ServerError) -> Advice {
     }
 }
 
-/// Returns the advice about an identity file that cannot be written.
-fn identity_path(error: &io::Error) -> Advice {
+/// Returns the advice about an identity file that cannot be written; `option` is the one that names it.
+pub(crate) fn identity_path(error: &io::Error, option: &str) -> Advice {
     let unwritable = Advice::undecided("identity_file_unwritable");
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(IdentityFileError::InUse { .. } | IdentityFileError::EndpointItself) => {
-            unwritable.hint("give each daemon its own --identity")
+            unwritable.hint(format!("give each daemon its own {option}"))
         }
         Some(
             IdentityFileError::ForeignDirectory { .. } | IdentityFileError::DirectoryWritableByOthers { .. },
         ) => unwritable
             .hint("clients would not read the file there: use a directory of mode 700 that belongs to you"),
-        Some(IdentityFileError::Busy) => unwritable.hint("give each daemon its own --identity"),
-        Some(_) => {
-            unwritable.hint("the file was not changed: choose another --identity, or move the file away")
-        }
+        Some(IdentityFileError::Busy) => unwritable.hint(format!("give each daemon its own {option}")),
+        Some(_) => unwritable
+            .hint(format!("the file was not changed: choose another {option}, or move the file away")),
         None => match error.kind() {
-            ErrorKind::NotFound => unwritable.hint("create the directory of --identity first, with mode 700"),
+            ErrorKind::NotFound => {
+                unwritable.hint(format!("create the directory of {option} first, with mode 700"))
+            }
             ErrorKind::PermissionDenied => {
-                unwritable.hint("choose an --identity in a directory that you can write")
+                unwritable.hint(format!("choose a file for {option} in a directory that you can write"))
             }
             _ => unwritable,
         },
     }
 }
 
-/// Returns the name of a server's trouble in JSON, as docs/observe.md lists it; `other` for unknown ones.
-pub(crate) fn trouble(trouble: &ServeError) -> &'static str {
-    match trouble {
+/// Returns the name of an error of a server in JSON, as docs/observe.md lists it; `other` for unknown ones.
+pub(crate) fn error(error: &ServeError) -> &'static str {
+    match error {
         ServeError::TooManyConnections { .. } => "too_many_connections",
         ServeError::TooManyRequests { .. } => "too_many_requests",
         ServeError::OutOfMemory { .. } => "out_of_memory",

@@ -104,6 +104,8 @@ pub(super) static IDENTITY: Message = Message {
         field(1002, "instance_id", FieldType::Digest),
         field(1003, "pid_namespace", FieldType::Uint64),
         field(1004, "inherited_listener", FieldType::Uint64),
+        field(1005, "version", FieldType::Text),
+        field(1006, "build", FieldType::Text),
     ],
 };
 

@@ -2,24 +2,50 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::service::Services;
 use crate::common::{finish, run, text};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
 
-const COMMANDS: [&str; 9] = ["demo", "serve", "probe", "call", "load", "top", "decode", "completions", "man"];
+const COMMANDS: [&str; 16] = [
+    "demo",
+    "serve",
+    "start",
+    "stop",
+    "restart",
+    "status",
+    "logs",
+    "ps",
+    "doctor",
+    "probe",
+    "call",
+    "load",
+    "top",
+    "decode",
+    "completions",
+    "man",
+];
 
-/// Writes the shell's script to a private directory; returns `None` if the shell is not installed.
-fn script(shell: &str) -> Option<(TempDir, PathBuf)> {
+/// The commands that take the name of a service.
+const NAMED: [&str; 5] = ["start", "stop", "restart", "status", "logs"];
+
+/// The commands that take the name of a service, or the path of a file.
+const NAMED_OR_FILE: [&str; 4] = ["probe", "call", "load", "top"];
+
+/// Writes the shell's script to a private directory with services; returns `None` if the shell is not installed.
+fn script(shell: &str) -> Option<(Services, PathBuf)> {
     if Command::new(shell).arg("--version").output().is_err() {
         println!("skipped: {shell} is not installed");
         return None;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("script");
+    let services = Services::new();
+    for label in ["cache", "build.2", "$(touch ran)", "two words"] {
+        services.configure(label, "");
+    }
+    let path = services.path("script");
     std::fs::write(&path, run(&["completions", shell]).stdout).unwrap();
-    Some((directory, path))
+    Some((services, path))
 }
 
 /// Returns the long options of a command, as its help lists them.
@@ -45,15 +71,24 @@ fn assert_offered(shell: &str, command: &str, offered: &str) {
     }
 }
 
+/// Returns the shell, which finds the command in its `PATH`.
+fn shell(name: &str, services: &Services) -> Command {
+    let directory = Path::new(env!("CARGO_BIN_EXE_running-process")).parent().unwrap();
+    let mut command = services.with_directories(Command::new(name));
+    command.env("HOME", services.path("")).current_dir(services.path(""));
+    command.env("PATH", format!("{}:{}", directory.display(), std::env::var("PATH").unwrap()));
+    command
+}
+
 /// Returns the completions that bash offers for the last of `words`.
-fn bash(script: &PathBuf, words: &[&str]) -> String {
+fn bash(services: &Services, script: &Path, words: &[&str]) -> String {
     let driver = r#"
         source "$1"; shift
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         function=$(complete -p running-process | grep -o -- '-F [^ ]*' | cut -c4-)
         "$function" running-process "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf '%s\n' "${COMPREPLY[@]}""#;
-    let mut command = Command::new("bash");
+    let mut command = shell("bash", services);
     command.args(["--norc", "--noprofile", "-c", driver, "bash"]).arg(script).args(words);
     let finished = finish(&mut command);
     assert_eq!(finished.stderr, "");
@@ -62,25 +97,37 @@ fn bash(script: &PathBuf, words: &[&str]) -> String {
 
 #[test]
 fn bash_completes_every_command_option_and_value() {
-    let Some((_directory, script)) = script("bash") else { return };
-    let offered = bash(&script, &["running-process", ""]);
+    let Some((services, script)) = script("bash") else { return };
+    let bash = |words: &[&str]| bash(&services, &script, words);
+    let offered = bash(&["running-process", ""]);
     assert!(COMMANDS.iter().all(|command| offered.lines().any(|word| word == *command)), "{offered}");
     for command in COMMANDS {
-        assert_offered("bash", command, &bash(&script, &["running-process", command, "--"]));
-        assert_offered("bash", command, &bash(&script, &["running-process", "--json", command, "--"]));
+        assert_offered("bash", command, &bash(&["running-process", command, "--"]));
+        assert_offered("bash", command, &bash(&["running-process", "--json", command, "--"]));
     }
-    let values = bash(&script, &["running-process", "probe", "f.json", "--policy", ""]);
+    let values = bash(&["running-process", "probe", "f.json", "--policy", ""]);
     assert_eq!(values, "default\nstrict\nlenient\n");
-    assert_eq!(bash(&script, &["running-process", "completions", "el"]), "elvish\n");
+    assert_eq!(bash(&["running-process", "completions", "el"]), "elvish\n");
+    for command in NAMED {
+        assert_eq!(bash(&["running-process", command, "b"]), "build.2\n", "{command}");
+        let all = bash(&["running-process", command, ""]);
+        let names: Vec<_> = all.lines().filter(|word| !word.starts_with('-')).collect();
+        assert_eq!(names, ["build.2", "cache"], "{command}");
+    }
+    assert_eq!(bash(&["running-process", "logs", "-f", "ca"]), "cache\n");
+    for command in NAMED_OR_FILE {
+        assert_eq!(bash(&["running-process", command, "b"]), "build.2\n", "{command}");
+    }
+    assert!(!services.path("ran").exists());
 }
 
 #[test]
 fn fish_completes_every_command_option_and_value() {
-    let Some((directory, script)) = script("fish") else { return };
+    let Some((services, script)) = script("fish") else { return };
     let fish = |line: &str| {
-        let mut command = Command::new("fish");
+        let mut command = shell("fish", &services);
         command.args(["--no-config", "-c", "source $argv[1]; complete -C $argv[2]"]).arg(&script).arg(line);
-        let finished = finish(command.env("HOME", directory.path()));
+        let finished = finish(&mut command);
         // A description follows each word.
         finished
             .text()
@@ -94,13 +141,24 @@ fn fish_completes_every_command_option_and_value() {
         assert_offered("fish", command, &fish(&format!("running-process {command} --")));
     }
     assert_eq!(fish("running-process completions el"), "elvish\n");
+    for command in NAMED {
+        assert_eq!(fish(&format!("running-process {command} ")), "build.2\ncache\n", "{command}");
+    }
+    for command in NAMED_OR_FILE {
+        let offered = fish(&format!("running-process {command} "));
+        let words: BTreeSet<&str> = offered.lines().collect();
+        assert!(
+            ["build.2", "cache", "script"].iter().all(|word| words.contains(word)),
+            "{command}: {offered}"
+        );
+    }
     let values = fish("running-process probe f.json --policy ");
     assert!(["default", "strict", "lenient"].iter().all(|value| values.contains(value)), "{values}");
 }
 
 #[test]
 fn zsh_completes_every_command_option_and_value() {
-    let Some((directory, script)) = script("zsh") else { return };
+    let Some((services, script)) = script("zsh") else { return };
     // The test sends the completion key to an interactive shell on a terminal. Completion functions pass their words to
     // `compadd`, which prints them here.
     let driver = r#"
@@ -128,14 +186,16 @@ fn zsh_completes_every_command_option_and_value() {
         }
         show() { zle complete-word; print '<end>'; BUFFER= }
         zle -N show; bindkey '^T' show"#;
-    std::fs::write(directory.path().join("inner"), inner).unwrap();
+    std::fs::write(services.path("inner"), inner).unwrap();
     let lines: Vec<String> = COMMANDS.iter().map(|command| format!("running-process {command} --")).collect();
-    let mut command = Command::new("zsh");
-    command.args(["-f", "-c", driver, "zsh", text(&script), text(directory.path())]).args(&lines);
+    let mut command = shell("zsh", &services);
+    command.args(["-f", "-c", driver, "zsh", text(&script), text(&services.path(""))]).args(&lines);
     command.args(["running-process ", "running-process probe f.json --policy "]);
-    let finished = finish(command.env("HOME", directory.path()).env("TERM", "xterm"));
+    command.args(NAMED.map(|command| format!("running-process {command} ")));
+    command.args(NAMED_OR_FILE.map(|command| format!("running-process {command} ")));
+    let finished = finish(command.env("TERM", "xterm"));
     let lists: Vec<&str> = finished.text().split("=== ").skip(1).collect();
-    assert_eq!(lists.len(), COMMANDS.len() + 2, "{finished:?}");
+    assert_eq!(lists.len(), COMMANDS.len() + 2 + NAMED.len() + NAMED_OR_FILE.len(), "{finished:?}");
     for (command, list) in COMMANDS.iter().zip(&lists) {
         assert_offered("zsh", command, list);
     }
@@ -144,4 +204,8 @@ fn zsh_completes_every_command_option_and_value() {
     }
     let values = lists[COMMANDS.len() + 1];
     assert!(["default", "strict", "lenient"].iter().all(|value| values.contains(value)), "{values}");
+    for list in &lists[COMMANDS.len() + 2..] {
+        let words: Vec<&str> = list.split_whitespace().collect();
+        assert!(words.contains(&"build.2") && words.contains(&"cache"), "{finished:?}");
+    }
 }

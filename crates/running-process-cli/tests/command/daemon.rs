@@ -53,10 +53,8 @@ fn an_identity_file_of_a_published_peer_is_proven_unless_the_policy_asks_for_mor
     assert_eq!(probe.status, 0, "{probe:?}");
     assert!(probe.text().contains("its identity file has no start time"), "{probe:?}");
     let strict = run(&["probe", &older, "--policy", "strict"]);
-    strict.fails_with(
-        2,
-        &["the identity file has no start time, and the policy asks for one", "--policy default"],
-    );
+    strict
+        .fails_with(2, &["the identity has no start time, and the policy asks for one", "--policy default"]);
 }
 
 #[test]
@@ -93,8 +91,8 @@ fn an_impostor_that_repeats_the_identity_is_named_in_the_error() {
     let _impostor = std::os::unix::net::UnixListener::bind(daemon.socket()).unwrap();
     let probe = run(&["probe", text(&daemon.identity_file())]);
     let named = format!("process {} (", std::process::id());
-    let expected = format!("the identity file names process {}", daemon.child.id());
-    probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "hint: another process has taken"]);
+    let expected = format!("the identity names process {}", daemon.child.id());
+    probe.fails_with(1, &[&named, "listens at the endpoint", &expected, "look at it and end it, then start"]);
     assert!(probe.text().contains("\n  refused   listener       "), "{probe:?}");
 }
 

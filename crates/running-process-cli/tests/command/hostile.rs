@@ -197,3 +197,28 @@ fn the_messages_of_serve_are_escaped() {
         assert_eq!(terminal.finish(child), 2);
     }
 }
+
+#[test]
+fn a_hostile_file_of_a_service_is_escaped() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(HOSTILE);
+    let escape = |char| format!("\\U{:08x}", u32::from(char));
+    let escaped = HOSTILE.chars().map(escape).collect::<Vec<_>>().concat();
+    let below = format!("name = 'hostile-text'\ncommand = ['true']\ndirectory = '/'\nkey = \"{escaped}\"\n");
+    // A look at a service that was never started changes nothing.
+    std::fs::write(&file, &below).unwrap();
+    let status = ["status", "--file", text(&file)];
+    let (code, shown) = at_terminal(&status);
+    assert!(code == 1 && shown.contains("hostile-text with key "), "{shown}");
+    in_pipe(&status);
+    in_pipe(&["status", "--json", "--file", text(&file)]);
+    for wrong in [format!("\"{escaped}\" = 1"), format!("command = [\"./{escaped}\"]"), HOSTILE.to_owned()] {
+        std::fs::write(&file, format!("name = 'hostile-text'\n{wrong}\n")).unwrap();
+        for command in ["start", "stop", "restart", "status"] {
+            let arguments = [command, "--file", text(&file)];
+            assert_eq!(at_terminal(&arguments).0, 2);
+            in_pipe(&arguments);
+            in_pipe(&[&arguments[..], &["--json"]].concat());
+        }
+    }
+}

@@ -2,7 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use crate::common::{Daemon, collect, command, run, run_with_input, text};
+use crate::common::service::Services;
+use crate::common::{Daemon, collect, command, finish, run, run_with_input, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -117,6 +118,23 @@ impl Checked {
     }
 }
 
+/// Checks what a front prints, and a probe of it. The daemon behind it is `serve`.
+fn front(checked: &mut Checked) {
+    let services = Services::new();
+    let program = env!("CARGO_BIN_EXE_running-process");
+    let (socket, own) = (services.path("behind"), services.path("own.json"));
+    let command = [program, "serve", "--socket", text(&socket), "--identity", text(&own)];
+    let content = format!("[front]\ncommand = {command:?}\nconnect = 'unix:{}'", socket.display());
+    let file = services.file("fronted", &content);
+    let mut front = services.command(&["front", "--json", "--service", &file]);
+    let front = front.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while services.run(&["status", "--file", &file]).status != 0 {}
+    let identity_file = services.root().join("fronted/identity.json");
+    checked.run(0, &["probe"], &["probe", text(&identity_file)]);
+    assert!(Command::new("kill").arg(front.id().to_string()).status().unwrap().success());
+    checked.lines(&["front_ready"], collect(front).text());
+}
+
 #[test]
 fn every_object_of_every_command_matches_the_schema() {
     let mut checked = Checked { schema: schema(), seen: BTreeSet::new() };
@@ -126,6 +144,7 @@ fn every_object_of_every_command_matches_the_schema() {
     checked.lines(&["serve_ready"], &ready);
 
     checked.run(0, &["probe"], &["probe", identity_file]);
+    checked.run(0, &["probe_socket"], &["probe", text(&daemon.socket())]);
     checked.run(0, &["call"], &["call", identity_file, "--protocol", "0xF0CA", "PING"]);
     checked.run(0, &["top", "top"], &["top", identity_file, "--count", "2", "--interval", "1ms"]);
     checked.run(0, &["top"], &["top", identity_file, "--once"]);
@@ -135,6 +154,7 @@ fn every_object_of_every_command_matches_the_schema() {
     checked.run(1, &["load"], &[&load[..], &["0xF0CB"]].concat());
     checked.run(0, &["demo"; 10], &["demo"]);
     checked.run(0, &["completions"], &["completions", "zsh"]);
+    services(&mut checked);
     let man = daemon.directory.path().join("man");
     checked.run(0, &["man"], &["man", text(&man)]);
 
@@ -155,6 +175,7 @@ fn every_object_of_every_command_matches_the_schema() {
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     checked.run(1, &["probe"], &["probe", text(&kept)]);
+    checked.run(1, &["probe_socket"], &["probe", text(&daemon.socket())]);
     assert_eq!(checked.error(1, &["call", text(&kept), "--protocol", "0xF0CA", "PING"]), "gone");
     assert_eq!(checked.error(1, &["top", text(&kept), "--once"]), "gone");
 
@@ -169,15 +190,104 @@ fn every_object_of_every_command_matches_the_schema() {
     assert!(Command::new("kill").arg(serve.id().to_string()).status().unwrap().success());
     let said = collect(serve);
     checked.lines(&["serve_ready"], said.text());
-    checked.lines(&["serve_trouble"], &said.stderr);
+    checked.lines(&["serve_error"], &said.stderr);
+    front(&mut checked);
     // The tests in `streams.rs` check the notice about dropped messages.
     checked.check(
         "serve_dropped",
         &serde_json::json!({ "schema_version": 2, "event": "dropped", "messages": 7 }),
     );
 
-    let all = checked.schema["$defs"].as_object().unwrap().keys().filter(|part| *part != "error_kind");
-    assert_eq!(checked.seen.iter().collect::<Vec<_>>(), all.collect::<Vec<_>>(), "every part was seen");
+    let all = checked.schema["oneOf"].as_array().unwrap().iter();
+    let all = all.map(|part| part["$ref"].as_str().unwrap().strip_prefix("#/$defs/").unwrap());
+    assert_eq!(checked.seen, all.map(str::to_owned).collect(), "every part was seen");
+}
+
+/// Checks the objects of the commands that take a service.
+fn services(checked: &mut Checked) {
+    let root = tempfile::tempdir().unwrap();
+    let file = |name: &str, more: &str| {
+        let path = root.path().join(format!("{name}.toml"));
+        std::fs::write(&path, format!("name = '{name}'\n{more}\n")).unwrap();
+        text(&path).to_owned()
+    };
+    let executable = env!("CARGO_BIN_EXE_running-process");
+    let path = root.path().join("cache.toml");
+    let command = format!("command = ['{executable}', 'serve', '--service', '{}']", path.display());
+    let (cache, failing) = (file("cache", &command), file("failing", "command = ['false']\nkey = 'k'"));
+    let of = |checked: &mut Checked, status, part: Option<&str>, arguments: &[&str]| {
+        let mut command = command_below(root.path());
+        let finished = finish(command.args(arguments).arg("--json"));
+        assert_eq!(finished.status, status, "{arguments:?}: {finished:?}");
+        match part {
+            Some(part) => checked.lines(&[part], finished.text()),
+            None => checked.lines(&["error"], &finished.stderr),
+        }
+    };
+    of(checked, 1, Some("status"), &["status", "--file", &cache]);
+    of(checked, 0, Some("start"), &["start", "--file", &cache]);
+    of(checked, 0, Some("start"), &["start", "--file", &cache]);
+    of(checked, 0, Some("status"), &["status", "--file", &cache]);
+    of(checked, 0, Some("ps"), &["ps"]);
+    other_sockets(checked, root.path());
+    of(checked, 0, Some("log_line"), &["logs", "cache", "--lines", "1"]);
+    if cfg!(target_os = "linux") {
+        of(checked, 0, Some("install"), &["install", "--print", "--file", &cache]);
+    } else {
+        checked.seen.insert("install".to_owned());
+    }
+    of(checked, 0, Some("stampede"), &["stampede", "--file", &cache, "--clients", "3"]);
+    of(checked, 2, None, &["serve", "--service", &cache]);
+    let steps = ["restart_step", "restart_step", "restart_step", "restart_step", "restart"];
+    let mut restart = command_below(root.path());
+    let restarted = finish(restart.args(["restart", "--json", "--file", &cache]));
+    assert_eq!(restarted.status, 0, "{restarted:?}");
+    checked.lines(&steps, restarted.text());
+    of(checked, 0, Some("stop"), &["stop", "--file", &cache]);
+    of(checked, 0, Some("stop"), &["stop", "--file", &cache]);
+    for _ in 0..4 {
+        of(checked, 1, None, &["start", "--file", &failing]);
+    }
+    of(checked, 1, Some("status"), &["status", "--file", &failing]);
+    doctor(checked, root.path(), &failing);
+    let wrong = file("wrong", "comand = ['false']");
+    of(checked, 2, None, &["start", "--file", &wrong]);
+    of(checked, 2, None, &["restart", "--file", &wrong]);
+}
+
+/// Checks the objects of `doctor --fix` about the service in `file`, whose daemon has left a socket.
+fn doctor(checked: &mut Checked, root: &std::path::Path, file: &str) {
+    let directory = std::fs::read_dir(root.join("services")).unwrap().map(|entry| entry.unwrap().path());
+    let directory = directory.into_iter().find(|path| path.to_string_lossy().contains("failing.")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(directory.join("socket")).unwrap());
+    let finished = finish(command_below(root).args(["doctor", "--fix", "--json", "--file", file]));
+    assert_eq!(finished.status, 1, "{finished:?}");
+    for object in finished.objects() {
+        checked.check(&format!("doctor_{}", object["event"].as_str().unwrap()), &object);
+    }
+    let not_fixed = serde_json::json!({ "schema_version": 2, "event": "not_fixed", "service": "cache", "reason": "it runs" });
+    checked.check("doctor_not_fixed", &not_fixed);
+}
+
+/// Checks the objects of `ps --all`, whose sockets are those of any process.
+fn other_sockets(checked: &mut Checked, root: &std::path::Path) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let _listener = std::os::unix::net::UnixListener::bind(root.join("other")).unwrap();
+    for object in finish(command_below(root).args(["ps", "--all", "--json"])).objects() {
+        let part = if object.get("label").is_some() { "ps" } else { "ps_socket" };
+        checked.check(part, &object);
+    }
+}
+
+/// Returns the command with all services below `root`.
+fn command_below(root: &std::path::Path) -> Command {
+    let mut command = command();
+    command
+        .env("RUNNING_PROCESS_DIR", root.join("services"))
+        .env("XDG_CONFIG_HOME", root.join("configuration"));
+    command
 }
 
 #[test]
@@ -188,7 +298,7 @@ fn every_error_has_a_kind() {
     std::fs::write(&file, "{}").unwrap();
     let (file, missing) = (text(&file), text(directory.path()).to_owned() + "/missing/x");
     let absent = text(directory.path()).to_owned() + "/absent.json";
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 22] = [
         ("usage", &[]),
         ("usage", &["prob"]),
         ("usage", &["probe"]),
@@ -196,6 +306,14 @@ fn every_error_has_a_kind() {
         ("usage", &["probe", file, "--policy", "naive"]),
         ("usage", &["call", file, "--protocol", "0xB232", "x"]),
         ("usage", &["load", file, "--protocol", "1", "--connections", "1000", "--in-flight", "10000"]),
+        ("usage", &["start"]),
+        ("usage", &["restart"]),
+        ("usage", &["restart", "--file", file, "--deadline", "0s"]),
+        ("usage", &["serve"]),
+        ("usage", &["serve", "--socket", "s", "--service", file]),
+        ("no_service_file", &["start", "--file", &missing]),
+        ("service_file_invalid", &["stop", "--file", file]),
+        ("service_file_invalid", &["status", "--file", "/dev/zero"]),
         ("no_identity_file", &["probe", &missing]),
         ("no_identity_file", &["top", &missing]),
         ("identity_file_unusable", &["call", file, "--protocol", "0xF0CA", "x"]),
@@ -209,7 +327,7 @@ fn every_error_has_a_kind() {
     }
     // After `--`, `--json` is no option.
     let text = run(&["probe", "--", "--json"]);
-    text.fails_with(2, &["error: there is no identity file --json"]);
+    text.fails_with(2, &["error: no service is called \"--json\""]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const UNSERVED_REQUEST: &[u8] = b"\x01\x0b\0\0\0\x08\x01\x18\xaa\xe1\x03\x22\x01x\x28\x01";
 
 /// Number of messages, far more than a pipe and the daemon's queue hold.
-const TROUBLES: usize = 6000;
+const ERRORS: usize = 6000;
 
 struct Serve {
     child: Child,
@@ -41,8 +41,8 @@ impl Serve {
         }
     }
 
-    /// Opens a connection that the daemon reports as trouble, and waits until the daemon has ended it.
-    fn trouble(&self) {
+    /// Opens a connection that the daemon reports as an error, and waits until the daemon has ended it.
+    fn provoke_error(&self) {
         let mut stream = UnixStream::connect(self.directory.path().join("s")).unwrap();
         stream.set_read_timeout(Some(WATCHDOG)).unwrap();
         stream.write_all(UNSERVED_REQUEST).unwrap();
@@ -83,8 +83,8 @@ fn a_daemon_whose_messages_are_not_read_serves_and_ends() {
     let (reader, stderr) = std::io::pipe().unwrap();
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), stderr.into());
     serve.wait_ready();
-    for _ in 0..TROUBLES {
-        serve.trouble();
+    for _ in 0..ERRORS {
+        serve.provoke_error();
     }
     serve.signal("TERM");
     assert_eq!(serve.ended(), Some(0));
@@ -101,15 +101,15 @@ fn a_reader_that_resumes_gets_the_number_of_dropped_messages() {
         let mut serve = Serve::spawn(&mut command, Stdio::null(), stderr.into());
         drop(command);
         serve.wait_ready();
-        for _ in 0..TROUBLES {
-            serve.trouble();
+        for _ in 0..ERRORS {
+            serve.provoke_error();
         }
         let (sender, lines) = mpsc::channel();
         let reading = thread::spawn(move || {
             BufReader::new(reader).lines().try_for_each(|line| sender.send(line.unwrap()))
         });
         let (mut read, mut dropped) = (0, 0);
-        while read + dropped < TROUBLES {
+        while read + dropped < ERRORS {
             let line = lines.recv_timeout(WATCHDOG).expect("the messages and the notice arrive");
             let count = if json {
                 let object: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -137,7 +137,7 @@ fn a_daemon_whose_streams_are_full_serves_and_ends() {
     let ((_stdout_reader, stdout), (_stderr_reader, stderr)) = (full_pipe(), full_pipe());
     let mut serve = Serve::spawn(&mut command(), stdout, stderr);
     serve.wait_ready();
-    serve.trouble();
+    serve.provoke_error();
     serve.signal("TERM");
     assert_eq!(serve.ended(), Some(0));
 
@@ -159,7 +159,7 @@ fn the_streams_keep_their_mode() {
     let shared = File::from(std::os::fd::OwnedFd::from(stderr.try_clone().unwrap()));
     let mut serve = Serve::spawn(&mut command(), Stdio::null(), stderr.into());
     serve.wait_ready();
-    serve.trouble();
+    serve.provoke_error();
     let flags = rustix::fs::fcntl_getfl(&shared).unwrap();
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     serve.signal("TERM");
@@ -176,7 +176,7 @@ fn a_daemon_whose_readers_close_their_ends_serves_and_ends() {
     let mut serve = Serve::spawn(&mut command(), stdout.into(), stderr.into());
     drop((reader, ready));
     serve.wait_ready();
-    (0..3).for_each(|_| serve.trouble());
+    (0..3).for_each(|_| serve.provoke_error());
     serve.signal("INT");
     assert_eq!(serve.ended(), Some(0));
 }

@@ -15,21 +15,33 @@ fn help_names_every_command_and_the_exit_status() {
 #[cfg(unix)]
 #[test]
 fn help_is_wrapped_to_the_terminal() {
-    for columns in [40, 60, 100] {
-        for arguments in [&["--help"][..], &["load", "--help"], &["probe", "-h"]] {
+    for columns in [40, 80, 200] {
+        for arguments in [&["--help"][..], &["load", "--help"], &["probe", "-h"], &["completions", "-h"]] {
             let mut terminal = crate::common::terminal::Terminal::open(columns, 300);
             let child = terminal.spawn(command().args(arguments));
             assert_eq!(terminal.finish(child), 0);
             let help = terminal.written().replace('\r', "");
             let plain = anstream::adapter::strip_str(&help).to_string();
-            // The lines about the exit status are not wrapped.
-            let prose = plain.split("Exit status:").next().unwrap();
-            // Lines of the usage may be longer.
-            let is_too_long =
-                |line: &&str| line.chars().count() > columns.into() && !line.starts_with("Usage: ");
-            let too_long: Vec<&str> = prose.lines().filter(is_too_long).collect();
+            let too_long: Vec<&str> =
+                plain.lines().filter(|line| line.chars().count() > columns.into()).collect();
             assert!(too_long.is_empty(), "{columns}: {too_long:#?}");
         }
+    }
+}
+
+#[test]
+fn the_help_puts_each_command_into_one_group() {
+    let help = run(&["--help"]);
+    let groups = ["See it:", "Run it:", "Send to it:", "Explain it:", "This command:", "Options:"];
+    let titles: Vec<&str> = help.text().lines().filter(|line| groups.contains(line)).collect();
+    assert_eq!(titles, groups);
+    assert!(help.text().starts_with("Examples:\n  running-process "), "{help:?}");
+    let listed =
+        |name: &str| help.text().lines().filter(|line| line.starts_with(&format!("  {name} "))).count();
+    for name in
+        ["ps", "status", "top", "start", "call", "load", "probe", "decode", "demo", "completions", "man"]
+    {
+        assert_eq!(listed(name), 1, "{name}: {}", help.text());
     }
 }
 
@@ -37,7 +49,7 @@ fn help_is_wrapped_to_the_terminal() {
 fn invalid_arguments_give_status_two() {
     run(&[]).fails_with(2, &["Usage"]);
     run(&["prob"]).fails_with(2, &["probe"]);
-    run(&["probe"]).fails_with(2, &["<FILE>"]);
+    run(&["probe"]).fails_with(2, &["<NAME|FILE"]);
     run(&["completions", "elvis"]).fails_with(2, &["bash"]);
 }
 
@@ -59,7 +71,9 @@ fn the_manual_has_a_page_for_each_command() {
         ["running-process", "running-process-probe", "running-process-serve", "running-process-decode"]
     {
         let text = std::fs::read_to_string(man.join(format!("{page}.1"))).unwrap();
-        assert!(text.contains(".SH NAME") || text.contains(".SH Name"), "{page}");
+        let title = |name| text.find(&format!("\n.SH {name}\n")).unwrap_or_else(|| panic!("{page}: {name}"));
+        assert!(title("NAME") < title("EXAMPLES") && title("EXAMPLES") < title("\"EXIT STATUS\""), "{page}");
+        assert!(text[title("EXAMPLES")..].contains("running\\-process "), "{page}");
     }
     let blocked = directory.path().join("file");
     std::fs::write(&blocked, "").unwrap();

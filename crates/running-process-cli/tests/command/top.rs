@@ -4,10 +4,10 @@
 
 use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
-use crate::common::{Daemon, Finished, command, run, text};
+use crate::common::{Daemon, Finished, command, finish, run, text};
 use running_process::broker::backend_sdk::{NotAuthorized, Server};
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 fn top(daemon: &Daemon, arguments: &[&str]) -> Finished {
     run(&[&["top", text(&daemon.identity_file())], arguments].concat())
@@ -45,7 +45,7 @@ fn once_shows_the_totals_since_the_daemon_began() {
     let header: Vec<_> = lines[0].split_whitespace().collect();
     assert_eq!(
         header,
-        ["conns", "req/s", "flight", "p50", "p90", "p99", "max", "refused", "limits", "memory"]
+        ["conns", "req/s", "flight", "p50", "p90", "p99", "max", "refused", "limits", "buffers"]
     );
     assert!(lines[1].trim_start().starts_with('1'), "one connection is open: {table:?}");
 }
@@ -107,26 +107,25 @@ fn each_reason_for_not_reporting_a_status_has_its_hint() {
     served.fails_with(1, &["in payload protocol 0xFFFF is no status", "--protocol"]);
 }
 
-/// Checks that the terminal shows the figures of an interval and nothing else.
+/// Checks that the terminal shows each figure of an interval once, and charts where there is room for them.
 fn assert_figures(terminal: &Terminal, columns: usize) {
     let text = terminal.screen.text();
     let names: Vec<&str> = text
         .lines()
-        .filter(|line| !line.starts_with(' '))
+        .filter(|line| !line.starts_with([' ', 'l']))
         .map(|line| line.split(' ').next().unwrap())
         .collect();
     assert_eq!(
         names,
-        ["process", "requests", "latency", "connections", "traffic", "memory", "limits"],
+        ["process", "requests", "connections", "traffic", "buffers", "requests/s", "p99"],
         "{text}"
     );
     assert!(text.lines().all(|line| line.chars().count() < columns), "{text}");
     let words = text.replace(',', "").split_whitespace().collect::<Vec<_>>().join(" ");
-    for figure in
-        ["/s 0 in flight 0 refused 0 cancelled", "p50 - p90 - p99 - max -", "0 in trouble", "in all"]
-    {
-        assert!(words.contains(figure), "{figure}: {text}");
+    for figure in ["/s 0 in flight 0 refused 0 cancelled", "p50 - p90 - p99 - max -", "0 errors", "in all"] {
+        assert_eq!(words.matches(figure).count(), 1, "{figure}: {text}");
     }
+    assert!(text.contains('▁'), "an idle daemon has zero requests per second: {text}");
 }
 
 #[test]
@@ -138,16 +137,43 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
             terminal.spawn(command().args(["top", text(&daemon.identity_file()), "--interval", "20ms"]));
         for (columns, rows) in sizes {
             terminal.resize(columns, rows);
-            // The first drawing may be for the previous size; the second is for the new one.
-            let drawn = |terminal: &Terminal| terminal.written().matches("in all").count();
+            // The first picture may be for the previous size; the second is for the new one. The sequence ends a picture.
+            let drawn = |terminal: &Terminal| terminal.written().matches("\x1b[J").count();
             let before = drawn(&terminal);
             terminal.read_until(|terminal| drawn(terminal) >= before + 3);
-            terminal.read_until(|terminal| terminal.screen.text().ends_with("in all"));
             assert_figures(&terminal, columns.into());
         }
         top.kill().unwrap();
         top.wait().unwrap();
     }
+}
+
+#[test]
+fn an_interrupt_leaves_the_last_picture_and_status_130() {
+    let daemon = Daemon::start();
+    for signal in ["-INT", "-TERM"] {
+        let mut terminal = Terminal::open(80, 24);
+        let top =
+            terminal.spawn(command().args(["top", text(&daemon.identity_file()), "--interval", "20ms"]));
+        terminal.read_until(|terminal| terminal.screen.text().contains("p99  "));
+        assert_eq!(finish(Command::new("kill").args([signal, &top.id().to_string()])).status, 0);
+        assert_eq!(terminal.finish(top), 130);
+        assert_figures(&terminal, 80);
+    }
+}
+
+#[test]
+fn what_was_on_the_terminal_is_scrolled_up_and_not_overwritten() {
+    let daemon = Daemon::start();
+    let mut terminal = Terminal::open(80, 30);
+    let echo = terminal.spawn(Command::new("echo").arg("the line before"));
+    assert_eq!(terminal.finish(echo), 0);
+    let mut top = command();
+    top.args(["top", text(&daemon.identity_file()), "--interval", "20ms", "--count", "2"]);
+    let top = terminal.spawn(&mut top);
+    assert_eq!(terminal.finish(top), 0);
+    assert!(!terminal.screen.text().contains("the line before"), "{}", terminal.screen.text());
+    assert_figures(&terminal, 80);
 }
 
 #[test]

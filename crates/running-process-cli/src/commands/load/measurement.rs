@@ -39,7 +39,7 @@ pub(super) fn measure(
     runtime.block_on(async {
         let clients: Result<Vec<_>, _> = streams.into_iter().map(AsyncFrameClient::from_stream).collect();
         let clients = clients.map_err(Failure::undecided)?;
-        let mut progress = ProgressLine::on_terminal();
+        let mut progress = ProgressLine::on_terminal(arguments.chart.glyphs());
         let measured = phases(arguments, plan, &clients, &interrupt, &mut progress).await;
         progress.clear();
         Ok(measured)

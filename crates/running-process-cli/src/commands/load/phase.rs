@@ -11,12 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Duration of the measured phase if the arguments name neither a duration nor a number of requests.
 const DEFAULT_DURATION: Duration = Duration::from_secs(5);
 
 /// Time after its end in which an open loop may send requests that were due before.
 const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// Time between two looks at the progress.
+const TICK: Duration = Duration::from_millis(200);
 
 /// The requests to send.
 pub(super) struct Plan {
@@ -138,7 +142,8 @@ pub(super) async fn run(
     let pacer = plan.schedule.map(|schedule| Pacer::start(&phase, schedule, workers.len()));
 
     let mut interrupted = false;
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let mut tick = tokio::time::interval_at((begin + TICK).into(), TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             worker = workers.join_next() => match worker {

@@ -1,9 +1,9 @@
 //! The results of a load, as text and as JSON.
 
-use super::histogram::{buckets, render};
 use super::measurement::Measurement;
 use super::phase::{Extent, Outcome, Plan};
 use super::tally::FailureKind;
+use crate::chart::{Bucket, MOST_BUCKETS, buckets, histogram};
 use crate::cli::LoadArgs;
 use crate::failure::advice::{self, Advice};
 use crate::failure::{Failure, with_causes};
@@ -12,12 +12,16 @@ use crate::verdict::Verdict;
 use crate::wire::{counted, grouped};
 use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
+use humantime::format_duration;
 use running_process::broker::backend_sdk::FrameClientError;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const PERCENTILES: [(&str, &str, f64); 4] =
     [("p50", "p50", 0.5), ("p90", "p90", 0.9), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999)];
+
+/// Columns from which the latencies are below their names.
+const LATENCY_COLUMNS: usize = 78;
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -41,19 +45,21 @@ impl Report<'_> {
         };
         let extent = Extent::of(arguments);
         let requests = extent.requests.map(|requests| counted(requests, "request"));
-        let duration = extent.duration.map(|duration| format!("{duration:?}"));
+        let duration = extent.duration.map(|duration| format_duration(duration).to_string());
         let length: Vec<_> = requests.into_iter().chain(duration).collect();
-        let warm_up =
-            if warm_up.is_zero() { String::new() } else { format!(" after {warm_up:?} of warm-up") };
+        let warm_up = if warm_up.is_zero() {
+            String::new()
+        } else {
+            format!(" after {} of warm-up", format_duration(*warm_up))
+        };
         output.line(format_args!(
-            "process {} in protocol 0x{:04X}: {} x {in_flight} in flight, {} each, \
-             {pace}, {}{warm_up}\n",
+            "process {} in protocol 0x{:04X}: {} x {in_flight} in flight, {} each",
             daemon.pid,
             plan.target.protocol,
             counted(*connections, "connection"),
             counted(plan.payload.len(), "byte"),
-            length.join(" or "),
-        ))
+        ))?;
+        output.line(format_args!("{pace}, {}{warm_up}\n", length.join(" or ")))
     }
 
     /// Prints the results and returns the verdict.
@@ -186,7 +192,7 @@ impl Report<'_> {
             "sent_bytes_per_second": sent_bytes,
             "received_bytes_per_second": received_bytes,
             "latency_ns": has_latencies.then_some(latency),
-            "histogram": if has_latencies { buckets(&counts_by_latency(latencies)) } else { Vec::new() },
+            "histogram": if has_latencies { distribution(latencies) } else { Vec::new() },
             "errors": errors,
         })
     }
@@ -215,17 +221,23 @@ fn latencies(latencies: &Histogram<u64>, output: &mut Output) -> Result<(), Fail
         .into_iter()
         .chain(PERCENTILES.map(|(name, _, at)| (name, quantile(at))))
         .chain([("max", latencies.max())]);
-    let (names, values): (String, String) = figures
-        .map(|(name, nanos)| (format!("{name:<11}"), format!("{:<11.1?}", Duration::from_nanos(nanos))))
-        .unzip();
-    output.line(format_args!("{BOLD}latency{BOLD:#}     {}", names.trim_end()))?;
-    output.line(format_args!("            {}\n", values.trim_end()))?;
+    let figures = figures.map(|(name, nanos)| (name, format!("{:.1?}", Duration::from_nanos(nanos))));
     let columns = output.columns();
-    output.line(render(&buckets(&counts_by_latency(latencies)), columns).trim_end_matches('\n'))
+    let name = format!("{BOLD}latency{BOLD:#}     ");
+    if columns < LATENCY_COLUMNS {
+        let lines: Vec<String> = figures.map(|(name, value)| format!("{name:<7}{value}")).collect();
+        output.line(format_args!("{name}{}\n", lines.join("\n            ")))?;
+    } else {
+        let (names, values): (String, String) =
+            figures.map(|(name, value)| (format!("{name:<11}"), format!("{value:<11}"))).unzip();
+        output.line(format_args!("{name}{}\n            {}\n", names.trim_end(), values.trim_end()))?;
+    }
+    output.line(histogram(&distribution(latencies), columns, output.glyphs()).join("\n"))
 }
 
-/// Returns the distinct latencies in nanoseconds and their counts.
-fn counts_by_latency(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
+/// Returns the latencies in buckets.
+fn distribution(latencies: &Histogram<u64>) -> Vec<Bucket> {
     let steps = latencies.iter_recorded();
-    steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+    let counts: Vec<_> = steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
+    buckets(&counts, MOST_BUCKETS)
 }

@@ -16,7 +16,7 @@ pub(super) struct Interval {
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
     pub(super) limits_hit: u64,
-    pub(super) troubles: u64,
+    pub(super) errors: u64,
     latencies: LatencyHistogram,
 }
 
@@ -33,7 +33,7 @@ impl Interval {
             bytes_received: change(|status| status.bytes_received),
             bytes_sent: change(|status| status.bytes_sent),
             limits_hit: change(ServerStatus::limits_hit),
-            troubles: change(|status| status.connection_troubles),
+            errors: change(|status| status.connection_errors),
             latencies: later.latencies().since(&earlier.latencies()),
         }
     }
@@ -44,9 +44,20 @@ impl Interval {
         if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 }
     }
 
+    /// Returns the 99th percentile of the latencies.
+    pub(super) fn p99(&self) -> Option<Duration> {
+        self.latencies.quantile(0.99)
+    }
+
     /// Returns the median, the 90th and the 99th percentile and the maximum.
     pub(super) fn latencies(&self) -> [(&'static str, Option<Duration>); 4] {
         let [p50, p90, p99] = QUANTILES.map(|(name, quantile)| (name, self.latencies.quantile(quantile)));
         [p50, p90, p99, ("max", self.latencies.max())]
+    }
+
+    /// Returns the distinct latencies in nanoseconds and their counts, in ascending order.
+    pub(super) fn counts_by_latency(&self) -> Vec<(u64, u64)> {
+        let nanos = |latency: Duration| u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.latencies.counted().map(|(latency, count)| (nanos(latency), count)).collect()
     }
 }

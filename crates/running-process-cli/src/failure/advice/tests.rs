@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A row: the advice, its name and verdict, and words of its hint. No words mean no hint.
-type Row = (Advice, &'static str, Verdict, &'static str);
+pub(in crate::failure) type Row = (Advice, &'static str, Verdict, &'static str);
 
-const NO: Verdict = Verdict::No;
-const UNDECIDED: Verdict = Verdict::Undecided;
+pub(in crate::failure) const NO: Verdict = Verdict::No;
+pub(in crate::failure) const UNDECIDED: Verdict = Verdict::Undecided;
 
+/// Checks the rows, and that the schema has their names.
 #[track_caller]
-fn check(rows: impl IntoIterator<Item = Row>) {
+pub(in crate::failure) fn check(rows: impl IntoIterator<Item = Row>) {
     let schema = include_str!("../../../../../docs/json.schema.json");
     for (advice, kind, verdict, words) in rows {
         assert_eq!((advice.kind, advice.verdict), (kind, verdict), "{advice:?}");
@@ -25,11 +26,11 @@ fn check(rows: impl IntoIterator<Item = Row>) {
     }
 }
 
-fn denied() -> io::Error {
+pub(in crate::failure) fn denied() -> io::Error {
     ErrorKind::PermissionDenied.into()
 }
 
-fn other() -> io::Error {
+pub(in crate::failure) fn other() -> io::Error {
     ErrorKind::Other.into()
 }
 
@@ -57,7 +58,7 @@ fn each_failed_verification_has_its_advice() {
             probe(&ProbeError::Impostor { role: PeerRole::Listener, pid, image: None, expected: 8 }),
             "impostor",
             NO,
-            "another process has taken the endpoint",
+            "another process than the daemon",
         ),
         (probe(&ProbeError::OtherImage { pid }), "other_image", NO, "probe again"),
         (probe(&ProbeError::OtherNamespace { pid }), "other_namespace", UNDECIDED, "container"),
@@ -96,6 +97,12 @@ fn each_failed_connect_has_its_advice() {
         (
             connect(&ConnectError::Unavailable { source: Arc::new(denied()) }),
             "sockets_unavailable",
+            UNDECIDED,
+            "sandbox",
+        ),
+        (
+            connect(&ConnectError::Sandboxed { path: path(), source: Arc::new(denied()) }),
+            "sandboxed",
             UNDECIDED,
             "sandbox",
         ),
@@ -147,6 +154,18 @@ fn each_failed_bind_has_its_advice() {
             "sockets_unavailable",
             UNDECIDED,
             "sandbox",
+        ),
+        (
+            bind(&BindError::NoSockets { path: path(), source: Arc::new(other()) }),
+            "no_sockets",
+            UNDECIDED,
+            "local file",
+        ),
+        (
+            bind(&BindError::NoLocks { path: path(), source: Arc::new(other()) }),
+            "no_locks",
+            UNDECIDED,
+            "local file",
         ),
         (bind(&BindError::Io { path: path(), source: Arc::new(other()) }), "failed", UNDECIDED, ""),
     ]);

@@ -6,15 +6,26 @@
     reason = "test code, of which each system uses its part"
 )]
 
+pub mod recording;
 #[cfg(unix)]
 pub mod server;
 #[cfg(unix)]
+pub mod service;
+#[cfg(unix)]
 pub mod terminal;
+pub mod tmux;
 
+#[cfg(unix)]
+use signal_hook::{
+    consts::{SIGHUP, SIGINT},
+    flag::register_conditional_default,
+};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+#[cfg(unix)]
+use std::sync::{Arc, Once, atomic::AtomicBool};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -53,10 +64,28 @@ impl Finished {
     }
 }
 
+/// Creates the command in an environment that does not depend on that of the tests.
 pub fn command() -> Command {
+    #[cfg(unix)]
+    reset_ignored_signals();
     let mut command = Command::new(env!("CARGO_BIN_EXE_running-process"));
-    command.env_remove("RUNNING_PROCESS_DISABLE").stdin(Stdio::null());
+    command.env_remove("RUNNING_PROCESS_DISABLE").env("LC_ALL", "C.UTF-8").env("TERM", "xterm");
+    command.stdin(Stdio::null());
     command
+}
+
+/// Makes signals that the tests' process ignores have their default effect, as in the processes that it starts from now on.
+///
+/// A background job of a shell without job control ignores SIGINT, one under nohup SIGHUP. A process that is started inherits an
+/// ignored signal, and not a handler.
+#[cfg(unix)]
+fn reset_ignored_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGINT, SIGHUP] {
+            register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
+        }
+    });
 }
 
 pub fn run(arguments: &[&str]) -> Finished {
@@ -65,13 +94,13 @@ pub fn run(arguments: &[&str]) -> Finished {
 
 /// Runs the command with `input` on its standard input.
 pub fn run_with_input(arguments: &[&str], input: &[u8]) -> Finished {
-    let mut child = command()
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    finish_with_input(command().args(arguments), input)
+}
+
+/// Runs `command` with `input` on its standard input.
+pub fn finish_with_input(command: &mut Command, input: &[u8]) -> Finished {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     // Fails if the command does not read all of it.

@@ -1,17 +1,17 @@
 //! Latencies in buckets on a logarithmic scale, and their bars.
 
+use super::Glyphs;
+use crate::text::columns;
 use crate::wire::grouped;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Edges of buckets in one decade, in tenths.
-const FINE: &[u64] = &[10, 15, 20, 30, 50, 70];
-/// Edges of buckets in one decade, in tenths, if the latencies span many decades.
-const COARSE: &[u64] = &[10, 20, 50];
+/// Edges of buckets, from fine to coarse: those of one decade in tenths, and the number of decades until they repeat.
+const SCALES: [(&[u64], usize); 6] =
+    [(&[10, 15, 20, 30, 50, 70], 1), (&[10, 20, 50], 1), (&[10, 30], 1), (&[10], 1), (&[10], 2), (&[10], 4)];
 
-/// Ratio of the largest to the smallest latency from which the edges are coarse.
-const COARSE_RATIO: u64 = 1000;
+/// Number of buckets that `load` prints at most: those of three decades if they are fine.
+pub(crate) const MOST_BUCKETS: usize = 19;
 
 /// Last decade with edges: its last edge, 10^17 ns, is three years.
 const LAST_DECADE: u32 = 16;
@@ -21,19 +21,33 @@ const MIN_BAR_COLUMNS: usize = 8;
 
 /// The number of latencies in `from_ns..to_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Bucket {
-    pub(super) from_ns: u64,
-    pub(super) to_ns: u64,
-    pub(super) count: u64,
+pub(crate) struct Bucket {
+    pub(crate) from_ns: u64,
+    pub(crate) to_ns: u64,
+    pub(crate) count: u64,
 }
 
 /// Puts latencies in nanoseconds and their counts, in ascending order, into adjacent buckets.
-pub(super) fn buckets(latencies: &[(u64, u64)]) -> Vec<Bucket> {
+///
+/// The buckets are as fine as possible if there are to be at most `most`.
+pub(crate) fn buckets(latencies: &[(u64, u64)], most: usize) -> Vec<Bucket> {
+    let scaled = SCALES.into_iter().map(|(steps, decades)| on_scale(latencies, steps, decades));
+    let mut coarsest = Vec::new();
+    for buckets in scaled {
+        coarsest = buckets;
+        if coarsest.len() <= most {
+            break;
+        }
+    }
+    coarsest
+}
+
+fn on_scale(latencies: &[(u64, u64)], steps: &[u64], decades: usize) -> Vec<Bucket> {
     let (Some(&(min, _)), Some(&(max, _))) = (latencies.first(), latencies.last()) else { return Vec::new() };
     let mut latencies = latencies.iter().peekable();
     let mut buckets = Vec::new();
-    let steps = if max / min.max(1) < COARSE_RATIO { FINE } else { COARSE };
-    let edges = (0..=LAST_DECADE).flat_map(|decade| steps.iter().map(move |step| step * 10_u64.pow(decade)));
+    let decades = (0..=LAST_DECADE).step_by(decades);
+    let edges = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_u64.pow(decade)));
     let mut from_ns = 0;
     for to_ns in edges.chain([u64::MAX]) {
         if to_ns > min && from_ns <= max {
@@ -45,13 +59,12 @@ pub(super) fn buckets(latencies: &[(u64, u64)]) -> Vec<Bucket> {
     buckets
 }
 
-/// Formats a line for each bucket. No line is wider than `columns`, unless the bars would become too short.
-pub(super) fn render(buckets: &[Bucket], columns: usize) -> String {
+/// Draws a line for each bucket. No line is wider than `width`, unless the bars would become too short.
+pub(crate) fn histogram(buckets: &[Bucket], width: usize, glyphs: Glyphs) -> Vec<String> {
     let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or_default();
     let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
     let count_columns = grouped(most).len();
-    let mut text = String::new();
-    for bucket in buckets {
+    let line = |bucket: &Bucket| {
         let edge = |nanos| format!("{:?}", Duration::from_nanos(nanos));
         let label = format!(
             "  {:>6} - {:<6}  {:>count_columns$}  {:>5.1}%  ",
@@ -60,24 +73,16 @@ pub(super) fn render(buckets: &[Bucket], columns: usize) -> String {
             grouped(bucket.count),
             percentage(bucket.count, total),
         );
-        let bar_columns = columns.saturating_sub(label.chars().count()).max(MIN_BAR_COLUMNS);
-        let line = label + &bar(bucket.count, most, bar_columns);
-        let _infallible = writeln!(text, "{}", line.trim_end());
-    }
-    text
+        let bar_columns = width.saturating_sub(columns(&label)).max(MIN_BAR_COLUMNS);
+        let line = label + &glyphs.bar(bucket.count, most, bar_columns);
+        glyphs.spell(line.trim_end().to_owned())
+    };
+    buckets.iter().map(line).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to one digit")]
 fn percentage(count: u64, total: u64) -> f64 {
     100.0 * count as f64 / total.max(1) as f64
-}
-
-/// Returns a bar of `count / most` of `columns`, to an eighth of a column. A count above zero has a visible bar.
-fn bar(count: u64, most: u64, columns: usize) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = u128::from(count) * columns as u128 * 8 / u128::from(most.max(1));
-    let eighths = usize::try_from(eighths).unwrap_or(usize::MAX).max(usize::from(count > 0));
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
 #[cfg(test)]
@@ -87,23 +92,30 @@ mod tests {
 
     #[test]
     fn latencies_of_two_decades_have_fine_buckets() {
-        let buckets = buckets(&[(12_000, 1), (15_000, 4), (29_999, 2), (40_000, 1)]);
+        let buckets = buckets(&[(12_000, 1), (15_000, 4), (29_999, 2), (40_000, 1)], MOST_BUCKETS);
         let counts: Vec<_> = buckets.iter().map(|bucket| (bucket.from_ns, bucket.count)).collect();
         assert_eq!(counts, [(10_000, 1), (15_000, 4), (20_000, 2), (30_000, 1)]);
     }
 
     #[test]
     fn an_outlier_makes_the_buckets_coarse() {
-        let buckets = buckets(&[(12_000, 1_000_000), (5_000_000_000, 1)]);
+        let buckets = buckets(&[(12_000, 1_000_000), (5_000_000_000, 1)], MOST_BUCKETS);
         assert_eq!(buckets.len(), 18);
         assert_eq!((buckets[0].from_ns, buckets[0].to_ns), (10_000, 20_000));
         assert_eq!((buckets[17].from_ns, buckets[17].to_ns), (5_000_000_000, 10_000_000_000));
     }
 
     #[test]
-    fn no_latencies_give_no_buckets_and_no_text() {
-        assert_eq!(buckets(&[]), []);
-        assert_eq!(render(&[], 80), "");
+    fn few_rows_get_coarse_buckets() {
+        let latencies = [(12_000, 1), (5_000_000, 2)];
+        let lengths = [40, 19, 10, 8, 6, 4, 3, 2, 1].map(|most| buckets(&latencies, most).len());
+        assert_eq!(lengths, [17, 17, 9, 6, 6, 3, 3, 2, 2]);
+    }
+
+    #[test]
+    fn no_latencies_give_no_buckets_and_no_lines() {
+        assert_eq!(buckets(&[], MOST_BUCKETS), []);
+        assert!(histogram(&[], 80, Glyphs::Blocks).is_empty());
     }
 
     #[test]
@@ -114,25 +126,28 @@ mod tests {
             Bucket { from_ns: 20_000, to_ns: 30_000, count: 0 },
             Bucket { from_ns: 1_500_000, to_ns: 2_000_000, count: 1 },
         ];
-        let expected = "    10µs - 15µs    12,000   66.7%  ██████████
-    15µs - 20µs     6,000   33.3%  █████
-    20µs - 30µs         0    0.0%
-   1.5ms - 2ms          1    0.0%  ▏
-";
-        assert_eq!(render(&buckets, 45), expected);
+        let blocks = [
+            "    10µs - 15µs    12,000   66.7%  ██████████",
+            "    15µs - 20µs     6,000   33.3%  █████",
+            "    20µs - 30µs         0    0.0%",
+            "   1.5ms - 2ms          1    0.0%  ▏",
+        ];
+        assert_eq!(histogram(&buckets, 45, Glyphs::Blocks), blocks);
+        let ascii = histogram(&buckets, 45, Glyphs::Ascii);
+        assert_eq!(ascii[1], "    15us - 20us     6,000   33.3%  #####");
     }
 
     #[test]
     fn a_narrow_terminal_gets_bars() {
         let buckets = [Bucket { from_ns: 0, to_ns: 10, count: 1 }];
-        assert!(render(&buckets, 1).ends_with("████████\n"));
+        assert!(histogram(&buckets, 1, Glyphs::Blocks)[0].ends_with("████████"));
     }
 
     proptest! {
         #[test]
-        fn every_latency_is_in_its_bucket(mut latencies in prop::collection::vec((any::<u64>(), 0_u64..1 << 40), 1..50)) {
+        fn every_latency_is_in_its_bucket(mut latencies in prop::collection::vec((any::<u64>(), 0_u64..1 << 40), 1..50), most in 0_usize..70) {
             latencies.sort_unstable();
-            let buckets = buckets(&latencies);
+            let buckets = buckets(&latencies, most);
             prop_assert!(buckets.windows(2).all(|pair| pair[0].to_ns == pair[1].from_ns));
             for bucket in &buckets {
                 // Nothing is above the last one.
@@ -140,7 +155,7 @@ mod tests {
                 let count: u64 = latencies.iter().filter(|(at, _)| inside(*at)).map(|(_, count)| count).sum();
                 prop_assert_eq!(bucket.count, count);
             }
-            prop_assert!(buckets.len() <= 60);
+            prop_assert!(buckets.len() <= most.max(6));
         }
     }
 }

@@ -1,0 +1,12 @@
+//! `doctor` on machines with a fault, each made for real.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "test code")]
+
+mod ending;
+mod files;
+mod machine;
+mod place;
+mod program;
+mod sandbox;
+mod sockets;
+mod state;
+mod text;

@@ -1,0 +1,149 @@
+//! Clients and daemons that know nothing of the front.
+
+use super::{ECHO, Front, file, installed, upstream};
+use crate::common::service::Services;
+use crate::common::{finish, text};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::process::Command;
+
+const REDIS: &str = "['redis-server', '--unixsocket', 'SOCKET', '--port', '0', '--save', '']";
+
+fn redis_cli(front: &Front, arguments: &[&str]) -> String {
+    let finished = finish(Command::new("redis-cli").args(["-s", &front.socket]).args(arguments));
+    assert_eq!(finished.status, 0, "{finished:?}");
+    finished.text().to_owned()
+}
+
+#[test]
+fn redis_cli_and_redis_benchmark_work_through_a_front() {
+    if !installed(&["redis-server", "redis-cli", "redis-benchmark"]) {
+        return;
+    }
+    let front = Front::of_socket(REDIS);
+    assert_eq!(redis_cli(&front, &["SET", "key", "value"]), "OK\n");
+    assert_eq!(redis_cli(&front, &["GET", "key"]), "value\n");
+    assert_eq!(redis_cli(&front, &["-r", "100", "INCR", "n"]).lines().last(), Some("100"));
+    let large = "x".repeat(4 << 20);
+    let mut set = Command::new("redis-cli");
+    set.args(["-s", &front.socket, "-x", "SET", "large"]);
+    assert_eq!(crate::common::finish_with_input(&mut set, large.as_bytes()).text(), "OK\n");
+    assert_eq!(redis_cli(&front, &["GET", "large"]).trim_end(), large);
+    for more in [&["-P", "1"], &["-P", "16"]] {
+        let mut benchmark = Command::new("redis-benchmark");
+        benchmark.args(["-s", &front.socket, "-n", "1000", "-c", "50", "--csv"]).args(more);
+        let finished = finish(benchmark.args(["-t", "ping,set,get,incr,lpush,lrange_100,mset"]));
+        assert_eq!(finished.status, 0, "{finished:?}");
+        assert!(finished.text().contains("\"MSET (10 keys)\""), "{finished:?}");
+        assert!(!finished.text().contains("rror"), "{finished:?}");
+    }
+    let program = std::fs::read_to_string(format!("/proc/{}/comm", front.fronted)).unwrap();
+    assert_eq!(program, "redis-server\n");
+}
+
+#[test]
+fn memcached_works_behind_a_front_over_a_port() {
+    if !installed(&["memcached"]) {
+        return;
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let services = Services::new();
+    let command = format!("['memcached', '-l', '127.0.0.1', '-p', '{port}', '-u', 'root']");
+    let file = file(&services, &command, &format!("tcp:127.0.0.1:{port}"));
+    let front = Front::start(services, file);
+    let mut client = front.connect();
+    client.write_all(b"set key 0 0 5\r\nvalue\r\nget key\r\nquit\r\n").unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "STORED\r\nVALUE key 0 5\r\nvalue\r\nEND\r\n");
+}
+
+#[test]
+fn the_end_of_input_passes_through_in_both_directions() {
+    let front = Front::of_socket(ECHO);
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let mut client = front.connect();
+    let mut reader = client.try_clone().unwrap();
+    let received = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).map(|_| received)
+    });
+    client.write_all(&sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(received.join().unwrap().unwrap() == sent, "other bytes came back");
+}
+
+#[test]
+fn a_daemon_that_speaks_first_is_heard_and_probes_are_answered() {
+    let front = Front::of_socket("['socat', 'UNIX-LISTEN:SOCKET,fork', 'SYSTEM:echo 220 ready; cat']");
+    for _ in 0..3 {
+        let mut client = front.connect();
+        let mut banner = [0; 10];
+        client.read_exact(&mut banner).unwrap();
+        assert_eq!(&banner, b"220 ready\n");
+        client.write_all(b"EHLO").unwrap();
+        let mut echoed = [0; 4];
+        client.read_exact(&mut echoed).unwrap();
+        assert_eq!(&echoed, b"EHLO");
+        assert_eq!(front.services.json(0, &["status", "--file", &front.file])["state"], "live");
+    }
+}
+
+#[test]
+fn a_client_that_says_nothing_is_connected_and_takes_no_pipe() {
+    let front = Front::of_socket(ECHO);
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", front.pid)).unwrap().count();
+    let before = descriptors();
+    let mut clients: Vec<_> = (0..50).map(|_| front.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    let opened = descriptors() - before;
+    // Two sockets each, and the pipes that the front keeps.
+    assert!((100..=200).contains(&opened), "{opened}");
+    let mut silent = front.connect();
+    // It stays open for longer than a client that probes may be silent.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    silent.write_all(b"late").unwrap();
+    let mut echoed = [0; 4];
+    silent.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"late");
+}
+
+#[test]
+fn a_probe_tells_and_proves_the_daemon_behind_the_front() {
+    let front = Front::of_socket(ECHO);
+    let identity_file = front.services.root().join("fronted/identity.json");
+    let probed = front.services.json(0, &["probe", text(&identity_file)]);
+    assert_eq!(probed["identity"]["fronts"]["pid"], front.fronted);
+    let step = probed["steps"].as_array().unwrap().last().unwrap();
+    assert_eq!((&step["step"], &step["verdict"]), (&"fronted".into(), &"proven".into()));
+    let shown = front.services.run(&["probe", text(&identity_file)]);
+    let line = format!("  proven    fronted        process {} started ", front.fronted);
+    assert!(shown.text().contains(&line), "{shown:?}");
+    let told = format!("before process {} (", front.fronted);
+    front.logs(&told);
+}
+
+#[test]
+fn frames_for_the_daemon_behind_the_front_reach_it() {
+    let program = env!("CARGO_BIN_EXE_running-process");
+    let services = Services::new();
+    let (socket, own) = (upstream(&services), services.path("own.json"));
+    let command = format!(
+        "['{program}', 'serve', '--socket', '{}', '--identity', '{}']",
+        socket.display(),
+        own.display()
+    );
+    let file = file(&services, &command, &format!("unix:{}", socket.display()));
+    let front = Front::start(services, file);
+    let identity_file = front.services.root().join("fronted/identity.json");
+    let reply = front.services.run(&["call", text(&identity_file), "--protocol", "0xF0CA", "PING"]);
+    assert_eq!((reply.status, reply.text()), (0, "+PONG\r\n"), "{reply:?}");
+    let mut legacy = front.connect();
+    legacy.write_all(b"PING\r\n").unwrap();
+    let mut pong = [0; 7];
+    legacy.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"+PONG\r\n");
+}
