@@ -41,7 +41,7 @@ pub fn run(server: Server, identity_file: OsString) -> Result<(), Box<dyn Error>
                 eprintln!("a legacy connection failed: {error}");
             }
         })
-        .observe(|trouble| eprintln!("{trouble}: {:?}", trouble.source()))
+        .observe(|error| eprintln!("{error}: {:?}", error.source()))
         .on_ready(|_| println!("ready"));
     let stop = server.stop_handle();
     std::thread::spawn(move || {

@@ -11,6 +11,7 @@
 use running_process::broker::backend_sdk::LegacyClassification;
 use running_process::broker::protocol::ENVELOPE_VERSION;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 /// Length of a header, in bytes.
 pub const HEADER_BYTES: usize = 8;
@@ -20,6 +21,36 @@ pub const VERSION: [u8; 4] = [0x00, 0x08, 0x01, 0x07];
 running_process::register_payload_protocol! {
     /// The protocol of the framed lane, answered in upper case, too.
     pub const SHOUT: u32 = 0xF00D;
+    /// The protocol of requests that have a number, each of which the daemon records: [`Work`].
+    pub const LEDGER: u32 = 0xF0DE;
+}
+
+/// A request that has a number and takes a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The number, which no other request of the test has.
+    pub number: u64,
+    /// The time that it takes.
+    pub time: Duration,
+}
+
+impl Work {
+    /// Returns the payload of the request.
+    #[must_use]
+    pub fn payload(self) -> Vec<u8> {
+        format!("{} {}", self.number, self.time.as_millis()).into_bytes()
+    }
+
+    /// Returns the request with this payload.
+    ///
+    /// # Panics
+    ///
+    /// It is no payload of [`payload`](Self::payload).
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Self {
+        let (number, millis) = str::from_utf8(payload).unwrap().split_once(' ').unwrap();
+        Self { number: number.parse().unwrap(), time: Duration::from_millis(millis.parse().unwrap()) }
+    }
 }
 
 /// Returns header and body of a message.

@@ -44,7 +44,7 @@ fn an_executable_that_is_replaced_while_the_daemon_runs_is_judged_by_what_runs()
         let _daemon = place.start("genuine");
         let identity = place.identity();
         for policy in both(&Policy::default()) {
-            assert_eq!(verify(&identity, &policy).unwrap().proof().image, ImageState::AsRecorded);
+            assert_eq!(verify(&identity, &policy).unwrap().proof().image, ImageState::Unchanged);
         }
         replace(&place);
         for policy in both(&Policy::default()).iter().chain(&both(&Policy::lenient())) {
@@ -161,9 +161,9 @@ fn an_executable_in_another_mount_namespace_is_judged_where_its_daemon_sees_it()
     };
     // In the caller's namespace the path is absent, or is another file.
     assert!(!program.exists());
-    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
+    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::Unchanged))));
     fs::write(&program, "another program").unwrap();
-    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::AsRecorded))));
+    assert!(states(&identity).into_iter().all(|state| matches!(state, Ok(ImageState::Unchanged))));
     // A file that replaces the executable in the daemon's namespace is an upgrade.
     let root = Path::new("/proc").join(daemon.pid().to_string()).join("root");
     let seen_by_daemon = |name: &Path| root.join(name.strip_prefix("/").unwrap());
@@ -206,7 +206,7 @@ fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_littl
     // If its digest is remembered, almost the same deadline is enough.
     let mut command = prober(&place, &["deadline=2000"]);
     let knowing = Probed::by(command.env("XDG_CACHE_HOME", &remembered));
-    assert_eq!(knowing.outcome(1), "served Held Own AsRecorded origin=true");
+    assert_eq!(knowing.outcome(1), "served Held Own Unchanged origin=true");
     for probed in [hasty, knowing] {
         let [peak] = probed.numbers("peak KiB ")[..] else { panic!() };
         assert!(peak < MEMORY, "{peak} KiB");

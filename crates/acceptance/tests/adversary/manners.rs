@@ -124,7 +124,7 @@ fn an_answer_of_four_thousand_pieces_costs_no_descriptors() {
         let _daemon = place.start("drip");
         let probed = Probed::by(&mut prober(&place, &["descriptors=16", credentials]));
         let level = if credentials == "credentials=0" { "Held" } else { "Named" };
-        assert_eq!(probed.outcome(1), format!("accepted {level} Own AsRecorded origin=true"));
+        assert_eq!(probed.outcome(1), format!("accepted {level} Own Unchanged origin=true"));
         assert_nothing_left(&probed);
     }
 }
@@ -155,7 +155,7 @@ fn a_caller_that_runs_out_of_descriptors_is_told_so_and_never_proves_less() {
         let words = ["lenient", &format!("descriptors={most}")];
         let probed = Probed::by(&mut prober(&place, &words));
         let outcome = probed.outcome(1);
-        if outcome == "served Held Own AsRecorded origin=true" {
+        if outcome == "served Held Own Unchanged origin=true" {
             served += 1;
         } else {
             assert!(outcome.starts_with("refused"), "{outcome} with {most} descriptors");

@@ -48,7 +48,7 @@ fn prove(place: &TestEndpoint) -> String {
     probed.outcome(1).to_owned()
 }
 
-const GENUINE: &str = "served Held Own AsRecorded origin=true";
+const GENUINE: &str = "served Held Own Unchanged origin=true";
 
 /// Proves the daemon of `place` again and again, until its program has been unchanged for longer than [`REMEMBERED`].
 fn prove_until_old(place: &TestEndpoint) {

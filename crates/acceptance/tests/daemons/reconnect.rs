@@ -137,18 +137,19 @@ async fn an_impostor_at_the_path_of_a_dead_daemon_is_never_connected_to() {
 }
 
 #[tokio::test]
-async fn an_impostor_in_the_place_of_a_live_daemon_is_told_at_once() {
+async fn an_impostor_in_the_place_of_a_live_daemon_is_told_after_three_looks() {
     let place = TestEndpoint::new(PEER);
     let _daemon = place.start("genuine");
     let mut impostor = place.start("replay");
     let client = ReconnectingClient::new(&place.identity_file, long_retries());
     let error = client.request(SHOUT, SECRET.to_vec()).await.unwrap_err();
     let (attempts, reason) = reason(&error);
-    assert_eq!(attempts, 1);
+    // In the middle of a handover the other one of two daemons may answer, so the client looks again.
+    assert_eq!(attempts, 3);
     let expected = impostor.pid();
     let named = matches!(reason, ConnectFailure::Probe(ProbeError::Impostor { pid, .. }) if *pid == expected);
     assert!(named, "{reason:?}");
-    assert_eq!(impostor.received(), [b""], "it was connected to, and told nothing");
+    assert_eq!(impostor.received(), [b""; 3], "it was connected to, and told nothing");
 }
 
 #[tokio::test]

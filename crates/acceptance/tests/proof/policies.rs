@@ -26,7 +26,7 @@ fn a_proof_lists_every_step_with_its_evidence() {
     let identity = daemon.identity();
     let proof = DRIVER.prove(&identity, &Policy::strict()).unwrap();
     assert_eq!((proof.level, proof.listener), (ProofLevel::Held, Listener::Own));
-    assert_eq!((proof.image, proof.with_origin), (ImageState::AsRecorded, true));
+    assert_eq!((proof.image, proof.with_origin), (ImageState::Unchanged, true));
     let steps: Vec<_> = proof.steps.iter().map(|step| (step.kind, step.verdict)).collect();
     assert_eq!(
         steps,
@@ -88,7 +88,7 @@ fn zeros_for_a_digest_are_an_absent_one_and_no_digest_at_all_proves_nothing() {
             ExeDigests::Sha256(sha256),
         ] {
             let proof = DRIVER.prove(&with(digests), &policy).unwrap();
-            assert_eq!(proof.image, ImageState::AsRecorded, "{digests:?}");
+            assert_eq!(proof.image, ImageState::Unchanged, "{digests:?}");
         }
         for digests in [
             ExeDigests::Both { sha256: ABSENT, blake3: ABSENT },

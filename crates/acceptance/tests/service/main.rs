@@ -1,0 +1,16 @@
+//! Services with real processes: one daemon for each, whatever happens to it, to its clients and to its files.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod activation;
+mod clients;
+mod files;
+mod harness;
+mod idle;
+mod replace;
+mod shells;
+mod spawn;
+mod stampede;
+mod starts;
+mod states;
+mod walk;
