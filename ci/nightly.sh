@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The steps that take too long for the gate: wider forms of its steps, and fuzzing and model checking, which find more the longer they run.
 # All steps run, also after one that failed; the exit code says whether one did. Run .ci/run once before: it installs the tools.
-#   nightly.sh [STEP...]    all steps, or those named; FUZZ_SECONDS=300 for each fuzz target, MODEL_RUNS=10000 for each model
+#   nightly.sh [STEP...]    all steps, or those named; FUZZ_SECONDS=300 for each fuzz target, MODEL_RUNS=10000 for each model,
+#                           STAMPEDE_ROUNDS=50 of each crowd that starts a daemon, REPLACEMENTS=100 under each load,
+#                           CROWD_ROUNDS=10 of each crowd that meets a replacement, WAR_SECONDS=60 of two versions in turn
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ci/steps.sh
@@ -32,9 +34,27 @@ benchmarks() {
   cargo run --locked --manifest-path benches/Cargo.toml -- --once --syscalls
 }
 
+# Kills daemon, starter, stopper and client at each system call of a start, a stop and a replacement, and makes those of starts and stops
+# fail; the gate takes every tenth.
+walk() {
+  SERVICE_WALK=all cargo test --locked -p running-process-acceptance --test service walk::
+}
+
 windows() {
   ci/cross/wine-test.sh -p running-process -p running-process-cli -p running-process-resp-cache \
     --features running-process/tokio --lib --bins --tests
+}
+
+# Repeats the crowds of clients that start one daemon together.
+crowds() {
+  STAMPEDE_ROUNDS=${STAMPEDE_ROUNDS:-50} \
+    cargo test --locked -p running-process-acceptance --test service -- --nocapture stampede
+}
+
+# Replaces daemons under load, in crowds and by clients of two versions, for longer than the gate does.
+replacements() {
+  REPLACEMENTS=${REPLACEMENTS:-100} CROWD_ROUNDS=${CROWD_ROUNDS:-10} WAR_SECONDS=${WAR_SECONDS:-60} \
+    cargo test --locked -p running-process-acceptance --test service -- --nocapture replace::
 }
 
 keep_going=yes
@@ -43,9 +63,12 @@ begin "$@"
 step core
 step everything
 step demo
+step crowds
+step replacements
 step benchmarks
 step model ci/model.sh
 step sanitizer ci/sanitize.sh
+step walk
 step windows
 step interoperation interop/run.sh
 step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}"

@@ -12,6 +12,8 @@ skip=(
   memory:: idle::
   # Send signals, whose handler the sanitizer defers until a thread calls a function that it intercepts.
   signals::
+  # Start processes that share memory, by clone(2), which the sanitizer replaces by a function that cannot.
+  tests::spawn
   # Limits the memory of its process, of which the sanitizer reserves terabytes.
   a_huge_file_is_refused_in_little_memory
   # Each round is tens of thousands of requests, which take longer here than the drain timeout of the server.

@@ -29,6 +29,7 @@ fn main() {
             worker::work(row, index, client, server, directory);
         }
         ["serve", name, cpu, socket] => party::serve(name, cpu, Path::new(socket)),
+        ["service", root] => party::ours::serve_service(Path::new(root)),
         ["short", name, socket] => party::short::main(begin, name, Path::new(socket)),
         _ => compare(&Options::of_process(arguments.into_iter())),
     }

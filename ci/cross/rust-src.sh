@@ -6,11 +6,11 @@
 set -euo pipefail
 dir=$(realpath -m "${1:?usage: rust-src.sh DIR}")
 version=$(rustc -V | cut -d' ' -f2)
-for library in "$(rustc --print sysroot)/lib/rustlib/src/rust/library" "$dir/root/usr/src/rustc-$version/library"; do
+for library in "$(rustc --print sysroot)/lib/rustlib/src/rust/library" "$dir/unpacked/usr/src/rustc-$version/library"; do
   if [ -d "$library" ]; then echo "$library"; exit; fi
 done
 
-mkdir -p "$dir"/{lists/partial,cache/archives/partial,packages,root}
+mkdir -p "$dir"/{lists/partial,cache/archives/partial,packages,unpacked}
 mirror=$(grep -hoE '^URIs: *[^ ]+/debian/?$' /etc/apt/sources.list.d/*.sources | head -1 | sed 's/^URIs: *//')
 [ -n "$mirror" ] || { echo "rust-src.sh: no Debian mirror; install the component rust-src" >&2; exit 1; }
 printf 'Types: deb\nURIs: %s\nSuites: trixie-backports\nComponents: main\nSigned-By: %s\n' \
@@ -22,5 +22,5 @@ package=$(apt-cache "${options[@]}" madison rust-src | awk -v v="$version+" 'ind
 [ -n "$package" ] || { echo "rust-src.sh: trixie-backports has no rust-src $version" >&2; exit 1; }
 (cd "$dir/packages" && apt-get "${options[@]}" download "rust-src=$package")
 dpkg-deb --fsys-tarfile "$dir"/packages/rust-src_*.deb \
-  | tar -x -C "$dir/root" --wildcards './usr/src/rustc-*/library*'
+  | tar -x -C "$dir/unpacked" --wildcards './usr/src/rustc-*/library*'
 echo "$library"

@@ -2,6 +2,7 @@
 
 use super::{Client, Exchange, LARGE_REQUEST, PROTOCOL, Server, blocking, large, on_tokio, runtime};
 use crate::scratch::Scratch;
+use running_process::Service;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, Payload, RequestId,
@@ -65,6 +66,12 @@ pub fn read_identity_file(socket: &Path) -> DaemonProcess {
 /// Verifies the daemon completely, on a connection of its own.
 pub fn prove(daemon: &DaemonProcess) -> BackendHandle {
     BackendHandle::probe_with_service("benches", "1.0.0", &daemon.ipc_endpoint, daemon).unwrap()
+}
+
+/// Serves as the daemon of the service of the benchmarks below `root`, which a client has started.
+pub fn serve_service(root: &Path) {
+    let service = Service::new("benches").unwrap().below(root);
+    Daemon::for_service(&service).unwrap().serve_inline(PROTOCOL, |_| Ok(Vec::new())).run().unwrap();
 }
 
 /// Returns the response of every handler: the large one is borrowed, as the floor's is.

@@ -11,6 +11,7 @@ mod in_flight;
 mod large;
 mod prove;
 mod sample;
+mod service;
 mod start;
 
 pub use sample::wire;
@@ -25,7 +26,7 @@ const LARGE_PROGRAM: u64 = 100_000_000;
 
 pub fn groups() -> Vec<(&'static str, Vec<Row>)> {
     let frames = decode::rows().into_iter().chain(encode::rows()).chain(drain::rows());
-    let daemons = prove::rows().into_iter().chain(start::rows());
+    let daemons = prove::rows().into_iter().chain(service::rows()).chain(start::rows());
     let requests =
         calls::rows().into_iter().chain(in_flight::rows()).chain(large::rows()).chain(crowd::rows());
     let resources = idle::rows().into_iter().chain(builds::rows());

@@ -137,7 +137,7 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
             runtime.block_on(BackendHandle::verify_async(expected, policy.clone(), deadline())).unwrap();
         for handle in [blocking, on_tokio] {
             let proof = handle.proof();
-            assert_eq!((proof.image, proof.with_origin), (ImageState::AsRecorded, false), "{proof:#?}");
+            assert_eq!((proof.image, proof.with_origin), (ImageState::Unchanged, false), "{proof:#?}");
             assert!(proof.level >= ProofLevel::Named, "{proof:#?}");
             let image = proof.steps.iter().find(|step| step.kind == StepKind::Image).unwrap();
             assert_eq!(image.verdict, StepVerdict::Proven);

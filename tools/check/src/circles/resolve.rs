@@ -76,7 +76,13 @@ impl<'a> Resolver<'a> {
         }
         let found = self.lookup(at, rest);
         // A name that a macro made, or that the lookup is blind to, is where the path says.
-        if found.is_empty() && is_rooted { BTreeSet::from([at]) } else { found }
+        if found.is_empty() && is_rooted { BTreeSet::from([self.deepest(at, rest)]) } else { found }
+    }
+
+    /// Returns the last module on the way of `path` from `at`.
+    fn deepest(&self, at: usize, path: &[String]) -> usize {
+        let child = path.first().and_then(|name| self.module(at).children.get(name)?.first());
+        child.map_or(at, |child| self.deepest(*child, &path[1..]))
     }
 
     fn lookup(&mut self, at: usize, path: &[String]) -> BTreeSet<usize> {
