@@ -4,7 +4,7 @@
 
 #[cfg(target_os = "linux")]
 use crate::common::service::ends;
-use crate::common::service::{Services, pid, signal};
+use crate::common::service::{Services, await_ready, pid, signal};
 use crate::common::{collect, finish, run, text};
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,6 +44,7 @@ fn clients_that_start_at_once_get_one_daemon() {
     assert!(clients.iter().all(|client| client.status == 0), "{clients:?}");
     let starters = clients.iter().filter(|client| client.objects()[0]["started"] == true);
     assert_eq!(starters.count(), 1, "{clients:?}");
+    await_ready(&clients[0].objects()[0]);
     let served = fs::read_to_string(services.root().join("cache/log")).unwrap();
     assert_eq!(served.matches("ready: ").count(), 1, "{served}");
 }

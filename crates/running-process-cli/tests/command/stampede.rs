@@ -17,10 +17,16 @@ fn shell(script: &str) -> String {
     format!("command = ['/bin/sh', '-c', '''{script}''']")
 }
 
+/// Longest wait of a client whose daemon answers, also on a busy machine.
+const PATIENT: &str = "30s";
+/// Wait of a client whose daemon never answers: long enough for the daemon's program to run, also on a busy machine.
+const IMPATIENT: &str = "5s";
+
 /// Lets a small crowd come, and returns the object, whose exit status is `status`.
 #[track_caller]
-fn stampede(services: &Services, status: i32, file: &str) -> Value {
-    let object = services.json(status, &["stampede", "--file", file, "--clients", "12", "--timeout", "2s"]);
+fn stampede(services: &Services, status: i32, timeout: &str, file: &str) -> Value {
+    let object =
+        services.json(status, &["stampede", "--file", file, "--clients", "12", "--timeout", timeout]);
     assert!(!services.root().exists(), "the user's own root is not touched");
     object
 }
@@ -32,7 +38,7 @@ fn count(object: &Value, situation: usize, field: &str) -> u64 {
 #[test]
 fn every_client_of_a_good_daemon_is_served_by_one_process_in_every_situation() {
     let services = Services::new();
-    let object = stampede(&services, 0, &services.cache("cache", "idle_timeout = '1m'"));
+    let object = stampede(&services, 0, PATIENT, &services.cache("cache", "idle_timeout = '1m'"));
     assert_eq!((&object["verdict"], &object["clients"]), (&"yes".into(), &12.into()), "{object:#}");
     let names: Vec<&str> = object["situations"]
         .as_array()
@@ -81,7 +87,8 @@ fn root(text: &str) -> &str {
 #[test]
 fn clients_of_a_daemon_that_crashes_are_told_how_and_the_other_situations_are_not_tried() {
     let services = Services::new();
-    let object = stampede(&services, 1, &services.file("crash", &shell("echo no such port >&2; exit 3")));
+    let object =
+        stampede(&services, 1, PATIENT, &services.file("crash", &shell("echo no such port >&2; exit 3")));
     assert_eq!((count(&object, 0, "served"), count(&object, 0, "failed")), (0, 12), "{object:#}");
     let failure = &object["situations"][0]["failures"][0];
     assert_eq!(failure["kind"], "start_failed", "{object:#}");
@@ -97,7 +104,7 @@ fn a_daemon_that_never_answers_is_told_in_bounded_time_and_ended() {
     // It has a socket of its own, and a child.
     let pid = services.path("pid");
     let script = format!("echo $$ > {}; sleep 600 & wait", pid.display());
-    let object = stampede(&services, 1, &services.file("silent", &shell(&script)));
+    let object = stampede(&services, 1, IMPATIENT, &services.file("silent", &shell(&script)));
     assert_eq!(count(&object, 0, "failed"), 12, "{object:#}");
     let error = object["situations"][0]["failures"][0]["error"].as_str().unwrap();
     assert!(error.contains("was silent for too long"), "{error}");
@@ -148,7 +155,7 @@ fn a_daemon_that_gives_its_lock_away_is_found_to_run_twice() {
         "exec 3>&-; sleep 0.5; place=$RUNNING_PROCESS_SERVICE_ROOT/loose; \
          exec {PROGRAM} serve --socket $place/own.$$ --identity $place/identity.json"
     );
-    let object = stampede(&services, 1, &services.file("loose", &shell(&script)));
+    let object = stampede(&services, 1, IMPATIENT, &services.file("loose", &shell(&script)));
     let situations = object["situations"].as_array().unwrap();
     assert!(situations.iter().any(|situation| situation["two_daemons"] == true), "{object:#}");
     assert_eq!(object["verdict"], "no");

@@ -93,10 +93,12 @@ impl Services {
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Starts a service and returns the pid of its daemon.
+    /// Starts a service and returns the pid of its daemon, which has written to its log that it is ready.
     #[track_caller]
     pub fn start(&self, file: &str) -> u32 {
-        pid(&self.json(0, &["start", "--file", file]))
+        let started = self.json(0, &["start", "--file", file]);
+        await_ready(&started);
+        pid(&started)
     }
 
     /// Starts so many clients at once and returns what they print with `--json`.
@@ -119,6 +121,26 @@ impl Drop for Services {
                 stop(self, &path);
             }
         }
+    }
+}
+
+/// Waits until the daemon that `start` names has written to its log that it is ready: clients reach it a moment before.
+#[track_caller]
+pub fn await_ready(started: &Value) {
+    let log = Path::new(started["socket"].as_str().unwrap()).with_file_name("log");
+    let ready = format!("ready: pid {} serves ", started["pid"]);
+    await_that("line of a daemon that is ready", || {
+        std::fs::read(&log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(&ready))
+    });
+}
+
+/// Waits until `is_so`.
+#[track_caller]
+pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
+    let watchdog = std::time::Instant::now() + super::WATCHDOG;
+    while !is_so() {
+        assert!(std::time::Instant::now() < watchdog, "no {what}");
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Things whose end ends a daemon.
 
-use super::machine::{Machine, await_that, is_root, pid_of};
+use super::machine::{Machine, is_root, pid_of};
+use crate::common::service::await_that;
 use crate::common::terminal::Terminal;
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -50,7 +50,7 @@ fn a_live_daemon_writes_a_bad_identity_file_again_once_it_is_moved_away() {
     let finding = machine.finds("identity_file_writable");
     assert!(finding["what"].as_str().unwrap().contains("620"), "{finding}");
     machine.follow(&finding);
-    super::machine::await_that("identity file", || machine.place("identity.json").exists());
+    crate::common::service::await_that("identity file", || machine.place("identity.json").exists());
     assert_eq!(pid_of(&machine.services.json(0, &["status", "--file", &machine.file()])), pid);
 }
 
@@ -91,7 +91,7 @@ fn a_log_that_nothing_bounds_is_told_with_its_length() {
     let file = machine.script("head -c 100000 /dev/zero; exec sleep 600", "log_limit = 4096");
     assert_eq!(machine.services.run(&["start", "--file", &file, "--deadline", "500ms"]).status, 2);
     let length = || machine.place("log").metadata().map_or(0, |found| found.len());
-    super::machine::await_that("log", || length() >= 100_000);
+    crate::common::service::await_that("log", || length() >= 100_000);
     let finding = machine.finds("log_over_limit");
     let what = finding["what"].as_str().unwrap();
     assert!(what.contains("100000 bytes") && what.contains("4096"), "{what}");

@@ -186,16 +186,6 @@ pub fn pid_of(finding: &Value) -> u32 {
     crate::common::service::pid(finding)
 }
 
-/// Waits until `is_so`.
-#[track_caller]
-pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
-    let watchdog = std::time::Instant::now() + crate::common::WATCHDOG;
-    while !is_so() {
-        assert!(std::time::Instant::now() < watchdog, "no {what}");
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-}
-
 /// Returns whether this test is root, as a private mount or another user needs it; if not, prints that it is skipped.
 pub fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();

@@ -1,7 +1,7 @@
 //! The state of the daemon.
 
-use super::machine::{Diagnosis, Machine, arguments, await_that, is_root, pid_of};
-use crate::common::service::{ends, signal};
+use super::machine::{Diagnosis, Machine, arguments, is_root, pid_of};
+use crate::common::service::{await_that, ends, signal};
 use crate::common::{Daemon, text};
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_sdk::write_daemon_identity_file;
@@ -258,7 +258,8 @@ fn a_daemon_that_drains_is_a_note() {
     let client = std::thread::spawn(move || client.request(0xF00D, b"x".to_vec()).unwrap().payload);
     has_begun.recv_timeout(crate::common::WATCHDOG).unwrap();
     stop.stop();
-    await_that("drain", || state(&machine) == "draining");
+    // Its socket is removed a moment after it says so.
+    await_that("drain", || state(&machine) == "draining" && !machine.place("socket").exists());
     let finding = machine.finds("draining");
     assert_eq!((pid_of(&finding), &finding["severity"]), (std::process::id(), &"note".into()));
     go.send(()).unwrap();

@@ -1,6 +1,7 @@
 //! The wire of a connection to a front.
 
 use crate::broker::backend_sdk::LegacyClassification::{self, Legacy, NeedMoreBytes, NotLegacy};
+use crate::broker::protocol::header::FrameHeader;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{
     ENVELOPE_VERSION, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, STATUS_PAYLOAD_PROTOCOL,
@@ -29,19 +30,10 @@ pub(super) fn classify(buffer: &[u8]) -> LegacyClassification {
 ///
 /// It begins with no frame, or is too short to tell.
 fn payload_protocol(buffer: &[u8]) -> Result<u32, LegacyClassification> {
-    let mut bytes = buffer.iter().copied();
-    let mut next = || bytes.next().ok_or(NeedMoreBytes);
-    if next()? != ENVELOPE_VERSION {
-        return Err(Legacy);
-    }
-    let mut length = [0; FRAME_HEADER_BYTES - 1];
-    for byte in &mut length {
-        *byte = next()?;
-    }
-    if usize::try_from(u32::from_le_bytes(length)).is_ok_and(|length| length > MAX_FRAME_BYTES)
-        || next()? != VERSION_FIELD
-        || next()? != ENVELOPE_VERSION
-    {
+    FrameHeader::parse(buffer, MAX_FRAME_BYTES).map_err(|_| Legacy)?.ok_or(NeedMoreBytes)?;
+    let mut body = buffer[FRAME_HEADER_BYTES..].iter().copied();
+    let mut next = || body.next().ok_or(NeedMoreBytes);
+    if next()? != VERSION_FIELD || next()? != ENVELOPE_VERSION {
         return Err(Legacy);
     }
     let mut field = next()?;
