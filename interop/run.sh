@@ -12,6 +12,12 @@ for version in $INTEROP_VERSIONS; do
     (cd "peer-$version" && cargo build --locked)
 done
 
+if [ -z "${RUNNING_PROCESS:-}" ]; then
+    echo "== building the command, which proves daemons and stands before them"
+    (cd .. && cargo build --locked -p running-process-cli --target-dir target)
+    export RUNNING_PROCESS="$PWD/../target/debug/running-process"
+fi
+
 # Installs the wheels into an environment of their own; other versions get another one.
 install_field() {
     environment="$CARGO_TARGET_DIR/field-$(cksum < field/requirements.txt | cut -d ' ' -f 1)"
@@ -22,15 +28,10 @@ install_field() {
             -r field/requirements.txt || return
         touch "$environment/installed"
     fi
-    export INTEROP_FIELD="$environment/bin"
 }
 echo "== installing daemons from the field:" $(grep -v '^#' field/requirements.txt)
 if install_field; then
-    if [ -z "${RUNNING_PROCESS:-}" ]; then
-        echo "== building the command, which is to prove them"
-        (cd .. && cargo build --locked -p running-process-cli --target-dir target)
-        export RUNNING_PROCESS="$PWD/../target/debug/running-process"
-    fi
+    export INTEROP_FIELD="$environment/bin"
 else
     echo "skipped: python3 with venv and pip could not install them (no network, or no wheel for this system)"
 fi

@@ -6,6 +6,7 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `daemon SOCKET IDENTITY_FILE` | serves `pong:` at SOCKET, until standard input ends |
+//! | `service SOCKET IDENTITY_FILE` | the same, until a signal ends it |
 //! | `replay SOCKET IDENTITY_FILE` | the same, but claims the identity found in the file: an impostor |
 //! | `client IDENTITY_FILE` | reads the file, proves the daemon, sends requests |
 //! | `refused IDENTITY_FILE` | sends a request that the daemon refuses, and goes on: on that connection, and on a new one |
@@ -49,13 +50,15 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args[..] {
-        ["daemon", socket, file] => daemon(socket, Path::new(file)),
+        ["daemon", socket, file] => daemon(socket, Path::new(file), until_stdin_ends),
+        ["service", socket, file] => daemon(socket, Path::new(file), until_killed),
         ["replay", socket, file] => replay(socket, Path::new(file)),
         ["client", file] => client(Path::new(file)),
         ["refused", file] => refused(Path::new(file)),
         ["rewrite", from, to] => rewrite(Path::new(from), Path::new(to)),
         ["mux", file] => mux(Path::new(file)),
-        _ => Err("usage: daemon SOCKET FILE | replay SOCKET FILE | client FILE | refused FILE | rewrite FROM TO | mux FILE"
+        _ => Err("usage: daemon SOCKET FILE | service SOCKET FILE | replay SOCKET FILE | client FILE | refused FILE | \
+                  rewrite FROM TO | mux FILE"
             .into()),
     };
     match outcome {
@@ -76,12 +79,13 @@ fn step<T, E: std::fmt::Display>(name: &str, result: Result<T, E>) -> Result<T, 
     Ok(value)
 }
 
-fn daemon(socket: &str, file: &Path) -> Outcome {
+fn daemon(socket: &str, file: &Path, until: fn()) -> Outcome {
     let listener = step("bind", UnixListener::bind(socket))?;
     let endpoint = step("endpoint", Endpoint::unix_socket("interop", socket))?;
     let identity = step("identity", DaemonProcess::current_process(endpoint, Some(60)))?;
     step("write", write_daemon_identity_file(file, &identity))?;
-    serve_until_stdin_ends(listener, identity);
+    serve_in_background(listener, identity);
+    until();
     remove_daemon_identity_file(file);
     Ok(())
 }
@@ -89,7 +93,8 @@ fn daemon(socket: &str, file: &Path) -> Outcome {
 fn replay(socket: &str, file: &Path) -> Outcome {
     let identity = step("read", read_daemon_identity_file(file).ok_or("no usable identity file"))?;
     let listener = step("bind", UnixListener::bind(socket))?;
-    serve_until_stdin_ends(listener, identity);
+    serve_in_background(listener, identity);
+    until_stdin_ends();
     Ok(())
 }
 
@@ -159,7 +164,7 @@ fn mux_for(identity: DaemonProcess) -> Mux {
     BackendEndpointMux::new(identity, &[PING], is_legacy)
 }
 
-fn serve_until_stdin_ends(listener: UnixListener, identity: DaemonProcess) {
+fn serve_in_background(listener: UnixListener, identity: DaemonProcess) {
     let mux = Arc::new(mux_for(identity));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -172,8 +177,17 @@ fn serve_until_stdin_ends(listener: UnixListener, identity: DaemonProcess) {
         }
     });
     println!("ready");
+}
+
+fn until_stdin_ends() {
     // An error here means the same as the end: the other end is closed.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
+}
+
+fn until_killed() {
+    loop {
+        thread::park();
+    }
 }
 
 /// Runs the loop that a daemon with its own loop writes around the mux.

@@ -19,15 +19,21 @@ use running_process::broker::backend_lifecycle::verify::{
 };
 use running_process::broker::backend_sdk::{try_read_daemon_identity_file, write_daemon_identity_file};
 use running_process::broker::protocol::Endpoint;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Deadline longer than any daemon here takes to start on a slow machine: only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Runs a program in a network namespace of its own.
+const ISOLATE: [&str; 2] = ["unshare", "--net"];
+
 /// The programs of the wheels, in a private home.
 struct Field {
     programs: PathBuf,
     home: TempDir,
+    /// Each daemon gets a network namespace, in which no sockets but its own are listed and asked.
+    is_isolated: bool,
 }
 
 impl Field {
@@ -39,7 +45,10 @@ impl Field {
             );
             return None;
         };
-        Some(Self { programs: programs.into(), home: tempfile::tempdir().unwrap() })
+        let [unshare, net] = ISOLATE;
+        let made = Command::new(unshare).args([net, "true"]).output();
+        let is_isolated = made.is_ok_and(|made| made.status.success());
+        Some(Self { programs: programs.into(), home: tempfile::tempdir().unwrap(), is_isolated })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -49,7 +58,8 @@ impl Field {
     /// Returns a command of a wheel that keeps all its files below the private home.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("timeout");
-        command.arg("--kill-after=1").arg(DEADLINE.as_secs().to_string()).arg(self.programs.join(program));
+        command.arg("--kill-after=1").arg(DEADLINE.as_secs().to_string());
+        command.args(self.is_isolated.then_some(ISOLATE).iter().flatten()).arg(self.programs.join(program));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
             command.env(variable, self.home.path());
@@ -77,6 +87,42 @@ impl Field {
                 _ => panic!("{ending}: {found:?}"),
             }
         }
+    }
+
+    /// Checks that `ps` finds the daemon by its socket, and shows what it answers and that the kernel confirms it.
+    #[track_caller]
+    fn assert_listed(&self, daemon: &DaemonProcess) {
+        if !self.is_isolated {
+            eprintln!("skipped: this user cannot make a network namespace, and `ps --ask` asks every socket");
+            return;
+        }
+        let until = Instant::now() + DEADLINE;
+        let listed = loop {
+            let listed = self.listed(daemon);
+            // On a busy machine an answer may be late.
+            if listed["verdict"] != "undecided" || Instant::now() > until {
+                break listed;
+            }
+        };
+        let shown = ["asked", "verdict", "proof", "leads_here"].map(|field| listed[field].clone());
+        assert_eq!(shown, [json!(true), json!("yes"), json!("held"), json!(true)], "{listed:#}");
+        assert_eq!(listed["identity"]["pid"], daemon.pid, "{listed:#}");
+        assert_eq!(listed["owners"][0]["program"], json!(daemon.exe_path), "{listed:#}");
+    }
+
+    /// Returns what `ps` shows of the daemon's socket.
+    #[track_caller]
+    fn listed(&self, daemon: &DaemonProcess) -> Value {
+        let mut ps = Command::new("nsenter");
+        ps.args(["--target", &daemon.pid.to_string(), "--net"]).arg(command().get_program());
+        ps.env("RUNNING_PROCESS_DIR", self.path("services"))
+            .env("XDG_CONFIG_HOME", self.path("configuration"));
+        let output = ps.args(["ps", "--all", "--ask", "--json", "--deadline", "60s"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let objects = String::from_utf8(output.stdout).unwrap();
+        let mut objects = objects.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let listed = objects.find(|object| object["socket"] == daemon.ipc_endpoint.path);
+        listed.unwrap_or_else(|| panic!("{} is not listed", daemon.ipc_endpoint.path))
     }
 
     /// Probes `socket` and returns the daemon's answer.
@@ -122,6 +168,10 @@ impl Drop for Field {
     }
 }
 
+fn command() -> Command {
+    Command::new(std::env::var_os("RUNNING_PROCESS").expect("run.sh builds the command"))
+}
+
 fn policies() -> [Policy; 2] {
     [Policy::default(), Policy::lenient()]
 }
@@ -146,10 +196,9 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
         }
     }
     for policy in ["default", "lenient"] {
-        let mut command =
-            Command::new(std::env::var_os("RUNNING_PROCESS").expect("run.sh builds the command"));
+        let mut probe = command();
         let output =
-            command.arg("probe").arg(file).args(["--policy", policy, "--deadline", "60s"]).output().unwrap();
+            probe.arg("probe").arg(file).args(["--policy", policy, "--deadline", "60s"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("the daemon in the identity file answers"), "{text}");
@@ -168,8 +217,8 @@ fn assert_altered_is_refused(expected: &DaemonProcess) {
 
 /// Checks that the daemon's file has zeros in the field of the older digest.
 fn assert_zeros_in(file: &Path) {
-    let object: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    assert_eq!(object["legacy_exe_sha256"], serde_json::json!(vec![0; 32]), "{object}");
+    let object: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    assert_eq!(object["legacy_exe_sha256"], json!(vec![0; 32]), "{object}");
 }
 
 #[test]
@@ -183,6 +232,7 @@ fn the_daemon_of_zccache_is_proven_by_its_identity_file() {
     assert_eq!(field.ask(Path::new(&daemon.ipc_endpoint.path)), daemon);
     let handle = assert_proven(&daemon, &file);
     assert_altered_is_refused(&daemon);
+    field.assert_listed(&daemon);
     handle.force_kill().unwrap();
 }
 
@@ -202,6 +252,7 @@ fn each_endpoint_of_soldr_is_proven_with_the_namespace_that_it_answers() {
         write_daemon_identity_file(&file, daemon).unwrap();
         assert_proven(&try_read_daemon_identity_file(&file).unwrap().unwrap(), &file);
         assert_altered_is_refused(daemon);
+        field.assert_listed(daemon);
     }
     // The identity of one endpoint is not that of the other.
     let mut mixed = control.clone();
@@ -225,6 +276,7 @@ fn a_service_server_of_the_wheel_is_proven_and_serves() {
     let mut client = assert_proven(&daemon, file).into_client();
     assert_eq!(client.request(0x7A63, b"ping".to_vec()).unwrap().payload, b"pong:ping");
     assert_altered_is_refused(&daemon);
+    field.assert_listed(&daemon);
     // It ends with its standard input, and `timeout` with it.
     drop(service.stdin.take());
     assert!(service.wait().unwrap().success());

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod buffers;
+mod front;
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ impl Program {
         }
     }
 
-    fn path(self) -> PathBuf {
+    pub fn path(self) -> PathBuf {
         let name = match self {
             Program::Ours => "ours".to_owned(),
             Program::OursOnTokio => "ours-tokio".to_owned(),
