@@ -3,9 +3,10 @@
 use super::{ECHO, Front, file, installed, upstream};
 use crate::common::service::Services;
 use crate::common::{finish, text};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 const REDIS: &str = "['redis-server', '--unixsocket', 'SOCKET', '--port', '0', '--save', '']";
 
@@ -41,12 +42,17 @@ fn redis_cli_and_redis_benchmark_work_through_a_front() {
     assert_eq!(program, "redis-server\n");
 }
 
+/// Returns a port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 #[test]
 fn memcached_works_behind_a_front_over_a_port() {
     if !installed(&["memcached"]) {
         return;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let services = Services::new();
     let command = format!("['memcached', '-l', '127.0.0.1', '-p', '{port}', '-u', 'root']");
     let file = file(&services, &command, &format!("tcp:127.0.0.1:{port}"));
@@ -56,6 +62,67 @@ fn memcached_works_behind_a_front_over_a_port() {
     let mut reply = String::new();
     client.read_to_string(&mut reply).unwrap();
     assert_eq!(reply, "STORED\r\nVALUE key 0 5\r\nvalue\r\nEND\r\n");
+}
+
+/// Serves pages of HTTP until the test ends, and returns its port and the paths that were asked for.
+fn pages() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asks = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = BufReader::new(&stream).lines().map_while(Result::ok);
+            let Some(first) = request.next() else { continue };
+            for _header in request.take_while(|line| !line.is_empty()) {}
+            let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+            let page = format!("page {path}\n").repeat(if path == "/large" { 500_000 } else { 1 });
+            asks.lock().unwrap().push(path);
+            let length = page.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n");
+            let _gone =
+                stream.write_all(format!("{head}Cache-Control: max-age=600\r\n\r\n{page}").as_bytes());
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn curl_and_varnish_work_through_a_front_over_a_port() {
+    if !installed(&["varnishd", "curl"]) {
+        return;
+    }
+    let (port, (pages, asked)) = (free_port(), pages());
+    let services = Services::new();
+    // Its files are in a directory of its own, and its number of threads is small.
+    let command = format!(
+        "['varnishd', '-F', '-j', 'none', '-n', '{}', '-a', '127.0.0.1:{port}', '-b', '127.0.0.1:{pages}', '-T', 'none', \
+          '-s', 'malloc,64m', '-p', 'thread_pools=1', '-p', 'thread_pool_min=5']",
+        services.path("varnish").display()
+    );
+    let file = file(&services, &command, &format!("tcp:127.0.0.1:{port}"));
+    let front = Front::start(services, file);
+    let curl = |arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        let finished = finish(curl.args(["-sSf", "--unix-socket", &front.socket]).args(arguments));
+        assert_eq!(finished.status, 0, "{finished:?}");
+        finished.text().to_owned()
+    };
+    assert_eq!(curl(&["http://pages/one"]), "page /one\n");
+    let again = curl(&["-i", "http://pages/one"]);
+    assert!(again.ends_with("\r\n\r\npage /one\n") && again.contains("\r\nVia: 1.1 varnish"), "{again}");
+    assert_eq!(*asked.lock().unwrap(), ["/one"], "the second answer is from the cache of varnish");
+    assert_eq!(curl(&["http://pages/large"]).len(), "page /large\n".len() * 500_000);
+    // Many requests on one connection, then many connections at once.
+    for how in [&["http://pages/[1-20]"][..], &["--parallel", "--parallel-immediate", "http://pages/[1-20]"]]
+    {
+        let mut answers: Vec<_> = curl(how).lines().map(str::to_owned).collect();
+        answers.sort_unstable();
+        let mut expected: Vec<_> = (1..=20).map(|number| format!("page /{number}")).collect();
+        expected.sort_unstable();
+        assert_eq!(answers, expected);
+    }
+    assert_eq!(asked.lock().unwrap().len(), 22);
 }
 
 #[test]
