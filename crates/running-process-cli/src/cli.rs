@@ -178,7 +178,7 @@ pub(crate) enum Command {
     /// Let many clients ask for the daemon of a service at once, in a directory of its own.
     ///
     /// The service gets a private directory, never that of a daemon that runs. Its daemon is ended, and the directory removed, at the
-    /// end.
+    /// end. On Linux the next stampede does that for one that was killed.
     Stampede(StampedeArgs),
     /// Find and explain what is wrong with services, and mend what is safe to mend.
     Doctor(DoctorArgs),

@@ -179,3 +179,26 @@ fn ctrl_c_ends_the_daemon_and_removes_the_directory() {
     assert_eq!((status, &*stderr), (130, ""));
     assert!(!Path::new(&root).exists());
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_next_stampede_ends_and_removes_what_a_killed_one_has_left() {
+    use crate::common::service::{await_that, ends, signal};
+    let services = Services::new();
+    let pid = services.path("pid");
+    let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid.display());
+    let file = services.file("silent", &shell(&script));
+    let mut command = services.command(&["stampede", "--file", &file, "--clients", "5"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let root = root(&line).to_owned();
+    await_that("daemon", || pid.exists());
+    let daemon: u32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    signal("KILL", child.id());
+    child.wait().unwrap();
+    stampede(&services, 1, PATIENT, &services.file("crash", &shell("exit 3")));
+    // That of another test may be at it, and is waited for.
+    ends(daemon);
+    await_that("end of the directory", || !Path::new(&root).exists());
+}

@@ -1,12 +1,13 @@
 //! The root in which the crowd's service lives, and which ends with the command.
 
 use super::outcome::Process;
-use super::processes;
+use super::{leftover, processes};
 use crate::failure::Failure;
 use crate::failure::advice::service as advice;
 use crate::services::no_place;
 use running_process::BackendHandle;
 use running_process::broker::service::{Deadline, Service, StopError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(super) struct Bed {
     // Ended before the directory is removed.
     daemons: Daemons,
     directory: TempDir,
+    owner: File,
 }
 
 /// All processes of the service. Dropping it ends them.
@@ -48,12 +50,13 @@ impl Daemon {
 
 impl Bed {
     pub(super) fn new(service: &Service, start_timeout: Duration) -> Result<Self, Failure> {
-        let directory = directory().map_err(|error| {
+        let made = directory().and_then(|directory| Ok((leftover::mark(directory.path())?, directory)));
+        let (owner, directory) = made.map_err(|error| {
             Failure::from(error).context("no private directory can be created").hint("make /tmp writable")
         })?;
         let service = service.clone().below(directory.path()).start_timeout(start_timeout);
         let daemons = Daemons { service, root: directory.path().to_owned() };
-        Ok(Self { daemons, directory })
+        Ok(Self { daemons, directory, owner })
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -93,7 +96,7 @@ impl Bed {
 
     /// Ends the daemon, removes the root, and returns the processes of the service that outlived its stop. They have been killed.
     pub(super) fn end(self) -> Result<Vec<u32>, Failure> {
-        let Self { daemons, directory } = self;
+        let Self { daemons, directory, owner: _owner } = self;
         let left = daemons.end(STOP_TIMEOUT)?;
         drop(daemons);
         directory.close().map(|()| left).map_err(|error| {
@@ -131,7 +134,7 @@ pub(super) fn not_stopped(error: StopError) -> Failure {
 /// Makes a private directory with a short path, because a socket's path is short.
 fn directory() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix("rp-");
+    builder.prefix(leftover::PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -19,6 +19,10 @@ pub(super) const READY: &str = "ready";
 const MAX_ERROR: usize = 500;
 
 pub(super) fn run(mut selected: Selected, root: &Path, arguments: &StampedeArgs) -> Result<Verdict, Failure> {
+    // Without it a client that was released goes on if the command is killed, and may start another daemon.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(io::Error::from)?;
     selected.service = selected.service.below(root).start_timeout(arguments.timeout);
     print(READY)?;
     if !is_released()? {

@@ -5,6 +5,7 @@ mod client;
 mod course;
 mod crowd;
 mod inbox;
+mod leftover;
 mod outcome;
 #[cfg_attr(not(target_os = "linux"), path = "processes_unsupported.rs")]
 mod processes;
@@ -44,7 +45,8 @@ pub(super) fn run(arguments: &StampedeArgs, output: &mut Output) -> Result<Verdi
         safe(&selected.label),
         safe(bed.root().display()),
     ))?;
-    let mut report = Report::new(arguments, selected.service.clone());
+    let cleared = bed.root().parent().map(leftover::clear).unwrap_or_default();
+    let mut report = Report::new(arguments, selected.service.clone(), cleared);
     let mut course = Course { bed: &bed, clients: &clients, inbox: &inbox, cold_start: None };
     for situation in Situation::ALL {
         if report.is_over() {

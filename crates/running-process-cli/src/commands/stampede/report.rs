@@ -1,5 +1,6 @@
 //! The table of all situations, what failed in them, and the verdict.
 
+use super::leftover::Cleared;
 use super::outcome::{Outcome, percentile};
 use super::situation::Situation;
 use crate::chart::{buckets, histogram};
@@ -44,12 +45,14 @@ pub(super) struct Report {
     /// Processes that outlived the stop of the service.
     left: Vec<u32>,
     log: Option<String>,
+    /// Roots of commands that were killed before this one.
+    cleared: Vec<Cleared>,
 }
 
 impl Report {
-    pub(super) fn new(arguments: &StampedeArgs, service: Service) -> Self {
+    pub(super) fn new(arguments: &StampedeArgs, service: Service, cleared: Vec<Cleared>) -> Self {
         let clients = arguments.clients;
-        Self { service, clients, outcomes: Vec::new(), failed: None, left: Vec::new(), log: None }
+        Self { service, clients, outcomes: Vec::new(), failed: None, left: Vec::new(), log: None, cleared }
     }
 
     pub(super) fn add(&mut self, outcome: Outcome) {
@@ -116,6 +119,11 @@ impl Report {
                 if self.left.len() == 1 { "was" } else { "were" }
             ))?;
         }
+        for Cleared { root, processes: ended } in &self.cleared {
+            let ended = if ended.is_empty() { String::new() } else { format!(" and {}", processes(ended)) };
+            let root = safe(root.display());
+            output.line(format_args!("cleared: {root}{ended}, of a stampede that was killed"))?;
+        }
         let verdict = self.verdict();
         if verdict != Verdict::Yes
             && let Some(log) = &self.log
@@ -149,6 +157,9 @@ impl Report {
             "error": self.failed.as_ref().map(|(_, failure)| failure.report()),
             "left_pids": self.left,
             "log": self.log,
+            "cleared": self.cleared.iter().map(|Cleared { root, processes }| json!({
+                "directory": root.display().to_string(), "pids": processes,
+            })).collect::<Vec<_>>(),
         })
     }
 }

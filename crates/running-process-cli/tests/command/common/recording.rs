@@ -27,13 +27,14 @@ pub fn check(file: &str, recorded: &str) {
     );
 }
 
-/// Returns the words of a text without charts and lines that show progress, and with one mark for figures in a row and their
-/// units. Where a line is wrapped or cut depends on its figures, so lines are no difference.
+/// Returns the words of a text without charts, lines that show progress and what the stampede of another test has left, and with
+/// one mark for figures in a row and their units. Where a line is wrapped or cut depends on its figures, so lines are no difference.
 fn masked(text: &str) -> Vec<String> {
     let is_bucket = |line: &str| line.contains(" - ") && line.contains('%');
     let is_chart =
         |line: &str| line.contains(['┤', '│']) || line.starts_with("latencies of ") || is_bucket(line);
-    let lines = text.lines().filter(|line| !is_chart(line) && !line.starts_with("measuring "));
+    let is_chance = |line: &str| line.starts_with("measuring ") || line.starts_with("cleared: ");
+    let lines = text.lines().filter(|line| !is_chart(line) && !is_chance(line));
     let mut words: Vec<String> = Vec::new();
     for word in lines.flat_map(str::split_whitespace) {
         // The comma between two figures is left out where the line is wrapped.
