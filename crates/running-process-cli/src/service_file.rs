@@ -89,10 +89,12 @@ fn invalid(error: String, hint: impl Into<std::borrow::Cow<'static, str>>) -> Fa
 /// Returns the content of the file, or the reason why its content is not a service's.
 fn bytes(path: &Path) -> io::Result<Result<Vec<u8>, String>> {
     // Opening a FIFO could block.
-    if !path.metadata()?.is_file() {
+    let found = path.metadata()?;
+    if !found.is_file() {
         return Ok(Err("is not a regular file".to_owned()));
     }
-    let mut bytes = Vec::new();
+    // With capacity left, one read and that of its end are enough.
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len().min(MAX_BYTES)).unwrap_or_default() + 1);
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     let is_too_large = bytes.len() as u64 > MAX_BYTES;
     Ok(if is_too_large { Err(format!("is larger than {MAX_BYTES} bytes")) } else { Ok(bytes) })

@@ -16,14 +16,16 @@ use crate::services::{self, Selected, Unusable};
 use crate::text::{safe, shell_word};
 use crate::verdict::Verdict;
 use anstyle::AnsiColor;
-use facts::{Facts, Process};
+use facts::{Facts, Process, Surroundings};
 use finding::Finding;
 use fix::Outcome;
 use kinds::{Fix, Severity};
 use running_process::broker::service::{Service, ServiceSocket};
 use serde_json::json;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 pub(super) fn run(arguments: &DoctorArgs, output: &mut Output) -> Result<Verdict, Failure> {
@@ -51,9 +53,16 @@ impl Diagnosis {
         let deadline = Instant::now() + arguments.deadline;
         let (selected, mut findings) = services(arguments)?;
         let unusable = findings.len();
-        let sockets = sockets(deadline, &mut findings);
+        let (sockets, services) = thread::scope(|scope| {
+            let sockets = scope.spawn(|| ServiceSocket::all(deadline));
+            let surroundings = Surroundings::look();
+            let gather = |selected| Facts::gather(selected, &surroundings, deadline);
+            let services = services::on_threads(selected, gather);
+            (sockets.join().unwrap_or_else(|panic| resume_unwind(panic)), services)
+        });
+        let sockets = sockets.map_err(|error| findings.extend(not_listed(&error))).ok();
         let services =
-            services::on_threads(selected, |selected| Facts::gather(selected, sockets.as_deref(), deadline));
+            services::on_threads(services, |facts| facts.with_sockets(sockets.as_deref(), deadline));
         findings.extend(services.iter().flat_map(checks::all));
         findings
             .extend(sockets.iter().flatten().filter_map(|socket| unreachable(socket, &services, arguments)));
@@ -170,18 +179,11 @@ impl Diagnosis {
     }
 }
 
-/// Returns the sockets of services. Where the system does not list them, all that has a name is found all the same.
-fn sockets(deadline: Instant, findings: &mut Vec<Finding>) -> Option<Vec<ServiceSocket>> {
-    match ServiceSocket::all(deadline) {
-        Ok(sockets) => Some(sockets),
-        Err(error) => {
-            if error.kind() != io::ErrorKind::Unsupported {
-                let what = format!("the sockets of this machine cannot be listed: {}", with_causes(&error));
-                findings.push(Finding::new(&kinds::STATE_UNKNOWN, "all services", what));
-            }
-            None
-        }
-    }
+/// Returns the finding about sockets that cannot be listed. On a system that lists none, all that has a name is found all the same.
+fn not_listed(error: &io::Error) -> Option<Finding> {
+    let what = format!("the sockets of this machine cannot be listed: {}", with_causes(error));
+    (error.kind() != io::ErrorKind::Unsupported)
+        .then(|| Finding::new(&kinds::STATE_UNKNOWN, "all services", what))
 }
 
 /// Returns the finding about a socket that clients cannot reach: one of `services`, or of any in a look at all of them.

@@ -5,7 +5,7 @@ use super::install::started_by::started_by;
 use crate::cli::StatusArgs;
 use crate::failure::Failure;
 use crate::failure::advice::service as advice;
-use crate::failure::start::{FailedStart, unix_ms, until};
+use crate::failure::start::{FailedStart, ago, unix_ms, until};
 use crate::output::Output;
 use crate::services::{self, no_place};
 use crate::text::safe;
@@ -34,9 +34,12 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
     };
     let stopped = stopped(service, &state);
     let mut found = Found::of(state, &selected.argument, stopped);
-    if found.state == "absent" {
-        found.start_failure = services::last_failure(service).as_ref().map(FailedStart::from);
+    let last_failure = service.last_failure().map_err(no_place)?;
+    let last_failure = last_failure.filter(|_| matches!(found.state, "absent" | "backing_off"));
+    if let Some(last) = &last_failure {
+        found.start_failure = Some(FailedStart::from(&last.failure));
     }
+    let failed_at = last_failure.and_then(|last| last.at);
 
     let color = if found.verdict == Verdict::Yes { AnsiColor::Green } else { AnsiColor::Yellow };
     let style = color.on_default();
@@ -56,7 +59,13 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
     )?;
     row("since", found.since.map(|since| humantime::format_rfc3339_seconds(since).to_string()))?;
     row("paused until", found.until.map(until))?;
-    row("last failure", found.start_failure.as_ref().map(|start| safe(start.message()).to_string()))?;
+    row(
+        "last failure",
+        found.start_failure.as_ref().map(|start| {
+            let at = failed_at.map(|at| format!("{}: ", ago(at))).unwrap_or_default();
+            format!("{at}{}", safe(start.message()))
+        }),
+    )?;
     row("socket", found.socket.as_ref().map(|socket| safe(socket).to_string()))?;
     row("directory", Some(safe(directory.display()).to_string()))?;
     row("started by", activation.as_ref().map(|(activation, _)| safe(activation).to_string()))?;
@@ -81,6 +90,7 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
         "since_unix_ms": found.since.map(unix_ms),
         "until_unix_ms": found.until.map(unix_ms),
         "start_failure": found.start_failure,
+        "failed_unix_ms": failed_at.map(unix_ms),
         "socket": found.socket,
         "directory": directory.display().to_string(),
         "identity_file": identity_file.display().to_string(),

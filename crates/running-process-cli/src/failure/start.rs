@@ -1,10 +1,11 @@
 //! A failed start of a service's daemon, in JSON and as text.
 
 use crate::text::safe;
+use crate::wire::counted;
 use running_process::broker::service::{StartEnd, StartFailure};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A failed start, which docs/json.md describes.
 #[derive(Clone, Debug, Serialize)]
@@ -58,4 +59,32 @@ pub(crate) fn until(moment: SystemTime) -> String {
     let left = moment.duration_since(SystemTime::now()).unwrap_or_default();
     let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     format!("{} (in {seconds}s)", humantime::format_rfc3339_seconds(moment))
+}
+
+/// Returns the time since the moment, to a whole unit: `5 minutes ago`.
+pub(crate) fn ago(moment: SystemTime) -> String {
+    // A clock that was set back counts as no time.
+    passed(moment.elapsed().unwrap_or_default())
+}
+
+fn passed(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        ..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{} ago", counted(count, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_the_past_has_its_largest_unit() {
+        let shown = [0, 1, 119, 7300, 86_400].map(|seconds| passed(Duration::from_secs(seconds)));
+        assert_eq!(shown, ["0 seconds ago", "1 second ago", "1 minute ago", "2 hours ago", "1 day ago"]);
+    }
 }

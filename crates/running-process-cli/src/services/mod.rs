@@ -4,7 +4,7 @@
 
 mod survey;
 
-pub(crate) use survey::{Surveyed, last_failure, on_threads, status, survey};
+pub(crate) use survey::{Surveyed, on_threads, status, survey};
 
 use crate::cli::ServiceArg;
 use crate::failure::Failure;
@@ -12,6 +12,7 @@ use crate::failure::advice::{Advice, service as advice};
 use crate::service_file;
 use crate::text::{safe, shell_word};
 use running_process::broker::service::{PlaceError, Service, configuration_directory};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,7 @@ pub(crate) fn identity_file(argument: &Path) -> Result<PathBuf, Failure> {
 pub(crate) fn all() -> Result<Vec<Result<Selected, Unusable>>, Failure> {
     let files = files(&configuration_directory().map_err(no_place)?, "toml")?;
     let mut all: Vec<_> = files.into_iter().map(|file| Selected::of_label(label(&file), file)).collect();
-    let described: Vec<PathBuf> =
+    let described: HashSet<PathBuf> =
         all.iter().flatten().filter_map(|selected| selected.service.directory().ok()).collect();
     for service in Service::known().map_err(no_place)? {
         if !service.directory().is_ok_and(|directory| described.contains(&directory)) {

@@ -3,7 +3,7 @@
 use super::Selected;
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::protocol::{STATUS_PAYLOAD_PROTOCOL, ServerStatus};
-use running_process::broker::service::{Decision, FindError, Service, ServiceState, StartFailure};
+use running_process::broker::service::{Decision, FindError, LastFailure, ServiceState};
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -22,7 +22,7 @@ pub(crate) struct Surveyed {
     /// The decision of a client with the service's file about the daemon; `None` if it is not live.
     pub(crate) decision: Option<Decision>,
     /// The failure of the last start, if no daemon has served since.
-    pub(crate) last_failure: Option<StartFailure>,
+    pub(crate) last_failure: Option<LastFailure>,
     /// Resident memory of the daemon in bytes; `None` if it is not live, or the system does not tell.
     pub(crate) memory: Option<u64>,
 }
@@ -41,17 +41,11 @@ pub(crate) fn survey(services: Vec<Selected>, deadline: Duration) -> Vec<Surveye
             _ => (None, None, None),
         };
         let last_failure = match &state {
-            Ok(ServiceState::Absent) => last_failure(&selected.service),
+            Ok(ServiceState::Absent) => selected.service.last_failure().ok().flatten(),
             _ => None,
         };
         Surveyed { selected, state, status, decision, last_failure, memory }
     })
-}
-
-/// Returns the failure of the last start; `None` if a daemon has served since, or the files of the service do not tell.
-pub(crate) fn last_failure(service: &Service) -> Option<StartFailure> {
-    let examination = service.examine().ok()?;
-    examination.failure.filter(|_| examination.failures > 0)
 }
 
 /// Returns the results of `look` for all of these, in their order, from a bounded number of threads.

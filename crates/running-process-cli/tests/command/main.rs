@@ -16,6 +16,7 @@ mod install;
 mod json;
 mod load;
 mod logs;
+mod many;
 mod memory;
 mod names;
 mod other_sockets;

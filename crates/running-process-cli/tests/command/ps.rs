@@ -2,15 +2,13 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::Daemon;
 use crate::common::service::{Services, pid};
 use crate::common::terminal::Terminal;
-use crate::common::{Daemon, collect};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
 use std::process::Stdio;
-use std::time::Instant;
 
 #[test]
 fn every_service_is_listed_whatever_its_state() {
@@ -78,47 +76,6 @@ fn a_daemon_with_a_kept_identity_file_is_listed_as_well() {
     assert_eq!(states(&services.json_lines(0, &["ps"]))[0], serde_json::json!(["kept", "stale", "gone"]));
 }
 
-/// Prints the time of `ps`, which is to be 50 ms for a release build where nothing else runs. The bound is half of
-/// the time in which 200 commands ask for one service each.
-#[test]
-fn two_hundred_services_of_which_twenty_run_are_listed_at_once() {
-    let services = Services::new();
-    let labels: Vec<String> = (0..200).map(|number| format!("s{number:03}")).collect();
-    for label in &labels {
-        services.configure_cache(label, "");
-    }
-    let starts: Vec<_> = labels[..20]
-        .iter()
-        .map(|label| {
-            services.command(&["start", label]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    for start in starts {
-        assert_eq!(collect(start).status, 0);
-    }
-    for label in &labels[20..] {
-        fs::DirBuilder::new().mode(0o700).create(services.root().join(label)).unwrap();
-    }
-    let timed = |arguments: &[&str]| {
-        let began = Instant::now();
-        let finished = services.run(arguments);
-        assert_eq!(finished.status, 0, "{finished:?}");
-        (began.elapsed(), finished)
-    };
-    let best = |arguments: &[&str]| (0..5).map(|_| timed(arguments).0).min().unwrap();
-    let (list, one) = (best(&["ps"]), best(&["status", "s000"]));
-    println!("ps of 200 services, 20 of them live: {list:.0?}; status of one: {one:.0?}");
-    assert!(list < 100 * one, "{list:?}, and {one:?} for one");
-    let (_, listed) = timed(&["ps"]);
-    let count = |state: &str| {
-        listed.text().lines().filter(|line| line.split_whitespace().nth(1) == Some(state)).count()
-    };
-    assert_eq!((count("live"), count("absent")), (20, 180));
-    for label in &labels[20..] {
-        fs::remove_file(services.configuration().join(format!("{label}.toml"))).unwrap();
-    }
-}
-
 #[test]
 fn services_without_a_daemon_come_last_and_names_are_for_scripts() {
     let services = Services::new();
@@ -159,6 +116,12 @@ fn each_state_that_is_no_peace_has_its_cause_and_the_command_that_tells_more() {
     assert!(notes[2].starts_with("failing: its last start has failed: "), "{notes:?}");
     assert_eq!(notes[3..], ["    running-process doctor failing"]);
     assert!(list.text().contains("  1.4.0 *  "), "{list:?}");
+
+    let rows = services.json_lines(0, &["ps"]);
+    assert_eq!((&rows[0]["is_outdated"], &rows[1]["is_outdated"]), (&true.into(), &false.into()));
+    assert!(rows[0]["cause"].as_str().unwrap().starts_with("the next start replaces it"), "{rows:?}");
+    assert!(rows[1]["cause"].as_str().unwrap().starts_with("its last start has failed"), "{rows:?}");
+    assert_eq!((&rows[0]["start_failure"], &rows[1]["start_failure"]["end"]), (&().into(), &"exited".into()));
 
     let one = services.run(&["ps", "failing"]);
     assert!(one.text().contains("failing") && !one.text().contains("old"), "{one:?}");

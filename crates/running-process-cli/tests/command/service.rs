@@ -142,11 +142,14 @@ fn a_daemon_that_fails_is_told_with_its_log_and_then_paused() {
     );
     assert!(status["until_unix_ms"].is_u64(), "{status}");
     assert_eq!(status["start_failure"], paused["start_failure"]);
+    assert!(status["failed_unix_ms"].as_u64() < status["until_unix_ms"].as_u64(), "{status}");
     services
         .run(&["start", "--file", &file])
         .fails_with(1, &["failing has failed several times", "not started before 2", " (in 1s)\n", "| no"]);
     let shown = services.run(&["status", "--file", &file]);
     assert!(shown.text().starts_with("failing: backing off\n  paused until   2"), "{shown:?}");
+    let failed = shown.text().lines().find(|line| line.starts_with("  last failure   ")).unwrap();
+    assert!(failed.ends_with(" ago: the daemon exited with status 3 before it served"), "{failed}");
     assert!(shown.text().contains("\n    | no \\u{1b}[31mdatabase\n"), "{shown:?}");
 }
 

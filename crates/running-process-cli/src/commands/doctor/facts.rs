@@ -2,13 +2,17 @@
 
 mod elsewhere;
 mod file_system;
+mod listing;
+mod memo;
 mod process;
 mod program;
+mod surroundings;
 
 pub(crate) use elsewhere::{Elsewhere, IdentityFile};
 pub(crate) use file_system::FileSystem;
 pub(crate) use process::Process;
 pub(crate) use program::TemporaryProgram;
+pub(crate) use surroundings::Surroundings;
 
 use super::finding::Finding;
 use super::kinds::Kind;
@@ -18,7 +22,7 @@ use crate::text::safe;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{StepVerdict, verify_fronted};
-use running_process::broker::backend_sdk::try_read_daemon_identity_file;
+use running_process::broker::backend_sdk::read_daemon_identity_file;
 use running_process::broker::service::{
     Activation, Decision, EndsWith, Examination, FindError, PlaceError, ReplacingHolder, ServiceSocket,
     ServiceState,
@@ -37,7 +41,7 @@ pub(crate) struct Facts {
     pub(crate) examination: Result<Examination, PlaceError>,
     /// The identity file, if it can be used.
     pub(crate) identity: Option<DaemonProcess>,
-    /// Owner and mode let this user read the identity file.
+    /// The identity file cannot be used, and owner and mode let this user read it.
     pub(crate) may_read_identity: bool,
     /// The reason why the daemon behind the front is not proven, if the daemon is a front that lives.
     pub(crate) fronted_fault: Option<String>,
@@ -72,9 +76,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Gathers the facts about a service, until `deadline` at the latest. `sockets` are all sockets of services, if the
-    /// system lists them.
-    pub(crate) fn gather(selected: Selected, sockets: Option<&[ServiceSocket]>, deadline: Instant) -> Self {
+    /// Gathers the facts about a service that do not depend on sockets, until `deadline` at the latest.
+    pub(crate) fn gather(selected: Selected, surroundings: &Surroundings, deadline: Instant) -> Self {
         let service = &selected.service;
         let state = service.find(deadline);
         let examination = service.examine();
@@ -85,36 +88,43 @@ impl Facts {
             _ => (None, Vec::new()),
         };
         let identity_file = service.identity_file().ok();
-        let may_read_identity = identity_file.as_deref().is_some_and(may_read);
-        let identity = identity_file.and_then(|file| try_read_daemon_identity_file(&file).ok().flatten());
+        let identity = match &state {
+            Ok(ServiceState::Live(daemon)) => Some(daemon.daemon_process.clone()),
+            Ok(ServiceState::Absent) => None,
+            _ => identity_file.as_deref().and_then(read_daemon_identity_file),
+        };
         let daemon = state.as_ref().ok().and_then(ServiceState::pid);
         let is_live = matches!(state, Ok(ServiceState::Live(_)));
-        let socket = examination.as_ref().ok().map(|found| found.socket.as_path());
         let lives = matches!(state, Ok(ServiceState::Live(_) | ServiceState::Busy { .. }));
-        let foreign = match (socket, &state, sockets) {
-            (Some(socket), Ok(state), Some(sockets)) => {
-                foreign_listener(service, socket, state, sockets).cloned()
-            }
-            _ => None,
-        };
         let front = identity.as_ref().filter(|_| lives);
+        let may_be_stopped = identity.is_some() && !is_live;
         let mut facts = Self {
             fronted_fault: front.and_then(|front| fronted_fault(front, deadline)),
             activation: service.activation(),
-            foreign,
-            stopped: service.stopped_process().filter(|_| !is_live),
-            is_listened_at: sockets.map(|sockets| sockets.iter().any(|found| Some(&*found.path) == socket)),
+            stopped: may_be_stopped.then(|| service.stopped_process()).flatten(),
             decision: decision.filter(|_| selected.file.is_some()),
             ends_with,
             log: service.log_file().ok().map(|log| (log.clone(), log_length(&log))),
-            writable_file: selected.file.as_deref().and_then(program::writable),
+            writable_file: selected
+                .file
+                .as_deref()
+                .and_then(|file| program::writable(file, &surroundings.writable)),
             temporary_program: program::temporary(
                 examination.as_ref().ok(),
                 identity.as_ref().filter(|_| is_live),
+                &surroundings.temporary,
             ),
-            elsewhere: elsewhere::places(service, daemon, sockets.unwrap_or_default(), deadline),
-            identity_files: elsewhere::identity_files(service, daemon, deadline),
-            may_read_identity,
+            elsewhere: elsewhere::in_roots(service, daemon, &surroundings.roots, deadline),
+            identity_files: elsewhere::identity_files(
+                service,
+                daemon,
+                &surroundings.identity_files,
+                deadline,
+            ),
+            may_read_identity: matches!(state, Err(FindError::IdentityFile(_)))
+                && identity_file.as_deref().is_some_and(may_read),
+            is_listened_at: None,
+            foreign: None,
             has_socket: false,
             not_a_socket: None,
             sockets_are_apart: false,
@@ -126,8 +136,38 @@ impl Facts {
             selected,
         };
         facts.look_at_files();
-        facts.look_at_processes();
         facts
+    }
+
+    /// Adds the facts that depend on `sockets`, all those of services, if the system lists them.
+    pub(crate) fn with_sockets(mut self, sockets: Option<&[ServiceSocket]>, deadline: Instant) -> Self {
+        if let (Ok(examination), Some(sockets)) = (&self.examination, sockets) {
+            let service = &self.selected.service;
+            let own = sockets.iter().find(|found| found.path == examination.socket);
+            self.is_listened_at = Some(own.is_some());
+            if own.is_some() && self.has_no_daemon() {
+                // A daemon may have begun to listen after the first look at the state. This one is after the list.
+                let state = service.find(deadline);
+                let foreign = state
+                    .ok()
+                    .and_then(|state| foreign_listener(service, &examination.socket, &state, sockets));
+                self.foreign = foreign.cloned();
+            }
+            let (directory, daemon) = (&examination.directory, self.pid());
+            let others =
+                sockets.iter().filter_map(|socket| elsewhere::of_socket(service, directory, &socket.path));
+            elsewhere::add(others, daemon, deadline, &mut self.elsewhere);
+        }
+        self.look_at_processes();
+        self
+    }
+
+    /// Returns whether the service has no daemon, nor another process in its place.
+    pub(crate) fn has_no_daemon(&self) -> bool {
+        matches!(
+            self.state,
+            Ok(ServiceState::Absent | ServiceState::Stale { .. } | ServiceState::BackingOff { .. })
+        )
     }
 
     fn look_at_files(&mut self) {

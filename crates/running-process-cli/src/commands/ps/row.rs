@@ -16,7 +16,7 @@ use anstyle::{AnsiColor, Style};
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_lifecycle::verify::{ImageState, Policy};
 use running_process::broker::protocol::ServerStatus;
-use running_process::broker::service::{Decision, ServiceState, StartFailure};
+use running_process::broker::service::{Decision, ServiceState};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,10 @@ pub(super) struct Row {
     failure: Option<Failure>,
     /// Set if the next start replaces the daemon, or its program was replaced.
     is_outdated: bool,
-    /// The cause of the state, unless it is live or absent.
+    /// The cause of the state, or why a live daemon is outdated; `None` if there is nothing to explain.
     cause: Option<String>,
+    /// The failure of the last start, if that explains why no daemon runs.
+    start_failure: Option<FailedStart>,
     /// The line below the table.
     pub(super) note: Option<String>,
     /// The fields that are told in JSON alone.
@@ -85,15 +87,17 @@ impl Row {
                 let outdated = outdated(&state, decision.as_ref());
                 let stopped = stopped(&service, &state);
                 let row = Self::found(label, state, &argument, stopped, object);
-                let (cause, command) = match outdated {
-                    Some(cause) => (Some(cause), "restart"),
-                    None => (row.cause.clone().or_else(|| last_failure.as_ref().map(failed_start)), "doctor"),
+                let failed = last_failure.as_ref().map(|last| FailedStart::from(&last.failure));
+                let (cause, is_outdated) = match outdated {
+                    Some(cause) => (Some(cause), true),
+                    None => (row.cause.or_else(|| failed.as_ref().map(failed_start)), false),
                 };
-                let note = cause.map(|cause| {
-                    let label = safe(&row.label);
+                let note = cause.as_ref().map(|cause| {
+                    let (label, command) = (safe(&row.label), if is_outdated { "restart" } else { "doctor" });
                     format!("{label}: {}\n    running-process {command} {argument}", safe(cause))
                 });
-                Self { status, memory, is_outdated: command == "restart", note, ..row }
+                let start_failure = row.start_failure.or(failed);
+                Self { status, memory, is_outdated, cause, start_failure, note, ..row }
             }
             Err(error) => {
                 let advice = advice::find(&error);
@@ -155,6 +159,7 @@ impl Row {
             proof: None,
             is_outdated: false,
             cause: None,
+            start_failure: None,
             note: Some(format!("{}: {}", safe(&label), failure.note())),
             failure: Some(failure),
             label,
@@ -200,6 +205,7 @@ impl Row {
             proof,
             is_outdated: false,
             cause,
+            start_failure: found.start_failure,
             note: None,
             failure: found.failure,
             object,
@@ -249,6 +255,9 @@ impl Row {
         object["requests_in_flight"] = json!(self.status.as_ref().map(|status| status.requests_in_flight));
         object["memory_bytes"] = json!(self.memory);
         object["proof"] = json!(self.proof);
+        object["cause"] = json!(self.cause);
+        object["is_outdated"] = json!(self.is_outdated);
+        object["start_failure"] = json!(self.start_failure);
         if let Some(failure) = &self.failure {
             object["error"] = json!(failure.report());
         }
@@ -289,8 +298,8 @@ fn cause(found: &Found) -> Option<String> {
     })
 }
 
-fn failed_start(failure: &StartFailure) -> String {
-    format!("its last start has failed: {}", FailedStart::from(failure).message())
+fn failed_start(failed: &FailedStart) -> String {
+    format!("its last start has failed: {}", failed.message())
 }
 
 fn or_none(value: Option<impl Display>) -> String {

@@ -50,7 +50,8 @@ fn masked(text: &str) -> Vec<String> {
 fn is_figure(word: &str) -> bool {
     const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
     let unit = word.trim_end_matches("/s");
-    let is_cut = word.ends_with('…');
+    // The terminal may add the key that was pressed.
+    let is_cut = word.contains('…');
     is_cut || word == "-" || word.contains(|char: char| char.is_ascii_digit()) || UNITS.contains(&unit)
 }
 

@@ -4,12 +4,14 @@ use super::definition::{Service, find_program, is_program};
 use super::find_error::FindError;
 use super::history::{History, StartFailure};
 use super::leftovers::leftovers;
+use super::names::Names;
 use super::operation::OperationWait;
 use super::paths::ServicePaths;
 use super::place_error::PlaceError;
 use super::replace::abandoned;
 use super::replace::replacing::Replacing;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// Facts from the files of a service besides its [state](super::ServiceState), as [`Service::examine`] finds them.
 #[derive(Debug)]
@@ -39,6 +41,18 @@ pub struct Examination {
     pub leftovers: Result<Vec<PathBuf>, FindError>,
     /// The limit of the log, both files together, in bytes.
     pub log_limit: u64,
+}
+
+/// The failure of the last start of a service, as [`Service::last_failure`] finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastFailure {
+    /// The way in which the start failed.
+    pub failure: StartFailure,
+    /// When it failed, or when a client found the traces of a daemon that had crashed; `None` if the record does not tell.
+    pub at: Option<SystemTime>,
+    /// Starts in a row that have failed, at least one.
+    pub in_a_row: u32,
 }
 
 /// The program of a service's command.
@@ -80,8 +94,8 @@ impl Service {
     pub fn examine(&self) -> Result<Examination, PlaceError> {
         let paths = ServicePaths::of(self)?;
         let history = History::read(&paths);
-        // To connect costs more than to see that there is nothing to connect to.
-        let is_announced = |path: PathBuf| path.exists() && OperationWait::at(&path).is_some();
+        let names = Names::of(&paths);
+        let is_announced = |path: PathBuf| names.has(&path) && OperationWait::at(&path).is_some();
         Ok(Examination {
             directory: paths.directory().to_owned(),
             socket: paths.socket_path(),
@@ -92,10 +106,25 @@ impl Service {
             failure: history.last_failure().cloned(),
             started: history.process.map(|(pid, _)| pid),
             start_is_watched: is_announced(paths.starting()) || is_announced(paths.replacing_announced()),
-            replacing: replacing_holder(&paths),
-            leftovers: leftovers(&paths),
+            replacing: if names.has(&paths.replacing()) { replacing_holder(&paths) } else { Ok(None) },
+            leftovers: leftovers(&paths, &names),
             log_limit: self.log_limit,
         })
+    }
+
+    /// Returns the failure of the last start; `None` if that has not failed, or a daemon has served for long since.
+    ///
+    /// # Errors
+    ///
+    /// As [`directory`](Self::directory).
+    pub fn last_failure(&self) -> Result<Option<LastFailure>, PlaceError> {
+        let history = History::read(&ServicePaths::of(self)?);
+        let failure = history.last_failure().filter(|_| history.failures > 0).cloned();
+        Ok(failure.map(|failure| LastFailure {
+            failure,
+            at: history.failed_at(),
+            in_a_row: history.failures,
+        }))
     }
 
     fn program_state(&self) -> ProgramState {

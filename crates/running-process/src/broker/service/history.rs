@@ -14,6 +14,8 @@ use std::time::SystemTime;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
+/// Bytes of a file with the end of a log in it.
+const USUAL_BYTES: usize = 4 * 1024;
 
 /// A start that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +149,8 @@ impl History {
     /// Returns the history; an empty one if there is none or it cannot be read: then the next start is free.
     pub(super) fn read(paths: &ServicePaths) -> Self {
         let read = || -> io::Result<Self> {
-            let mut text = String::new();
+            // With room for all of it, one read and that of its end are enough.
+            let mut text = String::with_capacity(USUAL_BYTES);
             private().read(true).open(paths.history())?.take(MAX_BYTES).read_to_string(&mut text)?;
             Ok(Self::from_json(&serde_json::from_str(&text)?))
         };
@@ -201,6 +204,11 @@ impl History {
     pub(super) fn last_failure(&self) -> Option<&StartFailure> {
         let (failed, failure) = self.failure.as_ref()?;
         (*failed == self.start).then_some(failure)
+    }
+
+    /// Returns when the last failure was recorded.
+    pub(super) fn failed_at(&self) -> Option<SystemTime> {
+        self.until?.checked_sub(backoff::pause(self.failures))
     }
 
     /// Returns the failure of start number `start`, or of a later one, if a client saw it. Of any other the cause is not known,

@@ -5,6 +5,7 @@ use super::definition::Service;
 use super::find::{Look, is_held, take_start_lock};
 use super::find_error::FindError;
 use super::history::History;
+use super::names::Names;
 use super::paths::ServicePaths;
 use super::replace::replacing::Replacing;
 use super::start::log;
@@ -55,7 +56,7 @@ impl Service {
         step: &mut dyn FnMut(LeftoverChange),
     ) -> Result<bool, LeftoverError> {
         let paths = ServicePaths::of(self).map_err(FindError::from)?;
-        if leftovers(&paths)?.is_empty() {
+        if leftovers(&paths, &Names::of(&paths))?.is_empty() {
             return Ok(false);
         }
         paths.check().map_err(FindError::from)?;
@@ -81,7 +82,7 @@ impl Service {
         let mut history = History::read(paths);
         remove_identity(paths, &mut history, stale.as_deref(), step).map_err(LeftoverError::Files)?;
         #[cfg(unix)]
-        for path in stale_sockets(paths) {
+        for path in stale_sockets(paths, &Names::of(paths)) {
             step(LeftoverChange::Remove(path.clone()));
             crate::transport::remove_stale_socket(&path).map_err(LeftoverError::Socket)?;
         }
@@ -115,28 +116,32 @@ pub(super) fn remove_identity(
     try_remove_daemon_identity_file(&paths.identity_file())
 }
 
-/// Returns the files that a daemon left which has ended; none while a process has the lock of the service.
-pub(super) fn leftovers(paths: &ServicePaths) -> Result<Vec<PathBuf>, FindError> {
+/// Returns the files that a daemon left which has ended; none while a process has the lock of the service, or replaces the daemon.
+///
+/// The locks are looked at after the files: a process that makes such a file meanwhile holds one by then, and a daemon that ends
+/// has removed its files once it holds none.
+pub(super) fn leftovers(paths: &ServicePaths, names: &Names) -> Result<Vec<PathBuf>, FindError> {
     let mut found = Vec::new();
-    if is_held(paths)? || Replacing::is_held(paths)? {
-        return Ok(found);
-    }
-    if let Some(identity) = paths.identity()?
+    if names.has(&paths.identity_file())
+        && let Some(identity) = paths.identity()?
         && let Err(ProbeError::Gone { .. } | ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. }) =
             recorded_process(&identity)
     {
         found.push(paths.identity_file());
     }
     #[cfg(unix)]
-    found.extend(stale_sockets(paths));
+    found.extend(stale_sockets(paths, names));
+    let is_of_another = !found.is_empty() && (is_held(paths)? || Replacing::is_held(paths)?);
+    found.retain(|path| !is_of_another && path.symlink_metadata().is_ok());
     Ok(found)
 }
 
 /// Returns the sockets of the service at which no process listens. That of a service manager is its own: to connect there would have
 /// it start the daemon.
 #[cfg(unix)]
-fn stale_sockets(paths: &ServicePaths) -> Vec<PathBuf> {
-    let own = (!paths.activation().exists()).then(|| paths.socket_path());
+fn stale_sockets(paths: &ServicePaths, names: &Names) -> Vec<PathBuf> {
+    let own = (!names.has(&paths.activation())).then(|| paths.socket_path());
     let others = [paths.starting(), paths.draining(), paths.replacing_announced(), paths.control()];
-    own.into_iter().chain(others).filter(|path| crate::transport::is_stale_socket(path)).collect()
+    let sockets = own.into_iter().chain(others).filter(|path| names.has(path));
+    sockets.filter(|path| crate::transport::is_stale_socket(path)).collect()
 }

@@ -33,6 +33,7 @@ mod interval;
 mod known;
 mod leftovers;
 mod moment;
+mod names;
 #[cfg(unix)]
 mod operation;
 #[cfg(not(unix))]
@@ -53,7 +54,8 @@ pub use activation::manager::{Activation, ServiceManager};
 pub use daemon::for_service_error::ForServiceError;
 pub use deadline::Deadline;
 pub use definition::{MAX_SERVICE_NAME_BYTES, Service, ServiceNameError};
-pub use examine::{Examination, ProgramState, ReplacingHolder};
+pub use elsewhere::Roots;
+pub use examine::{Examination, LastFailure, ProgramState, ReplacingHolder};
 pub use find_error::FindError;
 #[cfg(feature = "tokio")]
 pub use front::{Front, FrontError, UpstreamAddress, UpstreamAddressError};

@@ -39,6 +39,8 @@ pub(super) struct OperationWait(LocalStream);
 impl OperationWait {
     /// Begins to wait for the operation that is announced at `path`; `None` if there is none.
     pub(super) fn at(path: &Path) -> Option<Self> {
+        // To connect costs more than to see that there is nothing to connect to.
+        path.symlink_metadata().ok()?;
         LocalStream::connect(path.to_str()?).ok().map(Self)
     }
 

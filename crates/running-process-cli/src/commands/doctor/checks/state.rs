@@ -167,10 +167,7 @@ fn orphan(facts: &Facts, what: &str, pid: Option<u32>) -> Finding {
 
 fn failed_starts(facts: &Facts, examination: &Examination) -> Option<Finding> {
     let failure = examination.failure.as_ref()?;
-    if !matches!(
-        facts.state,
-        Ok(ServiceState::Absent | ServiceState::Stale { .. } | ServiceState::BackingOff { .. })
-    ) {
+    if !facts.has_no_daemon() {
         return None;
     }
     if failure.log.contains(NO_SOCKETS) {

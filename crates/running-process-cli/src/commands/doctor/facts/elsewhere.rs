@@ -1,11 +1,11 @@
 //! Daemons of a service in other places than the one in which its clients look.
 
+use super::listing::Listing;
 use running_process::Service;
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_lifecycle::verify::Policy;
 use running_process::broker::backend_sdk::try_read_daemon_identity_file;
-use running_process::broker::service::{ServiceSocket, ServiceState};
-use std::collections::BTreeSet;
+use running_process::broker::service::{Roots, ServiceState};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,18 +27,27 @@ pub(crate) struct IdentityFile {
     pub(crate) pid: u32,
 }
 
-/// Returns the daemons of the service in other roots, other than `daemon`, that have proven themselves: in those where a client with
-/// another environment would look, and in those of `sockets`, where some process listens.
-pub(super) fn places(
+/// Returns the daemons of the service in other roots, other than `daemon`, that have proven themselves: a client with another
+/// environment would look there.
+pub(super) fn in_roots(
     service: &Service,
     daemon: Option<u32>,
-    sockets: &[ServiceSocket],
+    roots: &Roots,
     deadline: Instant,
 ) -> Vec<Elsewhere> {
+    let mut found = Vec::new();
     // The look at its own place tells the reason if there is no place.
-    let mut services = service.elsewhere().unwrap_or_default();
-    services.extend(sockets.iter().filter_map(|socket| of_socket(service, &socket.path)));
-    let mut found: Vec<Elsewhere> = Vec::new();
+    add(service.elsewhere(roots).unwrap_or_default(), daemon, deadline, &mut found);
+    found
+}
+
+/// Adds the daemons of `services` that have proven themselves and are not known.
+pub(super) fn add(
+    services: impl IntoIterator<Item = Service>,
+    daemon: Option<u32>,
+    deadline: Instant,
+    found: &mut Vec<Elsewhere>,
+) {
     for service in services {
         // A lock that another machine holds, or one that cannot be told, is no evidence of a daemon here.
         if let Ok(ServiceState::Live(live)) = service.find(deadline)
@@ -49,25 +58,27 @@ pub(super) fn places(
             found.push(Elsewhere { directory, pid });
         }
     }
-    found
 }
 
-/// Returns the service in the root of `socket`, if it has a directory of the service's name in another root than the service's own.
-fn of_socket(service: &Service, socket: &Path) -> Option<Service> {
-    let (own, directory) = (service.directory().ok()?, socket.parent()?);
-    let is_other = directory.file_name() == own.file_name() && directory != own;
-    let elsewhere = is_other.then(|| service.clone().below(directory.parent().unwrap_or(directory)))?;
+/// Returns the service in the root of `socket`, if that has a directory of the same name as `own`, that of the service.
+pub(super) fn of_socket(service: &Service, own: &Path, socket: &Path) -> Option<Service> {
+    let directory = socket.parent().filter(|directory| directory.file_name() == own.file_name())?;
+    let elsewhere =
+        (directory != own).then(|| directory.parent().map(|root| service.clone().below(root)))??;
     elsewhere.directory().is_ok_and(|found| found == directory).then_some(elsewhere)
 }
 
 /// Returns the daemons of the service's name, other than `daemon`, that have proven themselves by an identity file in a directory
 /// where programs that know no services keep them.
-pub(super) fn identity_files(service: &Service, daemon: Option<u32>, deadline: Instant) -> Vec<IdentityFile> {
+pub(super) fn identity_files(
+    service: &Service,
+    daemon: Option<u32>,
+    listings: &[Listing],
+    deadline: Instant,
+) -> Vec<IdentityFile> {
     let mut found: Vec<IdentityFile> = Vec::new();
-    for path in directories().iter().flat_map(|directory| candidates(directory, service.name())) {
-        // Most are not there, and to read one costs more than to see that.
-        let identity = path.exists().then(|| try_read_daemon_identity_file(&path));
-        let Some(Ok(Some(identity))) = identity else { continue };
+    for path in listings.iter().flat_map(|listing| candidates(listing, service.name())) {
+        let Ok(Some(identity)) = try_read_daemon_identity_file(&path) else { continue };
         let is_known = Some(identity.pid) == daemon || found.iter().any(|found| found.pid == identity.pid);
         if !is_known && BackendHandle::verify(&identity, Policy::default(), deadline).is_ok() {
             found.push(IdentityFile { path, pid: identity.pid });
@@ -76,31 +87,11 @@ pub(super) fn identity_files(service: &Service, daemon: Option<u32>, deadline: I
     found
 }
 
-/// Returns the directories, which depend on the environment: that is why a second daemon may be there.
-fn directories() -> BTreeSet<PathBuf> {
-    let variables = ["XDG_RUNTIME_DIR", "TMPDIR", "XDG_CACHE_HOME", "XDG_STATE_HOME"];
-    let mut directories: BTreeSet<PathBuf> = variables
-        .iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .collect();
-    directories.insert(std::env::temp_dir());
-    #[cfg(unix)]
-    {
-        directories.insert(PathBuf::from("/tmp"));
-        directories.insert(PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw())));
-    }
-    directories
-}
-
 /// Returns the files that may be identity files of `name`: `NAME.json`, and those in a directory of that name.
-fn candidates(directory: &Path, name: &str) -> Vec<PathBuf> {
-    let mut found = vec![directory.join(format!("{name}.json"))];
-    let inner = [directory.join(name), directory.join("running-process").join(name)];
-    for entries in inner.iter().filter_map(|directory| directory.read_dir().ok()) {
-        let files = entries.flatten().map(|entry| entry.path());
-        found.extend(files.filter(|path| path.extension() == Some(OsStr::new("json"))).take(MAX_FILES));
-    }
+fn candidates(listing: &Listing, name: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = listing.path_of(&format!("{name}.json")).into_iter().collect();
+    let inner = listing.path_of(name).and_then(|directory| directory.read_dir().ok());
+    let files = inner.into_iter().flatten().flatten().map(|entry| entry.path());
+    found.extend(files.filter(|path| path.extension() == Some(OsStr::new("json"))).take(MAX_FILES));
     found
 }

@@ -20,8 +20,8 @@ pub(super) fn of(directory: &Path) -> Option<FileSystem> {
     use rustix::fs::{StatVfsMountFlags, statvfs};
     /// Blocks that a start writes at least: one each for the history, the log and the identity file.
     const BLOCKS: u64 = 3;
-    let directory = directory.ancestors().find(|directory| directory.is_dir())?;
-    let found = statvfs(directory).ok()?;
+    let (directory, found) =
+        directory.ancestors().find_map(|directory| Some((directory, statvfs(directory).ok()?)))?;
     let is_root = rustix::process::geteuid().is_root();
     let blocks = if is_root { found.f_bfree } else { found.f_bavail };
     let inodes = if is_root { found.f_ffree } else { found.f_favail };

@@ -52,6 +52,7 @@ fn the_third_failure_in_a_row_begins_a_pause() {
     assert_eq!(history.backs_off(at(100)), None);
     history.failed(exited(), at(100));
     assert_eq!(history.backs_off(at(100)), Some(at(101)));
+    assert_eq!(history.failed_at(), Some(at(100)));
     assert_eq!(history.backs_off(at(101)), None);
 }
 
