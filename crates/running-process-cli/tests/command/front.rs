@@ -5,6 +5,7 @@
 mod ends;
 mod programs;
 mod refused;
+mod restart;
 
 use crate::common::service::{Services, pid};
 use crate::common::{WATCHDOG, text};
@@ -30,6 +31,18 @@ impl Front {
         let socket = upstream(&services);
         let file =
             file(&services, &command.replace("SOCKET", text(&socket)), &format!("unix:{}", socket.display()));
+        Self::start(services, file)
+    }
+
+    /// Starts the front of a daemon that speaks frames itself.
+    #[track_caller]
+    fn of_cache() -> Self {
+        let services = Services::new();
+        let (socket, own) = (upstream(&services), services.path("own.json"));
+        let own = own.display();
+        let command =
+            format!("['{PROGRAM}', 'serve', '--socket', '{}', '--identity', '{own}']", socket.display());
+        let file = file(&services, &command, &format!("unix:{}", socket.display()));
         Self::start(services, file)
     }
 
@@ -80,6 +93,9 @@ fn identity(services: &Services) -> Value {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_running-process");
+/// The payload protocol of the daemon `serve`.
+const CACHE: u32 = 0xF0CA;
 /// A daemon that sends back what it gets.
 const ECHO: &str = "['socat', 'UNIX-LISTEN:SOCKET,fork', 'EXEC:cat']";
 

@@ -1,6 +1,6 @@
 //! Clients and daemons that know nothing of the front.
 
-use super::{ECHO, Front, file, installed, upstream};
+use super::{ECHO, Front, file, installed};
 use crate::common::service::Services;
 use crate::common::{finish, text};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -195,16 +195,7 @@ fn a_probe_tells_and_proves_the_daemon_behind_the_front() {
 
 #[test]
 fn frames_for_the_daemon_behind_the_front_reach_it() {
-    let program = env!("CARGO_BIN_EXE_running-process");
-    let services = Services::new();
-    let (socket, own) = (upstream(&services), services.path("own.json"));
-    let command = format!(
-        "['{program}', 'serve', '--socket', '{}', '--identity', '{}']",
-        socket.display(),
-        own.display()
-    );
-    let file = file(&services, &command, &format!("unix:{}", socket.display()));
-    let front = Front::start(services, file);
+    let front = Front::of_cache();
     let identity_file = front.services.root().join("fronted/identity.json");
     let reply = front.services.run(&["call", text(&identity_file), "--protocol", "0xF0CA", "PING"]);
     assert_eq!((reply.status, reply.text()), (0, "+PONG\r\n"), "{reply:?}");
