@@ -1,7 +1,7 @@
 //! The ends of fronts, of the daemons behind them, and of clients.
 
 use super::{ECHO, Front, identity};
-use crate::common::service::{ends, pid, signal};
+use crate::common::service::{await_that, ends, pid, signal};
 use std::io::{Read, Write};
 
 /// A daemon that ignores the request to end.
@@ -91,11 +91,7 @@ fn a_client_that_is_gone_costs_no_connection() {
         client.write_all(&vec![7; 100_000]).unwrap();
     }
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", front.pid)).unwrap().count();
-    let began = std::time::Instant::now();
-    while descriptors() > 100 {
-        assert!(began.elapsed() < crate::common::WATCHDOG, "{} descriptors", descriptors());
-        std::thread::yield_now();
-    }
+    await_that("end of the connections", || descriptors() <= 100);
     let mut client = front.connect();
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();

@@ -12,7 +12,7 @@ use crate::sys;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 impl DaemonProcess {
     /// Returns the identity of this process, which listens on `ipc_endpoint`. On Unix a relative path is made absolute.
@@ -32,7 +32,8 @@ impl DaemonProcess {
         ipc_endpoint: Endpoint,
         idle_timeout_secs: Option<u32>,
     ) -> Result<Self, IdentityError> {
-        Self::current_process_while(ipc_endpoint, idle_timeout_secs, &|| true)
+        let idle_timeout = idle_timeout_secs.map(|seconds| Duration::from_secs(seconds.into()));
+        Self::current_process_while(ipc_endpoint, idle_timeout, &|| true)
     }
 
     /// Returns the identity as [`current_process`](Self::current_process) does, unless `go_on`, which is called before
@@ -44,7 +45,7 @@ impl DaemonProcess {
     /// read.
     pub(crate) fn current_process_while(
         ipc_endpoint: Endpoint,
-        idle_timeout_secs: Option<u32>,
+        idle_timeout: Option<Duration>,
         go_on: &GoOn<'_>,
     ) -> Result<Self, IdentityError> {
         // These come first, because digesting takes long.
@@ -63,7 +64,8 @@ impl DaemonProcess {
             boot_id,
             ipc_endpoint: ipc_endpoint.absolute(),
             started_at_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
-            idle_timeout_secs,
+            idle_timeout_secs: idle_timeout
+                .map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)),
             origin: own_origin()?,
             version: None,
             build: None,

@@ -360,11 +360,10 @@ impl<H: ?Sized> ServerBuilder<H> {
         }
         let served: Vec<u32> = self.handlers.keys().copied().collect();
         let mux = Arc::new(BackendEndpointMux::unidentified(&served, self.detector));
-        let idle_timeout_secs =
-            self.idle_timeout.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
+        let idle_timeout = self.idle_timeout;
         let identify = self.identify.unwrap_or_else(|| {
             Box::new(move |endpoint, go_on| {
-                DaemonProcess::current_process_while(endpoint, idle_timeout_secs, go_on)
+                DaemonProcess::current_process_while(endpoint, idle_timeout, go_on)
             })
         });
         let registration = Registration {

@@ -20,7 +20,7 @@ use crate::transport::Upstream;
 use crate::transport::remove_stale_socket;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,12 +50,12 @@ impl Fronted {
         let program = find_program(program).ok_or_else(unknown)?;
         let environment = environment::of_fronted(service);
         let (output, log) = Output::pass_on().map_err(FrontError::NotWatched)?;
-        let root = PathBuf::from(if cfg!(windows) { r"C:\" } else { "/" });
+        let directory = service.directory.clone().unwrap_or_else(environment::default_directory);
         let plan = SpawnPlan {
             program: &program,
             arguments,
             environment: &environment,
-            directory: service.directory.as_ref().unwrap_or(&root),
+            directory: &directory,
             log: &log,
             lock: None,
         };

@@ -125,12 +125,10 @@ impl Front {
             Ok(ready) => ready?,
             Err(()) => return Ok(()),
         }
-        let idle_timeout_secs =
-            service.idle_timeout.map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX));
-        let identified = Arc::clone(&fronted);
+        let (identified, idle_timeout) = (Arc::clone(&fronted), service.idle_timeout);
         let running = server
             .identify_with(move |endpoint, go_on| {
-                let front = DaemonProcess::current_process_while(endpoint, idle_timeout_secs, go_on)?;
+                let front = DaemonProcess::current_process_while(endpoint, idle_timeout, go_on)?;
                 Ok(front.fronting(identified.identity(go_on)?))
             })
             .relay(wire::classify, Arc::new(FrontedBackend(Arc::clone(&fronted))))
