@@ -45,7 +45,7 @@ Examples:
 const LOAD_EXIT_STATUS: &str = "\
 Exit status:
   0  every request was answered, and there was at least one
-  1  a request failed, none was answered, or the daemon is not the one in the identity file
+  1  a request failed, PAYLOAD was answered with an error, nothing was answered, or the daemon is not the one in the identity file
   2  nothing was sent: invalid arguments, no proof in time, too few file descriptors";
 
 const LOAD_EXAMPLES: &str = "\
@@ -179,6 +179,10 @@ pub(crate) enum Command {
     ///
     /// The service gets a private directory, never that of a daemon that runs. Its daemon is ended, and the directory removed, at the
     /// end. On Linux the next stampede does that for one that was killed.
+    ///
+    /// Cold: nothing runs. Stale: the daemon was killed, and has cleaned up nothing. Starting: a client has begun to start the
+    /// daemon, and gives up too early. Stopping: the daemon is stopped after half of the clients were released; DAEMONS is 1+1, the
+    /// former and the next one.
     Stampede(StampedeArgs),
     /// Find and explain what is wrong with services, and mend what is safe to mend.
     Doctor(DoctorArgs),
@@ -317,6 +321,9 @@ pub(crate) struct LoadArgs {
     /// The size of every payload, for example 64, 16KiB or 1MiB.
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = payload_size)]
     pub(crate) size: usize,
+    /// The beginning of a response that is an error of the daemon's protocol; that of the demo's cache is `-`.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) error_prefix: Option<String>,
     /// The number of connections.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,

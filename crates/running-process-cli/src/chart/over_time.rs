@@ -42,6 +42,8 @@ pub(crate) struct Series<'a> {
     pub(crate) name: &'a str,
     pub(crate) history: &'a History,
     pub(crate) label: &'a dyn Fn(f64) -> String,
+    /// The text in the place of a chart without any value.
+    pub(crate) empty: &'a str,
 }
 
 /// Draws the series below each other, each in so many rows of `width` columns, and with the newest value at the right.
@@ -71,6 +73,8 @@ pub(crate) fn over_time(
                 row if row + 1 == rows => (covered.as_str(), "0"),
                 _ => (covered.as_str(), ""),
             };
+            let is_empty = row == 0 && series.history.peak(plot).is_none();
+            let bars = if is_empty { cut(&format!(" {}", series.empty), plot) } else { bars };
             let number = cut(number, gutter);
             let name = cut(name, gutter.saturating_sub(columns(&number) + 1));
             let pad = gutter - columns(&name) - columns(&number);
@@ -161,8 +165,8 @@ mod tests {
         let (rates, latencies) = (history([500.0, 1000.0]), history([8.0, 4.0]));
         let label = |value: f64| format!("{value:.1}µs");
         let series = [
-            Series { name: "req/s", history: &rates, label: &whole },
-            Series { name: "p99", history: &latencies, label: &label },
+            Series { name: "req/s", history: &rates, label: &whole, empty: "" },
+            Series { name: "p99", history: &latencies, label: &label, empty: "nothing yet" },
         ];
         let blocks = [
             "req/s  1000 ┤          █",
@@ -171,6 +175,9 @@ mod tests {
             "          0 ┤         ██",
         ];
         assert_eq!(over_time(&series, Duration::from_secs(20), (24, 2), Glyphs::Blocks), blocks);
+        let none = History::default();
+        let series = [Series { name: "p99", history: &none, label: &label, empty: "nothing yet" }];
+        assert_eq!(over_time(&series, Duration::from_secs(20), (12, 1), Glyphs::Blocks), ["p99 - ┤ not…"]);
         let ascii = ["req/s  1000 |         :#", "p99   8.0us |         #:"];
         assert_eq!(over_time(&series, Duration::from_secs(20), (24, 1), Glyphs::Ascii), ascii);
     }
@@ -192,7 +199,7 @@ mod tests {
                 history.push(value);
             }
             for glyphs in [Glyphs::Blocks, Glyphs::Ascii] {
-                let series = [Series { name: "requests/s", history: &history, label: &whole }];
+                let series = [Series { name: "requests/s", history: &history, label: &whole, empty: "" }];
                 let lines = over_time(&series, Duration::from_secs(7), (width, rows), glyphs);
                 prop_assert_eq!(lines.len(), rows);
                 for line in lines {

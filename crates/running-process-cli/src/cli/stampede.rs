@@ -16,13 +16,7 @@ Exit status:
   0  every client was served, and never by two daemons at once
   1  a client was not served, or two daemons ran at once
   2  undecided: invalid arguments, an unusable file, a machine that cannot run so many clients
-  130  interrupted by Ctrl-C; the daemon has ended and the directory is gone
-
-Situations:
-  cold: nothing runs
-  stale: the daemon was killed, and has cleaned up nothing
-  starting: a client has begun to start the daemon, and gives up too early
-  stopping: the daemon is stopped after half of the clients were released; DAEMONS is 1+1, the former and the next one";
+  130  interrupted by Ctrl-C; the daemon has ended and the directory is gone";
 
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_help = EXIT_STATUS)]

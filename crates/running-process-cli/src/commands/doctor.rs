@@ -66,10 +66,7 @@ impl Diagnosis {
         findings.extend(services.iter().flat_map(checks::all));
         findings
             .extend(sockets.iter().flatten().filter_map(|socket| unreachable(socket, &services, arguments)));
-        findings.sort_by(|one, other| {
-            let order = |finding: &Finding| (finding.kind.severity, finding.service.clone());
-            order(one).cmp(&order(other))
-        });
+        report::sort(&mut findings);
         Ok(Self { services, unusable, sockets, findings })
     }
 

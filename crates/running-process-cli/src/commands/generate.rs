@@ -43,9 +43,14 @@ fn commands_with(argument: &str) -> Vec<String> {
 }
 
 fn bash(script: &str) -> String {
+    /// The completion of a value that is no file, by what is typed already.
+    const ECHO: &str = r#"COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi"#;
     // The generator treats the hyphen as the start of a subcommand where it looks options up, but not where it joins the
     // words of the line.
-    let script = script.replace("running__subcmd__process", "running__process");
+    let script = script.replace("running__subcmd__process", "running__process").replace(ECHO, "COMPREPLY=()");
     let commands = [commands_with("name"), commands_with("identity_file")].concat();
     commands.iter().fold(script, |script, command| {
         let words = format!("        running__process__subcmd__{command})\n            opts=\"");

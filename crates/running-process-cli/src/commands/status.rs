@@ -1,7 +1,6 @@
 //! `status`: shows the state of a service.
 
 use super::found::{Found, stopped};
-use super::install::started_by::started_by;
 use crate::cli::StatusArgs;
 use crate::failure::Failure;
 use crate::failure::advice::service as advice;
@@ -21,7 +20,8 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
     let service = &selected.service;
     let directory = service.directory().map_err(no_place)?;
     let log = service.log_file().map_err(no_place)?;
-    let activation = started_by(service);
+    // An unusable record is told by `doctor`.
+    let activation = service.activation().ok().flatten();
     let identity_file = service.identity_file().map_err(no_place)?;
     let state = service.find(Deadline::after(arguments.deadline)).map_err(|error| {
         let advice = advice::find(&error);
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
     )?;
     row("socket", found.socket.as_ref().map(|socket| safe(socket).to_string()))?;
     row("directory", Some(safe(directory.display()).to_string()))?;
-    row("started by", activation.as_ref().map(|(activation, _)| safe(activation).to_string()))?;
+    row("started by", activation.as_ref().map(|activation| safe(activation).to_string()))?;
     row("identity file", Some(safe(identity_file.display()).to_string()))?;
     row("log", Some(safe(log.display()).to_string()))?;
     if matches!(decision, Some(Decision::Replace { .. })) {
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
         "socket": found.socket,
         "directory": directory.display().to_string(),
         "identity_file": identity_file.display().to_string(),
-        "activation": activation.map(|(activation, _)| activation.unit),
+        "activation": activation.map(|activation| activation.unit),
         "log_file": log.display().to_string(),
     });
     if let Some(failure) = &found.failure {

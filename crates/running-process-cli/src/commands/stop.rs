@@ -1,6 +1,6 @@
 //! `stop`: stops the daemon of a service, if it runs.
 
-use super::install::started_by::started_by;
+use super::install::started_by::StartedBy;
 use super::status::key;
 use crate::cli::StopArgs;
 use crate::failure::Failure;
@@ -51,16 +51,20 @@ pub(super) fn run(arguments: &StopArgs, output: &mut Output) -> Result<Verdict, 
         let lost = Lost { activity: activity.as_ref(), is_killed: outcome == "killed" };
         output.line(format_args!("  {lost}"))?;
     }
-    let activation = started_by(service);
-    if let Some((activation, command)) = &activation {
-        output.line(format_args!(
-            "  {} starts it again with the next connection; to prevent that: {}",
-            safe(activation),
-            safe(command)
-        ))?;
+    let started_by = StartedBy::of(service, Instant::now() + QUESTION_TIMEOUT);
+    if let Some(StartedBy { activation, listens, command }) = &started_by {
+        let (activation, command) = (safe(activation), safe(command));
+        output.line(if *listens {
+            format!("  {activation} starts it again with the next connection; to prevent that: {command}")
+        } else {
+            format!(
+                "  {activation} is installed and does not listen: clients start it; to enable it: {command}"
+            )
+        })?;
     }
     output.object(json!({
-        "activation": activation.map(|(activation, _)| activation.unit),
+        "activation": started_by.as_ref().map(|started_by| &started_by.activation.unit),
+        "activation_listens": started_by.as_ref().map(|started_by| started_by.listens),
         "service": service.name(),
         "key": key(service),
         "outcome": outcome,

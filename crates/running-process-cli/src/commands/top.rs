@@ -75,13 +75,15 @@ impl Daemon {
 
     fn status(&mut self) -> Result<ServerStatus, Failure> {
         let response = self.client.request(self.protocol, Vec::new()).map_err(|error| self.failure(error))?;
-        let status = ServerStatus::from_payload(&response.payload).map_err(|error| {
+        let mut status = ServerStatus::from_payload(&response.payload).map_err(|error| {
             let advice = Advice::no("no_status")
                 .hint("the daemon serves this protocol itself: give the protocol of its status requests with --protocol");
             Failure::new(error, advice)
                 .context(format!("the daemon's response in payload protocol 0x{:04X} is no status", self.protocol))
         })?;
         self.has_answered = true;
+        // This command's own connection is none that a person looks for.
+        status.connections_open = status.connections_open.saturating_sub(1);
         Ok(status)
     }
 

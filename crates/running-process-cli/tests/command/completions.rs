@@ -118,6 +118,8 @@ fn bash_completes_every_command_option_and_value() {
     for command in NAMED_OR_FILE {
         assert_eq!(bash(&["running-process", command, "b"]), "build.2\n", "{command}");
     }
+    // A process to end is no file.
+    assert_eq!(bash(&["running-process", "doctor", "--fix", "--end", ""]), "\n");
     assert!(!services.path("ran").exists());
 }
 
@@ -152,6 +154,7 @@ fn fish_completes_every_command_option_and_value() {
             "{command}: {offered}"
         );
     }
+    assert_eq!(fish("running-process doctor --fix --end "), "");
     let values = fish("running-process probe f.json --policy ");
     assert!(["default", "strict", "lenient"].iter().all(|value| values.contains(value)), "{values}");
 }

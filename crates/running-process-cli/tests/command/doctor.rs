@@ -3,10 +3,13 @@
 
 mod ending;
 mod files;
+mod leftovers;
 mod machine;
+mod other_process;
 mod place;
 mod program;
 mod sandbox;
 mod sockets;
-mod state;
+mod start;
 mod text;
+mod untold;

@@ -6,6 +6,7 @@ use crate::common::finish;
 use crate::common::service::Services;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -37,10 +38,17 @@ fn units_are_written_once_and_removed_and_the_service_knows() {
     let pid = services.json(0, &["start", "cache"])["pid"].clone();
     assert!(services.run(&["install", "cache"]).text().contains("\n  running-process stop cache\n"));
     let stopped = services.run(&["stop", "cache"]);
-    let told = "systemd (running-process-cache.socket) starts it again with the next connection; to prevent that: \
-                systemctl --user stop running-process-cache.socket\n";
+    let told = "systemd (running-process-cache.socket) is installed and does not listen: clients start it; to enable it: \
+                systemctl --user enable --now running-process-cache.socket\n";
     assert!(stopped.text().starts_with(&format!("stopped: process {pid} ")), "{stopped:?}");
     assert!(stopped.text().ends_with(told), "{stopped:?}");
+    // As the service manager does once the unit is enabled.
+    let listener = UnixListener::bind(services.root().join("cache/socket")).unwrap();
+    let told = "systemd (running-process-cache.socket) starts it again with the next connection; to prevent that: \
+                systemctl --user stop running-process-cache.socket\n";
+    let stopped = services.run(&["stop", "cache"]);
+    assert!(stopped.text().ends_with(told), "{stopped:?}");
+    drop(listener);
 
     fs::create_dir(units(&services).join("sockets.target.wants")).unwrap();
     let link = units(&services).join("sockets.target.wants/running-process-cache.socket");

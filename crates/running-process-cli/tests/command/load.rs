@@ -59,8 +59,9 @@ fn every_reported_request_has_reached_the_daemon_and_has_a_latency() {
     assert_eq!(json.status, 0, "{json:?}");
     let objects = json.objects();
     let [report] = &objects[..] else { panic!("{objects:?}") };
-    let counts =
-        serde_json::json!({ "sent": 200, "answered": 200, "failed": 0, "unfinished": 0, "unsent": 0 });
+    let counts = serde_json::json!({
+        "sent": 200, "answered": 200, "answered_with_error": 0, "failed": 0, "unfinished": 0, "unsent": 0,
+    });
     assert_eq!(report["requests"], counts);
     assert_eq!((&report["connections"], &report["in_flight"]), (&4.into(), &8.into()));
     assert_eq!((&report["payload_bytes"], &report["phase"]), (&6.into(), &"measured".into()));
@@ -295,4 +296,27 @@ fn the_limit_of_open_files_is_raised_or_reported_as_too_low() {
     let raised = limited("-S -n 64");
     assert_eq!(raised.status, 0, "{raised:?}");
     assert!(raised.text().contains("100 answered, 0 failed"), "{raised:?}");
+}
+
+#[test]
+fn answers_that_are_errors_are_told_apart_and_are_no_success() {
+    let daemon = Daemon::start();
+    let few = ["--requests", "20", "--warm-up", "0s"];
+    let refused = load(&daemon, &[&few[..], &["NOSUCH"]].concat());
+    assert_eq!(refused.status, 1, "{refused:?}");
+    let told =
+        "20 answered, 0 failed\n            20 answered with an error, such as -ERR unknown command `NOSUCH`";
+    assert!(refused.text().contains(told), "{refused:?}");
+    let json = load(&daemon, &[&few[..], &["--json", "NOSUCH"]].concat());
+    let report = &json.objects()[0];
+    let counts = ["answered", "answered_with_error", "failed"].map(|name| report["requests"][name].as_u64());
+    assert_eq!((json.status, counts), (1, [Some(20), Some(20), Some(0)]));
+    assert!(report["first_error"].as_str().unwrap().starts_with("-ERR unknown command"), "{report}");
+    // A payload of a size is no command.
+    let filled = load(&daemon, &few);
+    assert!(filled.status == 0 && filled.text().contains("20 answered with an error"), "{filled:?}");
+    let other = load(&daemon, &[&few[..], &["--error-prefix", "+PONG", "PING"]].concat());
+    assert!(other.status == 1 && other.text().contains("such as +PONG\n"), "{other:?}");
+    let none = load(&daemon, &[&few[..], &["PING"]].concat());
+    assert!(none.status == 0 && !none.text().contains("with an error"), "{none:?}");
 }

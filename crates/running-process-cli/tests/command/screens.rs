@@ -13,7 +13,10 @@ use std::process::{Child, Command, Stdio};
 /// Columns and rows of terminals, which pictures fit.
 const SIZES: [(usize, usize); 3] = [(40, 20), (80, 24), (200, 50)];
 /// The same columns, and room for all that a command prints.
-const TALL: [(usize, usize); 3] = [(40, 100), (80, 100), (200, 100)];
+const TALL: [(usize, usize); 3] = [(40, 300), (80, 300), (200, 300)];
+
+/// A request frame of the registered consumer zccache.
+const CAPTURE: &[u8] = b"\x01\x0e\0\0\0\x08\x01\x18\xe3\xf4\x01\x22\x04ping\x28\x01";
 
 /// A service that is live, and one that has never run, whose file others can write.
 struct Home {
@@ -95,6 +98,19 @@ fn the_recorded_screens_of_services() {
     home.record("unknown", 2, &["status", "cahce"]);
     home.record("probe", 0, &["probe", "cache"]);
     home.record("doctor", 1, &["doctor", "idle"]);
+    std::fs::write(home.services.path("capture.bin"), CAPTURE).unwrap();
+    home.record("decode", 0, &["decode", "capture.bin"]);
+    home.record("demo", 0, &["demo"]);
+    // The first one writes the units.
+    assert_eq!(home.run(&["install", "cache"]).status, 0);
+    home.record("install", 0, &["install", "cache"]);
+    assert_eq!(home.run(&["install", "cache", "--remove"]).status, 0);
+}
+
+#[test]
+fn the_recorded_screens_of_a_stampede() {
+    let home = Home::new();
+    home.record("stampede", 0, &["stampede", "cache", "--clients", "10"]);
 }
 
 #[test]

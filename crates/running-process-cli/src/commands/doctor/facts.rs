@@ -4,6 +4,7 @@ mod elsewhere;
 mod file_system;
 mod listing;
 mod memo;
+mod namespaces;
 mod process;
 mod program;
 mod surroundings;
@@ -72,6 +73,8 @@ pub(crate) struct Facts {
     pub(crate) elsewhere: Vec<Elsewhere>,
     /// Daemons of the same name by identity files where programs without services keep them.
     pub(crate) identity_files: Vec<IdentityFile>,
+    /// The namespaces and filters that keep this process from the daemon, as the end of a sentence, if its state cannot be told.
+    pub(crate) barrier: String,
     processes: BTreeMap<u32, Process>,
 }
 
@@ -129,6 +132,7 @@ impl Facts {
             not_a_socket: None,
             sockets_are_apart: false,
             file_system: None,
+            barrier: String::new(),
             processes: BTreeMap::new(),
             identity,
             examination,
@@ -141,10 +145,12 @@ impl Facts {
 
     /// Adds the facts that depend on `sockets`, all those of services, if the system lists them.
     pub(crate) fn with_sockets(mut self, sockets: Option<&[ServiceSocket]>, deadline: Instant) -> Self {
+        let mut listener = None;
         if let (Ok(examination), Some(sockets)) = (&self.examination, sockets) {
             let service = &self.selected.service;
             let own = sockets.iter().find(|found| found.path == examination.socket);
             self.is_listened_at = Some(own.is_some());
+            listener = own.and_then(|socket| socket.owners.first()).map(|owner| owner.pid);
             if own.is_some() && self.has_no_daemon() {
                 // A daemon may have begun to listen after the first look at the state. This one is after the list.
                 let state = service.find(deadline);
@@ -157,6 +163,9 @@ impl Facts {
             let others =
                 sockets.iter().filter_map(|socket| elsewhere::of_socket(service, directory, &socket.path));
             elsewhere::add(others, daemon, deadline, &mut self.elsewhere);
+        }
+        if matches!(self.state, Ok(ServiceState::NotInspectable(_)) | Err(_)) {
+            self.barrier = namespaces::barrier(listener);
         }
         self.look_at_processes();
         self

@@ -400,11 +400,14 @@ mod tests {
         let tests = [
             include_str!("../../../tests/command/doctor/ending.rs"),
             include_str!("../../../tests/command/doctor/files.rs"),
+            include_str!("../../../tests/command/doctor/leftovers.rs"),
+            include_str!("../../../tests/command/doctor/other_process.rs"),
             include_str!("../../../tests/command/doctor/place.rs"),
             include_str!("../../../tests/command/doctor/program.rs"),
             include_str!("../../../tests/command/doctor/sandbox.rs"),
             include_str!("../../../tests/command/doctor/sockets.rs"),
-            include_str!("../../../tests/command/doctor/state.rs"),
+            include_str!("../../../tests/command/doctor/start.rs"),
+            include_str!("../../../tests/command/doctor/untold.rs"),
         ];
         let is_named = |kind: &Kind| tests.iter().any(|test| test.contains(&format!("\"{}\"", kind.id)));
         let missing: Vec<_> = ALL.iter().filter(|kind| !is_named(kind)).map(|kind| kind.id).collect();

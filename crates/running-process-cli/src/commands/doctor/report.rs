@@ -12,6 +12,15 @@ use std::fmt::Write as _;
 const MIN_COLUMNS: usize = 20;
 const INDENT: &str = "  ";
 
+/// Sorts findings as they are shown: the worst first, and those of one severity by the names of the services. Those of one service
+/// keep their order.
+pub(super) fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|one, other| {
+        let order = |finding: &Finding| (finding.kind.severity, finding.service.clone());
+        order(one).cmp(&order(other))
+    });
+}
+
 /// Prints all findings. With `fixes`, also why `--fix` has left them.
 pub(super) fn print(findings: &[Finding], fixes: bool, output: &mut Output) -> Result<(), Failure> {
     let width = output.size().map_or(usize::MAX, |(columns, _)| columns.max(MIN_COLUMNS));
@@ -72,6 +81,30 @@ fn wrap(words: &str, width: usize, text: &mut String) {
 mod tests {
     use super::*;
     use crate::commands::doctor::kinds;
+
+    #[test]
+    fn the_worst_comes_first_then_services_by_name_then_the_order_of_the_checks() {
+        let of = |kind, service| Finding::new(kind, service, "");
+        let mut findings = [
+            of(&kinds::DRAINING, "a"),
+            of(&kinds::STALE_FILES, "cache"),
+            of(&kinds::IMPOSTOR, "cache"),
+            of(&kinds::STALE_FILES, "build"),
+            of(&kinds::STATE_UNKNOWN, "build"),
+            of(&kinds::BUSY, "cache"),
+        ];
+        sort(&mut findings);
+        let order = findings.iter().map(|finding| (finding.kind.id, &*finding.service)).collect::<Vec<_>>();
+        let expected = [
+            ("impostor", "cache"),
+            ("stale_files", "build"),
+            ("state_unknown", "build"),
+            ("stale_files", "cache"),
+            ("busy", "cache"),
+            ("draining", "a"),
+        ];
+        assert_eq!(order, expected);
+    }
 
     #[test]
     fn lines_are_wrapped_between_words_and_command_lines_are_not() {

@@ -29,6 +29,11 @@ pub(super) fn units(
     })
 }
 
+/// Returns the command by which the job listens, now and after each login.
+pub(super) fn begins_listening(job: &str) -> String {
+    format!("launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/{job}.plist")
+}
+
 /// Returns the command that ends the listening of the job.
 pub(super) fn ends_listening(job: &str) -> String {
     format!("launchctl bootout gui/$(id -u)/{job}")

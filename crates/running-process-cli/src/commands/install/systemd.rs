@@ -26,13 +26,15 @@ pub(super) fn units(
             file(&service, service_unit(selected, start, &socket)?),
         ],
         link: Some(directory.join("sockets.target.wants").join(&socket)),
-        enable: vec![
-            "systemctl --user daemon-reload".to_owned(),
-            format!("systemctl --user enable --now {}", shell(&socket)),
-        ],
+        enable: vec!["systemctl --user daemon-reload".to_owned(), begins_listening(&socket)],
         disable: vec![ends_listening(&socket), "systemctl --user daemon-reload".to_owned()],
         activation: Activation { manager: ServiceManager::Systemd, unit: socket },
     })
+}
+
+/// Returns the command by which the unit listens, now and after each login.
+pub(super) fn begins_listening(unit: &str) -> String {
+    format!("systemctl --user enable --now {}", shell(unit))
 }
 
 /// Returns the command that ends the listening of the unit.

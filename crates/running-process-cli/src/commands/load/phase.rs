@@ -4,6 +4,7 @@ use super::schedule::Schedule;
 use super::tally::{Answers, Failures};
 use crate::cli::LoadArgs;
 use crate::commands::target::Target;
+use resp_cache::PAYLOAD_PROTOCOL;
 use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,9 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(200);
 
+/// The beginning of an error in RESP2, the protocol of the demo's cache.
+const DEMO_ERROR: &str = "-";
+
 /// The requests to send.
 pub(super) struct Plan {
     pub(super) target: Target,
@@ -29,18 +33,27 @@ pub(super) struct Plan {
     pub(super) timeout: Duration,
     pub(super) in_flight: u32,
     pub(super) schedule: Option<Schedule>,
+    /// The beginning of a response that is an error of the daemon's protocol.
+    error_prefix: Option<Vec<u8>>,
 }
 
 impl Plan {
     /// Creates the plan for these arguments.
     pub(super) fn new(arguments: &LoadArgs, target: Target, payload: Vec<u8>) -> Self {
+        let is_demo = target.protocol == PAYLOAD_PROTOCOL;
+        let error_prefix = arguments.error_prefix.as_deref().or(is_demo.then_some(DEMO_ERROR));
         Self {
+            error_prefix: error_prefix.map(|prefix| prefix.as_bytes().to_vec()),
             target,
             payload,
             timeout: arguments.timeout,
             in_flight: arguments.in_flight,
             schedule: arguments.rate.map(|per_second| Schedule { per_second }),
         }
+    }
+
+    fn is_error(&self, response: &[u8]) -> bool {
+        self.error_prefix.as_ref().is_some_and(|prefix| response.starts_with(prefix))
     }
 }
 
@@ -175,7 +188,13 @@ impl Phase {
             let answer = client.request_deadline(target.protocol, payload, Instant::now() + *timeout).await;
             let latency = due.elapsed();
             match answer {
-                Ok(response) => lock(&self.answers[shard]).add(latency, response.payload.len()),
+                Ok(response) => {
+                    let mut answers = lock(&self.answers[shard]);
+                    answers.add(latency, response.payload.len());
+                    if self.plan.is_error(&response.payload) {
+                        answers.add_error(response.payload);
+                    }
+                }
                 Err(error) => {
                     let error = match error {
                         // The client's own timeout is slightly shorter, since it starts later.

@@ -8,6 +8,7 @@ use crate::cli::LoadArgs;
 use crate::failure::advice::{self, Advice};
 use crate::failure::{Failure, with_causes};
 use crate::output::Output;
+use crate::text::{cut, safe};
 use crate::verdict::Verdict;
 use crate::wire::{counted, grouped};
 use anstyle::{AnsiColor, Style};
@@ -22,6 +23,9 @@ const PERCENTILES: [(&str, &str, f64); 4] =
 
 /// Columns from which the latencies are below their names.
 const LATENCY_COLUMNS: usize = 78;
+
+/// The margin of lines about the requests.
+const MARGIN: &str = "            ";
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -75,7 +79,10 @@ impl Report<'_> {
             }
             self.errors(outcome, output)?;
         }
-        let good = !only_warm_up && outcome.answers.count() > 0 && outcome.failures.count() == 0;
+        // The payload of a size alone is no request of any protocol: an error is the answer to expect.
+        let is_refused = outcome.answers.errors > 0 && self.arguments.payload.is_some();
+        let good =
+            !only_warm_up && !is_refused && outcome.answers.count() > 0 && outcome.failures.count() == 0;
         Ok(if good { Verdict::Yes } else { Verdict::No })
     }
 
@@ -90,7 +97,14 @@ impl Report<'_> {
             grouped(outcome.answers.count()),
             grouped(failed),
         ))?;
-        let mut note = |text: String| output.line(format_args!("            {YELLOW}{text}{YELLOW:#}"));
+        let answers = &outcome.answers;
+        if let Some(first) = &answers.first_error {
+            let first = safe(String::from_utf8_lossy(first).trim_end()).to_string();
+            let text = format!("{} answered with an error, such as {first}", grouped(answers.errors));
+            let text = cut(&text, output.columns().saturating_sub(MARGIN.len()));
+            output.line(format_args!("{MARGIN}{RED}{text}{RED:#}"))?;
+        }
+        let mut note = |text: String| output.line(format_args!("{MARGIN}{YELLOW}{text}{YELLOW:#}"));
         if *only_warm_up {
             note("a request failed in the warm-up: nothing was measured".to_owned())?;
         }
@@ -183,6 +197,7 @@ impl Report<'_> {
             "requests": {
                 "sent": outcome.sent,
                 "answered": outcome.answers.count(),
+                "answered_with_error": outcome.answers.errors,
                 "failed": outcome.failures.count(),
                 "unfinished": unfinished(outcome),
                 "unsent": unsent(outcome),
@@ -193,6 +208,7 @@ impl Report<'_> {
             "received_bytes_per_second": received_bytes,
             "latency_ns": has_latencies.then_some(latency),
             "histogram": if has_latencies { distribution(latencies) } else { Vec::new() },
+            "first_error": outcome.answers.first_error.as_deref().map(String::from_utf8_lossy),
             "errors": errors,
         })
     }

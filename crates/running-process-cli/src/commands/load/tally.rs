@@ -15,13 +15,16 @@ pub(super) struct Answers {
     pub(super) latencies: Histogram<u64>,
     /// Length of all responses' payloads.
     pub(super) received_bytes: u64,
+    /// The responses that are errors of the daemon's protocol, and the first of them.
+    pub(super) errors: u64,
+    pub(super) first_error: Option<Vec<u8>>,
 }
 
 impl Answers {
     /// Creates an empty tally.
     pub(super) fn new() -> Self {
         let latencies = Histogram::new(DIGITS).expect("three digits are within its range");
-        Self { latencies, received_bytes: 0 }
+        Self { latencies, received_bytes: 0, errors: 0, first_error: None }
     }
 
     /// Adds an answered request.
@@ -31,10 +34,18 @@ impl Answers {
         self.received_bytes += received_bytes as u64;
     }
 
+    /// Adds that the response of an answered request is an error.
+    pub(super) fn add_error(&mut self, payload: Vec<u8>) {
+        self.errors += 1;
+        self.first_error.get_or_insert(payload);
+    }
+
     /// Adds the requests of another tally.
     pub(super) fn merge(&mut self, other: &Self) {
         self.latencies.add(&other.latencies).expect("the histogram grows as needed");
         self.received_bytes += other.received_bytes;
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -97,7 +108,9 @@ mod tests {
         let mut other = Answers::new();
         other.add(Duration::from_hours(1), 4);
         other.add(Duration::ZERO, 0);
+        other.add_error(b"-ERR".to_vec());
         one.merge(&other);
+        assert_eq!((one.errors, one.first_error.as_deref()), (1, Some(&b"-ERR"[..])));
         assert_eq!((one.count(), one.received_bytes), (3, 7));
         assert_eq!(one.latencies.min(), 0);
         let hour = 3_600_000_000_000;

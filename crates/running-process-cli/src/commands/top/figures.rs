@@ -13,6 +13,9 @@ use std::time::Duration;
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
 
+/// The text in the place of latencies before the first request is answered.
+pub(super) const NO_REQUEST: &str = "no request yet";
+
 /// A group of figures with an optional name.
 pub(super) struct Figures {
     name: &'static str,
@@ -40,12 +43,7 @@ pub(super) fn figures(
                 format!("{} cancelled", grouped(interval.cancelled)),
             ]),
         },
-        Figures {
-            name: "latency",
-            figures: plain(
-                interval.latencies().map(|(name, found)| format!("{name} {}", latency(found))).into(),
-            ),
-        },
+        Figures { name: "latency", figures: plain(latencies(status, interval)) },
         Figures {
             name: "connections",
             figures: vec![
@@ -70,6 +68,13 @@ pub(super) fn figures(
             ],
         },
     ]
+}
+
+fn latencies(status: &ServerStatus, interval: &Interval) -> Vec<String> {
+    if status.requests_answered == 0 {
+        return vec![NO_REQUEST.to_owned()];
+    }
+    interval.latencies().map(|(name, found)| format!("{name} {}", latency(found))).into()
 }
 
 /// Formats the figures as lines of at most `width` columns. A figure that does not fit begins a new line.
@@ -109,9 +114,10 @@ mod tests {
 
     #[test]
     fn an_idle_server_is_shown_without_latencies() {
-        let nothing = ServerStatus::default();
-        let interval = Interval::between(&nothing, &nothing, Duration::ZERO);
-        let figures = figures(&["process 7".to_owned(), "at /a/socket".to_owned()], &nothing, &interval);
+        let mut idle = ServerStatus::default();
+        idle.requests_answered = 1;
+        let interval = Interval::between(&idle, &idle, Duration::ZERO);
+        let figures = figures(&["process 7".to_owned(), "at /a/socket".to_owned()], &idle, &interval);
         let screen = |width| {
             let lines = lines(&figures, width);
             let plain = lines.iter().map(|line| anstream::adapter::strip_str(line).to_string());
@@ -135,6 +141,15 @@ traffic      0 B/s in, 0 B/s out
 buffers      0 B
 limits hit   0, 0 in all";
         assert_eq!(screen(39), narrow);
+    }
+
+    #[test]
+    fn a_server_without_a_request_so_far_is_shown_as_one() {
+        let none = ServerStatus::default();
+        let interval = Interval::between(&none, &none, Duration::ZERO);
+        let figures = figures(&["process 7".to_owned(), "at /a/socket".to_owned()], &none, &interval);
+        let lines = lines(&figures, 80);
+        assert_eq!(anstream::adapter::strip_str(&lines[2]).to_string(), "latency      no request yet");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The picture of a daemon at one glance: figures, requests and latencies over time, and a histogram of latencies.
 
-use super::figures::{figures, lines};
+use super::figures::{NO_REQUEST, figures, lines};
 use super::interval::Interval;
 use super::units::{latency, whole};
 use crate::chart::{Glyphs, History, MOST_BUCKETS, Series, buckets, histogram, over_time};
@@ -53,8 +53,8 @@ pub(super) fn picture(
 fn courses(past: &Past, interval: &Interval, (columns, left): (usize, usize), glyphs: Glyphs) -> Vec<String> {
     let seconds = |seconds| latency(Some(Duration::from_secs_f64(seconds)));
     let series = [
-        Series { name: "requests/s", history: &past.rates, label: &whole },
-        Series { name: "p99", history: &past.latencies, label: &seconds },
+        Series { name: "requests/s", history: &past.rates, label: &whole, empty: "" },
+        Series { name: "p99", history: &past.latencies, label: &seconds, empty: NO_REQUEST },
     ];
     let rows = (left / (2 * series.len())).min(MOST_ROWS);
     if rows == 0 || past.rates.len() < 2 {

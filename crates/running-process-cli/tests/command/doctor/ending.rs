@@ -1,7 +1,7 @@
 //! Things whose end ends a daemon.
 
 use super::machine::{Machine, is_root, pid_of};
-use crate::common::service::await_that;
+use crate::common::service::{await_ready, await_that};
 use crate::common::terminal::Terminal;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -106,9 +106,10 @@ fn a_daemon_in_a_session_a_user_manager_or_a_shared_group_ends_with_it() {
         };
         let file = machine.cache("");
         let executable = env!("CARGO_BIN_EXE_running-process");
-        let mut start = group.shell(&format!("exec '{executable}' start --file '{file}'"));
+        let mut start = group.shell(&format!("exec '{executable}' start --json --file '{file}'"));
         let started = crate::common::finish(start.env("RUNNING_PROCESS_DIR", machine.services.root()));
         assert_eq!(started.status, 0, "{started:?}");
+        await_ready(&started.objects()[0]);
         let finding = machine.finds_by(id, |machine| {
             let doctor = machine.doctor();
             if !is_shared {

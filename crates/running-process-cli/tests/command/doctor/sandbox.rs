@@ -40,6 +40,7 @@ fn a_sandbox_that_forbids_connecting_or_all_sockets_is_told_as_one() {
     let connecting = || forbid(libc::SYS_connect, None, libc::EACCES);
     let finding = restricted(connecting, || machine.finds("sandbox"));
     assert!(finding["what"].as_str().unwrap().contains("sandbox"), "{finding}");
+    assert!(finding["what"].as_str().unwrap().ends_with("(seccomp) restricts this command"), "{finding}");
     let sockets = || forbid(libc::SYS_socket, Some(libc::AF_UNIX.cast_unsigned().into()), libc::EPERM);
     let finding = restricted(sockets, || machine.finds("sandbox"));
     assert!(finding["what"].as_str().unwrap().contains("not available"), "{finding}");

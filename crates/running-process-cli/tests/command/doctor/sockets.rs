@@ -1,7 +1,7 @@
 //! Daemons that no name leads to any more.
 
 use super::machine::{Diagnosis, Machine, pid_of};
-use crate::common::service::{ends, signal};
+use crate::common::service::{await_ready, ends, signal};
 use crate::common::{Daemon, finish};
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -66,6 +66,7 @@ fn an_unreachable_daemon_of_another_root_is_a_note() {
     let (other, moved) = (machine.services.path("other"), machine.services.path("moved"));
     let mut start = machine.services.command(&["start", "--json", "--file", &machine.cache("")]);
     let started = finish(start.env("RUNNING_PROCESS_DIR", &other)).objects();
+    await_ready(&started[0]);
     fs::rename(&other, &moved).unwrap();
     let diagnosis = Diagnosis::of(&mut machine.services.command(&["doctor", "--json"]));
     let finding = diagnosis.findings.iter().find(|finding| finding["pid"] == started[0]["pid"]).unwrap();

@@ -59,7 +59,7 @@ fn of_state(facts: &Facts, state: &ServiceState) -> Option<Finding> {
                 _ => &kinds::NOT_INSPECTABLE,
             };
             let pid = facts.identity.as_ref().map(|identity| identity.pid);
-            let finding = facts.finding(kind, sentence(error)).pid(pid);
+            let finding = facts.finding(kind, format!("{}{}", sentence(error), facts.barrier)).pid(pid);
             match pid {
                 // It shows whose the process is. In another namespace the number means another one.
                 Some(pid) if kind == &kinds::NOT_INSPECTABLE => finding.remedy(format_args!("ps -fp {pid}")),
@@ -248,7 +248,8 @@ fn of_error(facts: &Facts, error: &FindError) -> Option<Finding> {
         }
         _ => &kinds::STATE_UNKNOWN,
     };
-    let finding = facts.finding(kind, sentence(error));
+    let barrier = if kind == &kinds::SANDBOX { &*facts.barrier } else { "" };
+    let finding = facts.finding(kind, format!("{}{barrier}", sentence(error)));
     Some(match kind.id {
         "probes_disabled" => finding.remedy("unset RUNNING_PROCESS_DISABLE"),
         _ => finding,
