@@ -175,11 +175,17 @@ mod tests {
             "          0 ┤         ██",
         ];
         assert_eq!(over_time(&series, Duration::from_secs(20), (24, 2), Glyphs::Blocks), blocks);
-        let none = History::default();
-        let series = [Series { name: "p99", history: &none, label: &label, empty: "nothing yet" }];
-        assert_eq!(over_time(&series, Duration::from_secs(20), (12, 1), Glyphs::Blocks), ["p99 - ┤ not…"]);
         let ascii = ["req/s  1000 |         :#", "p99   8.0us |         #:"];
         assert_eq!(over_time(&series, Duration::from_secs(20), (24, 1), Glyphs::Ascii), ascii);
+    }
+
+    #[test]
+    fn a_series_without_any_value_says_so_in_the_place_of_a_chart() {
+        let (none, label) = (History::default(), whole);
+        let series = [Series { name: "p99", history: &none, label: &label, empty: "nothing yet" }];
+        let lines = |width| over_time(&series, Duration::from_secs(20), (width, 1), Glyphs::Blocks);
+        assert_eq!(lines(24), ["p99 - ┤ nothing yet"]);
+        assert_eq!(lines(12), ["p99 - ┤ not…"]);
     }
 
     #[test]
