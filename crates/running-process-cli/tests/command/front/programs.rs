@@ -4,7 +4,7 @@ use super::{ECHO, Front, file, installed};
 use crate::common::service::Services;
 use crate::common::{finish, text};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -42,9 +42,10 @@ fn redis_cli_and_redis_benchmark_work_through_a_front() {
     assert_eq!(program, "redis-server\n");
 }
 
-/// Returns a port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Returns an address that was free a moment ago. No other process of tests takes one of this loopback address.
+fn free_address() -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, high, middle, low), 0)).unwrap().local_addr().unwrap()
 }
 
 #[test]
@@ -52,10 +53,11 @@ fn memcached_works_behind_a_front_over_a_port() {
     if !installed(&["memcached"]) {
         return;
     }
-    let port = free_port();
+    let address = free_address();
+    let (ip, port) = (address.ip(), address.port());
     let services = Services::new();
-    let command = format!("['memcached', '-l', '127.0.0.1', '-p', '{port}', '-u', 'root']");
-    let file = file(&services, &command, &format!("tcp:127.0.0.1:{port}"));
+    let command = format!("['memcached', '-l', '{ip}', '-p', '{port}', '-u', 'root']");
+    let file = file(&services, &command, &format!("tcp:{address}"));
     let front = Front::start(services, file);
     let mut client = front.connect();
     client.write_all(b"set key 0 0 5\r\nvalue\r\nget key\r\nquit\r\n").unwrap();
@@ -92,15 +94,15 @@ fn curl_and_varnish_work_through_a_front_over_a_port() {
     if !installed(&["varnishd", "curl"]) {
         return;
     }
-    let (port, (pages, asked)) = (free_port(), pages());
+    let (address, (pages, asked)) = (free_address(), pages());
     let services = Services::new();
     // Its files are in a directory of its own, and its number of threads is small.
     let command = format!(
-        "['varnishd', '-F', '-j', 'none', '-n', '{}', '-a', '127.0.0.1:{port}', '-b', '127.0.0.1:{pages}', '-T', 'none', \
+        "['varnishd', '-F', '-j', 'none', '-n', '{}', '-a', '{address}', '-b', '127.0.0.1:{pages}', '-T', 'none', \
           '-s', 'malloc,64m', '-p', 'thread_pools=1', '-p', 'thread_pool_min=5']",
         services.path("varnish").display()
     );
-    let file = file(&services, &command, &format!("tcp:127.0.0.1:{port}"));
+    let file = file(&services, &command, &format!("tcp:{address}"));
     let front = Front::start(services, file);
     let curl = |arguments: &[&str]| {
         let mut curl = Command::new("curl");
