@@ -115,14 +115,33 @@ impl Field {
     fn listed(&self, daemon: &DaemonProcess) -> Value {
         let mut ps = Command::new("nsenter");
         ps.args(["--target", &daemon.pid.to_string(), "--net"]).arg(command().get_program());
-        ps.env("RUNNING_PROCESS_DIR", self.path("services"))
-            .env("XDG_CONFIG_HOME", self.path("configuration"));
-        let output = ps.args(["ps", "--all", "--ask", "--json", "--deadline", "60s"]).output().unwrap();
+        let objects = self.ps(ps, &["--all", "--ask", "--deadline", "60s"]);
+        let listed = objects.into_iter().find(|object| object["socket"] == daemon.ipc_endpoint.path);
+        listed.unwrap_or_else(|| panic!("{} is not listed", daemon.ipc_endpoint.path))
+    }
+
+    /// Checks that `ps` shows the daemon among the services once its identity file is in the user's configuration directory.
+    #[track_caller]
+    fn assert_known(&self, daemon: &DaemonProcess, file: &Path) {
+        let identities = self.path("configuration/running-process/identities");
+        fs::create_dir_all(&identities).unwrap();
+        fs::copy(file, identities.join("field.json")).unwrap();
+        let [known] = &self.ps(command(), &["--deadline", "60s"])[..] else { panic!("one row") };
+        let shown = ["label", "state", "pid"].map(|field| known[field].clone());
+        assert_eq!(shown, [json!("field"), json!("live"), json!(daemon.pid)], "{known:#}");
+        // It knows no status requests.
+        assert_eq!(known["requests_in_flight"], Value::Null, "{known:#}");
+    }
+
+    /// Runs `ps`, by a command that ends with the program, and returns what it shows.
+    #[track_caller]
+    fn ps(&self, mut command: Command, arguments: &[&str]) -> Vec<Value> {
+        command.env("RUNNING_PROCESS_DIR", self.path("services"));
+        command.env("XDG_CONFIG_HOME", self.path("configuration"));
+        let output = command.args(["ps", "--json"]).args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let objects = String::from_utf8(output.stdout).unwrap();
-        let mut objects = objects.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let listed = objects.find(|object| object["socket"] == daemon.ipc_endpoint.path);
-        listed.unwrap_or_else(|| panic!("{} is not listed", daemon.ipc_endpoint.path))
+        objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Probes `socket` and returns the daemon's answer.
@@ -233,6 +252,7 @@ fn the_daemon_of_zccache_is_proven_by_its_identity_file() {
     let handle = assert_proven(&daemon, &file);
     assert_altered_is_refused(&daemon);
     field.assert_listed(&daemon);
+    field.assert_known(&daemon, &file);
     handle.force_kill().unwrap();
 }
 
@@ -277,6 +297,7 @@ fn a_service_server_of_the_wheel_is_proven_and_serves() {
     assert_eq!(client.request(0x7A63, b"ping".to_vec()).unwrap().payload, b"pong:ping");
     assert_altered_is_refused(&daemon);
     field.assert_listed(&daemon);
+    field.assert_known(&daemon, file);
     // It ends with its standard input, and `timeout` with it.
     drop(service.stdin.take());
     assert!(service.wait().unwrap().success());
