@@ -3,7 +3,7 @@
 use super::bed::{Bed, not_stopped};
 use super::crowd::Clients;
 use super::inbox::{Inbox, Stopped};
-use super::outcome::{Outcome, Timed};
+use super::outcome::Outcome;
 use super::situation::Situation;
 use crate::failure::Failure;
 use std::thread;
@@ -40,7 +40,8 @@ impl Course<'_> {
         let mut crowd = self.clients.gather(count, self.clients.deadline(), self.inbox)?;
         let starts = self.bed.starts()?;
         let mut began = Instant::now();
-        let mut answers = Vec::new();
+        // Ended only after the crowd: if it were killed in the middle of its start, another one would be needed.
+        let mut impatient = None;
         match situation {
             Situation::Cold => crowd.release(count, Duration::ZERO)?,
             Situation::Stale => {
@@ -51,15 +52,13 @@ impl Course<'_> {
                 crowd.release(count, Duration::ZERO)?;
             }
             Situation::Starting => {
-                let mut first = self.clients.gather(1, cold_start / 2, self.inbox)?;
+                let first = impatient.insert(self.clients.gather(1, cold_start / 2, self.inbox)?);
                 began = Instant::now();
                 first.release(1, Duration::ZERO)?;
                 while self.bed.starts()? == starts && began.elapsed() < cold_start / 2 {
                     thread::sleep(LOOK);
                 }
                 crowd.release(count, cold_start)?;
-                // It may have given up, as it should, or may have been served.
-                drop(first);
             }
             Situation::Stopping => {
                 crowd.release(count / 2, Duration::ZERO)?;
@@ -73,10 +72,10 @@ impl Course<'_> {
             }
         }
         let until = Instant::now() + self.clients.deadline() + MARGIN;
-        answers.extend(crowd.answers(began, until)?);
+        let answers = crowd.answers(began, until)?;
+        drop(impatient);
         if situation == Situation::Cold {
-            let first =
-                answers.iter().filter(|timed: &&Timed| timed.answer.result.is_ok()).map(|timed| timed.at);
+            let first = answers.iter().filter(|timed| timed.answer.result.is_ok()).map(|timed| timed.at);
             self.cold_start = first.min();
         }
         Ok(Outcome {
