@@ -5,8 +5,10 @@ use crate::failure::Failure;
 use crate::json::write_object;
 use crate::terminal::{self, DEFAULT_COLUMNS};
 use crate::text::{payload_for_terminal, write_line};
+use crate::verdict::Verdict;
 use crate::wrap::fitted;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -103,6 +105,16 @@ impl Output {
     pub(crate) fn object(&mut self, object: impl Serialize) -> Result<(), Failure> {
         self.partial_object(object)?;
         self.flush()
+    }
+
+    /// Prints the object of a negative result, with its verdict and the failure in it. The failure is an error only where no object has
+    /// reported it.
+    pub(crate) fn negative(&mut self, mut object: Value, failure: Failure) -> Result<Verdict, Failure> {
+        let verdict = failure.verdict();
+        object["verdict"] = verdict.name().into();
+        object["error"] = json!(failure.report());
+        self.object(object)?;
+        if self.json { Ok(verdict) } else { Err(failure) }
     }
 
     /// Buffers an object like [`object`](Self::object); [`flush`](Self::flush) prints it.

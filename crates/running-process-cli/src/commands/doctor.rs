@@ -161,7 +161,7 @@ impl Diagnosis {
             labels if self.services.len() == 1 && labels == [&self.services[0].selected.label] => {
                 String::new()
             }
-            labels => format!(" about {}", safe(labels.join(", "))),
+            labels => format!(" about {}", services::listed(labels)),
         };
         format!("{services}: {counts}{subjects}{fix}")
     }

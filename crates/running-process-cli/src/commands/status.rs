@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
         output.part(start.log_lines("    | "))?;
         output.flush()?;
     }
-    let mut object = json!({
+    let object = json!({
         "service": service.name(),
         "key": key(service),
         "state": found.state,
@@ -97,14 +97,12 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
         "activation": activation.map(|activation| activation.unit),
         "log_file": log.display().to_string(),
     });
-    if let Some(failure) = &found.failure {
-        object["error"] = json!(failure.report());
-    }
-    output.object(object)?;
     match found.failure {
-        // The JSON object has reported the failure already.
-        Some(failure) if !output.is_json() => Err(failure),
-        _ => Ok(found.verdict),
+        Some(failure) => output.negative(object, failure),
+        None => {
+            output.object(object)?;
+            Ok(found.verdict)
+        }
     }
 }
 

@@ -190,9 +190,10 @@ pub(crate) fn known_names() -> Option<String> {
 }
 
 /// Lists the first of these labels.
-fn listed(labels: &[String]) -> String {
+pub(crate) fn listed(labels: &[impl AsRef<str>]) -> String {
     const MOST: usize = 10;
-    let mut shown: Vec<String> = labels.iter().take(MOST).map(|label| safe(label).to_string()).collect();
+    let mut shown: Vec<String> =
+        labels.iter().take(MOST).map(|label| safe(label.as_ref()).to_string()).collect();
     if labels.len() > MOST {
         shown.push(format!("and {} more", labels.len() - MOST));
     }

@@ -79,14 +79,7 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
             print_conclusion(proof.level, took, arguments.write.as_deref(), output)?;
             Ok(Verdict::Yes)
         }
-        Err(failure) => {
-            let verdict = failure.verdict();
-            object["verdict"] = verdict.name().into();
-            object["error"] = json!(failure.report());
-            output.object(object)?;
-            // The JSON object has reported the failure already.
-            if output.is_json() { Ok(verdict) } else { Err(failure) }
-        }
+        Err(failure) => output.negative(object, failure),
     }
 }
 

@@ -51,8 +51,6 @@ pub struct LastFailure {
     pub failure: StartFailure,
     /// When it failed, or when a client found the traces of a daemon that had crashed; `None` if the record does not tell.
     pub at: Option<SystemTime>,
-    /// Starts in a row that have failed, at least one.
-    pub in_a_row: u32,
 }
 
 /// The program of a service's command.
@@ -120,11 +118,7 @@ impl Service {
     pub fn last_failure(&self) -> Result<Option<LastFailure>, PlaceError> {
         let history = History::read(&ServicePaths::of(self)?);
         let failure = history.last_failure().filter(|_| history.failures > 0).cloned();
-        Ok(failure.map(|failure| LastFailure {
-            failure,
-            at: history.failed_at(),
-            in_a_row: history.failures,
-        }))
+        Ok(failure.map(|failure| LastFailure { failure, at: history.failed_at() }))
     }
 
     fn program_state(&self) -> ProgramState {

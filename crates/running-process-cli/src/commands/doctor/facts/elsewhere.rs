@@ -63,8 +63,8 @@ pub(super) fn add(
 /// Returns the service in the root of `socket`, if that has a directory of the same name as `own`, that of the service.
 pub(super) fn of_socket(service: &Service, own: &Path, socket: &Path) -> Option<Service> {
     let directory = socket.parent().filter(|directory| directory.file_name() == own.file_name())?;
-    let elsewhere =
-        (directory != own).then(|| directory.parent().map(|root| service.clone().below(root)))??;
+    let root = directory.parent().filter(|_| directory != own)?;
+    let elsewhere = service.clone().below(root);
     elsewhere.directory().is_ok_and(|found| found == directory).then_some(elsewhere)
 }
 
