@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::text::safe;
 use crate::verdict::Verdict;
 use clap::builder::StyledStr;
-use clap::{CommandFactory, ValueEnum};
+use clap::{Arg, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
@@ -18,7 +18,8 @@ const NAME: &str = "running-process";
 
 pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    let mut command = Cli::command().mut_subcommands(|command| command.mut_args(without_files));
+    clap_complete::generate(shell, &mut command, NAME, &mut script);
     let script = String::from_utf8(script).map_err(Failure::undecided)?;
     let script = match shell {
         Shell::Bash => bash(&script),
@@ -33,6 +34,13 @@ pub(super) fn completions(shell: Shell, output: &mut Output) -> Result<Verdict, 
         output.flush()?;
     }
     Ok(Verdict::Yes)
+}
+
+/// Returns an option whose value is no path as one that is not completed by files.
+fn without_files(option: Arg) -> Arg {
+    let has_value = !option.is_positional() && option.get_action().takes_values();
+    let is_plain = option.get_value_hint() == ValueHint::Unknown && option.get_possible_values().is_empty();
+    if has_value && is_plain { option.value_hint(ValueHint::Other) } else { option }
 }
 
 /// Returns the commands that take the name of a service as `argument`: `name`, or `identity_file` if it may also be a path.

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::failure::advice::{self, Advice, RequestContext};
 use crate::output::Output;
 use crate::release::process;
+use crate::services::without_own_connection;
 use crate::verdict::Verdict;
 use interval::Interval;
 use running_process::broker::backend_handle::DaemonProcess;
@@ -75,16 +76,14 @@ impl Daemon {
 
     fn status(&mut self) -> Result<ServerStatus, Failure> {
         let response = self.client.request(self.protocol, Vec::new()).map_err(|error| self.failure(error))?;
-        let mut status = ServerStatus::from_payload(&response.payload).map_err(|error| {
+        let status = ServerStatus::from_payload(&response.payload).map_err(|error| {
             let advice = Advice::no("no_status")
                 .hint("the daemon serves this protocol itself: give the protocol of its status requests with --protocol");
             Failure::new(error, advice)
                 .context(format!("the daemon's response in payload protocol 0x{:04X} is no status", self.protocol))
         })?;
         self.has_answered = true;
-        // This command's own connection is none that a person looks for.
-        status.connections_open = status.connections_open.saturating_sub(1);
-        Ok(status)
+        Ok(without_own_connection(status))
     }
 
     fn failure(&self, error: FrameClientError) -> Failure {

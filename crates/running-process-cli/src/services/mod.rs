@@ -4,7 +4,7 @@
 
 mod survey;
 
-pub(crate) use survey::{Surveyed, on_threads, status, survey};
+pub(crate) use survey::{Surveyed, on_threads, status, survey, without_own_connection};
 
 use crate::cli::ServiceArg;
 use crate::failure::Failure;

@@ -78,7 +78,11 @@ pub(crate) fn status(daemon: &BackendHandle, until: Instant) -> Option<ServerSta
     let mut client = daemon.client().ok()?;
     client.set_timeout(Some(until.saturating_duration_since(Instant::now())));
     let response = client.request(STATUS_PAYLOAD_PROTOCOL, Vec::new()).ok()?;
-    let mut status = ServerStatus::from_payload(&response.payload).ok()?;
+    ServerStatus::from_payload(&response.payload).ok().map(without_own_connection)
+}
+
+/// Returns the activity of a daemon without the connection on which it was asked.
+pub(crate) fn without_own_connection(mut status: ServerStatus) -> ServerStatus {
     status.connections_open = status.connections_open.saturating_sub(1);
-    Some(status)
+    status
 }

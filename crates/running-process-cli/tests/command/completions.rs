@@ -118,8 +118,10 @@ fn bash_completes_every_command_option_and_value() {
     for command in NAMED_OR_FILE {
         assert_eq!(bash(&["running-process", command, "b"]), "build.2\n", "{command}");
     }
-    // A process to end is no file.
-    assert_eq!(bash(&["running-process", "doctor", "--fix", "--end", ""]), "\n");
+    // Neither a process to end nor a time is a file.
+    for option in ["--end", "--deadline"] {
+        assert_eq!(bash(&["running-process", "doctor", "--fix", option, ""]), "\n");
+    }
     assert!(!services.path("ran").exists());
 }
 

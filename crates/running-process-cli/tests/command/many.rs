@@ -97,7 +97,7 @@ fn two_hundred_services_of_which_twenty_run_are_listed_and_examined_at_once() {
         let is_of_one = |call: &&String| {
             call.contains("/s") && (0..KNOWN).any(|number| call.contains(&format!("/s{number:03}")))
         };
-        let of_idle = calls.iter().filter(|call| call.contains(IDLE)).count();
+        let of_idle = calls.iter().filter(|call| call.contains(&format!("/{IDLE}"))).count();
         let shared = calls.iter().filter(|call| !is_of_one(call)).count();
         println!(
             "{command}: {of_idle} system calls for a service that does not run, {shared} for all together"
