@@ -10,6 +10,7 @@ mod restart;
 use crate::common::service::{Services, pid};
 use crate::common::{WATCHDOG, text};
 use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -81,6 +82,12 @@ impl Front {
 /// Returns the path of the socket of the daemon behind a front.
 fn upstream(services: &Services) -> PathBuf {
     services.path("upstream")
+}
+
+/// Returns an address that was free a moment ago. No other process of tests takes one of this loopback address.
+fn free_address() -> SocketAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, high, middle, low), 0)).unwrap().local_addr().unwrap()
 }
 
 /// Writes the file of a front, and returns its path.

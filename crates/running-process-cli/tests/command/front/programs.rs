@@ -1,10 +1,10 @@
 //! Clients and daemons that know nothing of the front.
 
-use super::{ECHO, Front, file, installed};
+use super::{ECHO, Front, file, free_address, installed};
 use crate::common::service::Services;
 use crate::common::{finish, text};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -40,12 +40,6 @@ fn redis_cli_and_redis_benchmark_work_through_a_front() {
     }
     let program = std::fs::read_to_string(format!("/proc/{}/comm", front.fronted)).unwrap();
     assert_eq!(program, "redis-server\n");
-}
-
-/// Returns an address that was free a moment ago. No other process of tests takes one of this loopback address.
-fn free_address() -> SocketAddr {
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    TcpListener::bind((Ipv4Addr::new(127, high, middle, low), 0)).unwrap().local_addr().unwrap()
 }
 
 #[test]

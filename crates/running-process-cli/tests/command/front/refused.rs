@@ -1,9 +1,12 @@
 //! Fronts that do not serve, and say why.
 
-use super::{ECHO, Front, file, upstream};
-use crate::common::service::{Services, ends};
+use super::{ECHO, Front, file, free_address, upstream};
+use crate::common::service::{Services, ends, signal};
 use crate::common::text;
-use std::os::unix::net::UnixListener;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command};
 
 #[track_caller]
 fn start_fails(services: &Services, file: &str, words: &[&str]) {
@@ -43,6 +46,57 @@ fn a_stranger_at_the_port_is_named() {
     );
 }
 
+/// A process that listens, and at which no further connection finds room. It ends with this value.
+struct Full {
+    process: Child,
+    _waiting: Vec<Box<dyn Read>>,
+}
+
+impl Full {
+    /// Lets socat listen at `address`, in its own words, which `connect` reaches.
+    fn listen<S: Read + Write + 'static>(address: &str, connect: impl Fn() -> io::Result<S>) -> Self {
+        let mut command = Command::new("socat");
+        let process = command.args([&format!("{address},fork,backlog=0"), "EXEC:cat"]).spawn().unwrap();
+        let served = loop {
+            if let Ok(mut stream) = connect() {
+                stream.write_all(b"x").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+                break stream;
+            }
+            std::thread::yield_now();
+        };
+        signal("STOP", process.id());
+        // A backlog of 0 has room for one.
+        Self { process, _waiting: vec![Box::new(served), Box::new(connect().unwrap())] }
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_stranger_that_accepts_no_connection_any_more_is_a_stranger_as_well() {
+    let services = Services::new();
+    let socket = upstream(&services);
+    let full = Full::listen(&format!("UNIX-LISTEN:{}", text(&socket)), || UnixStream::connect(&socket));
+    let address = format!("unix:{}", socket.display());
+    let listens = format!("listens at {address}, where the fronted daemon belongs");
+    let service = file(&services, "['sleep', '1000']", &address);
+    start_fails(&services, &service, &["another process ", &listens]);
+    drop(full);
+
+    let free = free_address();
+    let (ip, port) = (free.ip(), free.port());
+    let full = Full::listen(&format!("TCP-LISTEN:{port},bind={ip}"), || TcpStream::connect(free));
+    let listens = format!("listens at tcp:{free}, where the fronted daemon belongs");
+    let service = file(&services, "['sleep', '1000']", &format!("tcp:{free}"));
+    start_fails(&services, &service, &[&format!("process {} (", full.process.id()), &listens]);
+}
+
 #[test]
 fn a_stranger_that_takes_the_address_is_refused() {
     let front = Front::of_socket(ECHO);
@@ -50,11 +104,11 @@ fn a_stranger_that_takes_the_address_is_refused() {
     std::fs::remove_file(&socket).unwrap();
     let stranger = UnixListener::bind(&socket).unwrap();
     let mut client = front.connect();
-    std::io::Write::write_all(&mut client, b"secret").unwrap();
-    assert!(matches!(std::io::Read::read(&mut client, &mut [0]), Ok(0) | Err(_)));
+    client.write_all(b"secret").unwrap();
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
     let mut received = Vec::new();
     let (mut stream, _) = stranger.accept().unwrap();
-    std::io::Read::read_to_end(&mut stream, &mut received).unwrap();
+    stream.read_to_end(&mut received).unwrap();
     assert_eq!(received, b"", "the stranger got what was not meant for it");
     let named = format!("process {} (", std::process::id());
     front.logs(&named);

@@ -29,6 +29,8 @@ use tokio::time::{sleep, timeout};
 /// Time that the fronted daemon has to end when it is asked to. It fits, with the drain before it, into the time that a stop of the
 /// front waits.
 const GRACE: Duration = Duration::from_secs(5);
+/// Time in which this machine accepts or refuses a connection, unless a backlog is full. Windows takes two seconds to refuse one.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first interval between two looks at an address.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 
@@ -181,18 +183,22 @@ impl Fronted {
 
 /// Refuses an address at which a process listens before the fronted daemon is started, and removes a socket at which none does.
 pub(super) async fn clear(address: &UpstreamAddress) -> Result<(), FrontError> {
-    match address.connect().await {
-        Ok(upstream) => Err(occupied(address, listener_of(address, &upstream).as_ref())),
+    let stranger = match timeout(CLEAR_TIMEOUT, address.connect()).await {
+        Ok(Ok(upstream)) => listener_of(address, Some(&upstream)),
+        // Its backlog is full.
+        Err(_) => listener_of(address, None),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
         #[cfg(unix)]
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
             if let UpstreamAddress::Unix(path) = address {
                 // A daemon that cannot bind then says so.
                 let _best_effort = remove_stale_socket(path);
             }
-            Ok(())
+            return Ok(());
         }
-        Err(_) => Ok(()),
-    }
+        Ok(Err(_)) => return Ok(()),
+    };
+    Err(occupied(address, stranger.as_ref()))
 }
 
 /// Returns the error for `process`, which listens at `address` and is not the fronted daemon.
@@ -201,12 +207,12 @@ fn occupied(address: &UpstreamAddress, process: Option<&ProcessHandle>) -> Front
     FrontError::Occupied { address: address.clone(), pid: process.map(ProcessHandle::pid), image }
 }
 
-/// Returns the process that listens at the other end, as far as the system names it.
+/// Returns the process that listens at the address, to which `upstream` is a connection, as far as the system names it.
 #[cfg_attr(not(unix), allow(unused_variables, reason = "Windows names no process"))]
-fn listener_of(address: &UpstreamAddress, upstream: &Upstream) -> Option<ProcessHandle> {
+fn listener_of(address: &UpstreamAddress, upstream: Option<&Upstream>) -> Option<ProcessHandle> {
     match address {
         #[cfg(unix)]
-        UpstreamAddress::Unix(_) => Some(peer_of(upstream.unix_socket()?, PidfdPolicy::Use).ok()?.process),
+        UpstreamAddress::Unix(_) => Some(peer_of(upstream?.unix_socket()?, PidfdPolicy::Use).ok()?.process),
         #[cfg(any(target_os = "linux", target_os = "android"))]
         UpstreamAddress::Tcp(address) => port::listener_of(*address, None).ok()?,
         #[allow(unreachable_patterns, reason = "Linux names both")]
