@@ -3,7 +3,7 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
 
 use super::*;
-use crate::broker::backend_lifecycle::digest::input::CHUNK_BYTES;
+use crate::broker::backend_lifecycle::digest::hash::CHUNK_BYTES;
 use sha2::Digest;
 use std::io;
 use std::path::PathBuf;
