@@ -106,7 +106,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
     });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
     // Digesting all of it takes seconds. A loaded machine may be late, but not by that much.
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(chunks.into_inner() < (3 << 30) / CHUNK_BYTES as u64);
 }
 
