@@ -38,6 +38,55 @@ impl<T> Default for Calls<T> {
     }
 }
 
+/// A call that has ended, without its answer.
+#[derive(Debug)]
+pub(crate) struct Ended<T> {
+    request_id: u64,
+    admitted: Admitted<T>,
+}
+
+impl<T> Ended<T> {
+    /// Returns the driver's data.
+    #[cfg(feature = "host")]
+    pub(crate) fn data(&self) -> &T {
+        &self.admitted.data
+    }
+
+    /// Returns whether the call was cancelled: then its answer is dropped.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.admitted.cancelled
+    }
+
+    #[cfg(feature = "host")]
+    pub(crate) fn accepted_encodings(&self) -> Encodings {
+        Encodings::from_bits(self.admitted.accepted_encodings)
+    }
+
+    /// Appends the response, unless the call was cancelled.
+    pub(super) fn respond(
+        &self,
+        payload: Payload,
+        encodings: &EncodingPolicy,
+        output: &mut SendBuffer,
+    ) -> Result<(), FramingError> {
+        if self.is_cancelled() {
+            return Ok(());
+        }
+        let request = self.admitted.request(self.request_id);
+        let response = FrameRef::response_to(&request, &[]);
+        append_answer(&request, response, payload, encodings, output).inspect_err(|error| {
+            append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
+        })
+    }
+
+    /// Appends the refusal, unless the call was cancelled.
+    pub(super) fn refuse(&self, refusal: &Refusal, output: &mut SendBuffer) {
+        if !self.is_cancelled() {
+            append_refusal(&self.admitted.request(self.request_id), refusal, output);
+        }
+    }
+}
+
 /// The parts of a request that its answer needs, and the driver's data.
 #[derive(Debug)]
 struct Admitted<T> {
@@ -115,34 +164,6 @@ impl<T> Calls<T> {
         self.named(call).is_some_and(|admitted| admitted.cancelled)
     }
 
-    #[cfg(feature = "host")]
-    pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
-        self.named(call).map_or(Encodings::NONE, |admitted| Encodings::from_bits(admitted.accepted_encodings))
-    }
-
-    /// Answers `call`, unless it is cancelled, and ends it.
-    pub(super) fn respond(
-        &mut self,
-        call: CallId,
-        payload: Payload,
-        encodings: &EncodingPolicy,
-        output: &mut SendBuffer,
-    ) -> Result<(), FramingError> {
-        let Some(admitted) = self.end(call, output) else { return Ok(()) };
-        let request = admitted.request(call.request_id);
-        let response = FrameRef::response_to(&request, &[]);
-        append_answer(&request, response, payload, encodings, output).inspect_err(|error| {
-            append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
-        })
-    }
-
-    /// Refuses `call`, unless it is cancelled, and ends it.
-    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut SendBuffer) {
-        if let Some(admitted) = self.end(call, output) {
-            append_refusal(&admitted.request(call.request_id), refusal, output);
-        }
-    }
-
     pub(super) fn send_event(
         &mut self,
         call: CallId,
@@ -156,18 +177,18 @@ impl<T> Calls<T> {
         Ok(append_answer(&request, event, Cow::Borrowed(payload), encodings, output)?)
     }
 
-    /// Ends `call`; returns the parts for its answer, unless it is cancelled.
-    fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Admitted<T>> {
+    /// Ends `call`; `None` if it has ended before.
+    pub(super) fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Ended<T>> {
         self.write_refusals(output);
         let Entry::Occupied(entry) = self.admitted.entry(call.request_id) else { return None };
         if entry.get().sequence != call.sequence {
             return None;
         }
-        let admitted = entry.remove();
+        let (request_id, admitted) = entry.remove_entry();
         if let Some(deadline) = admitted.deadline {
-            self.deadlines.remove(&(deadline, call.request_id));
+            self.deadlines.remove(&(deadline, request_id));
         }
-        Some(admitted).filter(|admitted| !admitted.cancelled)
+        Some(Ended { request_id, admitted })
     }
 
     /// Returns the call of this name. An answer that comes too late must not be taken for that of the next call with the same

@@ -215,14 +215,14 @@ impl Conn {
         let mut processes = !finished || events != 0 || leaves_queue;
         loop {
             if processes {
-                self.dispatch(&mut state, lane, |session, dispatch| session.process(dispatch));
+                self.dispatch(&mut state, lane, |session, dispatch| session.process_while(dispatch));
             }
             processes = true;
             if self.context.poller.is_some() {
                 self.write(&mut state, now);
             }
             match state.session.next_action() {
-                Action::Process => {}
+                Action::Process if state.queue.is_empty() || state.session.is_full() => {}
                 Action::Read if state.ready & READABLE != 0 && reads_left > 0 && state.queue.is_empty() => {
                     reads_left -= 1;
                     let read;

@@ -23,6 +23,7 @@ impl<H: ?Sized> ServerSession<H> {
         mut clock: impl FnMut() -> Instant,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) {
+        self.settle();
         while self.has_output() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.output_slices(&mut slices);
@@ -51,6 +52,7 @@ impl<H: ?Sized> ServerSession<H> {
         if length == 0 {
             return self.fail(io::ErrorKind::WriteZero.into());
         }
+        self.settle();
         self.connection.output_written(length, now);
         self.wrote(length, now);
     }
@@ -76,6 +78,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// Takes the output, for a driver that blocks in a write while other threads add to the session. It counts as unwritten until it
     /// is [restored](Self::restore_output).
     pub fn take_output(&mut self) -> SendBuffer {
+        self.settle();
         self.connection.take_output()
     }
 

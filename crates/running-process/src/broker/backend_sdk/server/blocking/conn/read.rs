@@ -49,7 +49,9 @@ impl Conn {
             if length == 0 {
                 state.ready &= !READABLE;
                 let is_gone = || stream.wait_hang_up(Some(now)).unwrap_or(true);
-                self.dispatch(&mut state, lane, |session, dispatch| session.end_of_input(is_gone, dispatch));
+                self.dispatch(&mut state, lane, |session, dispatch| {
+                    session.end_of_input(is_gone, |call| _ = dispatch(call));
+                });
             } else if length < room && state.ready & READ_CLOSED == 0 {
                 // A read that does not fill the room has emptied the socket: the next byte is an event.
                 state.ready &= !READABLE;
