@@ -129,6 +129,10 @@ pub struct ServerSession<H: ?Sized> {
 
 /// The changes that the driver or the observer has not been told.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, each with a sentence of its own"
+)]
 struct Changes {
     /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,

@@ -1,6 +1,6 @@
 //! Serving requests, on the thread that reads or on the pool, and the legacy wire.
 
-use super::{Call, Conn, Locked, Session, State, Wants};
+use super::{Action, Call, Conn, Locked, Session, State};
 use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
 use crate::broker::backend_sdk::server::blocking::handler::{LegacyConnection, ServerRequest};
 use crate::broker::backend_sdk::server::callback;
@@ -92,7 +92,7 @@ impl Conn {
 
     /// Hands the connection to the legacy handler, which starts with `buffered`.
     pub(super) fn serve_legacy(self: &Arc<Self>, state: &mut State, buffered: Vec<u8>) {
-        state.wants = Wants::Nothing;
+        state.wants = Action::Close;
         self.set_watched(state, None);
         let conn = Arc::clone(self);
         let job = Box::new(move || {
