@@ -23,6 +23,12 @@ everything() {
   cargo test --locked -p running-process --all-features
 }
 
+# Passes descriptors in many requests, and counts those of the process.
+descriptors() {
+  DESCRIPTOR_REQUESTS=${DESCRIPTOR_REQUESTS:-100000} \
+    cargo test --locked -p running-process --all-features --test descriptors leaks::
+}
+
 # Runs the README's first command as a user does.
 demo() {
   eval "timeout 1200 $(grep -m1 -E '^cargo run ' README.md)" </dev/null
@@ -62,6 +68,7 @@ export MODEL_RUNS=${MODEL_RUNS:-10000}
 begin "$@"
 step core
 step everything
+step descriptors
 step demo
 step crowds
 step replacements

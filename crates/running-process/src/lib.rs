@@ -40,6 +40,7 @@
 //! Without the feature `host` only these, the protocol and the identity are left.
 
 pub mod broker;
+mod descriptor;
 #[cfg(feature = "host")]
 mod sys;
 #[cfg(feature = "host")]
@@ -64,6 +65,8 @@ pub use broker::service::Service;
 mod documents {
     #[doc = include_str!("../../../README.md")]
     mod readme {}
+    #[doc = include_str!("../../../docs/descriptors.md")]
+    mod descriptors {}
     #[doc = include_str!("../../../docs/integrate.md")]
     mod integrate {}
     #[doc = include_str!("../../../docs/observe.md")]

@@ -84,6 +84,20 @@ fn a_daemon_that_adopts_the_mux_serves_its_old_wire_and_frames() {
 }
 
 #[test]
+fn a_build_server_runs_a_program_with_the_streams_and_in_the_directory_of_its_client() {
+    let daemon = start("build_server");
+    let directory = tempfile::tempdir().unwrap();
+    let script = "cat; pwd; echo wrong >&2; exit 3";
+    let mut client = example("build_server");
+    client.current_dir(&directory).arg("--run").arg(&daemon.identity_file).args(["sh", "-c", script]);
+    let output = run(&mut client, b"input\n");
+    let place = directory.path().canonicalize().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("input\n{}\n", place.display()));
+    assert_eq!((output.stderr, output.status.code()), (b"wrong\n".to_vec(), Some(3)));
+    stop(daemon);
+}
+
+#[test]
 fn the_proof_of_a_daemon_has_each_step() {
     let daemon = start("blocking_daemon");
     let proof = output_of("proof", &daemon, &[]);

@@ -77,6 +77,8 @@ mod peer_unsupported;
 mod process;
 mod random;
 #[cfg(unix)]
+mod read_only;
+#[cfg(unix)]
 mod readiness;
 #[cfg(unix)]
 mod session;
@@ -145,6 +147,8 @@ pub(crate) use process::{
     ProcessHandle, boot_id, own_image, own_pid_namespace, own_start_time, process_image,
 };
 pub(crate) use random::random;
+#[cfg(unix)]
+pub(crate) use read_only::read_only;
 #[cfg(unix)]
 pub(crate) use readiness::wait_ready;
 #[cfg(all(unix, feature = "tokio"))]

@@ -12,6 +12,7 @@ compile_error!("the feature `host` needs Unix-domain sockets or Windows named pi
 mod accepted;
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod descriptors;
 mod error;
 #[cfg(unix)]
 #[path = "unix/mod.rs"]
@@ -19,6 +20,7 @@ mod imp;
 #[cfg(windows)]
 #[path = "windows/mod.rs"]
 mod imp;
+mod incoming;
 mod instance_lock;
 mod late;
 mod listener;
@@ -37,6 +39,8 @@ pub use crate::sys::NotPassed;
 pub(crate) use accepted::Accepted;
 #[cfg(feature = "tokio")]
 pub(crate) use asynchronous::{AsyncListener, into_async};
+#[cfg(feature = "tokio")]
+pub(crate) use asynchronous::{poll_read_onto_with, poll_write_with, read_arrived_onto_with};
 pub(crate) use error::timed_out;
 pub use error::{BindError, ConnectError, DirectoryFault, InheritedFault, LockFault, NameError};
 #[cfg(all(feature = "tokio", any(target_os = "linux", target_os = "android")))]
@@ -48,6 +52,7 @@ pub(crate) use imp::{
     Directory, FileIdentity, MAX_PATH_BYTES, SharedSocket, is_stale_socket, listen_only, receive_descriptors,
     remove_stale_socket, send_descriptors, type_of,
 };
+pub(crate) use incoming::Incoming;
 pub(crate) use instance_lock::{HeldLock, InstanceLock};
 pub(crate) use late::{LateReads, MAX_LATE_READS};
 pub use listener::LocalListener;

@@ -1,8 +1,10 @@
 //! Accepted connections for tokio.
 
-use super::asynchronous::into_async;
+use super::asynchronous::{into_async, poll_read_with, poll_write_with, read_arrived_with};
 use super::imp::{AsyncStream, AsyncWait, poll_read, poll_read_onto, poll_write, read_arrived, retry_write};
+use super::incoming::Incoming;
 use super::stream::LocalStream;
+use crate::descriptor::{Descriptor, PASSES_DESCRIPTORS};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
@@ -28,6 +30,43 @@ pub(crate) trait ServedTransport: Send + 'static {
     /// Writes the start of `slices`, of which one at least is not empty. After `Pending`, the slices of the next call begin
     /// with the same bytes.
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Returns whether descriptors come and go with the bytes.
+    fn passes_descriptors(&self) -> bool {
+        false
+    }
+
+    /// [`poll_read`](Self::poll_read), with the descriptors that come along.
+    fn poll_read_with(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        _: &mut Incoming,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read(context, buf)
+    }
+
+    /// [`read_arrived`](Self::read_arrived), with the descriptors that come along.
+    fn read_arrived_with(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        _: &mut Incoming,
+    ) -> io::Result<usize> {
+        self.read_arrived(context, buf)
+    }
+
+    /// [`poll_write`](Self::poll_write), with copies of `descriptors`, which go with the first byte. There are none unless it
+    /// [passes descriptors](Self::passes_descriptors).
+    fn poll_write_with(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        descriptors: &[Descriptor],
+    ) -> Poll<io::Result<usize>> {
+        debug_assert!(descriptors.is_empty(), "no descriptors pass here");
+        self.poll_write(context, slices)
+    }
 
     /// Ends reading: what was received before can still be read, then comes 0. A read that waits is to be polled again.
     fn interrupt_reads(&mut self);
@@ -70,19 +109,31 @@ impl ServedStream {
     }
 }
 
-impl ServedTransport for ServedStream {
-    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+impl ServedStream {
+    #[inline]
+    fn poll_read_by(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        read: impl FnOnce(&mut AsyncStream, &mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let room = self.wait.room(buf.len());
         if room == 0 {
             return Poll::Ready(Ok(0));
         }
-        let Poll::Ready(read) = poll_read(&mut self.stream, context, &mut buf[..room]) else {
+        let Poll::Ready(read) = read(&mut self.stream, context, &mut buf[..room]) else {
             // Nothing is there. Where the system does not end the reading, it ends here.
             ready!(self.wait.poll_interrupted(&self.stream, context));
             return Poll::Ready(Ok(0));
         };
         self.wait.has_read(*read.as_ref().unwrap_or(&0));
         Poll::Ready(read)
+    }
+}
+
+impl ServedTransport for ServedStream {
+    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read_by(context, buf, poll_read)
     }
 
     fn poll_read_onto(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
@@ -99,6 +150,37 @@ impl ServedTransport for ServedStream {
 
     fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         poll_write(&mut self.stream, context, slices)
+    }
+
+    fn passes_descriptors(&self) -> bool {
+        PASSES_DESCRIPTORS
+    }
+
+    fn poll_read_with(
+        &mut self,
+        context: &mut Context<'_>,
+        buf: &mut [u8],
+        incoming: &mut Incoming,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_by(context, buf, |stream, context, buf| poll_read_with(stream, context, buf, incoming))
+    }
+
+    fn read_arrived_with(
+        &mut self,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+        incoming: &mut Incoming,
+    ) -> io::Result<usize> {
+        read_arrived_with(&self.stream, buf, incoming)
+    }
+
+    fn poll_write_with(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        descriptors: &[Descriptor],
+    ) -> Poll<io::Result<usize>> {
+        poll_write_with(&mut self.stream, context, slices, descriptors)
     }
 
     fn interrupt_reads(&mut self) {

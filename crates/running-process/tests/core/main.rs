@@ -7,6 +7,7 @@ mod common;
 mod connection;
 mod connection_cuts;
 mod deadlines;
+mod descriptors;
 mod encodings;
 mod error_texts;
 mod field;

@@ -193,8 +193,7 @@ impl Facts {
     }
 
     fn look_at_processes(&mut self) {
-        // Nothing is told of the process of a daemon that serves.
-        let of_state = self.pid().filter(|_| !matches!(self.state, Ok(ServiceState::Live(_))));
+        let of_state = self.state.as_ref().ok().and_then(ServiceState::pid);
         let replacing =
             self.examination.as_ref().ok().and_then(|found| found.replacing.as_ref().ok()?.as_ref());
         let replacing = match replacing {

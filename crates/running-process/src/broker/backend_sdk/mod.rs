@@ -8,6 +8,8 @@
 #[cfg(feature = "host")]
 mod client;
 mod config;
+#[cfg(feature = "host")]
+mod file_payload;
 #[cfg(all(test, shuttle))]
 mod model_check;
 mod mux;
@@ -22,9 +24,11 @@ pub use client::{
 };
 #[cfg(feature = "host")]
 pub use client::{
-    DEFAULT_RESPONSE_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, RequestOptions,
+    DEFAULT_RESPONSE_LIMIT, FrameClient, FrameClientError, MAX_WAITING_EVENT_BYTES, Reply, RequestOptions,
     ResponseStream,
 };
+#[cfg(feature = "host")]
+pub use file_payload::FilePayloadError;
 pub use mux::{BackendEndpointMux, LegacyClassification, MuxError, MuxPoll, MuxPollRef};
 pub use proto::client_connection::{
     ClientConnection, ClientConnectionError, ClientEvent, RequestHead, RequestId,
@@ -33,6 +37,7 @@ pub use proto::connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest, Reclassify,
     WaitingFor,
 };
+pub use proto::descriptors::DescriptorFault;
 pub use proto::payload::Payload;
 pub use proto::send_buffer::SendBuffer;
 pub use proto::server_connection::{

@@ -319,7 +319,17 @@ where
     ///
     /// [`FramingError::FrameTooLarge`] if this daemon's identity does not fit a frame.
     pub fn answer(&self, probe: &EndpointProbeRequestRef<'_>, out: &mut Vec<u8>) -> Result<(), FramingError> {
-        encode_probe_reply(probe, &self.identity().encoded, out)
+        self.answer_taking(probe, 0, out)
+    }
+
+    /// [Answers](Self::answer) with the number of descriptors that this side takes with one frame.
+    pub(super) fn answer_taking(
+        &self,
+        probe: &EndpointProbeRequestRef<'_>,
+        accepted_descriptors: u8,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FramingError> {
+        encode_probe_reply(probe, &self.identity().encoded, accepted_descriptors, out)
     }
 }
 

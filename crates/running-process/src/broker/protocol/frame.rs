@@ -1,7 +1,10 @@
 //! Constructors of the owned [`Frame`], and [`FrameRef`], the same frame borrowed from its buffer.
 
+mod descriptor_fields;
 mod read;
 mod write;
+
+pub use descriptor_fields::{DescriptorFields, MAX_FRAME_DESCRIPTORS};
 
 use super::generated::{Frame, FrameKind};
 
@@ -10,9 +13,15 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The key of each field on the wire: its tag and its wire type, in one byte.
 mod key {
-    /// The only field whose key takes two bytes.
+    /// The tags of the fields whose keys take two bytes.
     pub(super) const ACCEPTED_ENCODINGS_TAG: u32 = 1000;
+    pub(super) const DESCRIPTORS_TAG: u32 = 1001;
+    pub(super) const ACCEPTED_DESCRIPTORS_TAG: u32 = 1002;
+    pub(super) const PAYLOAD_IS_FILE_TAG: u32 = 1003;
     pub(super) const ACCEPTED_ENCODINGS: [u8; 2] = [0xc0, 0x3e];
+    pub(super) const DESCRIPTORS: [u8; 2] = [0xc8, 0x3e];
+    pub(super) const ACCEPTED_DESCRIPTORS: [u8; 2] = [0xd0, 0x3e];
+    pub(super) const PAYLOAD_IS_FILE: [u8; 2] = [0xd8, 0x3e];
     pub(super) const ENVELOPE_VERSION: u8 = varint(1);
     pub(super) const KIND: u8 = varint(2);
     pub(super) const PAYLOAD_PROTOCOL: u8 = varint(3);
@@ -76,6 +85,7 @@ impl Frame {
             traceparent: &self.traceparent,
             tracestate: &self.tracestate,
             accepted_encodings: 0,
+            descriptors: DescriptorFields::NONE,
         }
     }
 }
@@ -83,7 +93,7 @@ impl Frame {
 /// A [`Frame`] whose payload and trace context are still in the buffer in which they arrived.
 ///
 /// Decoding neither copies nor allocates. It accepts, rejects and yields exactly what prost's decoder of the owned
-/// frame does. The fields are those of [`Frame`], and one that only this library writes.
+/// frame does. The fields are those of [`Frame`], and those that only this library writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "field by field the same as `Frame`, which documents them")]
 pub struct FrameRef<'a> {
@@ -100,6 +110,8 @@ pub struct FrameRef<'a> {
     /// [`WANTS_MOVED`](super::WANTS_MOVED); 0 if it decodes none and does not want that. It is our own: [`Frame`] has no such
     /// field.
     pub accepted_encodings: u32,
+    /// The fields about descriptors. They are our own as well.
+    pub descriptors: DescriptorFields,
 }
 
 impl<'a> FrameRef<'a> {

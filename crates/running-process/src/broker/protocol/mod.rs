@@ -31,7 +31,7 @@ pub use encoding::{
 };
 pub use endpoint::{EndpointNameError, WINDOWS_PIPE_PREFIX};
 pub use error::FramingError;
-pub use frame::{FrameRef, PROTOCOL_VERSION};
+pub use frame::{DescriptorFields, FrameRef, MAX_FRAME_DESCRIPTORS, PROTOCOL_VERSION};
 pub use generated::{
     DaemonProcess, DaemonProcessExtension, Endpoint, Frame, FrameKind, FrontedProcess, LatencyHistogram,
     Notice, NoticeKind, PayloadEncoding, Refusal, RefusalReason, ServerStatus,

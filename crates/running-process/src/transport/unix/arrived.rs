@@ -8,6 +8,8 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
 
 use super::super::error::timed_out;
+use super::super::incoming::Incoming;
+use super::descriptors::receive_with;
 use super::stream::Stream;
 use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
@@ -20,6 +22,10 @@ impl Stream {
         at_once(|| {
             recv(self.as_fd(), spare_capacity(buffer), RecvFlags::DONTWAIT).map(|(_, received)| received)
         })
+    }
+
+    pub(crate) fn read_arrived_with(&self, buf: &mut [u8], incoming: &mut Incoming) -> io::Result<usize> {
+        at_once(|| receive_with(self.as_fd(), buf, RecvFlags::DONTWAIT, incoming))
     }
 
     pub(crate) fn read_named_arrived(

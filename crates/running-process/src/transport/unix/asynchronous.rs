@@ -14,9 +14,12 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::super::accepted::Accepted;
 use super::super::error::ConnectError;
+use super::super::incoming::Incoming;
 use super::arrived;
+use super::descriptors::{receive_with, send_with};
 use super::listener::Listener;
-use super::stream::{SEND, Stream, connected, is_hung_up};
+use super::socket::SEND;
+use super::stream::{Stream, connected, is_hung_up};
 use crate::sys::{self, Peer, PeerError, PidfdPolicy};
 
 /// A connection that belongs to a task.
@@ -61,12 +64,21 @@ impl AsyncStream {
         room: usize,
         mut receive: impl FnMut(&OwnedFd) -> Result<usize, Errno>,
     ) -> Poll<io::Result<usize>> {
+        self.poll_receive_until(context, |socket| receive(socket).map(|received| (received, received < room)))
+    }
+
+    /// Calls `receive` as [`poll_receive`](Self::poll_receive) does. It returns as well whether it has emptied the socket.
+    fn poll_receive_until(
+        &self,
+        context: &mut Context<'_>,
+        mut receive: impl FnMut(&OwnedFd) -> Result<(usize, bool), Errno>,
+    ) -> Poll<io::Result<usize>> {
         let watched = self.watched()?;
         loop {
             let mut ready = ready!(watched.poll_read_ready(context))?;
             match receive(watched.get_ref()) {
-                Ok(received) => {
-                    if (1..room).contains(&received) {
+                Ok((received, is_emptied)) => {
+                    if received > 0 && is_emptied {
                         ready.clear_ready();
                     }
                     return Poll::Ready(Ok(received));
@@ -101,6 +113,31 @@ pub(crate) fn poll_read_onto(
     })
 }
 
+/// Reads as [`poll_read`] does, and takes the descriptors that come along.
+pub(in crate::transport) fn poll_read_with(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buf: &mut [u8],
+    incoming: &mut Incoming,
+) -> Poll<io::Result<usize>> {
+    let room = buf.len();
+    stream.poll_receive_until(context, |socket| {
+        let received = receive_with(socket, buf, RecvFlags::empty(), incoming)?;
+        // A read ends at the bytes with descriptors, however much is there.
+        Ok((received, received < room && !incoming.is_any()))
+    })
+}
+
+/// Reads as [`read_arrived`] does, and takes the descriptors that come along.
+pub(in crate::transport) fn read_arrived_with(
+    stream: &AsyncStream,
+    buf: &mut [u8],
+    incoming: &mut Incoming,
+) -> io::Result<usize> {
+    let socket = stream.watched()?.get_ref();
+    arrived::at_once(|| receive_with(socket, buf, RecvFlags::DONTWAIT, incoming))
+}
+
 /// Reads what has arrived into the start of `buf`, which is not empty, without asking the runtime. The runtime of a
 /// process that was stopped finds that a deadline has passed before it asks the system what has arrived.
 ///
@@ -131,15 +168,35 @@ pub(crate) fn poll_write(
     context: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
+    poll_send(stream, context, |socket| match pieces {
+        [piece] => send(socket, piece, SEND),
+        pieces => sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), SEND),
+    })
+}
+
+/// Writes as [`poll_write`] does, and sends copies of `descriptors` with the first byte.
+pub(in crate::transport) fn poll_write_with(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+    descriptors: &[OwnedFd],
+) -> Poll<io::Result<usize>> {
+    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    poll_send(stream, context, |socket| send_with(socket, pieces, &borrowed, SEND))
+}
+
+#[inline]
+fn poll_send(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    write: impl Fn(&OwnedFd) -> Result<usize, Errno>,
+) -> Poll<io::Result<usize>> {
     loop {
         let watched = stream.watched()?;
         if stream.full {
             ready!(watched.poll_write_ready(context))?.clear_ready();
         }
-        let written = match pieces {
-            [piece] => send(watched.get_ref(), piece, SEND),
-            pieces => sendmsg(watched.get_ref(), pieces, &mut SendAncillaryBuffer::default(), SEND),
-        };
+        let written = write(watched.get_ref());
         stream.full = written == Err(Errno::WOULDBLOCK);
         match written {
             Err(Errno::WOULDBLOCK) => stream.watch_writing()?,

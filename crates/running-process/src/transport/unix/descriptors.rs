@@ -11,10 +11,14 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use super::stream::SEND;
+use super::super::incoming::Incoming;
+use super::socket::SEND;
 
-/// Maximum number of descriptors in one message.
+/// Maximum number of descriptors in one message of few.
 pub(crate) const MAX_DESCRIPTORS: usize = 4;
+
+/// Maximum number of descriptors in one message of the system: `SCM_MAX_FD` in unix(7).
+const MOST: usize = 253;
 
 /// Sends all of `bytes`, which are not empty, and copies of `descriptors` with the first of them. Does not wait.
 ///
@@ -27,15 +31,29 @@ pub(crate) fn send_descriptors(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+    if descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let flags = SEND | SendFlags::DONTWAIT;
-    let sent = retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))?;
+    let sent = send_with(socket, &[IoSlice::new(bytes)], descriptors, SEND | SendFlags::DONTWAIT)?;
     // A part of a few bytes is sent only into a buffer that the peer does not empty.
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+/// Sends the start of `pieces`, of which one at least is not empty, and copies of `descriptors` with the first byte. Returns the
+/// number of bytes.
+#[cold]
+pub(super) fn send_with(
+    socket: impl AsFd,
+    pieces: &[IoSlice<'_>],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::INVAL);
+    }
+    retry_on_intr(|| sendmsg(&socket, pieces, &mut control, flags))
 }
 
 /// Receives what has arrived into the start of `buffer`, and appends the descriptors that came along to `descriptors`. Returns
@@ -50,33 +68,53 @@ pub(crate) fn receive_descriptors(
     buffer: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
+    let mut incoming = Incoming::default();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, receive_flags()))?;
-    let mut came = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            came.extend(rights);
-        }
-    }
-    if received.flags.contains(ReturnFlags::CTRUNC) {
+    let received = receive(socket, buffer, RecvFlags::DONTWAIT, &mut space, &mut incoming)?;
+    if incoming.truncated {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "too many descriptors came along"));
     }
-    keep_from_children(&came)?;
-    descriptors.append(&mut came);
+    descriptors.append(&mut incoming.descriptors);
+    Ok(received)
+}
+
+/// Receives what has arrived into the start of `buffer`, which is not empty, and the descriptors that came along, of one message at
+/// most.
+pub(super) fn receive_with(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+    incoming: &mut Incoming,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    receive(socket, buffer, flags, &mut space, incoming)
+}
+
+fn receive(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+    space: &mut [MaybeUninit<u8>],
+    incoming: &mut Incoming,
+) -> Result<usize, Errno> {
+    let mut control = RecvAncillaryBuffer::new(space);
+    let flags = flags | CLOSE_ON_EXEC;
+    let received = retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags))?;
+    let before = incoming.descriptors.len();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            incoming.descriptors.extend(rights);
+        }
+    }
+    incoming.truncated |= received.flags.contains(ReturnFlags::CTRUNC);
+    keep_from_children(&incoming.descriptors[before..])?;
     Ok(received.bytes)
 }
 
 #[cfg(not(target_vendor = "apple"))]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC
-}
-
+const CLOSE_ON_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 #[cfg(target_vendor = "apple")]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::DONTWAIT
-}
+const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();
 
 #[cfg(not(target_vendor = "apple"))]
 #[expect(clippy::unnecessary_wraps, reason = "it fails on macOS")]

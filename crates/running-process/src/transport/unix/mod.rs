@@ -30,7 +30,9 @@ pub(crate) use asynchronous::{
     read_arrived_onto,
 };
 #[cfg(feature = "tokio")]
-pub(super) use asynchronous::{AsyncWait, poll_read, read_arrived, retry_write};
+pub(super) use asynchronous::{
+    AsyncWait, poll_read, poll_read_with, poll_write_with, read_arrived, read_arrived_with, retry_write,
+};
 pub(crate) use claim::{is_stale_socket, remove_stale_socket};
 pub(crate) use descriptors::{receive_descriptors, send_descriptors};
 pub(crate) use directory::{Directory, FileIdentity, type_of};

@@ -2,13 +2,20 @@
 
 use super::name;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, listen, socket_with};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Number of connections that may wait to be accepted. The system reduces it to its own limit.
 pub(super) const BACKLOG: i32 = 4096;
+
+/// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
+/// carries an option that says the same.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+pub(super) const SEND: SendFlags = SendFlags::empty();
 
 /// Returns a new socket that does not block and that children do not inherit.
 pub(super) fn new_socket() -> Result<OwnedFd, Errno> {

@@ -17,17 +17,12 @@ use rustix::net::{
 
 use super::super::error::ConnectError;
 use super::super::error::timed_out;
+use super::super::incoming::Incoming;
+use super::descriptors::{receive_with, send_with};
 use super::name;
-use super::socket::{denies_sockets, new_socket};
+use super::socket::{SEND, denies_sockets, new_socket};
 use super::timeouts::SocketTimeout;
 use crate::sys::{self, Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy, wait_ready};
-
-/// Writing to a closed connection is an error, never a signal to the process. Where the flag is missing the socket
-/// carries an option that says the same.
-#[cfg(not(target_vendor = "apple"))]
-pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-pub(super) const SEND: SendFlags = SendFlags::empty();
 
 /// Maximum number of bytes written in one call that waits. The system reports no progress before it has taken all of them,
 /// so a slow reader would look like none.
@@ -87,6 +82,18 @@ impl Stream {
         self.receive_deadline(deadline, |flags| {
             recv(&self.socket, spare_capacity(buffer), flags).map(|(_, received)| received)
         })
+    }
+
+    pub(crate) fn read_with(
+        &self,
+        buf: &mut [u8],
+        deadline: Option<Instant>,
+        incoming: &mut Incoming,
+    ) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.receive_deadline(deadline, |flags| receive_with(&self.socket, buf, flags, incoming))
     }
 
     /// Calls `receive` until it returns bytes or fails, or `deadline` has passed.
@@ -153,8 +160,26 @@ impl Stream {
         pieces: &[IoSlice<'_>],
         deadline: impl Fn() -> Option<Instant>,
     ) -> io::Result<Option<usize>> {
+        self.unless_readable(|| self.write_with(pieces, SendFlags::DONTWAIT), deadline)
+    }
+
+    pub(crate) fn write_unless_readable_with(
+        &self,
+        pieces: &[IoSlice<'_>],
+        descriptors: &[OwnedFd],
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> io::Result<Option<usize>> {
+        self.unless_readable(|| self.write_now_with(pieces, descriptors), deadline)
+    }
+
+    /// Calls `write` until it returns bytes, or bytes have arrived while it returns none.
+    fn unless_readable(
+        &self,
+        write: impl Fn() -> io::Result<Option<usize>>,
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> io::Result<Option<usize>> {
         loop {
-            if let Some(written) = self.write_with(pieces, SendFlags::DONTWAIT)? {
+            if let Some(written) = write()? {
                 return Ok(Some(written));
             }
             if self.wait(PollFlags::IN | PollFlags::OUT, deadline())?.contains(PollFlags::IN) {
@@ -165,6 +190,19 @@ impl Stream {
 
     pub(crate) fn write_now(&self, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         self.write_with(pieces, SendFlags::DONTWAIT)
+    }
+
+    pub(crate) fn write_now_with(
+        &self,
+        pieces: &[IoSlice<'_>],
+        descriptors: &[OwnedFd],
+    ) -> io::Result<Option<usize>> {
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        match send_with(&self.socket, pieces, &borrowed, SEND | SendFlags::DONTWAIT) {
+            Ok(written) => Ok(Some(written)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes what the connection takes, as `flags` say; `None` is nothing.

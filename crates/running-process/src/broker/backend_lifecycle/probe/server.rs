@@ -4,7 +4,9 @@ use super::envelope::{self, ProbeEnvelopeError};
 use super::limits::{MAX_PROBE_REQUEST_BYTES, PROBE_NONCE_BYTES};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
-use crate::broker::protocol::{Frame, FrameKind, FrameRef, FramingError, read_frame_with_cap};
+use crate::broker::protocol::{
+    DescriptorFields, Frame, FrameKind, FrameRef, FramingError, read_frame_with_cap,
+};
 use prost::Message;
 use std::io::{Read, Write};
 
@@ -79,10 +81,13 @@ impl<'a> EndpointProbeRequestRef<'a> {
 pub(crate) fn encode_probe_reply(
     probe: &EndpointProbeRequestRef<'_>,
     identity: &[u8],
+    accepted_descriptors: u8,
     out: &mut Vec<u8>,
 ) -> Result<(), FramingError> {
     let request = probe.frame();
-    FrameRef::response_to(request, &[]).encode_framed_with_payload(&[request.payload, identity], out)
+    let descriptors = DescriptorFields::NONE.accepting(accepted_descriptors);
+    let reply = FrameRef { descriptors, ..FrameRef::response_to(request, &[]) };
+    reply.encode_framed_with_payload(&[request.payload, identity], out)
 }
 
 /// Returns the framed reply as [`encode_probe_reply`] writes it, in a vector of its size.

@@ -1,5 +1,6 @@
 //! The blocking client.
 
+mod descriptors;
 mod drive;
 mod inbox;
 mod response_stream;
@@ -8,7 +9,9 @@ pub use response_stream::ResponseStream;
 
 use super::call_deadline::CallDeadline;
 use super::error::FrameClientError;
+use super::incoming::IncomingDescriptors;
 use super::limits::SEND_HIGH_WATER;
+use super::reply::Reply;
 use super::request_options::RequestOptions;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, RequestId};
@@ -43,6 +46,7 @@ pub struct FrameClient {
     /// `None` once the connection has ended.
     stream: Option<LocalStream>,
     connection: ClientConnection,
+    descriptors: IncomingDescriptors,
     timeout: Option<Duration>,
     late: LateReads,
     inbox: Inbox,
@@ -79,6 +83,7 @@ impl FrameClient {
         Self {
             stream: Some(stream.into()),
             connection,
+            descriptors: IncomingDescriptors::default(),
             timeout: None,
             late: LateReads::default(),
             inbox: Inbox::default(),
@@ -180,8 +185,32 @@ impl FrameClient {
         payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, FrameClientError> {
+        self.exchange(payload_protocol, payload.into(), options).map(Reply::into_frame)
+    }
+
+    /// Sends a request as [`request_with`](Self::request_with) does, and returns the response with its descriptors. At most
+    /// [`RequestOptions::max_descriptors`] are taken, or 16 if that is 0. A payload that is a file comes as a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_with`](Self::request_with).
+    pub fn request_reply(
+        &mut self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        options: &RequestOptions,
+    ) -> Result<Reply, FrameClientError> {
+        self.exchange(payload_protocol, payload.into(), &options.of_reply())
+    }
+
+    fn exchange(
+        &mut self,
+        payload_protocol: u32,
+        payload: Payload,
+        options: &RequestOptions,
+    ) -> Result<Reply, FrameClientError> {
         let deadline = self.call_deadline(options.deadline);
-        let request = self.enqueue(payload_protocol, payload.into(), options, deadline, false)?;
+        let request = self.enqueue(payload_protocol, payload, options, deadline, false)?;
         self.wait_until(request, deadline).inspect_err(|_| self.cancel_if_pending(request))
     }
 
@@ -261,9 +290,11 @@ impl FrameClient {
         self.check_usable()?;
         self.inbox.check_room()?;
         deadline.check()?;
+        let payload =
+            if payload.descriptor_count() == 0 { payload } else { self.with_descriptors(payload, deadline)? };
         let head = options.head(deadline.unix_ms(), events);
         self.connection
-            .send_request_with(payload_protocol, payload, &head)
+            .send_payload(payload_protocol, payload, &head)
             .map_err(|error| FrameClientError::Request(Arc::new(error)))
     }
 
@@ -285,6 +316,16 @@ impl FrameClient {
     /// [`FrameClientError::Refused`] is the daemon's response. After [`FrameClientError::TooManyResponses`] and
     /// [`TooManyEvents`](FrameClientError::TooManyEvents) the request can be waited for again.
     pub fn wait(&mut self, request: RequestId) -> Result<Frame, FrameClientError> {
+        self.wait_reply(request).map(Reply::into_frame)
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and returns the response with its descriptors. The request was sent with
+    /// [`RequestOptions::max_descriptors`].
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_reply(&mut self, request: RequestId) -> Result<Reply, FrameClientError> {
         let deadline = self.deadlines.get(&request).copied();
         self.wait_until(request, self.call_deadline(deadline))
     }
@@ -311,7 +352,7 @@ impl FrameClient {
         let deadline = self.call_deadline(None);
         loop {
             if let Some(event) = self.inbox.events.take() {
-                return Some(Ok(event));
+                return Some(Ok(event.into_frame()));
             }
             if !self.is_usable() {
                 return None;

@@ -20,6 +20,15 @@ pub enum FrameClientError {
     /// The request does not fit a frame. Nothing was sent, and the connection goes on.
     #[error("the request cannot be sent")]
     Request(#[source] Arc<FramingError>),
+    /// The request has more descriptors than the daemon takes with one frame: none, if it is one of a version that does not know them, or
+    /// on Windows. Nothing was sent, and the connection goes on.
+    #[error("the request has {count} descriptors, the daemon takes at most {limit}")]
+    DescriptorsNotTaken {
+        /// The number of descriptors of the request.
+        count: usize,
+        /// The most that the daemon takes.
+        limit: usize,
+    },
     /// The reason why the daemon does not serve the request. The connection goes on.
     #[error("the daemon refused the request")]
     Refused(#[source] Refusal),
@@ -66,7 +75,7 @@ impl FrameClientError {
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {
-            Self::Disabled | Self::Connect(_) | Self::Request(_) => false,
+            Self::Disabled | Self::Connect(_) | Self::Request(_) | Self::DescriptorsNotTaken { .. } => false,
             Self::Refused(refusal) => refusal.may_have_run(),
             Self::Stream(_)
             | Self::Connection(_)

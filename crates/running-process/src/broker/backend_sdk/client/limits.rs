@@ -1,7 +1,5 @@
 //! Bounds on the memory of a client, and on what it does in one step.
 
-use crate::broker::protocol::Frame;
-
 /// A client with this many unwritten bytes or more writes before it takes another request.
 pub(super) const SEND_HIGH_WATER: usize = 64 * 1024;
 
@@ -13,8 +11,3 @@ pub const MAX_WAITING_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The default of [`FrameClient::set_response_limit`](super::FrameClient::set_response_limit), in bytes.
 pub const DEFAULT_RESPONSE_LIMIT: usize = 64 * 1024 * 1024;
-
-/// Returns the memory of `frame`, in bytes.
-pub(super) fn frame_memory(frame: &Frame) -> usize {
-    size_of::<Frame>() + frame.payload.len() + frame.traceparent.len() + frame.tracestate.len()
-}

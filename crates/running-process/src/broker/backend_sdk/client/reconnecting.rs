@@ -9,6 +9,7 @@ pub use error::{ConnectFailure, ReconnectError};
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::verify::verify_connection_async;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::{
     AsyncFrameClient, AsyncResponseStream, LocalStream, RequestOptions, try_read_daemon_identity_file,
@@ -155,8 +156,8 @@ impl ReconnectingClient {
             let client = self.connection_until(options.deadline, 0).await?;
             let deadline = CallDeadline::new(options.deadline, now);
             deadline.check().map_err(ReconnectError::Request)?;
-            match client.begin_streaming(payload_protocol, payload, options, deadline) {
-                Ok(stream) => return Ok(stream),
+            match client.begin_streaming(payload_protocol, payload, options, deadline).await {
+                Ok(stream) => return stream.map_err(ReconnectError::Request),
                 Err(unsent) if client.has_moved() => payload = unsent.payload,
                 Err(unsent) => return Err(ReconnectError::Request(unsent.error)),
             }
@@ -219,7 +220,31 @@ impl ReconnectingClient {
         payload: impl Into<Payload>,
         options: &RequestOptions,
     ) -> Result<Frame, ReconnectError> {
-        let (mut payload, mut attempts) = (payload.into(), 0);
+        self.exchange(payload_protocol, payload.into(), options).await.map(Reply::into_frame)
+    }
+
+    /// Sends a request as [`request_with`](Self::request_with) does, and returns the response with its descriptors, as
+    /// [`AsyncFrameClient::request_reply`].
+    ///
+    /// # Errors
+    ///
+    /// As [`request`](Self::request).
+    pub async fn request_reply(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        options: &RequestOptions,
+    ) -> Result<Reply, ReconnectError> {
+        self.exchange(payload_protocol, payload.into(), &options.of_reply()).await
+    }
+
+    async fn exchange(
+        &self,
+        payload_protocol: u32,
+        mut payload: Payload,
+        options: &RequestOptions,
+    ) -> Result<Reply, ReconnectError> {
+        let mut attempts = 0;
         loop {
             let client = self.connection_until(options.deadline, attempts).await?;
             match client.exchange(payload_protocol, payload, Some(options)).await {

@@ -1,6 +1,8 @@
 //! Options of one request, for every client.
 
 use crate::broker::backend_sdk::proto::client_connection::RequestHead;
+use crate::broker::protocol::MAX_FRAME_DESCRIPTORS;
+use crate::descriptor::PASSES_DESCRIPTORS;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The fields of a request beside its payload. The blocking and the asynchronous client take the same.
@@ -25,7 +27,18 @@ pub struct RequestOptions {
     pub traceparent: String,
     /// The `tracestate` of W3C Trace Context. Default: empty, which is none.
     pub tracestate: String,
+    /// The most descriptors that are taken with the response, and with each event, at most
+    /// [`MAX_FRAME_DESCRIPTORS`](crate::broker::protocol::MAX_FRAME_DESCRIPTORS). The daemon is told it, and a frame with more ends the connection.
+    /// Default: 0, none; a daemon then sends a payload that is a file as bytes.
+    ///
+    /// # Platform-specific behavior
+    ///
+    /// On Windows no descriptors are passed, and this has no effect.
+    pub max_descriptors: usize,
 }
+
+/// The descriptors that a client takes with one frame if its caller wants a [`Reply`](super::Reply) and has set no number.
+const DEFAULT_MAX_DESCRIPTORS: usize = 16;
 
 impl RequestOptions {
     /// Returns options without a deadline and trace context.
@@ -59,15 +72,34 @@ impl RequestOptions {
         self
     }
 
+    /// Takes so many descriptors with the response, and with each event.
+    #[must_use]
+    pub fn with_max_descriptors(mut self, max_descriptors: usize) -> Self {
+        self.max_descriptors = max_descriptors;
+        self
+    }
+
+    /// Returns the options of a request whose caller takes descriptors: 16, if they say none.
+    pub(super) fn of_reply(&self) -> Self {
+        let max_descriptors = match self.max_descriptors {
+            0 => DEFAULT_MAX_DESCRIPTORS,
+            most => most,
+        };
+        Self { max_descriptors, ..self.clone() }
+    }
+
+    /// Returns whether there is more than a deadline.
     #[cfg(feature = "tokio")]
-    pub(super) fn has_trace_context(&self) -> bool {
-        !self.traceparent.is_empty() || !self.tracestate.is_empty()
+    pub(super) fn has_fields(&self) -> bool {
+        !self.traceparent.is_empty() || !self.tracestate.is_empty() || self.max_descriptors > 0
     }
 
     /// Returns the fields of the frame, with the deadline `deadline_unix_ms`.
     pub(super) fn head(&self, deadline_unix_ms: u64, events: bool) -> RequestHead<'_> {
-        let Self { traceparent, tracestate, .. } = self;
-        RequestHead { deadline_unix_ms, traceparent, tracestate, events }
+        let Self { traceparent, tracestate, max_descriptors, .. } = self;
+        let most = if PASSES_DESCRIPTORS { (*max_descriptors).min(MAX_FRAME_DESCRIPTORS) } else { 0 };
+        let accepted_descriptors = u8::try_from(most).unwrap_or(u8::MAX);
+        RequestHead { deadline_unix_ms, traceparent, tracestate, events, accepted_descriptors }
     }
 }
 

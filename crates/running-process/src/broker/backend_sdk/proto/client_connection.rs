@@ -9,14 +9,22 @@ pub use error::ClientConnectionError;
 pub use event::{ClientEvent, RequestId};
 pub use requests::RequestHead;
 
+use super::descriptors::{Announced, DescriptorCounts, take_counted};
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
 use crate::broker::protocol::{
-    EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError, WANTS_MOVED,
+    DescriptorFields, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError, WANTS_MOVED,
 };
+#[cfg(feature = "host")]
+use crate::descriptor::Descriptor;
 use recv_buffer::{ClientRecvBuffer, ReceivedFrame};
 use requests::Requests;
 use std::io::IoSlice;
+
+#[inline]
+fn check(counts: Option<&DescriptorCounts>) -> Result<(), ClientConnectionError> {
+    Ok(counts.map_or(Ok(()), DescriptorCounts::check)?)
+}
 
 /// The state of one client connection, without I/O. Any number of requests may be in flight, and responses come in any order.
 ///
@@ -38,6 +46,12 @@ pub struct ClientConnection {
     payload: Vec<u8>,
     /// The daemon broke the rules.
     dead: bool,
+    /// The most descriptors that the daemon takes with one frame, as far as it has said so.
+    daemon_descriptors: u8,
+    /// The descriptors that have come, once the daemon knows that it may send some.
+    descriptors: Option<Box<DescriptorCounts>>,
+    /// The number of descriptors of frames that were dropped since the last event.
+    dropped_descriptors: usize,
 }
 
 impl ClientConnection {
@@ -61,7 +75,7 @@ impl ClientConnection {
         self.wants_moved = WANTS_MOVED;
     }
 
-    /// Appends a request to the output. A large payload is not copied if it is given away or shared; a
+    /// Appends a request to the output. The descriptors of a payload are not sent: the clients of this library send them. A large payload is not copied if it is given away or shared; a
     /// [`Cow`](std::borrow::Cow) borrows a small one.
     ///
     /// # Errors
@@ -103,26 +117,64 @@ impl ClientConnection {
         head: &RequestHead<'_>,
     ) -> Result<RequestId, FramingError> {
         let id = self.requests.next_id();
-        self.send_request_as(id, payload_protocol, payload, head)?;
+        let request = self.request(id, payload_protocol, head);
+        self.output.append(request, payload, &self.encodings, self.daemon_accepts)?;
+        self.sent(id, payload_protocol, head);
         Ok(id)
     }
 
-    /// Appends a request with an id of the caller's, above all that were used before.
-    pub(crate) fn send_request_as(
+    /// Appends a request as [`send_request_with`](Self::send_request_with) does, with the descriptors of `payload`.
+    #[cfg(feature = "host")]
+    pub(crate) fn send_payload(
+        &mut self,
+        payload_protocol: u32,
+        payload: Payload,
+        head: &RequestHead<'_>,
+    ) -> Result<RequestId, FramingError> {
+        let id = self.requests.next_id();
+        self.send_payload_as(id, payload_protocol, payload, head)?;
+        Ok(id)
+    }
+
+    /// Appends a [request](Self::send_payload) with an id of the caller's, above all that were used before.
+    #[cfg(feature = "host")]
+    pub(crate) fn send_payload_as(
         &mut self,
         id: RequestId,
         payload_protocol: u32,
-        payload: impl AsRef<[u8]> + Into<Payload>,
+        payload: Payload,
         head: &RequestHead<'_>,
     ) -> Result<(), FramingError> {
-        let accepted_encodings = self.encodings.accepted().bits() | self.wants_moved;
-        let RequestHead { deadline_unix_ms, traceparent, tracestate, events } = *head;
-        let request = FrameRef::request(payload_protocol, id.0, &[]);
-        let request = FrameRef { deadline_unix_ms, traceparent, tracestate, accepted_encodings, ..request };
-        self.output.append(request, payload, &self.encodings, self.daemon_accepts)?;
-        self.wants_moved = 0;
-        self.requests.sent(id, payload_protocol, events);
+        let request = self.request(id, payload_protocol, head);
+        let (encodings, peer) = (&self.encodings, self.daemon_accepts);
+        self.output.append_payload(request, payload, encodings, peer, self.daemon_descriptors)?;
+        self.sent(id, payload_protocol, head);
         Ok(())
+    }
+
+    #[inline]
+    fn request<'a>(&self, id: RequestId, payload_protocol: u32, head: &RequestHead<'a>) -> FrameRef<'a> {
+        let accepted_encodings = self.encodings.accepted().bits() | self.wants_moved;
+        let RequestHead { deadline_unix_ms, traceparent, tracestate, accepted_descriptors, events: _ } =
+            *head;
+        let request = FrameRef::request(payload_protocol, id.0, &[]);
+        FrameRef {
+            deadline_unix_ms,
+            traceparent,
+            tracestate,
+            accepted_encodings,
+            descriptors: DescriptorFields::NONE.accepting(accepted_descriptors),
+            ..request
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, id: RequestId, payload_protocol: u32, head: &RequestHead<'_>) {
+        self.wants_moved = 0;
+        self.requests.sent(id, payload_protocol, head.events);
+        if head.accepted_descriptors != 0 {
+            self.count_descriptors(head.accepted_descriptors);
+        }
     }
 
     /// Cancels a request: appends a cancel to the output, and drops a late response. Late events are dropped if the request was sent
@@ -208,6 +260,18 @@ impl ClientConnection {
         self.next(|received, _| received.into_frame())
     }
 
+    /// Returns the [next owned event](Self::next_owned_event) with its descriptors, counted. The driver first closes as many as
+    /// [were dropped](Self::take_dropped_descriptors).
+    #[cfg(feature = "host")]
+    pub(crate) fn next_counted_event(
+        &mut self,
+    ) -> Result<Option<ClientEvent<(Frame, DescriptorFields)>>, ClientConnectionError> {
+        self.next(|received, _| {
+            let announced = received.frame.descriptors;
+            (received.into_frame(), announced)
+        })
+    }
+
     /// Returns the next event, with the frame that `give` makes of the received one and of memory for its payload.
     #[inline]
     fn next<'a, F>(
@@ -221,11 +285,23 @@ impl ClientConnection {
         let accepted = self.encodings.accepted();
         let mut front = self.received.front();
         let event = loop {
+            let buffered = if self.descriptors.is_some() { front.buffered() } else { 0 };
             let received = match front.next() {
                 Ok(Some(received)) => received,
-                Ok(None) => break Ok(None),
+                Ok(None) => break check(self.descriptors.as_deref()).map(|()| None),
                 Err(error) => break Err(error.into()),
             };
+            let fields = received.frame.descriptors;
+            if !fields.is_none() || self.descriptors.is_some() {
+                let length = buffered.saturating_sub(front.buffered());
+                let counts = self.descriptors.as_deref_mut();
+                if let Err(fault) = take_counted(counts, Announced::of(&received.frame), length, buffered) {
+                    break Err(fault.into());
+                }
+                if fields.accepted() != 0 {
+                    self.daemon_descriptors = fields.accepted();
+                }
+            }
             let kind = match received.frame.check_strict_accepting(accepted) {
                 Ok(kind) => kind,
                 Err(violation) => break Err(violation.into()),
@@ -245,8 +321,11 @@ impl ClientConnection {
                 Err(removed) => removed,
             };
             match self.requests.correlate(kind, &received, removed) {
-                Ok(None) => {}
+                Ok(None) => self.dropped_descriptors += usize::from(fields.count()),
                 Ok(Some(event)) => {
+                    if matches!(event, ClientEvent::Moved | ClientEvent::Refused(..)) {
+                        self.dropped_descriptors += usize::from(fields.count());
+                    }
                     let give = |()| Ok(give(received.decoded(&self.encodings)?, &mut self.payload));
                     break event.try_map(give).map(Some);
                 }
@@ -255,6 +334,53 @@ impl ClientConnection {
         };
         self.dead = event.is_err();
         event
+    }
+
+    /// Counts the descriptors that come from now on: the daemon is told that so many are taken with one frame.
+    #[cold]
+    fn count_descriptors(&mut self, accepted: u8) {
+        let (accepted, buffered) = (usize::from(accepted), self.received.len());
+        match &mut self.descriptors {
+            Some(counts) => counts.accept(accepted, 2 * accepted),
+            None => {
+                self.descriptors = Some(Box::new(DescriptorCounts::new(accepted, 2 * accepted, buffered)));
+            }
+        }
+    }
+
+    /// Returns whether descriptors may come, for which the driver reads with `recvmsg`.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(crate) fn takes_descriptors(&self) -> bool {
+        self.descriptors.is_some()
+    }
+
+    /// Takes the numbers of a read into the [receive buffer](Self::receive_buffer): of its bytes, and of the descriptors that came
+    /// along. Some were dropped if it is `truncated`.
+    #[cfg(feature = "host")]
+    pub(crate) fn count_read(&mut self, bytes: usize, descriptors: usize, truncated: bool) {
+        if let Some(counts) = &mut self.descriptors {
+            counts.received(bytes, descriptors, truncated);
+        }
+    }
+
+    /// Returns the number of descriptors that came with frames which were dropped since the last call.
+    #[cfg(feature = "host")]
+    pub(crate) fn take_dropped_descriptors(&mut self) -> usize {
+        std::mem::take(&mut self.dropped_descriptors)
+    }
+
+    /// Returns the most descriptors that the daemon takes with one frame, as far as it has said so.
+    #[cfg(feature = "host")]
+    pub(crate) fn daemon_descriptors(&self) -> u8 {
+        self.daemon_descriptors
+    }
+
+    /// Returns the descriptors that go with the first byte of the output.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(crate) fn output_descriptors(&self) -> &[Descriptor] {
+        self.output.descriptors()
     }
 
     /// Returns the bytes that wait to be written, as many as lie in one piece.

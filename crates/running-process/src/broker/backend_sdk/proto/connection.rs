@@ -3,16 +3,18 @@
 mod answer;
 mod config;
 mod deadline;
+mod descriptors;
 mod event;
 mod receive;
 mod rejected;
 mod silence;
 mod state;
 
-pub(crate) use answer::{append_answer, append_refusal};
+pub(crate) use answer::{answering, append_answer, append_payload, append_refusal, unanswerable};
 pub use config::{ConnectionConfig, Reclassify};
 pub use event::{ConnectionError, ConnectionEvent, Received, ReceivedRequest, WaitingFor};
 
+use super::descriptors::{Announced, ConnectionDescriptors};
 use super::recv_buffer::{RETAINED_CAPACITY, RecvBuffer};
 use super::send_buffer::{SendBuffer, ZERO_COPY_MIN};
 use crate::broker::backend_sdk::mux::{
@@ -23,6 +25,8 @@ use crate::broker::protocol::{
     DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
     RefusalReason, try_decode_framed_ref,
 };
+#[cfg(feature = "host")]
+use crate::descriptor::Descriptor;
 use answer::refuse;
 use rejected::cancel_of_rejected;
 use std::io::IoSlice;
@@ -135,6 +139,7 @@ pub struct Connection<F> {
     /// A peer that sends nothing in time speaks the legacy wire.
     silent_is_legacy: bool,
     message_limit: MessageLimit,
+    descriptors: ConnectionDescriptors,
     opened: Instant,
     last_received: Instant,
     /// When the last byte came or went.
@@ -166,6 +171,7 @@ where
             busy: false,
             silent_is_legacy: false,
             message_limit: MessageLimit::UntilFramed,
+            descriptors: ConnectionDescriptors::default(),
             opened: now,
             last_received: now,
             last_activity: now,
@@ -271,7 +277,7 @@ where
         self.last_length = length;
         self.message_began = self.last_received;
         let (buffer, mut front) = self.input.front();
-        let (frame, consumed) = match self.mux.take(&buffer[FRAME_HEADER_BYTES..length]) {
+        let (mut frame, consumed) = match self.mux.take(&buffer[FRAME_HEADER_BYTES..length]) {
             Ok(MuxPollRef::Payload { frame, consumed }) => (frame, consumed),
             Ok(MuxPollRef::Probe { probe, consumed }) => {
                 match self.mux.identification() {
@@ -293,7 +299,10 @@ where
                     self.blocked = Some(Blocked::Request);
                     return Ok(None);
                 }
-                if let Err(error) = self.mux.answer(&probe, self.output.tail()) {
+                let fields = probe.frame().descriptors;
+                let accepted = self.descriptors.take_probe(fields, length, buffer.len());
+                let accepted = accepted.map_err(|fault| self.wire.fail(fault))?;
+                if let Err(error) = self.mux.answer_taking(&probe, accepted, self.output.tail()) {
                     return Err(self.wire.fail(MuxError::Framing(error)));
                 }
                 front.consume(consumed);
@@ -307,6 +316,8 @@ where
                 let message = &buffer[..length];
                 let cancel = cancel_of_rejected(message, error, self.config.strict, &mut self.output);
                 let cancel = cancel.map_err(|error| self.wire.fail(error))?;
+                let taken = self.descriptors.take(Announced::of(&cancel), 0, length, buffer.len());
+                taken.map_err(|fault| self.wire.fail(fault))?;
                 front.consume(length);
                 self.wire = WireState::Framed;
                 return Ok(Some(ConnectionEvent::Cancel(cancel)));
@@ -323,6 +334,12 @@ where
         if kind == Ok(FrameKind::Request) && block(Some(&frame), &self.output) {
             self.blocked = Some(Blocked::Request);
             return Ok(None);
+        }
+        if !frame.descriptors.is_none() || self.descriptors.is_counting() {
+            let asked = frame.descriptors.accepted();
+            let peer = self.descriptors.take(Announced::of(&frame), asked, length, buffer.len());
+            let peer = peer.map_err(|fault| self.wire.fail(fault))?;
+            frame.descriptors = frame.descriptors.accepting(peer);
         }
         front.consume(consumed);
         self.wire = WireState::Framed;
@@ -343,7 +360,9 @@ where
         };
         Ok(Some(match kind {
             Ok(FrameKind::Request) => {
-                ConnectionEvent::Request(ReceivedRequest { frame, output: &mut self.output, encodings })
+                let accepted_descriptors = self.descriptors.accepted();
+                let output = &mut self.output;
+                ConnectionEvent::Request(ReceivedRequest { frame, output, encodings, accepted_descriptors })
             }
             Ok(FrameKind::Response) => ConnectionEvent::Response(frame),
             Ok(FrameKind::Event) => ConnectionEvent::Event(frame),
@@ -357,6 +376,7 @@ where
         self.input.reclaim();
         let buffered = self.input.len();
         self.check_first(length)?;
+        self.descriptors.check().map_err(|fault| self.wire.fail(fault))?;
         if self.eof && buffered == 0 {
             self.wire = WireState::Over;
             return Ok(Some(ConnectionEvent::Closed));
@@ -393,6 +413,11 @@ where
 
     pub(crate) fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         self.output.fill(slices)
+    }
+
+    #[cfg(feature = "host")]
+    pub(crate) fn output_descriptors(&self) -> &[Descriptor] {
+        self.output.descriptors()
     }
 
     /// Returns how many bytes wait to be written.

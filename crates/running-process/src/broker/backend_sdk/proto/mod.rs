@@ -3,6 +3,7 @@
 pub(crate) mod client_connection;
 pub(crate) mod connection;
 pub(crate) mod deadline;
+pub(crate) mod descriptors;
 pub(crate) mod id_map;
 pub(crate) mod payload;
 pub(crate) mod recv_buffer;

@@ -1,13 +1,19 @@
 //! The payload of a request or response.
 
 use super::recv_buffer::recycle;
+use crate::descriptor::Descriptor;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// The payload of a request or response: bytes that are given away, shared, or static.
+/// The memory that a descriptor is charged with, in bytes: the system has some for its file, and a process has not many descriptors.
+pub(crate) const DESCRIPTOR_MEMORY: usize = 16 * 1024;
+
+/// The payload of a request or response: bytes that are given away, shared, or static, and the descriptors that come with them.
 ///
 /// A large payload is written without a copy. A shared or static one is never copied, even for many peers:
 ///
@@ -29,6 +35,17 @@ enum Repr {
     Slice(Arc<[u8]>),
     Vector(Arc<Vec<u8>>),
     Shared(Bytes),
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no descriptors to attach"))]
+    Attached(Arc<Attachment>),
+}
+
+/// A payload and the descriptors that are sent along.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    payload: Payload,
+    pub(crate) descriptors: Vec<Descriptor>,
+    /// The payload is the content of the only descriptor, a file, and no bytes are sent.
+    pub(crate) is_file: bool,
 }
 
 impl Drop for Payload {
@@ -40,9 +57,55 @@ impl Drop for Payload {
 }
 
 impl Payload {
+    /// Returns the payload with `descriptors`, which are sent along instead of those that it has. The receiver gets copies of its
+    /// own, in this order, and this side's are closed once they are sent or the payload is dropped. A clone shares them.
+    ///
+    /// They are sent only to a peer that takes so many with one frame, which is never more than
+    /// [`MAX_FRAME_DESCRIPTORS`](crate::broker::protocol::MAX_FRAME_DESCRIPTORS). To any other peer nothing is sent: a request fails, and an
+    /// answer is a refusal. A payload with descriptors is not encoded.
+    ///
+    /// Two processes that have a descriptor of one file share its offset, its file status flags and its locks.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: impl IntoIterator<Item = OwnedFd>) -> Self {
+        let descriptors: Vec<_> = descriptors.into_iter().collect();
+        Self(Repr::Attached(Arc::new(Attachment { payload: self, descriptors, is_file: false })))
+    }
+
+    /// Returns the payload that is the content of `file`.
+    #[cfg(all(unix, feature = "host"))]
+    pub(crate) fn of_file(file: OwnedFd) -> Self {
+        let descriptors = vec![file];
+        Self(Repr::Attached(Arc::new(Attachment { payload: Self::default(), descriptors, is_file: true })))
+    }
+
+    /// Returns the descriptors that are sent along, if there are any.
+    #[inline]
+    pub(crate) fn attachment(&self) -> Option<&Arc<Attachment>> {
+        match &self.0 {
+            Repr::Attached(attachment) if !attachment.descriptors.is_empty() => Some(attachment),
+            _ => None,
+        }
+    }
+
+    /// Returns the file whose content the payload is, if it is one.
+    #[cfg(all(unix, feature = "host"))]
+    pub(crate) fn file(&self) -> Option<&OwnedFd> {
+        self.attachment().filter(|attachment| attachment.is_file)?.descriptors.first()
+    }
+
+    /// Returns the number of descriptors that are sent along.
+    #[must_use]
+    pub fn descriptor_count(&self) -> usize {
+        self.attachment().map_or(0, |attachment| attachment.descriptors.len())
+    }
+
     /// Returns the memory that this payload alone owns, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         match &self.0 {
+            Repr::Attached(attached) => {
+                attached.payload.capacity() + attached.descriptors.len() * DESCRIPTOR_MEMORY
+            }
             Repr::Owned(bytes) => bytes.capacity(),
             Repr::Static(_) | Repr::Slice(_) | Repr::Vector(_) | Repr::Shared(_) => 0,
         }
@@ -59,6 +122,7 @@ impl Deref for Payload {
             Repr::Slice(bytes) => bytes,
             Repr::Vector(bytes) => bytes,
             Repr::Shared(bytes) => bytes,
+            Repr::Attached(attached) => &attached.payload,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! The output of a connection: bytes that wait to be written.
 
-use super::payload::Payload;
+use super::payload::{Attachment, DESCRIPTOR_MEMORY, Payload};
 use super::recv_buffer::RETAINED_CAPACITY;
 use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};
+#[cfg(feature = "host")]
+use crate::descriptor::Descriptor;
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::mem::take;
+use std::sync::Arc;
 
 /// Length from which a payload is written by a vectored write without a copy, in bytes. A shorter one costs less to copy than
 /// its own slice costs in the system call.
@@ -19,7 +22,7 @@ pub(crate) const MAX_IOVECS: usize = 16;
 /// stay where they are.
 ///
 /// **Invariants:** the sum of all gaps is at most `bytes.len() - start`; no payload is empty; `written` is less than the length
-/// of the first payload, and 0 while its gap is not 0.
+/// of the first payload, and 0 while its gap is not 0. The sum of the gaps of all attachments is less than the number of bytes that wait.
 #[derive(Debug, Default)]
 pub struct SendBuffer {
     bytes: Vec<u8>,
@@ -28,6 +31,15 @@ pub struct SendBuffer {
     payloads: VecDeque<Large>,
     /// Number of bytes of the first payload that were written.
     written: usize,
+    /// The descriptors that go with the first bytes of their frames.
+    attached: VecDeque<Attached>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    /// Number of bytes between the beginning of the frame before it with descriptors, or the first byte that waits, and that of its own.
+    gap: usize,
+    attachment: Arc<Attachment>,
 }
 
 #[derive(Debug)]
@@ -63,9 +75,17 @@ impl SendBuffer {
         self.start == self.bytes.len() && self.payloads.is_empty()
     }
 
-    /// Returns the first bytes that wait, as many as lie in one piece. The slice is empty only if no byte waits.
+    /// Returns the first bytes that wait, as many as lie in one piece and one write takes. The slice is empty only if no byte waits.
     #[must_use]
     pub fn first(&self) -> &[u8] {
+        if !self.attached.is_empty() {
+            return self.first_of_next_write();
+        }
+        self.first_piece()
+    }
+
+    #[inline]
+    fn first_piece(&self) -> &[u8] {
         match self.payloads.front() {
             None => &self.bytes[self.start..],
             Some(Large { gap: 0, payload }) => &payload[self.written..],
@@ -73,10 +93,57 @@ impl SendBuffer {
         }
     }
 
+    #[cold]
+    fn first_of_next_write(&self) -> &[u8] {
+        let first = self.first_piece();
+        &first[..first.len().min(self.next_write())]
+    }
+
+    /// Returns the most bytes that one write takes: up to the next frame with descriptors, which go with its first byte.
+    #[cold]
+    fn next_write(&self) -> usize {
+        let behind_first = usize::from(self.attached.front().is_some_and(|first| first.gap == 0));
+        self.attached.get(behind_first).map_or(usize::MAX, |next| next.gap)
+    }
+
+    /// Returns the descriptors that go with the first byte that waits.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(crate) fn descriptors(&self) -> &[Descriptor] {
+        if self.attached.is_empty() { &[] } else { self.first_descriptors() }
+    }
+
+    #[cfg(feature = "host")]
+    #[cold]
+    fn first_descriptors(&self) -> &[Descriptor] {
+        match self.attached.front() {
+            Some(Attached { gap: 0, attachment }) => &attachment.descriptors,
+            _ => &[],
+        }
+    }
+
     /// Fills `slices` with the first bytes that wait, for one vectored write. Returns the number of slices.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.attached.is_empty() {
+            self.fill_within(slices, usize::MAX)
+        } else {
+            self.fill_next_write(slices)
+        }
+    }
+
+    #[cold]
+    fn fill_next_write<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.fill_within(slices, self.next_write())
+    }
+
+    /// Fills `slices` with at most `left` bytes.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "nearly always there is no limit")]
+    fn fill_within<'a>(&'a self, slices: &mut [IoSlice<'a>], mut left: usize) -> usize {
         let (mut bytes, mut written, mut count) = (&self.bytes[self.start..], self.written, 0);
         let mut put = |piece: &'a [u8]| {
+            let piece = &piece[..piece.len().min(left)];
+            left = left.saturating_sub(piece.len());
             if let Some(slice) = slices.get_mut(count)
                 && !piece.is_empty()
             {
@@ -102,6 +169,9 @@ impl SendBuffer {
     ///
     /// `length > self.len()`.
     pub fn consume(&mut self, mut length: usize) {
+        if !self.attached.is_empty() {
+            self.consume_attached(length);
+        }
         while let Some(Large { gap, payload }) = self.payloads.front_mut() {
             let before = length.min(*gap);
             *gap -= before;
@@ -125,9 +195,28 @@ impl SendBuffer {
         }
     }
 
+    /// Removes the descriptors that went with the first `length` bytes.
+    #[cold]
+    fn consume_attached(&mut self, mut length: usize) {
+        while length > 0
+            && let Some(next) = self.attached.front_mut()
+        {
+            if next.gap == 0 {
+                self.attached.pop_front();
+            } else {
+                let before = length.min(next.gap);
+                next.gap -= before;
+                length -= before;
+            }
+        }
+    }
+
     /// Returns the memory of this buffer, in bytes. Payloads that the daemon shares do not count.
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
+        let attached = |attached: &Attached| attached.attachment.descriptors.len() * DESCRIPTOR_MEMORY;
+        self.bytes.capacity()
+            + self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
+            + self.attached.iter().map(attached).sum::<usize>()
     }
 
     /// Returns the vector whose end is the end of the output, to append to.
@@ -141,6 +230,8 @@ impl SendBuffer {
 
     /// Appends `frame` with `payload` instead of its own. The payload is encoded if `peer` decodes that and it becomes shorter.
     /// A large payload that is owned or shared is not copied. After an error nothing was appended.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     pub(crate) fn append(
         &mut self,
         frame: FrameRef<'_>,
@@ -152,6 +243,57 @@ impl SendBuffer {
         if let Some(Cut { at, encoded }) = self.append_around_large(frame, encodings, peer)? {
             self.insert(at, encoded.map_or_else(|| payload.into(), Payload::from));
         }
+        Ok(())
+    }
+
+    /// [Appends](Self::append) `frame` with `payload` and the descriptors of that, for a peer that takes `peer_descriptors` with
+    /// one frame.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
+    pub(crate) fn append_payload(
+        &mut self,
+        frame: FrameRef<'_>,
+        payload: Payload,
+        encodings: &EncodingPolicy,
+        peer: Encodings,
+        peer_descriptors: u8,
+    ) -> Result<(), FramingError> {
+        match payload.attachment() {
+            None => self.append(frame, payload, encodings, peer),
+            Some(_) => self.append_attached(frame, payload, peer_descriptors),
+        }
+    }
+
+    /// Appends `frame` with `payload` and its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// The payload is too large, or the peer does not take the descriptors, which is [`FramingError::Io`] with
+    /// [`io::ErrorKind::Unsupported`]. Nothing was appended then.
+    #[cold]
+    fn append_attached(
+        &mut self,
+        frame: FrameRef<'_>,
+        payload: Payload,
+        peer_descriptors: u8,
+    ) -> Result<(), FramingError> {
+        let Some(attachment) = payload.attachment().cloned() else { return Ok(()) };
+        let count = attachment.descriptors.len();
+        let descriptors = u8::try_from(count).ok().filter(|count| *count <= peer_descriptors);
+        let Some(descriptors) = descriptors else {
+            let message = format!("the frame has {count} descriptors, the peer takes {peer_descriptors}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message).into());
+        };
+        let gap = self.len() - self.attached.iter().map(|attached| attached.gap).sum::<usize>();
+        let descriptors = frame.descriptors.announcing(descriptors).of_file(attachment.is_file);
+        let frame = FrameRef { descriptors, ..frame };
+        let frame = FrameRef { payload: &payload, ..frame };
+        if let Some(Cut { at, .. }) =
+            self.append_around_large(frame, &EncodingPolicy::OFF, Encodings::NONE)?
+        {
+            self.insert(at, payload);
+        }
+        self.attached.push_back(Attached { gap, attachment });
         Ok(())
     }
 

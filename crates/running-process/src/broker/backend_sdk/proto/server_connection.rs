@@ -6,21 +6,25 @@ mod calls;
 
 pub use call::{Call, ServerEvent};
 pub use call_id::{CallId, CancelReason, Cancelled, SendEventError};
-#[cfg(feature = "host")]
-pub(crate) use calls::Ended;
 
 use super::connection::{
-    Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest,
+    Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest, append_answer,
+    append_payload,
 };
 use super::deadline::earliest;
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
+#[cfg(feature = "host")]
+use crate::broker::protocol::Encodings;
 use crate::broker::protocol::{
     EncodingPolicy, FrameRef, FramingError, Notice, NoticeKind, Refusal, WANTS_MOVED,
 };
-use calls::{Calls, Ended as EndedCall};
+#[cfg(feature = "host")]
+use crate::descriptor::Descriptor;
+use calls::Calls;
 use prost::Message;
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -168,7 +172,8 @@ where
     pub fn wants_input(&self) -> bool {
         !self.has_ended()
             && !self.awaits_identity()
-            && (!self.connection.is_blocked() || self.connection.buffered() < READ_AHEAD)
+            && (!self.connection.is_blocked()
+                || self.connection.buffered() < READ_AHEAD && self.connection.has_descriptor_room())
     }
 
     /// Returns whether a probe waits for the identity of the daemon. Nothing is read meanwhile.
@@ -222,10 +227,11 @@ where
                 })
         })?;
         Ok(event.map(|event| match event {
-            ConnectionEvent::Request(ReceivedRequest { frame, output, encodings }) => {
+            ConnectionEvent::Request(ReceivedRequest { frame, output, encodings, accepted_descriptors }) => {
                 *wants_moved |= frame.accepted_encodings & WANTS_MOVED != 0;
                 let frame = frame.with_bounded_trace();
-                ServerEvent::Request(Call { frame, output, calls, encodings, now: *now })
+                let now = *now;
+                ServerEvent::Request(Call { frame, output, calls, encodings, accepted_descriptors, now })
             }
             ConnectionEvent::Cancel(frame) => match calls.cancel(frame.request_id, CancelReason::Requested) {
                 Some(cancelled) => ServerEvent::Cancelled(cancelled),
@@ -257,39 +263,19 @@ where
     ///
     /// # Errors
     ///
-    /// [`FramingError::FrameTooLarge`]; the call was refused for it then.
+    /// [`FramingError::FrameTooLarge`], or [`FramingError::Io`] if the peer does not take the descriptors; the call was refused for it
+    /// then.
     pub fn respond(&mut self, call: CallId, payload: impl Into<Payload>) -> Result<(), FramingError> {
-        let ended = self.end(call);
-        ended.map_or(Ok(()), |ended| self.respond_ended(&ended, payload.into()))
-    }
-
-    /// Refuses `call` and ends it. A cancelled call only ends.
-    pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
-        if let Some(ended) = self.end(call) {
-            self.refuse_ended(&ended, refusal);
-        }
-    }
-
-    /// Ends `call`; its answer goes to [`respond_ended`](Self::respond_ended) or [`refuse_ended`](Self::refuse_ended), before
-    /// anything else.
-    pub(crate) fn end(&mut self, call: CallId) -> Option<EndedCall<T>> {
-        let ended = self.calls.end(call, self.connection.output_buffer());
-        self.update_idle();
-        ended
-    }
-
-    pub(crate) fn respond_ended(
-        &mut self,
-        ended: &EndedCall<T>,
-        payload: Payload,
-    ) -> Result<(), FramingError> {
-        let responded = ended.respond(payload, &self.encodings, self.connection.output_buffer());
+        let Self { connection, calls, encodings, .. } = self;
+        let accepted = connection.accepted_descriptors();
+        let responded = calls.respond(call, payload.into(), encodings, accepted, connection.output_buffer());
         self.update_idle();
         responded
     }
 
-    pub(crate) fn refuse_ended(&mut self, ended: &EndedCall<T>, refusal: &Refusal) {
-        ended.refuse(refusal, self.connection.output_buffer());
+    /// Refuses `call` and ends it. A cancelled call only ends.
+    pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
+        self.calls.refuse(call, refusal, self.connection.output_buffer());
         self.update_idle();
     }
 
@@ -300,7 +286,45 @@ where
     /// Nothing was appended: the payload is too large, or the peer does not wait for the answer any more.
     pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         let Self { connection, calls, encodings, .. } = self;
-        calls.send_event(call, payload, encodings, connection.output_buffer())
+        let accepted = connection.accepted_descriptors();
+        calls.send_event(call, accepted, |request, event| {
+            append_answer(request, event, Cow::Borrowed(payload), encodings, connection.output_buffer())
+        })
+    }
+
+    /// Appends an event as [`send_event`](Self::send_event) does, with the descriptors of `payload`. A large payload is not copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_event`](Self::send_event), and [`FramingError::Io`] if the peer does not take the descriptors.
+    pub fn send_event_payload(
+        &mut self,
+        call: CallId,
+        payload: impl Into<Payload>,
+    ) -> Result<(), SendEventError> {
+        let Self { connection, calls, encodings, .. } = self;
+        let accepted = connection.accepted_descriptors();
+        calls.send_event(call, accepted, |request, event| {
+            append_payload(request, event, payload.into(), encodings, connection.output_buffer())
+        })
+    }
+
+    /// Takes and sends descriptors, as [`Connection::accept_descriptors`] says. The descriptors of a frame that is no request are
+    /// closed.
+    pub fn accept_descriptors(&mut self) {
+        self.connection.accept_descriptors();
+    }
+
+    /// Returns whether the peer may send descriptors, as [`Connection::takes_descriptors`].
+    #[must_use]
+    pub fn takes_descriptors(&self) -> bool {
+        self.connection.takes_descriptors()
+    }
+
+    /// Returns the most descriptors that the peer takes with the answer to `call`, or with an event of it; 0 if the call has ended.
+    #[must_use]
+    pub fn peer_descriptors(&self, call: CallId) -> u8 {
+        self.calls.peer_descriptors(call)
     }
 
     /// Tells the peer that another process serves the endpoint by now, if the peer [wants](WANTS_MOVED) to know and was not told.
@@ -335,6 +359,12 @@ where
     /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.
     pub fn close(&mut self) {
         self.connection.close();
+    }
+
+    /// Returns the descriptors that go with the first byte of the output.
+    #[cfg(feature = "host")]
+    pub(crate) fn output_descriptors(&self) -> &[Descriptor] {
+        self.connection.output_descriptors()
     }
 
     /// Returns the output that waits to be written, or as much of it as lies in one piece.
@@ -450,5 +480,11 @@ where
     /// Allows messages of any length from now on.
     pub fn trust_peer(&mut self) {
         self.connection.trust_peer();
+    }
+
+    /// Returns the encodings that the peer decodes in the answer to `call`; none if the call has ended.
+    #[cfg(feature = "host")]
+    pub(crate) fn accepted_encodings(&self, call: CallId) -> Encodings {
+        self.calls.accepted_encodings(call)
     }
 }

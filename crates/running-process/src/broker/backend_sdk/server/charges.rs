@@ -4,7 +4,7 @@ use super::config::ServeError;
 use super::dispatch::Work;
 use super::policy::{Peer, ServerPolicy};
 use super::telemetry::Event;
-use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::backend_sdk::proto::payload::{DESCRIPTOR_MEMORY, Payload};
 use crate::broker::backend_sdk::proto::server_connection::Call;
 use crate::broker::protocol::{
     DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
@@ -127,10 +127,11 @@ impl<H: ?Sized> ServerPolicy<H> {
 }
 
 /// Returns the memory of `request` in flight, with a payload of so many bytes. Its trace context is held for the handler and
-/// for the answer.
+/// for the answer. Its descriptors stay charged until it ends, although its handler may close them.
 fn request_memory(request: &FrameRef<'_>, payload: usize) -> usize {
     let FrameRef { traceparent, tracestate, .. } = request.with_bounded_trace();
-    payload + 2 * (traceparent.len() + tracestate.len()) + REQUEST_BYTES
+    let descriptors = usize::from(request.descriptors.count()) * DESCRIPTOR_MEMORY;
+    payload + 2 * (traceparent.len() + tracestate.len()) + REQUEST_BYTES + descriptors
 }
 
 /// Returns the memory that it takes to keep `payload` for a `peer` to read, in bytes. While it is encoded, it is held twice.

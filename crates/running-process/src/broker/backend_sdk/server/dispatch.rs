@@ -2,11 +2,13 @@
 
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::server_connection::CallId;
+use crate::broker::backend_sdk::server::answer_file::sendable;
 use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::cancellation::Cancellation;
 use crate::broker::backend_sdk::server::handler::HandlerError;
 use crate::broker::backend_sdk::server::request::RequestParts;
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
+use crate::broker::protocol::Frame;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +24,19 @@ pub(crate) struct Work {
     pub(super) taken: Instant,
     /// The span of the request, in which its failure is reported as well.
     pub(super) span: RequestSpan,
+}
+
+impl Work {
+    /// Returns the data of a request with this `frame`, which is charged with `memory` and was taken then.
+    #[inline]
+    pub(super) fn new(
+        frame: &Frame,
+        cancellation: Cancellation,
+        (memory, taken): (usize, Instant),
+        span: RequestSpan,
+    ) -> Self {
+        Self { cancellation, payload_protocol: frame.payload_protocol, memory, taken, span }
+    }
 }
 
 /// A request that a session passes to its driver, for a concurrent handler. It ends with
@@ -55,19 +70,12 @@ impl<H: ?Sized> Dispatched<H> {
     /// Runs `serve` on the handler and the request, in the request's tracing span, and catches its panic. Returns the answer
     /// for [`finish`](super::ServerSession::finish). Does not run `serve` if the request was cancelled before.
     pub fn serve(self, serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>) -> Answer {
-        self.serve_by(serve).0
-    }
-
-    /// [Serves](Self::serve) the request, and returns the handler as well.
-    pub(super) fn serve_by(
-        self,
-        serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>,
-    ) -> (Answer, Arc<H>) {
         let Self { handler, request, span, .. } = self;
         if request.cancelled().is_some() {
-            return (Answer::Abandoned, handler);
+            return Answer::Abandoned;
         }
-        (span.in_scope(|| Answer::of(|| serve(&handler, request))), handler)
+        let accepted = request.accepted_descriptors();
+        span.in_scope(|| Answer::of(|| sendable(serve(&handler, request)?, accepted)))
     }
 
     /// Returns the handler, the request, and the span to serve it in.

@@ -4,6 +4,7 @@
 
 mod accept_errors;
 mod acceptor;
+mod answer_file;
 mod background;
 mod blocking;
 mod budget;

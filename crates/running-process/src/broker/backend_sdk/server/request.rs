@@ -5,6 +5,9 @@ use super::peer::PeerCredentials;
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::broker::backend_sdk::proto::server_connection::CancelReason;
 use crate::broker::protocol::{Frame, FrameRef};
+use crate::descriptor::Descriptor;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// The methods of a request that both servers have; `$parts` is its [`RequestParts`].
@@ -26,6 +29,27 @@ macro_rules! request_methods {
         #[must_use]
         pub fn frame(&self) -> &$crate::broker::protocol::Frame {
             self.$($parts).*.frame()
+        }
+
+        /// Returns the descriptors that came with the request, in the order in which the client sent them. Programs that this process
+        /// runs do not inherit them. They are closed with the request.
+        #[cfg(unix)]
+        #[must_use]
+        pub fn descriptors(&self) -> &[std::os::fd::OwnedFd] {
+            self.$($parts).*.descriptors()
+        }
+
+        /// Takes the [`descriptors`](Self::descriptors), and leaves none.
+        #[cfg(unix)]
+        pub fn take_descriptors(&mut self) -> Vec<std::os::fd::OwnedFd> {
+            self.$($parts).*.take_descriptors()
+        }
+
+        /// Returns the most descriptors that the client takes with the answer, or with one event; 0 if it takes none, as every client on
+        /// Windows.
+        #[must_use]
+        pub fn accepted_descriptors(&self) -> usize {
+            self.$($parts).*.accepted_descriptors()
         }
 
         /// Returns the moment at which the client stops waiting for the answer; the request is cancelled then.
@@ -60,6 +84,9 @@ pub(super) use request_methods;
 #[derive(Debug)]
 pub struct RequestParts {
     frame: Frame,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are none"))]
+    descriptors: Vec<Descriptor>,
+    accepted_descriptors: u8,
     deadline: Option<Instant>,
     peer: PeerCredentials,
     cancellation: Cancellation,
@@ -68,11 +95,31 @@ pub struct RequestParts {
 impl RequestParts {
     pub(super) fn new(
         frame: Frame,
+        (descriptors, accepted_descriptors): (Vec<Descriptor>, u8),
         deadline: Option<Instant>,
         peer: PeerCredentials,
         cancellation: Cancellation,
     ) -> Self {
-        Self { frame, deadline, peer, cancellation }
+        Self { frame, descriptors, accepted_descriptors, deadline, peer, cancellation }
+    }
+
+    /// Returns the descriptors that came with the request.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn descriptors(&self) -> &[OwnedFd] {
+        &self.descriptors
+    }
+
+    /// Takes the descriptors that came with the request, and leaves none.
+    #[cfg(unix)]
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
+    /// Returns the most descriptors that the client takes with the answer, or with one event.
+    #[must_use]
+    pub fn accepted_descriptors(&self) -> usize {
+        self.accepted_descriptors.into()
     }
 
     /// Returns the frame of the request: protocol, payload, request id, trace context.
@@ -121,12 +168,27 @@ impl Drop for RequestParts {
 #[derive(Clone, Copy, Debug)]
 pub struct InlineRequest<'a> {
     frame: FrameRef<'a>,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are none"))]
+    descriptors: &'a [Descriptor],
     peer: PeerCredentials,
 }
 
 impl<'a> InlineRequest<'a> {
-    pub(super) fn new(frame: FrameRef<'a>, peer: PeerCredentials) -> Self {
-        Self { frame, peer }
+    pub(super) fn new(frame: FrameRef<'a>, descriptors: &'a [Descriptor], peer: PeerCredentials) -> Self {
+        Self { frame, descriptors, peer }
+    }
+
+    /// Returns the descriptors that came with the request. They are closed once the handler has returned.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn descriptors(&self) -> &'a [OwnedFd] {
+        self.descriptors
+    }
+
+    /// Returns the most descriptors that the client takes with the answer.
+    #[must_use]
+    pub fn accepted_descriptors(&self) -> usize {
+        self.frame.descriptors.accepted().into()
     }
 
     /// Returns the payload that the client sent.

@@ -1,12 +1,14 @@
 //! One connection of a server as a state machine without a socket: its policy, for any driver.
 
 pub(super) mod blocked;
+mod descriptors;
+mod events;
 mod memory;
 mod output;
 mod process;
 
 use self::blocked::BlockedWrite;
-use super::charges::UNCHARGED;
+use super::answer_file::sendable;
 use super::config::ServeError;
 use super::connection_table::Slot;
 use super::dispatch::{Answer, Dispatched, Work};
@@ -14,15 +16,15 @@ use super::hooks::Detector;
 use super::peer::PeerCredentials;
 use super::phase::Phase;
 use super::policy::{Peer, ServerPolicy};
-use super::telemetry::{Batch, Event, Outcome};
-use crate::broker::backend_sdk::proto::connection::Received;
+use super::telemetry::{Event, Outcome};
+use crate::broker::backend_sdk::proto::connection::{Received, unanswerable};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::server_connection::{
-    CallId, CancelReason, Ended, SendEventError, ServerConnection,
-};
-use crate::broker::protocol::{Refusal, RefusalReason};
+use crate::broker::backend_sdk::proto::server_connection::{CallId, CancelReason, ServerConnection};
+use crate::broker::protocol::Refusal;
+use crate::descriptor::Descriptor;
 use crate::transport::timed_out;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self};
 use std::sync::Arc;
@@ -105,13 +107,17 @@ pub enum Action {
 /// received gets one final frame, unless its peer is gone. No method blocks. The only code of the daemon that runs in a
 /// method is the detector, the rule of `authorize`, inline handlers and the observer.
 ///
-/// [`receive`](Self::receive) takes [`Received`], so that a later version can take descriptors beside bytes.
+/// A driver that passes descriptors calls [`accept_descriptors`](Self::accept_descriptors) first. Once
+/// [`takes_descriptors`](Self::takes_descriptors) returns `true`, it reads with `recvmsg` and gives what comes to
+/// [`receive_descriptors`](Self::receive_descriptors). It writes with [`write_output_with`](Self::write_output_with).
 pub struct ServerSession<H: ?Sized> {
     policy: Arc<ServerPolicy<H>>,
     connection: ServerConnection<Detector, Work>,
     peer: Peer,
     /// The memory of the requests in flight, in bytes.
     request_memory: usize,
+    /// The descriptors of requests that were not taken yet, in order.
+    descriptors: VecDeque<Descriptor>,
     /// The bytes that the legacy handler starts with, until [`Action::ServeLegacy`] takes them.
     legacy: Option<Vec<u8>>,
     /// The memory of these bytes until the legacy handler has read them.
@@ -123,26 +129,16 @@ pub struct ServerSession<H: ?Sized> {
     phase: Phase,
     blocked: Option<BlockedWrite>,
     changes: Changes,
-    /// Counts that are not noted.
-    batch: Batch,
 }
 
 /// The changes that the driver or the observer has not been told.
 #[derive(Debug, Default)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "they are independent of each other, each with a sentence of its own"
-)]
 struct Changes {
     /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,
     /// Output was written or a request ended since the last [`process`](ServerSession::process), so a request that waits may
     /// be taken.
     resumes: bool,
-    /// The last [`process_while`](ServerSession::process_while) ended early.
-    unprocessed: bool,
-    /// Requests were answered whose counts are not noted and whose memory is not released.
-    unsettled: bool,
     /// The connection is beyond the limit, and the observer has not been told.
     over_capacity: bool,
 }
@@ -157,6 +153,7 @@ impl<H: ?Sized> ServerSession<H> {
             peer: policy.peer(peer, slot),
             policy,
             request_memory: 0,
+            descriptors: VecDeque::new(),
             legacy: None,
             legacy_memory: 0,
             reset: false,
@@ -164,7 +161,6 @@ impl<H: ?Sized> ServerSession<H> {
             phase: Phase::Serving,
             blocked: None,
             changes: Changes { over_capacity: slot.is_over_capacity(), ..Changes::default() },
-            batch: Batch::default(),
         }
     }
 
@@ -222,6 +218,7 @@ impl<H: ?Sized> ServerSession<H> {
     fn reset_connection(&mut self) {
         self.reset = true;
         self.blocked = None;
+        self.descriptors = VecDeque::new();
         self.connection.reset();
     }
 
@@ -277,10 +274,9 @@ impl<H: ?Sized> ServerSession<H> {
     /// Returns what the driver does next, after [`process`](Self::process) and after writing what the socket takes.
     #[must_use]
     pub fn next_action(&mut self) -> Action {
-        self.settle();
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if self.changes.unprocessed || self.changes.resumes && connection.is_blocked() {
+        if self.changes.resumes && connection.is_blocked() {
             Action::Process
         } else if connection.wants_input() {
             Action::Read
@@ -293,91 +289,63 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    /// Returns whether the last [`process_while`](Self::process_while) ended early.
-    pub(super) fn is_unprocessed(&self) -> bool {
-        self.changes.unprocessed
-    }
-
-    /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal. The response is counted and memory is
-    /// released before it is written, together with others.
+    /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal.
     pub fn finish(&mut self, call: CallId, answer: Answer, now: Instant) {
-        let Some(ended) = self.connection.end(call) else { return };
-        let Work { payload_protocol, taken, memory, span, .. } = ended.data();
-        let waits = !ended.is_cancelled() && !self.reset;
+        let Some(work) = self.connection.data(call) else { return };
+        let Work { payload_protocol, taken, memory, .. } = *work;
+        let cancelled = self.connection.is_cancelled(call);
+        let waits = !cancelled && !self.reset;
         self.policy.telemetry.note(Event::Ended);
+        let peer = self.peer.credentials;
         let judged = match answer {
             Answer::Payload(payload) => Ok(payload),
             // The report of a failure belongs to the span of the request.
-            failed => {
-                let peer = self.peer.credentials;
-                span.in_scope(|| self.policy.judge(*payload_protocol, failed, peer, waits))
-            }
+            failed => work.span.in_scope(|| self.policy.judge(payload_protocol, failed, peer, waits)),
         };
         self.request_memory -= memory;
         self.changes.resumes = true;
         let outcome = match judged {
-            Ok(payload) => self.respond(&ended, payload),
+            Ok(payload) => self.respond(call, payload_protocol, payload),
             Err(refusal) => {
-                self.connection.refuse_ended(&ended, &refusal);
+                self.connection.refuse(call, &refusal);
                 Outcome::Refused(refusal.reason())
             }
         };
         // The outcome of a cancelled request was noted when it was cancelled.
-        if outcome == Outcome::Answered && !ended.is_cancelled() {
-            self.batch.answered(*payload_protocol, &self.policy.telemetry);
-            self.policy.telemetry.took(*taken, now, 1);
-        } else if !ended.is_cancelled() {
-            self.policy.telemetry.outcome(*payload_protocol, outcome);
+        if !cancelled {
+            self.policy.telemetry.outcome(payload_protocol, outcome);
+            if outcome == Outcome::Answered {
+                self.policy.telemetry.took(taken, now, 1);
+            }
         }
-        self.changes.unsettled = true;
-        if !waits || self.reset {
-            // Nothing will be written.
-            self.settle();
-        }
+        self.charge_or_reset();
     }
 
-    fn respond(&mut self, ended: &Ended<Work>, payload: Payload) -> Outcome {
-        if let Err(error) = self.charge_answer(ended, &payload) {
+    fn respond(&mut self, call: CallId, payload_protocol: u32, payload: Payload) -> Outcome {
+        // A driver that has not called `Dispatched::serve`.
+        let payload = match sendable(payload, self.connection.peer_descriptors(call).into()) {
+            Ok(payload) => payload,
+            Err(error) => {
+                let judged =
+                    self.policy.judge(payload_protocol, Answer::Failed(error), self.peer.credentials, true);
+                let refusal = judged.err().unwrap_or_default();
+                self.connection.refuse(call, &refusal);
+                return Outcome::Refused(refusal.reason());
+            }
+        };
+        if let Err(error) = self.charge_answer(call, &payload) {
             self.run_out_of_memory(&error);
+            self.connection.refuse(call, &Refusal::default());
             return Outcome::Cancelled;
         }
-        match self.connection.respond_ended(ended, payload) {
+        match self.connection.respond(call, payload) {
             Ok(()) => Outcome::Answered,
             Err(error) => {
-                self.policy.unanswerable(ended.data().payload_protocol, error, self.peer.credentials);
-                Outcome::Refused(RefusalReason::AnswerTooLarge)
+                let reason = unanswerable(&error).reason();
+                self.policy.unanswerable(payload_protocol, error, self.peer.credentials);
+                Outcome::Refused(reason)
             }
         }
-    }
-
-    /// Counts the requests that were answered since the last call, and releases their memory.
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.changes.unsettled) {
-            self.batch.note(&self.policy.telemetry);
-            self.charge_or_reset();
-        }
-    }
-
-    /// Queues an event under the request id of `call`, ahead of its answer.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was queued: the payload does not fit a frame, the peer does not wait for the answer any more, or the server
-    /// has no memory for the event, which ends the connection.
-    pub fn send_event(&mut self, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        if payload.len() >= UNCHARGED && !self.reset {
-            let memory = self.memory() + payload.len();
-            if let Err(error) = self.policy.charge(&mut self.peer, memory) {
-                self.run_out_of_memory(&error);
-                self.process(drop);
-                return Err(SendEventError::Cancelled);
-            }
-        }
-        let sent = self.connection.send_event(call, payload);
-        self.charge_or_reset();
-        sent?;
-        self.policy.telemetry.note(Event::Emitted);
-        Ok(())
     }
 
     /// Makes a peer that sends nothing in time one of the legacy wire.

@@ -144,11 +144,17 @@ impl<'a> FrameRef<'a> {
         if let Some(rest) = key.and_then(|key| self.take_value(key, rest)) {
             return Ok((self, rest));
         }
-        if tag == key::ACCEPTED_ENCODINGS_TAG
+        if (key::ACCEPTED_ENCODINGS_TAG..=key::PAYLOAD_IS_FILE_TAG).contains(&tag)
             && wire_type == WireType::Varint
             && let Some((varint, rest)) = split_varint(rest)
         {
-            self.accepted_encodings = varint as u32;
+            let byte = u8::try_from(varint).unwrap_or(u8::MAX);
+            match tag {
+                key::DESCRIPTORS_TAG => self.descriptors = self.descriptors.announcing(byte),
+                key::ACCEPTED_DESCRIPTORS_TAG => self.descriptors = self.descriptors.accepting(byte),
+                key::PAYLOAD_IS_FILE_TAG => self.descriptors = self.descriptors.of_file(varint != 0),
+                _ => self.accepted_encodings = varint as u32,
+            }
             return Ok((self, rest));
         }
         // Prost skips an unknown field, and returns the error for an invalid one.

@@ -4,7 +4,7 @@
 
 use super::super::error::FramingError;
 use super::super::header::{FrameHeader, MAX_FRAME_BYTES};
-use super::{FrameRef, key};
+use super::{DescriptorFields, FrameRef, key};
 use prost::encoding::encoded_len_varint;
 
 impl FrameRef<'_> {
@@ -81,7 +81,7 @@ impl FrameRef<'_> {
             + varint_length(self.deadline_unix_ms)
             + bytes_length(self.traceparent.len())
             + bytes_length(self.tracestate.len())
-            + accepted_length(self.accepted_encodings);
+            + self.own_fields_length();
         FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
     }
 
@@ -111,12 +111,38 @@ impl FrameRef<'_> {
         put_varint(key::DEADLINE_UNIX_MS, self.deadline_unix_ms, out);
         put_str(key::TRACEPARENT, self.traceparent, out);
         put_str(key::TRACESTATE, self.tracestate, out);
-        if self.accepted_encodings != 0 {
-            let [first, second] = key::ACCEPTED_ENCODINGS;
-            out.push(first);
-            put_varint(second, u64::from(self.accepted_encodings), out);
+        if self.has_own_fields() {
+            put_own_fields(self.accepted_encodings, self.descriptors, out);
         }
     }
+
+    #[inline(always)]
+    fn has_own_fields(&self) -> bool {
+        u64::from(self.accepted_encodings) | u64::from(self.descriptors.word()) << 32 != 0
+    }
+
+    #[inline(always)]
+    fn own_fields_length(&self) -> usize {
+        if self.has_own_fields() { own_fields_length(self.accepted_encodings, self.descriptors) } else { 0 }
+    }
+}
+
+/// Returns the encoded length of the fields that are our own.
+#[inline(never)]
+fn own_fields_length(accepted_encodings: u32, descriptors: DescriptorFields) -> usize {
+    own_length(accepted_encodings)
+        + own_length(descriptors.count().into())
+        + own_length(descriptors.accepted().into())
+        + own_length(descriptors.is_file().into())
+}
+
+/// Appends the fields that are our own.
+#[inline(never)]
+fn put_own_fields(accepted_encodings: u32, descriptors: DescriptorFields, out: &mut Vec<u8>) {
+    put_own(key::ACCEPTED_ENCODINGS, accepted_encodings, out);
+    put_own(key::DESCRIPTORS, descriptors.count().into(), out);
+    put_own(key::ACCEPTED_DESCRIPTORS, descriptors.accepted().into(), out);
+    put_own(key::PAYLOAD_IS_FILE, descriptors.is_file().into(), out);
 }
 
 /// Returns the length of all pieces together.
@@ -143,7 +169,7 @@ fn varint_length(value: u64) -> usize {
 
 /// Returns the encoded length of a field as [`varint_length`] does, for a key of two bytes.
 #[inline]
-fn accepted_length(value: u32) -> usize {
+fn own_length(value: u32) -> usize {
     if value == 0 { 0 } else { 1 + varint_length(u64::from(value)) }
 }
 
@@ -163,6 +189,15 @@ fn put_varint(key: u8, value: u64, out: &mut Vec<u8>) {
             out.extend_from_slice(&[key, low(value) | 0x80, low(value >> 7) | 0x80, low(value >> 14)]);
         }
         0x20_0000.. => put_long_varint(key, value, out),
+    }
+}
+
+/// Appends a field with a key of two bytes.
+#[inline(always)]
+fn put_own([first, second]: [u8; 2], value: u32, out: &mut Vec<u8>) {
+    if value != 0 {
+        out.push(first);
+        put_varint(second, value.into(), out);
     }
 }
 

@@ -3,10 +3,11 @@
 use super::FrameClient;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::{ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
-use crate::broker::protocol::Frame;
+use crate::transport::Incoming;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -25,7 +26,7 @@ impl FrameClient {
         &mut self,
         request: RequestId,
         deadline: CallDeadline,
-    ) -> Result<Frame, FrameClientError> {
+    ) -> Result<Reply, FrameClientError> {
         loop {
             if let Some(response) = self.inbox.take_response(request) {
                 self.forget_deadline(request);
@@ -58,7 +59,9 @@ impl FrameClient {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
-            match stream.write_unless_readable(&slices[..count], || deadline.at).map_err(stream_error) {
+            let descriptors = self.connection.output_descriptors();
+            let written = stream.write_unless_readable_with(&slices[..count], descriptors, || deadline.at);
+            match written.map_err(stream_error) {
                 Ok(Some(written)) => self.connection.output_written(written),
                 Ok(None) => self.read_more(deadline)?,
                 Err(FrameClientError::Closed) => return Err(self.read_to_end(deadline)),
@@ -98,7 +101,7 @@ impl FrameClient {
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
-            match stream.write_now(&slices[..count]) {
+            match stream.write_now_with(&slices[..count], self.connection.output_descriptors()) {
                 Ok(Some(written)) => self.connection.output_written(written),
                 // The next call meets the error again.
                 Ok(None) | Err(_) => return,
@@ -128,6 +131,7 @@ impl FrameClient {
         if let Some(stream) = self.stream.take() {
             stream.disconnect();
         }
+        self.descriptors.clear();
         error
     }
 
@@ -138,9 +142,32 @@ impl FrameClient {
             return self.dispatch().map_err(|error| self.end(error));
         }
         let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
+        if self.connection.takes_descriptors() {
+            return self.read_more_with(deadline);
+        }
         let buffer = self.connection.receive_buffer();
         let read = stream.read_onto(buffer, deadline.at);
-        match self.late.or(read, || stream.read_arrived_onto(buffer)) {
+        let read = self.late.or(read, || stream.read_arrived_onto(buffer));
+        self.dispatch_read(read, deadline)
+    }
+
+    /// Reads as [`read_more`](Self::read_more) does, and takes the descriptors that come along.
+    fn read_more_with(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+        let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
+        let mut incoming = Incoming::default();
+        let buffer = self.connection.receive_buffer();
+        let read = stream.read_onto_with(buffer, deadline.at, &mut incoming);
+        let read = self.late.or(read, || stream.read_arrived_onto_with(buffer, &mut incoming));
+        self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
+        self.dispatch_read(read, deadline)
+    }
+
+    fn dispatch_read(
+        &mut self,
+        read: io::Result<usize>,
+        deadline: CallDeadline,
+    ) -> Result<(), FrameClientError> {
+        match read {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
                     Ok(()) => FrameClientError::Closed,
@@ -158,8 +185,17 @@ impl FrameClient {
     /// Reads what has arrived, without waiting, and dispatches the frames.
     pub(super) fn read_arrived(&mut self) {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.undispatched) else { return };
+        let mut incoming = Incoming::default();
+        let read = if self.connection.takes_descriptors() {
+            let buffer = self.connection.receive_buffer();
+            let read = stream.read_arrived_onto_with(buffer, &mut incoming);
+            self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
+            read
+        } else {
+            stream.read_arrived_onto(self.connection.receive_buffer())
+        };
         // The next call meets an error or the end again.
-        if let Ok(1..) = stream.read_arrived_onto(self.connection.receive_buffer())
+        if let Ok(1..) = read
             && let Err(error) = self.dispatch()
         {
             self.end(error);
@@ -169,7 +205,7 @@ impl FrameClient {
     /// Moves frames to the inbox while there is room.
     fn dispatch(&mut self) -> Result<(), FrameClientError> {
         self.undispatched = true;
-        while let Some(event) = self.connection.next_owned_event()? {
+        while let Some(event) = self.descriptors.next_event(&mut self.connection)? {
             match event {
                 ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
                 ClientEvent::Refused(request, refusal) => self.inbox.add_response(request, Err(refusal)),

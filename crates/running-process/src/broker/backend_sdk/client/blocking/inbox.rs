@@ -1,19 +1,18 @@
 //! Frames that were received and not taken, and the bounds on them.
 
 use crate::broker::backend_sdk::client::error::FrameClientError;
-use crate::broker::backend_sdk::client::limits::{
-    DEFAULT_RESPONSE_LIMIT, MAX_WAITING_EVENT_BYTES, frame_memory,
-};
+use crate::broker::backend_sdk::client::limits::{DEFAULT_RESPONSE_LIMIT, MAX_WAITING_EVENT_BYTES};
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
-use crate::broker::protocol::{Frame, Refusal};
+use crate::broker::protocol::Refusal;
 use std::collections::VecDeque;
 
-pub(super) type Response = Result<Frame, Refusal>;
+pub(super) type Response = Result<Reply, Refusal>;
 
 fn response_memory(response: &Response) -> usize {
     match response {
-        Ok(frame) => frame_memory(frame),
+        Ok(reply) => reply.memory(),
         Err(refusal) => size_of::<Response>() + refusal.message.len(),
     }
 }
@@ -32,7 +31,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Reply>,
     bytes: usize,
 }
 
@@ -78,14 +77,14 @@ impl Inbox {
 }
 
 impl Events {
-    pub(super) fn add(&mut self, frame: Frame) {
-        self.bytes += frame_memory(&frame);
+    pub(super) fn add(&mut self, frame: Reply) {
+        self.bytes += frame.memory();
         self.frames.push_back(frame);
     }
 
-    pub(super) fn take(&mut self) -> Option<Frame> {
+    pub(super) fn take(&mut self) -> Option<Reply> {
         let frame = self.frames.pop_front()?;
-        self.bytes -= frame_memory(&frame);
+        self.bytes -= frame.memory();
         Some(frame)
     }
 

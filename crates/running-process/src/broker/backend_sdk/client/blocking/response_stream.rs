@@ -3,6 +3,7 @@
 use super::FrameClient;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::payload::Payload;
@@ -96,6 +97,16 @@ impl<'c> ResponseStream<'c> {
     ///
     /// As [`FrameClient::wait`]. A refusal is a response, not an error of this method.
     pub fn next_event(&mut self) -> Result<Option<Frame>, FrameClientError> {
+        Ok(self.next_event_reply()?.map(Reply::into_frame))
+    }
+
+    /// Waits as [`next_event`](Self::next_event) does, and returns the event with its descriptors. The request was sent with
+    /// [`RequestOptions::max_descriptors`].
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub fn next_event_reply(&mut self) -> Result<Option<Reply>, FrameClientError> {
         let Self { client, request, deadline } = self;
         let deadline = client.call_deadline(*deadline);
         loop {
@@ -118,6 +129,16 @@ impl<'c> ResponseStream<'c> {
     ///
     /// As [`FrameClient::wait`], but every error cancels the request.
     pub fn response(self) -> Result<Frame, FrameClientError> {
+        self.response_reply().map(Reply::into_frame)
+    }
+
+    /// Waits as [`response`](Self::response) does, and returns the response with its descriptors. The request was sent with
+    /// [`RequestOptions::max_descriptors`].
+    ///
+    /// # Errors
+    ///
+    /// As [`response`](Self::response).
+    pub fn response_reply(self) -> Result<Reply, FrameClientError> {
         let request = self.request;
         let client = &mut *self.client;
         let deadline = client.call_deadline(self.deadline);

@@ -8,6 +8,7 @@ use super::timeout::within;
 use crate::broker::backend_lifecycle::is_disabled;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::{EncodingPolicy, Endpoint, Frame};
@@ -162,7 +163,7 @@ impl AsyncFrameClient {
         payload: impl Into<Payload>,
     ) -> Result<Frame, FrameClientError> {
         let outcome = self.exchange(payload_protocol, payload.into(), None).await;
-        outcome.unwrap_or_else(|unsent| Err(unsent.error))
+        outcome.unwrap_or_else(|unsent| Err(unsent.error)).map(Reply::into_frame)
     }
 
     /// Sends a [`request`](Self::request) with a deadline, which the daemon is told as well.
@@ -201,6 +202,26 @@ impl AsyncFrameClient {
         options: &RequestOptions,
     ) -> Result<Frame, FrameClientError> {
         let outcome = self.exchange(payload_protocol, payload.into(), Some(options)).await;
+        outcome.unwrap_or_else(|unsent| Err(unsent.error)).map(Reply::into_frame)
+    }
+
+    /// Sends a request as [`request_with`](Self::request_with) does, and returns the response with its descriptors. At most
+    /// [`RequestOptions::max_descriptors`] are taken, or 16 if that is 0. A payload that is a file comes as a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`request_deadline`](Self::request_deadline).
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime without timers, if there is a deadline.
+    pub async fn request_reply(
+        &self,
+        payload_protocol: u32,
+        payload: impl Into<Payload>,
+        options: &RequestOptions,
+    ) -> Result<Reply, FrameClientError> {
+        let outcome = self.exchange(payload_protocol, payload.into(), Some(&options.of_reply())).await;
         outcome.unwrap_or_else(|unsent| Err(unsent.error))
     }
 
@@ -214,6 +235,19 @@ impl AsyncFrameClient {
         if let Err(error) = deadline.check() {
             return Ok(Err(error));
         }
+        if payload.descriptor_count() > 0 {
+            return Box::pin(self.exchange_descriptors(payload_protocol, payload, options, deadline)).await;
+        }
+        self.exchange_until(payload_protocol, payload, options, deadline).await
+    }
+
+    pub(super) async fn exchange_until(
+        &self,
+        payload_protocol: u32,
+        payload: Payload,
+        options: Option<&RequestOptions>,
+        deadline: CallDeadline,
+    ) -> Outcome {
         let request = Request::new(payload_protocol, payload, deadline, options, false);
         let outcome = self.queue().submit(request);
         if deadline.at.is_none() {

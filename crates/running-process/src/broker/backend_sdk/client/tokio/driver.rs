@@ -4,14 +4,19 @@
 pub(super) mod model;
 
 use super::queue::{Batch, Delivery, LinkName, MAX_BATCH, Request, RequestQueue};
-use super::sync::{AsyncStream, connect_async, poll_read_onto, poll_write, read_arrived_onto};
+use super::sync::{
+    AsyncStream, connect_async, poll_read_onto, poll_read_onto_with, poll_write, poll_write_with,
+    read_arrived_onto, read_arrived_onto_with,
+};
+use crate::broker::backend_sdk::client::descriptor_request::taken;
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
-use crate::broker::backend_sdk::client::limits::{SEND_HIGH_WATER, frame_memory};
+use crate::broker::backend_sdk::client::incoming::IncomingDescriptors;
+use crate::broker::backend_sdk::client::limits::SEND_HIGH_WATER;
 use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead};
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
-use crate::transport::LateReads;
+use crate::transport::{Incoming, LateReads};
 use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,6 +26,9 @@ const MAX_READ_PER_POLL: usize = 1024 * 1024;
 pub(super) struct Driver {
     stream: AsyncStream,
     connection: ClientConnection,
+    descriptors: IncomingDescriptors,
+    /// The number of descriptors that the daemon takes, as the callers know it.
+    told_descriptors: u8,
     writing: Writing,
     // These three are empty between polls, and keep their memory.
     batch: Batch,
@@ -84,6 +92,8 @@ impl Driver {
         Self {
             stream,
             connection,
+            descriptors: IncomingDescriptors::default(),
+            told_descriptors: 0,
             writing: Writing::Whole,
             batch: Batch::default(),
             deliveries: Vec::new(),
@@ -182,8 +192,12 @@ impl Driver {
                 Some(options) => options.head(deadline_unix_ms, events),
                 None => RequestHead { deadline_unix_ms, events, ..RequestHead::default() },
             };
-            if let Err(error) = self.connection.send_request_as(id, payload_protocol, payload, &head) {
-                let error = FrameClientError::Request(Arc::new(error));
+            let sent =
+                taken(payload.descriptor_count(), self.connection.daemon_descriptors()).and_then(|()| {
+                    let sent = self.connection.send_payload_as(id, payload_protocol, payload, &head);
+                    sent.map_err(|error| FrameClientError::Request(Arc::new(error)))
+                });
+            if let Err(error) = sent {
                 self.deliveries.push(Delivery::Response(id, Err(error)));
             }
         }
@@ -194,9 +208,13 @@ impl Driver {
         while self.writing != Writing::Closed && !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
-            let Poll::Ready(written) = poll_write(&mut self.stream, context, &slices[..count]) else {
-                return Ok(());
+            let (slices, descriptors) = (&slices[..count], self.connection.output_descriptors());
+            let written = if descriptors.is_empty() {
+                poll_write(&mut self.stream, context, slices)
+            } else {
+                poll_write_with(&mut self.stream, context, slices, descriptors)
             };
+            let Poll::Ready(written) = written else { return Ok(()) };
             match written {
                 Ok(written) => {
                     self.connection.output_written(written);
@@ -230,7 +248,14 @@ impl Driver {
 
     /// Reads once and dispatches the frames. Returns the number of bytes.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, FrameClientError>> {
-        let read = ready!(poll_read_onto(&mut self.stream, context, self.connection.receive_buffer()));
+        let read = if self.connection.takes_descriptors() {
+            let (buffer, mut incoming) = (self.connection.receive_buffer(), Incoming::default());
+            let read = ready!(poll_read_onto_with(&mut self.stream, context, buffer, &mut incoming));
+            self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
+            read
+        } else {
+            ready!(poll_read_onto(&mut self.stream, context, self.connection.receive_buffer()))
+        };
         let read = read.map_err(stream_error)?;
         if read == 0 {
             self.connection.receive_eof()?;
@@ -244,12 +269,21 @@ impl Driver {
         let mut late = LateReads::default();
         // End of stream and errors are left to `read`.
         while !self.undispatched
-            && let Some(Ok(1..)) =
-                late.read(|| read_arrived_onto(&self.stream, self.connection.receive_buffer()))
+            && let Some(Ok(1..)) = late.read(|| self.read_arrived_once())
         {
             self.dispatch()?;
         }
         Ok(())
+    }
+
+    fn read_arrived_once(&mut self) -> io::Result<usize> {
+        if !self.connection.takes_descriptors() {
+            return read_arrived_onto(&self.stream, self.connection.receive_buffer());
+        }
+        let mut incoming = Incoming::default();
+        let read = read_arrived_onto_with(&self.stream, self.connection.receive_buffer(), &mut incoming);
+        self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
+        read
     }
 
     /// Delivers the frames that were read, while there is room for events.
@@ -261,7 +295,7 @@ impl Driver {
 
     fn dispatch_while_room(&mut self) -> Result<(), FrameClientError> {
         self.undispatched = true;
-        while let Some(event) = self.connection.next_owned_event()? {
+        while let Some(event) = self.descriptors.next_event(&mut self.connection)? {
             let (delivery, event_memory) = match event {
                 ClientEvent::Response(id, frame) => (Delivery::Response(id, Ok(frame)), 0),
                 ClientEvent::Refused(id, refusal) => {
@@ -272,11 +306,11 @@ impl Driver {
                     continue;
                 }
                 ClientEvent::RequestEvent(id, frame) => {
-                    let memory = frame_memory(&frame);
+                    let memory = frame.memory();
                     (Delivery::Event(id, frame), memory)
                 }
                 ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
-                    let memory = frame_memory(&frame);
+                    let memory = frame.memory();
                     (Delivery::Unsolicited(frame), memory)
                 }
             };
@@ -335,6 +369,11 @@ impl Driver {
     }
 
     fn deliver(&mut self) {
+        let most = self.connection.daemon_descriptors();
+        if most != self.told_descriptors {
+            self.told_descriptors = most;
+            self.end.queue.set_daemon_descriptors(self.end.former, most);
+        }
         if !self.deliveries.is_empty() {
             self.event_room = self.end.queue.deliver(&mut self.deliveries, &mut self.wakers);
         }

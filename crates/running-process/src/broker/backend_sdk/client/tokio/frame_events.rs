@@ -2,6 +2,7 @@
 
 use super::queue::RequestQueue;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::protocol::Frame;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ impl FrameEvents {
             self.ended = event.is_err();
             match event {
                 Err(FrameClientError::Dead) => None,
-                event => Some(event),
+                event => Some(event.map(Reply::into_frame)),
             }
         })
     }

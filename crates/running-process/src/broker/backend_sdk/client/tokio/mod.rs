@@ -1,6 +1,7 @@
 //! The client on tokio.
 
 mod client;
+mod descriptors;
 mod driver;
 mod frame_events;
 mod queue;

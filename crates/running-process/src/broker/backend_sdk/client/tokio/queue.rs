@@ -15,9 +15,10 @@ pub(super) use streams::StreamItem;
 
 use super::sync::{Mutex, MutexGuard};
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
-use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES, Frame};
+use crate::broker::protocol::{EncodingPolicy, FRAME_HEADER_BYTES};
 use events::{EventBuffer, StreamState};
 use link::Link;
 pub(super) use link::LinkName;
@@ -39,9 +40,9 @@ pub(super) const MAX_BATCH: usize = 64;
 pub(super) enum Delivery {
     Response(RequestId, Response),
     /// An event of a request.
-    Event(RequestId, Frame),
+    Event(RequestId, Reply),
     /// An event of no request, or a request of the daemon's own.
-    Unsolicited(Frame),
+    Unsolicited(Reply),
 }
 
 /// The state that callers and the driver share. Its lock is held only to move what is in memory: never while waiting, and never
@@ -145,6 +146,17 @@ impl RequestQueue {
 
     pub(super) fn has_moved(&self) -> bool {
         self.state().moved
+    }
+
+    /// Returns the most descriptors that the daemon takes with one frame, as far as it has said so on the connection that takes
+    /// requests.
+    pub(super) fn daemon_descriptors(&self) -> u8 {
+        self.state().current.daemon_descriptors
+    }
+
+    /// Notes what the daemon of the driver's connection has said of descriptors.
+    pub(super) fn set_daemon_descriptors(&self, former: Option<LinkName>, most: u8) {
+        self.state().link(former).daemon_descriptors = most;
     }
 
     /// Returns whether the connection goes on.

@@ -5,6 +5,7 @@ use super::queue::{Request, Response, StreamItem, Unsent};
 use super::timeout::within;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::payload::Payload;
@@ -45,7 +46,6 @@ impl AsyncFrameClient {
     ///
     /// As [`request_streaming`](Self::request_streaming). If the deadline has passed already, the error is
     /// [`FrameClientError::TimedOut`], and nothing is sent.
-    #[allow(clippy::unused_async, reason = "its callers await it like everything else")]
     pub async fn request_streaming_with(
         &self,
         payload_protocol: u32,
@@ -55,19 +55,26 @@ impl AsyncFrameClient {
         let deadline = CallDeadline::new(options.deadline, now);
         deadline.check()?;
         self.begin_streaming(payload_protocol, payload.into(), options, deadline)
-            .map_err(|unsent| unsent.error)
+            .await
+            .unwrap_or_else(|unsent| Err(unsent.error))
     }
 
-    pub(in super::super) fn begin_streaming(
+    pub(in super::super) async fn begin_streaming(
         &self,
         payload_protocol: u32,
-        payload: Payload,
+        mut payload: Payload,
         options: &RequestOptions,
         deadline: CallDeadline,
-    ) -> Result<AsyncResponseStream, Unsent> {
+    ) -> Result<Result<AsyncResponseStream, FrameClientError>, Unsent> {
+        if payload.descriptor_count() > 0 {
+            payload = match Box::pin(self.with_descriptors(payload, deadline)).await? {
+                Ok(payload) => payload,
+                Err(error) => return Ok(Err(error)),
+            };
+        }
         let request = Request::new(payload_protocol, payload, deadline, Some(options), true);
         let id = self.queue().begin_stream(request)?;
-        Ok(AsyncResponseStream::new(self.clone(), id, deadline))
+        Ok(Ok(AsyncResponseStream::new(self.clone(), id, deadline)))
     }
 }
 
@@ -98,6 +105,16 @@ impl AsyncResponseStream {
     /// [`FrameClientError::TimedOut`] at the deadline of the request, which cancels it, and the reason why the connection ended.
     /// A refusal is a response, not an error of this method.
     pub async fn next_event(&mut self) -> Result<Option<Frame>, FrameClientError> {
+        Ok(self.next_event_reply().await?.map(Reply::into_frame))
+    }
+
+    /// Waits as [`next_event`](Self::next_event) does, and returns the event with its descriptors. The request was sent with
+    /// [`RequestOptions::max_descriptors`]. This is cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub async fn next_event_reply(&mut self) -> Result<Option<Reply>, FrameClientError> {
         if self.response.is_some() {
             return Ok(None);
         }
@@ -117,8 +134,18 @@ impl AsyncResponseStream {
     /// # Errors
     ///
     /// As [`AsyncFrameClient::request`], and [`FrameClientError::TimedOut`] at the deadline.
-    pub async fn response(mut self) -> Result<Frame, FrameClientError> {
-        while self.next_event().await?.is_some() {}
+    pub async fn response(self) -> Result<Frame, FrameClientError> {
+        self.response_reply().await.map(Reply::into_frame)
+    }
+
+    /// Waits as [`response`](Self::response) does, and returns the response with its descriptors. The request was sent with
+    /// [`RequestOptions::max_descriptors`].
+    ///
+    /// # Errors
+    ///
+    /// As [`response`](Self::response).
+    pub async fn response_reply(mut self) -> Result<Reply, FrameClientError> {
+        while self.next_event_reply().await?.is_some() {}
         let response = self.response.take().unwrap_or(Err(FrameClientError::NotInFlight));
         response.map_err(|error| self.deadline.timed_out_if_refused(error))
     }

@@ -4,7 +4,8 @@
 #[cfg(not(all(test, shuttle)))]
 mod imp {
     pub(in super::super) use crate::transport::{
-        AsyncStream, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
+        AsyncStream, connect_async, into_async, poll_read_onto, poll_read_onto_with, poll_write,
+        poll_write_with, read_arrived_onto, read_arrived_onto_with,
     };
     pub(in super::super) use std::sync::{Mutex, MutexGuard};
 }
@@ -12,7 +13,8 @@ mod imp {
 #[cfg(all(test, shuttle))]
 mod imp {
     pub(in super::super) use crate::broker::backend_sdk::client::tokio::driver::model::stream::{
-        AsyncStream, poll_read_onto, poll_write, read_arrived_onto,
+        AsyncStream, poll_read_onto, poll_read_onto_with, poll_write, poll_write_with, read_arrived_onto,
+        read_arrived_onto_with,
     };
     use crate::transport::{ConnectError, LocalStream};
     pub(in super::super) use shuttle::sync::{Mutex, MutexGuard};
@@ -27,5 +29,6 @@ mod imp {
 }
 
 pub(super) use imp::{
-    AsyncStream, Mutex, MutexGuard, connect_async, into_async, poll_read_onto, poll_write, read_arrived_onto,
+    AsyncStream, Mutex, MutexGuard, connect_async, into_async, poll_read_onto, poll_read_onto_with,
+    poll_write, poll_write_with, read_arrived_onto, read_arrived_onto_with,
 };

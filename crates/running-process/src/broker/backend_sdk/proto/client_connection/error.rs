@@ -1,5 +1,6 @@
 //! Errors of a client connection.
 
+use crate::broker::backend_sdk::proto::descriptors::DescriptorFault;
 use crate::broker::protocol::{DecodePayloadError, FrameViolation, FramingError};
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ pub enum ClientConnectionError {
         /// The id in the request.
         expected: u32,
     },
+    /// The descriptors that the daemon sent are not those that its frames announce, or too many.
+    #[error("the daemon broke the rules of descriptors")]
+    Descriptors(#[from] DescriptorFault),
     /// The daemon ended the connection inside a frame.
     #[error("the daemon ended the connection {buffered} bytes into a frame")]
     Truncated {

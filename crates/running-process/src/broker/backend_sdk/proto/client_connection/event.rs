@@ -27,6 +27,20 @@ pub enum ClientEvent<F> {
 }
 
 impl<F> ClientEvent<F> {
+    /// Returns the same event with another frame.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(crate) fn map<G>(self, map: impl FnOnce(F) -> G) -> ClientEvent<G> {
+        match self {
+            Self::Response(request, frame) => ClientEvent::Response(request, map(frame)),
+            Self::Refused(request, refusal) => ClientEvent::Refused(request, refusal),
+            Self::Moved => ClientEvent::Moved,
+            Self::RequestEvent(request, frame) => ClientEvent::RequestEvent(request, map(frame)),
+            Self::Event(frame) => ClientEvent::Event(map(frame)),
+            Self::Other(frame) => ClientEvent::Other(map(frame)),
+        }
+    }
+
     #[inline]
     pub(super) fn try_map<G, E>(self, map: impl FnOnce(F) -> Result<G, E>) -> Result<ClientEvent<G>, E> {
         Ok(match self {

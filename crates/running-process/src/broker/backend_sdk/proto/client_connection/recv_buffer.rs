@@ -202,6 +202,13 @@ pub(super) struct ReceivedFrame<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// Returns the number of bytes from the beginning of the next frame on.
+    #[inline]
+    pub(super) fn buffered(&self) -> usize {
+        let large = self.large.as_ref().map_or(0, |large| large.shape.head + large.payload.len());
+        large + self.rest.len()
+    }
+
     /// Consumes the next frame, if it is complete.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<ReceivedFrame<'a>>, FramingError> {

@@ -26,6 +26,8 @@ pub struct RequestHead<'a> {
     /// Returns the events of the request as [`ClientEvent::RequestEvent`]. Default: no; events under its id are then like those
     /// under any other id.
     pub events: bool,
+    /// The most descriptors that the driver takes with the response, or with one event; 0 is none.
+    pub(crate) accepted_descriptors: u8,
 }
 
 #[derive(Debug)]

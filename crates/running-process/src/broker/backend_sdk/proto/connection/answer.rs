@@ -3,10 +3,37 @@
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::protocol::{
-    EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
+    DescriptorFields, EncodingPolicy, Encodings, FrameKind, FrameRef, FramingError, Refusal, RefusalReason,
 };
 use prost::Message;
 use std::error::Error;
+
+/// Returns `frame`, which answers `request`. If the sender of that has asked how many descriptors this side takes, the frame says so.
+#[inline]
+pub(crate) fn answering<'a>(
+    request: &FrameRef<'_>,
+    frame: FrameRef<'a>,
+    accepted_descriptors: u8,
+) -> FrameRef<'a> {
+    if request.descriptors.accepted() == 0 {
+        return frame;
+    }
+    FrameRef { descriptors: DescriptorFields::NONE.accepting(accepted_descriptors), ..frame }
+}
+
+/// Appends `frame` to `output`, with `payload` instead of its own, and the descriptors of that.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
+pub(crate) fn append_payload(
+    request: &FrameRef<'_>,
+    frame: FrameRef<'_>,
+    payload: Payload,
+    encodings: &EncodingPolicy,
+    output: &mut SendBuffer,
+) -> Result<(), FramingError> {
+    let accepted = Encodings::from_bits(request.accepted_encodings);
+    output.append_payload(frame, payload, encodings, accepted, request.descriptors.accepted())
+}
 
 /// Appends `frame` to `output`, with `payload` instead of its own. The payload is encoded if the sender of `request` decodes
 /// that and it becomes shorter.
@@ -18,6 +45,23 @@ pub(crate) fn append_answer(
     output: &mut SendBuffer,
 ) -> Result<(), FramingError> {
     output.append(frame, payload, encodings, Encodings::from_bits(request.accepted_encodings))
+}
+
+/// Returns the refusal of a request whose answer could not be sent for `error`.
+pub(crate) fn unanswerable(error: &FramingError) -> Refusal {
+    let reason = match error {
+        FramingError::FrameTooLarge { .. } => RefusalReason::AnswerTooLarge,
+        _ => RefusalReason::HandlerFailed,
+    };
+    Refusal::new(reason, error_text(error))
+}
+
+/// Returns the text of `error`, with that of the system's error in it.
+fn error_text(error: &FramingError) -> String {
+    match error {
+        FramingError::Io(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
 
 /// Appends a refusal to `output`, if `request` is a request.

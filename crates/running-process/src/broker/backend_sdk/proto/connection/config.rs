@@ -45,6 +45,14 @@ config! {
         /// Ends the connection at a frame of another envelope version or an unknown kind, and refuses a request in an encoding
         /// that this side cannot decode. Default: yes.
         pub strict: bool = true,
+        /// Most descriptors that are taken with one frame, at most
+        /// [`MAX_FRAME_DESCRIPTORS`](crate::broker::protocol::MAX_FRAME_DESCRIPTORS); 0 is none. A client that asks is told the number, and a frame with more
+        /// ends the connection. A [`Connection`](super::Connection) takes none before
+        /// [`accept_descriptors`](super::Connection::accept_descriptors), which the drivers of this library call on Unix. Default: 16.
+        pub max_frame_descriptors: usize = 16,
+        /// Most descriptors of one connection that wait for their requests to be taken, and at least those of one frame. While another
+        /// frame's do not fit, the connection is not read; a peer that sends more ends it. Default: 64.
+        pub max_descriptors: usize = 64,
         /// The messages for which the legacy detector is asked again. Default: none.
         pub reclassify: Reclassify = Reclassify::Never,
     }

@@ -1,16 +1,19 @@
 //! Events and errors of a connection.
 
-use super::append_answer;
+use super::{answering, append_answer};
 use crate::broker::backend_sdk::mux::MuxError;
+use crate::broker::backend_sdk::proto::descriptors::DescriptorFault;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FrameViolation, FramingError};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The bytes that a read has returned. A later version has room here for the descriptors that came with them.
+/// The bytes that a read has returned, and the number of descriptors that came with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
     bytes: &'a [u8],
+    descriptors: usize,
+    truncated: bool,
 }
 
 impl<'a> Received<'a> {
@@ -19,11 +22,29 @@ impl<'a> Received<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// Returns the number of descriptors that came with the bytes.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.descriptors
+    }
+
+    /// Returns whether the system has dropped descriptors: `MSG_CTRUNC` in recvmsg(2).
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Returns the same bytes with so many descriptors. The driver has these, in order.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: usize, truncated: bool) -> Self {
+        Self { descriptors, truncated, ..self }
+    }
 }
 
 impl<'a, B: AsRef<[u8]> + ?Sized> From<&'a B> for Received<'a> {
     fn from(bytes: &'a B) -> Self {
-        Self { bytes: bytes.as_ref() }
+        Self { bytes: bytes.as_ref(), descriptors: 0, truncated: false }
     }
 }
 
@@ -60,6 +81,8 @@ pub struct ReceivedRequest<'a> {
     pub frame: FrameRef<'a>,
     pub(crate) output: &'a mut SendBuffer,
     pub(crate) encodings: &'a EncodingPolicy,
+    /// The most descriptors that this side takes with one frame.
+    pub(crate) accepted_descriptors: u8,
 }
 
 impl<'a> ReceivedRequest<'a> {
@@ -78,6 +101,7 @@ impl<'a> ReceivedRequest<'a> {
     /// [`FramingError::FrameTooLarge`]; nothing was appended then, and another response may be.
     pub fn respond(&mut self, payload: &[u8]) -> Result<(), FramingError> {
         let response = FrameRef::response_to(&self.frame, &[]);
+        let response = answering(&self.frame, response, self.accepted_descriptors);
         append_answer(&self.frame, response, Cow::Borrowed(payload), self.encodings, self.output)
     }
 }
@@ -131,6 +155,9 @@ pub enum ConnectionError {
         /// The message that did not come in time.
         waiting_for: WaitingFor,
     },
+    /// The descriptors that the peer sent are not those that its frames announce, or too many.
+    #[error("the peer broke the rules of descriptors")]
+    Descriptors(#[from] DescriptorFault),
     /// The peer ended the connection inside a message.
     #[error("the peer ended the connection {buffered} bytes into a message")]
     Truncated {

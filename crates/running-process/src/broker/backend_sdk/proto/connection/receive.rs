@@ -15,7 +15,9 @@ where
     /// Takes what arrived at `now`.
     #[inline]
     pub fn receive<'a>(&mut self, received: impl Into<Received<'a>>, now: Instant) {
-        self.receive_bytes(received.into().bytes(), now);
+        let received = received.into();
+        self.receive_bytes(received.bytes(), now);
+        self.descriptors.received(received.bytes().len(), received.descriptors(), received.is_truncated());
     }
 
     fn receive_bytes(&mut self, bytes: &[u8], now: Instant) {
@@ -27,10 +29,10 @@ where
     }
 
     /// Takes the receive buffer, so that the driver reads onto its end and saves a copy. Returns `None` unless much of a
-    /// message is still to come or the last message was large. The driver then [restores](Self::restore_recv_buffer) the
+    /// message is still to come or the last message was large, and once descriptors [may come](Self::takes_descriptors). The driver then [restores](Self::restore_recv_buffer) the
     /// buffer, even if nothing was read.
     pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
-        if self.wire != WireState::Framed || self.blocked.is_some() {
+        if self.wire != WireState::Framed || self.blocked.is_some() || self.descriptors.is_counting() {
             return None;
         }
         let buffer = self.input.as_slice();
@@ -58,6 +60,7 @@ where
         self.input.restore(input);
         if length > 0 {
             self.received(now);
+            self.descriptors.received(length, 0, false);
         }
     }
 
@@ -90,9 +93,6 @@ where
     /// Returns whether the next message is too large for a peer that is not [trusted](Self::trust_peer), by its header or by
     /// the bytes that have come.
     pub fn exceeds_first_message(&self) -> bool {
-        if self.message_limit == MessageLimit::Lifted {
-            return false;
-        }
         let buffer = self.input.as_slice();
         let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES).ok().flatten();
         let length = header.map_or(0, FrameHeader::frame_length).max(buffer.len());

@@ -1,13 +1,13 @@
 use super::call_id::{CallId, Cancelled};
 use super::calls::Calls;
-use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
+use crate::broker::backend_sdk::proto::connection::{
+    answering, append_payload, append_refusal, unanswerable,
+};
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 #[cfg(feature = "host")]
 use crate::broker::protocol::DecodeStopped;
-use crate::broker::protocol::{
-    DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal, RefusalReason,
-};
+use crate::broker::protocol::{DecodePayloadError, EncodingPolicy, FrameRef, FramingError, Refusal};
 use std::time::Instant;
 
 /// The meaning of a peer's bytes, or of the time, for the daemon.
@@ -41,6 +41,7 @@ pub struct Call<'a, T = ()> {
     pub(super) output: &'a mut SendBuffer,
     pub(super) calls: &'a mut Calls<T>,
     pub(super) encodings: &'a EncodingPolicy,
+    pub(super) accepted_descriptors: u8,
     pub(super) now: Instant,
 }
 
@@ -92,13 +93,14 @@ impl<'a, T> Call<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`FramingError::FrameTooLarge`]; the request was refused for it then.
+    /// [`FramingError::FrameTooLarge`], or [`FramingError::Io`] if the peer does not take the descriptors; the request was refused
+    /// for it then.
     pub fn respond(self, payload: impl Into<Payload>) -> Result<(), FramingError> {
         let response = FrameRef::response_to(&self.frame, &[]);
-        let answered = append_answer(&self.frame, response, payload.into(), self.encodings, self.output);
+        let response = answering(&self.frame, response, self.accepted_descriptors);
+        let answered = append_payload(&self.frame, response, payload.into(), self.encodings, self.output);
         answered.inspect_err(|error| {
-            let refusal = Refusal::new(RefusalReason::AnswerTooLarge, error.to_string());
-            append_refusal(&self.frame, &refusal, self.output);
+            append_refusal(&self.frame, &unanswerable(error), self.output);
         })
     }
 

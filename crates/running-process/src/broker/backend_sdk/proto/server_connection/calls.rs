@@ -1,14 +1,15 @@
 //! The admitted calls of one connection.
 
 use super::call_id::{CallId, CancelReason, Cancelled, SendEventError};
-use crate::broker::backend_sdk::proto::connection::{append_answer, append_refusal};
+use crate::broker::backend_sdk::proto::connection::{
+    answering, append_payload, append_refusal, unanswerable,
+};
 use crate::broker::backend_sdk::proto::id_map::ById;
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::backend_sdk::proto::send_buffer::SendBuffer;
 #[cfg(feature = "host")]
 use crate::broker::protocol::Encodings;
-use crate::broker::protocol::{EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal, RefusalReason};
-use std::borrow::Cow;
+use crate::broker::protocol::{DescriptorFields, EncodingPolicy, FrameKind, FrameRef, FramingError, Refusal};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -38,55 +39,6 @@ impl<T> Default for Calls<T> {
     }
 }
 
-/// A call that has ended, without its answer.
-#[derive(Debug)]
-pub(crate) struct Ended<T> {
-    request_id: u64,
-    admitted: Admitted<T>,
-}
-
-impl<T> Ended<T> {
-    /// Returns the driver's data.
-    #[cfg(feature = "host")]
-    pub(crate) fn data(&self) -> &T {
-        &self.admitted.data
-    }
-
-    /// Returns whether the call was cancelled: then its answer is dropped.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.admitted.cancelled
-    }
-
-    #[cfg(feature = "host")]
-    pub(crate) fn accepted_encodings(&self) -> Encodings {
-        Encodings::from_bits(self.admitted.accepted_encodings)
-    }
-
-    /// Appends the response, unless the call was cancelled.
-    pub(super) fn respond(
-        &self,
-        payload: Payload,
-        encodings: &EncodingPolicy,
-        output: &mut SendBuffer,
-    ) -> Result<(), FramingError> {
-        if self.is_cancelled() {
-            return Ok(());
-        }
-        let request = self.admitted.request(self.request_id);
-        let response = FrameRef::response_to(&request, &[]);
-        append_answer(&request, response, payload, encodings, output).inspect_err(|error| {
-            append_refusal(&request, &Refusal::new(RefusalReason::AnswerTooLarge, error.to_string()), output);
-        })
-    }
-
-    /// Appends the refusal, unless the call was cancelled.
-    pub(super) fn refuse(&self, refusal: &Refusal, output: &mut SendBuffer) {
-        if !self.is_cancelled() {
-            append_refusal(&self.admitted.request(self.request_id), refusal, output);
-        }
-    }
-}
-
 /// The parts of a request that its answer needs, and the driver's data.
 #[derive(Debug)]
 struct Admitted<T> {
@@ -94,6 +46,7 @@ struct Admitted<T> {
     sequence: u64,
     payload_protocol: u32,
     accepted_encodings: u32,
+    accepted_descriptors: u8,
     traceparent: Box<str>,
     tracestate: Box<str>,
     deadline: Option<Instant>,
@@ -105,6 +58,7 @@ impl<T> Admitted<T> {
     fn request(&self, request_id: u64) -> FrameRef<'_> {
         FrameRef {
             accepted_encodings: self.accepted_encodings,
+            descriptors: DescriptorFields::NONE.accepting(self.accepted_descriptors),
             traceparent: &self.traceparent,
             tracestate: &self.tracestate,
             ..FrameRef::request(self.payload_protocol, request_id, &[])
@@ -146,6 +100,7 @@ impl<T> Calls<T> {
             sequence,
             payload_protocol: request.payload_protocol,
             accepted_encodings: request.accepted_encodings,
+            accepted_descriptors: request.descriptors.accepted(),
             traceparent: request.traceparent.into(),
             tracestate: request.tracestate.into(),
             deadline,
@@ -164,31 +119,66 @@ impl<T> Calls<T> {
         self.named(call).is_some_and(|admitted| admitted.cancelled)
     }
 
+    #[cfg(feature = "host")]
+    pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
+        self.named(call).map_or(Encodings::NONE, |admitted| Encodings::from_bits(admitted.accepted_encodings))
+    }
+
+    /// Returns the most descriptors that the peer takes with the answer to `call` or an event of it.
+    pub(super) fn peer_descriptors(&self, call: CallId) -> u8 {
+        self.named(call).map_or(0, |admitted| admitted.accepted_descriptors)
+    }
+
+    /// Answers `call`, unless it is cancelled, and ends it.
+    pub(super) fn respond(
+        &mut self,
+        call: CallId,
+        payload: Payload,
+        encodings: &EncodingPolicy,
+        accepted_descriptors: u8,
+        output: &mut SendBuffer,
+    ) -> Result<(), FramingError> {
+        let Some(admitted) = self.end(call, output) else { return Ok(()) };
+        let request = admitted.request(call.request_id);
+        let response = answering(&request, FrameRef::response_to(&request, &[]), accepted_descriptors);
+        append_payload(&request, response, payload, encodings, output).inspect_err(|error| {
+            append_refusal(&request, &unanswerable(error), output);
+        })
+    }
+
+    /// Refuses `call`, unless it is cancelled, and ends it.
+    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut SendBuffer) {
+        if let Some(admitted) = self.end(call, output) {
+            append_refusal(&admitted.request(call.request_id), refusal, output);
+        }
+    }
+
+    /// Calls `append` with the request of `call` and an event of that.
     pub(super) fn send_event(
         &mut self,
         call: CallId,
-        payload: &[u8],
-        encodings: &EncodingPolicy,
-        output: &mut SendBuffer,
+        accepted_descriptors: u8,
+        append: impl FnOnce(&FrameRef<'_>, FrameRef<'_>) -> Result<(), FramingError>,
     ) -> Result<(), SendEventError> {
         let admitted = self.named(call).filter(|admitted| !admitted.cancelled);
         let request = admitted.ok_or(SendEventError::Cancelled)?.request(call.request_id);
         let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::response_to(&request, &[]) };
-        Ok(append_answer(&request, event, Cow::Borrowed(payload), encodings, output)?)
+        let event = answering(&request, event, accepted_descriptors);
+        Ok(append(&request, event)?)
     }
 
-    /// Ends `call`; `None` if it has ended before.
-    pub(super) fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Ended<T>> {
+    /// Ends `call`; returns the parts for its answer, unless it is cancelled.
+    fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Admitted<T>> {
         self.write_refusals(output);
         let Entry::Occupied(entry) = self.admitted.entry(call.request_id) else { return None };
         if entry.get().sequence != call.sequence {
             return None;
         }
-        let (request_id, admitted) = entry.remove_entry();
+        let admitted = entry.remove();
         if let Some(deadline) = admitted.deadline {
-            self.deadlines.remove(&(deadline, request_id));
+            self.deadlines.remove(&(deadline, call.request_id));
         }
-        Some(Ended { request_id, admitted })
+        Some(admitted).filter(|admitted| !admitted.cancelled)
     }
 
     /// Returns the call of this name. An answer that comes too late must not be taken for that of the next call with the same

@@ -12,7 +12,7 @@ use super::poller::Poller;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::thread::{self, Thread};
 use crate::broker::backend_sdk::server::sync::{LocalStream, Mutex, MutexGuard};
-use crate::broker::backend_sdk::{Action, CallId, Dispatched, Phase, SendEventError, ServerSession};
+use crate::broker::backend_sdk::{Action, CallId, Dispatched, Payload, Phase, SendEventError, ServerSession};
 use crate::transport::MAX_LATE_READS;
 use std::collections::VecDeque;
 use std::fmt;
@@ -53,14 +53,24 @@ pub(super) struct State {
     ready: u8,
     /// The poller watches the socket for input, and for room to write as well if this is `true`. `None`: a thread reads it.
     watched: Option<bool>,
-    /// The action that the session waits for. It is `Close` also while the legacy handler has the connection.
-    wants: Action,
+    /// The next action, as far as it concerns reading.
+    wants: Wants,
     /// The moment at which the polling thread drives the connection without an event.
     timer: Option<Instant>,
     /// Threads that are unparked once output was written or a request cancelled.
     waiting: Vec<Thread>,
     /// A thread without a poller writes the output, outside of the lock.
     writing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Read,
+    HangUp,
+    /// Output to be written, or a request to end.
+    Progress,
+    /// The connection is closed, or the legacy handler has it.
+    Nothing,
 }
 
 /// The way to read.
@@ -74,13 +84,17 @@ enum Reading {
 
 impl Conn {
     /// Returns a connection that the poller watches, or one that a thread reads if there is no poller.
-    pub(super) fn new(id: u64, context: Arc<Context>, stream: LocalStream, session: Session) -> Self {
+    pub(super) fn new(id: u64, context: Arc<Context>, stream: LocalStream, mut session: Session) -> Self {
+        if context.poller.is_some() {
+            // A thread without a poller writes no descriptors.
+            session.accept_descriptors();
+        }
         let state = State {
             session,
             queue: VecDeque::new(),
             ready: WRITABLE,
             watched: context.poller.is_some().then_some(false),
-            wants: Action::Read,
+            wants: Wants::Read,
             timer: None,
             waiting: Vec::new(),
             writing: false,
@@ -186,9 +200,10 @@ impl Conn {
             events |= WAKE;
             state.ready |= READABLE | READ_CLOSED;
         }
-        if state.wants == Action::Close {
+        if state.wants == Wants::Nothing {
             return state;
         }
+        let wanted = state.wants;
         // The reader of a connection that is not watched reads it outside of the lock.
         let reads = state.watched.is_some() || lane.is_some_and(|lane| lane.role == Role::Reader);
         let mut reads_left = if reads { MAX_LATE_READS } else { 0 };
@@ -202,16 +217,16 @@ impl Conn {
         }
         let leaves_queue = lane.is_none() && !state.queue.is_empty();
         let mut processes = !finished || events != 0 || leaves_queue;
-        let has_changed = loop {
+        loop {
             if processes {
-                self.dispatch(&mut state, lane, |session, dispatch| session.process_while(dispatch));
+                self.dispatch(&mut state, lane, |session, dispatch| session.process(dispatch));
             }
             processes = true;
             if self.context.poller.is_some() {
                 self.write(&mut state, now);
             }
             match state.session.next_action() {
-                Action::Process if state.queue.is_empty() || state.session.is_full() => {}
+                Action::Process => {}
                 Action::Read if state.ready & READABLE != 0 && reads_left > 0 && state.queue.is_empty() => {
                     reads_left -= 1;
                     let read;
@@ -235,17 +250,24 @@ impl Conn {
                     expired = false;
                     state.session.handle_timeout(now);
                 }
-                action => break std::mem::replace(&mut state.wants, action) != state.wants,
+                action => {
+                    state.wants = match action {
+                        Action::Read => Wants::Read,
+                        Action::AwaitHangUp => Wants::HangUp,
+                        _ => Wants::Progress,
+                    };
+                    break;
+                }
             }
-        };
+        }
         if state.session.is_reset() {
             // Also for a thread that reads.
             self.stream.disconnect();
         }
-        if state.session.take_progress() || has_changed {
+        if state.session.take_progress() || state.wants != wanted {
             state.notify();
         }
-        if reads && reads_left == 0 && state.ready & READABLE != 0 && state.wants == Action::Read {
+        if reads && reads_left == 0 && state.ready & READABLE != 0 && state.wants == Wants::Read {
             self.context.requeue(self);
         }
         self.watch(&mut state);
@@ -303,7 +325,7 @@ impl Conn {
     }
 
     fn close(&self, state: &mut State) {
-        state.wants = Action::Close;
+        state.wants = Wants::Nothing;
         self.set_watched(state, None);
         if state.session.in_flight() > 0 {
             state.session.reset();
@@ -327,7 +349,7 @@ impl State {
 
     /// Returns whether the connection waits for nothing but the peer.
     fn may_be_adopted(&self) -> bool {
-        self.wants == Action::Read && !self.is_blocked() && self.session.in_flight() == 0
+        self.wants == Wants::Read && !self.is_blocked() && self.session.in_flight() == 0
     }
 
     /// Makes [`notify`](Self::notify) unpark this thread, which parks once it has unlocked.
@@ -348,6 +370,13 @@ impl HandlerConn for Conn {
     fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
         self.wait_for_room(call);
         let sent = self.with(|state| state.session.send_event(call, payload));
+        self.drive(None);
+        sent
+    }
+
+    fn send_event_payload(self: Arc<Self>, call: CallId, payload: Payload) -> Result<(), SendEventError> {
+        self.wait_for_room(call);
+        let sent = self.with(|state| state.session.send_event_payload(call, payload));
         self.drive(None);
         sent
     }

@@ -1,6 +1,7 @@
 //! The handlers of the blocking server, and what they get.
 
 use super::adaptive::LatencyEstimate;
+use crate::broker::backend_sdk::server::answer_file::sendable_event;
 use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
 use crate::broker::backend_sdk::server::rewind::Rewind;
 use crate::broker::backend_sdk::server::sync::LocalStream;
@@ -22,6 +23,9 @@ pub(super) type LegacyHandler = Box<dyn Fn(LegacyConnection) + Send + Sync>;
 pub(super) trait HandlerConn: fmt::Debug + Send + Sync {
     /// Blocks while the peer leaves too much unread, then queues and writes an event.
     fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError>;
+
+    /// As [`send_event`](Self::send_event), with the descriptors of `payload`.
+    fn send_event_payload(self: Arc<Self>, call: CallId, payload: Payload) -> Result<(), SendEventError>;
 
     /// Returns the socket.
     fn stream(&self) -> &LocalStream;
@@ -54,6 +58,17 @@ impl ServerRequest {
     /// Nothing was sent: the payload is too large, or the client does not wait for the answer any more.
     pub fn send_event(&self, payload: impl AsRef<[u8]>) -> Result<(), SendEventError> {
         Arc::clone(&self.conn).send_event(self.call, payload.as_ref())
+    }
+
+    /// Sends an event as [`send_event`](Self::send_event) does, with the descriptors of `payload`. A large payload is not copied. If
+    /// it is a file and the client takes no descriptors, its bytes are sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_event`](Self::send_event), and if the client does not take so many descriptors.
+    pub fn send_event_payload(&self, payload: impl Into<Payload>) -> Result<(), SendEventError> {
+        let payload = sendable_event(payload.into(), self.accepted_descriptors())?;
+        Arc::clone(&self.conn).send_event_payload(self.call, payload)
     }
 }
 

@@ -5,7 +5,10 @@ use super::blocked::BlockedWrite;
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::CallId;
 use crate::broker::backend_sdk::server::telemetry::Event;
+use crate::descriptor::Descriptor;
 use std::io::{self, IoSlice};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 impl<H: ?Sized> ServerSession<H> {
@@ -20,14 +23,33 @@ impl<H: ?Sized> ServerSession<H> {
     /// after each write is that of `clock`.
     pub fn write_output(
         &mut self,
-        mut clock: impl FnMut() -> Instant,
+        clock: impl FnMut() -> Instant,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) {
-        self.settle();
+        self.write_all_output(clock, |slices, _| write(slices));
+    }
+
+    /// Writes output as [`write_output`](Self::write_output) does, for a driver that
+    /// [accepts descriptors](Self::accept_descriptors): `write` sends the descriptors that it gets with the first byte.
+    #[cfg(unix)]
+    pub fn write_output_with(
+        &mut self,
+        clock: impl FnMut() -> Instant,
+        write: impl FnMut(&[IoSlice<'_>], &[OwnedFd]) -> io::Result<usize>,
+    ) {
+        self.write_all_output(clock, write);
+    }
+
+    #[inline]
+    pub(in super::super) fn write_all_output(
+        &mut self,
+        mut clock: impl FnMut() -> Instant,
+        mut write: impl FnMut(&[IoSlice<'_>], &[Descriptor]) -> io::Result<usize>,
+    ) {
         while self.has_output() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.output_slices(&mut slices);
-            match write(&slices[..count]) {
+            match write(&slices[..count], self.connection.output_descriptors()) {
                 Ok(written) => self.output_written(written, clock()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.write_blocked(clock());
@@ -52,7 +74,6 @@ impl<H: ?Sized> ServerSession<H> {
         if length == 0 {
             return self.fail(io::ErrorKind::WriteZero.into());
         }
-        self.settle();
         self.connection.output_written(length, now);
         self.wrote(length, now);
     }
@@ -78,7 +99,6 @@ impl<H: ?Sized> ServerSession<H> {
     /// Takes the output, for a driver that blocks in a write while other threads add to the session. It counts as unwritten until it
     /// is [restored](Self::restore_output).
     pub fn take_output(&mut self) -> SendBuffer {
-        self.settle();
         self.connection.take_output()
     }
 

@@ -2,9 +2,10 @@
 
 use super::ServerSession;
 use crate::broker::backend_sdk::mux::MuxError;
-use crate::broker::backend_sdk::proto::connection::ConnectionError;
+use crate::broker::backend_sdk::proto::connection::{ConnectionError, unanswerable};
 use crate::broker::backend_sdk::proto::recv_buffer::recycle;
 use crate::broker::backend_sdk::proto::server_connection::{Call, ServerEvent};
+use crate::broker::backend_sdk::server::answer_file::sendable;
 use crate::broker::backend_sdk::server::callback::{self, Callback};
 use crate::broker::backend_sdk::server::cancellation::Cancellation;
 use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
@@ -14,37 +15,26 @@ use crate::broker::backend_sdk::server::handler::{Handler, InlineHandler};
 use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::{Peer, ServerPolicy};
 use crate::broker::backend_sdk::server::request::{InlineRequest, RequestParts};
-use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan, Telemetry};
-use crate::broker::protocol::{Encodings, Refusal, RefusalReason};
+use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan};
+use crate::broker::protocol::{DescriptorFields, Encodings, Refusal, RefusalReason};
+use crate::descriptor::Descriptor;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 impl<H: ?Sized> ServerSession<H> {
     /// Processes the bytes that were received: answers probes, runs inline handlers, refuses requests that are not served, and
     /// passes each request of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
-        self.process_while(|dispatched| {
-            dispatch(dispatched);
-            true
-        });
-    }
-
-    /// [Processes](Self::process) the bytes that were received until `dispatch` returns `false`; the next call goes on.
-    pub(in super::super) fn process_while(&mut self, mut dispatch: impl FnMut(Dispatched<H>) -> bool) {
         if std::mem::take(&mut self.changes.over_capacity) {
             // Before the peer is told: a client that knows of its refusal finds it counted.
             self.policy.telemetry.error(&self.policy.too_many_connections());
         }
-        (self.changes.resumes, self.changes.unprocessed) = (false, false);
-        if std::mem::take(&mut self.changes.unsettled) {
-            // Before a peer asks for the counters.
-            self.batch.note(&self.policy.telemetry);
-        }
+        self.changes.resumes = false;
         // Received bytes are charged before anything is made of them.
         self.charge();
         loop {
             let was_reset = self.reset;
             let processed = callback::run(|| self.process_events(&mut dispatch));
-            self.batch.note(&self.policy.telemetry);
             if processed.is_none() && !self.reset {
                 // Handlers and the rule run there as well, and are caught where they are called.
                 self.policy.panicked_in(Callback::Detector, self.peer.credentials);
@@ -64,14 +54,24 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>) -> bool) {
+    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
         let mut out_of_memory = None;
-        let Self { policy, connection, peer, request_memory, legacy, legacy_memory, changes, batch, .. } =
-            self;
+        let Self {
+            policy,
+            connection,
+            peer,
+            request_memory,
+            descriptors,
+            legacy,
+            legacy_memory,
+            changes,
+            ..
+        } = self;
         let telemetry = &policy.telemetry;
+        let mut batch = Batch::new(telemetry);
         // The payload of an inline request that came encoded.
         let mut decoded = Vec::new();
-        while out_of_memory.is_none() && !changes.unprocessed {
+        while out_of_memory.is_none() {
             connection.set_max_in_flight(policy.max_in_flight_each());
             if connection.exceeds_first_message() && policy.authorize(peer).is_ok() {
                 connection.trust_peer();
@@ -82,56 +82,49 @@ impl<H: ?Sized> ServerSession<H> {
             match event {
                 Ok(None) => break,
                 Err(error) => {
-                    if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) =
-                        error
-                    {
-                        batch.asked();
-                        telemetry
-                            .outcome(payload_protocol, Outcome::Refused(RefusalReason::UnservedProtocol));
-                    }
+                    note_unserved(&error, &mut batch);
                     telemetry.error_of(peer.credentials, &error.into());
                 }
-                Ok(Some(ServerEvent::Request(call))) => match policy.admit(&call.frame, call.now(), peer) {
-                    Ok((Handler::Status, _)) => policy.respond_status(call),
-                    Ok((Handler::Inline(handler), _)) => {
-                        batch.asked();
-                        let answered = answer_inline(policy, handler, call, &mut decoded, peer, batch);
-                        out_of_memory = answered.err();
+                Ok(Some(ServerEvent::Request(call))) => {
+                    let came = take_descriptors(descriptors, call.frame.descriptors);
+                    match policy.admit(&call.frame, call.now(), peer) {
+                        Ok((Handler::Status, _)) => policy.respond_status(call),
+                        Ok((Handler::Inline(handler), _)) => {
+                            batch.asked();
+                            let request = (call, &came[..]);
+                            let answered =
+                                answer_inline(policy, handler, request, &mut decoded, peer, &mut batch);
+                            out_of_memory = answered.err();
+                        }
+                        Ok((Handler::Concurrent(handler), deadline)) => {
+                            batch.asked();
+                            let taken = call.now();
+                            let owned = policy.begin(peer.credentials).and_then(|()| {
+                                policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
+                            });
+                            let (frame, memory) = match owned {
+                                Ok(owned) => owned,
+                                Err(refusal) => {
+                                    refuse(call, &refusal, &mut batch);
+                                    continue;
+                                }
+                            };
+                            *request_memory += memory;
+                            let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
+                            let cancellation = Cancellation::default();
+                            let work = Work::new(&frame, cancellation.clone(), (memory, taken), span.clone());
+                            let came = (came, call.frame.descriptors.accepted());
+                            let request =
+                                RequestParts::new(frame, came, deadline, peer.credentials, cancellation);
+                            let call = call.admit_with(deadline, work);
+                            dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });
+                        }
+                        Err(refusal) => {
+                            batch.asked();
+                            refuse(call, &refusal, &mut batch);
+                        }
                     }
-                    Ok((Handler::Concurrent(handler), deadline)) => {
-                        batch.asked();
-                        let taken = call.now();
-                        let owned = policy.begin(peer.credentials).and_then(|()| {
-                            policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
-                        });
-                        let (frame, memory) = match owned {
-                            Ok(owned) => owned,
-                            Err(refusal) => {
-                                refuse(call, &refusal, telemetry);
-                                continue;
-                            }
-                        };
-                        *request_memory += memory;
-                        let span = RequestSpan::new(&frame.borrowed(), peer.credentials);
-                        let cancellation = Cancellation::default();
-                        let payload_protocol = frame.payload_protocol;
-                        let work = Work {
-                            cancellation: cancellation.clone(),
-                            payload_protocol,
-                            memory,
-                            taken,
-                            span: span.clone(),
-                        };
-                        let request = RequestParts::new(frame, deadline, peer.credentials, cancellation);
-                        let call = call.admit_with(deadline, work);
-                        let handler = Arc::clone(handler);
-                        changes.unprocessed = !dispatch(Dispatched { call, handler, request, span });
-                    }
-                    Err(refusal) => {
-                        batch.asked();
-                        refuse(call, &refusal, telemetry);
-                    }
-                },
+                }
                 Ok(Some(ServerEvent::Cancelled(cancelled))) => {
                     cancelled.data.cancellation.cancel(cancelled.reason);
                     telemetry.outcome(cancelled.data.payload_protocol, Outcome::Cancelled);
@@ -147,10 +140,14 @@ impl<H: ?Sized> ServerSession<H> {
                 Ok(Some(ServerEvent::ProbeAnswered)) => telemetry.note(Event::ProbeAnswered),
                 Ok(Some(ServerEvent::Refused(_))) => unreachable!("payloads are decoded and refused here"),
                 // The rule is asked about each peer that sends the daemon anything.
-                Ok(Some(ServerEvent::Unasked(_))) => drop(policy.authorize(peer)),
+                Ok(Some(ServerEvent::Unasked(frame))) => {
+                    drop(take_descriptors(descriptors, frame.descriptors));
+                    drop(policy.authorize(peer));
+                }
                 Ok(Some(ServerEvent::Closed)) => {}
             }
         }
+        drop(batch);
         recycle(decoded);
         if peer.is_refused() {
             // Each request that came was refused.
@@ -170,22 +167,23 @@ impl<H: ?Sized> ServerSession<H> {
 fn answer_inline<H: ?Sized>(
     policy: &ServerPolicy<H>,
     handler: &InlineHandler,
-    call: Call<'_, Work>,
+    (call, descriptors): (Call<'_, Work>, &[Descriptor]),
     decoded: &mut Vec<u8>,
     peer: &mut Peer,
-    batch: &mut Batch,
+    batch: &mut Batch<'_>,
 ) -> Result<(), ServeError> {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
     let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
         let span = RequestSpan::new(&frame, peer.credentials);
         span.in_scope(|| {
-            let request = InlineRequest::new(frame, peer.credentials);
-            let answer = Answer::of(|| handler(&request));
+            let request = InlineRequest::new(frame, descriptors, peer.credentials);
+            let accepted = request.accepted_descriptors();
+            let answer = Answer::of(|| sendable(handler(&request)?, accepted));
             policy.judge(payload_protocol, answer, peer.credentials, true)
         })
     });
     match answer {
-        Err(refusal) => refuse(call, &refusal, &policy.telemetry),
+        Err(refusal) => refuse(call, &refusal, batch),
         Ok(payload) => {
             let accepted = Encodings::from_bits(call.frame.accepted_encodings);
             let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
@@ -193,11 +191,10 @@ fn answer_inline<H: ?Sized>(
                 policy.charge_more(peer, memory)?;
             }
             match call.respond(payload) {
-                Ok(()) => batch.answered_inline(payload_protocol, taken, &policy.telemetry),
+                Ok(()) => batch.answered(payload_protocol, taken),
                 Err(error) => {
+                    batch.refused(payload_protocol, unanswerable(&error).reason());
                     policy.unanswerable(payload_protocol, error, peer.credentials);
-                    let outcome = Outcome::Refused(RefusalReason::AnswerTooLarge);
-                    policy.telemetry.outcome(payload_protocol, outcome);
                 }
             }
         }
@@ -205,7 +202,24 @@ fn answer_inline<H: ?Sized>(
     Ok(())
 }
 
-fn refuse(call: Call<'_, Work>, refusal: &Refusal, telemetry: &Telemetry) {
-    telemetry.outcome(call.frame.payload_protocol, Outcome::Refused(refusal.reason()));
+/// Notes that a request was refused whose payload protocol is not served, if `error` says so.
+fn note_unserved(error: &ConnectionError, batch: &mut Batch<'_>) {
+    if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) = error {
+        batch.asked();
+        batch.refused(*payload_protocol, RefusalReason::UnservedProtocol);
+    }
+}
+
+/// Takes the descriptors of a frame with these `fields`, which are the next ones.
+#[inline]
+fn take_descriptors(descriptors: &mut VecDeque<Descriptor>, fields: DescriptorFields) -> Vec<Descriptor> {
+    match usize::from(fields.count()) {
+        0 => Vec::new(),
+        count => descriptors.drain(..count.min(descriptors.len())).collect(),
+    }
+}
+
+fn refuse(call: Call<'_, Work>, refusal: &Refusal, batch: &mut Batch<'_>) {
+    batch.refused(call.frame.payload_protocol, refusal.reason());
     call.refuse(refusal);
 }

@@ -68,9 +68,10 @@ impl ErrorKind {
                     WaitingFor::MessageAfterProbe => Self::NothingAfterProbe,
                     WaitingFor::NextMessage => Self::Idle,
                 },
-                ConnectionError::Mux(_) | ConnectionError::Refused(_) | ConnectionError::Truncated { .. } => {
-                    Self::RulesBroken
-                }
+                ConnectionError::Mux(_)
+                | ConnectionError::Refused(_)
+                | ConnectionError::Descriptors(_)
+                | ConnectionError::Truncated { .. } => Self::RulesBroken,
             },
             // A peer that sends too slowly is a `ConnectionError`.
             ServeError::Stream(error) if error.kind() == io::ErrorKind::TimedOut => Self::ReadsTooSlowly,

@@ -7,7 +7,7 @@ use super::request::{self, AsyncHandler};
 use crate::broker::backend_sdk::server::scratch::{self, READ_BYTES};
 use crate::broker::backend_sdk::{Action, Dispatched, ServeError};
 use crate::broker::runtime_clock::now;
-use crate::transport::{LateReads, ServedTransport, Upstream};
+use crate::transport::{Incoming, LateReads, ServedTransport, Upstream};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -29,6 +29,9 @@ type Requests = Vec<Dispatched<AsyncHandler>>;
 /// Serves the connection until it ends.
 pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future<Output = ()> + Send {
     let mut driver = ConnDriver { stream, timer: None, late: LateReads::default() };
+    if driver.stream.passes_descriptors() {
+        open.conn.session().accept_descriptors();
+    }
     // Boxed, because it would make the task of every framed connection larger.
     let mut first_words = match &open.context.legacy {
         Legacy::Relay(backend) => {
@@ -108,9 +111,16 @@ impl<S: ServedTransport> ConnDriver<S> {
                 self.late = LateReads::default();
             }
             session.process(|request| requests.push(request));
-            session.write_output(self::now, |slices| match self.stream.poll_write(context, slices) {
-                Poll::Ready(written) => written,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            session.write_all_output(self::now, |slices, descriptors| {
+                let written = if descriptors.is_empty() {
+                    self.stream.poll_write(context, slices)
+                } else {
+                    self.stream.poll_write_with(context, slices, descriptors)
+                };
+                match written {
+                    Poll::Ready(written) => written,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
             });
             let action = session.next_action();
             let (deadline, progress) = (session.deadline(), session.take_progress());
@@ -164,16 +174,24 @@ impl<S: ServedTransport> ConnDriver<S> {
             read
         } else {
             scratch::with(|scratch| {
+                let (passes, mut incoming) = (session.takes_descriptors(), Incoming::default());
                 let read = match late {
+                    None if passes => self.stream.poll_read_with(context, scratch, &mut incoming),
                     None => self.stream.poll_read(context, scratch),
                     Some(_) => {
-                        let arrived = self.late.read(|| self.stream.read_arrived(context, scratch));
+                        let arrived = self.late.read(|| {
+                            if passes {
+                                self.stream.read_arrived_with(context, scratch, &mut incoming)
+                            } else {
+                                self.stream.read_arrived(context, scratch)
+                            }
+                        });
                         // The next read returns an error again.
                         arrived.and_then(Result::ok).map_or(Poll::Pending, |length| Poll::Ready(Ok(length)))
                     }
                 };
                 if let Poll::Ready(Ok(length @ 1..)) = read {
-                    session.receive(&scratch[..length], now());
+                    session.receive_incoming(&scratch[..length], incoming, now());
                 }
                 read
             })
@@ -212,22 +230,17 @@ impl<S: ServedTransport> ConnDriver<S> {
 
 /// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
 fn start(open: &OpenConn, requests: Requests) -> bool {
-    if requests.is_empty() {
-        return false;
-    }
-    let in_place = open.context.one_thread && !open.conn.session().is_full();
-    let (mut until, mut ended) = (in_place.then(|| now() + AT_ONCE), false);
+    let mut ended = false;
+    let begin = (open.context.one_thread && !requests.is_empty()).then(now);
     for request in requests {
         let conn = Arc::clone(&open.conn);
-        let Some(end) = until else {
+        let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
+        if !in_place || conn.session().is_full() {
             tokio::spawn(request::serve(conn, request));
-            continue;
-        };
-        let (waiting, goes_on) = request::serve_in_place(conn, request, end);
-        until = until.filter(|_| goes_on);
-        match waiting {
-            Some(waiting) => drop(tokio::spawn(waiting)),
-            None => ended = true,
+        } else if let Some(waiting) = request::serve_in_place(conn, request) {
+            tokio::spawn(waiting);
+        } else {
+            ended = true;
         }
     }
     ended

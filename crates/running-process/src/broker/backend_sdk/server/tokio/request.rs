@@ -1,6 +1,7 @@
 //! Requests, for asynchronous handlers.
 
 use super::conn::Conn;
+use crate::broker::backend_sdk::server::answer_file::{sendable, sendable_event};
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::request::request_methods;
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
@@ -11,7 +12,6 @@ use crate::broker::runtime_clock::now;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 /// A concurrent handler of the asynchronous server.
 pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
@@ -57,6 +57,20 @@ impl AsyncServerRequest {
         self.conn.driver.wake();
         sent
     }
+
+    /// Sends an event as [`send_event`](Self::send_event) does, with the descriptors of `payload`. A large payload is not copied. If
+    /// it is a file and the client takes no descriptors, its bytes are sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_event`](Self::send_event), and if the client does not take so many descriptors.
+    pub async fn send_event_payload(&self, payload: impl Into<Payload>) -> Result<(), SendEventError> {
+        let payload = sendable_event(payload.into(), self.accepted_descriptors())?;
+        self.conn.once_writable(self.call, |_| ()).await;
+        let sent = self.conn.session().send_event_payload(self.call, payload);
+        self.conn.driver.wake();
+        sent
+    }
 }
 
 /// Runs the handler of a request in the task that polls this, once the peer has read enough.
@@ -66,21 +80,13 @@ pub(super) async fn serve(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHand
 }
 
 /// Runs the handler of a request up to its first wait, in the task of the connection, which then looks for its answer.
-/// Returns the rest, for another task to poll, if the handler waits, and whether the next request may be served so as well:
-/// `until` has not passed, and the peer reads.
-pub(super) fn serve_in_place(
-    conn: Arc<AsyncConn>,
-    dispatched: Dispatched<AsyncHandler>,
-    until: Instant,
-) -> (Option<Serving>, bool) {
+/// Returns the rest, for another task to poll, if the handler waits.
+pub(super) fn serve_in_place(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) -> Option<Serving> {
     let mut serving = Serving::new(conn, dispatched);
+    serving.wakes_driver = false;
     let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
-    let at = now();
-    if served.is_pending() {
-        return (Some(serving), at < until);
-    }
-    let is_full = serving.finish(at);
-    (None, at < until && !is_full)
+    serving.wakes_driver = true;
+    served.is_pending().then_some(serving)
 }
 
 /// A handler that serves a request, for as long as the client waits. The request ends when this is dropped.
@@ -88,11 +94,13 @@ pub(super) struct Serving {
     /// `None` if the request was cancelled before the handler began, or if the handler panicked instead of returning a future.
     future: Option<Guarded<dyn HandlerFuture>>,
     answer: Answer,
+    accepted_descriptors: usize,
     cancellation: Cancellation,
     span: RequestSpan,
     conn: Arc<AsyncConn>,
-    /// `None` once the request has ended.
-    call: Option<CallId>,
+    call: CallId,
+    /// The task of the connection is to be woken for the answer.
+    wakes_driver: bool,
 }
 
 impl Serving {
@@ -100,7 +108,17 @@ impl Serving {
         let (call, answer) = (dispatched.call(), Answer::Abandoned);
         let (handler, parts, span) = dispatched.into_parts();
         let cancellation = parts.cancellation();
-        let mut serving = Self { future: None, answer, cancellation, span, conn, call: Some(call) };
+        let accepted_descriptors = parts.accepted_descriptors();
+        let mut serving = Self {
+            future: None,
+            answer,
+            accepted_descriptors,
+            cancellation,
+            span,
+            conn,
+            call,
+            wakes_driver: true,
+        };
         if serving.cancellation.get().is_none() {
             let request = AsyncServerRequest { parts, conn: Arc::clone(&serving.conn), call };
             let future = serving.span.in_scope(|| callback::run(|| handler(request)));
@@ -116,27 +134,15 @@ impl Serving {
         if let Some(future) = &mut self.future {
             let poll = || future.poll_by(|future| future.poll_answer(context));
             self.answer = match ready!(self.span.in_scope(poll)) {
-                Some(Ok(payload)) => Answer::Payload(payload),
-                Some(Err(error)) => Answer::Failed(error),
+                Some(answer) => match answer.and_then(|payload| sendable(payload, self.accepted_descriptors))
+                {
+                    Ok(payload) => Answer::Payload(payload),
+                    Err(error) => Answer::Failed(error),
+                },
                 None => Answer::Panicked,
             };
         }
         Poll::Ready(())
-    }
-
-    /// Ends the request at `at`. Returns whether the peer leaves so much unread that no handler begins for it.
-    fn finish(&mut self, at: Instant) -> bool {
-        let (future, answer) = (self.future.take(), std::mem::replace(&mut self.answer, Answer::Abandoned));
-        let Self { span, conn, call, .. } = self;
-        span.in_scope(|| {
-            // The future ends before the request does.
-            drop(future);
-            let mut session = conn.session();
-            if let Some(call) = call.take() {
-                session.finish(call, answer, at);
-            }
-            session.is_full()
-        })
     }
 }
 
@@ -153,8 +159,13 @@ impl Future for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if self.call.is_some() {
-            self.finish(now());
+        let (future, answer) = (self.future.take(), std::mem::replace(&mut self.answer, Answer::Abandoned));
+        self.span.in_scope(|| {
+            // The future ends before the request does.
+            drop(future);
+            self.conn.session().finish(self.call, answer, now());
+        });
+        if self.wakes_driver {
             self.conn.driver.wake();
         }
     }

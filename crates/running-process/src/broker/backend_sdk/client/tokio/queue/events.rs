@@ -1,8 +1,8 @@
 //! Events that wait for their callers, within one bound for a connection.
 
 use super::request::Response;
-use crate::broker::backend_sdk::client::limits::{MAX_WAITING_EVENT_BYTES, frame_memory};
-use crate::broker::protocol::Frame;
+use crate::broker::backend_sdk::client::limits::MAX_WAITING_EVENT_BYTES;
+use crate::broker::backend_sdk::client::reply::Reply;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -13,7 +13,7 @@ pub(super) struct EventBuffer {
     bytes: usize,
     subscription: Subscription,
     /// The events of no request.
-    unsolicited: VecDeque<Frame>,
+    unsolicited: VecDeque<Reply>,
     waker: Option<Waker>,
 }
 
@@ -30,7 +30,7 @@ enum Subscription {
 /// The events of one request that wait, and its response.
 #[derive(Debug, Default)]
 pub(super) struct StreamState {
-    events: VecDeque<Frame>,
+    events: VecDeque<Reply>,
     response: Option<Response>,
     waker: Option<Waker>,
 }
@@ -50,39 +50,39 @@ impl EventBuffer {
     }
 
     /// Keeps an event of no request, if it is wanted. Returns the waker to call.
-    pub(super) fn add(&mut self, frame: Frame) -> Option<Waker> {
+    pub(super) fn add(&mut self, frame: Reply) -> Option<Waker> {
         if !self.wants_unsolicited() {
             return None;
         }
-        self.bytes += frame_memory(&frame);
+        self.bytes += frame.memory();
         self.unsolicited.push_back(frame);
         self.waker.take()
     }
 
     /// Keeps an event of a request. Returns the waker to call.
-    pub(super) fn add_to(&mut self, stream: &mut StreamState, frame: Frame) -> Option<Waker> {
-        self.bytes += frame_memory(&frame);
+    pub(super) fn add_to(&mut self, stream: &mut StreamState, frame: Reply) -> Option<Waker> {
+        self.bytes += frame.memory();
         stream.events.push_back(frame);
         stream.waker.take()
     }
 
     /// Drops the events of `stream`. Returns whether its response had come.
     pub(super) fn forget(&mut self, stream: &StreamState) -> bool {
-        self.bytes -= stream.events.iter().map(frame_memory).sum::<usize>();
+        self.bytes -= stream.events.iter().map(Reply::memory).sum::<usize>();
         stream.response.is_some()
     }
 
     /// Takes the next event of no request.
-    pub(super) fn take(&mut self) -> Option<Frame> {
+    pub(super) fn take(&mut self) -> Option<Reply> {
         let event = self.unsolicited.pop_front()?;
-        self.bytes -= frame_memory(&event);
+        self.bytes -= event.memory();
         Some(event)
     }
 
     /// Takes the next event of a request.
-    pub(super) fn take_from(&mut self, stream: &mut StreamState) -> Option<Frame> {
+    pub(super) fn take_from(&mut self, stream: &mut StreamState) -> Option<Reply> {
         let event = stream.events.pop_front()?;
-        self.bytes -= frame_memory(&event);
+        self.bytes -= event.memory();
         Some(event)
     }
 
@@ -99,7 +99,7 @@ impl EventBuffer {
     /// Drops the events of no request, and keeps no further ones.
     pub(super) fn unsubscribe(&mut self) {
         self.subscription = Subscription::Off;
-        self.bytes -= self.unsolicited.drain(..).map(|frame| frame_memory(&frame)).sum::<usize>();
+        self.bytes -= self.unsolicited.drain(..).map(|frame| frame.memory()).sum::<usize>();
         self.unsolicited = VecDeque::new();
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Link {
     pub(super) cancelled: Vec<RequestId>,
     /// The number of the last read barrier that the driver has passed.
     pub(super) passed: u64,
+    /// The most descriptors that the daemon takes with one frame, as far as it has said so.
+    pub(super) daemon_descriptors: u8,
     /// The driver's task, until it is woken.
     pub(super) driver: Option<Waker>,
 }
@@ -32,7 +34,7 @@ impl Link {
     }
 
     fn new(name: LinkName, first_id: RequestId) -> Self {
-        Self { name, first_id, cancelled: Vec::new(), passed: 0, driver: None }
+        Self { name, first_id, cancelled: Vec::new(), passed: 0, daemon_descriptors: 0, driver: None }
     }
 }
 

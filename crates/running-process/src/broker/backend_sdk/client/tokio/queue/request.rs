@@ -2,14 +2,14 @@
 
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::protocol::Frame;
 
 /// The result of a request, which may have been sent unless it is [`Unsent`].
 pub(in super::super::super) type Outcome = Result<Response, Unsent>;
 
-pub(in super::super) type Response = Result<Frame, FrameClientError>;
+pub(in super::super::super) type Response = Result<Reply, FrameClientError>;
 
 /// A request of which nothing was sent, because the connection ended before.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(in super::super) struct Request {
     pub(in super::super) payload: Payload,
     /// 0 is none.
     pub(in super::super) deadline_unix_ms: u64,
-    /// The options, if they have trace context.
+    /// The options, if they have more than a deadline.
     pub(in super::super) options: Option<Box<RequestOptions>>,
     /// The caller takes the events of the request.
     pub(in super::super) events: bool,
@@ -39,7 +39,7 @@ impl Request {
         options: Option<&RequestOptions>,
         events: bool,
     ) -> Self {
-        let options = options.filter(|options| options.has_trace_context()).cloned().map(Box::new);
+        let options = options.filter(|options| options.has_fields()).cloned().map(Box::new);
         Self { payload_protocol, payload, deadline_unix_ms: deadline.unix_ms(), options, events }
     }
 }

@@ -4,13 +4,13 @@ use super::link::is_former;
 use super::request::{Request, Response, Unsent};
 use super::{Pending, RequestQueue, State, wake_driver, wake_drivers};
 use crate::broker::backend_sdk::client::error::FrameClientError;
+use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
-use crate::broker::protocol::Frame;
 use std::task::{Poll, Waker};
 
 /// The next item of a request whose events are taken.
 pub(in super::super) enum StreamItem {
-    Event(Frame),
+    Event(Reply),
     /// The last item.
     Response(Response),
 }
@@ -71,7 +71,7 @@ impl RequestQueue {
     }
 
     /// Polls for the next event of no request. The error is the reason why the connection has ended.
-    pub(in super::super) fn poll_event(&self, waker: &Waker) -> Poll<Result<Frame, FrameClientError>> {
+    pub(in super::super) fn poll_event(&self, waker: &Waker) -> Poll<Result<Reply, FrameClientError>> {
         self.make_room(|State { events, end, .. }| {
             if let Some(event) = events.take() {
                 return Poll::Ready(Ok(event));

@@ -11,7 +11,7 @@ use std::task::Waker;
 impl RequestQueue {
     /// Takes the requests in `output` back: whole frames of which no byte was written. They are unsent from now on.
     ///
-    /// A request with events, or with an encoded payload, fails: the connection is closed.
+    /// A request with events, with descriptors, or with an encoded payload, fails: the connection is closed.
     pub(in super::super) fn take_back(&self, output: &[u8]) {
         let mut state = self.state();
         let mut wakers = Vec::new();
@@ -28,7 +28,7 @@ impl RequestQueue {
     }
 }
 
-/// Returns the requests in `output`, in order; `None` in the place of one with an encoded payload.
+/// Returns the requests in `output`, in order; `None` in the place of one with descriptors or an encoded payload.
 fn requests(mut output: &[u8]) -> Vec<(RequestId, Option<Request>)> {
     let mut requests = Vec::new();
     while let Ok(Some(body)) = complete_body(output, MAX_FRAME_BYTES) {
@@ -37,13 +37,16 @@ fn requests(mut output: &[u8]) -> Vec<(RequestId, Option<Request>)> {
         if frame.kind != FrameKind::Request as i32 {
             continue;
         }
-        let is_plain = frame.payload_encoding == PayloadEncoding::None as i32;
-        let options = RequestOptions::new().with_trace_context(frame.traceparent, frame.tracestate);
+        let is_plain =
+            frame.payload_encoding == PayloadEncoding::None as i32 && frame.descriptors.count() == 0;
+        let options = RequestOptions::new()
+            .with_trace_context(frame.traceparent, frame.tracestate)
+            .with_max_descriptors(frame.descriptors.accepted().into());
         let request = is_plain.then(|| Request {
             payload_protocol: frame.payload_protocol,
             payload: frame.payload.to_vec().into(),
             deadline_unix_ms: frame.deadline_unix_ms,
-            options: options.has_trace_context().then(|| Box::new(options)),
+            options: options.has_fields().then(|| Box::new(options)),
             events: false,
         });
         requests.push((RequestId(frame.request_id), request));
@@ -72,10 +75,10 @@ mod tests {
         let mut connection = ClientConnection::new();
         let head = RequestHead { deadline_unix_ms: 7, traceparent: TRACE, ..RequestHead::default() };
         for (id, payload) in [(3, &b"first"[..]), (4, b"")] {
-            connection.send_request_as(RequestId(id), 0xF00D, payload.to_vec(), &head).unwrap();
+            connection.send_payload_as(RequestId(id), 0xF00D, payload.to_vec().into(), &head).unwrap();
         }
         connection.cancel(RequestId(3));
-        connection.send_request_as(RequestId(5), 0xF00E, b"last".to_vec(), &RequestHead::default()).unwrap();
+        connection.send_payload_as(RequestId(5), 0xF00E, b"last".into(), &RequestHead::default()).unwrap();
         let output = connection.output().to_vec();
         let found = |output: &[u8]| {
             let parts = |(RequestId(id), request): (_, Option<Request>)| {
@@ -109,7 +112,7 @@ mod tests {
             let ids: Vec<_> = batch.requests.iter().map(|(id, _)| *id).collect();
             for (id, Request { payload_protocol, payload, events, .. }) in batch.requests.drain(..) {
                 let head = RequestHead { events, ..RequestHead::default() };
-                connection.send_request_as(id, payload_protocol, payload, &head).unwrap();
+                connection.send_payload_as(id, payload_protocol, payload, &head).unwrap();
             }
             ids
         };

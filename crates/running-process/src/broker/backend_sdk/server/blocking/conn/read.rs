@@ -1,11 +1,12 @@
 //! Reading: by the thread that drives the connection when something has arrived, or blocking by one of its own.
 
-use super::{Action, Conn, Locked, QUIET, RECHECK, Reading, State};
+use super::{Conn, Locked, QUIET, RECHECK, Reading, State, Wants};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
 use crate::broker::backend_sdk::server::blocking::events::{HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE};
 use crate::broker::backend_sdk::server::scratch;
 use crate::broker::backend_sdk::server::sync::thread;
+use crate::transport::Incoming;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +21,7 @@ impl Conn {
     ) -> (Locked<'a>, Instant, io::Result<()>) {
         let stream = &self.stream;
         let buffer = state.session.take_recv_buffer();
+        let passes = state.session.takes_descriptors();
         // It is unlocked here if the read blocks.
         let locked = matches!(reading, Reading::Arrived).then_some(state);
         let relock = || locked.unwrap_or_else(|| self.state());
@@ -34,24 +36,32 @@ impl Conn {
             (state, now, read, room)
         } else {
             scratch::with(|scratch| {
+                let mut incoming = Incoming::default();
                 let read = match reading {
+                    Reading::Arrived if passes => stream.read_arrived_with(scratch, &mut incoming),
                     Reading::Arrived => stream.read_arrived(scratch),
-                    Reading::Until(until) => self.unless_events(|| stream.read_deadline(scratch, until)),
+                    Reading::Until(until) => self.unless_events(|| {
+                        if passes {
+                            stream.read_with(scratch, until, &mut incoming)
+                        } else {
+                            stream.read_deadline(scratch, until)
+                        }
+                    }),
                 };
                 let (mut state, now) = (relock(), Instant::now());
+                // A read ends at the bytes with descriptors, however much is there.
+                let room = if incoming.is_any() { 0 } else { scratch.len() };
                 if let Ok(length @ 1..) = read {
-                    state.session.receive(&scratch[..length], now);
+                    state.session.receive_incoming(&scratch[..length], incoming, now);
                 }
-                (state, now, read, scratch.len())
+                (state, now, read, room)
             })
         };
         let read = read.map(|length| {
             if length == 0 {
                 state.ready &= !READABLE;
                 let is_gone = || stream.wait_hang_up(Some(now)).unwrap_or(true);
-                self.dispatch(&mut state, lane, |session, dispatch| {
-                    session.end_of_input(is_gone, |call| _ = dispatch(call));
-                });
+                self.dispatch(&mut state, lane, |session, dispatch| session.end_of_input(is_gone, dispatch));
             } else if length < room && state.ready & READ_CLOSED == 0 {
                 // A read that does not fill the room has emptied the socket: the next byte is an event.
                 state.ready &= !READABLE;
@@ -74,9 +84,13 @@ impl Conn {
         adopts
     }
 
-    /// Gives the connection back to the poller, if that does not watch it.
-    pub(in super::super) fn release(self: &Arc<Self>, state: &mut State) {
-        if self.context.poller.is_some() && state.wants != Action::Close && state.watched.is_none() {
+    /// Gives the connection back to the poller.
+    pub(in super::super) fn give_back(self: &Arc<Self>) {
+        self.with(|state| self.release(state));
+    }
+
+    pub(super) fn release(self: &Arc<Self>, state: &mut State) {
+        if self.context.poller.is_some() && state.wants != Wants::Nothing && state.watched.is_none() {
             let writing = state.is_blocked();
             self.set_watched(state, Some(writing));
             self.watch(state);
@@ -90,7 +104,7 @@ impl Conn {
         let (mut state, mut now, mut is_quiet) = (self.state(), Instant::now(), false);
         loop {
             state = self.run(state, now, Some(lane));
-            if lane.is_lost() || state.watched.is_some() || state.wants == Action::Close {
+            if lane.is_lost() || state.watched.is_some() || state.wants == Wants::Nothing {
                 // Another thread gives it back to the poller, or reads it.
                 return self.unlock(state);
             }
@@ -101,10 +115,10 @@ impl Conn {
             let pause = if has_poller { QUIET } else { RECHECK };
             let until = earliest(state.session.deadline(), now.checked_add(pause));
             let waited;
-            if state.wants == Action::Read {
+            if state.wants == Wants::Read {
                 (state, now, waited) = self.read(state, Some(lane), Reading::Until(until));
             } else {
-                let awaits_hang_up = state.wants == Action::AwaitHangUp;
+                let awaits_hang_up = state.wants == Wants::HangUp;
                 state.wait();
                 drop(state);
                 let gone = self.unless_events(|| {

@@ -15,11 +15,11 @@ impl Conn {
     /// Writes what the socket takes.
     pub(super) fn write(&self, state: &mut State, now: Instant) {
         let State { session, ready, .. } = state;
-        session.write_output(
+        session.write_all_output(
             || now,
-            |pieces| {
+            |pieces, descriptors| {
                 let is_ready = *ready & WRITABLE != 0;
-                let written = if is_ready { self.stream.write_now(pieces)? } else { None };
+                let written = if is_ready { self.stream.write_now_with(pieces, descriptors)? } else { None };
                 if written != Some(pieces.iter().map(|piece| piece.len()).sum()) {
                     // A write that is not complete has filled the socket: when there is room again is an event.
                     *ready &= !WRITABLE;

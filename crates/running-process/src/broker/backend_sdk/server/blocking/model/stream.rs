@@ -2,7 +2,9 @@
 
 use crate::broker::backend_sdk::model_check::wire::{Connection, Other, Wire};
 use crate::broker::backend_sdk::server::sync::{MutexGuard, thread};
+use crate::descriptor::Descriptor;
 use crate::sys::{PeerError, PeerUser};
+use crate::transport::Incoming;
 use shuttle::rand::{Rng, thread_rng};
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -77,6 +79,27 @@ impl LocalStream {
         let length = self.read_arrived(&mut bytes)?;
         buffer.extend_from_slice(&bytes[..length]);
         Ok(length)
+    }
+
+    pub(crate) fn read_with(
+        &self,
+        buf: &mut [u8],
+        deadline: Option<Instant>,
+        _: &mut Incoming,
+    ) -> io::Result<usize> {
+        self.read_deadline(buf, deadline)
+    }
+
+    pub(crate) fn read_arrived_with(&self, buf: &mut [u8], _: &mut Incoming) -> io::Result<usize> {
+        self.read_arrived(buf)
+    }
+
+    pub(crate) fn write_now_with(
+        &self,
+        pieces: &[IoSlice<'_>],
+        _: &[Descriptor],
+    ) -> io::Result<Option<usize>> {
+        self.write_now(pieces)
     }
 
     pub(crate) fn write_vectored(

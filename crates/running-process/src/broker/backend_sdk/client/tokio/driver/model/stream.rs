@@ -1,6 +1,8 @@
 //! The client's end of a connection in memory.
 
 use crate::broker::backend_sdk::model_check::wire::{Connection, Other, Wire};
+use crate::descriptor::Descriptor;
+use crate::transport::Incoming;
 use std::io::{self, IoSlice, Read};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -60,6 +62,32 @@ pub(crate) fn poll_write(
         wire.outgoing.extend_from_slice(&piece[..length]);
         Ok(length)
     }))
+}
+
+pub(crate) fn poll_read_onto_with(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    buffer: &mut Vec<u8>,
+    _: &mut Incoming,
+) -> Poll<io::Result<usize>> {
+    poll_read_onto(stream, context, buffer)
+}
+
+pub(crate) fn read_arrived_onto_with(
+    stream: &AsyncStream,
+    buffer: &mut Vec<u8>,
+    _: &mut Incoming,
+) -> io::Result<usize> {
+    read_arrived_onto(stream, buffer)
+}
+
+pub(crate) fn poll_write_with(
+    stream: &mut AsyncStream,
+    context: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+    _: &[Descriptor],
+) -> Poll<io::Result<usize>> {
+    poll_write(stream, context, pieces)
 }
 
 impl Drop for AsyncStream {
