@@ -16,7 +16,7 @@ usage: benches [options]
   --list                name the rows, and measure nothing
   --syscalls            count system calls as well, with strace
   --builds              take the time of clean release builds as well, which takes minutes
-  --write               all of this but the builds, and write docs/benchmarks.md and docs/benchmarks.svg
+  --write               all of this but the builds, and write docs/benchmarks.md and its charts
   --once                do everything once, to see that it works
   --rounds N            at most so many rounds [61]
   --cpus free|one|two   where clients and servers run, instead of what each row asks for

@@ -1,7 +1,9 @@
 //! Blocking sockets that echo. The server has a thread for each connection.
 
 use super::wire::{self, Poll};
-use crate::party::{Client, Exchange, PROTOCOL, Server, blocking, large};
+use crate::party::{
+    Client, EVENT, EVENTS, EVENTS_REQUEST, Exchange, LARGEST, PROTOCOL, RECEIVED, Server, blocking, large,
+};
 use crate::scratch::Scratch;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,9 +11,6 @@ use std::path::Path;
 
 /// The size of a read, in bytes.
 pub const READ: usize = 64 * 1024;
-
-/// The size of a payload of [`crowd`], in bytes.
-const SMALL: usize = 64;
 
 /// Serves every connection with `serve`, each on a thread of its own.
 pub fn serve_each(
@@ -47,6 +46,32 @@ pub fn answer_large(mut stream: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Answers each of the largest requests with a few bytes.
+pub fn receive_largest(mut stream: UnixStream) -> io::Result<()> {
+    let mut request = vec![0; LARGEST];
+    loop {
+        stream.read_exact(&mut request)?;
+        stream.write_all(RECEIVED)?;
+    }
+}
+
+/// Answers each read with all events.
+pub fn send_events(mut stream: UnixStream) -> io::Result<()> {
+    let (mut request, mut output) = ([0; 256], vec![0; READ]);
+    while stream.read(&mut request)? > 0 {
+        let mut filled = 0;
+        for _ in 0..EVENTS {
+            if filled + 2 * EVENT.len() > READ {
+                stream.write_all(&output[..filled])?;
+                filled = 0;
+            }
+            filled += wire::encode(&mut output[filled..], 2, PROTOCOL, 1, &EVENT);
+        }
+        stream.write_all(&output[..filled])?;
+    }
+    Ok(())
+}
+
 /// Answers frames with frames: all frames of a read with a single write.
 pub fn answer_frames(mut stream: UnixStream) -> io::Result<()> {
     let mut buffer = vec![0; READ];
@@ -75,6 +100,7 @@ pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
         match exchange {
             Exchange::Echo(_) => "raw",
             Exchange::Large => "raw-large",
+            Exchange::Upload => "raw-upload",
         },
     );
     let mut stream = server.connect();
@@ -112,23 +138,24 @@ pub fn client_with_frames(scratch: &Scratch, exchange: Exchange, at_once: usize)
     })
 }
 
-/// Exchanges a frame on each of many connections, one in flight on each: the next request of a connection follows its answer.
-pub fn crowd(scratch: &Scratch, server: &str, connections: usize) -> Client {
-    let echoes = server.starts_with("raw");
-    let server = Server::start(scratch, server);
-    let mut request = vec![0; 2 * SMALL];
-    let length = wire::encode(&mut request, 0, PROTOCOL, 1, &[7; SMALL]);
-    request.truncate(length);
-    // A server that answers sends a frame with two bytes more.
-    let mut response = vec![0; if echoes { length } else { length + 2 }];
-    let mut streams: Vec<UnixStream> = (0..connections).map(|_| server.connect()).collect();
-    for stream in &mut streams {
-        stream.write_all(&request).unwrap();
-    }
+/// Asks for all events and takes them.
+pub fn events(scratch: &Scratch) -> Client {
+    let server = Server::start(scratch, "raw-events");
+    let mut stream = server.connect();
+    let mut input = vec![0; READ];
     blocking(server, move || {
-        for stream in &mut streams {
-            stream.read_exact(&mut response).unwrap();
-            stream.write_all(&request).unwrap();
+        stream.write_all(EVENTS_REQUEST).unwrap();
+        let (mut taken, mut held) = (0, 0);
+        while taken < EVENTS {
+            held += stream.read(&mut input[held..]).unwrap();
+            let mut begin = 0;
+            while let Poll::Frame(frame, consumed) = wire::poll(&input[begin..held], |_| false) {
+                assert_eq!(frame.payload.len(), EVENT.len());
+                begin += consumed;
+                taken += 1;
+            }
+            input.copy_within(begin..held, 0);
+            held -= begin;
         }
     })
 }

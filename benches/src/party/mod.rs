@@ -1,9 +1,10 @@
 //! The parties: each has a server and a client that do the same work.
 //!
 //! A server is a process of its own, running this program. Blocking servers have a thread for
-//! each connection; servers and clients on tokio have a runtime of one thread.
+//! each connection; servers and clients on tokio have a runtime of one thread, unless they say otherwise.
 
 pub mod codec;
+pub mod crowd;
 pub mod ours;
 pub mod peer;
 pub mod redis;
@@ -30,8 +31,23 @@ pub const BATCH: usize = 64;
 /// Length of the large response, in bytes.
 pub const LARGE: usize = 1 << 20;
 
-/// The payload that asks for the large response; all other payloads are echoed.
+/// Length of the largest request, in bytes: with its envelope it is close to the limit of a frame.
+pub const LARGEST: usize = (16 << 20) - 1024;
+
+/// The response to a request of [`LARGEST`].
+pub const RECEIVED: &[u8] = &[7; 8];
+
+/// The payload that asks for the large response; all payloads without another meaning are echoed.
 const LARGE_REQUEST: &[u8] = b"large";
+
+/// The payload that asks for [`EVENTS`] events before its response.
+pub const EVENTS_REQUEST: &[u8] = b"events";
+
+/// Events for a request.
+pub const EVENTS: usize = 10_000;
+
+/// The payload of an event.
+pub const EVENT: [u8; 64] = [7; 64];
 
 pub fn large() -> &'static [u8] {
     static LARGE_RESPONSE: LazyLock<Vec<u8>> = LazyLock::new(|| vec![7; LARGE]);
@@ -40,7 +56,11 @@ pub fn large() -> &'static [u8] {
 
 /// Returns the response of handlers that own their response.
 pub fn answer(request: &[u8]) -> Vec<u8> {
-    if request == LARGE_REQUEST { large().to_vec() } else { request.to_vec() }
+    match request {
+        LARGE_REQUEST => large().to_vec(),
+        _ if request.len() == LARGEST => RECEIVED.to_vec(),
+        _ => request.to_vec(),
+    }
 }
 
 /// The payloads that a client sends and expects.
@@ -50,6 +70,8 @@ pub enum Exchange {
     Echo(usize),
     /// A few bytes, answered with the large response.
     Large,
+    /// The largest request, answered with a few bytes.
+    Upload,
 }
 
 impl Exchange {
@@ -57,6 +79,7 @@ impl Exchange {
         match self {
             Self::Echo(size) => vec![7; size],
             Self::Large => LARGE_REQUEST.to_vec(),
+            Self::Upload => vec![7; LARGEST],
         }
     }
 
@@ -64,6 +87,7 @@ impl Exchange {
         match self {
             Self::Echo(size) => size,
             Self::Large => LARGE,
+            Self::Upload => RECEIVED.len(),
         }
     }
 
@@ -82,6 +106,11 @@ pub struct Client {
 /// Returns the runtime of every party on tokio.
 pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Returns a runtime with a thread for each core.
+fn runtime_of_all_cores() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
 }
 
 /// A blocking client: `exchange` is one operation.

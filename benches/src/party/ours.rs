@@ -1,17 +1,21 @@
 //! This library.
 
-use super::{Client, Exchange, LARGE_REQUEST, PROTOCOL, Server, blocking, large, on_tokio, runtime};
+use super::{
+    Client, EVENT, EVENTS, EVENTS_REQUEST, Exchange, LARGE_REQUEST, PROTOCOL, Server, answer, blocking,
+    large, on_tokio, runtime, runtime_of_all_cores,
+};
 use crate::scratch::Scratch;
 use running_process::Service;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, Payload, RequestId,
-    Server as Daemon, ServerConfig, read_daemon_identity_file,
+    Server as Daemon, ServerConfig, ServerRequest, read_daemon_identity_file,
 };
 use running_process::broker::protocol::Endpoint;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 
 pub fn endpoint(socket: &Path) -> Endpoint {
     Endpoint::unix_socket("benches", socket.to_str().expect("a path in UTF-8")).expect("a path")
@@ -33,7 +37,7 @@ pub fn mux() -> BackendEndpointMux<impl Fn(&[u8]) -> LegacyClassification> {
 /// Returns the default configuration with a limit of connections for a crowd.
 fn config() -> ServerConfig {
     let mut config = ServerConfig::default();
-    config.max_connections = 4096;
+    config.max_connections = 16 * 1024;
     config
 }
 
@@ -76,11 +80,17 @@ pub fn serve_service(root: &Path) {
 
 /// Returns the response of every handler: the large one is borrowed, as the floor's is.
 fn payload(request: &[u8]) -> Payload {
-    if request == LARGE_REQUEST { large().into() } else { request.to_vec().into() }
+    if request == LARGE_REQUEST { large().into() } else { answer(request).into() }
 }
 
 pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
-    bind(socket, ready).serve(PROTOCOL, |request| Ok(payload(request.payload()))).run().unwrap();
+    let serve = |request: ServerRequest| {
+        if request.payload() == EVENTS_REQUEST {
+            (0..EVENTS).for_each(|_| request.send_event(EVENT).unwrap());
+        }
+        Ok(payload(request.payload()))
+    };
+    bind(socket, ready).serve(PROTOCOL, serve).run().unwrap();
 }
 
 pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -88,12 +98,28 @@ pub fn serve_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
 }
 
 pub fn serve_tokio(socket: &Path, ready: impl FnOnce() + Send + 'static) {
+    serve_tokio_on(&runtime(), socket, ready);
+}
+
+/// Serves on all cores.
+pub fn serve_tokio_threads(socket: &Path, ready: impl FnOnce() + Send + 'static) {
+    serve_tokio_on(&runtime_of_all_cores(), socket, ready);
+}
+
+fn serve_tokio_on(runtime: &Runtime, socket: &Path, ready: impl FnOnce() + Send + 'static) {
     let serve = |socket, ready| {
         bind_tokio(socket, ready)
-            .serve(PROTOCOL, |request| async move { Ok(payload(request.payload())) })
+            .serve(PROTOCOL, |request| async move {
+                if request.payload() == EVENTS_REQUEST {
+                    for _ in 0..EVENTS {
+                        request.send_event(EVENT).await.unwrap();
+                    }
+                }
+                Ok(payload(request.payload()))
+            })
             .run()
     };
-    runtime().block_on(async { serve(socket, ready).await.unwrap() });
+    runtime.block_on(async { serve(socket, ready).await.unwrap() });
 }
 
 pub fn serve_tokio_inline(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -125,6 +151,31 @@ pub fn client(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usiz
         for request in sent.drain(..) {
             exchange.check(&client.wait(request).unwrap().payload);
         }
+    })
+}
+
+/// Connects the blocking client, which sends the largest request from where it lies in memory.
+pub fn upload(scratch: &Scratch, server: &str) -> Client {
+    let server = Server::start(scratch, server);
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    let request = Payload::from(Arc::<[u8]>::from(Exchange::Upload.request()));
+    blocking(server, move || {
+        Exchange::Upload.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
+    })
+}
+
+/// Connects the blocking client, which asks for all events and takes them.
+pub fn events(scratch: &Scratch, server: &str) -> Client {
+    let server = Server::start(scratch, server);
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    blocking(server, move || {
+        let mut events = client.request_streaming(PROTOCOL, EVENTS_REQUEST.to_vec()).unwrap();
+        let mut taken = 0;
+        while let Some(event) = events.next_event().unwrap() {
+            assert_eq!(event.payload.len(), EVENT.len());
+            taken += 1;
+        }
+        assert_eq!(taken, EVENTS);
     })
 }
 

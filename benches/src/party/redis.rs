@@ -14,7 +14,7 @@ pub const PROGRAM: &str = "redis-server";
 /// Starts redis-server and waits until it listens.
 pub fn serve(socket: &Path, ready: impl FnOnce()) -> Child {
     let server = Command::new(PROGRAM)
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--maxclients", "16000", "--unixsocket"])
         .arg(socket)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -30,6 +30,11 @@ pub fn serve(socket: &Path, ready: impl FnOnce()) -> Child {
     stream.read_exact(&mut [0; b"+OK\r\n".len()]).unwrap();
     ready();
     server
+}
+
+/// Returns the command that echoes so many bytes.
+pub fn echo(size: usize) -> Vec<u8> {
+    command(&[b"ECHO", &vec![7; size]])
 }
 
 fn command(arguments: &[&[u8]]) -> Vec<u8> {
@@ -49,13 +54,15 @@ pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
     let server = Server::start(scratch, "redis");
     let mut stream = server.connect();
     let (request, expected) = match exchange {
-        Exchange::Echo(size) => (command(&[b"ECHO", &vec![7; size]]), bulk(&vec![7; size])),
+        Exchange::Echo(size) => (echo(size), bulk(&vec![7; size])),
         Exchange::Large => (command(&[b"GET", b"large"]), bulk(large())),
+        Exchange::Upload => (command(&[b"SET", b"upload", &exchange.request()]), b"+OK\r\n".to_vec()),
     };
     let (requests, mut responses) = (request.repeat(at_once), vec![0; expected.len() * at_once]);
     blocking(server, move || {
         stream.write_all(&requests).unwrap();
         stream.read_exact(&mut responses).unwrap();
-        assert_eq!(responses[..16], expected[..16]);
+        let beginning = expected.len().min(16);
+        assert_eq!(responses[..beginning], expected[..beginning]);
     })
 }

@@ -16,14 +16,14 @@ const RIGHT: f64 = 860.0;
 const LEAST: f64 = 0.5;
 const MOST: f64 = 3000.0;
 
-const LIGHT: &str = "\
+pub(super) const LIGHT: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}\
 text.title{font-size:15px;font-weight:600}text.quiet{fill:#59636e}\
 .back{fill:#fff;stroke:#d1d9e0}.line{stroke:#d1d9e0}.floor{stroke:#59636e;stroke-width:1.5}\
 .reach{stroke:#0969da;stroke-opacity:.3;stroke-width:3}.goal{stroke:#1a7f37;stroke-width:3}\
 .ours{fill:#0969da}.way{fill:#fff;stroke:#0969da;stroke-width:1.5}.peer{fill:#cf222e}.other{fill:#8c959f}";
 
-const DARK: &str = "\
+pub(super) const DARK: &str = "\
 text{fill:#f0f6fc}text.quiet{fill:#9198a1}\
 .back{fill:#0d1117;stroke:#3d444d}.line{stroke:#3d444d}.floor{stroke:#9198a1}\
 .reach{stroke:#4493f8}.goal{stroke:#3fb950}\
@@ -165,7 +165,7 @@ fn tick(svg: &mut String, x: f64, y: f64, title: &str) {
     );
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, class: &str, content: &str) {
+pub(super) fn text(svg: &mut String, x: f64, y: f64, anchor: &str, class: &str, content: &str) {
     let _ = write!(
         svg,
         r#"<text x="{x:.1}" y="{y}" text-anchor="{anchor}" class="{class}">{}</text>"#,

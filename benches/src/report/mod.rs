@@ -2,10 +2,12 @@
 
 mod chart;
 mod environment;
+mod growth;
 mod markdown;
 
 use crate::measure::Measured;
 use crate::row::{Goal, Role, Row, Unit};
+use crate::rows::crowd;
 use std::fs;
 use std::path::Path;
 
@@ -14,12 +16,15 @@ pub type Result = (Row, Vec<Measured>);
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
-/// Writes the document and the chart.
+/// Writes the document and the charts.
 pub fn write(groups: &[(&'static str, Vec<Result>)]) {
     let docs = Path::new(DOCS);
     fs::write(docs.join("benchmarks.md"), markdown::render(groups)).expect("docs/ is there");
     let results: Vec<&Result> = groups.iter().flat_map(|(_, results)| results).collect();
     fs::write(docs.join("benchmarks.svg"), chart::render(&results)).expect("docs/ is there");
+    let growing: Vec<&Result> =
+        results.into_iter().filter(|(row, _)| row.name.starts_with(crowd::NAME)).collect();
+    fs::write(docs.join("connections.svg"), growth::render(&growing)).expect("docs/ is there");
 }
 
 pub fn print_heading() {

@@ -1,15 +1,22 @@
 //! Many connections, each with one request in flight: the throughput of a server as its crowd grows.
 
 use super::row_of_calls;
-use crate::floor::blocking;
+use crate::party::crowd::Crowd;
+use crate::party::redis;
 use crate::place::Placement;
-use crate::row::{Contender, Row, Unit};
+use crate::process::is_installed;
+use crate::row::{Contender, Row, Run, Unit};
+use crate::scratch::Scratch;
 
-pub fn rows() -> [Row; 3] {
+/// The beginning of the names of these rows, which have a chart of their own.
+pub const NAME: &str = "crowd-";
+
+pub fn rows() -> [Row; 4] {
     [
-        row("crowd-8", "8 connections, one request of 64 B in flight on each", 8, contenders::<8>),
-        row("crowd-64", "64 connections, one request of 64 B in flight on each", 64, contenders::<64>),
-        row("crowd-512", "512 connections, one request of 64 B in flight on each", 512, contenders::<512>),
+        row("crowd-1", "1 connection, one request of 64 B in flight", 1, in_turn::<1>),
+        row("crowd-8", "8 connections, one request of 64 B in flight on each", 8, in_turn::<8>),
+        row("crowd-64", "64 connections, one request of 64 B in flight on each", 64, in_turn::<64>),
+        row("crowd-512", "512 connections, one request of 64 B in flight on each", 512, in_turn::<512>),
     ]
 }
 
@@ -24,13 +31,24 @@ fn row(
     Row { placement: Placement::Free, ..row }
 }
 
-fn contenders<const CONNECTIONS: usize>() -> Vec<Contender> {
-    let client = |server| move |scratch: &_| blocking::crowd(scratch, server, CONNECTIONS).run;
-    vec![
-        Contender::floor("raw echo on tokio", client("raw-tokio")),
-        Contender::ours("Server, serve_inline", client("ours-inline")),
-        Contender::ours("Server, serve", client("ours")),
-        Contender::ours("AsyncServer, serve_inline", client("ours-tokio-inline")),
-        Contender::ours("AsyncServer, serve", client("ours-tokio")),
-    ]
+fn in_turn<const CONNECTIONS: usize>() -> Vec<Contender> {
+    servers(|scratch, server| Crowd::connect(scratch, server, CONNECTIONS).in_turn().run)
+}
+
+/// Returns the servers that meet a crowd. `run` drives the one of that name.
+pub fn servers(run: fn(&Scratch, &str) -> Run) -> Vec<Contender> {
+    let against = |server| move |scratch: &_| run(scratch, server);
+    let mut servers = vec![
+        Contender::floor("raw echo on tokio", against("raw-tokio")),
+        Contender::ours("Server, serve_inline", against("ours-inline")),
+        Contender::ours("Server, serve", against("ours")),
+        Contender::ours("AsyncServer, serve_inline", against("ours-tokio-inline")),
+        Contender::ours("AsyncServer, serve", against("ours-tokio")),
+        Contender::ours("AsyncServer, serve, a thread for each core", against("ours-tokio-threads")),
+        Contender::peer("mux, a thread for each connection", against("peer")),
+    ];
+    if is_installed(redis::PROGRAM) {
+        servers.push(Contender::other("redis", against("redis")));
+    }
+    servers
 }

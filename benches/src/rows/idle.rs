@@ -1,11 +1,12 @@
 //! The memory that an idle connection costs its server.
 
 use crate::floor::wire;
+use crate::party::crowd::Crowd;
 use crate::party::{PROTOCOL, Server};
 use crate::place::Placement;
+use crate::process::{allow_many_files, resident_memory};
 use crate::row::{Contender, Pace, Row, Run, Unit};
 use crate::scratch::Scratch;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 
 /// Connections at once.
 const MANY: usize = 2000;
+const VERY_MANY: usize = 10_000;
 
-pub fn rows() -> [Row; 1] {
+pub fn rows() -> [Row; 2] {
     let title = "memory for a connection that was used and is idle";
     let row = Row::new("idle", title, Unit::Bytes, Placement::Free, || {
         vec![
@@ -25,7 +27,25 @@ pub fn rows() -> [Row; 1] {
             Contender::ours("Server, serve", |scratch| held(scratch, "ours")),
         ]
     });
-    [Row { pace: Pace::Once, ..row }]
+    let title = "memory of a process with 10,000 idle connections that were used";
+    let process = Row::new("idle-10k", title, Unit::Bytes, Placement::Free, || {
+        vec![
+            Contender::floor("raw echo on tokio", |scratch| resident(scratch, "raw-tokio")),
+            Contender::ours("AsyncServer, serve", |scratch| resident(scratch, "ours-tokio")),
+            Contender::ours("Server, serve", |scratch| resident(scratch, "ours")),
+            Contender::peer("mux, on tokio", |scratch| resident(scratch, "peer-tokio")),
+        ]
+    });
+    [Row { pace: Pace::Once, ..row }, Row { pace: Pace::Once, ..process }]
+}
+
+/// Costs the resident memory of the server.
+fn resident(scratch: &Scratch, name: &str) -> Run {
+    let mut crowd = Crowd::connect(scratch, name, VERY_MANY);
+    Box::new(move |count| {
+        settled(&mut crowd.server);
+        (resident_memory(crowd.server.pid()) * count) as f64
+    })
 }
 
 fn held(scratch: &Scratch, name: &str) -> Run {
@@ -67,10 +87,4 @@ fn settled(server: &mut Server) -> i64 {
         }
     }
     held
-}
-
-/// Raises the limit of descriptors for this process and the servers that it starts.
-fn allow_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the maximum");
 }

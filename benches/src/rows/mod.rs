@@ -2,17 +2,20 @@
 
 mod builds;
 mod calls;
-mod crowd;
+pub mod crowd;
 mod decode;
 mod drain;
 mod encode;
+mod events;
 mod idle;
 mod in_flight;
 mod large;
+mod load;
 mod prove;
 mod sample;
 mod service;
 mod start;
+mod upload;
 
 pub use sample::wire;
 
@@ -27,13 +30,19 @@ const LARGE_PROGRAM: u64 = 100_000_000;
 pub fn groups() -> Vec<(&'static str, Vec<Row>)> {
     let frames = decode::rows().into_iter().chain(encode::rows()).chain(drain::rows());
     let daemons = prove::rows().into_iter().chain(service::rows()).chain(start::rows());
-    let requests =
-        calls::rows().into_iter().chain(in_flight::rows()).chain(large::rows()).chain(crowd::rows());
+    let requests = calls::rows()
+        .into_iter()
+        .chain(in_flight::rows())
+        .chain(large::rows())
+        .chain(upload::rows())
+        .chain(events::rows());
+    let connections = crowd::rows().into_iter().chain(load::rows());
     let resources = idle::rows().into_iter().chain(builds::rows());
     vec![
         ("Frames", frames.collect()),
         ("Daemons", daemons.collect()),
         ("Requests", requests.collect()),
+        ("Many connections", connections.collect()),
         ("Memory and dependencies", resources.collect()),
     ]
 }
