@@ -14,7 +14,7 @@ fuzz_target!(|body: &[u8]| {
             borrowed.encode_framed(&mut whole).expect("it came in a body that was small enough");
             assert_eq!(FrameRef::decode(&whole[5..]), Ok(borrowed));
 
-            let borrowed = FrameRef { accepted_encodings: 0, ..borrowed };
+            let borrowed = FrameRef { accepted_encodings: 0, descriptors: Default::default(), ..borrowed };
             assert_eq!(borrowed, owned.borrowed());
             let wire = encode_framed(&owned).expect("it came in a body that was small enough");
             assert_eq!(wire[5..], owned.encode_to_vec());
