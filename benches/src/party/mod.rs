@@ -3,21 +3,26 @@
 //! A server is a process of its own, running this program. Blocking servers have a thread for
 //! each connection; servers and clients on tokio have a runtime of one thread, unless they say otherwise.
 
+pub mod capnp;
 pub mod codec;
 pub mod crowd;
 pub mod ours;
 pub mod peer;
 pub mod redis;
 mod server;
+pub mod shmipc;
 pub mod short;
 pub mod tarpc;
 pub mod tonic;
+pub mod ttrpc;
+pub mod zlink;
 
 pub use server::{Program, Server, serve};
 
 use crate::row::{Run, nanoseconds, timed};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::pin::{Pin, pin};
 use std::sync::LazyLock;
 use std::time::Instant;
 use tokio::runtime::Runtime;
@@ -130,6 +135,16 @@ pub fn on_tokio(
     callers: usize,
     exchange: impl AsyncFn() + 'static,
 ) -> Client {
+    on_tokio_in(server, move |work| runtime.block_on(work), callers, exchange)
+}
+
+/// A client on tokio whose runtime is entered by `block_on`.
+pub fn on_tokio_in(
+    server: Server,
+    block_on: impl Fn(Pin<&mut dyn Future<Output = ()>>) + 'static,
+    callers: usize,
+    exchange: impl AsyncFn() + 'static,
+) -> Client {
     let pid = server.pid();
     let run = Box::new(move |count| {
         let _alive = &server;
@@ -139,13 +154,13 @@ pub fn on_tokio(
                 exchange().await;
             }
         };
-        runtime.block_on(async {
+        block_on(pin!(async {
             if callers == 1 {
                 caller().await;
             } else {
                 (0..callers).map(|_| caller()).collect::<FuturesUnordered<_>>().for_each(async |()| ()).await;
             }
-        });
+        }));
         nanoseconds(begin)
     });
     Client { run, server: pid }

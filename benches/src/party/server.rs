@@ -1,6 +1,6 @@
 //! The servers' processes.
 
-use super::{ours, peer, redis, tarpc, tonic};
+use super::{capnp, ours, peer, redis, shmipc, tarpc, tonic, ttrpc, zlink};
 use crate::alloc;
 use crate::floor::{asynchronous, blocking};
 use crate::place::{from_argument, pin, to_argument};
@@ -152,6 +152,10 @@ pub fn serve(name: &str, cpu: &str, socket: &Path) {
         "ours-tokio-inline" => ours::serve_tokio_inline(socket, ready),
         "peer" => peer::serve(socket, ready),
         "peer-tokio" => peer::serve_tokio(socket, ready),
+        "ttrpc" => ttrpc::serve(socket, ready),
+        "zlink" => zlink::serve(socket, ready),
+        "capnp" => capnp::serve(socket, ready),
+        "shmipc" => shmipc::serve(socket, ready),
         "tarpc" => tarpc::serve(socket, ready),
         "tonic" => tonic::serve(socket, ready),
         _ => panic!("no server is called {name}"),

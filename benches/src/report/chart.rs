@@ -87,7 +87,7 @@ fn legend(svg: &mut String) {
     entry(svg, filled, "this library");
     entry(svg, hollow, "another way through it");
     entry(svg, diamond, "published 4.10.21");
-    entry(svg, square, "tarpc, tonic, redis, tokio-util with prost");
+    entry(svg, square, "others: redis, tonic, ttrpc and more");
     entry(svg, tick, "goal");
 }
 

@@ -6,7 +6,18 @@ use std::process::Command;
 const LOCK_FILE: &str = include_str!("../../Cargo.lock");
 
 /// Packages whose versions are printed.
-const PARTIES: [&str; 6] = ["running-process", "tarpc", "tonic", "prost", "tokio", "tokio-util"];
+const PARTIES: [&str; 10] = [
+    "running-process",
+    "tarpc",
+    "tonic",
+    "prost",
+    "tokio",
+    "tokio-util",
+    "ttrpc",
+    "capnp-rpc",
+    "zlink",
+    "shmipc",
+];
 
 pub(super) fn describe() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

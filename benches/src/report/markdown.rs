@@ -40,6 +40,10 @@ that its documentation shows, on a thread for each connection. Latencies need a 
 A request of more than 16 MiB does not fit into a frame, and its sender is refused. So the largest request here is one of 16 MiB; the
 default limits of tarpc and tonic are smaller. Events are compared with the floor alone.
 
+*The others* are used as their documentation does. The client of ttrpc blocks, so it has one request in flight for each thread and no
+part in the rows with 64. capnp-rpc carries plain bytes, zlink JSON, where the payload is a string. shmipc is a stream of bytes in
+shared memory, without requests and responses: it does less than the rest.
+
 *Allocations* are those of the thread that is measured, so a client's without its server's. *System calls* are those of client and
 server together, counted by strace: what twice as many operations need more. *Goal* is what this library sets itself: a multiple of
 the floor, or a value. Lower is better for all but rates.

@@ -2,7 +2,7 @@
 
 use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::party::{Exchange, ours, peer};
+use crate::party::{Exchange, capnp, ours, peer, shmipc, ttrpc, zlink};
 use crate::row::{Contender, Row, Unit};
 
 const SMALL: Exchange = Exchange::Echo(64);
@@ -40,5 +40,11 @@ fn calls(exchange: Exchange, goal: f64) -> Vec<Contender> {
         Contender::peer("FrameClient", move |scratch| peer::client(scratch, exchange).run),
     ];
     contenders.extend(others(exchange, 1));
+    contenders.extend([
+        Contender::other("ttrpc", move |scratch| ttrpc::client(scratch, exchange).run),
+        Contender::other("capnp-rpc", move |scratch| capnp::client(scratch, exchange, 1).run),
+        Contender::other("zlink", move |scratch| zlink::client(scratch, exchange, 1).run),
+        Contender::other("shmipc", move |scratch| shmipc::client(scratch, exchange, 1).run),
+    ]);
     contenders
 }

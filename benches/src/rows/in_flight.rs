@@ -5,7 +5,7 @@
 
 use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::party::{BATCH, Exchange, ours};
+use crate::party::{BATCH, Exchange, capnp, ours, shmipc, zlink};
 use crate::row::{Contender, Row, Unit};
 
 const SMALL: Exchange = Exchange::Echo(64);
@@ -26,6 +26,11 @@ pub fn rows() -> [Row; 2] {
                     .within(3.9 / 2.5),
             ];
             contenders.extend(others(SMALL, BATCH));
+            contenders.extend([
+                Contender::other("capnp-rpc", |scratch| capnp::client(scratch, SMALL, BATCH).run),
+                Contender::other("zlink, a chain", |scratch| zlink::client(scratch, SMALL, BATCH).run),
+                Contender::other("shmipc", |scratch| shmipc::client(scratch, SMALL, BATCH).run),
+            ]);
             contenders
         }),
         row_of_calls("in-flight-tokio", "64 requests in flight, 64 B, tokio", Unit::Rate, BATCH, || {
