@@ -44,6 +44,7 @@ mod linux {
         let number = |word: &str, otherwise| numbers.get(word).copied().unwrap_or(otherwise);
         policy.only_credentials = number("credentials", 0) == 1;
         let deadline = Duration::from_millis(number("deadline", 10_000));
+        let patience = Duration::from_millis(number("patience", 10_000));
         let times = number("times", 1);
         let marks = number("marks", 0) == 1;
         let driver = if number("tokio", 0) == 1 { Driver::Tokio } else { Driver::Blocking };
@@ -64,7 +65,7 @@ mod linux {
             if marks {
                 eprintln!("<end>");
             }
-            *outcomes.entry(outcome(verified, &identity)).or_default() += 1;
+            *outcomes.entry(outcome(verified, &identity, patience)).or_default() += 1;
         }
         if numbers.contains_key("descriptors") {
             // They must be opened to be counted.
@@ -81,7 +82,12 @@ mod linux {
         println!("bytes {}", after.read - before.read);
     }
 
-    fn outcome(verified: Result<BackendHandle, ProbeError>, identity: &DaemonProcess) -> String {
+    /// Returns the outcome of a proof, and of a request that waits for `patience` at most.
+    fn outcome(
+        verified: Result<BackendHandle, ProbeError>,
+        identity: &DaemonProcess,
+        patience: Duration,
+    ) -> String {
         let handle = match verified {
             Ok(handle) => handle,
             Err(error) => return format!("refused {error:?}"),
@@ -90,7 +96,7 @@ mod linux {
         let proof = format!("{level:?} {listener:?} {image:?} origin={with_origin}");
         // Some of the daemons do not serve, but no other process may serve in their place.
         let mut client = handle.into_client();
-        client.set_timeout(Some(Duration::from_millis(100)));
+        client.set_timeout(Some(patience));
         match client.request(SHOUT, SECRET.to_vec()) {
             Ok(reply) if !reply.payload.starts_with(TOKEN.as_bytes()) => {
                 format!("fooled by another than {}: {:?}", identity.pid, reply.payload)

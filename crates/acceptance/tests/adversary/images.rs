@@ -201,7 +201,7 @@ fn an_executable_of_three_gibibytes_ends_at_the_deadline_or_is_digested_in_littl
     let began = Instant::now();
     let mut command = prober(&place, &["deadline=150"]);
     let hasty = Probed::by(command.env("XDG_CACHE_HOME", place.path("nothing")));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(hasty.outcome(1), "refused TimedOut");
     // If its digest is remembered, almost the same deadline is enough.
     let mut command = prober(&place, &["deadline=2000"]);

@@ -122,7 +122,7 @@ fn an_answer_of_four_thousand_pieces_costs_no_descriptors() {
     for credentials in ["credentials=0", "credentials=1"] {
         let place = place();
         let _daemon = place.start("drip");
-        let probed = Probed::by(&mut prober(&place, &["descriptors=16", credentials]));
+        let probed = Probed::by(&mut prober(&place, &["descriptors=16", "patience=100", credentials]));
         let level = if credentials == "credentials=0" { "Held" } else { "Named" };
         assert_eq!(probed.outcome(1), format!("accepted {level} Own Unchanged origin=true"));
         assert_nothing_left(&probed);
@@ -134,8 +134,10 @@ fn descriptors_that_a_daemon_sends_along_are_not_kept_and_do_not_weaken_the_proo
     for words in [["default", "credentials=0"], ["default", "credentials=1"], ["lenient", "credentials=0"]] {
         let place = place();
         let _daemon = place.start("generous");
-        let probed =
-            Probed::by(&mut prober(&place, &[&words[..], &["times=20", "descriptors=400"]].concat()));
+        let probed = Probed::by(&mut prober(
+            &place,
+            &[&words[..], &["times=20", "descriptors=400", "patience=100"]].concat(),
+        ));
         assert_nothing_left(&probed);
         let outcome = probed.outcome(20);
         let full = if words[1] == "credentials=0" { "Held" } else { "Named" };

@@ -186,7 +186,7 @@ fn not_listed(error: &io::Error) -> Option<Finding> {
 /// Returns the finding about a socket that clients cannot reach: one of `services`, or of any in a look at all of them.
 fn unreachable(socket: &ServiceSocket, services: &[Facts], arguments: &DoctorArgs) -> Option<Finding> {
     let is_its = |facts: &&Facts| facts.examination.as_ref().is_ok_and(|found| found.socket == socket.path);
-    let daemon = socket.owners.first()?.pid;
+    let daemon = socket.owners.first().filter(|_| socket.is_reachable == Some(false))?.pid;
     let (label, is_of_root) = match services.iter().find(is_its) {
         // The finding about the stopped daemon tells how it becomes reachable.
         Some(facts) if facts.stopped == Some(daemon) => return None,

@@ -103,6 +103,8 @@ fn two_hundred_services_of_which_twenty_run_are_listed_and_examined_at_once() {
             "{command}: {of_idle} system calls for a service that does not run, {shared} for all together"
         );
         assert!(of_idle <= most_calls, "{command} makes {of_idle} system calls for {IDLE}");
+        let connections = calls.iter().filter(|call| call.contains("connect(") && call.contains("/s000/"));
+        assert_eq!(connections.count(), 1, "a daemon is asked on the connection of its proof");
         // Each look at a service checks its root.
         assert!(shared < KNOWN + 100, "{command} makes {shared} system calls for what all services share");
     }

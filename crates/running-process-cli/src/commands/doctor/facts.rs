@@ -193,7 +193,8 @@ impl Facts {
     }
 
     fn look_at_processes(&mut self) {
-        let of_state = self.state.as_ref().ok().and_then(ServiceState::pid);
+        // Nothing is told of the process of a daemon that serves.
+        let of_state = self.pid().filter(|_| !matches!(self.state, Ok(ServiceState::Live(_))));
         let replacing =
             self.examination.as_ref().ok().and_then(|found| found.replacing.as_ref().ok()?.as_ref());
         let replacing = match replacing {

@@ -15,7 +15,7 @@ use crate::broker::backend_lifecycle::probe::ProbeError;
 use crate::broker::backend_lifecycle::verify::recorded_process;
 use crate::transport::BindError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A change by [`Service::remove_leftovers`], told before it is made.
@@ -82,7 +82,7 @@ impl Service {
         let mut history = History::read(paths);
         remove_identity(paths, &mut history, stale.as_deref(), step).map_err(LeftoverError::Files)?;
         #[cfg(unix)]
-        for path in stale_sockets(paths, &Names::of(paths)) {
+        for path in sockets(paths, &Names::of(paths)).filter(|path| is_stale(path)) {
             step(LeftoverChange::Remove(path.clone()));
             crate::transport::remove_stale_socket(&path).map_err(LeftoverError::Socket)?;
         }
@@ -118,30 +118,49 @@ pub(super) fn remove_identity(
 
 /// Returns the files that a daemon left which has ended; none while a process has the lock of the service, or replaces the daemon.
 ///
-/// The locks are looked at after the files: a process that makes such a file meanwhile holds one by then, and a daemon that ends
-/// has removed its files once it holds none.
+/// A process that makes such a file holds a lock before, and a daemon that ends has removed its files once it holds none. So the locks
+/// are looked at on both sides of the files, if there is any such file.
 pub(super) fn leftovers(paths: &ServicePaths, names: &Names) -> Result<Vec<PathBuf>, FindError> {
+    let is_of_another = || -> Result<bool, FindError> { Ok(is_held(paths)? || Replacing::is_held(paths)?) };
+    let has_identity = names.has(&paths.identity_file());
+    let sockets: Vec<PathBuf> = sockets(paths, names).collect();
+    if (!has_identity && sockets.is_empty()) || is_of_another()? {
+        return Ok(Vec::new());
+    }
     let mut found = Vec::new();
-    if names.has(&paths.identity_file())
+    if has_identity
         && let Some(identity) = paths.identity()?
         && let Err(ProbeError::Gone { .. } | ProbeError::ReusedPid { .. } | ProbeError::OtherBoot { .. }) =
             recorded_process(&identity)
     {
         found.push(paths.identity_file());
     }
-    #[cfg(unix)]
-    found.extend(stale_sockets(paths, names));
-    let is_of_another = !found.is_empty() && (is_held(paths)? || Replacing::is_held(paths)?);
-    found.retain(|path| !is_of_another && path.symlink_metadata().is_ok());
+    found.extend(sockets.into_iter().filter(|path| is_stale(path)));
+    if found.is_empty() || is_of_another()? {
+        return Ok(Vec::new());
+    }
+    found.retain(|path| path.symlink_metadata().is_ok());
     Ok(found)
 }
 
-/// Returns the sockets of the service at which no process listens. That of a service manager is its own: to connect there would have
-/// it start the daemon.
-#[cfg(unix)]
-fn stale_sockets(paths: &ServicePaths, names: &Names) -> Vec<PathBuf> {
+/// Returns the sockets of the service that are there. That of a service manager is its own: to connect there would have it start the
+/// daemon.
+fn sockets(paths: &ServicePaths, names: &Names) -> impl Iterator<Item = PathBuf> {
     let own = (!names.has(&paths.activation())).then(|| paths.socket_path());
-    let others = [paths.starting(), paths.draining(), paths.replacing_announced(), paths.control()];
-    let sockets = own.into_iter().chain(others).filter(|path| names.has(path));
-    sockets.filter(|path| crate::transport::is_stale_socket(path)).collect()
+    let others = [paths.starting(), paths.draining(), paths.replacing_announced()];
+    #[cfg(unix)]
+    let others = others.into_iter().chain([paths.control()]);
+    own.into_iter().chain(others).filter(|path| names.has(path))
+}
+
+/// Returns whether no process listens at the socket.
+#[cfg(unix)]
+fn is_stale(socket: &Path) -> bool {
+    crate::transport::is_stale_socket(socket)
+}
+
+/// Returns `false`: a pipe ends with its process.
+#[cfg(not(unix))]
+fn is_stale(_: &Path) -> bool {
+    false
 }

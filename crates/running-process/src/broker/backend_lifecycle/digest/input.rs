@@ -5,10 +5,6 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Number of bytes that are digested between two checks whether to go on: a few milliseconds without optimization, far
-/// below one with it.
-pub(super) const CHUNK_BYTES: usize = 64 * 1024;
-
 /// The reason why a file has no digests.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DigestError {
@@ -53,16 +49,20 @@ impl<'a> Input<'a> {
         Self { file, go_on, bytes_read: AtomicU64::new(0) }
     }
 
-    /// Passes the bytes in `range` to `take`, in order, in chunks of at most [`CHUNK_BYTES`].
+    /// Passes the bytes in `range` to `take`, in order, in chunks as large as `chunk` at most, which is not empty.
     ///
     /// # Errors
     ///
     /// See [`DigestError`]; [`Changed`](DigestError::Changed) if the file ends before the range does.
-    pub(super) fn read(&self, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<(), DigestError> {
-        let mut chunk = vec![0; CHUNK_BYTES];
+    pub(super) fn read(
+        &self,
+        range: Range<u64>,
+        chunk: &mut [u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), DigestError> {
         let mut position = range.start;
         while position < range.end {
-            let wanted = usize::try_from(range.end - position).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let wanted = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(chunk.len());
             match self.read_at(&mut chunk[..wanted], position)? {
                 0 => return Err(DigestError::Changed),
                 length => {

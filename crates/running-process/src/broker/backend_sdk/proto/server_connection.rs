@@ -6,6 +6,8 @@ mod calls;
 
 pub use call::{Call, ServerEvent};
 pub use call_id::{CallId, CancelReason, Cancelled, SendEventError};
+#[cfg(feature = "host")]
+pub(crate) use calls::Ended;
 
 use super::connection::{
     Connection, ConnectionConfig, ConnectionError, ConnectionEvent, Received, ReceivedRequest, append_answer,
@@ -15,14 +17,12 @@ use super::deadline::earliest;
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
-#[cfg(feature = "host")]
-use crate::broker::protocol::Encodings;
 use crate::broker::protocol::{
     EncodingPolicy, FrameRef, FramingError, Notice, NoticeKind, Refusal, WANTS_MOVED,
 };
 #[cfg(feature = "host")]
 use crate::descriptor::Descriptor;
-use calls::Calls;
+use calls::{Calls, Ended as EndedCall};
 use prost::Message;
 use std::borrow::Cow;
 use std::io::IoSlice;
@@ -266,16 +266,39 @@ where
     /// [`FramingError::FrameTooLarge`], or [`FramingError::Io`] if the peer does not take the descriptors; the call was refused for it
     /// then.
     pub fn respond(&mut self, call: CallId, payload: impl Into<Payload>) -> Result<(), FramingError> {
-        let Self { connection, calls, encodings, .. } = self;
-        let accepted = connection.accepted_descriptors();
-        let responded = calls.respond(call, payload.into(), encodings, accepted, connection.output_buffer());
-        self.update_idle();
-        responded
+        let ended = self.end(call);
+        ended.map_or(Ok(()), |ended| self.respond_ended(&ended, payload.into()))
     }
 
     /// Refuses `call` and ends it. A cancelled call only ends.
     pub fn refuse(&mut self, call: CallId, refusal: &Refusal) {
-        self.calls.refuse(call, refusal, self.connection.output_buffer());
+        if let Some(ended) = self.end(call) {
+            self.refuse_ended(&ended, refusal);
+        }
+    }
+
+    /// Ends `call`; its answer goes to [`respond_ended`](Self::respond_ended) or [`refuse_ended`](Self::refuse_ended), before
+    /// anything else.
+    pub(crate) fn end(&mut self, call: CallId) -> Option<EndedCall<T>> {
+        let ended = self.calls.end(call, self.connection.output_buffer());
+        self.update_idle();
+        ended
+    }
+
+    pub(crate) fn respond_ended(
+        &mut self,
+        ended: &EndedCall<T>,
+        payload: Payload,
+    ) -> Result<(), FramingError> {
+        let Self { connection, encodings, .. } = self;
+        let accepted = connection.accepted_descriptors();
+        let responded = ended.respond(payload, encodings, accepted, connection.output_buffer());
+        self.update_idle();
+        responded
+    }
+
+    pub(crate) fn refuse_ended(&mut self, ended: &EndedCall<T>, refusal: &Refusal) {
+        ended.refuse(refusal, self.connection.output_buffer());
         self.update_idle();
     }
 
@@ -480,11 +503,5 @@ where
     /// Allows messages of any length from now on.
     pub fn trust_peer(&mut self) {
         self.connection.trust_peer();
-    }
-
-    /// Returns the encodings that the peer decodes in the answer to `call`; none if the call has ended.
-    #[cfg(feature = "host")]
-    pub(crate) fn accepted_encodings(&self, call: CallId) -> Encodings {
-        self.calls.accepted_encodings(call)
     }
 }

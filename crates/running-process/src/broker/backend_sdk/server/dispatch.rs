@@ -70,12 +70,21 @@ impl<H: ?Sized> Dispatched<H> {
     /// Runs `serve` on the handler and the request, in the request's tracing span, and catches its panic. Returns the answer
     /// for [`finish`](super::ServerSession::finish). Does not run `serve` if the request was cancelled before.
     pub fn serve(self, serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>) -> Answer {
+        self.serve_by(serve).0
+    }
+
+    /// [Serves](Self::serve) the request, and returns the handler as well.
+    pub(super) fn serve_by(
+        self,
+        serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>,
+    ) -> (Answer, Arc<H>) {
         let Self { handler, request, span, .. } = self;
         if request.cancelled().is_some() {
-            return Answer::Abandoned;
+            return (Answer::Abandoned, handler);
         }
         let accepted = request.accepted_descriptors();
-        span.in_scope(|| Answer::of(|| sendable(serve(&handler, request)?, accepted)))
+        let answer = span.in_scope(|| Answer::of(|| sendable(serve(&handler, request)?, accepted)));
+        (answer, handler)
     }
 
     /// Returns the handler, the request, and the span to serve it in.

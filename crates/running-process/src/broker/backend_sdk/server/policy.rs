@@ -65,7 +65,7 @@ impl Peer {
 
     /// Refuses all its requests from now on.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        self.refusal = Some(refusal);
+        (self.refusal, self.verdict) = (Some(refusal), None);
     }
 
     /// Returns whether the rule has decided that the daemon serves this peer.
@@ -163,7 +163,9 @@ impl<H: ?Sized> ServerPolicy<H> {
         now: Instant,
         peer: &mut Peer,
     ) -> Result<(&Handler<H>, Option<Instant>), Refusal> {
-        self.authorize(peer)?;
+        if !peer.is_served() {
+            self.authorize(peer)?;
+        }
         // The mux lets only served protocols through, and these are the ones with a handler.
         let handler = self.handlers.get(&request.payload_protocol);
         let handler = handler.ok_or_else(|| Refusal::new(RefusalReason::UnservedProtocol, ""))?;

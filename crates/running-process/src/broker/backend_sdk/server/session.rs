@@ -16,11 +16,11 @@ use super::hooks::Detector;
 use super::peer::PeerCredentials;
 use super::phase::Phase;
 use super::policy::{Peer, ServerPolicy};
-use super::telemetry::{Event, Outcome};
+use super::telemetry::{Batch, Event, Outcome};
 use crate::broker::backend_sdk::proto::connection::{Received, unanswerable};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::payload::Payload;
-use crate::broker::backend_sdk::proto::server_connection::{CallId, CancelReason, ServerConnection};
+use crate::broker::backend_sdk::proto::server_connection::{CallId, CancelReason, Ended, ServerConnection};
 use crate::broker::protocol::Refusal;
 use crate::descriptor::Descriptor;
 use crate::transport::timed_out;
@@ -129,16 +129,26 @@ pub struct ServerSession<H: ?Sized> {
     phase: Phase,
     blocked: Option<BlockedWrite>,
     changes: Changes,
+    /// Counts that are not noted.
+    batch: Batch,
 }
 
 /// The changes that the driver or the observer has not been told.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other, each with a sentence of its own"
+)]
 struct Changes {
     /// Output was written or a request was cancelled since the last [`take_progress`](ServerSession::take_progress).
     progress: bool,
     /// Output was written or a request ended since the last [`process`](ServerSession::process), so a request that waits may
     /// be taken.
     resumes: bool,
+    /// The last [`process_while`](ServerSession::process_while) ended early.
+    unprocessed: bool,
+    /// Requests were answered whose counts are not noted and whose memory is not released.
+    unsettled: bool,
     /// The connection is beyond the limit, and the observer has not been told.
     over_capacity: bool,
 }
@@ -161,6 +171,7 @@ impl<H: ?Sized> ServerSession<H> {
             phase: Phase::Serving,
             blocked: None,
             changes: Changes { over_capacity: slot.is_over_capacity(), ..Changes::default() },
+            batch: Batch::default(),
         }
     }
 
@@ -274,9 +285,10 @@ impl<H: ?Sized> ServerSession<H> {
     /// Returns what the driver does next, after [`process`](Self::process) and after writing what the socket takes.
     #[must_use]
     pub fn next_action(&mut self) -> Action {
+        self.settle();
         let connection = &self.connection;
         let in_flight = connection.in_flight() > 0;
-        if self.changes.resumes && connection.is_blocked() {
+        if self.changes.unprocessed || self.changes.resumes && connection.is_blocked() {
             Action::Process
         } else if connection.wants_input() {
             Action::Read
@@ -289,62 +301,80 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal.
+    /// Returns whether the last [`process_while`](Self::process_while) ended early.
+    pub(super) fn is_unprocessed(&self) -> bool {
+        self.changes.unprocessed
+    }
+
+    /// Ends the request `call` with `answer` at `now`, and queues the response or the refusal. The response is counted and memory is
+    /// released before it is written, together with others.
     pub fn finish(&mut self, call: CallId, answer: Answer, now: Instant) {
-        let Some(work) = self.connection.data(call) else { return };
-        let Work { payload_protocol, taken, memory, .. } = *work;
-        let cancelled = self.connection.is_cancelled(call);
-        let waits = !cancelled && !self.reset;
+        let Some(ended) = self.connection.end(call) else { return };
+        let Work { payload_protocol, taken, memory, span, .. } = ended.data();
+        let waits = !ended.is_cancelled() && !self.reset;
         self.policy.telemetry.note(Event::Ended);
-        let peer = self.peer.credentials;
         let judged = match answer {
             Answer::Payload(payload) => Ok(payload),
             // The report of a failure belongs to the span of the request.
-            failed => work.span.in_scope(|| self.policy.judge(payload_protocol, failed, peer, waits)),
+            failed => {
+                let peer = self.peer.credentials;
+                span.in_scope(|| self.policy.judge(*payload_protocol, failed, peer, waits))
+            }
         };
         self.request_memory -= memory;
         self.changes.resumes = true;
         let outcome = match judged {
-            Ok(payload) => self.respond(call, payload_protocol, payload),
+            Ok(payload) => self.respond(&ended, payload),
             Err(refusal) => {
-                self.connection.refuse(call, &refusal);
+                self.connection.refuse_ended(&ended, &refusal);
                 Outcome::Refused(refusal.reason())
             }
         };
         // The outcome of a cancelled request was noted when it was cancelled.
-        if !cancelled {
-            self.policy.telemetry.outcome(payload_protocol, outcome);
-            if outcome == Outcome::Answered {
-                self.policy.telemetry.took(taken, now, 1);
-            }
+        if outcome == Outcome::Answered && !ended.is_cancelled() {
+            self.batch.answered(*payload_protocol, &self.policy.telemetry);
+            self.policy.telemetry.took(*taken, now, 1);
+        } else if !ended.is_cancelled() {
+            self.policy.telemetry.outcome(*payload_protocol, outcome);
         }
-        self.charge_or_reset();
+        self.changes.unsettled = true;
+        if !waits || self.reset {
+            // Nothing will be written.
+            self.settle();
+        }
     }
 
-    fn respond(&mut self, call: CallId, payload_protocol: u32, payload: Payload) -> Outcome {
+    fn respond(&mut self, ended: &Ended<Work>, payload: Payload) -> Outcome {
+        let (payload_protocol, peer) = (ended.data().payload_protocol, self.peer.credentials);
         // A driver that has not called `Dispatched::serve`.
-        let payload = match sendable(payload, self.connection.peer_descriptors(call).into()) {
+        let payload = match sendable(payload, ended.peer_descriptors().into()) {
             Ok(payload) => payload,
             Err(error) => {
-                let judged =
-                    self.policy.judge(payload_protocol, Answer::Failed(error), self.peer.credentials, true);
+                let judged = self.policy.judge(payload_protocol, Answer::Failed(error), peer, true);
                 let refusal = judged.err().unwrap_or_default();
-                self.connection.refuse(call, &refusal);
+                self.connection.refuse_ended(ended, &refusal);
                 return Outcome::Refused(refusal.reason());
             }
         };
-        if let Err(error) = self.charge_answer(call, &payload) {
+        if let Err(error) = self.charge_answer(ended, &payload) {
             self.run_out_of_memory(&error);
-            self.connection.refuse(call, &Refusal::default());
             return Outcome::Cancelled;
         }
-        match self.connection.respond(call, payload) {
+        match self.connection.respond_ended(ended, payload) {
             Ok(()) => Outcome::Answered,
             Err(error) => {
                 let reason = unanswerable(&error).reason();
-                self.policy.unanswerable(payload_protocol, error, self.peer.credentials);
+                self.policy.unanswerable(payload_protocol, error, peer);
                 Outcome::Refused(reason)
             }
+        }
+    }
+
+    /// Counts the requests that were answered since the last call, and releases their memory.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.changes.unsettled) {
+            self.batch.note(&self.policy.telemetry);
+            self.charge_or_reset();
         }
     }
 

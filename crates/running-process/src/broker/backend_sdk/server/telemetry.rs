@@ -15,8 +15,8 @@ use super::callback::{self, Callback};
 use super::config::ServeError;
 use super::hooks::Observer;
 use super::peer::PeerCredentials;
-use crate::broker::protocol::RefusalReason;
 use stats::ServerStats;
+use std::mem::take;
 use std::time::Instant;
 
 /// The receivers of a server's events: counters, observer and metrics.
@@ -98,60 +98,55 @@ impl Telemetry {
     }
 }
 
-/// The outcomes of requests that were taken together. Equal outcomes are noted at once when this is dropped, so that an inline
-/// answer costs little.
-pub(crate) struct Batch<'a> {
-    telemetry: &'a Telemetry,
+/// Counts of requests that are noted together, so that a request costs little.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
     asked: u64,
-    /// When the server took those that were answered.
+    /// When the server took the requests that inline handlers have answered, and their number.
     taken: Option<Instant>,
-    answered: u64,
-    /// The payload protocol of the `unnoted` requests.
+    answered_inline: u64,
+    /// The payload protocol of the requests that were answered, and their number.
     payload_protocol: u32,
-    unnoted: u64,
+    answered: u64,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(telemetry: &'a Telemetry) -> Self {
-        Self { telemetry, asked: 0, taken: None, answered: 0, payload_protocol: 0, unnoted: 0 }
-    }
-
+impl Batch {
     pub(crate) fn asked(&mut self) {
         self.asked += 1;
     }
 
-    /// Notes that a request was answered, which the server took at `taken` like all of the batch.
-    pub(crate) fn answered(&mut self, payload_protocol: u32, taken: Instant) {
+    /// Adds a request that was answered.
+    pub(crate) fn answered(&mut self, payload_protocol: u32, telemetry: &Telemetry) {
         if payload_protocol != self.payload_protocol {
-            self.note_answered();
+            self.note_answered(telemetry);
             self.payload_protocol = payload_protocol;
         }
-        self.taken = Some(taken);
         self.answered += 1;
-        self.unnoted += 1;
     }
 
-    pub(crate) fn refused(&self, payload_protocol: u32, reason: RefusalReason) {
-        self.telemetry.outcome(payload_protocol, Outcome::Refused(reason));
+    /// Adds a request that was answered inline, which the server took at `taken` like all of the batch.
+    pub(crate) fn answered_inline(&mut self, payload_protocol: u32, taken: Instant, telemetry: &Telemetry) {
+        self.answered(payload_protocol, telemetry);
+        self.taken = Some(taken);
+        self.answered_inline += 1;
     }
 
-    fn note_answered(&mut self) {
-        let requests = std::mem::take(&mut self.unnoted);
+    /// Notes all that was added.
+    pub(crate) fn note(&mut self, telemetry: &Telemetry) {
+        if self.asked > 0 {
+            telemetry.note(Event::Asked { requests: take(&mut self.asked) });
+        }
+        self.note_answered(telemetry);
+        if let Some(taken) = self.taken.take() {
+            telemetry.took(taken, (telemetry.clock)(), take(&mut self.answered_inline));
+        }
+    }
+
+    fn note_answered(&mut self, telemetry: &Telemetry) {
+        let requests = take(&mut self.answered);
         if requests > 0 {
             let (payload_protocol, outcome) = (self.payload_protocol, Outcome::Answered);
-            self.telemetry.note(Event::Outcome { payload_protocol, outcome, requests });
-        }
-    }
-}
-
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        if self.asked > 0 {
-            self.telemetry.note(Event::Asked { requests: self.asked });
-        }
-        self.note_answered();
-        if let Some(taken) = self.taken {
-            self.telemetry.took(taken, (self.telemetry.clock)(), self.answered);
+            telemetry.note(Event::Outcome { payload_protocol, outcome, requests });
         }
     }
 }

@@ -3,7 +3,7 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "most of these tests need Unix"))]
 
 use super::*;
-use crate::broker::backend_lifecycle::digest::input::CHUNK_BYTES;
+use crate::broker::backend_lifecycle::digest::hash::CHUNK_BYTES;
 use sha2::Digest;
 use std::io;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ fn a_huge_file_takes_no_longer_than_the_deadline() {
     });
     assert!(matches!(digested, Err(DigestError::TimedOut)), "{digested:?}");
     // Digesting all of it takes seconds. A loaded machine may be late, but not by that much.
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(chunks.into_inner() < (3 << 30) / CHUNK_BYTES as u64);
 }
 

@@ -93,6 +93,9 @@ where
     /// Returns whether the next message is too large for a peer that is not [trusted](Self::trust_peer), by its header or by
     /// the bytes that have come.
     pub fn exceeds_first_message(&self) -> bool {
+        if self.message_limit == MessageLimit::Lifted {
+            return false;
+        }
         let buffer = self.input.as_slice();
         let header = FrameHeader::parse(buffer, MAX_FRAME_BYTES).ok().flatten();
         let length = header.map_or(0, FrameHeader::frame_length).max(buffer.len());

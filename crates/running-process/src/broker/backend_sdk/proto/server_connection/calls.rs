@@ -39,6 +39,62 @@ impl<T> Default for Calls<T> {
     }
 }
 
+/// A call that has ended, without its answer.
+#[derive(Debug)]
+pub(crate) struct Ended<T> {
+    request_id: u64,
+    admitted: Admitted<T>,
+}
+
+impl<T> Ended<T> {
+    /// Returns the driver's data.
+    #[cfg(feature = "host")]
+    pub(crate) fn data(&self) -> &T {
+        &self.admitted.data
+    }
+
+    /// Returns whether the call was cancelled: then its answer is dropped.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.admitted.cancelled
+    }
+
+    #[cfg(feature = "host")]
+    pub(crate) fn accepted_encodings(&self) -> Encodings {
+        Encodings::from_bits(self.admitted.accepted_encodings)
+    }
+
+    /// Returns the most descriptors that the peer takes with the answer.
+    #[cfg(feature = "host")]
+    pub(crate) fn peer_descriptors(&self) -> u8 {
+        self.admitted.accepted_descriptors
+    }
+
+    /// Appends the response, unless the call was cancelled.
+    pub(super) fn respond(
+        &self,
+        payload: Payload,
+        encodings: &EncodingPolicy,
+        accepted_descriptors: u8,
+        output: &mut SendBuffer,
+    ) -> Result<(), FramingError> {
+        if self.is_cancelled() {
+            return Ok(());
+        }
+        let request = self.admitted.request(self.request_id);
+        let response = answering(&request, FrameRef::response_to(&request, &[]), accepted_descriptors);
+        append_payload(&request, response, payload, encodings, output).inspect_err(|error| {
+            append_refusal(&request, &unanswerable(error), output);
+        })
+    }
+
+    /// Appends the refusal, unless the call was cancelled.
+    pub(super) fn refuse(&self, refusal: &Refusal, output: &mut SendBuffer) {
+        if !self.is_cancelled() {
+            append_refusal(&self.admitted.request(self.request_id), refusal, output);
+        }
+    }
+}
+
 /// The parts of a request that its answer needs, and the driver's data.
 #[derive(Debug)]
 struct Admitted<T> {
@@ -119,38 +175,9 @@ impl<T> Calls<T> {
         self.named(call).is_some_and(|admitted| admitted.cancelled)
     }
 
-    #[cfg(feature = "host")]
-    pub(super) fn accepted_encodings(&self, call: CallId) -> Encodings {
-        self.named(call).map_or(Encodings::NONE, |admitted| Encodings::from_bits(admitted.accepted_encodings))
-    }
-
     /// Returns the most descriptors that the peer takes with the answer to `call` or an event of it.
     pub(super) fn peer_descriptors(&self, call: CallId) -> u8 {
         self.named(call).map_or(0, |admitted| admitted.accepted_descriptors)
-    }
-
-    /// Answers `call`, unless it is cancelled, and ends it.
-    pub(super) fn respond(
-        &mut self,
-        call: CallId,
-        payload: Payload,
-        encodings: &EncodingPolicy,
-        accepted_descriptors: u8,
-        output: &mut SendBuffer,
-    ) -> Result<(), FramingError> {
-        let Some(admitted) = self.end(call, output) else { return Ok(()) };
-        let request = admitted.request(call.request_id);
-        let response = answering(&request, FrameRef::response_to(&request, &[]), accepted_descriptors);
-        append_payload(&request, response, payload, encodings, output).inspect_err(|error| {
-            append_refusal(&request, &unanswerable(error), output);
-        })
-    }
-
-    /// Refuses `call`, unless it is cancelled, and ends it.
-    pub(super) fn refuse(&mut self, call: CallId, refusal: &Refusal, output: &mut SendBuffer) {
-        if let Some(admitted) = self.end(call, output) {
-            append_refusal(&admitted.request(call.request_id), refusal, output);
-        }
     }
 
     /// Calls `append` with the request of `call` and an event of that.
@@ -167,18 +194,18 @@ impl<T> Calls<T> {
         Ok(append(&request, event)?)
     }
 
-    /// Ends `call`; returns the parts for its answer, unless it is cancelled.
-    fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Admitted<T>> {
+    /// Ends `call`; `None` if it has ended before.
+    pub(super) fn end(&mut self, call: CallId, output: &mut SendBuffer) -> Option<Ended<T>> {
         self.write_refusals(output);
         let Entry::Occupied(entry) = self.admitted.entry(call.request_id) else { return None };
         if entry.get().sequence != call.sequence {
             return None;
         }
-        let admitted = entry.remove();
+        let (request_id, admitted) = entry.remove_entry();
         if let Some(deadline) = admitted.deadline {
-            self.deadlines.remove(&(deadline, call.request_id));
+            self.deadlines.remove(&(deadline, request_id));
         }
-        Some(admitted).filter(|admitted| !admitted.cancelled)
+        Some(Ended { request_id, admitted })
     }
 
     /// Returns the call of this name. An answer that comes too late must not be taken for that of the next call with the same

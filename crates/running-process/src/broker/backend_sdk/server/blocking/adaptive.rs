@@ -1,18 +1,18 @@
 //! The choice of the thread that serves a request: the one that reads while the handler is quick, else one of the pool.
 
 use crate::broker::backend_sdk::server::sync;
-use crate::broker::backend_sdk::server::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use crate::broker::backend_sdk::server::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::broker::backend_sdk::server::sync::{Mutex, MutexGuard};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Longest time of a quick handler: about the cost of waking another thread.
+/// Longest average time of a quick handler: about the cost of waking another thread.
 const QUICK: Duration = Duration::from_micros(20);
-/// Quick requests in a row until a handler counts as quick: at first, and after a slow one.
-const QUICK_AT_FIRST: i32 = 8;
-const QUICK_AFTER_SLOW: i32 = 64;
-/// Further quick requests after which one slow request is forgiven: a thread that loses its processor is as slow.
-const FORGIVEN_AFTER: i32 = 1000;
+/// The longest time that one request counts with. A thread that loses its processor takes as long as a slow handler, so a single
+/// such request does not make a quick handler a slow one.
+const LONGEST: Duration = Duration::from_millis(1);
+/// Number of requests that the average is over, roughly: the weight of the last one is one of so many.
+const WEIGHT: u32 = 64;
 /// Time after which the watchdog looks again at a lane that works. If that is at the same step, it is overdue.
 const GRACE: Duration = Duration::from_millis(1);
 /// Time between two looks otherwise. A look wakes a thread, so a shorter time would cost a busy processor some percent.
@@ -20,36 +20,31 @@ const TICK: Duration = Duration::from_millis(2);
 /// Ticks without work after which the watchdog ends.
 const QUIET_TICKS: u32 = 2;
 
-/// The latency of a handler, as far as it decides where the next request is served.
+/// The average latency of a handler, which decides where the next request is served.
 #[derive(Debug)]
 pub(super) struct LatencyEstimate {
-    /// Quick requests still to come until the handler counts as quick; below zero, the further ones that came, negated.
-    owed: AtomicI32,
+    nanoseconds: AtomicU32,
 }
 
 impl LatencyEstimate {
+    /// Returns an estimate just above that of a quick handler: after about eight quick requests, it is below.
     pub(super) fn unknown() -> Self {
-        Self { owed: AtomicI32::new(QUICK_AT_FIRST) }
+        Self { nanoseconds: AtomicU32::new(QUICK.subsec_nanos() / 8 * 9) }
     }
 
     /// Returns whether the next request is expected to be quick.
     pub(super) fn is_quick(&self) -> bool {
-        sync::either(self.owed.load(Ordering::Relaxed) <= 0)
+        sync::either(self.nanoseconds.load(Ordering::Relaxed) <= QUICK.subsec_nanos())
     }
 
-    /// Records that a request took `time`. Of two threads that record at once one may be lost, which makes no difference.
-    pub(super) fn record(&self, time: Duration) {
-        let owed = self.owed.load(Ordering::Relaxed);
-        let now_owed = if time <= QUICK {
-            (owed - 1).max(-FORGIVEN_AFTER)
-        } else if owed == -FORGIVEN_AFTER {
-            0
-        } else {
-            QUICK_AFTER_SLOW
-        };
-        if now_owed != owed {
-            self.owed.store(now_owed, Ordering::Relaxed);
-        }
+    /// Records that a request took `time`, whose payload and answer have so many `bytes`. Of two threads that record at once one
+    /// may be lost, which makes no difference.
+    pub(super) fn record(&self, time: Duration, bytes: usize) {
+        // The thread that reads copies the bytes as well, so the time to copy them does not count.
+        let copied = Duration::from_nanos(bytes as u64 / 4);
+        let time = time.saturating_sub(copied).min(LONGEST).subsec_nanos();
+        let average = self.nanoseconds.load(Ordering::Relaxed);
+        self.nanoseconds.store(average - average / WEIGHT + time / WEIGHT, Ordering::Relaxed);
     }
 }
 

@@ -53,24 +53,14 @@ pub(super) struct State {
     ready: u8,
     /// The poller watches the socket for input, and for room to write as well if this is `true`. `None`: a thread reads it.
     watched: Option<bool>,
-    /// The next action, as far as it concerns reading.
-    wants: Wants,
+    /// The action that the session waits for. It is `Close` also while the legacy handler has the connection.
+    wants: Action,
     /// The moment at which the polling thread drives the connection without an event.
     timer: Option<Instant>,
     /// Threads that are unparked once output was written or a request cancelled.
     waiting: Vec<Thread>,
     /// A thread without a poller writes the output, outside of the lock.
     writing: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wants {
-    Read,
-    HangUp,
-    /// Output to be written, or a request to end.
-    Progress,
-    /// The connection is closed, or the legacy handler has it.
-    Nothing,
 }
 
 /// The way to read.
@@ -94,7 +84,7 @@ impl Conn {
             queue: VecDeque::new(),
             ready: WRITABLE,
             watched: context.poller.is_some().then_some(false),
-            wants: Wants::Read,
+            wants: Action::Read,
             timer: None,
             waiting: Vec::new(),
             writing: false,
@@ -200,10 +190,9 @@ impl Conn {
             events |= WAKE;
             state.ready |= READABLE | READ_CLOSED;
         }
-        if state.wants == Wants::Nothing {
+        if state.wants == Action::Close {
             return state;
         }
-        let wanted = state.wants;
         // The reader of a connection that is not watched reads it outside of the lock.
         let reads = state.watched.is_some() || lane.is_some_and(|lane| lane.role == Role::Reader);
         let mut reads_left = if reads { MAX_LATE_READS } else { 0 };
@@ -217,16 +206,16 @@ impl Conn {
         }
         let leaves_queue = lane.is_none() && !state.queue.is_empty();
         let mut processes = !finished || events != 0 || leaves_queue;
-        loop {
+        let has_changed = loop {
             if processes {
-                self.dispatch(&mut state, lane, |session, dispatch| session.process(dispatch));
+                self.dispatch(&mut state, lane, |session, dispatch| session.process_while(dispatch));
             }
             processes = true;
             if self.context.poller.is_some() {
                 self.write(&mut state, now);
             }
             match state.session.next_action() {
-                Action::Process => {}
+                Action::Process if state.queue.is_empty() || state.session.is_full() => {}
                 Action::Read if state.ready & READABLE != 0 && reads_left > 0 && state.queue.is_empty() => {
                     reads_left -= 1;
                     let read;
@@ -250,24 +239,17 @@ impl Conn {
                     expired = false;
                     state.session.handle_timeout(now);
                 }
-                action => {
-                    state.wants = match action {
-                        Action::Read => Wants::Read,
-                        Action::AwaitHangUp => Wants::HangUp,
-                        _ => Wants::Progress,
-                    };
-                    break;
-                }
+                action => break std::mem::replace(&mut state.wants, action) != state.wants,
             }
-        }
+        };
         if state.session.is_reset() {
             // Also for a thread that reads.
             self.stream.disconnect();
         }
-        if state.session.take_progress() || state.wants != wanted {
+        if state.session.take_progress() || has_changed {
             state.notify();
         }
-        if reads && reads_left == 0 && state.ready & READABLE != 0 && state.wants == Wants::Read {
+        if reads && reads_left == 0 && state.ready & READABLE != 0 && state.wants == Action::Read {
             self.context.requeue(self);
         }
         self.watch(&mut state);
@@ -325,7 +307,7 @@ impl Conn {
     }
 
     fn close(&self, state: &mut State) {
-        state.wants = Wants::Nothing;
+        state.wants = Action::Close;
         self.set_watched(state, None);
         if state.session.in_flight() > 0 {
             state.session.reset();
@@ -349,7 +331,7 @@ impl State {
 
     /// Returns whether the connection waits for nothing but the peer.
     fn may_be_adopted(&self) -> bool {
-        self.wants == Wants::Read && !self.is_blocked() && self.session.in_flight() == 0
+        self.wants == Action::Read && !self.is_blocked() && self.session.in_flight() == 0
     }
 
     /// Makes [`notify`](Self::notify) unpark this thread, which parks once it has unlocked.

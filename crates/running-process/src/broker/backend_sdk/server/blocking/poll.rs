@@ -105,7 +105,7 @@ impl Context {
                     self.watchdog.remove(&lane);
                     return self.read(&conn);
                 }
-                conn.give_back();
+                conn.with(|state| conn.release(state));
             }
         }
         self.watchdog.remove(&lane);
@@ -140,7 +140,7 @@ impl Context {
                     context.poll_connections();
                 }
                 (Role::Reader, Some(conn)) if context.poller.is_some() => {
-                    conn.give_back();
+                    conn.with(|state| conn.release(state));
                     context.requeue(&conn);
                 }
                 (Role::Reader, Some(conn)) => context.read(&conn),

@@ -17,7 +17,7 @@ use crate::transport::{Accepted, LocalListener, LocalStream};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A [`Server`](super::Server) that serves, until it is [stopped](Self::stop_handle). Dropping it stops it, without waiting.
 pub struct RunningServer {
@@ -26,12 +26,10 @@ pub struct RunningServer {
     pub(super) registration: Option<RegistrationGuard>,
     pub(super) listener: Arc<Mutex<Option<LocalListener>>>,
     pub(super) publication: Publication,
-    pub(super) stop: ServerStop,
     pub(super) registering: Background<Result<(), ServerError>>,
     pub(super) accepting: Option<Background<io::Result<()>>>,
     /// The result of accepting, once that has ended.
     pub(super) accepted: Option<io::Result<()>>,
-    pub(super) drain_timeout: Duration,
     pub(super) _signals: Option<OnTermination>,
 }
 
@@ -50,7 +48,7 @@ impl RunningServer {
     /// Returns a handle that stops the server from anywhere.
     #[must_use]
     pub fn stop_handle(&self) -> ServerStop {
-        self.stop.clone()
+        self.context.stop.clone()
     }
 
     /// Waits until the server is stopped, or has been [idle](super::Server::idle_exit) for long enough. Then it accepts no more
@@ -81,10 +79,10 @@ impl RunningServer {
             self.serve_waiting(listener.as_ref(), deadline);
             self.accepted_until(deadline);
             self.context.wait_closed(deadline, |open| open == 0);
-            self.stop.stop();
+            self.context.stop.stop();
         }
-        let now = Instant::now();
-        let deadline = now.checked_add(self.drain_timeout);
+        let (now, drain_timeout) = (Instant::now(), self.context.policy.config.drain_timeout);
+        let deadline = now.checked_add(drain_timeout);
         if !is_idle {
             self.serve_waiting(listener.as_ref(), deadline);
         }
@@ -92,14 +90,14 @@ impl RunningServer {
         self.accepted_until(deadline);
         // The name of a server that was stopped is free for the next one while this one drains.
         let listener = listener.filter(|_| is_idle);
-        let connections = self.context.shut_down(Shutdown::begin(now, self.drain_timeout, &self.stop));
+        let connections = self.context.shut_down(Shutdown::begin(now, drain_timeout, &self.context.stop));
         self.accepted_until(deadline);
         let registered = self.registering.wait_until(deadline);
         drop(listener);
         if connections == 0 {
             self.context.policy.ended();
         }
-        ServerError::of_end(connections, registered, self.accepted.take(), self.drain_timeout)
+        ServerError::of_end(connections, registered, self.accepted.take(), drain_timeout)
     }
 
     /// Closes the listener, and serves the connections that wait, until `deadline`.
@@ -139,7 +137,7 @@ pub(super) fn lock(listener: &Mutex<Option<LocalListener>>) -> MutexGuard<'_, Op
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.context.stop.stop();
     }
 }
 

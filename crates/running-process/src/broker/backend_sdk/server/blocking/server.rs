@@ -127,7 +127,7 @@ impl Server {
     pub fn start(self) -> Result<RunningServer, ServerError> {
         let Self { mut listener, mut builder, legacy } = self;
         let (signals, stop) = (builder.signals.take(), builder.stop.clone());
-        let (drain_timeout, idle_exit) = (builder.config.drain_timeout, builder.idle_exit);
+        let idle_exit = builder.idle_exit;
         let (policy, registration) = builder.start(Instant::now)?;
         let (guard, publication) = (registration.guard(), registration.publication());
         let poller = Poller::new().map_err(ServerError::Accept)?;
@@ -139,8 +139,8 @@ impl Server {
         }
         // The thread that waits runs none of the daemon's code, so none of it keeps that from its deadline.
         let registering = {
-            let (context, stop) = (Arc::clone(&context), stop.clone());
-            let register = move || registration.run(&stop, &context.policy, || context.registered());
+            let context = Arc::clone(&context);
+            let register = move || registration.run(&context.stop, &context.policy, || context.registered());
             Background::spawn(register).map_err(ServerError::Accept)?
         };
         let accepts = listener.is_some();
@@ -150,9 +150,9 @@ impl Server {
         let listener = Arc::new(Mutex::new(listener));
         let accept = {
             let (context, publication) = (Arc::clone(&context), publication.clone());
-            let (listener, stop) = (Arc::clone(&listener), stop.clone());
+            let listener = Arc::clone(&listener);
             move || {
-                let stops = StopGuard::new(stop);
+                let stops = StopGuard::new(context.stop.clone());
                 // It is locked only while this waits, which a stop ends. So it can be closed although the observer, which is
                 // called in between, does not return.
                 let next = || match &*running::lock(&listener) {
@@ -171,22 +171,20 @@ impl Server {
             }
         };
         let accepting =
-            if accepts { Some(Background::spawn(accept).map_err(ServerError::Accept)?) } else { None };
-        let (stopping, ending) = (Arc::clone(&context), stop.clone());
+            accepts.then(|| Background::spawn(accept)).transpose().map_err(ServerError::Accept)?;
+        let stopping = Arc::clone(&context);
         stop.when_stopped(move || {
-            stopping.enter(ending.phase());
+            stopping.enter(stopping.stop.phase());
             stopping.signal.stop();
         });
         Ok(RunningServer {
             context,
             listener,
             publication,
-            stop,
             registration: Some(guard),
             registering,
             accepting,
             accepted: None,
-            drain_timeout,
             _signals: signals,
         })
     }

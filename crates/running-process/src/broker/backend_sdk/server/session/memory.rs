@@ -2,9 +2,10 @@
 
 use super::ServerSession;
 use crate::broker::backend_sdk::proto::payload::{DESCRIPTOR_MEMORY, Payload};
-use crate::broker::backend_sdk::proto::server_connection::CallId;
+use crate::broker::backend_sdk::proto::server_connection::Ended;
 use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
 use crate::broker::backend_sdk::server::config::ServeError;
+use crate::broker::backend_sdk::server::dispatch::Work;
 use crate::broker::backend_sdk::server::telemetry::Event;
 
 impl<H: ?Sized> ServerSession<H> {
@@ -31,11 +32,11 @@ impl<H: ?Sized> ServerSession<H> {
     }
 
     /// Charges an answer that is to be kept, unless the peer does not wait for it.
-    pub(super) fn charge_answer(&mut self, call: CallId, payload: &Payload) -> Result<(), ServeError> {
-        if self.reset || payload.capacity().max(payload.len()) < UNCHARGED {
+    pub(super) fn charge_answer(&mut self, ended: &Ended<Work>, payload: &Payload) -> Result<(), ServeError> {
+        if self.reset || ended.is_cancelled() || payload.capacity().max(payload.len()) < UNCHARGED {
             return Ok(());
         }
-        let accepted = self.connection.accepted_encodings(call);
+        let accepted = ended.accepted_encodings();
         let memory = answer_memory(payload, &self.policy.config.connection.encodings, accepted);
         let memory = self.memory() + memory;
         self.policy.charge(&mut self.peer, memory)
@@ -69,6 +70,7 @@ impl<H: ?Sized> ServerSession<H> {
         if !self.connection.is_over() || self.connection.in_flight() > 0 {
             self.reset();
         }
+        self.settle();
         self.policy.telemetry.note(Event::Closed);
         self.policy.release(&mut self.peer);
     }

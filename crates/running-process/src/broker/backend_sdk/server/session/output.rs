@@ -46,6 +46,7 @@ impl<H: ?Sized> ServerSession<H> {
         mut clock: impl FnMut() -> Instant,
         mut write: impl FnMut(&[IoSlice<'_>], &[Descriptor]) -> io::Result<usize>,
     ) {
+        self.settle();
         while self.has_output() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.output_slices(&mut slices);
@@ -74,6 +75,7 @@ impl<H: ?Sized> ServerSession<H> {
         if length == 0 {
             return self.fail(io::ErrorKind::WriteZero.into());
         }
+        self.settle();
         self.connection.output_written(length, now);
         self.wrote(length, now);
     }
@@ -99,6 +101,7 @@ impl<H: ?Sized> ServerSession<H> {
     /// Takes the output, for a driver that blocks in a write while other threads add to the session. It counts as unwritten until it
     /// is [restored](Self::restore_output).
     pub fn take_output(&mut self) -> SendBuffer {
+        self.settle();
         self.connection.take_output()
     }
 

@@ -15,7 +15,7 @@ use crate::broker::backend_sdk::server::handler::{Handler, InlineHandler};
 use crate::broker::backend_sdk::server::phase::Phase;
 use crate::broker::backend_sdk::server::policy::{Peer, ServerPolicy};
 use crate::broker::backend_sdk::server::request::{InlineRequest, RequestParts};
-use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan};
+use crate::broker::backend_sdk::server::telemetry::{Batch, Event, Outcome, RequestSpan, Telemetry};
 use crate::broker::protocol::{DescriptorFields, Encodings, Refusal, RefusalReason};
 use crate::descriptor::Descriptor;
 use std::collections::VecDeque;
@@ -25,16 +25,29 @@ impl<H: ?Sized> ServerSession<H> {
     /// Processes the bytes that were received: answers probes, runs inline handlers, refuses requests that are not served, and
     /// passes each request of a concurrent handler to `dispatch`.
     pub fn process(&mut self, mut dispatch: impl FnMut(Dispatched<H>)) {
+        self.process_while(|dispatched| {
+            dispatch(dispatched);
+            true
+        });
+    }
+
+    /// [Processes](Self::process) the bytes that were received until `dispatch` returns `false`; the next call goes on.
+    pub(in super::super) fn process_while(&mut self, mut dispatch: impl FnMut(Dispatched<H>) -> bool) {
         if std::mem::take(&mut self.changes.over_capacity) {
             // Before the peer is told: a client that knows of its refusal finds it counted.
             self.policy.telemetry.error(&self.policy.too_many_connections());
         }
-        self.changes.resumes = false;
+        (self.changes.resumes, self.changes.unprocessed) = (false, false);
+        if std::mem::take(&mut self.changes.unsettled) {
+            // Before a peer asks for the counters.
+            self.batch.note(&self.policy.telemetry);
+        }
         // Received bytes are charged before anything is made of them.
         self.charge();
         loop {
             let was_reset = self.reset;
             let processed = callback::run(|| self.process_events(&mut dispatch));
+            self.batch.note(&self.policy.telemetry);
             if processed.is_none() && !self.reset {
                 // Handlers and the rule run there as well, and are caught where they are called.
                 self.policy.panicked_in(Callback::Detector, self.peer.credentials);
@@ -54,7 +67,7 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>)) {
+    fn process_events(&mut self, dispatch: &mut impl FnMut(Dispatched<H>) -> bool) {
         let mut out_of_memory = None;
         let Self {
             policy,
@@ -65,13 +78,13 @@ impl<H: ?Sized> ServerSession<H> {
             legacy,
             legacy_memory,
             changes,
+            batch,
             ..
         } = self;
         let telemetry = &policy.telemetry;
-        let mut batch = Batch::new(telemetry);
         // The payload of an inline request that came encoded.
         let mut decoded = Vec::new();
-        while out_of_memory.is_none() {
+        while out_of_memory.is_none() && !changes.unprocessed {
             connection.set_max_in_flight(policy.max_in_flight_each());
             if connection.exceeds_first_message() && policy.authorize(peer).is_ok() {
                 connection.trust_peer();
@@ -82,7 +95,7 @@ impl<H: ?Sized> ServerSession<H> {
             match event {
                 Ok(None) => break,
                 Err(error) => {
-                    note_unserved(&error, &mut batch);
+                    note_unserved(&error, batch, telemetry);
                     telemetry.error_of(peer.credentials, &error.into());
                 }
                 Ok(Some(ServerEvent::Request(call))) => {
@@ -92,8 +105,7 @@ impl<H: ?Sized> ServerSession<H> {
                         Ok((Handler::Inline(handler), _)) => {
                             batch.asked();
                             let request = (call, &came[..]);
-                            let answered =
-                                answer_inline(policy, handler, request, &mut decoded, peer, &mut batch);
+                            let answered = answer_inline(policy, handler, request, &mut decoded, peer, batch);
                             out_of_memory = answered.err();
                         }
                         Ok((Handler::Concurrent(handler), deadline)) => {
@@ -105,7 +117,7 @@ impl<H: ?Sized> ServerSession<H> {
                             let (frame, memory) = match owned {
                                 Ok(owned) => owned,
                                 Err(refusal) => {
-                                    refuse(call, &refusal, &mut batch);
+                                    refuse(call, &refusal, telemetry);
                                     continue;
                                 }
                             };
@@ -117,11 +129,12 @@ impl<H: ?Sized> ServerSession<H> {
                             let request =
                                 RequestParts::new(frame, came, deadline, peer.credentials, cancellation);
                             let call = call.admit_with(deadline, work);
-                            dispatch(Dispatched { call, handler: Arc::clone(handler), request, span });
+                            let handler = Arc::clone(handler);
+                            changes.unprocessed = !dispatch(Dispatched { call, handler, request, span });
                         }
                         Err(refusal) => {
                             batch.asked();
-                            refuse(call, &refusal, &mut batch);
+                            refuse(call, &refusal, telemetry);
                         }
                     }
                 }
@@ -147,7 +160,6 @@ impl<H: ?Sized> ServerSession<H> {
                 Ok(Some(ServerEvent::Closed)) => {}
             }
         }
-        drop(batch);
         recycle(decoded);
         if peer.is_refused() {
             // Each request that came was refused.
@@ -170,7 +182,7 @@ fn answer_inline<H: ?Sized>(
     (call, descriptors): (Call<'_, Work>, &[Descriptor]),
     decoded: &mut Vec<u8>,
     peer: &mut Peer,
-    batch: &mut Batch<'_>,
+    batch: &mut Batch,
 ) -> Result<(), ServeError> {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
     let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
@@ -183,7 +195,7 @@ fn answer_inline<H: ?Sized>(
         })
     });
     match answer {
-        Err(refusal) => refuse(call, &refusal, batch),
+        Err(refusal) => refuse(call, &refusal, &policy.telemetry),
         Ok(payload) => {
             let accepted = Encodings::from_bits(call.frame.accepted_encodings);
             let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
@@ -191,9 +203,10 @@ fn answer_inline<H: ?Sized>(
                 policy.charge_more(peer, memory)?;
             }
             match call.respond(payload) {
-                Ok(()) => batch.answered(payload_protocol, taken),
+                Ok(()) => batch.answered_inline(payload_protocol, taken, &policy.telemetry),
                 Err(error) => {
-                    batch.refused(payload_protocol, unanswerable(&error).reason());
+                    let outcome = Outcome::Refused(unanswerable(&error).reason());
+                    policy.telemetry.outcome(payload_protocol, outcome);
                     policy.unanswerable(payload_protocol, error, peer.credentials);
                 }
             }
@@ -203,10 +216,10 @@ fn answer_inline<H: ?Sized>(
 }
 
 /// Notes that a request was refused whose payload protocol is not served, if `error` says so.
-fn note_unserved(error: &ConnectionError, batch: &mut Batch<'_>) {
+fn note_unserved(error: &ConnectionError, batch: &mut Batch, telemetry: &Telemetry) {
     if let ConnectionError::Mux(MuxError::UnservedPayloadProtocol { payload_protocol }) = error {
         batch.asked();
-        batch.refused(*payload_protocol, RefusalReason::UnservedProtocol);
+        telemetry.outcome(*payload_protocol, Outcome::Refused(RefusalReason::UnservedProtocol));
     }
 }
 
@@ -219,7 +232,7 @@ fn take_descriptors(descriptors: &mut VecDeque<Descriptor>, fields: DescriptorFi
     }
 }
 
-fn refuse(call: Call<'_, Work>, refusal: &Refusal, batch: &mut Batch<'_>) {
-    batch.refused(call.frame.payload_protocol, refusal.reason());
+fn refuse(call: Call<'_, Work>, refusal: &Refusal, telemetry: &Telemetry) {
+    telemetry.outcome(call.frame.payload_protocol, Outcome::Refused(refusal.reason()));
     call.refuse(refusal);
 }

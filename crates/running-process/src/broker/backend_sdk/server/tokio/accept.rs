@@ -5,7 +5,7 @@ use super::conn_driver::serve;
 use super::context::ServerContext;
 use crate::broker::backend_sdk::server::acceptor::{AcceptStep, Acceptor};
 use crate::broker::backend_sdk::server::publication::Publication;
-use crate::broker::backend_sdk::{ACCEPT_PAUSE, PeerCredentials, ServerStop};
+use crate::broker::backend_sdk::{ACCEPT_PAUSE, PeerCredentials, Phase, ServerStop};
 use crate::transport::{Accepted, AsyncListener, LocalListener, LocalStream, ServedStream};
 use std::future::poll_fn;
 use std::io;
@@ -33,7 +33,7 @@ pub(super) async fn accept(
         match acceptor.step(accepted.unwrap_or(Ok(Accepted::Stopped)), &context.policy) {
             AcceptStep::Serve(stream) => {
                 let Some((peer, stream)) = prepare(context, stream) else { continue };
-                match context.open(peer).await {
+                match context.open(peer, Phase::Serving).await {
                     Some(open) => drop(tokio::spawn(serve(open, stream))),
                     None => return Ok(Some((peer, stream))),
                 }
@@ -70,7 +70,7 @@ async fn renew(
     let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
     *listener = taken.map(AsyncListener::new).transpose()?;
     for (peer, stream) in waiting.into_iter().filter_map(|stream| prepare(context, stream)) {
-        let open = context.open_waiting(peer).await;
+        let open = context.open(peer, Phase::Draining).await;
         open.map(|open| tokio::spawn(serve(open, stream)));
     }
     Ok(())
@@ -86,7 +86,7 @@ pub(super) async fn serve_waiting(
     let (mut acceptor, mut next) = (Acceptor::new(publication), first);
     loop {
         if let Some((peer, stream)) = next.take()
-            && let Some(open) = context.open_waiting(peer).await
+            && let Some(open) = context.open(peer, Phase::Draining).await
         {
             tokio::spawn(serve(open, stream));
         }

@@ -230,17 +230,22 @@ impl<S: ServedTransport> ConnDriver<S> {
 
 /// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
 fn start(open: &OpenConn, requests: Requests) -> bool {
-    let mut ended = false;
-    let begin = (open.context.one_thread && !requests.is_empty()).then(now);
+    if requests.is_empty() {
+        return false;
+    }
+    let in_place = open.context.one_thread && !open.conn.session().is_full();
+    let (mut until, mut ended) = (in_place.then(|| now() + AT_ONCE), false);
     for request in requests {
         let conn = Arc::clone(&open.conn);
-        let in_place = begin.is_some_and(|begin| now().duration_since(begin) < AT_ONCE);
-        if !in_place || conn.session().is_full() {
+        let Some(end) = until else {
             tokio::spawn(request::serve(conn, request));
-        } else if let Some(waiting) = request::serve_in_place(conn, request) {
-            tokio::spawn(waiting);
-        } else {
-            ended = true;
+            continue;
+        };
+        let (waiting, goes_on) = request::serve_in_place(conn, request, end);
+        until = until.filter(|_| goes_on);
+        match waiting {
+            Some(waiting) => drop(tokio::spawn(waiting)),
+            None => ended = true,
         }
     }
     ended

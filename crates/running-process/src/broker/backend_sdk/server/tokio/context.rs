@@ -127,31 +127,11 @@ impl ServerContext {
         let _ = timeout(time, ended).await;
     }
 
-    /// Opens a connection that `peer` made, once there is a slot for it; `None` if the server is stopped before.
-    pub(super) async fn open(self: &Arc<Self>, peer: PeerCredentials) -> Option<OpenConn> {
-        self.open_until(peer, Phase::Serving).await
-    }
-
-    /// Opens a connection as [`open`](Self::open) does, unless the server is beyond the phase `last` before there is a slot.
-    pub(super) async fn open_until(self: &Arc<Self>, peer: PeerCredentials, last: Phase) -> Option<OpenConn> {
+    /// Opens a connection that `peer` made, once there is a slot for it; `None` if the server is beyond the phase `last` before.
+    /// In [`Phase::Draining`], what the peer has sent is answered.
+    pub(super) async fn open(self: &Arc<Self>, peer: PeerCredentials, last: Phase) -> Option<OpenConn> {
         let past = self.wait_until(|context| context.is_past(last));
         let _opening = unless(past, self.opening.lock()).await?;
-        self.open_within(peer, last).await
-    }
-
-    /// Opens a connection that waited when the listener was closed, as [`open`](Self::open) does. If the server is stopped,
-    /// what the peer has sent is answered.
-    pub(super) async fn open_waiting(self: &Arc<Self>, peer: PeerCredentials) -> Option<OpenConn> {
-        let _opening = self.opening.lock().await;
-        self.open_within(peer, Phase::Draining).await
-    }
-
-    /// Returns whether the server is beyond the phase `last`.
-    fn is_past(&self, last: Phase) -> bool {
-        self.phase.get().is_none_or(|phase| phase > last)
-    }
-
-    async fn open_within(self: &Arc<Self>, peer: PeerCredentials, last: Phase) -> Option<OpenConn> {
         let slot = loop {
             let slot = self.connections().slot(now(), |conn| conn.enter(Some(Phase::Draining)));
             match slot {
@@ -178,6 +158,11 @@ impl ServerContext {
         });
         drop(connections);
         Some(OpenConn { context: Arc::clone(self), conn, id })
+    }
+
+    /// Returns whether the server is beyond the phase `last`.
+    fn is_past(&self, last: Phase) -> bool {
+        self.phase.get().is_none_or(|phase| phase > last)
     }
 
     /// Ends the connections: they drain, are cancelled when the drain times out, and are then closed. Returns how many were

@@ -12,6 +12,7 @@ use crate::broker::runtime_clock::now;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 /// A concurrent handler of the asynchronous server.
 pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
@@ -80,13 +81,21 @@ pub(super) async fn serve(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHand
 }
 
 /// Runs the handler of a request up to its first wait, in the task of the connection, which then looks for its answer.
-/// Returns the rest, for another task to poll, if the handler waits.
-pub(super) fn serve_in_place(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) -> Option<Serving> {
+/// Returns the rest, for another task to poll, if the handler waits, and whether the next request may be served so as well:
+/// `until` has not passed, and the peer reads.
+pub(super) fn serve_in_place(
+    conn: Arc<AsyncConn>,
+    dispatched: Dispatched<AsyncHandler>,
+    until: Instant,
+) -> (Option<Serving>, bool) {
     let mut serving = Serving::new(conn, dispatched);
-    serving.wakes_driver = false;
     let served = serving.poll_handler(&mut Context::from_waker(Waker::noop()));
-    serving.wakes_driver = true;
-    served.is_pending().then_some(serving)
+    let at = now();
+    if served.is_pending() {
+        return (Some(serving), at < until);
+    }
+    let is_full = serving.finish(at);
+    (None, at < until && !is_full)
 }
 
 /// A handler that serves a request, for as long as the client waits. The request ends when this is dropped.
@@ -98,9 +107,8 @@ pub(super) struct Serving {
     cancellation: Cancellation,
     span: RequestSpan,
     conn: Arc<AsyncConn>,
-    call: CallId,
-    /// The task of the connection is to be woken for the answer.
-    wakes_driver: bool,
+    /// `None` once the request has ended.
+    call: Option<CallId>,
 }
 
 impl Serving {
@@ -109,16 +117,8 @@ impl Serving {
         let (handler, parts, span) = dispatched.into_parts();
         let cancellation = parts.cancellation();
         let accepted_descriptors = parts.accepted_descriptors();
-        let mut serving = Self {
-            future: None,
-            answer,
-            accepted_descriptors,
-            cancellation,
-            span,
-            conn,
-            call,
-            wakes_driver: true,
-        };
+        let mut serving =
+            Self { future: None, answer, accepted_descriptors, cancellation, span, conn, call: Some(call) };
         if serving.cancellation.get().is_none() {
             let request = AsyncServerRequest { parts, conn: Arc::clone(&serving.conn), call };
             let future = serving.span.in_scope(|| callback::run(|| handler(request)));
@@ -144,6 +144,21 @@ impl Serving {
         }
         Poll::Ready(())
     }
+
+    /// Ends the request at `at`. Returns whether the peer leaves so much unread that no handler begins for it.
+    fn finish(&mut self, at: Instant) -> bool {
+        let (future, answer) = (self.future.take(), std::mem::replace(&mut self.answer, Answer::Abandoned));
+        let Self { span, conn, call, .. } = self;
+        span.in_scope(|| {
+            // The future ends before the request does.
+            drop(future);
+            let mut session = conn.session();
+            if let Some(call) = call.take() {
+                session.finish(call, answer, at);
+            }
+            session.is_full()
+        })
+    }
 }
 
 impl Future for Serving {
@@ -159,13 +174,8 @@ impl Future for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let (future, answer) = (self.future.take(), std::mem::replace(&mut self.answer, Answer::Abandoned));
-        self.span.in_scope(|| {
-            // The future ends before the request does.
-            drop(future);
-            self.conn.session().finish(self.call, answer, now());
-        });
-        if self.wakes_driver {
+        if self.call.is_some() {
+            self.finish(now());
             self.conn.driver.wake();
         }
     }

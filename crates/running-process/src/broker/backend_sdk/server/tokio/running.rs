@@ -98,7 +98,7 @@ impl RunningAsyncServer {
     {
         let context = Arc::clone(&self.context);
         async move {
-            if let Some(open) = context.open_until(peer, Phase::HandedOver).await {
+            if let Some(open) = context.open(peer, Phase::HandedOver).await {
                 conn_driver::serve(open, ServedIo::new(connection)).await;
             }
         }

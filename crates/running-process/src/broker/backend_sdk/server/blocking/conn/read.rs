@@ -1,6 +1,6 @@
 //! Reading: by the thread that drives the connection when something has arrived, or blocking by one of its own.
 
-use super::{Conn, Locked, QUIET, RECHECK, Reading, State, Wants};
+use super::{Action, Conn, Locked, QUIET, RECHECK, Reading, State};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::server::blocking::adaptive::Lane;
 use crate::broker::backend_sdk::server::blocking::events::{HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE};
@@ -61,7 +61,9 @@ impl Conn {
             if length == 0 {
                 state.ready &= !READABLE;
                 let is_gone = || stream.wait_hang_up(Some(now)).unwrap_or(true);
-                self.dispatch(&mut state, lane, |session, dispatch| session.end_of_input(is_gone, dispatch));
+                self.dispatch(&mut state, lane, |session, dispatch| {
+                    session.end_of_input(is_gone, |call| _ = dispatch(call));
+                });
             } else if length < room && state.ready & READ_CLOSED == 0 {
                 // A read that does not fill the room has emptied the socket: the next byte is an event.
                 state.ready &= !READABLE;
@@ -84,13 +86,9 @@ impl Conn {
         adopts
     }
 
-    /// Gives the connection back to the poller.
-    pub(in super::super) fn give_back(self: &Arc<Self>) {
-        self.with(|state| self.release(state));
-    }
-
-    pub(super) fn release(self: &Arc<Self>, state: &mut State) {
-        if self.context.poller.is_some() && state.wants != Wants::Nothing && state.watched.is_none() {
+    /// Gives the connection back to the poller, if that does not watch it.
+    pub(in super::super) fn release(self: &Arc<Self>, state: &mut State) {
+        if self.context.poller.is_some() && state.wants != Action::Close && state.watched.is_none() {
             let writing = state.is_blocked();
             self.set_watched(state, Some(writing));
             self.watch(state);
@@ -104,7 +102,7 @@ impl Conn {
         let (mut state, mut now, mut is_quiet) = (self.state(), Instant::now(), false);
         loop {
             state = self.run(state, now, Some(lane));
-            if lane.is_lost() || state.watched.is_some() || state.wants == Wants::Nothing {
+            if lane.is_lost() || state.watched.is_some() || state.wants == Action::Close {
                 // Another thread gives it back to the poller, or reads it.
                 return self.unlock(state);
             }
@@ -115,10 +113,10 @@ impl Conn {
             let pause = if has_poller { QUIET } else { RECHECK };
             let until = earliest(state.session.deadline(), now.checked_add(pause));
             let waited;
-            if state.wants == Wants::Read {
+            if state.wants == Action::Read {
                 (state, now, waited) = self.read(state, Some(lane), Reading::Until(until));
             } else {
-                let awaits_hang_up = state.wants == Wants::HangUp;
+                let awaits_hang_up = state.wants == Action::AwaitHangUp;
                 state.wait();
                 drop(state);
                 let gone = self.unless_events(|| {
