@@ -8,6 +8,8 @@ mod builder;
 mod closures;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(unix)]
+mod descriptors;
 mod ends;
 mod limits;
 mod moved;

@@ -3,6 +3,7 @@
 mod call;
 mod call_id;
 mod calls;
+mod descriptors;
 
 pub use call::{Call, ServerEvent};
 pub use call_id::{CallId, CancelReason, Cancelled, SendEventError};
@@ -20,8 +21,6 @@ use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::protocol::{
     EncodingPolicy, FrameRef, FramingError, Notice, NoticeKind, Refusal, WANTS_MOVED,
 };
-#[cfg(feature = "host")]
-use crate::descriptor::Descriptor;
 use calls::{Calls, Ended as EndedCall};
 use prost::Message;
 use std::borrow::Cow;
@@ -332,24 +331,6 @@ where
         })
     }
 
-    /// Takes and sends descriptors, as [`Connection::accept_descriptors`] says. The descriptors of a frame that is no request are
-    /// closed.
-    pub fn accept_descriptors(&mut self) {
-        self.connection.accept_descriptors();
-    }
-
-    /// Returns whether the peer may send descriptors, as [`Connection::takes_descriptors`].
-    #[must_use]
-    pub fn takes_descriptors(&self) -> bool {
-        self.connection.takes_descriptors()
-    }
-
-    /// Returns the most descriptors that the peer takes with the answer to `call`, or with an event of it; 0 if the call has ended.
-    #[must_use]
-    pub fn peer_descriptors(&self, call: CallId) -> u8 {
-        self.calls.peer_descriptors(call)
-    }
-
     /// Tells the peer that another process serves the endpoint by now, if the peer [wants](WANTS_MOVED) to know and was not told.
     /// It has said so with its first request.
     pub fn tell_moved(&mut self) {
@@ -382,12 +363,6 @@ where
     /// Ends the input as if the peer had sent nothing more. Output that waits can still be written.
     pub fn close(&mut self) {
         self.connection.close();
-    }
-
-    /// Returns the descriptors that go with the first byte of the output.
-    #[cfg(feature = "host")]
-    pub(crate) fn output_descriptors(&self) -> &[Descriptor] {
-        self.connection.output_descriptors()
     }
 
     /// Returns the output that waits to be written, or as much of it as lies in one piece.

@@ -49,7 +49,32 @@ impl AsyncFrameClient {
             Ok(asked) => asked,
             Err(Unsent { error, .. }) => return Err(Unsent { payload, error }),
         };
-        let asked = asked.and_then(|_| CallDeadline::new(deadline.at, now).check());
-        Ok(asked.map(|()| payload))
+        match asked.and_then(|_| CallDeadline::new(deadline.at, now).check()) {
+            // Only the probe was sent.
+            Err(error) if !self.is_usable() => Err(Unsent { payload, error }),
+            asked => Ok(asked.map(|()| payload)),
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::broker::protocol::FRAME_HEADER_BYTES;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[tokio::test]
+    async fn a_request_whose_daemon_ends_at_the_question_for_descriptors_is_unsent() {
+        let (socket, mut daemon) = UnixStream::pair().unwrap();
+        let ended = std::thread::spawn(move || daemon.read_exact(&mut [0; FRAME_HEADER_BYTES]).unwrap());
+        let client = AsyncFrameClient::from_stream(socket).unwrap();
+        let descriptor = tempfile::tempfile().unwrap().into();
+        let payload = Payload::from("build").with_descriptors([descriptor]);
+        let outcome = client.exchange(0xF00D, payload, None).await;
+        let Err(Unsent { payload, error }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((&payload[..], payload.descriptor_count()), (&b"build"[..], 1));
+        assert!(matches!(error, FrameClientError::Closed), "{error:?}");
+        ended.join().unwrap();
     }
 }

@@ -15,10 +15,17 @@ where
         self.descriptors.accept(self.config.max_frame_descriptors, self.config.max_descriptors);
     }
 
-    /// Returns whether the peer may send descriptors from now on: it has asked whether they are taken.
+    /// Returns whether the peer may send descriptors from now on: it has asked whether they are taken, or a request waits that may
+    /// ask, and may be answered while the driver blocks in a read.
     #[must_use]
     #[inline]
     pub fn takes_descriptors(&self) -> bool {
+        self.descriptors.is_counting() || (self.blocked.is_some() && self.descriptors.accepted() > 0)
+    }
+
+    /// Returns whether descriptors that come are counted. Before that no frame has any, and the driver closes what comes.
+    #[cfg(feature = "host")]
+    pub(crate) fn counts_descriptors(&self) -> bool {
         self.descriptors.is_counting()
     }
 

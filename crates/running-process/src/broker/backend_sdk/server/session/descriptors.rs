@@ -29,7 +29,7 @@ impl<H: ?Sized> ServerSession<H> {
     }
 
     /// Takes what arrived at `now`, with the descriptors that came along, which are closed on exec. They are `truncated` if the system
-    /// has dropped some (`MSG_CTRUNC` in recvmsg(2)).
+    /// has dropped some (`MSG_CTRUNC` in recvmsg(2)). Those of a client that has not asked are closed.
     #[cfg(unix)]
     pub fn receive_descriptors(
         &mut self,
@@ -46,7 +46,7 @@ impl<H: ?Sized> ServerSession<H> {
     pub(in super::super) fn receive_incoming(&mut self, bytes: &[u8], incoming: Incoming, now: Instant) {
         let Incoming { descriptors, truncated } = incoming;
         self.receive(Received::from(bytes).with_descriptors(descriptors.len(), truncated), now);
-        if !descriptors.is_empty() {
+        if !descriptors.is_empty() && self.connection.counts_descriptors() {
             self.descriptors.extend(descriptors);
         }
     }
