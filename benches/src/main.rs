@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the one thread of a process may change its environment")]
 
 mod alloc;
+mod artifact;
 mod cli;
 mod floor;
 mod measure;

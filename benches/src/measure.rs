@@ -97,12 +97,13 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
     let mut measured = Vec::new();
     for (index, (mut one, contender)) in running.into_iter().zip(contenders).enumerate() {
         let per_operation = |calls: f64| calls / row.batch as f64;
-        let traced = effort.system_calls && row.counts == Counts::SystemCalls;
+        let cost = median(one.costs.clone());
+        let traced = effort.system_calls && row.counts == Counts::SystemCalls && cost < LONGEST_TRACED;
         measured.push(Measured {
             role: contender.role,
             name: contender.name,
             goal: contender.goal,
-            cost: median(one.costs.clone()) / row.batch as f64,
+            cost: cost / row.batch as f64,
             to_floor: floor.as_deref().and_then(|floor| ratio(&one.costs, floor)),
             to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
             allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
@@ -112,6 +113,9 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
     }
     measured
 }
+
+/// The longest operation whose system calls are counted, in nanoseconds: many of them are traced.
+const LONGEST_TRACED: f64 = 1e8;
 
 /// Measurements of a count, of which the shortest is taken.
 const TRIES: usize = 3;

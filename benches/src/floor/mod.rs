@@ -4,4 +4,5 @@
 
 pub mod asynchronous;
 pub mod blocking;
+pub mod descriptor;
 pub mod wire;

@@ -4,17 +4,18 @@ use super::{
     Client, EVENT, EVENTS, EVENTS_REQUEST, Exchange, LARGE_REQUEST, PROTOCOL, Server, answer, blocking,
     large, on_tokio, runtime, runtime_of_all_cores,
 };
+use crate::artifact;
 use crate::scratch::Scratch;
 use running_process::Service;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use running_process::broker::backend_sdk::{
     AsyncFrameClient, AsyncServer, BackendEndpointMux, FrameClient, LegacyClassification, Payload, RequestId,
-    Server as Daemon, ServerConfig, ServerRequest, read_daemon_identity_file,
+    RequestOptions, Server as Daemon, ServerConfig, ServerRequest, read_daemon_identity_file,
 };
 use running_process::broker::protocol::Endpoint;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tokio::runtime::Runtime;
 
 pub fn endpoint(socket: &Path) -> Endpoint {
@@ -78,9 +79,21 @@ pub fn serve_service(root: &Path) {
     Daemon::for_service(&service).unwrap().serve_inline(PROTOCOL, |_| Ok(Vec::new())).run().unwrap();
 }
 
-/// Returns the response of every handler: the large one is borrowed, as the floor's is.
+/// Returns the response of every handler: the large one and the file are borrowed, as the floors' are.
 fn payload(request: &[u8]) -> Payload {
-    if request == LARGE_REQUEST { large().into() } else { answer(request).into() }
+    match request {
+        LARGE_REQUEST => large().into(),
+        artifact::REQUEST => artifact_payload().clone(),
+        _ => answer(request).into(),
+    }
+}
+
+fn artifact_payload() -> &'static Payload {
+    static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| {
+        let file = artifact::file().try_clone().expect("a process with few files");
+        Payload::from_file(file).expect("a file that is open for reading only")
+    });
+    &PAYLOAD
 }
 
 pub fn serve(socket: &Path, ready: impl FnOnce() + Send + 'static) {
@@ -161,6 +174,18 @@ pub fn upload(scratch: &Scratch, server: &str) -> Client {
     let request = Payload::from(Arc::<[u8]>::from(Exchange::Upload.request()));
     blocking(server, move || {
         Exchange::Upload.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
+    })
+}
+
+/// Connects the blocking client, which asks for the artifact, reads a byte of it and closes it.
+pub fn artifact(scratch: &Scratch, server: &str) -> Client {
+    let server = Server::start(scratch, server);
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    let options = RequestOptions::new();
+    blocking(server, move || {
+        let reply = client.request_reply(PROTOCOL, artifact::REQUEST, &options).unwrap();
+        assert!(reply.is_file());
+        artifact::check(|byte, position| reply.read_at(byte, position));
     })
 }
 

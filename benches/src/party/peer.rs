@@ -1,6 +1,7 @@
 //! The published library of the same name. Its daemons write their own loop around its mux, as its documentation shows.
 
 use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
+use crate::artifact;
 use crate::floor::blocking::{READ, serve_each};
 use crate::scratch::Scratch;
 use peer::broker::backend_handle::{BackendHandle, DaemonProcess};
@@ -105,7 +106,8 @@ fn respond(mux: &Mux, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
                 buffer.drain(..consumed);
             }
             MuxPoll::Payload { frame, consumed } => {
-                let response = Frame::response_to(&frame, answer(&frame.payload));
+                let payload = artifact::part(&frame.payload).unwrap_or_else(|| answer(&frame.payload));
+                let response = Frame::response_to(&frame, payload);
                 append(&mut output, encode_framed(&response).ok()?);
                 buffer.drain(..consumed);
             }
@@ -125,6 +127,15 @@ pub fn client(scratch: &Scratch, exchange: Exchange) -> Client {
     let request = exchange.request();
     blocking(server, move || {
         exchange.check(&client.request(PROTOCOL, request.clone()).unwrap().payload);
+    })
+}
+
+/// Connects the blocking client, which asks for all bytes of the artifact.
+pub fn artifact(scratch: &Scratch) -> Client {
+    let server = Server::start(scratch, "peer");
+    let mut client = FrameClient::connect(&endpoint(server.socket())).unwrap();
+    blocking(server, move || {
+        artifact::check_parts(|request| client.request(PROTOCOL, request).unwrap().payload);
     })
 }
 

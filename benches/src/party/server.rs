@@ -2,7 +2,7 @@
 
 use super::{capnp, ours, peer, redis, shmipc, tarpc, tonic, ttrpc, zlink};
 use crate::alloc;
-use crate::floor::{asynchronous, blocking};
+use crate::floor::{asynchronous, blocking, descriptor};
 use crate::place::{from_argument, pin, to_argument};
 use crate::scratch::Scratch;
 use std::fs::{self, File};
@@ -143,6 +143,7 @@ pub fn serve(name: &str, cpu: &str, socket: &Path) {
         "raw-large" => blocking::serve_each(socket, ready, blocking::answer_large),
         "raw-upload" => blocking::serve_each(socket, ready, blocking::receive_largest),
         "raw-events" => blocking::serve_each(socket, ready, blocking::send_events),
+        "raw-descriptor" => descriptor::serve(socket, ready),
         "raw-frames" => blocking::serve_each(socket, ready, blocking::answer_frames),
         "raw-tokio" => asynchronous::serve(socket, ready),
         "ours" => ours::serve(socket, ready),

@@ -1,5 +1,6 @@
 //! Every row, in the order of the table.
 
+mod artifact;
 mod builds;
 mod calls;
 pub mod crowd;
@@ -35,6 +36,7 @@ pub fn groups() -> Vec<(&'static str, Vec<Row>)> {
         .chain(in_flight::rows())
         .chain(large::rows())
         .chain(upload::rows())
+        .chain(artifact::rows())
         .chain(events::rows());
     let connections = crowd::rows().into_iter().chain(load::rows());
     let resources = idle::rows().into_iter().chain(builds::rows());
