@@ -293,7 +293,7 @@ async fn ask(client: AsyncFrameClient, number: u8, end: End, pause: impl FnOnce(
         Poll::Pending => asking.await,
     };
     match &outcome {
-        Ok(Ok(response)) => assert_eq!(response.payload, [number; 3]),
+        Ok(Ok(response)) => assert_eq!(response.payload(), [number; 3]),
         Ok(Err(error)) => assert!(end.is_told_by(error), "{error:?} after {end:?}"),
         Err(unsent) => assert!(unsent.payload[..] == payload),
     }
