@@ -81,5 +81,6 @@ fn a_child_that_keeps_the_lock_of_a_dead_daemon_is_named_and_ended() {
     machine.lacks("held_by_orphan");
     let pid = machine.services.start(&file);
     signal("KILL", pid);
+    ends(pid);
     machine.follow(&machine.finds("held_by_orphan"));
 }
