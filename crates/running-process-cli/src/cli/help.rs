@@ -129,7 +129,7 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let example = command.get_before_help().map(ToString::to_string).unwrap_or_default();
             for line in example.lines().skip(1) {
-                // What follows a pipe or a redirection is for the shell.
+                // Skip what follows a pipe or a redirection: it is for the shell.
                 let line = line.split(['|', '<', '>']).next().unwrap();
                 let words =
                     words(line.trim()).into_iter().map(|word| word.trim().trim_matches('\'').to_owned());

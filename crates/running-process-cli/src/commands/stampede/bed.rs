@@ -112,7 +112,7 @@ impl Daemons {
 
     /// Stops the daemon, kills what is left of the service, and returns that.
     fn end(&self, timeout: Duration) -> io::Result<Vec<u32>> {
-        // What cannot be stopped is left.
+        // Leave what cannot be stopped.
         let _left = self.stop(timeout);
         processes::kill(&self.root)
     }

@@ -103,7 +103,7 @@ fn a_service_manager_that_is_to_listen_and_does_not_is_told_and_so_is_a_damaged_
     fs::write(machine.place("activation"), "systemd running-process-cache.socket\n").unwrap();
     let finding = machine.finds("activation_off");
     assert_eq!(finding["remedy"], "systemctl --user enable --now running-process-cache.socket");
-    // Whoever listens there is asked nothing: a service manager would start the daemon.
+    // Ask nothing of the listener: a service manager would start the daemon.
     let listener = UnixListener::bind(machine.place("socket")).unwrap();
     listener.set_nonblocking(true).unwrap();
     machine.lacks("activation_off");

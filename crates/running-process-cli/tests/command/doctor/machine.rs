@@ -199,3 +199,18 @@ pub fn is_root() -> bool {
 pub fn arguments(pid: u32) -> String {
     String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap()).replace('\0', " ")
 }
+
+/// Returns a command that runs a shell script, as root, in a mount namespace of its own, in which `$0` is the command.
+pub fn in_private_mounts(script: &str) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        script,
+        env!("CARGO_BIN_EXE_running-process"),
+    ]);
+    unshare
+}

@@ -1,11 +1,10 @@
 //! The directory of a service, and other places.
 
-use super::machine::{Diagnosis, Machine, is_root, pid_of};
+use super::machine::{Diagnosis, Machine, in_private_mounts, is_root, pid_of};
 use crate::common::{Daemon, finish, text};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::Command;
 
 #[test]
 fn a_directory_that_is_not_this_users_alone_is_told_and_the_remedy_works() {
@@ -90,18 +89,9 @@ fn a_daemon_of_the_same_name_in_an_identity_file_of_the_environment_is_named() {
     );
 }
 
-/// Runs a script as root in a mount namespace of its own, in which `$0` is the command, `$1` the service's file and `$2` a directory.
-fn in_private_mounts(machine: &Machine, script: &str) -> String {
-    let mut unshare = Command::new("unshare");
-    unshare.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-ec",
-        script,
-        env!("CARGO_BIN_EXE_running-process"),
-    ]);
+/// Runs a script [in private mounts](in_private_mounts), in which `$1` is the service's file and `$2` a directory.
+fn run_in_private_mounts(machine: &Machine, script: &str) -> String {
+    let mut unshare = in_private_mounts(script);
     unshare.arg(machine.file()).arg(machine.services.path("mount"));
     fs::create_dir_all(machine.services.path("mount")).unwrap();
     let finished = finish(unshare.env("XDG_CONFIG_HOME", machine.services.path("configuration")));
@@ -123,7 +113,7 @@ fn a_file_system_that_is_full_or_cannot_be_written_is_told() {
     }
     let machine = Machine::new();
     machine.cache("");
-    let full = in_private_mounts(
+    let full = run_in_private_mounts(
         &machine,
         "mount -t tmpfs -o size=64k,mode=700 none \"$2\"
         export RUNNING_PROCESS_DIR=\"$2\"
@@ -132,7 +122,7 @@ fn a_file_system_that_is_full_or_cannot_be_written_is_told() {
     );
     let full = finding(&full, "disk_full");
     assert_eq!(full["remedy"], format!("df -h {0}; df -i {0}", text(&machine.services.path("mount"))));
-    let read_only = in_private_mounts(
+    let read_only = run_in_private_mounts(
         &machine,
         "mount -t tmpfs -o ro,mode=700 none \"$2\"
         RUNNING_PROCESS_DIR=\"$2/root\" \"$0\" doctor --json --file \"$1\" || true",
@@ -161,7 +151,7 @@ fn daemons_in_the_users_own_root_and_of_another_machine_id_are_second_places() {
     };
     let other_machine = "RUNNING_PROCESS_DIR=\"$home/.local/state/running-process/0123456789abcdef\"";
     for (this, other) in [("RUNNING_PROCESS_DIR=\"$2/root\"", ""), ("", other_machine)] {
-        let lines = in_private_mounts(&machine, &script(this, other));
+        let lines = run_in_private_mounts(&machine, &script(this, other));
         let started: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
         let found = finding(&lines, "second_place");
         assert_eq!(found["pid"], started["pid"], "{lines}");

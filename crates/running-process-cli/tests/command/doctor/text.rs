@@ -1,11 +1,10 @@
 //! Text for a person: widths, styles, summaries.
 
-use super::machine::{Machine, is_root};
+use super::machine::{Machine, in_private_mounts, is_root};
 use crate::common::finish;
 use crate::common::service::{ends, signal};
 use crate::common::terminal::Terminal;
 use std::fs;
-use std::process::Command;
 
 #[test]
 fn a_healthy_service_is_one_line() {
@@ -22,16 +21,7 @@ fn a_healthy_service_is_one_line() {
         /mnt/running-process doctor --file /mnt/$2.toml
         /mnt/running-process stop --file /mnt/$2.toml >&2
         /mnt/running-process doctor --file /mnt/$2.toml";
-    let mut unshare = Command::new("unshare");
-    unshare.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-ec",
-        script,
-        env!("CARGO_BIN_EXE_running-process"),
-    ]);
+    let mut unshare = in_private_mounts(script);
     unshare.args([&machine.file(), &machine.name]).env("RUNNING_PROCESS_DIR", machine.services.root());
     let finished = finish(&mut unshare);
     assert_eq!(finished.status, 0, "{finished:?}");

@@ -28,7 +28,7 @@ fn a_stranger_at_the_address_is_named_and_left_alone() {
         &[&named, &listens, "end that process, or give the fronted daemon another address"],
     );
     drop(stranger);
-    // What is left of it is removed, as socat does not do that itself.
+    // Remove what socat leaves.
     Front::start(services, file);
 }
 

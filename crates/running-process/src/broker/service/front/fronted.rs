@@ -99,7 +99,7 @@ impl Fronted {
 
     /// Ends the fronted daemon: asks it to, and kills it if it does not. Returns once it has ended and its output is passed on.
     pub(super) fn end(&self) {
-        // What fails here fails because the process has ended.
+        // Fails only if the process has ended.
         let _asked = self.process().terminate();
         if !self.process().wait_exit(Instant::now().checked_add(GRACE)).unwrap_or(false) {
             let _killed = self.process().kill();

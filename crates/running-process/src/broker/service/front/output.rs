@@ -20,7 +20,7 @@ impl Output {
         let (mut read, write) = io::pipe()?;
         let (ended, end) = sync_channel(1);
         thread::Builder::new().name("running-process-fronted".to_owned()).spawn(move || {
-            // What a closed terminal does not take is lost, as that of the fronted daemon would be.
+            // Drops what a closed terminal does not take, as the fronted daemon would lose it.
             let mut to = io::stderr();
             while io::copy(&mut read, &mut to).is_err() && io::copy(&mut read, &mut io::sink()).is_err() {}
             drop(ended);

@@ -42,7 +42,7 @@ pub(super) fn serve(open: OpenConn, stream: impl ServedTransport) -> impl Future
     async move {
         let mut upstream = None;
         let start = poll_fn(|context| {
-            // What the client has sent by now comes first.
+            // Serve first what the client has sent by now.
             let polled = driver.poll(&open, context);
             if let Some(words) = &mut first_words
                 && let Poll::Ready(spoken) = words.as_mut().poll(context)
