@@ -10,6 +10,7 @@ pub mod daemon;
 mod driver;
 #[cfg(target_os = "linux")]
 mod peer;
+pub mod raw;
 pub mod wire;
 
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};
@@ -20,6 +21,35 @@ pub use peer::{Peer, SECRET, TOKEN, TestEndpoint, copy_program, only_a_probe};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Defines an enum of broken rules, each with the mistake in a sentence and a name for the command line.
+#[macro_export]
+macro_rules! breaks {
+    ($($rule:ident $name:literal $mistake:literal)*) => {
+        /// A broken rule of docs/wire.md.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Break {
+            $(#[doc = $mistake] $rule,)*
+        }
+
+        impl Break {
+            const ALL: [(Self, &str, &str); [$($name),*].len()] = [$((Self::$rule, $name, $mistake)),*];
+
+            /// Returns the rule with this name.
+            pub(crate) fn named(name: &str) -> Self {
+                let found = Self::ALL.iter().find(|rule| rule.1 == name);
+                found.unwrap_or_else(|| panic!("no rule is named {name}: see --list")).0
+            }
+
+            /// Prints the names, each with the mistake.
+            pub(crate) fn list() {
+                for (_, name, mistake) in Self::ALL {
+                    println!("{name}\t{mistake}");
+                }
+            }
+        }
+    };
+}
 
 /// Longer than anything here takes.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);

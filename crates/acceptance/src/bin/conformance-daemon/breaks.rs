@@ -1,31 +1,7 @@
 //! The rules that the daemon can break, one at a time.
 
-/// Defines [`Break`] with the name and the mistake of each rule.
-macro_rules! breaks {
-    ($($rule:ident $name:literal $mistake:literal)*) => {
-        /// A broken rule of docs/wire.md.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Break {
-            $(#[doc = $mistake] $rule,)*
-        }
-
-        impl Break {
-            pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$rule),*];
-
-            pub(crate) fn name(self) -> &'static str {
-                match self {
-                    $(Self::$rule => $name,)*
-                }
-            }
-
-            pub(crate) fn mistake(self) -> &'static str {
-                match self {
-                    $(Self::$rule => $mistake,)*
-                }
-            }
-        }
-    };
-}
+use running_process_acceptance::breaks;
+use running_process_acceptance::raw::Reading;
 
 breaks! {
     // Framing.
@@ -98,4 +74,18 @@ breaks! {
     EndUnnoticed "end-unnoticed" "does not cancel the requests of a connection that ends"
     OneConnection "one-connection" "serves one connection after the other"
     WriteUnderLock "write-under-lock" "writes to every peer under one lock"
+}
+
+impl Break {
+    /// Returns how the daemon reads the fields of frames.
+    pub(crate) fn reading(broken: Option<Self>) -> Reading {
+        match broken {
+            Some(Self::UnknownFieldFatal) => Reading::UnknownFieldFatal,
+            Some(Self::UnknownFixedFatal) => Reading::UnknownFixedFatal,
+            Some(Self::FieldsInOrder) => Reading::FieldsInOrder,
+            Some(Self::FirstValueWins) => Reading::FirstValueWins,
+            Some(Self::DamageIgnored) => Reading::DamageIgnored,
+            _ => Reading::Right,
+        }
+    }
 }

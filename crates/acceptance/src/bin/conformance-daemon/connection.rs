@@ -2,7 +2,9 @@
 
 use crate::breaks::Break;
 use crate::waits::Waits;
-use crate::wire::{self, CANCEL, EVENT, Fields, Frame, HEADER_BYTES, MAX_BODY_BYTES, REQUEST, RESPONSE};
+use running_process_acceptance::raw::{
+    self, CANCEL, EVENT, Fields, Frame, HEADER_BYTES, MAX_BODY_BYTES, REQUEST, RESPONSE,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -81,7 +83,8 @@ impl Connection<'_> {
     fn run(&mut self) -> io::Result<()> {
         loop {
             while let Some(body) = self.take_body()? {
-                let frame = wire::decode(&body, self.daemon.broken).ok_or_else(|| ended("a damaged body"))?;
+                let frame = raw::decode(&body, Break::reading(self.daemon.broken))
+                    .ok_or_else(|| ended("a damaged body"))?;
                 self.frame(frame, body.len())?;
                 self.burst += 1;
             }
@@ -164,7 +167,7 @@ impl Connection<'_> {
         match frame.kind {
             REQUEST => self.request(&frame),
             CANCEL => self.cancel(&frame),
-            RESPONSE | EVENT if wire::is_first_party(frame.payload_protocol) => {
+            RESPONSE | EVENT if raw::is_first_party(frame.payload_protocol) => {
                 Err(ended("a frame of a first-party protocol"))
             }
             RESPONSE | EVENT => Ok(()),
@@ -267,7 +270,7 @@ impl Connection<'_> {
         }
         self.answered = true;
         let _held = self.breaks(Break::WriteUnderLock).then(|| self.daemon.writing.lock().unwrap());
-        self.stream.write_all(&wire::encode(frame, more))
+        self.stream.write_all(&raw::encode(frame, more))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The identity of this process: in its file, and in the answers to probes.
 
 use crate::breaks::Break;
-use crate::wire::Fields;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::protocol::Endpoint;
+use running_process_acceptance::raw::Fields;
 use serde_json::json;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

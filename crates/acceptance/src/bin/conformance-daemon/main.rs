@@ -16,8 +16,6 @@ mod identity;
 mod request;
 #[cfg(target_os = "linux")]
 mod waits;
-#[cfg(target_os = "linux")]
-mod wire;
 
 #[cfg(not(target_os = "linux"))]
 fn main() {}
@@ -32,20 +30,14 @@ fn main() {
     let (mut socket, mut identity_file, mut protocol, mut broken) = (None, None, 0xF0C0, None);
     while let Some(name) = arguments.next() {
         if name == "--list" {
-            for rule in Break::ALL {
-                println!("{}\t{}", rule.name(), rule.mistake());
-            }
-            return;
+            return Break::list();
         }
         let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match name.as_str() {
             "--socket" => socket = Some(value),
             "--identity" => identity_file = Some(value),
             "--protocol" => protocol = number(&value),
-            "--break" => {
-                let rule = Break::ALL.into_iter().find(|rule| rule.name() == value);
-                broken = Some(rule.unwrap_or_else(|| panic!("no rule is named {value}")));
-            }
+            "--break" => broken = Some(Break::named(&value)),
             _ => panic!("{name} is unknown"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::breaks::Break;
 use crate::connection::{Connection, Waiting, ended, response_to, unix_ms};
-use crate::wire::{EVENT, Fields, Frame, RESPONSE, is_first_party};
+use running_process_acceptance::raw::{EVENT, Fields, Frame, RESPONSE, is_first_party};
 use std::io;
 
 const ADMIN: u32 = 0xAD01;

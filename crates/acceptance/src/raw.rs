@@ -1,79 +1,89 @@
-//! The bytes of frames.
+//! Frames on raw bytes, for a daemon and a client that use nothing of the library's wire.
 
-use crate::breaks::Break;
+#![allow(missing_docs, reason = "the fields and kinds of docs/wire.md")]
+
 use prost::Message;
 use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
-pub(crate) const HEADER_BYTES: usize = 5;
-pub(crate) const MAX_BODY_BYTES: usize = 16 << 20;
-pub(crate) const REQUEST: i32 = 0;
-pub(crate) const RESPONSE: i32 = 1;
-pub(crate) const EVENT: i32 = 2;
-pub(crate) const CANCEL: i32 = 3;
+pub const HEADER_BYTES: usize = 5;
+pub const MAX_BODY_BYTES: usize = 16 << 20;
+pub const REQUEST: i32 = 0;
+pub const RESPONSE: i32 = 1;
+pub const EVENT: i32 = 2;
+pub const CANCEL: i32 = 3;
 /// Control, session streams, administration, probes, handoff.
 const FIRST_PARTY: [u32; 5] = [0x0000, 0x5350, 0xAD01, 0xB232, 0xD0FF];
 
-pub(crate) fn is_first_party(payload_protocol: u32) -> bool {
+#[must_use]
+pub fn is_first_party(payload_protocol: u32) -> bool {
     FIRST_PARTY.contains(&payload_protocol)
 }
 
 /// A frame as prost reads it.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Frame {
+pub struct Frame {
     #[prost(uint32, tag = "1")]
-    pub(crate) envelope_version: u32,
+    pub envelope_version: u32,
     #[prost(int32, tag = "2")]
-    pub(crate) kind: i32,
+    pub kind: i32,
     #[prost(uint32, tag = "3")]
-    pub(crate) payload_protocol: u32,
+    pub payload_protocol: u32,
     #[prost(bytes = "vec", tag = "4")]
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
     #[prost(uint64, tag = "5")]
-    pub(crate) request_id: u64,
+    pub request_id: u64,
     #[prost(int32, tag = "6")]
-    pub(crate) payload_encoding: i32,
+    pub payload_encoding: i32,
     #[prost(uint64, tag = "7")]
-    pub(crate) deadline_unix_ms: u64,
+    pub deadline_unix_ms: u64,
     #[prost(string, tag = "8")]
-    pub(crate) traceparent: String,
+    pub traceparent: String,
     #[prost(string, tag = "9")]
-    pub(crate) tracestate: String,
+    pub tracestate: String,
 }
 
-/// Reads a body; `None` ends the connection.
-pub(crate) fn decode(body: &[u8], broken: Option<Break>) -> Option<Frame> {
+/// The way in which a program reads the fields of a body: the right one, and mistakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Right,
+    /// Refuses fields that it does not know.
+    UnknownFieldFatal,
+    /// Skips unknown varints and bytes only.
+    UnknownFixedFatal,
+    /// Reads fields in ascending order only.
+    FieldsInOrder,
+    /// Keeps the first value of a repeated field.
+    FirstValueWins,
+    /// Takes what it has read until a body is damaged.
+    DamageIgnored,
+}
+
+/// Reads a body; `None` if it is no frame.
+#[must_use]
+pub fn decode(body: &[u8], reading: Reading) -> Option<Frame> {
     let mut frame = Frame::default();
-    let read = match broken {
-        Some(
-            Break::UnknownFieldFatal
-            | Break::UnknownFixedFatal
-            | Break::FieldsInOrder
-            | Break::FirstValueWins,
-        ) => {
-            let chosen = choose_fields(body, broken)?;
-            frame.merge(chosen.as_slice())
-        }
-        _ => frame.merge(body),
+    let read = match reading {
+        Reading::Right | Reading::DamageIgnored => frame.merge(body),
+        _ => frame.merge(choose_fields(body, reading)?.as_slice()),
     };
-    (read.is_ok() || broken == Some(Break::DamageIgnored)).then_some(frame)
+    (read.is_ok() || reading == Reading::DamageIgnored).then_some(frame)
 }
 
 /// Returns the fields of a body that a reader with this mistake takes; `None` if it refuses the body.
-fn choose_fields(body: &[u8], broken: Option<Break>) -> Option<Vec<u8>> {
-    let (mut rest, mut chosen) = (body, Vec::new());
-    let mut seen = Vec::new();
+fn choose_fields(body: &[u8], reading: Reading) -> Option<Vec<u8>> {
+    let (mut rest, mut chosen, mut seen) = (body, Vec::new(), Vec::new());
     while rest.has_remaining() {
         let field = rest;
         let (tag, wire_type) = decode_key(&mut rest).ok()?;
         skip_field(wire_type, tag, &mut rest, DecodeContext::default()).ok()?;
         let is_unknown = !matches!(tag, 1..=9 | 1000..=1003);
         let is_fixed = matches!(wire_type, WireType::SixtyFourBit | WireType::ThirtyTwoBit);
-        match broken {
-            Some(Break::UnknownFieldFatal) if is_unknown => return None,
-            Some(Break::UnknownFixedFatal) if is_unknown && is_fixed => return None,
-            Some(Break::FieldsInOrder) if seen.last().is_some_and(|last| *last > tag) => return None,
-            Some(Break::FirstValueWins) if seen.contains(&tag) => {}
+        match reading {
+            Reading::UnknownFieldFatal if is_unknown => return None,
+            Reading::UnknownFixedFatal if is_unknown && is_fixed => return None,
+            Reading::FieldsInOrder if seen.last().is_some_and(|last| *last > tag) => return None,
+            Reading::FirstValueWins if seen.contains(&tag) => {}
             _ => chosen.extend_from_slice(&field[..field.len() - rest.len()]),
         }
         seen.push(tag);
@@ -83,11 +93,12 @@ fn choose_fields(body: &[u8], broken: Option<Break>) -> Option<Vec<u8>> {
 
 /// Fields of a message, written one after the other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fields(Vec<u8>);
+pub struct Fields(Vec<u8>);
 
 impl Fields {
     /// Appends a number, unless it is the default.
-    pub(crate) fn number(mut self, tag: u64, value: u64) -> Self {
+    #[must_use]
+    pub fn number(mut self, tag: u64, value: u64) -> Self {
         if value != 0 {
             self.varint(tag << 3);
             self.varint(value);
@@ -96,7 +107,8 @@ impl Fields {
     }
 
     /// Appends bytes or text, unless it is the default.
-    pub(crate) fn bytes(mut self, tag: u64, value: &[u8]) -> Self {
+    #[must_use]
+    pub fn bytes(mut self, tag: u64, value: &[u8]) -> Self {
         if !value.is_empty() {
             self.varint(tag << 3 | 2);
             self.varint(value.len() as u64);
@@ -105,7 +117,8 @@ impl Fields {
         self
     }
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
@@ -119,7 +132,12 @@ impl Fields {
 }
 
 /// Returns a frame with its header; `more` is appended to its fields.
-pub(crate) fn encode(frame: &Frame, more: Fields) -> Vec<u8> {
+///
+/// # Panics
+///
+/// Its body is above 4 GiB.
+#[must_use]
+pub fn encode(frame: &Frame, more: Fields) -> Vec<u8> {
     let number = |value: i32| u64::from(value.unsigned_abs());
     let mut body = Fields::default()
         .number(1, frame.envelope_version.into())
