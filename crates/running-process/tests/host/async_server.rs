@@ -6,8 +6,9 @@ use crate::support::{
 use running_process::broker::backend_lifecycle::identity::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::probe_endpoint;
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, AsyncServer, FrameClientError, LegacyClassification, LocalListener, LocalStream,
-    ServerConfig, ServerError, ServerStop, read_daemon_identity_file, write_daemon_identity_file,
+    AsyncFrameClient, AsyncLegacyConnection, AsyncServer, FrameClientError, LegacyClassification,
+    LocalListener, LocalStream, ServerConfig, ServerError, ServerStop, read_daemon_identity_file,
+    write_daemon_identity_file,
 };
 use running_process::broker::protocol::{Frame, encode_framed};
 use std::future::{pending, ready};
@@ -329,6 +330,68 @@ async fn a_legacy_connection_is_read_by_one_task_while_another_waits_to_write_to
     write(&connection, b"!");
     assert_eq!(&timeout(PATIENCE, received.recv()).await.unwrap().unwrap(), b"*!");
     tokio::task::spawn_blocking(move || read(&connection, LENGTH - 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_legacy_handler_that_asks_for_the_stop_reads_on_after_it_and_ends_the_connection_itself() {
+    for stop in [ServerStop::stop, ServerStop::hand_over] {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let served = Served::start(|server| {
+            let handler = move |mut connection: AsyncLegacyConnection| {
+                let say = say.clone();
+                async move {
+                    let stopping = connection.stopping();
+                    let mut before = [0; 6];
+                    connection.read_exact(&mut before).await.unwrap();
+                    say.send(before).unwrap();
+                    stopping.await;
+                    say.send(*b"is end").unwrap();
+                    let mut after = [0; 5];
+                    connection.read_exact(&mut after).await.unwrap();
+                    connection.write_all(&after.map(|byte| byte.to_ascii_uppercase())).await.unwrap();
+                }
+            };
+            server.legacy(|_| LegacyClassification::NotLegacy, handler)
+        })
+        .await;
+        let connection = served.connect();
+        write(&connection, b"before");
+        for expected in [b"before", b"is end"] {
+            assert_eq!(&timeout(PATIENCE, said.recv()).await.unwrap().unwrap(), expected);
+            stop(&served.stop);
+        }
+        write(&connection, b"after");
+        let answer = tokio::task::spawn_blocking(move || read(&connection, 5)).await.unwrap();
+        assert_eq!(answer, b"AFTER");
+        timeout(PATIENCE, served.run).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// A handler that has asked for the stop, and does not end.
+#[tokio::test]
+async fn a_legacy_handler_that_reads_on_after_the_stop_does_not_outlast_the_drain() {
+    let (say, mut said) = mpsc::unbounded_channel();
+    let served = Served::start(|server| {
+        let handler = move |mut connection: AsyncLegacyConnection| {
+            let say = say.clone();
+            async move {
+                let _stopping = connection.stopping();
+                let mut first = [0; 1];
+                connection.read_exact(&mut first).await.unwrap();
+                say.send(first).unwrap();
+                let _dropped = connection.read_exact(&mut first).await;
+            }
+        };
+        let config = ServerConfig::default().drain_timeout(Duration::from_millis(100));
+        server.config(config).legacy(|_| LegacyClassification::NotLegacy, handler)
+    })
+    .await;
+    let connection = served.connect();
+    write(&connection, b"!");
+    timeout(PATIENCE, said.recv()).await.unwrap().unwrap();
+    served.stop.stop();
+    let outlasted = timeout(PATIENCE, served.run).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(outlasted, ServerError::DrainTimedOut { connections: 1, .. }), "{outlasted:?}");
 }
 
 #[tokio::test]

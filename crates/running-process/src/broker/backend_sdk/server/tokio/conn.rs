@@ -14,7 +14,7 @@ pub(super) struct Conn<H: ?Sized> {
     pub(super) driver: AtomicWaker,
     /// Wakes the task that reads the legacy wire.
     pub(super) legacy_reader: AtomicWaker,
-    /// Notified when output was written or requests were cancelled.
+    /// Notified when output was written, requests were cancelled, or the connection entered a phase.
     pub(super) progress: Notify,
     phase: AtomicPhase,
     session: Mutex<ServerSession<H>>,
@@ -45,12 +45,24 @@ impl<H: ?Sized> Conn<H> {
     pub(super) fn enter(&self, phase: Option<Phase>) {
         self.phase.enter(phase);
         self.wake();
+        self.progress.notify_waiters();
     }
 
     /// Makes the tasks of the connection look at what they wait for.
     pub(super) fn wake(&self) {
         self.driver.wake();
         self.legacy_reader.wake();
+    }
+
+    /// Returns once the server is stopped or handed over.
+    pub(super) async fn once_stopping(&self) {
+        loop {
+            let progress = self.progress.notified();
+            if self.phase() != Some(Phase::Serving) {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// Calls `act` once the peer leaves little enough output unread, or does not wait for the answer to `call` any more.

@@ -47,7 +47,7 @@ pub(super) async fn run(
 /// It reads and writes through tokio's `AsyncRead` and `AsyncWrite`, which it implements.
 ///
 /// The connection closes when this is dropped. When the server is stopped, reading returns what has been received and then
-/// the end of the stream.
+/// the end of the stream, unless the handler has asked for [`stopping`](Self::stopping).
 ///
 /// # Platform-specific behavior
 ///
@@ -56,12 +56,26 @@ pub struct AsyncLegacyConnection {
     rewind: Rewind,
     stream: Box<dyn ServedTransport>,
     conn: Arc<AsyncConn>,
+    /// The handler ends the connection of a stopped server.
+    ends_itself: bool,
 }
 
 impl AsyncLegacyConnection {
     pub(super) fn new(start: Vec<u8>, mut stream: impl ServedTransport, conn: Arc<AsyncConn>) -> Self {
         stream.split();
-        Self { rewind: Rewind::new(start), stream: Box::new(stream), conn }
+        Self { rewind: Rewind::new(start), stream: Box::new(stream), conn, ends_itself: false }
+    }
+
+    /// Returns a future that is ready once the server is stopped or handed over, and leaves the end of the connection to the
+    /// handler: reading goes on until the peer ends.
+    ///
+    /// That is for wires in which the end of input is the loss of the client, or on which a server says that it ends, such as
+    /// HTTP/2. A handler that does not end within
+    /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) of the stop is dropped.
+    pub fn stopping(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        self.ends_itself = true;
+        let conn = Arc::clone(&self.conn);
+        async move { conn.once_stopping().await }
     }
 
     /// Returns the bytes that were received before the wire was known and have not been read yet.
@@ -77,14 +91,14 @@ impl AsyncRead for AsyncLegacyConnection {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { rewind, stream, conn } = self.get_mut();
+        let Self { rewind, stream, conn, ends_itself } = self.get_mut();
         let buf = into.initialize_unfilled();
         if buf.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let length = if rewind.rest().is_empty() {
             conn.legacy_reader.register(context.waker());
-            if conn.phase().is_none_or(|phase| phase >= Phase::Draining) {
+            if !*ends_itself && conn.phase().is_none_or(|phase| phase >= Phase::Draining) {
                 stream.interrupt_reads();
             }
             ready!(stream.poll_read(context, buf))?
