@@ -2,8 +2,7 @@
 //!
 //! `run.sh` installs it; without it, or without a network for it, this test says so and is skipped.
 
-#![cfg(target_os = "linux")]
-
+use super::support::skip::wheels;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -53,12 +52,9 @@ impl Drop for Client {
 /// timeout of its own. It sees the end of the connection.
 #[test]
 fn a_service_client_of_the_wheel_hears_of_a_refusal_only_when_its_connection_ends() {
-    let Some(programs) = std::env::var_os("INTEROP_FIELD") else {
-        eprintln!("skipped: INTEROP_FIELD does not name the installed wheels; interop/run.sh installs them");
-        return;
-    };
+    let Some(programs) = wheels("INTEROP_FIELD") else { return };
     let home = tempfile::tempdir().unwrap();
-    let mut client = Client::start(&Path::new(&programs).join("python3"), home.path());
+    let mut client = Client::start(&programs.join("python3"), home.path());
     let (socket, record) = (client.line(), client.line());
     std::fs::create_dir_all(Path::new(&socket).parent().unwrap()).unwrap();
 

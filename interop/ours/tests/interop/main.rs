@@ -1,9 +1,15 @@
-//! Every client with every daemon that its published generation can meet, as real processes on real sockets.
+//! Programs of others with those of this library, as real processes on real sockets: every published client with every daemon
+//! that its generation can meet, daemons from the field, and clients of other wires.
 
 #![cfg(unix)]
 
 mod buffers;
+#[cfg(target_os = "linux")]
+mod field;
 mod front;
+mod legacy;
+#[cfg(target_os = "linux")]
+mod service_client;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -129,8 +135,8 @@ fn meets_impostor(client: Program, program: Program) {
     let _impostor = daemon.replaced_by_impostor(program);
     let report = client.client(&daemon.identity_file());
     match client {
-        Program::Ours | Program::OursOnTokio => report.assert_failed_at("probe"),
         Program::Published(_) => report.assert_served(),
+        _ => report.assert_failed_at("probe"),
     }
 }
 
@@ -159,7 +165,7 @@ fn a_refusal_costs_a_client_of_any_version_the_request_and_no_more() {
     for client in [SHA256, BLAKE3, OURS].into_iter().filter(|client| client.is_wanted()) {
         let error = match client {
             Program::Published(_) => "response payload_protocol 0x0000 does not match request 0x7A63",
-            Program::Ours | Program::OursOnTokio => "the daemon refused the request",
+            _ => "the daemon refused the request",
         };
         let report = client.run(&[Path::new("refused"), &daemon.identity_file()], String::new());
         let error = format!("first: {error}");

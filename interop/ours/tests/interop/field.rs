@@ -3,8 +3,8 @@
 //!
 //! `run.sh` installs them; without it, or without a network for it, these tests say so and are skipped.
 
-#![cfg(target_os = "linux")]
-
+use super::support::front::running_process;
+use super::support::skip::wheels;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -37,18 +37,13 @@ struct Field {
 }
 
 impl Field {
-    /// Returns the installed programs; `None`, with the reason on standard error, if the wheels are not installed.
+    /// Returns the installed programs; `None` if the wheels are not installed.
     fn installed() -> Option<Self> {
-        let Some(programs) = std::env::var_os("INTEROP_FIELD") else {
-            eprintln!(
-                "skipped: INTEROP_FIELD does not name the installed wheels; interop/run.sh installs them"
-            );
-            return None;
-        };
+        let programs = wheels("INTEROP_FIELD")?;
         let [unshare, net] = ISOLATE;
         let made = Command::new(unshare).args([net, "true"]).output();
         let is_isolated = made.is_ok_and(|made| made.status.success());
-        Some(Self { programs: programs.into(), home: tempfile::tempdir().unwrap(), is_isolated })
+        Some(Self { programs, home: tempfile::tempdir().unwrap(), is_isolated })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,7 +109,7 @@ impl Field {
     #[track_caller]
     fn listed(&self, daemon: &DaemonProcess) -> Value {
         let mut ps = Command::new("nsenter");
-        ps.args(["--target", &daemon.pid.to_string(), "--net"]).arg(command().get_program());
+        ps.args(["--target", &daemon.pid.to_string(), "--net"]).arg(running_process().get_program());
         let objects = self.ps(ps, &["--all", "--ask", "--deadline", "60s"]);
         let listed = objects.into_iter().find(|object| object["socket"] == daemon.ipc_endpoint.path);
         listed.unwrap_or_else(|| panic!("{} is not listed", daemon.ipc_endpoint.path))
@@ -126,7 +121,7 @@ impl Field {
         let identities = self.path("configuration/running-process/identities");
         fs::create_dir_all(&identities).unwrap();
         fs::copy(file, identities.join("field.json")).unwrap();
-        let [known] = &self.ps(command(), &["--deadline", "60s"])[..] else { panic!("one row") };
+        let [known] = &self.ps(running_process(), &["--deadline", "60s"])[..] else { panic!("one row") };
         let shown = ["label", "state", "pid"].map(|field| known[field].clone());
         assert_eq!(shown, [json!("field"), json!("live"), json!(daemon.pid)], "{known:#}");
         // It knows no status requests.
@@ -187,10 +182,6 @@ impl Drop for Field {
     }
 }
 
-fn command() -> Command {
-    Command::new(std::env::var_os("RUNNING_PROCESS").expect("run.sh builds the command"))
-}
-
 fn policies() -> [Policy; 2] {
     [Policy::default(), Policy::lenient()]
 }
@@ -215,7 +206,7 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
         }
     }
     for policy in ["default", "lenient"] {
-        let mut probe = command();
+        let mut probe = running_process();
         let output =
             probe.arg("probe").arg(file).args(["--policy", policy, "--deadline", "60s"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");

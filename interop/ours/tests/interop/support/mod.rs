@@ -1,5 +1,8 @@
 //! Programs under test as child processes, none of which can outlive its deadline.
 
+pub mod front;
+pub mod skip;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +22,8 @@ pub enum Program {
     /// Knows the command `client` only.
     OursOnTokio,
     Published(&'static str),
+    /// A daemon whose own wire others made. It knows no commands.
+    Legacy(&'static str),
 }
 
 impl Program {
@@ -35,6 +40,7 @@ impl Program {
             Program::Ours => "ours".to_owned(),
             Program::OursOnTokio => "ours-tokio".to_owned(),
             Program::Published(version) => format!("peer-{}", version.replace('.', "-")),
+            Program::Legacy(wire) => format!("legacy-{wire}"),
         };
         // `run.sh` builds every package into one directory.
         let path = Path::new(env!("CARGO_BIN_EXE_ours")).with_file_name(name);
@@ -44,7 +50,7 @@ impl Program {
 
     /// Runs to the end, with `input` on standard input.
     pub fn run(self, args: &[&Path], input: String) -> Report {
-        let mut running = Running::spawn(self, args);
+        let mut running = Running::spawn(Command::new(self.path()).args(args));
         let mut stdin = running.child.stdin.take().expect("standard input is piped");
         // A program that ends early closes the pipe; what it printed says why.
         let writer = thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
@@ -101,19 +107,27 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(program: Program) -> Daemon {
+        Self::start_with(program, &[])
+    }
+
+    /// Starts the daemon with more arguments than those of every daemon.
+    pub fn start_with(program: Program, more: &[&Path]) -> Daemon {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (socket, identity_file) =
             (directory.path().join("socket"), directory.path().join("identity.json"));
-        Daemon {
-            running: Running::ready(program, &[Path::new("daemon"), &socket, &identity_file]),
-            directory,
-        }
+        let command = match program {
+            Program::Legacy(_) => &[][..],
+            _ => &[Path::new("daemon")],
+        };
+        let arguments = [command, &[&*socket, &*identity_file], more].concat();
+        Daemon { running: Running::ready(Command::new(program.path()).args(arguments)), directory }
     }
 
     /// Another process of the same program takes over the socket's path while this daemon lives, and claims to be it.
     pub fn replaced_by_impostor(&self, program: Program) -> Running {
         std::fs::remove_file(self.socket()).expect("the socket exists");
-        Running::ready(program, &[Path::new("replay"), &self.socket(), &self.identity_file()])
+        let mut replay = Command::new(program.path());
+        Running::ready(replay.arg("replay").arg(self.socket()).arg(self.identity_file()))
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -157,9 +171,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn spawn(program: Program, args: &[&Path]) -> Running {
-        let mut child = Command::new(program.path())
-            .args(args)
+    fn spawn(command: &mut Command) -> Running {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -171,9 +184,11 @@ impl Running {
         Running { child, output, lines: Vec::new(), deadline: Instant::now() + DEADLINE }
     }
 
-    fn ready(program: Program, args: &[&Path]) -> Running {
-        let mut running = Running::spawn(program, args);
-        assert!(running.read_until(|line| line == "ready"), "{program:?} ended early: {:#?}", running.lines);
+    /// Starts a daemon, and waits until it says that it is ready.
+    pub fn ready(command: &mut Command) -> Running {
+        let mut running = Running::spawn(command);
+        let is_ready = running.read_until(|line| line.starts_with("ready"));
+        assert!(is_ready, "{command:?} ended early: {:#?}", running.lines);
         running
     }
 
