@@ -4,7 +4,7 @@ mod asynchronous;
 use super::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::{DEFAULT_PROBE_TIMEOUT, ProbeError};
 use crate::broker::backend_lifecycle::verify::{
-    FileId, Policy, Proof, Verified, still_runs, verify_again, verify_connection,
+    FileId, Policy, Proof, Unverified, Verified, still_runs, verify_again, verify_connection,
 };
 use crate::broker::backend_sdk::{FrameClient, LocalStream};
 use crate::broker::protocol::Endpoint;
@@ -107,8 +107,20 @@ impl BackendHandle {
     ///
     /// The daemon did not prove itself before `deadline`, or not as much as `policy` asks for.
     pub fn verify(expected: &DaemonProcess, policy: Policy, deadline: Instant) -> Result<Self, ProbeError> {
-        let verified =
-            verify_connection(expected, &policy, deadline).map_err(|unverified| unverified.error)?;
+        Self::verify_with_steps(expected, policy, deadline).map_err(|unverified| unverified.error)
+    }
+
+    /// Verifies as [`verify`](Self::verify) does, and tells in the error which steps were taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Unverified`], with the reason of [`verify`](Self::verify) and every step.
+    pub fn verify_with_steps(
+        expected: &DaemonProcess,
+        policy: Policy,
+        deadline: Instant,
+    ) -> Result<Self, Unverified> {
+        let verified = verify_connection(expected, &policy, deadline)?;
         Ok(Self::of(verified, expected, policy))
     }
 
