@@ -8,8 +8,6 @@ mod buffers;
 mod field;
 mod front;
 mod legacy;
-#[cfg(target_os = "linux")]
-mod service_client;
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -153,10 +153,8 @@ impl Daemon {
     }
 
     /// Tells the daemon to end, and returns its directory, to look at what is left.
-    pub fn stop(mut self) -> TempDir {
-        self.running.child.stdin = None;
-        self.running.read_until(|_| false);
-        let report = self.running.end();
+    pub fn stop(self) -> TempDir {
+        let report = self.running.end_with_input();
         assert!(report.success, "{report:#?}");
         self.directory
     }
@@ -171,7 +169,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn spawn(command: &mut Command) -> Running {
+    pub fn spawn(command: &mut Command) -> Running {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -190,6 +188,27 @@ impl Running {
         let is_ready = running.read_until(|line| line.starts_with("ready"));
         assert!(is_ready, "{command:?} ended early: {:#?}", running.lines);
         running
+    }
+
+    /// Waits for the line that is wanted, and returns it.
+    #[track_caller]
+    pub fn line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        assert!(self.read_until(wanted), "the process ended early: {:#?}", self.lines);
+        self.lines.last().expect("it was read").clone()
+    }
+
+    /// Writes a line to the standard input.
+    #[track_caller]
+    pub fn write_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("standard input is piped");
+        writeln!(input, "{line}").expect("the process reads its input");
+    }
+
+    /// Ends the standard input, and waits for the end of the process.
+    pub fn end_with_input(mut self) -> Report {
+        self.child.stdin = None;
+        self.read_until(|_| false);
+        self.end()
     }
 
     /// Reads up to the line that is wanted; `false` if the output ended before.

@@ -1,12 +1,14 @@
-//! Daemons from the field, which other projects made on the published crate: started as their users start them, and proven
-//! by both drivers and by the command.
-//!
-//! `run.sh` installs them; without it, or without a network for it, these tests say so and are skipped.
+//! Daemons and clients from the field, which other projects made on the published crate. The daemons are started as their users
+//! start them, and proven by both drivers and by the command.
+
+mod soldr;
+mod wheel_client;
+mod wheel_server;
+mod zccache;
 
 use super::support::front::running_process;
 use super::support::skip::wheels;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -64,10 +66,19 @@ impl Field {
         command
     }
 
+    /// Runs a program of a wheel to its end, which is a success, and returns its standard output.
     #[track_caller]
-    fn run(&self, program: &str, arguments: &[&str]) {
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.command(program).args(arguments).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Returns a command that runs a script of `interop/field`.
+    fn script(&self, name: &str) -> Command {
+        let mut command = self.command("python3");
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../field").join(name));
+        command
     }
 
     /// Waits until there is a file below the home whose name ends with `ending`, and returns it. There is only one.
@@ -216,6 +227,24 @@ fn assert_proven(expected: &DaemonProcess, file: &Path) -> BackendHandle {
     BackendHandle::probe_with_service("field", "1", &expected.ipc_endpoint, expected).unwrap()
 }
 
+/// Waits until the handle tells that its daemon has ended.
+#[track_caller]
+fn assert_ends(handle: &BackendHandle) {
+    let deadline = Instant::now() + DEADLINE;
+    while handle.is_alive() {
+        assert!(Instant::now() < deadline, "the daemon still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Checks that a daemon which has ended is found to be gone, by its handle and by its identity file.
+#[track_caller]
+fn assert_ended(handle: &BackendHandle, file: &Path) {
+    assert!(!handle.is_alive());
+    let output = running_process().arg("probe").arg(file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
 /// Checks that an altered digest is not taken for an absent one.
 fn assert_altered_is_refused(expected: &DaemonProcess) {
     let mut altered = expected.clone();
@@ -229,67 +258,4 @@ fn assert_altered_is_refused(expected: &DaemonProcess) {
 fn assert_zeros_in(file: &Path) {
     let object: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     assert_eq!(object["legacy_exe_sha256"], json!(vec![0; 32]), "{object}");
-}
-
-#[test]
-fn the_daemon_of_zccache_is_proven_by_its_identity_file() {
-    let Some(field) = Field::installed() else { return };
-    field.run("zccache", &["start"]);
-    let file = field.file(".running-process.json");
-    assert_zeros_in(&file);
-    let daemon = try_read_daemon_identity_file(&file).unwrap().unwrap();
-    assert!(matches!(daemon.exe_digests, ExeDigests::Blake3(_)), "{daemon:?}");
-    assert_eq!(field.ask(Path::new(&daemon.ipc_endpoint.path)), daemon);
-    let handle = assert_proven(&daemon, &file);
-    assert_altered_is_refused(&daemon);
-    field.assert_listed(&daemon);
-    field.assert_known(&daemon, &file);
-    handle.force_kill().unwrap();
-}
-
-/// This daemon writes no identity file: its broker learns the identities from the answers.
-#[test]
-fn each_endpoint_of_soldr_is_proven_with_the_namespace_that_it_answers() {
-    let Some(field) = Field::installed() else { return };
-    field.run("soldr", &["daemon", "start"]);
-    let endpoints = [".control.sock", ".session.sock"].map(|ending| field.ask(&field.file(ending)));
-    let [control, session] = &endpoints;
-    assert!(control.ipc_endpoint.namespace_id.starts_with("mnt:["), "{control:?}");
-    assert_eq!(Path::new(&session.ipc_endpoint.namespace_id), session.exe_path);
-    assert_eq!(control.pid, session.pid);
-    for (number, daemon) in endpoints.iter().enumerate() {
-        // A file of a daemon that runs is not taken for another endpoint.
-        let file = field.path(&format!("identity-{number}.json"));
-        write_daemon_identity_file(&file, daemon).unwrap();
-        assert_proven(&try_read_daemon_identity_file(&file).unwrap().unwrap(), &file);
-        assert_altered_is_refused(daemon);
-        field.assert_listed(daemon);
-    }
-    // The identity of one endpoint is not that of the other.
-    let mut mixed = control.clone();
-    mixed.ipc_endpoint.path.clone_from(&session.ipc_endpoint.path);
-    assert!(BackendHandle::verify(&mixed, Policy::lenient(), Instant::now() + DEADLINE).is_err());
-}
-
-#[test]
-fn a_service_server_of_the_wheel_is_proven_and_serves() {
-    let Some(field) = Field::installed() else { return };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../field/service.py");
-    let mut command = field.command("python3");
-    let service = command.arg(script).arg(field.path("run")).stdin(Stdio::piped()).stdout(Stdio::piped());
-    fs::create_dir(field.path("run")).unwrap();
-    let mut service = service.spawn().unwrap();
-    let mut file = String::new();
-    BufReader::new(service.stdout.take().unwrap()).read_line(&mut file).unwrap();
-    let file = Path::new(file.trim_end());
-    assert_zeros_in(file);
-    let daemon = try_read_daemon_identity_file(file).unwrap().unwrap();
-    let mut client = assert_proven(&daemon, file).into_client();
-    assert_eq!(client.request(0x7A63, b"ping".to_vec()).unwrap().payload, b"pong:ping");
-    assert_altered_is_refused(&daemon);
-    field.assert_listed(&daemon);
-    field.assert_known(&daemon, file);
-    // It ends with its standard input, and `timeout` with it.
-    drop(service.stdin.take());
-    assert!(service.wait().unwrap().success());
 }
