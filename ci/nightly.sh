@@ -78,6 +78,7 @@ step sanitizer ci/sanitize.sh
 step walk
 step windows
 step interoperation interop/run.sh
+step beyond ci/beyond.sh
 step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}"
 table
 [ ${#failed[@]} -eq 0 ]
