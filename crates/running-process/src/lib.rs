@@ -69,6 +69,8 @@ mod documents {
     mod descriptors {}
     #[doc = include_str!("../../../docs/integrate.md")]
     mod integrate {}
+    #[doc = include_str!("../../../docs/migrate.md")]
+    mod migrate {}
     #[doc = include_str!("../../../docs/observe.md")]
     mod observe {}
     #[doc = include_str!("../../../docs/service.md")]
