@@ -3,7 +3,8 @@
 use super::peer::shouted;
 use crate::support::SHOUT;
 use prost::Message;
-use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClient, FrameClientError};
+use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClient, FrameClientError, Payload};
+use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{
     Endpoint, Frame, FrameKind, Notice, NoticeKind, encode_framed, try_decode_framed,
 };
@@ -11,6 +12,7 @@ use std::io::{Read, Write};
 use std::pin::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
 
 /// The process that serves an endpoint, with the last connection to it.
 struct Daemon {
@@ -243,6 +245,109 @@ async fn events_of_no_request_come_from_both_daemons() {
     successor.send(&super::peer::event(7)).await;
     assert_eq!(events.next().await.unwrap().unwrap(), super::peer::event(7));
     assert_eq!(former.next().await, None);
+}
+
+/// Answers `question` as a daemon does that takes 16 descriptors with one frame.
+fn taking_descriptors(question: &Frame) -> Vec<u8> {
+    let mut answer = encode_framed(&Frame { payload: Vec::new(), ..shouted(question) }).unwrap();
+    answer.extend(*b"\xd0\x3e\x10");
+    answer[1] += 3;
+    answer
+}
+
+fn with_a_descriptor() -> Payload {
+    Payload::from(b"build").with_descriptors([tempfile::tempfile().unwrap().into()])
+}
+
+/// Receives the question for descriptors on a new connection, and answers it.
+async fn tell_descriptors(daemon: &mut Daemon) {
+    let question = daemon.receive().await;
+    assert_eq!(question.payload_protocol, BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL);
+    daemon.socket.write_all(&taking_descriptors(&question)).await.unwrap();
+}
+
+/// Sends a request with a descriptor, as a caller of either method.
+fn sent_with_a_descriptor(client: &AsyncFrameClient, streams: bool) -> JoinHandle<Frame> {
+    let client = client.clone();
+    tokio::spawn(async move {
+        if streams {
+            client.request_streaming(SHOUT, with_a_descriptor()).await.unwrap().response().await.unwrap()
+        } else {
+            client.request(SHOUT, with_a_descriptor()).await.unwrap()
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_request_with_descriptors_asks_the_successor_that_comes_between_question_and_request() {
+    for (streams, moves_first) in [(false, false), (false, true), (true, false), (true, true)] {
+        let place = Place::new();
+        let (client, mut former) = place.connect().await;
+        let successor = place.replace();
+        let response = sent_with_a_descriptor(&client, streams);
+        let question = former.receive().await;
+        assert_eq!(question.payload_protocol, BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL);
+        let mut answers = [taking_descriptors(&question), encode_framed(&moved()).unwrap()];
+        if moves_first {
+            answers.reverse();
+        }
+        // The client reads both at once, before its caller goes on.
+        former.socket.write_all(&answers.concat()).await.unwrap();
+        let mut successor = Daemon::accept(&successor).await;
+        tell_descriptors(&mut successor).await;
+        let request = successor.receive().await;
+        assert_eq!((request.payload_protocol, &request.payload[..]), (SHOUT, &b"build"[..]));
+        successor.answer(&request).await;
+        assert_eq!(response.await.unwrap().payload, b"BUILD", "{streams} {moves_first}");
+        assert_eq!(former.next().await, None);
+        // The callers know what the daemon takes.
+        let response = sent_with_a_descriptor(&client, streams);
+        let request = successor.receive().await;
+        assert_eq!(request.payload_protocol, SHOUT);
+        successor.answer(&request).await;
+        response.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_successor_that_takes_no_descriptors_is_sent_none() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = place.replace();
+    let asking = client.clone();
+    let response = tokio::spawn(async move { asking.request(SHOUT, with_a_descriptor()).await });
+    let question = former.receive().await;
+    let answers = [taking_descriptors(&question), encode_framed(&moved()).unwrap()];
+    former.socket.write_all(&answers.concat()).await.unwrap();
+    let mut successor = Daemon::accept(&successor).await;
+    let question = successor.receive().await;
+    successor.answer(&question).await;
+    let error = response.await.unwrap().unwrap_err();
+    assert!(matches!(error, FrameClientError::DescriptorsNotTaken { count: 1, limit: 0 }), "{error:?}");
+    ask(&client, &mut successor).await;
+}
+
+#[tokio::test]
+async fn a_question_for_descriptors_that_the_former_daemon_does_not_answer_goes_to_the_successor() {
+    let place = Place::new();
+    let (client, mut former) = place.connect().await;
+    let successor = place.replace();
+    let response = sent_with_a_descriptor(&client, false);
+    former.receive().await;
+    former.send(&moved()).await;
+    let mut successor = Daemon::accept(&successor).await;
+    drop(former);
+    tell_descriptors(&mut successor).await;
+    let request = loop {
+        let request = successor.receive().await;
+        if request.payload_protocol == SHOUT {
+            break request;
+        }
+        // The caller asks as well, if its first question fails before the answer to that of the new connection.
+        successor.socket.write_all(&taking_descriptors(&request)).await.unwrap();
+    };
+    successor.answer(&request).await;
+    assert_eq!(response.await.unwrap().payload, b"BUILD");
 }
 
 #[tokio::test]

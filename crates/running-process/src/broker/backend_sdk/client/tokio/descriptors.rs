@@ -37,22 +37,29 @@ impl AsyncFrameClient {
             Ok(payload) => payload,
             Err(error) => return Ok(Err(FrameClientError::Request(Arc::new(error)))),
         };
-        if payload.descriptor_count() == 0 || self.queue().daemon_descriptors() > 0 {
+        if payload.descriptor_count() == 0 {
             return Ok(Ok(payload));
         }
-        let nonce = match probe() {
-            Ok(nonce) => nonce,
-            Err(error) => return Ok(Err(error)),
-        };
-        let options = RequestOptions::new().of_reply();
-        let asked = match self.exchange_until(DESCRIPTOR_PROBE, nonce, Some(&options), deadline).await {
-            Ok(asked) => asked,
-            Err(Unsent { error, .. }) => return Err(Unsent { payload, error }),
-        };
-        match asked.and_then(|_| CallDeadline::new(deadline.at, now).check()) {
-            // Only the probe was sent.
-            Err(error) if !self.is_usable() => Err(Unsent { payload, error }),
-            asked => Ok(asked.map(|()| payload)),
+        loop {
+            let (link, takes) = self.queue().begin_descriptors();
+            if takes > 0 {
+                return Ok(Ok(payload));
+            }
+            let nonce = match probe() {
+                Ok(nonce) => nonce,
+                Err(error) => return Ok(Err(error)),
+            };
+            let options = RequestOptions::new().of_reply();
+            let asked = match self.exchange_until(DESCRIPTOR_PROBE, nonce, Some(&options), deadline).await {
+                Ok(asked) => asked,
+                Err(Unsent { error, .. }) => return Err(Unsent { payload, error }),
+            };
+            match asked.and_then(|_| CallDeadline::new(deadline.at, now).check()) {
+                // Only the probe was sent.
+                Err(FrameClientError::Closed | FrameClientError::Stream(_)) if self.queue().has_left(link) => {}
+                Err(error) if !self.is_usable() => return Err(Unsent { payload, error }),
+                asked => return Ok(asked.map(|()| payload)),
+            }
         }
     }
 }

@@ -8,11 +8,12 @@ use super::sync::{
     AsyncStream, connect_async, poll_read_onto, poll_read_onto_with, poll_write, poll_write_with,
     read_arrived_onto, read_arrived_onto_with,
 };
-use crate::broker::backend_sdk::client::descriptor_request::taken;
+use crate::broker::backend_sdk::client::descriptor_request::{DESCRIPTOR_PROBE, probe, taken};
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::client::incoming::IncomingDescriptors;
 use crate::broker::backend_sdk::client::limits::SEND_HIGH_WATER;
-use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead};
+use crate::broker::backend_sdk::client::request_options::RequestOptions;
+use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead, RequestId};
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
 use crate::transport::{Incoming, LateReads};
 use std::future::poll_fn;
@@ -29,6 +30,8 @@ pub(super) struct Driver {
     descriptors: IncomingDescriptors,
     /// The number of descriptors that the daemon takes, as the callers know it.
     told_descriptors: u8,
+    /// The driver's own question how many that are. No request is taken before its answer.
+    question: Option<RequestId>,
     writing: Writing,
     // These three are empty between polls, and keep their memory.
     batch: Batch,
@@ -94,6 +97,7 @@ impl Driver {
             connection,
             descriptors: IncomingDescriptors::default(),
             told_descriptors: 0,
+            question: None,
             writing: Writing::Whole,
             batch: Batch::default(),
             deliveries: Vec::new(),
@@ -161,13 +165,13 @@ impl Driver {
     /// Takes requests until [`SEND_HIGH_WATER`]. Returns `false` if there is no client any more.
     fn take_requests(&mut self, context: &Context<'_>) -> bool {
         loop {
-            let is_closed = self.writing == Writing::Closed;
-            let room = SEND_HIGH_WATER.saturating_sub(self.connection.unwritten());
             // A request stays unsent if the daemon reads nothing more.
-            let room = if is_closed { 0 } else { room };
+            let takes = self.writing != Writing::Closed && self.question.is_none();
+            let room = SEND_HIGH_WATER.saturating_sub(self.connection.unwritten());
+            let room = if takes { room } else { 0 };
             let former = self.end.former;
             let is_open = self.end.queue.take_batch(former, room, context.waker(), &mut self.batch);
-            self.batch.more &= !is_closed;
+            self.batch.more &= takes;
             self.send_batch();
             if !is_open {
                 return false;
@@ -297,6 +301,10 @@ impl Driver {
         self.undispatched = true;
         while let Some(event) = self.descriptors.next_event(&mut self.connection)? {
             let (delivery, event_memory) = match event {
+                ClientEvent::Response(id, _) | ClientEvent::Refused(id, _) if self.question == Some(id) => {
+                    self.question = None;
+                    continue;
+                }
                 ClientEvent::Response(id, frame) => (Delivery::Response(id, Ok(frame)), 0),
                 ClientEvent::Refused(id, refusal) => {
                     (Delivery::Response(id, Err(FrameClientError::Refused(refusal))), 0)
@@ -359,8 +367,21 @@ impl Driver {
         let stream = connect_async(path).ok()?;
         let next = Self::new(stream, Arc::clone(&self.end.queue), self.on_move.clone());
         let mut former = std::mem::replace(self, next);
-        former.end.former = Some(self.end.queue.leave());
+        let (name, passes_descriptors) = self.end.queue.leave();
+        former.end.former = Some(name);
+        if passes_descriptors {
+            self.ask_for_descriptors();
+        }
         Some(former)
+    }
+
+    /// Asks the daemon how many descriptors it takes: the callers have asked its predecessor.
+    fn ask_for_descriptors(&mut self) {
+        let head = RequestOptions::new().of_reply();
+        // Without an answer a request with descriptors fails, and its caller is told that it was not sent.
+        self.question = probe().ok().and_then(|nonce| {
+            self.connection.send_payload(DESCRIPTOR_PROBE, nonce, &head.head(0, false)).ok()
+        });
     }
 
     /// Returns whether the daemon owes no answer, and nothing waits to be written or delivered.

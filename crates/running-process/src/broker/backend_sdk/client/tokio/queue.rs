@@ -64,6 +64,8 @@ struct State {
     /// The daemon has said that another process serves the endpoint, and the client does not follow by itself.
     moved: bool,
     encodings: EncodingPolicy,
+    /// A caller has sent descriptors, or has asked whether the daemon takes some.
+    passes_descriptors: bool,
     barriers: ReadBarriers,
     events: EventBuffer,
     /// The last client was dropped.
@@ -121,6 +123,7 @@ impl Default for RequestQueue {
             former: Vec::new(),
             moved: false,
             encodings: EncodingPolicy::default(),
+            passes_descriptors: false,
             barriers: ReadBarriers::default(),
             events: EventBuffer::default(),
             closed: false,
@@ -148,10 +151,21 @@ impl RequestQueue {
         self.state().moved
     }
 
-    /// Returns the most descriptors that the daemon takes with one frame, as far as it has said so on the connection that takes
-    /// requests.
-    pub(super) fn daemon_descriptors(&self) -> u8 {
-        self.state().current.daemon_descriptors
+    /// Notes that a caller is about to send descriptors. Returns the name of the connection that takes requests, and the most
+    /// descriptors that its daemon takes with one frame, as far as it has said so.
+    ///
+    /// The driver of each later connection asks its daemon before it takes a request.
+    pub(super) fn begin_descriptors(&self) -> (LinkName, u8) {
+        let mut state = self.state();
+        state.passes_descriptors = true;
+        // The id before it is that of a driver's question.
+        state.next_id = state.next_id.max(2);
+        (state.current.name, state.current.daemon_descriptors)
+    }
+
+    /// Returns whether the connection `name` does not take requests any more, and another one does.
+    pub(super) fn has_left(&self, name: LinkName) -> bool {
+        self.state().current.name != name
     }
 
     /// Notes what the daemon of the driver's connection has said of descriptors.

@@ -8,15 +8,15 @@ use std::task::Waker;
 
 impl RequestQueue {
     /// Begins a new connection: the driver that calls this takes the requests that no driver has taken, and all later ones.
-    /// Returns the name of the former connection, which keeps those that it has.
-    pub(in super::super) fn leave(&self) -> LinkName {
+    /// Returns the name of the former connection, which keeps those that it has, and whether callers send descriptors.
+    pub(in super::super) fn leave(&self) -> (LinkName, bool) {
         let mut state = self.state();
         let first_id = state.unsent.front().map_or(RequestId(state.next_id), |(id, _)| *id);
         let name = state.current.name;
         let next = state.current.next(first_id);
         let former = std::mem::replace(&mut state.current, next);
         state.former.push(former);
-        name
+        (name, state.passes_descriptors)
     }
 
     /// Ends the former connection `name`. The requests that it has not answered fail with `reason`.
