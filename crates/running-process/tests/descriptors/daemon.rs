@@ -27,8 +27,9 @@ struct Request<'a> {
 }
 
 /// Does what the payload says: `echo` sends the descriptors back, `read` answers with the contents of the files, `close` with their
-/// number, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event, and
-/// `file PATH` answers with the file at the path.
+/// number, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event,
+/// `file PATH` answers with the file at the path, `file-event PATH` sends it as an event, and `io` answers with the number of bytes that
+/// this thread has read.
 fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
     let Request { payload, descriptors, accepted, send_event } = request;
     let text = str::from_utf8(payload)?;
@@ -48,6 +49,11 @@ fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
             send_event("plain".into())?;
             Payload::from("done")
         }
+        "file-event" => {
+            send_event(Payload::from_file(File::open(rest)?)?)?;
+            Payload::from("done")
+        }
+        "io" => super::files::bytes_read("thread-self").to_string().into(),
         "file" => Payload::from_file(File::open(rest)?)?,
         "writable" => Payload::from_file(File::options().read(true).write(true).open(rest)?)?,
         _ => return Err(format!("{text:?} is not known").into()),
@@ -143,7 +149,7 @@ mod on_tokio {
         runtime.block_on(async {
             let server = AsyncServer::bind(endpoint).unwrap().config(config).observe(report);
             let server = server.serve_inline(INLINE, inline).serve(SERVED, |mut request| async move {
-                if !request.payload().starts_with(b"event") {
+                if ![&b"event"[..], b"file-event"].iter().any(|word| request.payload().starts_with(word)) {
                     let (descriptors, accepted) =
                         (request.take_descriptors(), request.accepted_descriptors());
                     let send_event = &mut |_| unreachable!("there are none");

@@ -4,10 +4,11 @@ use super::client::Client;
 use super::daemon::{Daemon, Driver, INLINE, SERVED};
 use super::{assert_open, cases, open_descriptors};
 use running_process::broker::backend_sdk::{
-    FilePayloadError, FrameClientError, Payload, Reply, RequestOptions,
+    FilePayloadError, FrameClientError, Payload, Reply, RequestOptions, ServerConfig,
 };
 use running_process::broker::protocol::{MAX_FRAME_BYTES, RefusalReason};
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -18,6 +19,9 @@ cases! {
     an_answer_that_is_a_file_is_bytes_for_a_client_that_takes_no_descriptors
     a_file_of_any_size_is_answered_at_once_and_refused_where_it_does_not_fit_a_frame
     a_file_that_shrinks_is_read_up_to_its_end
+    the_bytes_of_a_file_are_read_without_another_descriptor
+    a_file_for_which_the_server_has_no_memory_is_not_read
+    an_event_that_is_a_file_is_bytes_for_a_client_that_takes_no_descriptors
 }
 
 const CONTENT: &[u8] = b"the content of an artifact";
@@ -118,11 +122,101 @@ fn a_file_that_shrinks_is_read_up_to_its_end<D: Driver, C: Client>() {
     assert_eq!((reply.payload_length().unwrap(), reply.into_bytes().unwrap()), (3, b"the".to_vec()));
 }
 
+fn the_bytes_of_a_file_are_read_without_another_descriptor<D: Driver, C: Client>() {
+    let daemon = Daemon::start::<D>();
+    let mut client = C::connect(&daemon.endpoint);
+    assert_eq!(client.request(SERVED, "accepted".into()).unwrap().payload, b"0");
+    let payload = Payload::from_file(super::file(b"echo content")).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit { current: Some(0), ..limit };
+    setrlimit(Resource::Nofile, none).unwrap();
+    let opened = File::open("/dev/null");
+    let answered = client.request(SERVED, payload);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert_eq!(opened.unwrap_err().raw_os_error(), Some(24), "EMFILE");
+    assert_eq!(answered.unwrap().payload, b"content");
+}
+
+/// Returns the number of bytes that the threads in `directory` of `/proc` have read.
+pub(crate) fn bytes_read(directory: &str) -> u64 {
+    let counts = std::fs::read_to_string(format!("/proc/{directory}/io")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+const LARGE: u64 = 12 << 20;
+
+fn large(daemon: &Daemon) -> PathBuf {
+    let path = daemon.directory.path().join("large");
+    File::create(&path).unwrap().set_len(LARGE).unwrap();
+    path
+}
+
+fn a_file_for_which_the_server_has_no_memory_is_not_read<D: Driver, C: Client>() {
+    let mut config = ServerConfig::default();
+    config.memory_limit = 1 << 20;
+    let daemon = Daemon::with_config::<D>(config);
+    let path = large(&daemon);
+    for (word, protocol) in [("file", SERVED), ("file", INLINE), ("file-event", SERVED)] {
+        let mut client = C::connect(&daemon.endpoint);
+        assert_eq!(client.request(protocol, "accepted".into()).unwrap().payload, b"0");
+        let before = bytes_read("self");
+        let error = client.request(protocol, format!("{word} {}", path.display()).into()).unwrap_err();
+        let read = bytes_read("self") - before;
+        assert!(read < LARGE, "{read} bytes were read for {error}");
+        let told = daemon.error();
+        assert!(told.contains("which the budget of 1048576 bytes does not leave"), "{told}");
+        let mut other = C::connect(&daemon.endpoint);
+        assert_eq!(other.request(protocol, "accepted".into()).unwrap().payload, b"0");
+    }
+}
+
+fn an_event_that_is_a_file_is_bytes_for_a_client_that_takes_no_descriptors<D: Driver, C: Client>() {
+    let daemon = Daemon::start::<D>();
+    let path = artifact(&daemon);
+    let mut client = C::connect(&daemon.endpoint);
+    let request = || Payload::from(format!("file-event {}", path.display()));
+    let (events, response) = client.stream(request(), &RequestOptions::new()).unwrap();
+    assert_eq!(events.iter().map(Reply::payload).collect::<Vec<_>>(), [CONTENT]);
+    assert_eq!(response.payload(), b"done");
+    let (events, _) = client.stream(request(), &RequestOptions::new().with_max_descriptors(1)).unwrap();
+    assert!(events[0].is_file());
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn the_thread_of_a_runtime_reads_no_file_for_an_answer() {
+    let _alone = super::alone();
+    let daemon = Daemon::start::<super::daemon::OnOneThread>();
+    let path = large(&daemon);
+    let mut client = <running_process::FrameClient as Client>::connect(&daemon.endpoint);
+    let read = |client: &mut running_process::FrameClient| {
+        let answer = client.request(SERVED, "io").unwrap().payload;
+        String::from_utf8(answer).unwrap().parse::<u64>().unwrap()
+    };
+    let before = read(&mut client);
+    let payload = client.request(SERVED, format!("file {}", path.display())).unwrap().payload;
+    assert_eq!(payload.len() as u64, LARGE);
+    assert!(read(&mut client) - before < LARGE);
+}
+
+#[test]
+fn a_file_that_has_more_bytes_than_the_system_says_is_no_payload() {
+    let _alone = super::alone();
+    let told = Payload::from_file(File::open("/proc/self/status").unwrap());
+    assert!(matches!(told, Err(FilePayloadError::NoLength)), "{told:?}");
+    let empty = Payload::from_file(super::file(b"")).unwrap();
+    assert_eq!(empty.descriptor_count(), 1);
+}
+
 #[test]
 fn only_a_regular_file_is_a_payload() {
     let _alone = super::alone();
     let directory = tempfile::tempdir().unwrap();
-    for other in [File::open(directory.path()).unwrap(), File::open("/dev/null").unwrap()] {
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    // Opened for both, it waits for no other end.
+    let fifo = File::options().read(true).write(true).open(&fifo).unwrap();
+    for other in [File::open(directory.path()).unwrap(), File::open("/dev/null").unwrap(), fifo] {
         assert!(matches!(Payload::from_file(other), Err(FilePayloadError::NotRegular)));
     }
     let payload = Payload::from_file(super::file(b"x")).unwrap();

@@ -38,11 +38,32 @@ impl Payload {
     }
 }
 
+/// Returns the number of bytes to [read](read_file) if `payload` is a file; otherwise `None`.
+///
+/// # Errors
+///
+/// The file does not fit a frame, or the system does not tell.
+pub(super) fn unread_length(payload: &Payload) -> Result<Option<usize>, FramingError> {
+    imp::unread_length(payload)
+}
+
+/// Returns the payload that is the first `length` bytes of the file that `payload` is.
+///
+/// # Errors
+///
+/// The file has become shorter, or cannot be read.
+pub(super) fn read_file(payload: &Payload, length: usize) -> Result<Payload, FramingError> {
+    imp::read(payload, length)
+}
+
 /// Returns the payload with the bytes instead of the file, if it is one.
 ///
 /// # Errors
 ///
 /// The file does not fit a frame, or cannot be read.
 pub(super) fn bytes_of_file(payload: Payload) -> Result<Payload, FramingError> {
-    imp::bytes(payload)
+    match unread_length(&payload)? {
+        Some(length) => read_file(&payload, length),
+        None => Ok(payload),
+    }
 }

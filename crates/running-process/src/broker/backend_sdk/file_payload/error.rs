@@ -9,6 +9,9 @@ pub enum FilePayloadError {
     /// It is a directory, a pipe, a device, or anything else that is no regular file.
     #[error("it is not a regular file")]
     NotRegular,
+    /// The system reports a length of 0 bytes for the file, and it has some. Files of `/proc` are so: read them, and send the bytes.
+    #[error("the system does not report the length of the file")]
+    NoLength,
     /// The file was opened for writing, and cannot be opened again for reading only.
     #[error("the file is open for writing, and cannot be opened again for reading only")]
     Writable(#[source] io::Error),

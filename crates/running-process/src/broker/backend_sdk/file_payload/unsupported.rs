@@ -21,6 +21,11 @@ pub(super) fn payload(mut file: File) -> Result<Payload, FilePayloadError> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a file may be unreadable on Unix")]
-pub(super) fn bytes(payload: Payload) -> Result<Payload, FramingError> {
-    Ok(payload)
+pub(super) fn unread_length(_: &Payload) -> Result<Option<usize>, FramingError> {
+    Ok(None)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a file may be unreadable on Unix")]
+pub(super) fn read(payload: &Payload, _: usize) -> Result<Payload, FramingError> {
+    Ok(payload.clone())
 }

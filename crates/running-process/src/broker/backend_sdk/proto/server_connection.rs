@@ -252,6 +252,12 @@ where
         self.calls.data(call)
     }
 
+    /// Returns the driver's data of `call`; `None` if it has ended.
+    #[cfg(feature = "host")]
+    pub(crate) fn data_mut(&mut self, call: CallId) -> Option<&mut T> {
+        self.calls.data_mut(call)
+    }
+
     /// Returns whether `call` is in flight and was cancelled.
     #[must_use]
     pub fn is_cancelled(&self, call: CallId) -> bool {

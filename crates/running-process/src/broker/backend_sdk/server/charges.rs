@@ -40,11 +40,6 @@ impl<H: ?Sized> ServerPolicy<H> {
         Err(ServeError::OutOfMemory { wanted: memory, budget: self.config.memory_limit })
     }
 
-    /// [Charges](Self::charge) the connection of `peer` with `more` bytes than before.
-    pub(super) fn charge_more(&self, peer: &mut Peer, more: usize) -> Result<(), ServeError> {
-        self.charge(peer, peer.charged.saturating_add(more))
-    }
-
     /// [Charges](Self::charge) the connection of `peer` with the `memory` that it uses now, and counts that.
     pub(super) fn charge_and_note(&self, peer: &mut Peer, memory: usize) -> Result<(), ServeError> {
         self.charge(peer, memory)?;

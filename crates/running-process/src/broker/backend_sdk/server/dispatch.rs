@@ -69,21 +69,25 @@ impl<H: ?Sized> Dispatched<H> {
 
     /// Runs `serve` on the handler and the request, in the request's tracing span, and catches its panic. Returns the answer
     /// for [`finish`](super::ServerSession::finish). Does not run `serve` if the request was cancelled before.
+    ///
+    /// A payload that is a file is read here if the client takes no descriptors, on the thread of the handler. As all memory that a
+    /// handler takes, that of the bytes is charged once the request is finished.
     pub fn serve(self, serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>) -> Answer {
-        self.serve_by(serve).0
+        self.serve_by(serve, |_| Ok(())).0
     }
 
-    /// [Serves](Self::serve) the request, and returns the handler as well.
+    /// [Serves](Self::serve) the request, and returns the handler as well. `grant` gets the number of bytes before a file is read.
     pub(super) fn serve_by(
         self,
         serve: impl FnOnce(&H, RequestParts) -> Result<Payload, HandlerError>,
+        grant: impl FnOnce(usize) -> Result<(), HandlerError>,
     ) -> (Answer, Arc<H>) {
         let Self { handler, request, span, .. } = self;
         if request.cancelled().is_some() {
             return (Answer::Abandoned, handler);
         }
         let accepted = request.accepted_descriptors();
-        let answer = span.in_scope(|| Answer::of(|| sendable(serve(&handler, request)?, accepted)));
+        let answer = span.in_scope(|| Answer::of(|| sendable(serve(&handler, request)?, accepted, grant)));
         (answer, handler)
     }
 

@@ -347,7 +347,11 @@ impl<H: ?Sized> ServerSession<H> {
     fn respond(&mut self, ended: &Ended<Work>, payload: Payload) -> Outcome {
         let (payload_protocol, peer) = (ended.data().payload_protocol, self.peer.credentials);
         // A driver that has not called `Dispatched::serve`.
-        let payload = match sendable(payload, ended.peer_descriptors().into()) {
+        let sendable = sendable(payload, ended.peer_descriptors().into(), |bytes| {
+            let memory = self.memory() + bytes;
+            Ok(self.policy.charge(&mut self.peer, memory)?)
+        });
+        let payload = match sendable {
             Ok(payload) => payload,
             Err(error) => {
                 let judged = self.policy.judge(payload_protocol, Answer::Failed(error), peer, true);

@@ -6,10 +6,13 @@ use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::descriptor_request::{DESCRIPTOR_PROBE, probe};
 use crate::broker::backend_sdk::client::error::FrameClientError;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
-use crate::broker::backend_sdk::file_payload::bytes_of_file;
+use crate::broker::backend_sdk::file_payload::{read_file, unread_length};
 use crate::broker::backend_sdk::proto::payload::Payload;
+use crate::broker::protocol::FramingError;
 use crate::broker::runtime_clock::now;
+use std::io;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 impl AsyncFrameClient {
     /// Sends a request as [`exchange_until`](Self::exchange_until) does, whose payload has descriptors.
@@ -33,7 +36,7 @@ impl AsyncFrameClient {
         payload: Payload,
         deadline: CallDeadline,
     ) -> Result<Result<Payload, FrameClientError>, Unsent> {
-        let payload = match bytes_of_file(payload) {
+        let payload = match bytes_of_file_elsewhere(payload).await {
             Ok(payload) => payload,
             Err(error) => return Ok(Err(FrameClientError::Request(Arc::new(error)))),
         };
@@ -60,6 +63,19 @@ impl AsyncFrameClient {
                 Err(error) if !self.is_usable() => return Err(Unsent { payload, error }),
                 asked => return Ok(asked.map(|()| payload)),
             }
+        }
+    }
+}
+
+/// Returns the payload with the bytes instead of the file, if it is one. Reads them on a thread of the runtime that may block, if the
+/// caller has a runtime.
+async fn bytes_of_file_elsewhere(payload: Payload) -> Result<Payload, FramingError> {
+    match (unread_length(&payload)?, Handle::try_current()) {
+        (None, _) => Ok(payload),
+        (Some(length), Err(_)) => read_file(&payload, length),
+        (Some(length), Ok(runtime)) => {
+            let reading = runtime.spawn_blocking(move || read_file(&payload, length));
+            reading.await.unwrap_or_else(|error| Err(io::Error::from(error).into()))
         }
     }
 }

@@ -171,6 +171,12 @@ impl<T> Calls<T> {
         self.named(call).map(|admitted| &admitted.data)
     }
 
+    #[cfg(feature = "host")]
+    pub(super) fn data_mut(&mut self, call: CallId) -> Option<&mut T> {
+        let admitted = self.admitted.get_mut(&call.request_id);
+        admitted.filter(|admitted| admitted.sequence == call.sequence).map(|admitted| &mut admitted.data)
+    }
+
     pub(super) fn is_cancelled(&self, call: CallId) -> bool {
         self.named(call).is_some_and(|admitted| admitted.cancelled)
     }

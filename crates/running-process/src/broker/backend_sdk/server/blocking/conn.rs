@@ -9,6 +9,7 @@ use super::context::ServerContext;
 use super::events::{DRAIN, HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE, WRITABLE};
 use super::handler::{BlockingHandler, HandlerConn};
 use super::poller::Poller;
+use crate::broker::backend_sdk::server::answer_file::sendable_event;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::thread::{self, Thread};
 use crate::broker::backend_sdk::server::sync::{LocalStream, Mutex, MutexGuard};
@@ -356,9 +357,19 @@ impl HandlerConn for Conn {
         sent
     }
 
-    fn send_event_payload(self: Arc<Self>, call: CallId, payload: Payload) -> Result<(), SendEventError> {
+    fn send_event_payload(
+        self: Arc<Self>,
+        call: CallId,
+        payload: Payload,
+        accepted_descriptors: usize,
+    ) -> Result<(), SendEventError> {
         self.wait_for_room(call);
-        let sent = self.with(|state| state.session.send_event_payload(call, payload));
+        let mut reserved = 0;
+        let payload = sendable_event(payload, accepted_descriptors, |bytes| {
+            let granted = self.with(|state| state.session.reserve(call, bytes));
+            granted.inspect(|()| reserved = bytes)
+        });
+        let sent = self.with(|state| state.session.send_reserved_event(call, payload, reserved));
         self.drive(None);
         sent
     }

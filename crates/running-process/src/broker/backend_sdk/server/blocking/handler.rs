@@ -1,7 +1,6 @@
 //! The handlers of the blocking server, and what they get.
 
 use super::adaptive::LatencyEstimate;
-use crate::broker::backend_sdk::server::answer_file::sendable_event;
 use crate::broker::backend_sdk::server::request::{RequestParts, request_methods};
 use crate::broker::backend_sdk::server::rewind::Rewind;
 use crate::broker::backend_sdk::server::sync::LocalStream;
@@ -24,8 +23,13 @@ pub(super) trait HandlerConn: fmt::Debug + Send + Sync {
     /// Blocks while the peer leaves too much unread, then queues and writes an event.
     fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError>;
 
-    /// As [`send_event`](Self::send_event), with the descriptors of `payload`.
-    fn send_event_payload(self: Arc<Self>, call: CallId, payload: Payload) -> Result<(), SendEventError>;
+    /// As [`send_event`](Self::send_event), with the descriptors of `payload`, or the bytes of a file for a client that takes none.
+    fn send_event_payload(
+        self: Arc<Self>,
+        call: CallId,
+        payload: Payload,
+        accepted_descriptors: usize,
+    ) -> Result<(), SendEventError>;
 
     /// Returns the socket.
     fn stream(&self) -> &LocalStream;
@@ -67,8 +71,7 @@ impl ServerRequest {
     ///
     /// As [`send_event`](Self::send_event), and if the client does not take so many descriptors.
     pub fn send_event_payload(&self, payload: impl Into<Payload>) -> Result<(), SendEventError> {
-        let payload = sendable_event(payload.into(), self.accepted_descriptors())?;
-        Arc::clone(&self.conn).send_event_payload(self.call, payload)
+        Arc::clone(&self.conn).send_event_payload(self.call, payload.into(), self.accepted_descriptors())
     }
 }
 

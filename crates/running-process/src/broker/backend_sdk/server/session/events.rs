@@ -33,9 +33,27 @@ impl<H: ?Sized> ServerSession<H> {
         call: CallId,
         payload: impl Into<Payload>,
     ) -> Result<(), SendEventError> {
-        let payload = sendable_event(payload.into(), self.connection.peer_descriptors(call).into())?;
+        let accepted = self.connection.peer_descriptors(call).into();
+        let mut reserved = 0;
+        let payload = sendable_event(payload.into(), accepted, |bytes| {
+            self.reserve(call, bytes).inspect(|()| reserved = bytes)
+        });
+        self.unreserve(call, reserved);
+        let payload = payload?;
         let memory = payload.capacity().max(payload.len());
         self.send_event_of(memory, |connection| connection.send_event_payload(call, payload))
+    }
+
+    /// Queues the event `payload`, for which `reserved` bytes were [reserved](Self::reserve). They are released, as well if there is
+    /// none.
+    pub(in super::super) fn send_reserved_event(
+        &mut self,
+        call: CallId,
+        payload: Result<Payload, SendEventError>,
+        reserved: usize,
+    ) -> Result<(), SendEventError> {
+        self.unreserve(call, reserved);
+        self.send_event_payload(call, payload?)
     }
 
     fn send_event_of(

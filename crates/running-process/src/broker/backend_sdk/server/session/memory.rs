@@ -2,7 +2,7 @@
 
 use super::ServerSession;
 use crate::broker::backend_sdk::proto::payload::{DESCRIPTOR_MEMORY, Payload};
-use crate::broker::backend_sdk::proto::server_connection::Ended;
+use crate::broker::backend_sdk::proto::server_connection::{CallId, Ended, SendEventError};
 use crate::broker::backend_sdk::server::charges::{UNCHARGED, answer_memory};
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::dispatch::Work;
@@ -47,6 +47,35 @@ impl<H: ?Sized> ServerSession<H> {
         self.charge();
         if self.reset {
             self.process(drop);
+        }
+    }
+
+    /// Charges `call` with `bytes` more until it ends, before they are taken for its answer or an event.
+    ///
+    /// # Errors
+    ///
+    /// The peer does not wait for the answer any more, or the server has no memory for it, which ends the connection.
+    pub(in super::super) fn reserve(&mut self, call: CallId, bytes: usize) -> Result<(), SendEventError> {
+        if self.reset || self.closed || self.connection.is_cancelled(call) {
+            return Err(SendEventError::Cancelled);
+        }
+        let memory = self.memory() + bytes;
+        if let Err(error) = self.policy.charge(&mut self.peer, memory) {
+            self.run_out_of_memory(&error);
+            self.process(drop);
+            return Err(SendEventError::Cancelled);
+        }
+        let work = self.connection.data_mut(call).ok_or(SendEventError::Cancelled)?;
+        work.memory += bytes;
+        self.request_memory += bytes;
+        Ok(())
+    }
+
+    /// Releases what `call` was charged with by [`reserve`](Self::reserve), unless it has ended.
+    pub(in super::super) fn unreserve(&mut self, call: CallId, bytes: usize) {
+        if let Some(work) = self.connection.data_mut(call) {
+            work.memory -= bytes;
+            self.request_memory -= bytes;
         }
     }
 

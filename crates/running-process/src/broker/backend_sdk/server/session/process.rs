@@ -185,12 +185,16 @@ fn answer_inline<H: ?Sized>(
     batch: &mut Batch,
 ) -> Result<(), ServeError> {
     let (payload_protocol, taken) = (call.frame.payload_protocol, call.now());
+    let mut charged = peer.charged;
     let answer = policy.decoded(&call, decoded, peer).and_then(|frame| {
+        charged = peer.charged;
         let span = RequestSpan::new(&frame, peer.credentials);
         span.in_scope(|| {
             let request = InlineRequest::new(frame, descriptors, peer.credentials);
             let accepted = request.accepted_descriptors();
-            let answer = Answer::of(|| sendable(handler(&request)?, accepted));
+            let answer = Answer::of(|| {
+                sendable(handler(&request)?, accepted, |bytes| Ok(policy.charge(peer, charged + bytes)?))
+            });
             policy.judge(payload_protocol, answer, peer.credentials, true)
         })
     });
@@ -200,7 +204,7 @@ fn answer_inline<H: ?Sized>(
             let accepted = Encodings::from_bits(call.frame.accepted_encodings);
             let memory = answer_memory(&payload, &policy.config.connection.encodings, accepted);
             if memory >= UNCHARGED {
-                policy.charge_more(peer, memory)?;
+                policy.charge(peer, charged + memory)?;
             }
             match call.respond(payload) {
                 Ok(()) => batch.answered_inline(payload_protocol, taken, &policy.telemetry),

@@ -1,7 +1,8 @@
 //! Requests, for asynchronous handlers.
 
 use super::conn::Conn;
-use crate::broker::backend_sdk::server::answer_file::{sendable, sendable_event};
+use crate::broker::backend_sdk::file_payload::read_file;
+use crate::broker::backend_sdk::server::answer_file::{unread, unread_answer};
 use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::request::request_methods;
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
@@ -9,10 +10,12 @@ use crate::broker::backend_sdk::{
     Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
 use crate::broker::runtime_clock::now;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
+use tokio::task::JoinHandle;
 
 /// A concurrent handler of the asynchronous server.
 pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
@@ -66,9 +69,18 @@ impl AsyncServerRequest {
     ///
     /// As [`send_event`](Self::send_event), and if the client does not take so many descriptors.
     pub async fn send_event_payload(&self, payload: impl Into<Payload>) -> Result<(), SendEventError> {
-        let payload = sendable_event(payload.into(), self.accepted_descriptors())?;
+        let payload = payload.into();
         self.conn.once_writable(self.call, |_| ()).await;
-        let sent = self.conn.session().send_event_payload(self.call, payload);
+        let (payload, reserved) = match unread(&payload, self.accepted_descriptors())? {
+            None => (Ok(payload), 0),
+            Some(length) => {
+                self.conn.session().reserve(self.call, length)?;
+                let reading = tokio::task::spawn_blocking(move || read_file(&payload, length));
+                let read = reading.await.unwrap_or_else(|error| Err(io::Error::from(error).into()));
+                (read.map_err(SendEventError::from), length)
+            }
+        };
+        let sent = self.conn.session().send_reserved_event(self.call, payload, reserved);
         self.conn.driver.wake();
         sent
     }
@@ -102,6 +114,8 @@ pub(super) fn serve_in_place(
 pub(super) struct Serving {
     /// `None` if the request was cancelled before the handler began, or if the handler panicked instead of returning a future.
     future: Option<Guarded<dyn HandlerFuture>>,
+    /// The reading of the file that is the answer, outside of the runtime's own threads.
+    reading: Option<JoinHandle<Answer>>,
     answer: Answer,
     accepted_descriptors: usize,
     cancellation: Cancellation,
@@ -113,14 +127,15 @@ pub(super) struct Serving {
 
 impl Serving {
     fn new(conn: Arc<AsyncConn>, dispatched: Dispatched<AsyncHandler>) -> Self {
-        let (call, answer) = (dispatched.call(), Answer::Abandoned);
+        let (id, answer) = (dispatched.call(), Answer::Abandoned);
         let (handler, parts, span) = dispatched.into_parts();
         let cancellation = parts.cancellation();
         let accepted_descriptors = parts.accepted_descriptors();
+        let (future, reading, call) = (None, None, Some(id));
         let mut serving =
-            Self { future: None, answer, accepted_descriptors, cancellation, span, conn, call: Some(call) };
+            Self { future, reading, answer, accepted_descriptors, cancellation, span, conn, call };
         if serving.cancellation.get().is_none() {
-            let request = AsyncServerRequest { parts, conn: Arc::clone(&serving.conn), call };
+            let request = AsyncServerRequest { parts, conn: Arc::clone(&serving.conn), call: id };
             let future = serving.span.in_scope(|| callback::run(|| handler(request)));
             serving.future = future.map(Guarded::new);
             if serving.future.is_none() {
@@ -134,15 +149,38 @@ impl Serving {
         if let Some(future) = &mut self.future {
             let poll = || future.poll_by(|future| future.poll_answer(context));
             self.answer = match ready!(self.span.in_scope(poll)) {
-                Some(answer) => match answer.and_then(|payload| sendable(payload, self.accepted_descriptors))
-                {
-                    Ok(payload) => Answer::Payload(payload),
+                Some(Ok(payload)) => match unread_answer(&payload, self.accepted_descriptors) {
+                    Ok(None) => Answer::Payload(payload),
+                    Ok(Some(length)) => {
+                        self.begin_reading(payload, length);
+                        Answer::Abandoned
+                    }
                     Err(error) => Answer::Failed(error),
                 },
+                Some(Err(error)) => Answer::Failed(error),
                 None => Answer::Panicked,
             };
         }
+        if let Some(reading) = &mut self.reading {
+            // The runtime ends if there is no result.
+            self.answer = ready!(Pin::new(reading).poll(context)).unwrap_or(Answer::Abandoned);
+            self.reading = None;
+        }
         Poll::Ready(())
+    }
+
+    /// Begins to read `length` bytes of the file that `payload` is, if there is memory for them.
+    fn begin_reading(&mut self, payload: Payload, length: usize) {
+        let future = self.future.take();
+        self.span.in_scope(|| drop(future));
+        if let Some(call) = self.call
+            && self.conn.session().reserve(call, length).is_ok()
+        {
+            self.reading = Some(tokio::task::spawn_blocking(move || match read_file(&payload, length) {
+                Ok(payload) => Answer::Payload(payload),
+                Err(error) => Answer::Failed(error.into()),
+            }));
+        }
     }
 
     /// Ends the request at `at`. Returns whether the peer leaves so much unread that no handler begins for it.
@@ -165,7 +203,8 @@ impl Future for Serving {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.cancellation.poll(context).is_ready() {
+        // While a file is read, the memory for it stays charged.
+        if self.reading.is_none() && self.cancellation.poll(context).is_ready() {
             return Poll::Ready(());
         }
         self.poll_handler(context)

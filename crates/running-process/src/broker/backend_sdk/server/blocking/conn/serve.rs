@@ -79,9 +79,10 @@ impl Conn {
     /// Runs the handler of `call` on this thread from `began` on, and finishes the request; returns when the handler ended.
     fn serve(self: &Arc<Self>, call: Call, began: Instant) -> (Locked<'_>, Instant) {
         let (id, received) = (call.call(), call.request().frame().payload.len());
-        let (answer, handler) = call.serve_by(|handler, request| {
-            (handler.serve)(ServerRequest::new(request, Arc::<Self>::clone(self), id))
-        });
+        let (answer, handler) = call.serve_by(
+            |handler, request| (handler.serve)(ServerRequest::new(request, Arc::<Self>::clone(self), id)),
+            |bytes| Ok(self.with(|state| state.session.reserve(id, bytes))?),
+        );
         let ended = Instant::now();
         let sent = if let Answer::Payload(payload) = &answer { payload.len() } else { 0 };
         handler.latency.record(ended.saturating_duration_since(began), received + sent);
