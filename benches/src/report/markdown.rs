@@ -67,8 +67,7 @@ All are in `benches/src/floor`, but for those of a few lines, which are beside t
 - **1 MiB responses**: written from where they lie, read into the same memory again and again.
 - **A file of 1 GiB**: a request of one byte; the answer is one byte and the descriptor. The client reads one byte and closes the file.
   The peer sends the bytes, since it passes no descriptors: in 65 answers, each as large as a frame allows.
-- **Idle connections**: a task of tokio's that waits until the socket is readable and has no buffer until then. On threads, each
-  connection has one, whose buffer of 64 KiB counts in full.
+- **Idle connections**: a task of tokio's that waits until the socket is readable and has no buffer until then.
 ";
 
 const LIMITS: &str = "

@@ -4,6 +4,7 @@
 //!
 //! - `event_loop/driver.rs` accepts connections, waits with poll(2), and ends the server;
 //! - `event_loop/connection.rs` moves bytes between one socket and its session;
+//! - `event_loop/descriptors.rs` does so with the file descriptors that clients pass;
 //! - `event_loop/handlers.rs` has the requests and legacy connections as handlers on other threads see them;
 //! - `event_loop/workers.rs` has the threads that these handlers run on;
 //! - `event_loop/mailbox.rs` brings the results of these threads back to the loop, and wakes it.

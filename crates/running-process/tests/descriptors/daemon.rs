@@ -19,18 +19,18 @@ pub(crate) const SERVED: u32 = 0xF00D;
 pub(crate) const INLINE: u32 = 0xF00E;
 
 /// A request as the handler sees it.
-struct Request<'a> {
-    payload: &'a [u8],
-    descriptors: Vec<OwnedFd>,
-    accepted: usize,
-    send_event: &'a mut dyn FnMut(Payload) -> Result<(), SendEventError>,
+pub(crate) struct Request<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) accepted: usize,
+    pub(crate) send_event: &'a mut dyn FnMut(Payload) -> Result<(), SendEventError>,
 }
 
 /// Does what the payload says: `echo` sends the descriptors back, `read` answers with the contents of the files, `close` with their
 /// number, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event,
 /// `file PATH` answers with the file at the path, `file-event PATH` sends it as an event, and `io` answers with the number of bytes that
 /// this thread has read.
-fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
+pub(crate) fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
     let Request { payload, descriptors, accepted, send_event } = request;
     let text = str::from_utf8(payload)?;
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -60,7 +60,7 @@ fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
     })
 }
 
-fn inline(request: &InlineRequest<'_>) -> Result<Payload, HandlerError> {
+pub(crate) fn inline(request: &InlineRequest<'_>) -> Result<Payload, HandlerError> {
     let descriptors = request.descriptors().iter().map(|each| each.try_clone().unwrap()).collect();
     let (payload, accepted) = (request.payload(), request.accepted_descriptors());
     answer(Request { payload, descriptors, accepted, send_event: &mut |_| unreachable!("no events inline") })

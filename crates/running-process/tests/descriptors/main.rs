@@ -8,8 +8,10 @@ mod daemon;
 mod files;
 mod hostile;
 mod leaks;
+mod own_event_loop;
 mod passing;
 mod raw;
+mod too_many;
 
 use std::fs::File;
 use std::io::Write;

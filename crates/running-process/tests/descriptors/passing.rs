@@ -18,6 +18,27 @@ cases! {
     many_requests_with_descriptors_wait_for_each_other
 }
 
+/// Runs the tests for the event loop of the example.
+macro_rules! cases_of_own_event_loop {
+    ($($case:ident)*) => {
+        mod own_event_loop_and_blocking_client {
+            $(#[test] fn $case() {
+                let _alone = crate::alone();
+                super::$case::<crate::own_event_loop::OwnEventLoop, running_process::FrameClient>();
+            })*
+        }
+    };
+}
+
+cases_of_own_event_loop! {
+    a_request_carries_descriptors_and_so_does_its_answer
+    an_inline_handler_borrows_the_descriptors_of_its_request
+    an_event_carries_descriptors_and_the_response_none
+    a_client_takes_as_many_as_it_says_and_the_server_too
+    large_payloads_have_descriptors_as_small_ones_do
+    many_requests_with_descriptors_wait_for_each_other
+}
+
 fn three() -> [std::os::fd::OwnedFd; 3] {
     [b"one", b"two", b"333"].map(|content| descriptor(content))
 }

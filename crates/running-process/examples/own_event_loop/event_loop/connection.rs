@@ -1,5 +1,6 @@
 //! One connection: a socket that does not block, and its session.
 
+use super::descriptors;
 use super::handlers::{Handler, LegacyHandler, start_handler, start_legacy};
 use super::mailbox::{Event, EventSender, Mailbox};
 use super::workers::Workers;
@@ -58,11 +59,12 @@ impl Connection {
     /// Returns the connection on `socket`, which does not block.
     pub(crate) fn new(
         id: u64,
-        session: ServerSession<Handler>,
+        mut session: ServerSession<Handler>,
         socket: UnixStream,
         mailbox: Mailbox,
         workers: Workers,
     ) -> Self {
+        session.accept_descriptors();
         Self {
             id,
             session,
@@ -131,6 +133,16 @@ impl Connection {
                 self.session.restore_recv_buffer(message, read.unwrap_or(0), Instant::now());
                 read
             }
+            None if self.session.takes_descriptors() => {
+                let mut came = Vec::new();
+                descriptors::receive(&self.socket, buffer, &mut came).map(|(length, truncated)| {
+                    if length > 0 {
+                        let bytes = &buffer[..length];
+                        self.session.receive_descriptors(bytes, &mut came, truncated, Instant::now());
+                    }
+                    length
+                })
+            }
             None => rustix::io::read(&*self.socket, &mut *buffer).inspect(|length| {
                 if *length > 0 {
                     self.session.receive(&buffer[..*length], Instant::now());
@@ -152,7 +164,10 @@ impl Connection {
     /// Writes what the socket takes.
     fn write(&mut self) {
         let mut socket = &*self.socket;
-        self.session.write_output(Instant::now, |slices| socket.write_vectored(slices));
+        self.session.write_output_with(Instant::now, |slices, descriptors| match descriptors {
+            [] => socket.write_vectored(slices),
+            _ => descriptors::send(socket, slices, descriptors),
+        });
     }
 
     /// Returns whether a request or an event waits for the peer to read.
@@ -195,10 +210,10 @@ impl Connection {
     }
 
     /// Queues the event of the handler whose turn it is.
-    pub(crate) fn send_event(&mut self, event: &Event) {
+    pub(crate) fn send_event(&mut self, event: Event) {
         self.sending = false;
         // The handler waits for the result.
-        let _ = event.sent.send(self.session.send_event(event.call, &event.payload));
+        let _ = event.sent.send(self.session.send_event_payload(event.call, event.payload));
     }
 
     /// Ends a request with the answer of its handler.

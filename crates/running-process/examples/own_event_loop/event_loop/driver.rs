@@ -215,7 +215,7 @@ impl EventLoop {
                     self.change(id, &mut changed, |connection| connection.add_sender(sender));
                 }
                 Message::Event { connection: id, event } => {
-                    self.change(id, &mut changed, |connection| connection.send_event(&event));
+                    self.change(id, &mut changed, |connection| connection.send_event(event));
                 }
                 Message::LegacyRead { connection: id } => {
                     self.change(id, &mut changed, Connection::release_legacy);

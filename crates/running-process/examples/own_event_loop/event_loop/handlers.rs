@@ -8,6 +8,7 @@ use running_process::broker::backend_sdk::{
 use std::io::{self, Read, Write};
 use std::mem;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -32,20 +33,26 @@ impl Request {
         &self.parts.frame().payload
     }
 
-    /// Sends an event ahead of the answer. Blocks while the client leaves too much unread; only then the payload is copied.
+    /// Takes the descriptors that came with the request.
+    #[allow(dead_code, reason = "the daemon of the example takes none")]
+    pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        self.parts.take_descriptors()
+    }
+
+    /// Sends an event ahead of the answer, with the descriptors of `payload`. Blocks while the client leaves too much unread.
     ///
     /// # Errors
     ///
     /// The event does not fit a frame, or the client does not wait for the answer any more.
     #[allow(dead_code, reason = "the daemon of the example sends none")]
-    pub(crate) fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
+    pub(crate) fn send_event(&self, payload: impl Into<Payload>) -> Result<(), SendEventError> {
         // The loop drops either channel only when it ends.
         let (turn, is_turn) = mpsc::sync_channel(1);
         let sender = EventSender { call: self.call, turn };
         self.mailbox.send(Message::WantsToSend { connection: self.connection, sender });
         is_turn.recv().map_err(|_ended| SendEventError::Cancelled)?;
         let (sent, result) = mpsc::sync_channel(1);
-        let event = Event { call: self.call, payload: payload.to_vec(), sent };
+        let event = Event { call: self.call, payload: payload.into(), sent };
         self.mailbox.send(Message::Event { connection: self.connection, event });
         result.recv().unwrap_or(Err(SendEventError::Cancelled))
     }

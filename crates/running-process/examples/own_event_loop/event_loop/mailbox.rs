@@ -1,6 +1,6 @@
 //! The way from other threads into the loop.
 
-use running_process::broker::backend_sdk::{Answer, CallId, SendEventError, ServerError};
+use running_process::broker::backend_sdk::{Answer, CallId, Payload, SendEventError, ServerError};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) struct EventSender {
 /// An event of a handler that waits for the result.
 pub(crate) struct Event {
     pub(crate) call: CallId,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Payload,
     pub(crate) sent: SyncSender<Result<(), SendEventError>>,
 }
 

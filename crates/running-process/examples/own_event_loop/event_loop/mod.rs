@@ -1,6 +1,7 @@
 //! A server that runs on one thread and waits with poll(2).
 
 mod connection;
+mod descriptors;
 mod driver;
 mod handlers;
 mod mailbox;

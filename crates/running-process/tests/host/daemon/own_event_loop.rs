@@ -117,7 +117,7 @@ impl Request for LoopRequest {
     }
 
     fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
-        self.send_event(payload)
+        self.send_event(payload.to_vec())
     }
 }
 

@@ -305,7 +305,7 @@ impl FrameClient {
     /// They could not be written within the timeout, which ends the connection.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
-        self.flush_until(self.call_deadline(None))
+        self.flush_until(self.call_deadline(None)).map(drop)
     }
 
     /// Waits for the response to `request`.
@@ -357,7 +357,7 @@ impl FrameClient {
             if !self.is_usable() {
                 return None;
             }
-            if let Err(error) = self.flush_until(deadline).and_then(|()| self.read_more(deadline)) {
+            if let Err(error) = self.flush_until(deadline).and_then(|_| self.read_more(deadline)) {
                 return Some(Err(error));
             }
         }

@@ -37,17 +37,20 @@ impl CallDeadline {
 
     /// Returns the error for `refusal`. A daemon that refuses the request because the same deadline has passed is only
     /// quicker than this side.
-    pub(super) fn refused(self, refusal: Refusal, clock: impl FnOnce() -> Instant) -> FrameClientError {
+    fn refused(self, refusal: Refusal, clock: impl FnOnce() -> Instant) -> FrameClientError {
         let passed =
             refusal.reason() == RefusalReason::DeadlinePassed && self.at.is_some_and(|at| at <= clock());
         if passed { self.timed_out() } else { FrameClientError::Refused(refusal) }
     }
 
     /// Returns `error`, or the timeout that it is as a [refusal](Self::refused).
-    #[cfg(feature = "tokio")]
-    pub(super) fn timed_out_if_refused(self, error: FrameClientError) -> FrameClientError {
+    pub(super) fn timed_out_if_refused(
+        self,
+        error: FrameClientError,
+        clock: impl FnOnce() -> Instant,
+    ) -> FrameClientError {
         match error {
-            FrameClientError::Refused(refusal) => self.refused(refusal, crate::broker::runtime_clock::now),
+            FrameClientError::Refused(refusal) => self.refused(refusal, clock),
             error => error,
         }
     }

@@ -29,6 +29,10 @@ pub enum FrameClientError {
         /// The most that the daemon takes.
         limit: usize,
     },
+    /// The system does not send the descriptors of the request: this user has too many on their way, in sockets that were not read yet.
+    /// Nothing was sent, and the connection goes on.
+    #[error("the descriptors of the request cannot be sent")]
+    DescriptorsNotSent(#[source] Arc<io::Error>),
     /// The reason why the daemon does not serve the request. The connection goes on.
     #[error("the daemon refused the request")]
     Refused(#[source] Refusal),
@@ -75,7 +79,11 @@ impl FrameClientError {
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {
-            Self::Disabled | Self::Connect(_) | Self::Request(_) | Self::DescriptorsNotTaken { .. } => false,
+            Self::Disabled
+            | Self::Connect(_)
+            | Self::Request(_)
+            | Self::DescriptorsNotTaken { .. }
+            | Self::DescriptorsNotSent(_) => false,
             Self::Refused(refusal) => refusal.may_have_run(),
             Self::Stream(_)
             | Self::Connection(_)

@@ -376,6 +376,16 @@ impl ClientConnection {
         self.daemon_descriptors
     }
 
+    /// Removes the request that the output begins with, which the system does not send because of its descriptors. Nothing of it was
+    /// written.
+    #[cfg(feature = "host")]
+    #[cold]
+    pub(crate) fn remove_unsent(&mut self) -> Option<RequestId> {
+        let id = RequestId(self.output.remove_attached()?.request_id);
+        self.requests.cancel(id);
+        Some(id)
+    }
+
     /// Returns the descriptors that go with the first byte of the output.
     #[cfg(feature = "host")]
     #[inline]

@@ -40,6 +40,17 @@ struct Attached {
     /// Number of bytes between the beginning of the frame before it with descriptors, or the first byte that waits, and that of its own.
     gap: usize,
     attachment: Arc<Attachment>,
+    /// Number of bytes of the frame.
+    length: usize,
+    frame: AttachedFrame,
+}
+
+/// The fields of a frame with descriptors that tell what it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttachedFrame {
+    pub(crate) kind: i32,
+    pub(crate) payload_protocol: u32,
+    pub(crate) request_id: u64,
 }
 
 #[derive(Debug)]
@@ -117,7 +128,7 @@ impl SendBuffer {
     #[cold]
     fn first_descriptors(&self) -> &[Descriptor] {
         match self.attached.front() {
-            Some(Attached { gap: 0, attachment }) => &attachment.descriptors,
+            Some(Attached { gap: 0, attachment, .. }) => &attachment.descriptors,
             _ => &[],
         }
     }
@@ -193,6 +204,16 @@ impl SendBuffer {
             self.bytes.clear();
             self.bytes.shrink_to(RETAINED_CAPACITY);
         }
+    }
+
+    /// Removes the frame with descriptors with which the output begins, if it begins with one: no byte of it was written.
+    #[cfg(feature = "host")]
+    #[cold]
+    pub(crate) fn remove_attached(&mut self) -> Option<AttachedFrame> {
+        let Attached { length, frame, .. } = self.attached.front().filter(|first| first.gap == 0)?;
+        let (length, frame) = (*length, *frame);
+        self.consume(length);
+        Some(frame)
     }
 
     /// Removes the descriptors that went with the first `length` bytes.
@@ -284,7 +305,9 @@ impl SendBuffer {
             let message = format!("the frame has {count} descriptors, the peer takes {peer_descriptors}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, message).into());
         };
-        let gap = self.len() - self.attached.iter().map(|attached| attached.gap).sum::<usize>();
+        let before = self.len();
+        let gap = before - self.attached.iter().map(|attached| attached.gap).sum::<usize>();
+        let FrameRef { kind, payload_protocol, request_id, .. } = frame;
         let descriptors = frame.descriptors.announcing(descriptors).of_file(attachment.is_file);
         let frame = FrameRef { descriptors, ..frame };
         let frame = FrameRef { payload: &payload, ..frame };
@@ -293,7 +316,8 @@ impl SendBuffer {
         {
             self.insert(at, payload);
         }
-        self.attached.push_back(Attached { gap, attachment });
+        let (length, frame) = (self.len() - before, AttachedFrame { kind, payload_protocol, request_id });
+        self.attached.push_back(Attached { gap, attachment, length, frame });
         Ok(())
     }
 

@@ -9,7 +9,11 @@ use crate::broker::protocol::{FramingError, Refusal, RefusalReason};
 /// Returns the number of bytes to read from the file that `payload` is, for a client that takes so many descriptors; `None` if it can
 /// be sent as it is.
 pub(super) fn unread(payload: &Payload, accepted_descriptors: usize) -> Result<Option<usize>, FramingError> {
-    if accepted_descriptors > 0 || payload.descriptor_count() == 0 { Ok(None) } else { unread_length(payload) }
+    if accepted_descriptors > 0 || payload.descriptor_count() == 0 {
+        Ok(None)
+    } else {
+        unread_length(payload)
+    }
 }
 
 /// Returns the payload of an event as [`sendable`] does that of an answer.

@@ -7,8 +7,10 @@ use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::{ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
+use crate::descriptor::are_too_many;
 use crate::transport::Incoming;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl FrameClient {
@@ -30,7 +32,7 @@ impl FrameClient {
         loop {
             if let Some(response) = self.inbox.take_response(request) {
                 self.forget_deadline(request);
-                return response.map_err(|refusal| deadline.refused(refusal, Instant::now));
+                return response.map_err(|error| deadline.timed_out_if_refused(error, Instant::now));
             }
             self.advance(request, deadline)?;
         }
@@ -46,7 +48,9 @@ impl FrameClient {
         if !self.connection.is_pending(request) {
             return Err(FrameClientError::NotInFlight);
         }
-        self.flush_until(deadline)?;
+        if self.flush_until(deadline)? {
+            return Ok(());
+        }
         self.read_more(deadline).inspect_err(|error| {
             if matches!(error, FrameClientError::TimedOut { .. }) {
                 self.cancel_if_pending(request);
@@ -54,21 +58,33 @@ impl FrameClient {
         })
     }
 
-    pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+    /// Writes the output. Returns whether a request has failed because the system does not send its descriptors.
+    pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<bool, FrameClientError> {
+        let mut has_failed = false;
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
             let count = self.connection.output_slices(&mut slices);
             let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
             let descriptors = self.connection.output_descriptors();
             let written = stream.write_unless_readable_with(&slices[..count], descriptors, || deadline.at);
-            match written.map_err(stream_error) {
+            match written {
                 Ok(Some(written)) => self.connection.output_written(written),
                 Ok(None) => self.read_more(deadline)?,
-                Err(FrameClientError::Closed) => return Err(self.read_to_end(deadline)),
-                Err(error) => return Err(self.end(error)),
+                Err(error)
+                    if are_too_many(&error)
+                        && let Some(unsent) = self.connection.remove_unsent() =>
+                {
+                    let error = FrameClientError::DescriptorsNotSent(Arc::new(error));
+                    self.inbox.add_response(unsent, Err(error));
+                    has_failed = true;
+                }
+                Err(error) => match stream_error(error) {
+                    FrameClientError::Closed => return Err(self.read_to_end(deadline)),
+                    error => return Err(self.end(error)),
+                },
             }
         }
-        Ok(())
+        Ok(has_failed)
     }
 
     /// Reads the responses that the daemon sent before it closed, and ends the connection.
@@ -208,7 +224,9 @@ impl FrameClient {
         while let Some(event) = self.descriptors.next_event(&mut self.connection)? {
             match event {
                 ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
-                ClientEvent::Refused(request, refusal) => self.inbox.add_response(request, Err(refusal)),
+                ClientEvent::Refused(request, refusal) => {
+                    self.inbox.add_response(request, Err(FrameClientError::Refused(refusal)));
+                }
                 ClientEvent::Moved => self.moved = true,
                 // Only one request at a time is streamed.
                 ClientEvent::RequestEvent(_, frame) => self.inbox.streamed.add(frame),

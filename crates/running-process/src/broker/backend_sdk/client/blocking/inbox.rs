@@ -5,15 +5,15 @@ use crate::broker::backend_sdk::client::limits::{DEFAULT_RESPONSE_LIMIT, MAX_WAI
 use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::RequestId;
 use crate::broker::backend_sdk::proto::id_map::ById;
-use crate::broker::protocol::Refusal;
 use std::collections::VecDeque;
 
-pub(super) type Response = Result<Reply, Refusal>;
+pub(super) type Response = Result<Reply, FrameClientError>;
 
 fn response_memory(response: &Response) -> usize {
     match response {
         Ok(reply) => reply.memory(),
-        Err(refusal) => size_of::<Response>() + refusal.message.len(),
+        Err(FrameClientError::Refused(refusal)) => size_of::<Response>() + refusal.message.len(),
+        Err(_) => size_of::<Response>(),
     }
 }
 

@@ -55,7 +55,7 @@ impl FrameClient {
         let request = self.enqueue(payload_protocol, payload.into(), options, deadline, true)?;
         self.streaming = Some(request);
         match self.flush_until(self.call_deadline(options.deadline)) {
-            Ok(()) => Ok(ResponseStream::new(self, request, options.deadline)),
+            Ok(_) => Ok(ResponseStream::new(self, request, options.deadline)),
             Err(error) => {
                 self.end_streaming(request);
                 Err(error)

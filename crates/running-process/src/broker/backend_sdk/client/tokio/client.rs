@@ -255,7 +255,7 @@ impl AsyncFrameClient {
         }
         match within(deadline, self.queue(), outcome).await {
             Ok(outcome) => {
-                outcome.map(|response| response.map_err(|error| deadline.timed_out_if_refused(error)))
+                outcome.map(|response| response.map_err(|error| deadline.timed_out_if_refused(error, now)))
             }
             Err(error) => Ok(Err(error)),
         }

@@ -13,8 +13,11 @@ use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::client::incoming::IncomingDescriptors;
 use crate::broker::backend_sdk::client::limits::SEND_HIGH_WATER;
 use crate::broker::backend_sdk::client::request_options::RequestOptions;
-use crate::broker::backend_sdk::proto::client_connection::{ClientConnection, ClientEvent, RequestHead, RequestId};
+use crate::broker::backend_sdk::proto::client_connection::{
+    ClientConnection, ClientEvent, RequestHead, RequestId,
+};
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
+use crate::descriptor::are_too_many;
 use crate::transport::{Incoming, LateReads};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -224,6 +227,14 @@ impl Driver {
                     self.connection.output_written(written);
                     let is_written = self.connection.output().is_empty();
                     self.writing = if is_written { Writing::Whole } else { Writing::Cut };
+                }
+                Err(error)
+                    if are_too_many(&error)
+                        && let Some(unsent) = self.connection.remove_unsent() =>
+                {
+                    let error = FrameClientError::DescriptorsNotSent(Arc::new(error));
+                    self.deliveries.push(Delivery::Response(unsent, Err(error)));
+                    self.deliver();
                 }
                 Err(error) => match stream_error(error) {
                     FrameClientError::Closed => self.write_closed(),

@@ -147,7 +147,7 @@ impl AsyncResponseStream {
     pub async fn response_reply(mut self) -> Result<Reply, FrameClientError> {
         while self.next_event_reply().await?.is_some() {}
         let response = self.response.take().unwrap_or(Err(FrameClientError::NotInFlight));
-        response.map_err(|error| self.deadline.timed_out_if_refused(error))
+        response.map_err(|error| self.deadline.timed_out_if_refused(error, now))
     }
 }
 

@@ -23,7 +23,12 @@ pub enum CancelReason {
     PeerGone,
     /// The daemon ends, and the drain of its requests has timed out.
     ShuttingDown,
+    /// The system does not send the descriptors of an event.
+    NotSent,
 }
+
+/// The text of the refusal of a request whose answer or event was not sent.
+pub(super) const NOT_SENT: &str = "too many descriptors are on their way";
 
 impl CancelReason {
     /// Returns the refusal that tells the peer; `None` if it is gone.
@@ -34,6 +39,7 @@ impl CancelReason {
             Self::ShuttingDown => {
                 Some(Refusal::new(RefusalReason::HandlerFailed, "the daemon ended before the answer"))
             }
+            Self::NotSent => Some(Refusal::new(RefusalReason::HandlerFailed, NOT_SENT)),
             Self::PeerGone => None,
         }
     }
@@ -46,6 +52,7 @@ impl fmt::Display for CancelReason {
             Self::DeadlinePassed => "the request's deadline has passed",
             Self::PeerGone => "the client is gone",
             Self::ShuttingDown => "the daemon is ending",
+            Self::NotSent => "the system does not send the descriptors of an event",
         })
     }
 }

@@ -1,6 +1,14 @@
 //! Descriptors on a server's connection.
 
+#[cfg(feature = "host")]
+use super::call_id::NOT_SENT;
 use super::{CallId, LegacyClassification, ServerConnection};
+#[cfg(feature = "host")]
+use crate::broker::backend_sdk::proto::{
+    connection::append_refusal, send_buffer::AttachedFrame, server_connection::CancelReason,
+};
+#[cfg(feature = "host")]
+use crate::broker::protocol::{FrameKind, FrameRef, Refusal, RefusalReason};
 #[cfg(feature = "host")]
 use crate::descriptor::Descriptor;
 
@@ -30,6 +38,24 @@ where
     #[must_use]
     pub fn peer_descriptors(&self, call: CallId) -> u8 {
         self.calls.peer_descriptors(call)
+    }
+
+    /// Refuses the request whose answer or event the output begins with, which the system does not send because of its descriptors.
+    /// Returns `false` if it was an event of a request that has its answer.
+    #[cfg(feature = "host")]
+    #[cold]
+    pub(crate) fn refuse_unsent(&mut self) -> bool {
+        let Self { connection, calls, .. } = self;
+        let output = connection.output_buffer();
+        let Some(AttachedFrame { kind, payload_protocol, request_id }) = output.remove_attached() else {
+            return false;
+        };
+        if kind == i32::from(FrameKind::Event) {
+            return calls.cancel_and_notify(request_id, CancelReason::NotSent);
+        }
+        let refusal = Refusal::new(RefusalReason::HandlerFailed, NOT_SENT);
+        append_refusal(&FrameRef::request(payload_protocol, request_id, &[]), &refusal, output);
+        true
     }
 
     /// Returns the descriptors that go with the first byte of the output.

@@ -5,7 +5,7 @@ use super::blocked::BlockedWrite;
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::proto::server_connection::CallId;
 use crate::broker::backend_sdk::server::telemetry::Event;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, are_too_many};
 use std::io::{self, IoSlice};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
@@ -56,6 +56,9 @@ impl<H: ?Sized> ServerSession<H> {
                     return self.write_blocked(clock());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if are_too_many(&error) && self.connection.refuse_unsent() => {
+                    self.report(&error.into());
+                }
                 Err(error) => self.fail(error),
             }
         }
