@@ -118,6 +118,38 @@ fn a_cancel_and_a_hang_up_reach_a_request_that_was_expected_to_be_quick() {
     drop(keeper);
 }
 
+/// Protocol whose handler sends three events and does not end before it is cancelled; at once, if the payload is empty.
+const STUCK: u32 = 0xF014;
+
+#[test]
+fn events_in_a_row_come_while_their_handler_runs() {
+    let server = TestServer::start(|server| {
+        server.serve(STUCK, |request| {
+            for number in 1..=3 {
+                request.send_event(&[number])?;
+            }
+            if !request.frame().payload.is_empty() {
+                request.wait_cancelled();
+            }
+            Ok(Vec::new())
+        })
+    });
+    let connection = server.connect();
+    for id in 1..=20 {
+        write(&connection, &request(STUCK, id, b""));
+        assert_eq!(read_frames(&connection, 4).len(), 4);
+        let stuck = 100 + id;
+        write(&connection, &request(STUCK, stuck, b"stuck"));
+        let events: Vec<_> = read_frames(&connection, 3).into_iter().map(|event| event.payload).collect();
+        assert_eq!(events, [[1], [2], [3]]);
+        let mut cancel = Vec::new();
+        let frame = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(STUCK, stuck, b"") };
+        frame.encode_framed(&mut cancel).unwrap();
+        write(&connection, &cancel);
+        assert_eq!(refusal(&read_frames(&connection, 1)[0]), "cancelled");
+    }
+}
+
 /// Protocol whose inline handler answers with the payload.
 const INLINE: u32 = 0xF012;
 /// Protocol whose handler answers at once; for an empty payload it sends an event before.

@@ -25,6 +25,21 @@ pub(crate) fn recycle(mut bytes: Vec<u8>) {
     }
 }
 
+/// The place of some bytes in a buffer, apart from the borrow of them.
+#[cfg(feature = "host")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    address: usize,
+    length: usize,
+}
+
+#[cfg(feature = "host")]
+impl Place {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { address: bytes.as_ptr().addr(), length: bytes.len() }
+    }
+}
+
 /// Bytes that were received and are not consumed: appended at the end, consumed from the front in amortized constant time.
 ///
 /// Memory follows the bytes that are held, never a length that a peer claims.
@@ -122,6 +137,29 @@ impl RecvBuffer {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.drain(..std::mem::take(&mut self.start));
         bytes
+    }
+
+    /// Returns the bytes of `place`, which lie in the part that was consumed last. They are moved, not copied, if the buffer is of no
+    /// further use: it holds nothing, and is so large that its memory would be released.
+    #[cfg(feature = "host")]
+    #[cold]
+    pub(crate) fn take_consumed(&mut self, place: Place) -> Vec<u8> {
+        let begin = place.address - self.bytes.as_ptr().addr();
+        let end = begin + place.length;
+        if self.bytes.capacity() <= MAX_RETAINED || !self.is_empty() {
+            return self.bytes[begin..end].to_vec();
+        }
+        let mut bytes = std::mem::take(self).into_bytes();
+        bytes.truncate(end);
+        bytes.drain(..begin);
+        // It has grown by doubling. The system takes the rest of such memory back without a copy.
+        bytes.shrink_to_fit();
+        bytes
+    }
+
+    #[cfg(feature = "host")]
+    fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Moves the bytes that are held to the front once more than half of the buffer is consumed, so that a byte moves at most
@@ -225,6 +263,25 @@ mod tests {
         taken.extend(10..20);
         buffer.restore(taken);
         assert_eq!(buffer.take(), (4..20).collect::<Vec<u8>>());
+    }
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn consumed_bytes_are_moved_out_of_a_large_buffer_that_holds_nothing_more() {
+        for (length, behind, moves) in
+            [(2 * MAX_RETAINED, 0, true), (2 * MAX_RETAINED, 1, false), (RETAINED_CAPACITY, 0, false)]
+        {
+            let mut buffer = RecvBuffer::default();
+            buffer.tail().extend([1, 2, 3]);
+            buffer.tail().extend(vec![7; length]);
+            buffer.tail().extend(vec![9; 5 + behind]);
+            let place = Place::of(&buffer.as_slice()[3..][..length]);
+            buffer.front().1.consume(3 + length + 5);
+            let taken = buffer.take_consumed(place);
+            assert_eq!((taken.len(), taken.iter().all(|byte| *byte == 7)), (length, true));
+            assert_eq!((buffer.len(), buffer.capacity() == 0), (behind, moves), "{length} bytes");
+            assert!(taken.capacity() < length + RETAINED_CAPACITY);
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::connection::{
 };
 use super::deadline::earliest;
 use super::payload::Payload;
+#[cfg(feature = "host")]
+use super::recv_buffer::Place;
 use super::send_buffer::SendBuffer;
 use crate::broker::backend_sdk::mux::{BackendEndpointMux, LegacyClassification};
 use crate::broker::protocol::{
@@ -256,6 +258,12 @@ where
     #[cfg(feature = "host")]
     pub(crate) fn data_mut(&mut self, call: CallId) -> Option<&mut T> {
         self.calls.data_mut(call)
+    }
+
+    /// Returns the payload of the request that was taken last, which lies at `place`, as [`Connection::take_payload`] does.
+    #[cfg(feature = "host")]
+    pub(crate) fn take_payload(&mut self, place: Place) -> Vec<u8> {
+        self.connection.take_payload(place)
     }
 
     /// Returns whether `call` is in flight and was cancelled.

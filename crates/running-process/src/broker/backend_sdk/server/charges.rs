@@ -5,7 +5,10 @@ use super::dispatch::Work;
 use super::policy::{Peer, ServerPolicy};
 use super::telemetry::Event;
 use crate::broker::backend_sdk::proto::payload::{DESCRIPTOR_MEMORY, Payload};
+use crate::broker::backend_sdk::proto::recv_buffer::{MAX_RETAINED, Place};
 use crate::broker::backend_sdk::proto::server_connection::Call;
+#[cfg(doc)]
+use crate::broker::backend_sdk::proto::server_connection::ServerConnection;
 use crate::broker::protocol::{
     DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
 };
@@ -92,8 +95,14 @@ impl<H: ?Sized> ServerPolicy<H> {
         }
     }
 
-    /// Returns the frame of `call` for a handler to keep, and the memory that the request takes with it.
-    pub(super) fn owned(&self, call: &Call<'_, Work>, peer: &mut Peer) -> Result<(Frame, usize), Refusal> {
+    /// Returns the frame of `call` for a handler to keep, and the memory that the request takes with it. If its payload is to be
+    /// [taken](ServerConnection::take_payload), which costs less than to copy a large one, the frame is without it, and its place is
+    /// returned as well.
+    pub(super) fn owned(
+        &self,
+        call: &Call<'_, Work>,
+        peer: &mut Peer,
+    ) -> Result<(Frame, Option<Place>, usize), Refusal> {
         let charged = peer.charged;
         let mut payload = Vec::new();
         let payload_encoding = self.decoded(call, &mut payload, peer)?.payload_encoding;
@@ -108,7 +117,13 @@ impl<H: ?Sized> ServerPolicy<H> {
             return Err(self.no_memory(Some(error), peer));
         }
         let frame = FrameRef { payload_encoding, ..call.frame };
-        Ok((if is_decoded { frame.to_frame_with(payload) } else { frame.to_frame() }, memory))
+        if is_decoded {
+            return Ok((frame.to_frame_with(payload), None, memory));
+        }
+        if length >= MAX_RETAINED {
+            return Ok((frame.to_frame_with(Vec::new()), Some(Place::of(call.frame.payload)), memory));
+        }
+        Ok((frame.to_frame(), None, memory))
     }
 
     /// Returns the refusal of a request for which there is no memory, on a connection without earlier ones that will free any.

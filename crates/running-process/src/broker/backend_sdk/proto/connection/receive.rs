@@ -3,6 +3,8 @@
 use super::{
     Connection, ConnectionError, LegacyClassification, MessageLimit, Received, WireState, ZERO_COPY_MIN,
 };
+#[cfg(feature = "host")]
+use crate::broker::backend_sdk::proto::recv_buffer::Place;
 use crate::broker::backend_sdk::proto::recv_buffer::{RecvBuffer, recycle};
 use crate::broker::protocol::MAX_FRAME_BYTES;
 use crate::broker::protocol::header::FrameHeader;
@@ -62,6 +64,13 @@ where
             self.received(now);
             self.descriptors.received(length, 0, false);
         }
+    }
+
+    /// Returns the payload of the request that was taken last, which lies at `place`, as
+    /// [`RecvBuffer::take_consumed`] does.
+    #[cfg(feature = "host")]
+    pub(crate) fn take_payload(&mut self, place: Place) -> Vec<u8> {
+        self.input.take_consumed(place)
     }
 
     fn received(&mut self, now: Instant) {

@@ -9,6 +9,7 @@ use super::context::ServerContext;
 use super::events::{DRAIN, HUNG_UP, READ_CLOSED, READABLE, TIMER, WAKE, WRITABLE};
 use super::handler::{BlockingHandler, HandlerConn};
 use super::poller::Poller;
+use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::server::answer_file::sendable_event;
 use crate::broker::backend_sdk::server::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::broker::backend_sdk::server::sync::thread::{self, Thread};
@@ -58,6 +59,10 @@ pub(super) struct State {
     wants: Action,
     /// The moment at which the polling thread drives the connection without an event.
     timer: Option<Instant>,
+    /// The time of the last write of events.
+    sent: Option<Instant>,
+    /// The moment at which events that wait for more are written.
+    send_at: Option<Instant>,
     /// Threads that are unparked once output was written or a request cancelled.
     waiting: Vec<Thread>,
     /// A thread without a poller writes the output, outside of the lock.
@@ -87,6 +92,8 @@ impl Conn {
             watched: context.poller.is_some().then_some(false),
             wants: Action::Read,
             timer: None,
+            sent: None,
+            send_at: None,
             waiting: Vec::new(),
             writing: false,
         };
@@ -264,7 +271,7 @@ impl Conn {
         }
         let writing = state.is_blocked();
         self.set_watched(state, Some(writing));
-        let deadline = state.session.deadline();
+        let deadline = earliest(state.session.deadline(), state.send_at);
         if deadline.is_some_and(|deadline| state.timer.is_none_or(|timer| deadline < timer)) {
             self.context.set_timer(self.id, state.timer, deadline);
             state.timer = deadline;
@@ -351,10 +358,7 @@ impl State {
 
 impl HandlerConn for Conn {
     fn send_event(self: Arc<Self>, call: CallId, payload: &[u8]) -> Result<(), SendEventError> {
-        self.wait_for_room(call);
-        let sent = self.with(|state| state.session.send_event(call, payload));
-        self.drive(None);
-        sent
+        self.emit(call, |session| session.send_event(call, payload))
     }
 
     fn send_event_payload(
@@ -363,15 +367,12 @@ impl HandlerConn for Conn {
         payload: Payload,
         accepted_descriptors: usize,
     ) -> Result<(), SendEventError> {
-        self.wait_for_room(call);
         let mut reserved = 0;
         let payload = sendable_event(payload, accepted_descriptors, |bytes| {
             let granted = self.with(|state| state.session.reserve(call, bytes));
             granted.inspect(|()| reserved = bytes)
         });
-        let sent = self.with(|state| state.session.send_reserved_event(call, payload, reserved));
-        self.drive(None);
-        sent
+        self.emit(call, |session| session.send_reserved_event(call, payload, reserved))
     }
 
     fn stream(&self) -> &LocalStream {

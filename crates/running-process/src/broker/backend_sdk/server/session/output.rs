@@ -114,6 +114,11 @@ impl<H: ?Sized> ServerSession<H> {
         self.wrote(written, now);
     }
 
+    /// Returns the number of bytes that wait to be written.
+    pub(in super::super) fn unwritten(&self) -> usize {
+        self.connection.unwritten()
+    }
+
     /// Returns whether the peer leaves so much unread that no handler begins for it.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -114,7 +114,7 @@ impl<H: ?Sized> ServerSession<H> {
                             let owned = policy.begin(peer.credentials).and_then(|()| {
                                 policy.owned(&call, peer).inspect_err(|_| telemetry.note(Event::Ended))
                             });
-                            let (frame, memory) = match owned {
+                            let (mut frame, place, memory) = match owned {
                                 Ok(owned) => owned,
                                 Err(refusal) => {
                                     refuse(call, &refusal, telemetry);
@@ -126,9 +126,12 @@ impl<H: ?Sized> ServerSession<H> {
                             let cancellation = Cancellation::default();
                             let work = Work::new(&frame, cancellation.clone(), (memory, taken), span.clone());
                             let came = (came, call.frame.descriptors.accepted());
+                            let call = call.admit_with(deadline, work);
+                            if let Some(place) = place {
+                                frame.payload = connection.take_payload(place);
+                            }
                             let request =
                                 RequestParts::new(frame, came, deadline, peer.credentials, cancellation);
-                            let call = call.admit_with(deadline, work);
                             let handler = Arc::clone(handler);
                             changes.unprocessed = !dispatch(Dispatched { call, handler, request, span });
                         }

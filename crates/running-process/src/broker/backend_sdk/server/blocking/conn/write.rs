@@ -1,19 +1,27 @@
 //! Writing, and waiting for the peer to read.
 
-use super::{Conn, Locked, State};
-use crate::broker::backend_sdk::CallId;
+use super::{Conn, Locked, Session, State};
 use crate::broker::backend_sdk::proto::send_buffer::{MAX_IOVECS, SendBuffer};
 use crate::broker::backend_sdk::server::blocking::events::WRITABLE;
 use crate::broker::backend_sdk::server::session::blocked::BlockedWrite;
-use crate::broker::backend_sdk::server::sync::thread;
+use crate::broker::backend_sdk::server::sync::{self, thread};
+use crate::broker::backend_sdk::{CallId, SendEventError};
 use crate::transport::timed_out;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Time after a write of events in which the next one waits for more: a handler that sends one after the other.
+const BURST: Duration = Duration::from_micros(100);
+/// The longest time for which an event waits for more.
+const LONGEST_DELAY: Duration = Duration::from_millis(1);
+/// Bytes of output for which no event waits for more.
+const ENOUGH_EVENTS: usize = 16 * 1024;
 
 impl Conn {
     /// Writes what the socket takes.
     pub(super) fn write(&self, state: &mut State, now: Instant) {
+        state.send_at = None;
         let State { session, ready, .. } = state;
         session.write_all_output(
             || now,
@@ -27,6 +35,32 @@ impl Conn {
                 written.ok_or_else(|| io::ErrorKind::WouldBlock.into())
             },
         );
+    }
+
+    /// Queues an event of `call` by `append` once the peer has read enough. Writes it at once, unless more may follow: then it is written
+    /// with them.
+    pub(super) fn emit(
+        self: &Arc<Self>,
+        call: CallId,
+        append: impl FnOnce(&mut Session) -> Result<(), SendEventError>,
+    ) -> Result<(), SendEventError> {
+        let mut state = self.once_writable(call);
+        let emitted = append(&mut state.session);
+        let now = Instant::now();
+        let follows = state.sent.is_some_and(|sent| now.saturating_duration_since(sent) < BURST);
+        // The thread that reads alone would write them only after its handler.
+        let waits = follows && state.watched.is_some() && state.session.unwritten() < ENOUGH_EVENTS;
+        if sync::either(waits) {
+            if state.send_at.is_none() {
+                state.send_at = now.checked_add(LONGEST_DELAY);
+                self.watch(&mut state);
+            }
+        } else {
+            state = self.run(state, now, None);
+            state.sent = Some(now);
+        }
+        self.unlock(state);
+        emitted
     }
 
     /// Writes the output, blocking, outside of the lock: where there is no poller. Another thread that adds to it meanwhile leaves
@@ -68,15 +102,21 @@ impl Conn {
 
     /// Blocks until the peer has read enough, or does not wait for `call` any more.
     pub(super) fn wait_for_room(self: &Arc<Self>, call: CallId) {
-        while self.with(|state| {
-            let waits = state.session.holds_back(call);
-            if waits {
-                // The thread that reads it may be this one, and the poller reports when there is room.
-                self.release(state);
-                state.wait();
+        let state = self.once_writable(call);
+        self.unlock(state);
+    }
+
+    /// Returns the lock once the peer has read enough, or does not wait for `call` any more.
+    fn once_writable(self: &Arc<Self>, call: CallId) -> Locked<'_> {
+        loop {
+            let mut state = self.state();
+            if !state.session.holds_back(call) {
+                return state;
             }
-            waits
-        }) {
+            // The thread that reads it may be this one, and the poller reports when there is room.
+            self.release(&mut state);
+            state.wait();
+            self.unlock(state);
             thread::park();
         }
     }
