@@ -120,8 +120,11 @@ const LONGEST_TRACED: f64 = 1e8;
 /// Measurements of a count, of which the shortest is taken.
 const TRIES: usize = 3;
 
+/// An operation that takes as long as so many samples needs no more measurements to know that one is enough.
+const LONG: u32 = 20;
+
 /// Rounds of a row that measures in seconds.
-const FEW: usize = 7;
+const FEW: usize = 5;
 
 struct Running {
     worker: Worker,
@@ -151,7 +154,9 @@ impl Running {
 /// Returns the number of operations that takes about as long as a sample shall take.
 fn calibrate(worker: &mut Worker, sample: Duration) -> u64 {
     // One-time work is done by then.
-    worker.cost(1);
+    if time_of(worker, 1) >= sample * LONG {
+        return 1;
+    }
     let mut count = 1;
     loop {
         // The shortest, so that other processes' work does not count as the contender's.

@@ -206,8 +206,27 @@ pub fn events(scratch: &Scratch, server: &str) -> Client {
 
 /// Connects the client on tokio.
 pub fn client_on_tokio(scratch: &Scratch, server: &str, exchange: Exchange, at_once: usize) -> Client {
+    client_in(runtime(), scratch, server, exchange, at_once)
+}
+
+/// Connects the client on tokio, in a runtime with a thread for each core.
+pub fn client_on_tokio_threads(
+    scratch: &Scratch,
+    server: &str,
+    exchange: Exchange,
+    at_once: usize,
+) -> Client {
+    client_in(runtime_of_all_cores(), scratch, server, exchange, at_once)
+}
+
+fn client_in(
+    runtime: Runtime,
+    scratch: &Scratch,
+    server: &str,
+    exchange: Exchange,
+    at_once: usize,
+) -> Client {
     let server = Server::start(scratch, server);
-    let runtime = runtime();
     let client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
     let request = exchange.request();
     on_tokio(server, runtime, at_once, async move || {

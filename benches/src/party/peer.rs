@@ -1,6 +1,6 @@
 //! The published library of the same name. Its daemons write their own loop around its mux, as its documentation shows.
 
-use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime};
+use super::{Client, Exchange, PROTOCOL, Server, answer, blocking, on_tokio, runtime, runtime_of_all_cores};
 use crate::artifact;
 use crate::floor::blocking::{READ, serve_each};
 use crate::scratch::Scratch;
@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
 
 type Mux = BackendEndpointMux<fn(&[u8]) -> LegacyClassification>;
 
@@ -141,8 +142,16 @@ pub fn artifact(scratch: &Scratch) -> Client {
 
 /// Connects the client on tokio, which has one request in flight.
 pub fn client_on_tokio(scratch: &Scratch, exchange: Exchange) -> Client {
+    client_in(runtime(), scratch, exchange)
+}
+
+/// Connects the client on tokio, in a runtime with a thread for each core. The server has one thread.
+pub fn client_on_tokio_threads(scratch: &Scratch, exchange: Exchange) -> Client {
+    client_in(runtime_of_all_cores(), scratch, exchange)
+}
+
+fn client_in(runtime: Runtime, scratch: &Scratch, exchange: Exchange) -> Client {
     let server = Server::start(scratch, "peer-tokio");
-    let runtime = runtime();
     let client = runtime.block_on(AsyncFrameClient::connect(&endpoint(server.socket()))).unwrap();
     let client = tokio::sync::Mutex::new(client);
     let request = exchange.request();
