@@ -36,6 +36,7 @@ pub struct SendBuffer {
 }
 
 #[derive(Debug)]
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "the drivers of this crate remove frames"))]
 struct Attached {
     /// Number of bytes between the beginning of the frame before it with descriptors, or the first byte that waits, and that of its own.
     gap: usize,
@@ -47,6 +48,7 @@ struct Attached {
 
 /// The fields of a frame with descriptors that tell what it is.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "as above"))]
 pub(crate) struct AttachedFrame {
     pub(crate) kind: i32,
     pub(crate) payload_protocol: u32,
