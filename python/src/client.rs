@@ -62,7 +62,7 @@ impl Client {
         let options = options(timeout, traceparent, tracestate)?;
         let payload = payload.as_bytes().to_vec();
         let request = async { client.request_with(protocol, payload, &options).await };
-        let response = wait(py, &self.runtime, request)?;
+        let (response, _stay) = wait(py, &self.runtime, request)?;
         response.map(|frame| PyBytes::new(py, &frame.payload)).map_err(|error| error::request(py, &error))
     }
 
@@ -83,7 +83,8 @@ impl Client {
         let options = options(timeout, traceparent, tracestate)?;
         let payload = payload.as_bytes().to_vec();
         let begun = async { client.request_streaming_with(protocol, payload, &options).await };
-        match wait(py, &self.runtime, begun)? {
+        let (begun, _stay) = wait(py, &self.runtime, begun)?;
+        match begun {
             Ok(stream) => Ok(EventStream::new(stream, self.runtime.clone())),
             Err(error) => Err(error::request(py, &error)),
         }

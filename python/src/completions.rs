@@ -5,7 +5,7 @@
 
 use crate::process_bound::ProcessBound;
 use crate::runtime::runtime;
-use crate::wait::wait;
+use crate::wait::{Stay, wait};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::io;
@@ -54,6 +54,7 @@ impl Completions {
 
     /// Gives the results that wait to their futures.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let _stay = Stay::begin(py)?;
         let queue = self.queue.get(py)?;
         queue.wake.clear();
         let waiting = std::mem::take(&mut lock(&queue.results).waiting);
@@ -83,7 +84,8 @@ impl Completions {
                 arrived.await;
             }
         };
-        wait(py, &runtime(py)?, arrived)
+        let (has_arrived, _stay) = wait(py, &runtime(py)?, arrived)?;
+        Ok(has_arrived)
     }
 
     /// Ends `wait`.

@@ -54,7 +54,8 @@ impl Handle {
         }
         let (identity, policy) = (self.identity.clone(), self.policy.clone());
         let prove = move || BackendHandle::verify_with_steps(&identity, policy, deadline);
-        wait_blocking(py, &runtime(py)?, prove)
+        let (proven, _stay) = wait_blocking(py, &runtime(py)?, prove)?;
+        Ok(proven)
     }
 
     /// Signals the process by `end`, and keeps the handle.
@@ -72,7 +73,7 @@ impl Handle {
             let ended = end(&handle);
             (handle, ended)
         };
-        let (handle, ended) = wait_blocking(py, &runtime(py)?, ended)?;
+        let ((handle, ended), _stay) = wait_blocking(py, &runtime(py)?, ended)?;
         self.put(py, handle)?;
         ended.map_err(|error| error::process(py, &error))
     }
@@ -234,7 +235,7 @@ pub(crate) fn probe(
     timeout: Option<f64>,
 ) -> PyResult<Handle> {
     let (policy, deadline) = (policy::policy(policy)?, deadline(timeout)?);
-    let proven = wait_blocking(py, &runtime(py)?, move || prove(identity_file, policy, deadline))?;
+    let (proven, _stay) = wait_blocking(py, &runtime(py)?, move || prove(identity_file, policy, deadline))?;
     handle(py, proven)
 }
 
@@ -250,7 +251,7 @@ pub(crate) fn probe_claim(
     timeout: Option<f64>,
 ) -> PyResult<Handle> {
     let (policy, deadline) = (policy::policy(policy)?, deadline(timeout)?);
-    let proven = wait_blocking(py, &runtime(py)?, move || prove_claim(socket, policy, deadline))?;
+    let (proven, _stay) = wait_blocking(py, &runtime(py)?, move || prove_claim(socket, policy, deadline))?;
     handle(py, proven)
 }
 

@@ -165,7 +165,7 @@ impl Service {
 #[pyo3(signature = (service, *, timeout=None))]
 pub(crate) fn ensure(py: Python<'_>, service: &Service, timeout: Option<f64>) -> PyResult<Handle> {
     let (policy, service, deadline) = (service.policy.clone(), service.service.clone(), deadline(timeout)?);
-    let ensured = wait_blocking(py, &runtime(py)?, move || service.ensure(deadline))?;
+    let (ensured, _stay) = wait_blocking(py, &runtime(py)?, move || service.ensure(deadline))?;
     ensured_handle(py, ensured, policy)
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn find<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (policy, service, deadline) = (service.policy.clone(), service.service.clone(), deadline(timeout)?);
-    let found = wait_blocking(py, &runtime(py)?, move || service.find(deadline))?;
+    let (found, _stay) = wait_blocking(py, &runtime(py)?, move || service.find(deadline))?;
     state(py, found, &policy)
 }
 
@@ -189,7 +189,8 @@ pub(crate) fn find<'py>(
 #[pyo3(signature = (service, *, timeout=None))]
 pub(crate) fn stop(py: Python<'_>, service: &Service, timeout: Option<f64>) -> PyResult<&'static str> {
     let (service, deadline) = (service.service.clone(), deadline(timeout)?);
-    match wait_blocking(py, &runtime(py)?, move || service.stop(deadline))? {
+    let (stopped, _stay) = wait_blocking(py, &runtime(py)?, move || service.stop(deadline))?;
+    match stopped {
         Ok(Stopped::NotRunning) => Ok("not running"),
         Ok(Stopped::Killed { .. }) => Ok("killed"),
         Ok(_) => Ok("ended"),

@@ -37,7 +37,8 @@ impl EventStream {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let stream = Arc::clone(self.stream.get(py)?);
-        match wait(py, &self.runtime, next(stream))? {
+        let (event, _stay) = wait(py, &self.runtime, next(stream))?;
+        match event {
             Ok(event) => Ok(event.map(|frame| PyBytes::new(py, &frame.payload))),
             Err(error) => Err(error::request(py, &error)),
         }
@@ -46,7 +47,8 @@ impl EventStream {
     /// Returns the payload of the response, and drops the events that were not taken.
     fn response(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let stream = Arc::clone(self.stream.get(py)?);
-        response(py, wait(py, &self.runtime, end(stream))?)
+        let (ended, _stay) = wait(py, &self.runtime, end(stream))?;
+        response(py, ended)
     }
 
     /// Gives the next event to `future`, or `None` after the last.

@@ -1,15 +1,16 @@
 //! Waiting without the interpreter's lock.
 //!
-//! A thread that comes back while the interpreter ends would be unwound through frames of this library, which ends the process. So each
-//! one that comes back is counted, [`at_exit`] waits for these, and a thread that is done later stays here.
+//! While the interpreter ends, it ends each daemon thread that asks for its lock, and does so by unwinding its stack. Frames of this
+//! library must not be on it, or the process aborts. So each thread that is in the native half with the lock is counted as a [`Stay`],
+//! [`at_exit`] waits until there is none, and a thread that comes later is kept without the lock.
 
 use crate::error;
 use pyo3::prelude::*;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -18,25 +19,71 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The bit of [`GATE`] that is set once the interpreter ends.
 const ENDS: usize = 1;
-/// The unit of the threads in [`GATE`] that come back.
+/// The unit of the stays in [`GATE`].
 const ONE: usize = 2;
-/// The bit [`ENDS`], and the number of threads that come back to the interpreter.
+/// The bit [`ENDS`], and the number of stays.
 static GATE: AtomicUsize = AtomicUsize::new(0);
+/// The thread that ends the interpreter.
+static ENDING_THREAD: OnceLock<ThreadId> = OnceLock::new();
 
-/// Returns the output of `work`, whose sockets and timers `runtime` drives.
+/// The stay of a thread in the native half, with the interpreter's lock.
+#[must_use]
+pub(crate) struct Stay(());
+
+impl Stay {
+    /// Begins a stay. While the interpreter ends, only the thread that ends it returns.
+    ///
+    /// # Errors
+    ///
+    /// The interpreter ends.
+    pub(crate) fn begin(py: Python<'_>) -> PyResult<Self> {
+        match Self::unless_ending() {
+            Some(stay) => Ok(stay),
+            None if ENDING_THREAD.get() == Some(&thread::current().id()) => Err(error::interpreter_ends(py)),
+            None => py.detach(|| -> ! { park_for_ever() }),
+        }
+    }
+
+    fn unless_ending() -> Option<Self> {
+        let more = |gate| (gate & ENDS == 0).then_some(gate + ONE);
+        GATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok().map(|_| Self(()))
+    }
+
+    /// Runs `work` without the interpreter's lock, and begins another stay.
+    fn interrupted_by<T: Send>(self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> (T, Self) {
+        drop(self);
+        py.detach(|| {
+            let output = work();
+            match Self::unless_ending() {
+                Some(stay) => (output, stay),
+                None => park_for_ever(),
+            }
+        })
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        GATE.fetch_sub(ONE, Ordering::SeqCst);
+    }
+}
+
+/// Returns the output of `work`, whose sockets and timers `runtime` drives, and the stay in which it is converted.
 ///
 /// # Errors
 ///
 /// A signal handler of Python raised, as that of Ctrl-C does: then `work` is dropped. Or the interpreter ends.
-pub(crate) fn wait<F>(py: Python<'_>, runtime: &Handle, work: F) -> PyResult<F::Output>
+pub(crate) fn wait<F>(py: Python<'_>, runtime: &Handle, work: F) -> PyResult<(F::Output, Stay)>
 where
     F: Future<Output: Send> + Send,
 {
     let mut work = pin!(work);
+    let mut stay = Stay::begin(py)?;
     let mut interval = Some(SIGNAL_INTERVAL);
     loop {
         let until = interval.map(|interval| Instant::now() + interval);
-        let polled = detached(py, || {
+        let polled;
+        (polled, stay) = stay.interrupted_by(py, || {
             let _entered = runtime.enter();
             let waker = Waker::from(Arc::new(Unpark(thread::current())));
             let mut context = Context::from_waker(&waker);
@@ -50,9 +97,9 @@ where
                     Some(left) => thread::park_timeout(left),
                 }
             }
-        })?;
+        });
         if let Some(output) = polled {
-            return Ok(output);
+            return Ok((output, stay));
         }
         py.check_signals()?;
         if !is_main_thread(py)? {
@@ -70,7 +117,7 @@ pub(crate) fn wait_blocking<T: Send + 'static>(
     py: Python<'_>,
     runtime: &Handle,
     work: impl FnOnce() -> T + Send + 'static,
-) -> PyResult<T> {
+) -> PyResult<(T, Stay)> {
     wait(py, runtime, blocking(runtime.clone(), work))
 }
 
@@ -86,10 +133,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Waits until no thread comes back from a call to the interpreter, and lets none do it later. `atexit` calls it.
+/// Waits until no thread is in the native half, and lets none in later. `atexit` calls it.
 #[pyfunction]
 pub(crate) fn at_exit(py: Python<'_>) {
+    ENDING_THREAD.get_or_init(|| thread::current().id());
     GATE.fetch_or(ENDS, Ordering::SeqCst);
+    // A stay never waits for anything but the lock.
     py.detach(|| {
         while GATE.load(Ordering::SeqCst) >= ONE {
             thread::yield_now();
@@ -97,28 +146,16 @@ pub(crate) fn at_exit(py: Python<'_>) {
     });
 }
 
-/// Forgets the threads of the former process.
+/// Forgets the stays of the former process.
 pub(crate) fn after_fork_in_child() {
     GATE.fetch_and(ENDS, Ordering::SeqCst);
 }
 
-/// Runs `work` without the interpreter's lock.
-fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-    if GATE.load(Ordering::SeqCst) & ENDS != 0 {
-        return Err(error::interpreter_ends(py));
+/// Keeps the thread until the process ends.
+fn park_for_ever() -> ! {
+    loop {
+        thread::park();
     }
-    let output = py.detach(|| {
-        let output = work();
-        let come_back = |gate| (gate & ENDS == 0).then_some(gate + ONE);
-        if GATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, come_back).is_err() {
-            loop {
-                thread::park();
-            }
-        }
-        output
-    });
-    GATE.fetch_sub(ONE, Ordering::SeqCst);
-    Ok(output)
 }
 
 /// Returns whether Python runs its signal handlers in this thread.

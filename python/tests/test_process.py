@@ -111,10 +111,7 @@ print('ends', flush=True)
 @pytest.mark.parametrize("turn", range(5))
 def test_the_interpreter_ends_with_calls_in_flight(daemon: Daemon, turn: int) -> None:
     ended = run_python(END, daemon.identity_file)
-    # The threads that ask over and over may say that the interpreter ends.
-    rest = [line for line in ended.stderr.splitlines() if line and "InterpreterEnds" not in line]
-    assert (ended.returncode, ended.stdout) == (0, "ends\n"), rest
-    assert not any("Fatal" in line or "panicked" in line for line in rest), rest
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ends\n", "")
     with rp.probe(daemon.identity_file, timeout=60).client() as client:
         until(client, str(turn), b"cancelled")
 
