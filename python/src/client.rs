@@ -3,7 +3,7 @@
 use crate::completions::{Call, Completions};
 use crate::error;
 use crate::process_bound::ProcessBound;
-use crate::runtime::runtime;
+use crate::runtime::{Sockets, sockets};
 use crate::stream::EventStream;
 use crate::wait::wait;
 use pyo3::prelude::*;
@@ -13,8 +13,6 @@ use running_process::broker::backend_sdk::{FrameClientError, LocalStream, Reques
 use running_process::broker::protocol::Frame;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::runtime::Handle;
-
 /// A client of a proven daemon, on one connection.
 ///
 /// Any number of threads share it, with any number of requests in flight. A call waits without the interpreter's lock, and Ctrl-C ends it.
@@ -23,17 +21,17 @@ use tokio::runtime::Handle;
 pub(crate) struct Client {
     /// `None` once it is closed. Only threads that hold the interpreter's lock take this one.
     connection: ProcessBound<Mutex<Option<AsyncFrameClient>>>,
-    runtime: Handle,
+    sockets: &'static Sockets,
     pid: u32,
 }
 
 impl Client {
     pub(crate) fn new(py: Python<'_>, stream: LocalStream, pid: u32) -> PyResult<Self> {
-        let runtime = runtime(py)?;
-        let entered = runtime.enter();
+        let sockets = sockets(py)?;
+        let entered = sockets.runtime.enter();
         let client = AsyncFrameClient::from_stream(stream).map_err(|error| error::request(py, &error))?;
         drop(entered);
-        Ok(Self { connection: ProcessBound::new(Mutex::new(Some(client))), runtime, pid })
+        Ok(Self { connection: ProcessBound::new(Mutex::new(Some(client))), sockets, pid })
     }
 
     fn shared(&self, py: Python<'_>) -> PyResult<AsyncFrameClient> {
@@ -62,8 +60,15 @@ impl Client {
         let options = options(timeout, traceparent, tracestate)?;
         let payload = payload.as_bytes().to_vec();
         let request = async { client.request_with(protocol, payload, &options).await };
-        let (response, _stay) = wait(py, &self.runtime, request)?;
-        response.map(|frame| PyBytes::new(py, &frame.payload)).map_err(|error| error::request(py, &error))
+        let (response, _stay) = wait(py, self.sockets, request)?;
+        match response {
+            Ok(frame) => Ok(PyBytes::new(py, &frame.payload)),
+            Err(error) => {
+                // A request that timed out is cancelled.
+                self.sockets.settle();
+                Err(error::request(py, &error))
+            }
+        }
     }
 
     /// Sends a request whose events are wanted, and returns the iterator of their payloads.
@@ -83,9 +88,9 @@ impl Client {
         let options = options(timeout, traceparent, tracestate)?;
         let payload = payload.as_bytes().to_vec();
         let begun = async { client.request_streaming_with(protocol, payload, &options).await };
-        let (begun, _stay) = wait(py, &self.runtime, begun)?;
+        let (begun, _stay) = wait(py, self.sockets, begun)?;
         match begun {
-            Ok(stream) => Ok(EventStream::new(stream, self.runtime.clone())),
+            Ok(stream) => Ok(EventStream::new(stream, self.sockets)),
             Err(error) => Err(error::request(py, &error)),
         }
     }
@@ -125,7 +130,9 @@ impl Client {
 
     /// Closes the client. The connection ends with the last request in flight.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.connection.get(py)?.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let client = self.connection.get(py)?.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(client);
+        self.sockets.settle();
         Ok(())
     }
 
@@ -145,6 +152,15 @@ impl Client {
             Err(_) => "of another process",
         };
         format!("<running_process_client.Client of process {}, {state}>", self.pid)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(client) = self.connection.take() {
+            drop(client);
+            self.sockets.settle();
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Results for the futures of one event loop of asyncio.
 //!
-//! The runtime's thread puts a result into a queue, and wakes the event loop by a descriptor if the queue was empty. The event loop then
-//! takes all that are there. So the runtime's thread never waits for the interpreter's lock, and a burst of results is one wake-up.
+//! The thread that drives the sockets puts a result into a queue, and wakes the event loop by a descriptor if the queue was empty. The event loop then
+//! takes all that are there. So that thread never waits for the interpreter's lock, and a burst of results is one wake-up.
 
 use crate::process_bound::ProcessBound;
-use crate::runtime::runtime;
+use crate::runtime::sockets;
 use crate::wait::{Stay, wait};
 use pyo3::prelude::*;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl Completions {
                 arrived.await;
             }
         };
-        let (has_arrived, _stay) = wait(py, &runtime(py)?, arrived)?;
+        let (has_arrived, _stay) = wait(py, sockets(py)?, arrived)?;
         Ok(has_arrived)
     }
 
@@ -107,9 +107,11 @@ impl Completions {
     ) -> PyResult<Call> {
         let (py, own) = (this.py(), this.get());
         let queue = Arc::clone(own.queue.get(py)?);
+        let sockets = sockets(py)?;
+        sockets.drive()?;
         let number = own.next.fetch_add(1, Ordering::Relaxed);
         lock(&own.futures).insert(number, future);
-        let task = runtime(py)?.spawn(async move {
+        let task = sockets.runtime.spawn(async move {
             let output = work.await;
             queue.push(number, Box::new(move |py| convert(py, output)));
         });

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::completions::{Call, Completions};
 use crate::process_bound::ProcessBound;
-use crate::runtime::runtime;
+use crate::runtime::sockets;
 use crate::wait::{blocking, wait_blocking};
 use crate::{data, error, policy};
 use pyo3::prelude::*;
@@ -54,7 +54,7 @@ impl Handle {
         }
         let (identity, policy) = (self.identity.clone(), self.policy.clone());
         let prove = move || BackendHandle::verify_with_steps(&identity, policy, deadline);
-        let (proven, _stay) = wait_blocking(py, &runtime(py)?, prove)?;
+        let (proven, _stay) = wait_blocking(py, sockets(py)?, prove)?;
         Ok(proven)
     }
 
@@ -73,7 +73,7 @@ impl Handle {
             let ended = end(&handle);
             (handle, ended)
         };
-        let ((handle, ended), _stay) = wait_blocking(py, &runtime(py)?, ended)?;
+        let ((handle, ended), _stay) = wait_blocking(py, sockets(py)?, ended)?;
         self.put(py, handle)?;
         ended.map_err(|error| error::process(py, &error))
     }
@@ -235,7 +235,7 @@ pub(crate) fn probe(
     timeout: Option<f64>,
 ) -> PyResult<Handle> {
     let (policy, deadline) = (policy::policy(policy)?, deadline(timeout)?);
-    let (proven, _stay) = wait_blocking(py, &runtime(py)?, move || prove(identity_file, policy, deadline))?;
+    let (proven, _stay) = wait_blocking(py, sockets(py)?, move || prove(identity_file, policy, deadline))?;
     handle(py, proven)
 }
 
@@ -251,7 +251,7 @@ pub(crate) fn probe_claim(
     timeout: Option<f64>,
 ) -> PyResult<Handle> {
     let (policy, deadline) = (policy::policy(policy)?, deadline(timeout)?);
-    let (proven, _stay) = wait_blocking(py, &runtime(py)?, move || prove_claim(socket, policy, deadline))?;
+    let (proven, _stay) = wait_blocking(py, sockets(py)?, move || prove_claim(socket, policy, deadline))?;
     handle(py, proven)
 }
 
@@ -265,7 +265,7 @@ pub(crate) fn start_probe(
     timeout: Option<f64>,
 ) -> PyResult<Call> {
     let (policy, deadline) = (policy::policy(policy)?, deadline(timeout)?);
-    let work = blocking(runtime(completions.py())?, move || prove(identity_file, policy, deadline));
+    let work = blocking(sockets(completions.py())?, move || prove(identity_file, policy, deadline));
     Completions::start(completions, future, work, handle_object)
 }
 

@@ -1,7 +1,8 @@
 //! The native half of the Python package `running_process_client`: the clients of running-process.
 //!
-//! One thread runs the sockets of all clients ([`runtime`]) and never enters the interpreter. A blocking call waits for it without the
-//! interpreter's lock ([`wait`]); results for asyncio wait in a queue of their event loop ([`completions`]), which a descriptor wakes.
+//! A blocking call drives the sockets of all clients ([`runtime`]) while it waits without the interpreter's lock ([`wait`]). Once asyncio is
+//! used, a thread of their own drives them. It never enters the interpreter: results wait in a queue of their event loop
+//! ([`completions`]), which a descriptor wakes.
 //! Data and exceptions are Python classes, which [`data`] and [`error`] make.
 
 mod client;

@@ -25,13 +25,18 @@ pub(crate) fn after_fork_in_child() {
 /// A value of one process.
 pub(crate) struct ProcessBound<T> {
     generation: u32,
-    /// `None` only while this is dropped.
+    /// `None` only while the owner is dropped.
     value: Option<T>,
 }
 
 impl<T> ProcessBound<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { generation: generation(), value: Some(value) }
+    }
+
+    /// Takes the value, to drop it; `None` if this process is a fork of the one that made it.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        if self.generation == generation() { self.value.take() } else { None }
     }
 
     /// Returns the value.

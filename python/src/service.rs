@@ -2,7 +2,7 @@
 
 use crate::completions::{Call, Completions};
 use crate::handle::Handle;
-use crate::runtime::runtime;
+use crate::runtime::sockets;
 use crate::wait::{blocking, wait_blocking};
 use crate::{data, error, policy};
 use pyo3::exceptions::PyValueError;
@@ -128,7 +128,7 @@ impl Service {
         timeout: Option<f64>,
     ) -> PyResult<Call> {
         let (service, deadline) = (self.service.clone(), deadline(timeout)?);
-        let work = blocking(runtime(completions.py())?, move || service.ensure(deadline));
+        let work = blocking(sockets(completions.py())?, move || service.ensure(deadline));
         let policy = self.policy.clone();
         Completions::start(completions, future, work, |py, ensured| {
             Ok(Py::new(py, ensured_handle(py, ensured, policy)?)?.into_any())
@@ -143,7 +143,7 @@ impl Service {
         timeout: Option<f64>,
     ) -> PyResult<Call> {
         let (service, deadline) = (self.service.clone(), deadline(timeout)?);
-        let work = blocking(runtime(completions.py())?, move || service.find(deadline));
+        let work = blocking(sockets(completions.py())?, move || service.find(deadline));
         let policy = self.policy.clone();
         Completions::start(
             completions,
@@ -165,7 +165,7 @@ impl Service {
 #[pyo3(signature = (service, *, timeout=None))]
 pub(crate) fn ensure(py: Python<'_>, service: &Service, timeout: Option<f64>) -> PyResult<Handle> {
     let (policy, service, deadline) = (service.policy.clone(), service.service.clone(), deadline(timeout)?);
-    let (ensured, _stay) = wait_blocking(py, &runtime(py)?, move || service.ensure(deadline))?;
+    let (ensured, _stay) = wait_blocking(py, sockets(py)?, move || service.ensure(deadline))?;
     ensured_handle(py, ensured, policy)
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn find<'py>(
     timeout: Option<f64>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (policy, service, deadline) = (service.policy.clone(), service.service.clone(), deadline(timeout)?);
-    let (found, _stay) = wait_blocking(py, &runtime(py)?, move || service.find(deadline))?;
+    let (found, _stay) = wait_blocking(py, sockets(py)?, move || service.find(deadline))?;
     state(py, found, &policy)
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn find<'py>(
 #[pyo3(signature = (service, *, timeout=None))]
 pub(crate) fn stop(py: Python<'_>, service: &Service, timeout: Option<f64>) -> PyResult<&'static str> {
     let (service, deadline) = (service.service.clone(), deadline(timeout)?);
-    let (stopped, _stay) = wait_blocking(py, &runtime(py)?, move || service.stop(deadline))?;
+    let (stopped, _stay) = wait_blocking(py, sockets(py)?, move || service.stop(deadline))?;
     match stopped {
         Ok(Stopped::NotRunning) => Ok("not running"),
         Ok(Stopped::Killed { .. }) => Ok("killed"),

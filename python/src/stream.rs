@@ -4,13 +4,13 @@ use crate::client::response;
 use crate::completions::{Call, Completions};
 use crate::error;
 use crate::process_bound::ProcessBound;
+use crate::runtime::Sockets;
 use crate::wait::wait;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use running_process::broker::backend_sdk::{AsyncResponseStream, FrameClientError};
 use running_process::broker::protocol::Frame;
 use std::sync::Arc;
-use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 /// The payloads of the events of one request, and then its response.
@@ -20,12 +20,12 @@ use tokio::sync::Mutex;
 pub(crate) struct EventStream {
     /// `None` once it is closed or its response was taken.
     stream: ProcessBound<Arc<Mutex<Option<AsyncResponseStream>>>>,
-    runtime: Handle,
+    sockets: &'static Sockets,
 }
 
 impl EventStream {
-    pub(crate) fn new(stream: AsyncResponseStream, runtime: Handle) -> Self {
-        Self { stream: ProcessBound::new(Arc::new(Mutex::new(Some(stream)))), runtime }
+    pub(crate) fn new(stream: AsyncResponseStream, sockets: &'static Sockets) -> Self {
+        Self { stream: ProcessBound::new(Arc::new(Mutex::new(Some(stream)))), sockets }
     }
 }
 
@@ -37,17 +37,24 @@ impl EventStream {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let stream = Arc::clone(self.stream.get(py)?);
-        let (event, _stay) = wait(py, &self.runtime, next(stream))?;
+        let (event, _stay) = wait(py, self.sockets, next(stream))?;
         match event {
             Ok(event) => Ok(event.map(|frame| PyBytes::new(py, &frame.payload))),
-            Err(error) => Err(error::request(py, &error)),
+            Err(error) => {
+                // A request that timed out is cancelled.
+                self.sockets.settle();
+                Err(error::request(py, &error))
+            }
         }
     }
 
     /// Returns the payload of the response, and drops the events that were not taken.
     fn response(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let stream = Arc::clone(self.stream.get(py)?);
-        let (ended, _stay) = wait(py, &self.runtime, end(stream))?;
+        let (ended, _stay) = wait(py, self.sockets, end(stream))?;
+        if ended.is_err() {
+            self.sockets.settle();
+        }
         response(py, ended)
     }
 
@@ -81,7 +88,8 @@ impl EventStream {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let stream = Arc::clone(self.stream.get(py)?);
         // A call that was given up may still hold it for a moment.
-        self.runtime.spawn(async move { drop(stream.lock().await.take()) });
+        self.sockets.runtime.spawn(async move { drop(stream.lock().await.take()) });
+        self.sockets.settle();
         Ok(())
     }
 
@@ -92,6 +100,15 @@ impl EventStream {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.close(py)
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            drop(stream);
+            self.sockets.settle();
+        }
     }
 }
 

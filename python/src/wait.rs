@@ -5,14 +5,14 @@
 //! [`at_exit`] waits until there is none, and a thread that comes later is kept without the lock.
 
 use crate::error;
+use crate::runtime::Sockets;
 use pyo3::prelude::*;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread, ThreadId};
-use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Time after which the main thread looks for signals, such as that of Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -68,37 +68,42 @@ impl Drop for Stay {
     }
 }
 
-/// Returns the output of `work`, whose sockets and timers `runtime` drives, and the stay in which it is converted.
+/// Returns the output of `work`, which this thread drives together with the sockets, and the stay in which it is converted.
 ///
 /// # Errors
 ///
 /// A signal handler of Python raised, as that of Ctrl-C does: then `work` is dropped. Or the interpreter ends.
-pub(crate) fn wait<F>(py: Python<'_>, runtime: &Handle, work: F) -> PyResult<(F::Output, Stay)>
+pub(crate) fn wait<F>(py: Python<'_>, sockets: &Sockets, work: F) -> PyResult<(F::Output, Stay)>
 where
     F: Future<Output: Send> + Send,
 {
-    let mut work = pin!(work);
+    let waited = {
+        let work = pin!(work);
+        wait_pinned(py, sockets, work)
+    };
+    if waited.is_err() {
+        sockets.settle();
+    }
+    waited
+}
+
+fn wait_pinned<F>(py: Python<'_>, sockets: &Sockets, mut work: Pin<&mut F>) -> PyResult<(F::Output, Stay)>
+where
+    F: Future<Output: Send> + Send,
+{
     let mut stay = Stay::begin(py)?;
     let mut interval = Some(SIGNAL_INTERVAL);
     loop {
-        let until = interval.map(|interval| Instant::now() + interval);
-        let polled;
-        (polled, stay) = stay.interrupted_by(py, || {
-            let _entered = runtime.enter();
-            let waker = Waker::from(Arc::new(Unpark(thread::current())));
-            let mut context = Context::from_waker(&waker);
-            loop {
-                if let Poll::Ready(output) = work.as_mut().poll(&mut context) {
-                    return Some(output);
+        let output;
+        (output, stay) = stay.interrupted_by(py, || {
+            sockets.runtime.block_on(async {
+                match interval {
+                    Some(interval) => timeout(interval, work.as_mut()).await.ok(),
+                    None => Some(work.as_mut().await),
                 }
-                match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                    None => thread::park(),
-                    Some(Duration::ZERO) => return None,
-                    Some(left) => thread::park_timeout(left),
-                }
-            }
+            })
         });
-        if let Some(output) = polled {
+        if let Some(output) = output {
             return Ok((output, stay));
         }
         py.check_signals()?;
@@ -108,25 +113,25 @@ where
     }
 }
 
-/// Returns the output of `work`, which blocks, on a thread of the runtime's. That goes on if this returns an error.
+/// Returns the output of `work`, which blocks, on a thread of its own. That goes on if this returns an error.
 ///
 /// # Errors
 ///
 /// As [`wait`].
 pub(crate) fn wait_blocking<T: Send + 'static>(
     py: Python<'_>,
-    runtime: &Handle,
+    sockets: &'static Sockets,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PyResult<(T, Stay)> {
-    wait(py, runtime, blocking(runtime.clone(), work))
+    wait(py, sockets, blocking(sockets, work))
 }
 
-/// Returns the output of `work`, which blocks, on a thread of the runtime's.
+/// Returns the output of `work`, which blocks, on a thread of its own.
 pub(crate) async fn blocking<T: Send + 'static>(
-    runtime: Handle,
+    sockets: &'static Sockets,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    match runtime.spawn_blocking(work).await {
+    match sockets.runtime.spawn_blocking(work).await {
         Ok(output) => output,
         // It is not cancelled, since the runtime is never shut down.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -163,17 +168,4 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let threading = py.import("threading")?;
     let current = threading.call_method0("current_thread")?;
     Ok(current.is(&threading.call_method0("main_thread")?))
-}
-
-/// Wakes a thread that is parked.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
 }

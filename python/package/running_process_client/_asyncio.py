@@ -76,7 +76,7 @@ async def _call(start: Callable[[Completions, asyncio.Future[T]], Call]) -> T:
 class AsyncClient:
     """A client for asyncio. Any number of tasks share its one connection, with any number of requests in flight.
 
-    The cancellation of a task cancels its request on the wire. All requests of this process are driven by one thread, which
+    The cancellation of a task cancels its request on the wire. One thread drives the requests of all such clients, and
     never waits for the interpreter's lock.
     """
 
