@@ -22,7 +22,9 @@ export VIRTUAL_ENV=$environment PYTHONDONTWRITEBYTECODE=1
 
 ruff format --quiet --check .
 ruff check --quiet .
-cargo build --locked -p test-daemon
+# With the whole workspace selected, its dependencies are the builds that the package uses.
+cargo build --locked --workspace --bin test_daemon
+rm -rf "$environment/wheels"
 maturin build --locked --profile dev --quiet --out "$environment/wheels"
 pip install --quiet --disable-pip-version-check --no-deps --force-reinstall "$environment"/wheels/*.whl
 mypy --cache-dir "$environment/mypy" package/running_process_client examples tests bench.py

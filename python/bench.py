@@ -4,7 +4,7 @@
 
 Every row has one round of each party in turn, again and again, and shows the median of the rounds. Only the ratios of one run mean
 anything. The published client has no call that waits, so its round asks for an answer over and over, which keeps a processor busy.
-Both parties and the daemon should be optimized: `pip install .`, and `cargo build --release -p test-daemon`.
+Both parties and the daemon should be optimized: `pip install .`, and `cargo build --release --workspace --bin test_daemon`.
 """
 
 from __future__ import annotations
