@@ -78,7 +78,7 @@ is "a failed request is refused" 1 "$status"
 grep -q 'on purpose' "$directory/refusal"
 
 if "$command" help conform >/dev/null 2>&1; then
-  "$command" conform --socket "$socket" --protocol 0xF0C0
+  "$command" conform --socket "$socket" --identity "$identity" --protocol 0xF0C0
 else
   echo "skipped: this command has no \`conform\`"
 fi
