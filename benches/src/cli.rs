@@ -36,7 +36,7 @@ impl Options {
         let mut options = Self {
             effort: Effort {
                 rounds: 61,
-                row: Duration::from_secs(6),
+                row: Duration::from_secs(4),
                 sample: Duration::from_millis(3),
                 placement: None,
                 system_calls: false,
