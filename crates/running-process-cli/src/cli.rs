@@ -1,5 +1,6 @@
 //! The arguments and the help of all commands.
 
+mod conform;
 mod doctor;
 mod front;
 mod help;
@@ -9,6 +10,7 @@ mod stampede;
 mod tips;
 mod values;
 
+pub(crate) use conform::ConformArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use front::FrontArgs;
 pub(crate) use install::InstallArgs;
@@ -196,6 +198,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Explain a captured stream of frames byte by byte.
     Decode(DecodeArgs),
+    /// Judge a daemon in any language, rule by rule of docs/wire.md.
+    Conform(ConformArgs),
     /// Print a completion script for a shell.
     #[command(before_help = COMPLETIONS_EXAMPLES, after_help = PRINT_EXIT_STATUS)]
     Completions {

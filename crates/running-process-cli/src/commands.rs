@@ -1,6 +1,8 @@
 //! The commands, one file for each.
 
 mod call;
+#[cfg_attr(not(unix), path = "commands/conform_unsupported.rs")]
+mod conform;
 mod daemon_log;
 mod decode;
 mod demo;
@@ -48,6 +50,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Verdict, Fail
         Command::Call(arguments) => call::run(arguments, output),
         Command::Load(arguments) => load::run(&arguments, output),
         Command::Top(arguments) => top::run(&arguments, output),
+        Command::Conform(arguments) => conform::run(&arguments, output),
         Command::Decode(arguments) => decode::run(&arguments, output),
         Command::Completions { shell } => generate::completions(shell, output),
         Command::Man { directory } => generate::manual(&directory, output),

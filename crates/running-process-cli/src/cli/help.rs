@@ -9,7 +9,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("See it", &["ps", "status", "doctor", "logs", "top"]),
     ("Run it", &["start", "stop", "restart", "serve", "front", "install"]),
     ("Send to it", &["call", "load", "stampede"]),
-    ("Explain it", &["probe", "decode", "demo"]),
+    ("Explain it", &["probe", "decode", "conform", "demo"]),
     ("This command", &[]),
 ];
 

@@ -118,6 +118,20 @@ impl Checked {
     }
 }
 
+/// Checks what the judge of a daemon prints: cases that pass, fail, are known to fail, and are skipped.
+fn conform(checked: &mut Checked, socket: &str) {
+    let list = run(&["conform", "--list", "--json"]);
+    checked.lines(&vec!["conform_listed"; list.objects().len()], list.text());
+    let probe = ["conform", "--socket", socket, "--only", "probe-answered", "--only"];
+    let parts = ["conform_case", "conform_case", "conform_end"];
+    checked.run(0, &parts, &[&probe[..], &["probe-then-request"]].concat());
+    let failing = [&probe[..], &["framing-one-write", "--protocol", "0xF0CA"]].concat();
+    checked.run(1, &parts, &failing);
+    let expected = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&expected, "framing-one-write = 'not its protocol'\nprobe-answered = 'a slip'").unwrap();
+    checked.run(0, &parts, &[&failing[..], &["--expect", text(expected.path())]].concat());
+}
+
 /// Checks what a front prints, and a probe of it. The daemon behind it is `serve`.
 fn front(checked: &mut Checked) {
     let services = Services::new();
@@ -146,6 +160,7 @@ fn every_object_of_every_command_matches_the_schema() {
     checked.run(0, &["probe"], &["probe", identity_file]);
     checked.run(0, &["probe_socket"], &["probe", text(&daemon.socket())]);
     checked.run(0, &["call"], &["call", identity_file, "--protocol", "0xF0CA", "PING"]);
+    conform(&mut checked, text(&daemon.socket()));
     checked.run(0, &["top", "top"], &["top", identity_file, "--count", "2", "--interval", "1ms"]);
     checked.run(0, &["top"], &["top", identity_file, "--once"]);
     let load = ["load", identity_file, "--requests", "20", "--protocol"];

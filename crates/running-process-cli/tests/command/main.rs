@@ -3,6 +3,8 @@
 mod closed_pipe;
 mod common;
 mod completions;
+#[cfg(target_os = "linux")]
+mod conform;
 mod daemon;
 mod decode;
 mod demo;

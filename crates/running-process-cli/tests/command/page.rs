@@ -158,6 +158,7 @@ fn the_recorded_page_has_every_command_as_it_prints() {
     recorder.record(0, &["probe", "cache"]);
     recorder.record(0, &["probe", "services/cache/socket"]);
     recorder.record(0, &["restart", "cache"]);
+    recorder.record(0, &["conform", "--socket", "services/cache/socket", "--only", "probe-*"]);
     recorder.record(0, &["stop", "cache"]);
     recorder.record(0, &["install", "cache"]);
     recorder.record(0, &["install", "cache", "--remove"]);
