@@ -1,6 +1,7 @@
 //! A case: one rule of the wire, and the way to try it.
 
-use super::trial::{Fault, Trial};
+use super::fault::Fault;
+use super::trial::Trial;
 
 /// The weight of a failed case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

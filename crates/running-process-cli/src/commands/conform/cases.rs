@@ -1,27 +1,34 @@
 //! The cases, in the order of docs/wire.md.
 
 mod cancels;
+mod daemon_identity;
+mod encodings;
+mod events;
+mod fields;
 mod framing;
+mod hostile;
 mod identity;
 mod probe;
 mod refusals;
+mod requests;
 
 use super::case::Case;
-use super::frame::RawFrame;
-use super::trial::{Fault, check};
 
 /// Returns all cases.
 pub(super) fn all() -> Vec<&'static Case> {
-    let groups = [framing::CASES, probe::CASES, cancels::CASES, refusals::CASES, identity::CASES];
+    let groups = [
+        framing::CASES,
+        fields::CASES,
+        refusals::CASES,
+        probe::CASES,
+        requests::CASES,
+        cancels::CASES,
+        events::CASES,
+        encodings::CASES,
+        identity::CASES,
+        hostile::CASES,
+    ];
     groups.into_iter().flatten().collect()
-}
-
-/// Checks that a frame has no tags of ours, which a client gets only if it sent some.
-fn check_no_tags_of_ours(frame: &RawFrame) -> Result<(), Fault> {
-    let ours = frame.others.iter().find(|field| field.tag >= 1000);
-    check(ours.is_none(), "no field with a tag from 1000 on", || {
-        format!("one with the tag {}", ours.map_or(0, |field| field.tag))
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A connection of a case to the daemon.
 
 use super::exchange::{Direction, Exchange};
+use super::fault::{Fault, check};
 use super::frame::{HEADER, MAX_BODY, PROBE, RESPONSE, RawFrame};
-use super::trial::{Fault, check};
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -38,6 +38,10 @@ impl Connection {
         exchange: Rc<RefCell<Exchange>>,
     ) -> Self {
         Self { stream, number, deadline, exchange, received: Vec::new() }
+    }
+
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Returns the time that is left; fails if none is.

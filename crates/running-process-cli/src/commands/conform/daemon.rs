@@ -75,20 +75,14 @@ impl Daemon {
         let interrupted = Arc::new(AtomicBool::new(false));
         let signals = signals(&interrupted)?;
         let group = Group::spawn(&arguments.command, &socket, &identity, directory.path())?;
-        let target = Target { identity_file: Some(identity), ..super::target(arguments, socket) };
+        let target = Target { identity_file: Some(identity), ..Target::new(arguments, socket) };
         let mut daemon = Self { group, target, directory, interrupted, _signals: signals };
         daemon.wait_ready(writes_identity(&arguments.command))?;
         Ok(daemon)
     }
 
     pub(super) fn target(&self) -> Target {
-        let Target { socket, identity_file, protocol, timeout } = &self.target;
-        Target {
-            socket: socket.clone(),
-            identity_file: identity_file.clone(),
-            protocol: *protocol,
-            timeout: *timeout,
-        }
+        self.target.clone()
     }
 
     /// Returns whether a signal asks this process to end.

@@ -1,5 +1,6 @@
 //! Frames, written and read here without the library's codec.
 
+use super::fault::{Fault, check};
 use super::protobuf::{Field, FieldValue, bytes, fields, varint};
 use crate::text::safe;
 use std::fmt;
@@ -112,6 +113,14 @@ impl RawFrame {
             }
         }
         Ok(frame)
+    }
+
+    /// Checks that there are no fields of ours, which a client gets only if it sent some.
+    pub(super) fn has_no_tags_of_ours(&self) -> Result<(), Fault> {
+        let ours = self.others.iter().find(|field| field.tag >= 1000);
+        check(ours.is_none(), "no field with a tag from 1000 on", || {
+            format!("one with the tag {}", ours.map_or(0, |field| field.tag))
+        })
     }
 
     /// Returns reason and message, if this is a refusal.

@@ -9,6 +9,7 @@ mod connection;
 mod daemon;
 mod exchange;
 mod expected;
+mod fault;
 mod frame;
 mod junit;
 mod pattern;
@@ -28,9 +29,6 @@ use pattern::Selection;
 use survey::Survey;
 use trial::Target;
 
-/// The payload protocol of the conformance protocol, unless `--protocol` names another one.
-const PROTOCOL: u32 = 0xF0C0;
-
 pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let cases = Selection::new(&arguments.only, &arguments.skip).of(cases::all())?;
     if arguments.list {
@@ -40,7 +38,7 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
     let daemon = if arguments.command.is_empty() { None } else { Some(Daemon::start(arguments)?) };
     let target = match (&daemon, &arguments.socket) {
         (Some(daemon), _) => daemon.target(),
-        (None, Some(socket)) => target(arguments, socket.clone()),
+        (None, Some(socket)) => Target::new(arguments, socket.clone()),
         (None, None) => {
             return Err(Failure::usage("a daemon is missing").hint("name its --socket, or a COMMAND"));
         }
@@ -59,13 +57,4 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
         junit::write(file, &judged)?;
     }
     report::print(&judged, &target, ending.as_ref(), arguments.verbose, output)
-}
-
-fn target(arguments: &ConformArgs, socket: std::path::PathBuf) -> Target {
-    Target {
-        socket,
-        identity_file: arguments.identity_file.clone(),
-        protocol: arguments.protocol.unwrap_or(PROTOCOL).into(),
-        timeout: arguments.timeout,
-    }
 }

@@ -3,8 +3,9 @@
 use super::case::{Case, Need, Severity};
 use super::daemon::Ending;
 use super::exchange::Stream;
+use super::fault::Fault;
 use super::runner::{Judged, Outcome};
-use super::trial::{Fault, Target};
+use super::trial::Target;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::{Align, Cell, Column, Table};

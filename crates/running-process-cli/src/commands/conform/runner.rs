@@ -3,8 +3,9 @@
 use super::case::{Case, Severity};
 use super::exchange::Stream;
 use super::expected::Expected;
+use super::fault::Fault;
 use super::survey::Survey;
-use super::trial::{Fault, Target, Trial};
+use super::trial::{Target, Trial};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};

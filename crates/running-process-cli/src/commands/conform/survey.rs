@@ -34,7 +34,7 @@ impl Survey {
         let protocol = format!("0x{:04X}", target.protocol);
         if is_promised {
             // The cases fail.
-        } else if ask(target, b"echo ") == Answer::Fails {
+        } else if ask(target, b"echo survey") == Answer::Fails {
             let reason = format!("the daemon does not serve the conformance protocol {protocol}");
             survey.0.extend([Need::Echo, Need::Events, Need::Wait].map(|need| (need, reason.clone())));
         } else {

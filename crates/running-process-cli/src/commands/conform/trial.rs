@@ -2,17 +2,21 @@
 
 use super::connection::Connection;
 use super::exchange::Exchange;
+use super::fault::Fault;
 use super::frame::RawFrame;
+use crate::cli::ConformArgs;
 use std::cell::{Cell, RefCell};
-use std::fmt::Display;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// The payload protocol of the conformance protocol, unless `--protocol` names another one.
+const PROTOCOL: u32 = 0xF0C0;
+
 /// The daemon under test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) socket: PathBuf,
     pub(super) identity_file: Option<PathBuf>,
@@ -20,35 +24,6 @@ pub(super) struct Target {
     pub(super) protocol: u64,
     /// The time limit of each case.
     pub(super) timeout: Duration,
-}
-
-/// The way in which a daemon breaks the rule of a case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) expected: String,
-    pub(super) got: String,
-    /// The bytes that were expected, if they are certain.
-    pub(super) expected_bytes: Vec<u8>,
-}
-
-impl Fault {
-    pub(super) fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self { expected: expected.into(), got: got.into(), expected_bytes: Vec::new() }
-    }
-
-    /// Puts the circumstances before the expectation.
-    pub(super) fn context(self, circumstances: impl Display) -> Self {
-        Self { expected: format!("{circumstances}: {}", self.expected), ..self }
-    }
-}
-
-/// Fails unless `is_right`.
-pub(super) fn check(
-    is_right: bool,
-    expected: impl Into<String>,
-    got: impl FnOnce() -> String,
-) -> Result<(), Fault> {
-    if is_right { Ok(()) } else { Err(Fault::new(expected, got())) }
 }
 
 /// One run of a case.
@@ -60,6 +35,18 @@ pub(super) struct Trial<'a> {
     /// The number of connections so far.
     connections: Cell<usize>,
     notes: RefCell<Vec<String>>,
+}
+
+impl Target {
+    /// Returns the daemon at a socket, to be judged as the arguments say.
+    pub(super) fn new(arguments: &ConformArgs, socket: PathBuf) -> Self {
+        Self {
+            socket,
+            identity_file: arguments.identity_file.clone(),
+            protocol: arguments.protocol.unwrap_or(PROTOCOL).into(),
+            timeout: arguments.timeout,
+        }
+    }
 }
 
 impl<'a> Trial<'a> {

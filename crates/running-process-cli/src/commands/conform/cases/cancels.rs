@@ -3,8 +3,9 @@
 use super::refusals::{CANCELLED, DEADLINE_PASSED};
 use crate::commands::conform::case::{Case, Need};
 use crate::commands::conform::connection::Connection;
+use crate::commands::conform::fault::{Fault, check};
 use crate::commands::conform::frame::{CONTROL, RawFrame};
-use crate::commands::conform::trial::{Fault, Trial};
+use crate::commands::conform::trial::Trial;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -237,7 +238,7 @@ fn becomes(trial: &Trial<'_>, name: &str, state: &str) -> Result<(), Fault> {
 fn is_now(trial: &Trial<'_>, name: &str, state: &str) -> Result<(), Fault> {
     let got = ask(trial, &mut trial.connect()?, name)?;
     let expected = format!("the state \"{state}\" of the request `wait {name}`");
-    super::check(got == state.as_bytes(), expected, || format!("\"{}\"", got.escape_ascii()))
+    check(got == state.as_bytes(), expected, || format!("\"{}\"", got.escape_ascii()))
 }
 
 /// Returns the state of the request that waits or waited.
@@ -246,7 +247,7 @@ fn ask(trial: &Trial<'_>, connection: &mut Connection, name: &str) -> Result<Vec
     let expected = "the response to `ended`";
     let response = connection.frame(expected)?;
     let is_its = response.id == 1 && response.refusal().is_none();
-    super::check(is_its, expected, || response.to_string())?;
+    check(is_its, expected, || response.to_string())?;
     Ok(response.payload)
 }
 
@@ -268,5 +269,5 @@ fn echoes_behind_refusals(trial: &Trial<'_>, connection: &mut Connection, id: u6
         frame = connection.frame(&expected.to_string())?;
     }
     let is_expected = frame.id == id && frame.payload == expected.payload;
-    super::check(is_expected, expected.to_string(), || frame.to_string())
+    check(is_expected, expected.to_string(), || frame.to_string())
 }

@@ -2,8 +2,9 @@
 
 use crate::commands::conform::case::{Case, Need};
 use crate::commands::conform::connection::Next;
+use crate::commands::conform::fault::{Fault, check};
 use crate::commands::conform::frame::{HEADER, MAX_BODY, RawFrame, header};
-use crate::commands::conform::trial::{Fault, Trial, check};
+use crate::commands::conform::trial::Trial;
 use std::time::{Duration, Instant};
 
 const HEADER_SECTION: &str = "Header";

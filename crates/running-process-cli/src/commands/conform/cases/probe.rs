@@ -2,9 +2,10 @@
 
 use crate::commands::conform::case::{Case, Need};
 use crate::commands::conform::connection::Connection;
+use crate::commands::conform::fault::{Fault, check};
 use crate::commands::conform::frame::{CANCEL, EVENT, HEADER, RESPONSE, RawFrame};
 use crate::commands::conform::protobuf::{Field, FieldValue};
-use crate::commands::conform::trial::{Fault, Trial, check};
+use crate::commands::conform::trial::Trial;
 
 const PROBE: &str = "Probe";
 /// The nonce of the probes here.
@@ -157,7 +158,7 @@ pub(super) static CASES: &[Case] = &[
             let mut connection: Connection = trial.connect()?;
             connection.send(&RawFrame::probe(1, &NONCE).bytes())?;
             let response = connection.frame("the response to the probe")?;
-            super::check_no_tags_of_ours(&response)
+            response.has_no_tags_of_ours()
         },
     ),
 ];

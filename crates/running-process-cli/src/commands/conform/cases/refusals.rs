@@ -1,8 +1,9 @@
 //! Refusals, protocols and encodings that are not served.
 
 use crate::commands::conform::case::{Case, Need};
+use crate::commands::conform::fault::{Fault, check};
 use crate::commands::conform::frame::{CONTROL, RawFrame};
-use crate::commands::conform::trial::{Fault, Trial, check};
+use crate::commands::conform::trial::Trial;
 
 const REFUSALS: &str = "Refusals";
 const PROTOCOLS: &str = "Payload protocols";
@@ -12,6 +13,7 @@ const ECHO: &[Need] = &[Need::Echo];
 pub(super) const DEADLINE_PASSED: u64 = 2;
 pub(super) const CANCELLED: u64 = 3;
 const UNSERVED_PROTOCOL: u64 = 4;
+pub(super) const BAD_ENCODING: u64 = 5;
 const HANDLER_FAILED: u64 = 7;
 
 /// Identifiers of first-party protocols other than that of probes.
