@@ -1,9 +1,11 @@
 //! `conform`: our daemons pass, a daemon that breaks a rule does not, and a daemon that was started ends.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::common::recording::check;
 use crate::common::service::signal;
 use crate::common::{Daemon, WATCHDOG, collect, command, run, text};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -160,4 +162,22 @@ fn an_interrupted_command_ends_its_daemon() {
     let judged = collect(judge);
     assert_eq!(judged.status, 130, "{judged:?}");
     wait_ended(std::fs::read_to_string(file).unwrap().trim());
+}
+
+#[test]
+fn the_recorded_list_of_cases_is_that_of_the_command() {
+    const HEADING: &str = "\n## Cases\n";
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/conformance.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (text, _) = page.split_once(HEADING).unwrap();
+    let mut page =
+        format!("{text}{HEADING}\n| case | severity | needs | rule |\n| --- | --- | --- | --- |\n");
+    for case in run(&["conform", "--list", "--json"]).objects() {
+        let word = |field: &str| case[field].as_str().unwrap();
+        let needs: Vec<&str> =
+            case["needs"].as_array().unwrap().iter().map(|need| need.as_str().unwrap()).collect();
+        let (name, severity, rule) = (word("name"), word("severity"), word("rule"));
+        writeln!(page, "| `{name}` | {severity} | {} | {rule} |", needs.join(", ")).unwrap();
+    }
+    check("docs/conformance.md", &page);
 }

@@ -3,12 +3,24 @@
 use super::exchange::{Direction, Exchange};
 use super::fault::{Fault, check};
 use super::frame::{HEADER, MAX_BODY, PROBE, RESPONSE, RawFrame};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// Connects to a socket. A full backlog is an error, [`WouldBlock`](io::ErrorKind::WouldBlock), and not waited for.
+pub(super) fn open(socket: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(socket)?;
+    let stream = UnixStream::from(net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?);
+    stream.set_nonblocking(true)?;
+    net::connect(&stream, &address)?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
 
 /// A connection that waits for nothing longer than its case may take.
 #[derive(Debug)]
@@ -40,6 +52,7 @@ impl Connection {
         Self { stream, number, deadline, exchange, received: Vec::new() }
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn stream(&self) -> &UnixStream {
         &self.stream
     }
@@ -66,19 +79,6 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    /// Writes each piece by itself.
-    pub(super) fn send_pieces<'b>(
-        &mut self,
-        pieces: impl IntoIterator<Item = &'b [u8]>,
-    ) -> Result<(), Fault> {
-        pieces.into_iter().try_for_each(|piece| self.send(piece))
-    }
-
-    /// Writes each byte by itself.
-    pub(super) fn send_bytewise(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.send_pieces(bytes.chunks(1))
     }
 
     /// Ends the direction to the daemon.
@@ -222,6 +222,12 @@ impl Connection {
             Some((got, message)) if got == reason && frame.id == id && frame.version == 1 => Ok(message),
             _ => Err(Fault::new(expected, frame.to_string())),
         }
+    }
+
+    /// Checks that a probe is answered. Other cases look at the answer.
+    pub(super) fn answers(&mut self) -> Result<(), Fault> {
+        self.send(&RawFrame::probe(1, &[0x5e; 32]).bytes())?;
+        self.frame("the answer to a probe").map(drop)
     }
 
     /// Sends a probe and returns the encoded identity of the response.

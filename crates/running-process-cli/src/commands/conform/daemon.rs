@@ -1,5 +1,6 @@
 //! The daemon that COMMAND starts, and its end.
 
+use super::connection;
 use super::trial::Target;
 use crate::cli::ConformArgs;
 use crate::failure::Failure;
@@ -11,7 +12,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -66,7 +66,7 @@ impl Daemon {
         let socket = arguments.socket.clone().unwrap_or_else(|| directory.path().join("socket"));
         let identity =
             arguments.identity_file.clone().unwrap_or_else(|| directory.path().join("identity.json"));
-        if UnixStream::connect(&socket).is_ok() {
+        if connection::open(&socket).is_ok() {
             let error = format!("a daemon already serves {}", socket.display());
             return Err(Failure::undecided(error)
                 .kind("in_use")
@@ -101,7 +101,7 @@ impl Daemon {
     fn wait_ready(&mut self, writes_identity: bool) -> Result<(), Failure> {
         let until = Instant::now() + self.target.timeout;
         let has_identity = || self.target.identity_file.as_ref().is_some_and(|file| file.exists());
-        while UnixStream::connect(&self.target.socket).is_err() || writes_identity && !has_identity() {
+        while connection::open(&self.target.socket).is_err() || writes_identity && !has_identity() {
             if !self.group.is_running()? {
                 let status = self.group.end()?;
                 return Err(self.not_ready(&format!("the daemon ended ({status}) before it served")));

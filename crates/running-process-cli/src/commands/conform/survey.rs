@@ -1,11 +1,10 @@
 //! The parts of the conformance protocol that the daemon serves.
 
 use super::case::{Case, Need};
-use super::connection::Next;
+use super::connection::{self, Next};
 use super::frame::RawFrame;
 use super::trial::{Target, Trial};
 use crate::failure::Failure;
-use std::os::unix::net::UnixStream;
 
 /// The needs of cases that cannot be met, each with the reason.
 #[derive(Debug, Default)]
@@ -24,7 +23,7 @@ impl Survey {
     /// Asks the daemon. If the conformance protocol `is_promised`, no case is skipped because it is not served.
     pub(super) fn of(target: &Target, is_promised: bool) -> Result<Self, Failure> {
         // Whether a daemon listens at all.
-        UnixStream::connect(&target.socket).map_err(|error| {
+        connection::open(&target.socket).map_err(|error| {
             Failure::undecided(error)
                 .kind("no_listener")
                 .context(format!("no daemon accepts connections at {}", target.socket.display()))

@@ -1,13 +1,12 @@
 //! One run of a case: its connections, its time, and the bytes that it sent and received.
 
-use super::connection::Connection;
+use super::connection::{self, Connection};
 use super::exchange::Exchange;
 use super::fault::Fault;
 use super::frame::RawFrame;
 use crate::cli::ConformArgs;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -65,7 +64,7 @@ impl<'a> Trial<'a> {
         let number = self.connections.get() + 1;
         self.connections.set(number);
         let stream = loop {
-            match UnixStream::connect(&self.target.socket) {
+            match connection::open(&self.target.socket) {
                 Ok(stream) => break stream,
                 // The backlog is full. No event tells when it has room.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < self.deadline => {
@@ -98,10 +97,23 @@ impl<'a> Trial<'a> {
         connection.expect(&self.response(id, payload))
     }
 
-    /// Checks that the daemon answers a probe on another connection.
+    /// Writes each piece by itself, and lets the daemon answer a probe on another connection in between, so that it has had time to
+    /// read the piece alone. No event tells when it has.
+    pub(super) fn send_pieces<'b>(
+        &self,
+        connection: &mut Connection,
+        pieces: impl IntoIterator<Item = &'b [u8]>,
+    ) -> Result<(), Fault> {
+        let mut other = self.connect()?;
+        pieces.into_iter().try_for_each(|piece| {
+            connection.send(piece)?;
+            other.answers()
+        })
+    }
+
+    /// Checks that the daemon answers on another connection.
     pub(super) fn still_serves(&self) -> Result<(), Fault> {
-        let probed = self.connect()?.probe(1, [0x5e; 32]);
-        probed.map(drop).map_err(|fault| fault.context("then, on another connection"))
+        self.connect()?.answers().map_err(|fault| fault.context("then, on another connection"))
     }
 
     /// Adds a remark to the result.

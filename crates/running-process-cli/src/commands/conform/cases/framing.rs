@@ -20,7 +20,7 @@ pub(super) static CASES: &[Case] = &[
     .needs(ECHO),
     Case::must("framing-byte-by-byte", HEADER_SECTION, "A frame may arrive one byte at a time.", |trial| {
         let mut connection = trial.connect()?;
-        connection.send_bytewise(&trial.echo(1, b"bytewise").bytes())?;
+        trial.send_pieces(&mut connection, trial.echo(1, b"bytewise").bytes().chunks(1))?;
         connection.expect(&trial.response(1, *b"bytewise"))
     })
     .needs(ECHO),
@@ -42,7 +42,7 @@ pub(super) static CASES: &[Case] = &[
                 let id = at as u64;
                 let request = trial.echo(id, b"cut").bytes();
                 let (first, second) = request.split_at(at);
-                connection.send_pieces([first, second])?;
+                trial.send_pieces(&mut connection, [first, second])?;
                 let answered = connection.expect(&trial.response(id, *b"cut"));
                 answered.map_err(|fault| fault.context(format_args!("a frame cut after {at} bytes")))?;
             }
@@ -81,7 +81,7 @@ pub(super) static CASES: &[Case] = &[
         "A probe may arrive one byte at a time.",
         |trial| {
             let mut connection = trial.connect()?;
-            connection.send_bytewise(&RawFrame::probe(1, &[1; 32]).bytes())?;
+            trial.send_pieces(&mut connection, RawFrame::probe(1, &[1; 32]).bytes().chunks(1))?;
             connection.probe_response(1, [1; 32]).map(drop)
         },
     ),
@@ -93,7 +93,7 @@ pub(super) static CASES: &[Case] = &[
             let probe = RawFrame::probe(1, &[2; 32]).bytes();
             (1..probe.len()).try_for_each(|at| {
                 let mut connection = trial.connect()?;
-                connection.send_pieces([&probe[..at], &probe[at..]])?;
+                trial.send_pieces(&mut connection, [&probe[..at], &probe[at..]])?;
                 let answered = connection.probe_response(1, [2; 32]);
                 answered
                     .map(drop)
@@ -218,7 +218,7 @@ pub(super) static CASES: &[Case] = &[
 fn cut_on_a_new_connection(trial: &Trial<'_>, at: usize) -> Result<(), Fault> {
     let mut connection = trial.connect()?;
     let request = trial.echo(1, b"cut").bytes();
-    connection.send_pieces([&request[..at], &request[at..]])?;
+    trial.send_pieces(&mut connection, [&request[..at], &request[at..]])?;
     let answered = connection.expect(&trial.response(1, *b"cut"));
     answered.map_err(|fault| fault.context(format_args!("a header cut after {at} bytes")))
 }

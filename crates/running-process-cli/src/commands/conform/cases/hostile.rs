@@ -1,6 +1,7 @@
 //! Input that is meant to harm: the daemon goes on for everybody else.
 
 use crate::commands::conform::case::{Case, Need};
+use crate::commands::conform::connection::open;
 use crate::commands::conform::fault::Fault;
 use crate::commands::conform::frame::{HEADER, MAX_BODY, RawFrame, framed, header};
 use crate::commands::conform::protobuf::varint;
@@ -195,7 +196,7 @@ pub(super) static CASES: &[Case] = &[
 /// Returns a connection whose daemon can write no more answers, or has buffered all of them.
 fn flooded(trial: &Trial<'_>, requests: &[u8]) -> Result<UnixStream, Fault> {
     let failed = |error: std::io::Error| Fault::new("the daemon reads requests", error.to_string());
-    let mut stream = UnixStream::connect(&trial.target.socket).map_err(failed)?;
+    let mut stream = open(&trial.target.socket).map_err(failed)?;
     stream.set_write_timeout(Some(FULL)).map_err(failed)?;
     // An error says that there is no more room, or that the daemon has ended this connection, as it may.
     let _full_or_ended = stream.write_all(requests);
