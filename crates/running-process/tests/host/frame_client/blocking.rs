@@ -1,9 +1,9 @@
 //! Cases of the blocking client alone.
 
-use super::peer::{event, event_of, run, scripted};
+use super::peer::{event, event_of, run, scripted, shouted};
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError, RequestOptions};
-use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason};
+use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason, encode_framed};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -68,6 +68,26 @@ fn a_request_that_finds_the_connection_closed_loses_no_earlier_response() {
         assert!(!client.is_usable());
         assert_eq!(client.wait(answered).unwrap().payload, b"A");
     });
+}
+
+#[test]
+fn frames_that_came_before_a_fault_are_returned_before_it() {
+    run::<FrameClient>(
+        |mut peer| {
+            let request = peer.receive();
+            let frames = [event(0), shouted(&request)].map(|frame| encode_framed(&frame).unwrap());
+            // One write, so that one read finds the frames and the fault.
+            peer.write(&[&frames.concat()[..], b"no frame"].concat());
+        },
+        |mut client| {
+            client.keep_events(true);
+            let request = client.send(SHOUT, b"a").unwrap();
+            assert_eq!(client.wait(request).unwrap().payload, b"A");
+            assert_eq!(client.next_event().unwrap().unwrap().payload, b"0");
+            assert!(matches!(client.next_event(), Some(Err(FrameClientError::Connection(_)))));
+            assert!(client.next_event().is_none() && !client.is_usable());
+        },
+    );
 }
 
 #[cfg(unix)]

@@ -56,6 +56,8 @@ pub struct FrameClient {
     streaming: Option<RequestId>,
     /// The connection may hold more frames, for which there was no room.
     undispatched: bool,
+    /// The fault that follows the frames in the inbox.
+    fault: Option<FrameClientError>,
     /// The daemon has said that another process serves the endpoint.
     moved: bool,
 }
@@ -90,6 +92,7 @@ impl FrameClient {
             deadlines: ById::default(),
             streaming: None,
             undispatched: false,
+            fault: None,
             moved: false,
         }
     }

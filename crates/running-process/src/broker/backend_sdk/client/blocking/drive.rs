@@ -153,6 +153,9 @@ impl FrameClient {
 
     /// Reads once and dispatches the frames. If some were left before, dispatches those instead.
     pub(super) fn read_more(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(self.end(fault));
+        }
         if self.undispatched {
             self.inbox.check_room()?;
             return self.dispatch().map_err(|error| self.end(error));
@@ -218,10 +221,22 @@ impl FrameClient {
         }
     }
 
-    /// Moves frames to the inbox while there is room.
+    /// Moves frames to the inbox while there is room. A fault behind frames that were moved is left for the next
+    /// [`read_more`](Self::read_more): the caller gets these frames first, however the bytes were cut into reads.
     fn dispatch(&mut self) -> Result<(), FrameClientError> {
         self.undispatched = true;
-        while let Some(event) = self.descriptors.next_event(&mut self.connection)? {
+        let mut has_moved_some = false;
+        loop {
+            let event = match self.descriptors.next_event(&mut self.connection) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(fault) if has_moved_some => {
+                    self.fault = Some(fault.into());
+                    break;
+                }
+                Err(fault) => return Err(fault.into()),
+            };
+            has_moved_some = true;
             match event {
                 ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
                 ClientEvent::Refused(request, refusal) => {
