@@ -30,16 +30,18 @@ impl<R: Read> Window<R> {
         self.is_at_end
     }
 
-    /// Reads once and appends the bytes. The buffer has room for `wanted` bytes.
+    /// Reads once and appends the bytes, towards `wanted` of them. The buffer at most doubles: a header of a few bytes does not make
+    /// room for the frame that it claims.
     pub(super) fn read(&mut self, wanted: usize) -> io::Result<()> {
-        if self.start + wanted > self.buffer.len() || self.end == self.buffer.len() {
+        if self.start > 0 && (self.start + wanted > self.buffer.len() || self.end == self.buffer.len()) {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            if wanted > self.buffer.len() {
-                self.buffer.reserve_exact(wanted - self.buffer.len());
-                self.buffer.resize(wanted, 0);
-            }
+        }
+        if self.end == self.buffer.len() {
+            let larger = wanted.clamp(self.end + 1, 2 * self.end);
+            self.buffer.reserve_exact(larger - self.end);
+            self.buffer.resize(larger, 0);
         }
         let room = &mut self.buffer[self.end..];
         let length = retry(|| self.input.read(room))?;
@@ -78,5 +80,22 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_grows_with_the_bytes_that_come_and_not_with_those_that_are_wanted() {
+        const WANTED: usize = 16 << 20;
+        let capture: Vec<u8> = (0..3 * READ_BYTES).map(|index| index.to_le_bytes()[0]).collect();
+        let mut window = Window::new(&capture[..]);
+        while !window.is_at_end() {
+            window.read(WANTED).unwrap();
+            assert!(window.buffer.len() <= READ_BYTES.max(2 * window.bytes().len()));
+        }
+        assert_eq!(window.bytes(), capture);
     }
 }
