@@ -3,7 +3,6 @@
 //! `docs/service.md` describes it. [`read`] takes the file, `document` checks its text.
 
 mod document;
-mod units;
 
 pub(crate) use document::Fronted;
 

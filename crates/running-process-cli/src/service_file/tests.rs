@@ -1,3 +1,4 @@
+use super::document::units;
 use super::*;
 use proptest::prelude::*;
 use std::fmt::Debug;

@@ -2,11 +2,11 @@
 
 mod entry;
 mod front;
+pub(super) mod units;
 
 pub(super) use entry::Problem;
 pub(crate) use front::Fronted;
 
-use super::units;
 use entry::{COMMAND_EXAMPLE, Entry, TILDE, command, entries, unknown_of};
 use running_process::broker::service::Service;
 use std::borrow::Cow;
