@@ -74,11 +74,12 @@ step crowds
 step replacements
 step benchmarks
 step model ci/model.sh
-step sanitizer ci/sanitize.sh
+step sanitizer ci/sanitize.sh thread
+step addresses ci/sanitize.sh address
 step walk
 step windows
 step interoperation interop/run.sh
 step beyond ci/beyond.sh
-step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}"
+step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}s"
 table
 [ ${#failed[@]} -eq 0 ]

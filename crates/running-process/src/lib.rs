@@ -41,6 +41,9 @@
 
 pub mod broker;
 mod descriptor;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "host")]
 mod sys;
 #[cfg(feature = "host")]

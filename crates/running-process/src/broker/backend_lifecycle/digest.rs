@@ -25,6 +25,8 @@ mod rule;
 mod system;
 
 pub(crate) use cache::{Before, DigestCache};
+#[cfg(all(feature = "fuzzing", any(target_os = "linux", target_os = "android")))]
+pub(crate) use disk::fuzzing;
 pub(crate) use hash::Wanted;
 pub(crate) use input::{DigestError, GoOn};
 #[cfg(feature = "tokio")]

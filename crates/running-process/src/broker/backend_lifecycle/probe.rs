@@ -13,6 +13,8 @@ mod envelope;
 mod error;
 #[cfg(feature = "host")]
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod limits;
 mod server;
 

@@ -208,5 +208,7 @@ fn decode(entry: &[u8; ENTRY], boot: u64, key: &FileKey) -> Option<Entry> {
     Some(Entry { key: *key, offset: i64::from_le_bytes(*offset), digests })
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,15 @@ impl<J: FnMut(Writer) -> Result<(), ProbeError>> Exchange<J> {
         judge: J,
     ) -> Result<Self, ProbeError> {
         let challenge = EndpointProbeChallenge::random().map_err(ProbeError::Stream)?;
+        Ok(Self::of(challenge, pidfds, judge)?)
+    }
+
+    /// Returns the exchange of `challenge`.
+    pub(super) fn of(
+        challenge: EndpointProbeChallenge,
+        pidfds: PidfdPolicy,
+        judge: J,
+    ) -> Result<Self, FramingError> {
         let mut request = Vec::new();
         challenge.request().encode_framed(&mut request)?;
         Ok(Self { challenge, request, received: Vec::new(), pidfds, judge })

@@ -1,45 +1,46 @@
-#![no_main]
-
-use arbitrary::Arbitrary;
-use libfuzzer_sys::fuzz_target;
+use crate::script::Script;
+use crate::stream::{Detector, Stream};
 use running_process::broker::backend_sdk::{
     BackendEndpointMux, Connection, ConnectionConfig, ConnectionEvent, LegacyClassification, Reclassify,
 };
-use running_process_fuzz::Input;
+use running_process::broker::protocol::Frame;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[derive(Arbitrary, Debug)]
-struct Scene {
-    input: Input,
-    lenient: bool,
-    every_message: bool,
-    eof: bool,
+/// Asserts that a connection gives the same events and writes the same answers, however a stream is cut. Every byte is an
+/// event's, handed over or still held, and nothing follows the end.
+pub(crate) fn run(input: &[u8]) {
+    let mut script = Script::new(input);
+    let (flags, detector) = (script.byte(), Detector::read(&mut script));
+    let mux = Arc::new(detector.mux());
+    let mut config = ConnectionConfig::default();
+    config.strict = flags & 1 == 0;
+    config.reclassify = if flags & 2 == 0 { Reclassify::Never } else { Reclassify::EveryMessage };
+    let stream = Stream::read(&mut script);
+    let eof = flags & 4 == 0;
+    let whole = run_reads(&mux, &config, &[&stream.bytes], eof);
+    assert_eq!(whole, run_reads(&mux, &config, &stream.reads(), eof));
 }
 
-// However a stream is cut, a connection gives the same events and writes the same answers; every byte is an event's,
-// handed over or still held; and nothing follows the end.
-fuzz_target!(|scene: Scene| {
-    let mux = Arc::new(scene.input.mux());
-    let stream = scene.input.stream();
-    let mut config = ConnectionConfig::default();
-    config.strict = !scene.lenient;
-    config.reclassify = if scene.every_message { Reclassify::EveryMessage } else { Reclassify::Never };
-    let whole = run(&mux, &config, &[&stream], scene.eof);
-    let cut = run(&mux, &config, &scene.input.reads(&stream), scene.eof);
-    assert_eq!(whole, cut);
-});
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Frame(&'static str, Frame),
+    Legacy,
+    Closed,
+    ProbeAnswered,
+    Other(String),
+}
 
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
-    /// Events as text, and what each took of the stream.
-    events: Vec<(String, Vec<u8>)>,
+    /// Events, and the number of bytes that each took of the stream.
+    events: Vec<(Seen, usize)>,
     over: bool,
     handed_over: Option<Vec<u8>>,
     output: Vec<u8>,
 }
 
-fn run<F: Fn(&[u8]) -> LegacyClassification>(
+fn run_reads<F: Fn(&[u8]) -> LegacyClassification>(
     mux: &Arc<BackendEndpointMux<F>>,
     config: &ConnectionConfig,
     reads: &[&[u8]],
@@ -65,6 +66,7 @@ fn run<F: Fn(&[u8]) -> LegacyClassification>(
     outcome
 }
 
+/// Takes an event; returns whether there was one.
 fn take<F: Fn(&[u8]) -> LegacyClassification>(
     connection: &mut Connection<F>,
     received: &[u8],
@@ -78,30 +80,34 @@ fn take<F: Fn(&[u8]) -> LegacyClassification>(
             outcome.over = true;
             assert_eq!(bytes, received[*accounted..]);
             outcome.handed_over = Some(bytes);
-            "legacy".to_owned()
+            Seen::Legacy
         }
         Ok(Some(ConnectionEvent::Closed)) => {
             outcome.over = true;
             assert_eq!(before, 0);
-            "closed".to_owned()
+            Seen::Closed
         }
         Ok(Some(ConnectionEvent::Request(mut request))) => {
             let payload = request.payload();
             request.respond(payload).expect("it came in a frame that was small enough");
-            format!("{:?}", request.frame)
+            Seen::Frame("request", request.frame.to_frame())
         }
-        Ok(Some(event)) => format!("{event:?}"),
+        Ok(Some(ConnectionEvent::Response(frame))) => Seen::Frame("response", frame.to_frame()),
+        Ok(Some(ConnectionEvent::Event(frame))) => Seen::Frame("event", frame.to_frame()),
+        Ok(Some(ConnectionEvent::Cancel(frame))) => Seen::Frame("cancel", frame.to_frame()),
+        Ok(Some(ConnectionEvent::UnknownKind(frame))) => Seen::Frame("unknown", frame.to_frame()),
+        Ok(Some(ConnectionEvent::ProbeAnswered)) => Seen::ProbeAnswered,
+        Ok(Some(event)) => Seen::Other(format!("{event:?}")),
         Err(error) => {
             outcome.over = true;
-            format!("{error:?}")
+            Seen::Other(format!("{error:?}"))
         }
     };
     assert_eq!(connection.is_over(), outcome.over);
-    assert!(!was_over, "{event} comes after the end");
+    assert!(!was_over, "{event:?} comes after the end");
     let taken = before - connection.buffered();
-    let bytes = if outcome.handed_over.is_some() { &[][..] } else { &received[*accounted..][..taken] };
-    outcome.events.push((event, bytes.to_vec()));
     *accounted += taken;
     assert_eq!(*accounted + connection.buffered(), received.len());
+    outcome.events.push((event, if outcome.handed_over.is_some() { 0 } else { taken }));
     true
 }

@@ -1,12 +1,9 @@
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use running_process::broker::protocol::{Frame, FrameRef, encode_framed};
 
-// The borrowed frame and prost's take and refuse the same bodies, with the same fields (but for tag 1000, which prost skips)
-// and in the same words; what was taken is written as prost writes it.
-fuzz_target!(|body: &[u8]| {
+/// The borrowed frame and prost's take and refuse the same bodies, with the same fields (but for those of ours, which prost skips) and
+/// in the same words; what was taken is written as prost writes it.
+pub(crate) fn run(body: &[u8]) {
     match (FrameRef::decode(body), Frame::decode(body)) {
         (Ok(borrowed), Ok(owned)) => {
             assert_eq!(borrowed.to_frame(), owned);
@@ -25,4 +22,4 @@ fuzz_target!(|body: &[u8]| {
         (Err(borrowed), Err(owned)) => assert_eq!(borrowed.to_string(), owned.to_string()),
         (borrowed, owned) => panic!("borrowed {borrowed:?}, prost {owned:?}"),
     }
-});
+}

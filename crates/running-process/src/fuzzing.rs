@@ -1,0 +1,5 @@
+//! Private decoders, as the fuzz targets call them.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use crate::broker::backend_lifecycle::digest::fuzzing::{decode_digest_entry, encode_digest_entry};
+pub use crate::broker::backend_lifecycle::probe::fuzzing::ProbeExchange;
