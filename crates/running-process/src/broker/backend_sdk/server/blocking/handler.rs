@@ -55,7 +55,7 @@ impl ServerRequest {
 
     /// Sends an event under the id of this request, ahead of its answer: a part of a long answer, or progress. Blocks
     /// while the client leaves [`ServerConfig::send_high_water`](crate::broker::backend_sdk::ServerConfig::send_high_water) bytes
-    /// unread.
+    /// unread. An event that follows another one closely is written with the next ones, or after about a millisecond.
     ///
     /// # Errors
     ///
