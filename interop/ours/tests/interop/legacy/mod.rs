@@ -50,7 +50,7 @@ fn beside_framed_clients<T>(identity_file: &Path, legacy: impl FnOnce() -> T) ->
 /// Returns a command that is killed at a deadline which only a hang reaches.
 fn bounded(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "120"]).arg(program).stdin(Stdio::null());
+    command.args(["--kill-after=1", "300"]).arg(program).stdin(Stdio::null());
     command
 }
 
