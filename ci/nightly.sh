@@ -80,6 +80,7 @@ step walk
 step windows
 step interoperation interop/run.sh
 step beyond ci/beyond.sh
+step c ci/c.sh 10000000
 step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}s"
 table
 [ ${#failed[@]} -eq 0 ]
