@@ -11,6 +11,7 @@ mod exchange;
 mod expected;
 mod fault;
 mod frame;
+mod hex;
 mod junit;
 mod pattern;
 mod protobuf;

@@ -4,6 +4,7 @@ use super::case::{Case, Need, Severity};
 use super::daemon::Ending;
 use super::exchange::Stream;
 use super::fault::Fault;
+use super::hex::hex;
 use super::runner::{Judged, Outcome};
 use super::trial::Target;
 use crate::failure::Failure;
@@ -259,13 +260,6 @@ fn fault_object(fault: &Fault, exchange: &[Stream]) -> Value {
             "length": stream.length,
             "hex": hex(&stream.bytes),
         })).collect::<Vec<_>>(),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        let _infallible = write!(hex, "{byte:02x}");
-        hex
     })
 }
 

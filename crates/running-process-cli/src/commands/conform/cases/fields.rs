@@ -3,6 +3,7 @@
 use crate::commands::conform::case::{Case, Need};
 use crate::commands::conform::fault::Fault;
 use crate::commands::conform::frame::{EVENT, RESPONSE, RawFrame, framed};
+use crate::commands::conform::hex::hex;
 use crate::commands::conform::protobuf::{bytes, put_varint, varint};
 use crate::commands::conform::trial::Trial;
 
@@ -257,8 +258,4 @@ fn damaged(trial: &Trial<'_>, body: &[u8]) -> Result<(), Fault> {
     connection.send(&framed(body))?;
     connection.ends().map_err(|fault| fault.context(format_args!("after the body {}", hex(body))))?;
     trial.still_serves()
-}
-
-fn hex(body: &[u8]) -> String {
-    body.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 use super::daemon_identity::{Identity, Peer};
 use crate::commands::conform::case::{Case, Need};
 use crate::commands::conform::fault::{Fault, check};
+use crate::commands::conform::hex::hex;
 use crate::commands::conform::trial::Trial;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -236,8 +237,4 @@ fn agrees(file: &Value, names: &[&str], digest: &[u8]) -> bool {
         .iter()
         .filter_map(|name| file[name].as_array())
         .all(|written| *written == digest || is_zero(written) && is_zero(&digest))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -125,7 +125,7 @@ pub(super) static CASES: &[Case] = &[
     .needs(ECHO),
     Case::must("request-overtakes", FRAME, "A request is answered while an earlier one waits.", |trial| {
         let mut connection = trial.connect()?;
-        let name = format!("overtaken-{:p}", trial);
+        let name = format!("overtaken-{trial:p}");
         let requests = [trial.request(1, format!("wait {name}")), trial.echo(2, b"overtakes")];
         connection.send(&requests.map(|request| request.bytes()).concat())?;
         connection.expect(&trial.response(2, *b"overtakes"))
