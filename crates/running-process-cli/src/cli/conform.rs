@@ -27,6 +27,10 @@ Exit status:
     group = ArgGroup::new("daemon").args(["socket", "command", "list"]).required(true).multiple(true)
 )]
 pub(crate) struct ConformArgs {
+    /// Judge a client: COMMAND is run once for each case, sends the request `echo hello` under the protocol to the daemon at `{socket}`,
+    /// and prints the payload of the answer, or exits with another status than 0 if it gets none.
+    #[arg(long, conflicts_with_all = ["socket", "identity_file"])]
+    pub(crate) client: bool,
     /// The path of the daemon's socket; with COMMAND, the one at which it is to serve.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) socket: Option<PathBuf>,

@@ -37,6 +37,14 @@ pub(super) enum Need {
     IdentityFile,
     /// A system that names the peer's process and its image.
     Kernel,
+    /// A client that sends a probe.
+    Probe,
+    /// A client that asks for notices.
+    Notices,
+    /// A client that lists an encoding.
+    Zstd,
+    Snappy,
+    Lz4,
 }
 
 impl Need {
@@ -47,21 +55,32 @@ impl Need {
             Self::Wait => "wait",
             Self::IdentityFile => "identity_file",
             Self::Kernel => "kernel",
+            Self::Probe => "probe",
+            Self::Notices => "notices",
+            Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
         }
     }
 }
 
-/// A rule of the wire, and the way to try it.
+/// The description of a case.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(super) struct Description {
     /// The name, of which the part before the first hyphen is that of a group.
     pub(super) name: &'static str,
-    /// The rule.
+    /// The rule of the wire, in a sentence.
     pub(super) rule: &'static str,
     /// The section of docs/wire.md.
     pub(super) section: &'static str,
     pub(super) severity: Severity,
     pub(super) needs: &'static [Need],
+}
+
+/// A rule for daemons, and the way to try it.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) about: Description,
     /// Set if it keeps the daemon so busy that other cases must not run beside it.
     pub(super) alone: bool,
     pub(super) run: fn(&Trial<'_>) -> Result<(), Fault>,
@@ -75,21 +94,22 @@ impl Case {
         rule: &'static str,
         run: fn(&Trial<'_>) -> Result<(), Fault>,
     ) -> Self {
-        Self { name, rule, section, severity: Severity::Must, needs: &[], alone: false, run }
+        let about = Description { name, rule, section, severity: Severity::Must, needs: &[] };
+        Self { about, alone: false, run }
     }
 
     /// Makes a failure of the case no violation of the wire that all peers share.
     pub(super) const fn should(self) -> Self {
-        Self { severity: Severity::Should, ..self }
+        Self { about: Description { severity: Severity::Should, ..self.about }, ..self }
     }
 
     /// Makes a failure of the case a remark.
     pub(super) const fn note(self) -> Self {
-        Self { severity: Severity::Note, ..self }
+        Self { about: Description { severity: Severity::Note, ..self.about }, ..self }
     }
 
     pub(super) const fn needs(self, needs: &'static [Need]) -> Self {
-        Self { needs, ..self }
+        Self { about: Description { needs, ..self.about }, ..self }
     }
 
     /// Lets no other case run beside this one.

@@ -1,5 +1,6 @@
 //! The daemon that COMMAND starts, and its end.
 
+use super::command::{Places, prepared, private_directory, signals};
 use super::connection;
 use super::trial::Target;
 use crate::cli::ConformArgs;
@@ -7,23 +8,19 @@ use crate::failure::Failure;
 use crate::text::safe;
 use running_process::broker::backend_sdk::OnTermination;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The variables that tell the daemon its places.
-const SOCKET_VARIABLE: &str = "RUNNING_PROCESS_CONFORM_SOCKET";
-const IDENTITY_VARIABLE: &str = "RUNNING_PROCESS_CONFORM_IDENTITY";
 /// The pause between two looks at a daemon that starts or ends.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Longest time between the request to end and the kill.
@@ -60,9 +57,7 @@ struct Group {
 impl Daemon {
     /// Starts the daemon and waits until it accepts connections, or a signal asks this process to end.
     pub(super) fn start(arguments: &ConformArgs) -> Result<Self, Failure> {
-        let directory = private_directory().map_err(|error| {
-            Failure::from(error).context("no private directory can be created").hint("make /tmp writable")
-        })?;
+        let directory = private_directory()?;
         let socket = arguments.socket.clone().unwrap_or_else(|| directory.path().join("socket"));
         let identity =
             arguments.identity_file.clone().unwrap_or_else(|| directory.path().join("identity.json"));
@@ -74,8 +69,9 @@ impl Daemon {
         }
         let interrupted = Arc::new(AtomicBool::new(false));
         let signals = signals(&interrupted)?;
-        let group = Group::spawn(&arguments.command, &socket, &identity, directory.path())?;
-        let target = Target { identity_file: Some(identity), ..Target::new(arguments, socket) };
+        let target = Target { identity_file: Some(identity.clone()), ..Target::new(arguments, socket) };
+        let places = Places { socket: &target.socket, identity_file: &identity, protocol: target.protocol };
+        let group = Group::spawn(&arguments.command, &places, directory.path())?;
         let mut daemon = Self { group, target, directory, interrupted, _signals: signals };
         daemon.wait_ready(writes_identity(&arguments.command))?;
         Ok(daemon)
@@ -143,15 +139,9 @@ impl Daemon {
 }
 
 impl Group {
-    fn spawn(words: &[OsString], socket: &Path, identity: &Path, directory: &Path) -> Result<Self, Failure> {
-        let replaced = |word: &OsString| {
-            let word = replace(word.as_bytes(), b"{socket}", socket.as_os_str());
-            OsString::from_vec(replace(&word, b"{identity}", identity.as_os_str()))
-        };
-        let words: Vec<OsString> = words.iter().map(replaced).collect();
+    fn spawn(words: &[OsString], places: &Places<'_>, directory: &Path) -> Result<Self, Failure> {
         let log = File::create(directory.join("log"))?;
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).env(SOCKET_VARIABLE, socket).env(IDENTITY_VARIABLE, identity);
+        let mut command = prepared(words, places);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = command.spawn().map_err(|error| {
             let program = PathBuf::from(&words[0]);
@@ -202,43 +192,4 @@ impl Drop for Group {
 /// Returns whether the command is told the path of the identity file, which it then writes.
 fn writes_identity(command: &[OsString]) -> bool {
     command.iter().any(|word| word.as_bytes().windows(10).any(|part| part == b"{identity}"))
-}
-
-fn replace(word: &[u8], name: &[u8], value: &OsStr) -> Vec<u8> {
-    let mut replaced = Vec::new();
-    let mut rest = word;
-    while let Some(at) = rest.windows(name.len()).position(|part| part == name) {
-        replaced.extend_from_slice(&rest[..at]);
-        replaced.extend_from_slice(value.as_bytes());
-        rest = &rest[at + name.len()..];
-    }
-    replaced.extend_from_slice(rest);
-    replaced
-}
-
-fn signals(interrupted: &Arc<AtomicBool>) -> Result<Option<OnTermination>, Failure> {
-    let flag = Arc::clone(interrupted);
-    match OnTermination::new(move || flag.store(true, Ordering::Relaxed)) {
-        Ok(signals) => Ok(Some(signals)),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
-        Err(error) => Err(Failure::from(error).context("signals cannot be handled")),
-    }
-}
-
-/// Makes a private directory with a short path, because a socket's path is short.
-fn private_directory() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("rp-conform-").permissions(std::fs::Permissions::from_mode(0o700)).tempdir_in("/tmp")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_place_in_an_argument_is_replaced() {
-        let value = OsStr::new("/tmp/s");
-        assert_eq!(replace(b"--at={socket}:{socket}", b"{socket}", value), b"--at=/tmp/s:/tmp/s");
-        assert_eq!(replace(b"{socke}", b"{socket}", value), b"{socke}");
-    }
 }

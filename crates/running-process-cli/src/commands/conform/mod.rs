@@ -5,6 +5,8 @@
 
 mod case;
 mod cases;
+mod client;
+mod command;
 mod connection;
 mod daemon;
 mod exchange;
@@ -27,15 +29,19 @@ use crate::verdict::Verdict;
 use daemon::Daemon;
 use expected::Expected;
 use pattern::Selection;
+use report::Subject;
 use survey::Survey;
 use trial::Target;
 
 pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    let cases = Selection::new(&arguments.only, &arguments.skip).of(cases::all())?;
-    if arguments.list {
-        return report::list(&cases, output);
+    if arguments.client {
+        return client::run(arguments, output);
     }
-    let expected = arguments.expect.as_deref().map_or_else(|| Ok(Expected::default()), Expected::read)?;
+    let cases = Selection::new(&arguments.only, &arguments.skip).of(cases::all(), |case| &case.about)?;
+    if arguments.list {
+        return report::list(cases.iter().map(|case| &case.about), output);
+    }
+    let expected = Expected::read(arguments.expect.as_deref(), &cases::descriptions())?;
     let daemon = if arguments.command.is_empty() { None } else { Some(Daemon::start(arguments)?) };
     let target = match (&daemon, &arguments.socket) {
         (Some(daemon), _) => daemon.target(),
@@ -57,5 +63,7 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
     if let Some(file) = &arguments.junit {
         junit::write(file, &judged)?;
     }
-    report::print(&judged, &target, ending.as_ref(), arguments.verbose, output)
+    let subject =
+        Subject { socket: Some(&target.socket), protocol: target.protocol, ending: ending.as_ref() };
+    report::print(&judged, &subject, arguments.verbose, output)
 }

@@ -1,6 +1,6 @@
 //! The choice of cases by the patterns of `--only` and `--skip`.
 
-use super::case::Case;
+use super::case::Description;
 use crate::failure::Failure;
 
 /// Patterns of names, in which `*` stands for any characters and `?` for one.
@@ -16,15 +16,16 @@ impl<'a> Selection<'a> {
     }
 
     /// Returns the chosen cases. A pattern that no case matches is an error, since it is a slip.
-    pub(super) fn of(&self, cases: Vec<&'static Case>) -> Result<Vec<&'static Case>, Failure> {
-        let is_known = |pattern: &&String| cases.iter().any(|case| matches(pattern, case.name));
+    pub(super) fn of<C>(&self, cases: Vec<C>, about: fn(&C) -> &Description) -> Result<Vec<C>, Failure> {
+        let is_known = |pattern: &&String| cases.iter().any(|case| matches(pattern, about(case).name));
         if let Some(pattern) = self.only.iter().chain(self.skip).find(|pattern| !is_known(pattern)) {
             return Err(Failure::usage(format!("no case is called like \"{pattern}\""))
                 .hint("running-process conform --list prints the names"));
         }
         let is_any = |patterns: &[String], name| patterns.iter().any(|pattern| matches(pattern, name));
-        let is_chosen = |case: &&Case| {
-            (self.only.is_empty() || is_any(self.only, case.name)) && !is_any(self.skip, case.name)
+        let is_chosen = |case: &C| {
+            let name = about(case).name;
+            (self.only.is_empty() || is_any(self.only, name)) && !is_any(self.skip, name)
         };
         Ok(cases.into_iter().filter(is_chosen).collect())
     }

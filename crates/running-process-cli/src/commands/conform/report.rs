@@ -1,12 +1,11 @@
 //! The results as a table, as text about each failed case, and as JSON.
 
-use super::case::{Case, Need, Severity};
+use super::case::{Description, Need, Severity};
 use super::daemon::Ending;
 use super::exchange::Stream;
 use super::fault::Fault;
 use super::hex::hex;
 use super::runner::{Judged, Outcome};
-use super::trial::Target;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::{Align, Cell, Column, Table};
@@ -17,6 +16,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 const RESULTS: [Column; 5] = [
     Column { title: "RESULT", align: Align::Left, rank: 0 },
@@ -37,8 +37,22 @@ const LAYOUT: Layout = Layout { palette: Palette::coloured(), bytes_per_line: 8 
 /// Most frames of one connection and direction that are shown to people.
 const MOST_FRAMES: usize = 4;
 
+/// The program that was judged.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    /// The socket of a daemon; a client has another one in each case.
+    pub(super) socket: Option<&'a Path>,
+    /// The payload protocol of the conformance protocol.
+    pub(super) protocol: u64,
+    /// The end of a daemon that was started.
+    pub(super) ending: Option<&'a Ending>,
+}
+
 /// Prints the cases.
-pub(super) fn list(cases: &[&'static Case], output: &mut Output) -> Result<Verdict, Failure> {
+pub(super) fn list(
+    cases: impl Iterator<Item = &'static Description>,
+    output: &mut Output,
+) -> Result<Verdict, Failure> {
     let mut table = Table::new(CASES);
     for case in cases {
         table.row([
@@ -61,8 +75,7 @@ pub(super) fn list(cases: &[&'static Case], output: &mut Output) -> Result<Verdi
 /// Prints the results. The verdict is "no" if a case of the severity `must` failed and was not known to.
 pub(super) fn print(
     judged: &[Judged],
-    target: &Target,
-    ending: Option<&Ending>,
+    subject: &Subject<'_>,
     verbose: bool,
     output: &mut Output,
 ) -> Result<Verdict, Failure> {
@@ -76,7 +89,7 @@ pub(super) fn print(
     for judged in judged {
         about(judged, verbose, output)?;
     }
-    let early = ending.and_then(|ending| ending.early.map(|status| (status, &ending.log)));
+    let early = subject.ending.and_then(|ending| ending.early.map(|status| (status, &ending.log)));
     if let Some((status, log)) = early {
         output.line(format_args!("the daemon ended before the last case: {status}; it printed:"))?;
         for line in log.lines() {
@@ -86,7 +99,7 @@ pub(super) fn print(
     let is_violated = early.is_some() || judged.iter().any(Judged::is_violation);
     let verdict = if is_violated { Verdict::No } else { Verdict::Yes };
     output.line(summary(judged, verdict))?;
-    output.object(end(judged, target, early.map(|(_, log)| log.as_str()), verdict))?;
+    output.object(end(judged, subject, early.map(|(_, log)| log.as_str()), verdict))?;
     Ok(verdict)
 }
 
@@ -213,11 +226,11 @@ fn skipped(judged: &[Judged]) -> BTreeMap<&str, usize> {
     skipped
 }
 
-fn needs(case: &Case) -> Vec<&'static str> {
+fn needs(case: &Description) -> Vec<&'static str> {
     case.needs.iter().copied().map(Need::name).collect()
 }
 
-fn described(case: &Case) -> Value {
+fn described(case: &Description) -> Value {
     json!({
         "name": case.name,
         "rule": case.rule,
@@ -263,13 +276,13 @@ fn fault_object(fault: &Fault, exchange: &[Stream]) -> Value {
     })
 }
 
-fn end(judged: &[Judged], target: &Target, log: Option<&str>, verdict: Verdict) -> Value {
+fn end(judged: &[Judged], subject: &Subject<'_>, log: Option<&str>, verdict: Verdict) -> Value {
     let count = |is: &dyn Fn(&Judged) -> bool| judged.iter().filter(|judged| is(judged)).count();
     json!({
         "event": "end",
         "verdict": verdict.name(),
-        "socket": target.socket.display().to_string(),
-        "payload_protocol": target.protocol,
+        "socket": subject.socket.map(|socket| socket.display().to_string()),
+        "payload_protocol": subject.protocol,
         "passed": count(&|judged| matches!(judged.outcome, Outcome::Passed)),
         "failed": count(&|judged| judged.fault().is_some()),
         "failed_must": count(&Judged::is_violation),

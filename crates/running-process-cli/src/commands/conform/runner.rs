@@ -1,7 +1,7 @@
 //! Runs cases, several at once.
 
-use super::case::{Case, Severity};
-use super::exchange::Stream;
+use super::case::{Case, Description, Severity};
+use super::exchange::{Exchange, Stream};
 use super::expected::Expected;
 use super::fault::Fault;
 use super::survey::Survey;
@@ -28,7 +28,7 @@ pub(super) enum Outcome {
 /// A case with its result.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub(super) case: &'static Case,
+    pub(super) case: &'static Description,
     pub(super) outcome: Outcome,
     /// The reason why the case was known to fail, if it passed.
     pub(super) outdated: Option<String>,
@@ -39,6 +39,30 @@ pub(super) struct Judged {
 }
 
 impl Judged {
+    /// Creates the result of a case that was tried.
+    pub(super) fn new(
+        case: &'static Description,
+        result: Result<(), Fault>,
+        expected: &Expected,
+        exchange: Exchange,
+        elapsed: Duration,
+    ) -> Self {
+        let reason = expected.reason(case.name).map(ToOwned::to_owned);
+        let (outcome, outdated, exchange) = match (result, reason) {
+            (Ok(()), reason) => (Outcome::Passed, reason, Vec::new()),
+            (Err(fault), Some(reason)) => (Outcome::Known(fault, reason), None, exchange.streams),
+            (Err(fault), None) => (Outcome::Failed(fault), None, exchange.streams),
+        };
+        Self { case, outcome, outdated, notes: Vec::new(), exchange, elapsed }
+    }
+
+    /// Creates the result of a case that was not tried.
+    pub(super) fn skipped(case: &'static Description, reason: impl Into<String>) -> Self {
+        let outcome = Outcome::Skipped(reason.into());
+        let (notes, exchange, elapsed) = (Vec::new(), Vec::new(), Duration::ZERO);
+        Self { case, outcome, outdated: None, notes, exchange, elapsed }
+    }
+
     /// Returns the fault of a case that failed and was not known to.
     pub(super) fn fault(&self) -> Option<&Fault> {
         if let Outcome::Failed(fault) = &self.outcome { Some(fault) } else { None }
@@ -58,58 +82,49 @@ pub(super) fn run(
     interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Vec<Judged> {
     let judge = |case: &'static Case| {
-        let skipped = if interrupted() { Some("interrupted") } else { survey.reason_to_skip(case) };
+        let skipped = if interrupted() { Some("interrupted") } else { survey.reason_to_skip(&case.about) };
         judge(case, target, expected, skipped)
     };
     let (alone, together): (Vec<(usize, &Case)>, _) =
         cases.iter().copied().enumerate().partition(|(_, case)| case.alone);
-    let next = AtomicUsize::new(0);
-    let judged = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..WORKERS.min(together.len()) {
-            scope.spawn(|| {
-                while let Some((index, case)) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = judge(case);
-                    judged.lock().unwrap_or_else(PoisonError::into_inner).push((*index, result));
-                }
-            });
-        }
-    });
-    let mut judged = judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut judged = in_parallel(&together, WORKERS, |(index, case)| (*index, judge(case)));
     judged.extend(alone.into_iter().map(|(index, case)| (index, judge(case))));
     judged.sort_by_key(|(index, _)| *index);
     judged.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Calls `work` for each item on several threads, and returns the results in the order of the items.
+pub(super) fn in_parallel<I: Sync, R: Send>(
+    items: &[I],
+    threads: usize,
+    work: impl Fn(&I) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { break };
+                    let result = work(item);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 fn judge(case: &'static Case, target: &Target, expected: &Expected, skipped: Option<&str>) -> Judged {
-    let started = Instant::now();
-    let mut judged = Judged {
-        case,
-        outcome: Outcome::Passed,
-        outdated: None,
-        notes: Vec::new(),
-        exchange: Vec::new(),
-        elapsed: Duration::ZERO,
-    };
     if let Some(reason) = skipped {
-        judged.outcome = Outcome::Skipped(reason.to_owned());
-        return judged;
+        return Judged::skipped(&case.about, reason);
     }
+    let started = Instant::now();
     let trial = Trial::new(target);
     let result = (case.run)(&trial);
     let (notes, exchange) = trial.end();
-    judged.elapsed = started.elapsed();
-    judged.notes = notes;
-    let reason = expected.reason(case.name).map(ToOwned::to_owned);
-    match (result, reason) {
-        (Ok(()), reason) => judged.outdated = reason,
-        (Err(fault), reason) => {
-            judged.exchange = exchange.streams;
-            judged.outcome = match reason {
-                Some(reason) => Outcome::Known(fault, reason),
-                None => Outcome::Failed(fault),
-            };
-        }
-    }
-    judged
+    Judged { notes, ..Judged::new(&case.about, result, expected, exchange, started.elapsed()) }
 }

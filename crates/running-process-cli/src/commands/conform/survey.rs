@@ -1,6 +1,6 @@
 //! The parts of the conformance protocol that the daemon serves.
 
-use super::case::{Case, Need};
+use super::case::{Description, Need};
 use super::connection::{self, Next};
 use super::frame::RawFrame;
 use super::trial::{Target, Trial};
@@ -56,7 +56,7 @@ impl Survey {
     }
 
     /// Returns why the case cannot be tried.
-    pub(super) fn reason_to_skip(&self, case: &Case) -> Option<&str> {
+    pub(super) fn reason_to_skip(&self, case: &Description) -> Option<&str> {
         let missing = self.0.iter().find(|(need, _)| case.needs.contains(need));
         missing.map(|(_, reason)| reason.as_str())
     }

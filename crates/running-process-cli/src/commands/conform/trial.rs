@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The payload protocol of the conformance protocol, unless `--protocol` names another one.
-const PROTOCOL: u32 = 0xF0C0;
+pub(super) const PROTOCOL: u32 = 0xF0C0;
 
 /// The daemon under test.
 #[derive(Clone, Debug)]
