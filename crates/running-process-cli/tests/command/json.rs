@@ -118,7 +118,7 @@ impl Checked {
     }
 }
 
-/// Checks what the judge of a daemon prints: cases that pass, fail, are known to fail, and are skipped.
+/// Checks what the judge of daemons prints: cases that pass, fail, are known to fail, and are skipped; and that of clients.
 fn conform(checked: &mut Checked, socket: &str) {
     let list = run(&["conform", "--list", "--json"]);
     checked.lines(&vec!["conform_listed"; list.objects().len()], list.text());
@@ -130,6 +130,10 @@ fn conform(checked: &mut Checked, socket: &str) {
     let expected = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&expected, "framing-one-write = 'not its protocol'\nprobe-answered = 'a slip'").unwrap();
     checked.run(0, &parts, &[&failing[..], &["--expect", text(expected.path())]].concat());
+    let list = run(&["conform", "--client", "--list", "--json"]);
+    checked.lines(&vec!["conform_listed"; list.objects().len()], list.text());
+    let client = ["conform", "--client", "--only", "answer-whole", "--only", "answer-empty", "--", "false"];
+    checked.run(1, &parts, &client);
 }
 
 /// Checks what a front prints, and a probe of it. The daemon behind it is `serve`.

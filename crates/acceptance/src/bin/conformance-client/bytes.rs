@@ -112,7 +112,7 @@ impl Connection {
         if !self.breaks(Break::IdentityUnchecked) && !self.is_recorded(&identity, document)? {
             return Err("another daemon answers".into());
         }
-        if !self.input.is_empty() {
+        if !self.input.is_empty() && !self.breaks(Break::ProofTooLate) {
             return Err("bytes follow the proof".into());
         }
         Ok(())

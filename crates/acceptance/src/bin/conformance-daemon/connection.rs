@@ -16,7 +16,7 @@ const NONCE_BYTES: usize = 32;
 const MAX_PROBE_BYTES: usize = 4096;
 const READ_BYTES: usize = 64 * 1024;
 /// The time for which a daemon that breaks [`Break::HalfCloseEnds`] looks for the end of the input before its first answer.
-const LOOK_FOR_END: Duration = Duration::from_millis(300);
+const LOOK_FOR_END: Duration = Duration::from_secs(10);
 
 /// The shared state of all connections.
 #[derive(Debug)]
