@@ -6,12 +6,15 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `daemon SOCKET IDENTITY_FILE` | serves `pong:` at SOCKET, until standard input ends |
+//! | `daemon SOCKET IDENTITY_FILE conformance` | the same, but serves the conformance protocol, to be judged by `running-process conform` |
 //! | `service SOCKET IDENTITY_FILE` | the same, until a signal ends it |
 //! | `replay SOCKET IDENTITY_FILE` | the same, but claims the identity found in the file: an impostor |
 //! | `client IDENTITY_FILE` | reads the file, proves the daemon, sends requests |
 //! | `refused IDENTITY_FILE` | sends a request that the daemon refuses, and goes on: on that connection, and on a new one |
 //! | `rewrite FROM TO` | reads one identity file and writes what it understood to another |
 //! | `mux IDENTITY_FILE` | answers each line of hexadecimal bytes on standard input with what the mux makes of it |
+
+mod conformance;
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
@@ -51,13 +54,14 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args[..] {
         ["daemon", socket, file] => daemon(socket, Path::new(file), until_stdin_ends),
+        ["daemon", socket, file, "conformance"] => judged(socket, Path::new(file)),
         ["service", socket, file] => daemon(socket, Path::new(file), until_killed),
         ["replay", socket, file] => replay(socket, Path::new(file)),
         ["client", file] => client(Path::new(file)),
         ["refused", file] => refused(Path::new(file)),
         ["rewrite", from, to] => rewrite(Path::new(from), Path::new(to)),
         ["mux", file] => mux(Path::new(file)),
-        _ => Err("usage: daemon SOCKET FILE | service SOCKET FILE | replay SOCKET FILE | client FILE | refused FILE | \
+        _ => Err("usage: daemon SOCKET FILE [conformance] | service SOCKET FILE | replay SOCKET FILE | client FILE | refused FILE | \
                   rewrite FROM TO | mux FILE"
             .into()),
     };
@@ -86,6 +90,20 @@ fn daemon(socket: &str, file: &Path, until: fn()) -> Outcome {
     step("write", write_daemon_identity_file(file, &identity))?;
     serve_in_background(listener, identity);
     until();
+    remove_daemon_identity_file(file);
+    Ok(())
+}
+
+fn judged(socket: &str, file: &Path) -> Outcome {
+    let listener = step("bind", UnixListener::bind(socket))?;
+    let endpoint = step("endpoint", Endpoint::unix_socket("interop", socket))?;
+    let identity = step("identity", DaemonProcess::current_process(endpoint, Some(60)))?;
+    step("write", write_daemon_identity_file(file, &identity))?;
+    let mux: Mux =
+        BackendEndpointMux::new(identity, &[conformance::CONFORMANCE], |_| LegacyClassification::NotLegacy);
+    let waits = conformance::Waits::default();
+    in_background(listener, move |stream| conformance::serve(&mux, stream, &waits));
+    until_stdin_ends();
     remove_daemon_identity_file(file);
     Ok(())
 }
@@ -165,12 +183,21 @@ fn mux_for(identity: DaemonProcess) -> Mux {
 }
 
 fn serve_in_background(listener: UnixListener, identity: DaemonProcess) {
-    let mux = Arc::new(mux_for(identity));
+    let mux = mux_for(identity);
+    in_background(listener, move |stream| serve(&mux, stream));
+}
+
+/// Serves each connection on a thread of its own.
+fn in_background<F>(listener: UnixListener, serve: F)
+where
+    F: Fn(UnixStream) -> Result<(), Box<dyn std::error::Error>> + Send + Sync + 'static,
+{
+    let serve = Arc::new(serve);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let mux = Arc::clone(&mux);
+            let serve = Arc::clone(&serve);
             thread::spawn(move || {
-                if let Err(error) = serve(&mux, stream) {
+                if let Err(error) = serve(stream) {
                     eprintln!("connection dropped: {error}");
                 }
             });

@@ -5,6 +5,8 @@
 
 mod buffers;
 #[cfg(target_os = "linux")]
+mod conformance;
+#[cfg(target_os = "linux")]
 mod field;
 mod front;
 mod legacy;
