@@ -117,8 +117,10 @@ def test_failures_are_raised_where_they_are_awaited(handle: rp.Handle, run: Run)
 def test_a_timeout_of_asyncio_cancels_the_request(handle: rp.Handle, run: Run) -> None:
     async def main() -> None:
         client = rp.AsyncClient(handle.client())
+        task = asyncio.ensure_future(client.request(PROTOCOL, b"wait outer"))
+        await until(client, "outer", b"waiting")
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(client.request(PROTOCOL, b"wait outer"), 0.2)
+            await asyncio.wait_for(task, 0.05)
         await until(client, "outer", b"cancelled")
 
     run(main())
@@ -167,7 +169,7 @@ def test_a_task_that_waits_for_an_event_is_cancelled_and_loses_none(handle: rp.H
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(stream.__anext__(), 0.05)
-        assert await client.request(PROTOCOL, b"ended event") == b"waiting"
+        await until(client, "event", b"waiting")
         await stream.aclose()
         await until(client, "event", b"cancelled")
 

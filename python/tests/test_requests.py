@@ -62,10 +62,10 @@ def test_a_protocol_that_is_not_served_has_not_run(client: rp.Client) -> None:
 
 def test_a_timeout_cancels_the_request(client: rp.Client) -> None:
     with pytest.raises(rp.RequestTimeoutError) as raised:
-        client.request(PROTOCOL, b"wait timeout", timeout=0.1)
+        client.request(PROTOCOL, b"wait timeout", timeout=2)
     assert isinstance(raised.value, TimeoutError)
     assert raised.value.may_have_run
-    assert 0 < raised.value.timeout <= 0.1
+    assert 0 < raised.value.timeout <= 2
     until(client, "timeout", b"cancelled")
 
 
@@ -143,7 +143,7 @@ def test_a_dropped_stream_cancels_its_request(client: rp.Client) -> None:
 
 
 def test_a_stream_has_a_timeout(client: rp.Client) -> None:
-    stream = client.stream(PROTOCOL, b"wait late", timeout=0.1)
+    stream = client.stream(PROTOCOL, b"wait late", timeout=2)
     # The daemon keeps the deadline as well. If its refusal comes first, it is the response.
     with pytest.raises(rp.RequestTimeoutError):
         print(*stream, stream.response())

@@ -85,7 +85,7 @@ def test_a_daemon_that_is_not_ready_in_time_is_told(directory: Path) -> None:
     command = [sys.executable, "-c", "import sys; sys.stdin.read(); __import__('time').sleep(60)"]
     service = rp.Service("python-slow", command=command, root=directory)
     with pytest.raises(rp.ServiceTimeoutError) as raised:
-        rp.ensure(service, timeout=1)
+        rp.ensure(service, timeout=5)
     assert isinstance(raised.value, TimeoutError)
     assert raised.value.state == "starting"
     rp.stop(service, timeout=PATIENCE)
