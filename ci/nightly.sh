@@ -81,6 +81,7 @@ step windows
 step interoperation interop/run.sh
 step beyond ci/beyond.sh
 step c ci/c.sh 10000000
+step miri ci/miri.sh
 step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}s"
 table
 [ ${#failed[@]} -eq 0 ]
