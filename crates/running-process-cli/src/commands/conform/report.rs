@@ -32,7 +32,7 @@ const CASES: [Column; 5] = [
     Column { title: "SECTION", align: Align::Left, rank: 4 },
     Column { title: "RULE", align: Align::Left, rank: 3 },
 ];
-/// Bytes of one connection and direction that are shown to people, header by header.
+/// The layout of `decode`, which fits a terminal of 80 columns.
 const LAYOUT: Layout = Layout { palette: Palette::coloured(), bytes_per_line: 8 };
 /// Most frames of one connection and direction that are shown to people.
 const MOST_FRAMES: usize = 4;
