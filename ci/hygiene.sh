@@ -16,7 +16,8 @@ refuse() {
 }
 
 refuse "a path of one machine" '(^|[^[:alnum:]_.*~-])/(work|root|home)(/|[^[:alnum:]_/.-]|$)' .
-refuse "a registry's host" '(crates\.io|docs\.rs|npmjs\.(org|com)|pypi\.org|deb\.debian\.org)' .
+# The table of a manifest has the name of a host.
+refuse "a registry's host" '(crates\.io|(^|[^.])docs\.rs|npmjs\.(org|com)|pypi\.org|deb\.debian\.org)' .
 refuse "deferred work" '\b(TOD[O]|FIXM[E]|XX[X]|HAC[K])\b' .
 refuse "a number of an issue or a phase" '\b([Ii]ssue|[Tt]icket|[Pp]ull request|PR|[Pp]hase) #?[0-9]+' .
 refuse "a number of an issue" '//.*#[0-9]{2,}' '*.rs'

@@ -63,6 +63,12 @@ replacements() {
     cargo test --locked -p running-process-acceptance --test service -- --nocapture replace::
 }
 
+# Runs all tests in the packages as a registry gets them, and shows that another name can be given to them.
+packages() {
+  ci/package.sh --tests all
+  ci/package.sh --name another-name --tests none
+}
+
 keep_going=yes
 export MODEL_RUNS=${MODEL_RUNS:-10000}
 begin "$@"
@@ -77,6 +83,9 @@ step model ci/model.sh
 step sanitizer ci/sanitize.sh thread
 step addresses ci/sanitize.sh address
 step walk
+step supply ci/supply.sh
+step packages
+step release ci/release.sh --check
 step windows
 step interoperation interop/run.sh
 step beyond ci/beyond.sh

@@ -2,6 +2,8 @@
 
 pub mod circles;
 pub mod commits;
+pub mod evidence;
+pub mod guides;
 pub mod lexer;
 pub mod prose;
 
@@ -13,6 +15,13 @@ use std::process::Command;
 #[must_use]
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Returns the lines of a file of the repository.
+fn lines_of(file: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let path = repository().join(file);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Runs git in the repository and returns its standard output.

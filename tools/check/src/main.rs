@@ -1,7 +1,7 @@
 //! The checks' command.
 
 use running_process_check::circles::{self, Rooms};
-use running_process_check::{commits, prose, repository};
+use running_process_check::{commits, evidence, guides, prose, repository};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +11,8 @@ usage: cargo run -p running-process-check -- CHECK
 
   circles [SRC...]    circles of imports between modules, in all source folders or those given
   rooms MODULE [SRC]  the modules directly in MODULE (`broker::backend_sdk`), and which of them use each other
+  evidence            tests that a document names and that are nowhere
+  guides              links of the guides that lead nowhere, as files or in the documentation
   prose [PATH...]     summaries and headings that hide what they are about
   commits             subjects of commits that are too long";
 
@@ -46,6 +48,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         Some("prose") => {
             let faults = prose::check(rest)?;
             report("summaries and headings to rewrite", faults.len(), &faults)
+        }
+        Some("evidence") => {
+            let (faults, checked) = evidence::check()?;
+            report(&format!("of {checked} named tests are not there"), faults.len(), &faults)
+        }
+        Some("guides") => {
+            let (faults, checked) = guides::check()?;
+            report(&format!("of {checked} links of guides have a fault"), faults.len(), &faults)
         }
         Some("commits") => {
             let (faults, checked) = commits::check()?;

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn each_step_has_a_name_in_the_schema() {
-        let schema = include_str!("../../../../docs/json.schema.json");
+        let schema = include_str!("../../docs/json.schema.json");
         let version = || Some("1.2.0".to_owned());
         let stops = ReplacementStep::Stops { pid: 7, version: version(), reason: StopReason::Busy };
         for (step, name, pid, has_version) in [

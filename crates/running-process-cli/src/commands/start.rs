@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn each_end_has_a_name_in_the_schema() {
-        let schema = include_str!("../../../../docs/json.schema.json");
+        let schema = include_str!("../../docs/json.schema.json");
         for (end, kind, path) in [
             (EndsWith::ControlGroup { path: "/build".to_owned() }, "control_group", Some("/build")),
             (

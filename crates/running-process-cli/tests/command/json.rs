@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 fn schema() -> Value {
-    let text = include_str!("../../../../docs/json.schema.json");
+    let text = include_str!("../../docs/json.schema.json");
     serde_json::from_str(text).unwrap()
 }
 
@@ -352,7 +352,7 @@ fn every_error_has_a_kind() {
 
 #[test]
 fn the_document_lists_every_part_of_the_schema() {
-    let page = include_str!("../../../../docs/json.md");
+    let page = include_str!("../../docs/json.md");
     for part in schema()["$defs"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("`{part}`")), "{part}");
     }

@@ -15,8 +15,12 @@ const INTRODUCTION: &str = "\
 
 This page is generated from the help of the command and from what it prints on a terminal of 80 columns: change those, then run
 `RECORD=1 cargo test -p running-process-cli --test command -- recorded`. The figures are those of one run; names of places are
-shortened. [json.md](json.md) has the output with `--json`, [service.md](service.md) the files of services,
-[troubleshooting.md](troubleshooting.md) the way from a symptom to a command.
+shortened. [json.md] has the output with `--json`, [service.md] the files of services, [troubleshooting.md] the way from a
+symptom to a command.
+
+[json.md]: json.md
+[service.md]: service.md
+[troubleshooting.md]: troubleshooting.md
 ";
 
 /// A private home with services, in which commands are recorded.

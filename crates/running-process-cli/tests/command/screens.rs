@@ -74,7 +74,7 @@ impl Home {
             let screen = self.places.renamed(&tmux.text());
             write!(recorded, "== {columns} columns\n{screen}\n\n").unwrap();
         }
-        check(&format!("crates/running-process-cli/tests/snapshots/screens/{name}.txt"), &recorded);
+        check(&format!("tests/snapshots/screens/{name}.txt"), &recorded);
     }
 }
 

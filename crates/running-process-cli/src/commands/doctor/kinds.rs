@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_document_has_a_section_for_each_kind_and_no_other() {
-        let page = include_str!("../../../../../docs/troubleshooting.md");
+        let page = include_str!("../../../docs/troubleshooting.md");
         let sections: BTreeSet<_> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
         assert_eq!(sections, ALL.iter().map(|kind| kind.id).collect());
         for link in page.split("](#").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -17,7 +17,7 @@ pub(in crate::failure) const UNDECIDED: Verdict = Verdict::Undecided;
 /// Checks the rows, and that the schema has their names.
 #[track_caller]
 pub(in crate::failure) fn check(rows: impl IntoIterator<Item = Row>) {
-    let schema = include_str!("../../../../../docs/json.schema.json");
+    let schema = include_str!("../../../docs/json.schema.json");
     for (advice, kind, verdict, words) in rows {
         assert_eq!((advice.kind, advice.verdict), (kind, verdict), "{advice:?}");
         let hint = advice.hint.as_deref().unwrap_or_default();

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Compares a recording with the one that is checked in at `file`, a path in the repository; writes it there if the environment
+/// Compares a recording with the one that is checked in at `file`, a path in the package; writes it there if the environment
 /// variable RECORD is set.
 #[track_caller]
 pub fn check(file: &str, recorded: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("RECORD").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, recorded).unwrap();

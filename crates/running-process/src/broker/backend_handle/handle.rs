@@ -24,6 +24,16 @@ pub(in crate::broker) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// not the answer. [`proof`](Self::proof) has each step with its evidence, and tells where a platform or an identity
 /// could prove less. Root, and code that runs inside the daemon or as the same user with ptrace or `LD_PRELOAD`, are
 /// outside the claim.
+///
+/// ```no_run
+/// use running_process::{BackendHandle, read_daemon_identity_file};
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let daemon = read_daemon_identity_file("build.json".as_ref()).ok_or("no daemon runs")?;
+/// let handle = BackendHandle::probe_with_service("build", "1.2.0", &daemon.ipc_endpoint, &daemon)?;
+/// println!("process {} is proven: {}", daemon.pid, handle.proof().level);
+/// let response = handle.into_client().request(0xF0BD, b"main.rs".to_vec())?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct BackendHandle {
     /// The name that the caller gave to the service.

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const MAX_SERVICE_NAME_BYTES: usize = 64;
 
 /// Default bound on the silence of a daemon that starts.
-const START_TIMEOUT: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Default limit of a log, both files together.
 const LOG_LIMIT: u64 = 10_000_000;
 
@@ -251,7 +251,9 @@ pub(super) fn find_program(program: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut names = vec![program.to_owned()];
     if cfg!(windows) {
-        names.push(PathBuf::from(program.as_os_str().to_owned()).with_added_extension("exe"));
+        let mut name = program.as_os_str().to_owned();
+        name.push(".exe");
+        names.push(PathBuf::from(name));
     }
     std::env::split_paths(&path)
         .filter(|directory| directory.is_absolute())

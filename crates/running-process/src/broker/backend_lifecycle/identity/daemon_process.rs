@@ -12,6 +12,17 @@ use std::path::PathBuf;
 ///
 /// All of it is public data that any process can repeat. Only what the kernel says of the process that repeats it is a
 /// proof.
+///
+/// ```no_run
+/// use running_process::broker::backend_sdk::write_daemon_identity_file;
+/// use running_process::{DaemonProcess, Endpoint};
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // A daemon with an accept loop of its own publishes itself. `Server` does it by itself.
+/// let endpoint = Endpoint::unix_socket("build", "/run/user/1000/build/socket")?;
+/// let daemon = DaemonProcess::current_process(endpoint, Some(600))?;
+/// write_daemon_identity_file("/run/user/1000/build/daemon.json".as_ref(), &daemon)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DaemonProcess {

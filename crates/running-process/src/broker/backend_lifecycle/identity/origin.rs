@@ -49,16 +49,22 @@ impl Origin {
 /// Formats a start time of the kernel for people: `9.50 s after boot`, or a time of day where the system's clock allows
 /// that.
 pub(crate) fn started(start_time: u64) -> impl fmt::Display {
-    fmt::from_fn(move |formatter| {
+    StartTime(start_time)
+}
+
+struct StartTime(u64);
+
+impl fmt::Display for StartTime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if cfg!(any(target_os = "linux", target_os = "android")) {
-            let (seconds, ticks) = (start_time / TICKS_PER_SECOND, start_time % TICKS_PER_SECOND);
+            let (seconds, ticks) = (self.0 / TICKS_PER_SECOND, self.0 % TICKS_PER_SECOND);
             write!(formatter, "{seconds}.{ticks:02} s after boot")
         } else if cfg!(windows) {
-            write_utc(formatter, start_time / 10_000, FROM_1601_TO_1970_DAYS)
+            write_utc(formatter, self.0 / 10_000, FROM_1601_TO_1970_DAYS)
         } else {
-            write_utc(formatter, start_time / 1000, 0)
+            write_utc(formatter, self.0 / 1000, 0)
         }
-    })
+    }
 }
 
 /// `USER_HZ`, in which `/proc` counts on every architecture that Rust supports.

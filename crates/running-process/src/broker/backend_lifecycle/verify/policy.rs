@@ -61,6 +61,17 @@ pub enum ImageCheck {
 ///
 /// No policy accepts a process that the kernel names as another one. At the level claimed it names none, and an
 /// impostor that repeats the identity is not noticed.
+///
+/// ```no_run
+/// use running_process::{BackendHandle, DaemonProcess};
+/// use running_process::broker::backend_lifecycle::verify::Policy;
+/// use std::time::{Duration, Instant};
+/// # fn example(daemon: &DaemonProcess) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut policy = Policy::strict();
+/// policy.replaced_on_disk = true; // an upgrade that waits for a restart is no reason to refuse
+/// let handle = BackendHandle::verify(daemon, policy, Instant::now() + Duration::from_secs(2))?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Policy {

@@ -115,6 +115,14 @@ pub enum ImageState {
 }
 
 /// The proof of a daemon, step by step.
+///
+/// ```no_run
+/// # fn example(handle: &running_process::BackendHandle) {
+/// for step in &handle.proof().steps {
+///     println!("{:<10} {:<14} {}", step.verdict, step.kind, step.evidence);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proof {

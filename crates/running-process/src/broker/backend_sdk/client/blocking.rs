@@ -41,6 +41,16 @@ use std::time::{Duration, Instant};
 /// After [`FrameClientError::Refused`] and those two the connection goes on. It also goes on after
 /// [`FrameClientError::TimedOut`], and a late response is dropped. Every other error of the connection closes it at once:
 /// [`is_usable`](Self::is_usable) returns `false`, and each further call returns [`FrameClientError::Dead`].
+///
+/// ```no_run
+/// use running_process::{Endpoint, FrameClient};
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // Without a proof: a client of a daemon that it trusts. A proven connection comes from `BackendHandle::into_client`.
+/// let mut client = FrameClient::connect(&Endpoint::unix_socket("build", "/run/user/1000/build/socket")?)?;
+/// let response = client.request(0xF0BD, b"main.rs".to_vec())?;
+/// assert_eq!(response.payload_protocol, 0xF0BD);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct FrameClient {
     /// `None` once the connection has ended.

@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 const MAX_REFUSALS: u32 = 3;
 
 /// The upper bound of `attempt_timeout`, so that no clock overflows.
-const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A client of the daemon that an identity file names. Once its connection has ended, the next request makes another one.
 /// Clones share everything.
@@ -41,6 +41,20 @@ const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
 /// Nothing is sent on a connection before its daemon is verified, against the identity file as it is then. One task at a time
 /// reconnects, and the others wait for its result. A request that a connection took is never sent again:
 /// [`ReconnectError::may_have_run`] tells whether the caller may do so.
+///
+/// ```no_run
+/// use running_process::ReconnectingClient;
+/// use running_process::broker::backend_sdk::{ReconnectConfig, ReconnectError};
+///
+/// # async fn example() -> Result<(), ReconnectError> {
+/// let client = ReconnectingClient::new("/run/user/1000/build/daemon.json", ReconnectConfig::default());
+/// let ask = || client.request(0xF0BD, b"main.rs".to_vec());
+/// let response = match ask().await {
+///     Err(error) if !error.may_have_run() => ask().await?, // by the next daemon
+///     answered => answered?,
+/// };
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReconnectingClient(Arc<ClientInner>);
 

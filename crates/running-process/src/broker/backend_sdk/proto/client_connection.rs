@@ -32,6 +32,27 @@ fn check(counts: Option<&DescriptorCounts>) -> Result<(), ClientConnectionError>
 /// while its caller has enough. [`set_unsolicited_events`](Self::set_unsolicited_events) drops events that the caller does not want.
 ///
 /// After an error the connection is dead and returns no more events, because the bytes that follow cannot be trusted.
+///
+/// A client and a daemon without a socket between them:
+///
+/// ```
+/// use running_process::broker::backend_sdk::{ClientConnection, ClientEvent};
+/// use running_process::broker::protocol::{Frame, encode_framed, try_decode_framed};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut client = ClientConnection::new();
+/// let id = client.send_request(0xF0BD, b"main.rs".to_vec())?;
+///
+/// // The driver writes the output, and passes on what it reads.
+/// let request = try_decode_framed(client.output())?.ok_or("a part of a frame")?.frame;
+/// client.output_written(client.output().len());
+/// client.receive(&encode_framed(&Frame::response_to(&request, b"compiled".to_vec()))?);
+///
+/// match client.next_event()? {
+///     Some(ClientEvent::Response(of, response)) => assert_eq!((of, response.payload), (id, &b"compiled"[..])),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Default)]
 pub struct ClientConnection {
     received: ClientRecvBuffer,

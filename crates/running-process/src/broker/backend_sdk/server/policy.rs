@@ -291,6 +291,9 @@ fn left_until(unix_ms: u64) -> Duration {
 }
 
 fn clipped(mut message: String) -> String {
-    message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+    if message.len() > MAX_MESSAGE_BYTES {
+        let end = (0..=MAX_MESSAGE_BYTES).rev().find(|&end| message.is_char_boundary(end));
+        message.truncate(end.unwrap_or_default());
+    }
     message
 }

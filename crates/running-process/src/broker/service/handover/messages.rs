@@ -62,7 +62,9 @@ impl Message {
         let (kind, payload) = match self {
             Self::Hello => (HELLO, Vec::new()),
             Self::Refused { reason } => {
-                (REFUSED, reason.as_bytes()[..reason.floor_char_boundary(MAX_PAYLOAD_BYTES)].to_vec())
+                let longest = reason.len().min(MAX_PAYLOAD_BYTES);
+                let end = (0..=longest).rev().find(|&end| reason.is_char_boundary(end));
+                (REFUSED, reason.as_bytes()[..end.unwrap_or_default()].to_vec())
             }
             Self::Take { socket: (device, inode) } => {
                 (TAKE, [device.to_le_bytes(), inode.to_le_bytes()].concat())

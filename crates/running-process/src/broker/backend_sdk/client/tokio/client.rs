@@ -30,6 +30,17 @@ use std::time::Instant;
 /// After [`FrameClientError::Refused`], [`FrameClientError::TimedOut`] and [`FrameClientError::Request`] the connection
 /// goes on. Every other error of the connection ends it. The callers that wait then get the reason; if none waits, the next
 /// request gets it. Each further call returns [`FrameClientError::Dead`].
+///
+/// ```no_run
+/// use running_process::{AsyncFrameClient, Endpoint};
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = AsyncFrameClient::connect(&Endpoint::unix_socket("build", "/run/user/1000/build/socket")?).await?;
+/// let other = client.clone(); // the same connection
+/// let library = tokio::spawn(async move { other.request(0xF0BD, b"library".to_vec()).await });
+/// let tool = client.request(0xF0BD, b"tool".to_vec()).await?;
+/// let library = library.await??;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct AsyncFrameClient(Arc<ClientInner>);
 

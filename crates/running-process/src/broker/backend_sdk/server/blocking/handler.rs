@@ -79,6 +79,22 @@ impl ServerRequest {
 ///
 /// The connection closes when the handler has returned and the parts of [`into_parts`](Self::into_parts) are dropped. When the
 /// server is stopped, reading returns what has been received and then the end of the stream.
+///
+/// ```
+/// use running_process::LegacyConnection;
+/// use std::io::{self, BufRead, BufReader, Write};
+///
+/// /// Answers each line of the old protocol.
+/// fn old_protocol(connection: LegacyConnection) -> io::Result<()> {
+///     let mut reader = BufReader::new(connection);
+///     let mut line = String::new();
+///     while reader.read_line(&mut line)? > 0 {
+///         reader.get_mut().write_all(line.to_uppercase().as_bytes())?;
+///         line.clear();
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct LegacyConnection {
     rewind: Rewind,

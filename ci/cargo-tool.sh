@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Prints the path of a Cargo tool in the version that is pinned here. Compiles it first if it is missing: minutes, once, so it is nothing
+# for the gate. The tools are kept in ${CARGO_TOOLS:-$HOME/.cache/cargo-tools}.
+#   cargo-tool.sh NAME
+set -euo pipefail
+declare -A versions=([cargo-deny]=0.20.2 [cargo-semver-checks]=0.51.0)
+name=${1:?usage: cargo-tool.sh NAME}
+version=${versions[$name]:?no version of it is pinned}
+root=${CARGO_TOOLS:-$HOME/.cache/cargo-tools}/$name-$version
+if [ ! -x "$root/bin/$name" ]; then
+  # Neither the flags nor the folder of this repository's build are the tool's.
+  env -u RUSTFLAGS -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$root" "$name@$version" >&2
+fi
+echo "$root/bin/$name"

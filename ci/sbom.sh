@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Writes the components of the library and of the command as CycloneDX files to DIRECTORY. The Python packages for that are kept in
+# ${SBOM_DIR:-$HOME/.cache/sbom}.
+#   sbom.sh DIRECTORY
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:?usage: sbom.sh DIRECTORY}; mkdir -p "$out"
+tools=${SBOM_DIR:-$HOME/.cache/sbom}
+if [ ! -x "$tools/bin/python" ]; then
+  python3 -m venv "$tools"
+  "$tools/bin/pip" -q --disable-pip-version-check install 'cyclonedx-python-lib[json-validation]==11.*'
+fi
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}; export SOURCE_DATE_EPOCH
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+for package in running-process running-process-cli; do
+  "$tools/bin/python" ci/sbom.py "$package" "$out/$package-$version.cdx.json"
+done
