@@ -39,6 +39,11 @@ fn judge(program: Program, known: &str) {
 }
 
 #[test]
+fn the_sha256_generation_breaks_the_listed_rules_and_no_other_one() {
+    judge(Program::Published("4.5.7"), "4.5.7.toml");
+}
+
+#[test]
 fn the_blake3_generation_breaks_the_listed_rules_and_no_other_one() {
     judge(Program::Published("4.10.21"), "4.10.21.toml");
 }
