@@ -18,7 +18,7 @@ fn service() -> Result<Service, Box<dyn Error>> {
     Ok(Service::new("shout-example")?
         .version(env!("CARGO_PKG_VERSION"))
         .command(env::current_exe()?, ["serve"])
-        .idle_timeout(Duration::from_secs(60)))
+        .idle_timeout(Duration::from_mins(1)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

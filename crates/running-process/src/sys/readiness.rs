@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Longest single wait handed to the system. Some systems take milliseconds in an `i32`, about 24 days.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Waits until one of `fds` is ready, and returns `true`, or until `deadline` has passed, and returns `false`.
 /// Readiness wins: with a deadline in the past this is a check that does not block.

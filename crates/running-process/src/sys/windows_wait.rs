@@ -15,7 +15,7 @@ pub(crate) const MAX_HANDLES: usize = 64;
 /// No timeout (`INFINITE` in `winbase.h`).
 const FOREVER: u32 = u32::MAX;
 /// Longest single wait handed to the system.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// A manual-reset event: once set it stays set.
 #[derive(Debug)]

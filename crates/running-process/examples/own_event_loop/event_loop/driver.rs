@@ -397,7 +397,7 @@ fn add<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: PollFd<'fd>) -> usize {
 /// Waits until one of `fds` is ready, or `deadline` has passed.
 fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     // Longer waits than a day are no use, and may be too long for the system.
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(24);
     let left = deadline.map_or(LONGEST, |at| at.saturating_duration_since(Instant::now()).min(LONGEST));
     let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
     match poll(fds, Some(&timeout)) {

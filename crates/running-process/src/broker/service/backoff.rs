@@ -7,9 +7,9 @@ const FREE_FAILURES: u32 = 2;
 /// The first pause, doubled after each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A daemon that crashes sooner than this after its start counts as a failed start.
-pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const SETTLED_AFTER: Duration = Duration::from_mins(1);
 
 /// Returns the time for which nothing is started after so many `failures` in a row.
 pub(super) fn pause(failures: u32) -> Duration {

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const MAX_SERVICE_NAME_BYTES: usize = 64;
 
 /// Default bound on the silence of a daemon that starts.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Default limit of a log, both files together.
 const LOG_LIMIT: u64 = 10_000_000;
 

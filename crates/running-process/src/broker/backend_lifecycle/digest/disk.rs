@@ -33,7 +33,7 @@ const CHECKED: usize = NAMED + size_of::<i64>() + 2 * DIGEST;
 const ENTRY: usize = CHECKED + size_of::<u64>();
 
 /// Age at which a temporary file belongs to a process that died.
-const ABANDONED: Duration = Duration::from_secs(60);
+const ABANDONED: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct DiskCache {

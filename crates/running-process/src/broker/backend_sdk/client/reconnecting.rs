@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 const MAX_REFUSALS: u32 = 3;
 
 /// The upper bound of `attempt_timeout`, so that no clock overflows.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_ATTEMPT: Duration = Duration::from_hours(24);
 
 /// A client of the daemon that an identity file names. Once its connection has ended, the next request makes another one.
 /// Clones share everything.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Longest status that is kept, in bytes.
 const MAX_STATUS_BYTES: usize = 200;
 /// Longest extension that one report asks for.
-const LONGEST_EXTENSION: Duration = Duration::from_secs(60 * 60);
+const LONGEST_EXTENSION: Duration = Duration::from_hours(1);
 
 /// One report of a daemon.
 #[derive(Debug, Default, PartialEq, Eq)]

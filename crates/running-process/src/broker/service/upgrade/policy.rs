@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 /// reach it at once.
 const COUNT: u32 = 3;
 /// Time of the default bound: long enough that clients in turn cost the daemon's state rarely, short enough to wait for.
-const WITHIN: Duration = Duration::from_secs(10 * 60);
+const WITHIN: Duration = Duration::from_mins(10);
 
 /// Time for which a replacement that gave the same version again is not repeated: the program may have got another version in a way that
 /// its file does not show, as a script of an interpreter does.
-const FUTILE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const FUTILE_FOR: Duration = Duration::from_hours(24);
 
 /// Largest count of [`UpgradePolicy::bound`]: as many replacements are recorded.
 pub const MAX_BOUND: u32 = 16;

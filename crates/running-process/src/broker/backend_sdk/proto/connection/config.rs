@@ -28,7 +28,7 @@ config! {
         /// nothing.
         pub first_message_bytes: usize = 1024 * 1024,
         /// Time from the answer to a probe until something else arrives, while the wire is undecided. Default: 5 min.
-        pub probed_timeout: Duration = Duration::from_secs(5 * 60),
+        pub probed_timeout: Duration = Duration::from_mins(5),
         /// Time from the first byte of a later message until it is complete. Default: 30 s.
         pub message_timeout: Duration = Duration::from_secs(30),
         /// Time without a byte in either direction, between messages. Default: none; a client may keep a connection for later.
