@@ -1,7 +1,7 @@
 //! Links of the guides, which are read as files of the repository and as pages of the library's documentation.
 //!
 //! A guide links by reference: `[text][wire.md#bounds]`, with the definition `[wire.md#bounds]: wire.md#bounds` at its end. The
-//! documentation has definitions of its own for the same labels, in [`DEFINITIONS`], which rustdoc checks.
+//! documentation has definitions of its own for the same labels, in `DEFINITIONS`, which rustdoc checks.
 
 use crate::{git, lines_of, repository};
 use std::error::Error;
