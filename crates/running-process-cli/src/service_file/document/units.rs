@@ -11,7 +11,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Returns the bytes that `text` names: `10MB`, `512KiB`, `10000000`.
-pub(in crate::service_file) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
     let unit: u64 = match &text[digits.len()..] {
         "" | "B" => 1,
