@@ -64,6 +64,16 @@ impl Selected {
         }
     }
 
+    /// Returns the arguments by which the daemon is started. What is known only by its directory has no command: its file is to be named.
+    pub(crate) fn start_argument(&self) -> &str {
+        if self.file.is_some() { &self.argument } else { "--file FILE" }
+    }
+
+    /// Returns the commands that replace the daemon by a new one.
+    pub(crate) fn stop_and_start(&self) -> String {
+        format!("running-process stop {} && running-process start {}", self.argument, self.start_argument())
+    }
+
     /// Returns whether the user may call it `name`: by its label, or by the name of its directory.
     fn is_called(&self, name: &str) -> bool {
         let directory = self.service.directory();

@@ -18,10 +18,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         let pid = facts.pid();
         let who = pid.map_or_else(|| "the daemon".to_owned(), |pid| format!("process {pid}"));
         let finding = facts.finding(kind, format!("{who} ends with {end}")).pid(pid);
-        let argument = &facts.selected.argument;
         Some(match end {
-            EndsWith::Terminal { .. } => finding
-                .remedy(format_args!("running-process stop {argument} && running-process start {argument}")),
+            EndsWith::Terminal { .. } => finding.remedy(facts.selected.stop_and_start()),
             EndsWith::LoginSession { .. } | EndsWith::UserManager => finding.remedy("loginctl enable-linger"),
             _ => finding,
         })

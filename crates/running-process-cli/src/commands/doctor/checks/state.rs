@@ -85,8 +85,7 @@ fn starting(facts: &Facts, by: Option<u32>) -> Option<Finding> {
 }
 
 fn busy(facts: &Facts, pid: u32) -> Finding {
-    let argument = &facts.selected.argument;
-    let restart = format!("running-process stop {argument} && running-process start {argument}");
+    let restart = facts.selected.stop_and_start();
     match &facts.examination {
         Ok(examination) if !facts.has_socket => {
             let what = format!(
@@ -146,12 +145,7 @@ fn fronted(facts: &Facts) -> Option<Finding> {
     let pid = facts.identity.as_ref()?.fronts.as_ref().map(|fronted| fronted.pid);
     let finding =
         facts.finding(&kinds::FRONTED_GONE, format!("the daemon behind the front is not there: {fault}"));
-    let argument = &facts.selected.argument;
-    Some(
-        finding
-            .pid(pid)
-            .remedy(format_args!("running-process stop {argument} && running-process start {argument}")),
-    )
+    Some(finding.pid(pid).remedy(facts.selected.stop_and_start()))
 }
 
 fn orphan(facts: &Facts, what: &str, pid: Option<u32>) -> Finding {
@@ -201,7 +195,9 @@ fn fatal_line(log: &str) -> Option<&str> {
 }
 
 fn with_log(finding: Finding, facts: &Facts, failure: &StartFailure) -> Finding {
-    finding.log(&failure.log).remedy(format_args!("running-process start {}", facts.selected.argument))
+    finding
+        .log(&failure.log)
+        .remedy(format_args!("running-process start {}", facts.selected.start_argument()))
 }
 
 fn leftovers(facts: &Facts, examination: &Examination) -> Option<Finding> {
