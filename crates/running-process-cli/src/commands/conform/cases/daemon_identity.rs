@@ -82,7 +82,6 @@ fn text(field: &Field) -> Result<String, String> {
 
 /// The process that the kernel names as the peer of a connection.
 #[derive(Debug)]
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "other systems name no process"))]
 pub(super) struct Peer {
     pub(super) pid: u32,
 }
