@@ -20,7 +20,6 @@ Exit status:
   130  interrupted by Ctrl-C; the daemon of COMMAND has ended";
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "there are no Unix-domain sockets to use them for"))]
 #[command(
     before_help = EXAMPLES,
     after_help = EXIT_STATUS,
