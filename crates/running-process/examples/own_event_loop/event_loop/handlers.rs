@@ -39,7 +39,8 @@ impl Request {
         self.parts.take_descriptors()
     }
 
-    /// Sends an event ahead of the answer, with the descriptors of `payload`. Blocks while the client leaves too much unread.
+    /// Sends an event ahead of the answer, with the descriptors of `payload`. Blocks while the client leaves too much unread; a payload
+    /// that is borrowed is copied only then.
     ///
     /// # Errors
     ///

@@ -10,6 +10,7 @@ use running_process::broker::backend_sdk::{
     ServerStop,
 };
 use running_process::broker::protocol::{Endpoint, Frame};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ impl Request for LoopRequest {
     }
 
     fn send_event(&self, payload: &[u8]) -> Result<(), SendEventError> {
-        self.send_event(payload.to_vec())
+        self.send_event(Cow::Borrowed(payload))
     }
 }
 
