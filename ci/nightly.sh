@@ -63,10 +63,13 @@ replacements() {
     cargo test --locked -p running-process-acceptance --test service -- --nocapture replace::
 }
 
-# Runs all tests in the packages as a registry gets them, and shows that another name can be given to them.
+# Runs all tests in the packages as a registry gets them, and shows that another name can be given to them. Installs and removes the
+# Debian package of the command.
 packages() {
   ci/package.sh --tests all
   ci/package.sh --name another-name --tests none
+  cargo build --locked -p running-process-cli
+  packaging/deb.sh --check "$CARGO_TARGET_DIR/debug/running-process"
 }
 
 keep_going=yes
