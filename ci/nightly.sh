@@ -90,7 +90,6 @@ step supply ci/supply.sh
 step packages
 step release ci/release.sh --check
 step windows
-step interoperation interop/run.sh
 step beyond ci/beyond.sh
 step c ci/c.sh 10000000
 step miri ci/miri.sh
