@@ -70,19 +70,24 @@ impl<'a> Played<'a> {
         (result, self.record.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the next connection and its number; `None` at the end.
+    /// Returns the next connection and its number; `None` at the end, once those that the client has made are taken.
     fn accept(&self) -> Option<(UnixStream, usize)> {
         loop {
             let accepted = self.listener.accept();
             let mut open = locked(&self.open);
-            if open.has_ended {
-                return None;
+            let copied = accepted.and_then(|(stream, _)| Ok((stream.try_clone()?, stream)));
+            match copied {
+                Ok((copy, stream)) => {
+                    open.streams.push(copy);
+                    if open.has_ended {
+                        end(&stream);
+                    }
+                    return Some((stream, open.streams.len()));
+                }
+                Err(_) if open.has_ended => return None,
+                // What fails is a connection that has ended already.
+                Err(_) => {}
             }
-            // What fails is a connection that has ended already.
-            let Ok((stream, _)) = accepted else { continue };
-            let Ok(copy) = stream.try_clone() else { continue };
-            open.streams.push(copy);
-            return Some((stream, open.streams.len()));
         }
     }
 
@@ -90,12 +95,10 @@ impl<'a> Played<'a> {
     fn end(&self) {
         let mut open = locked(&self.open);
         open.has_ended = true;
-        for stream in &open.streams {
-            // Fails on a connection that has ended.
-            let _ended = stream.shutdown(Shutdown::Both);
-        }
+        open.streams.iter().for_each(end);
         drop(open);
-        // Wakes the thread that accepts.
+        // Wakes the thread that accepts, which does not wait again.
+        let _told = self.listener.set_nonblocking(true);
         let _woken = UnixStream::connect(self.socket);
     }
 
@@ -177,6 +180,12 @@ impl<'a> Played<'a> {
         locked(&self.record).fault.get_or_insert(fault);
         vec![Step::Close]
     }
+}
+
+/// Ends the connection. What has arrived can still be read.
+fn end(stream: &UnixStream) {
+    // Fails on a connection that has ended.
+    let _ended = stream.shutdown(Shutdown::Both);
 }
 
 /// Takes the body of the next frame, if it is complete.
