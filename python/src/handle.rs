@@ -241,7 +241,7 @@ pub(crate) fn probe(
 
 /// Proves that the process that listens at a socket is what it claims to be.
 ///
-/// Whether that is the daemon that the caller looks for, it does not say: there is no identity file to compare it with.
+/// It does not say that this is the daemon that the caller looks for: there is no identity file to compare it with.
 #[pyfunction]
 #[pyo3(signature = (socket, *, policy="default", timeout=None))]
 pub(crate) fn probe_claim(

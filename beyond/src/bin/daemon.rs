@@ -1,7 +1,7 @@
 //! A daemon whose requests are served by workers.
 //!
 //! ```sh
-//! cargo run --bin daemon -- /tmp/work/daemon.sock /tmp/work/daemon.json nats://127.0.0.1:4222
+//! cargo run --bin daemon -- daemon.sock daemon.json nats://127.0.0.1:4222
 //! ```
 
 use beyond::{Gateway, Subjects};

@@ -47,7 +47,7 @@ impl Bytes {
 
 /// Runs the body of a function, and turns a panic into a status.
 pub(crate) fn guard(body: impl FnOnce() -> Result<(), Status>) -> Status {
-    // What the body may leave half-done is output, which a failed function has not promised.
+    // The body may leave output half-written, and a failed function promises no output.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => Status::Ok,
         Ok(Err(status)) => status,

@@ -84,3 +84,10 @@ fn each_broken_client_is_found() {
         judge(CLIENT, &[&limits[..], &only(cases), &["--", CLIENT, "bytes", "--break", rule]].concat())
     });
 }
+
+#[test]
+fn a_client_that_removes_the_socket_of_the_judge_is_judged_all_the_same() {
+    let script = "rm \"$RUNNING_PROCESS_CONFORM_SOCKET\"; exit 1";
+    let arguments = ["--client", "--timeout", TIMEOUT, "--only", "request-once", "--", "sh", "-c", script];
+    assert_eq!(judge(CLIENT, &arguments), cases("failed", ["request-once"]));
+}

@@ -63,7 +63,7 @@ fn a_daemon_without_the_conformance_protocol_is_judged_by_the_cases_that_do_not_
     let judged = run(&judge);
     let skipped = "skipped (the daemon does not serve the conformance protocol 0xF0C0)";
     assert!(judged.status == 0 && judged.text().contains(skipped), "{judged:?}");
-    // Who names the protocol promises it.
+    // Naming the protocol promises that the daemon serves it.
     let judged = run(&[&judge[..], &["--only", "framing-one-write", "--protocol", "0xF0C0"]].concat());
     assert!(judged.status == 1 && judged.text().contains("a refusal of request 1"), "{judged:?}");
 }

@@ -22,7 +22,7 @@ enum Answer {
 impl Survey {
     /// Asks the daemon. If the conformance protocol `is_promised`, no case is skipped because it is not served.
     pub(super) fn of(target: &Target, is_promised: bool) -> Result<Self, Failure> {
-        // Whether a daemon listens at all.
+        // Fails if no daemon listens.
         connection::open(&target.socket).map_err(|error| {
             Failure::undecided(error)
                 .kind("no_listener")

@@ -6,6 +6,7 @@ use crate::commands::conform::case::Need;
 use crate::commands::conform::exchange::Direction;
 use crate::commands::conform::fault::Fault;
 use crate::commands::conform::frame::{HEADER, MAX_BODY, PROBE, REQUEST, RawFrame};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,8 +28,10 @@ pub(super) struct Played<'a> {
     case: &'a ClientCase,
     /// The encoded identity with which probes are answered.
     identity: &'a [u8],
-    socket: &'a Path,
+    /// It does not block.
     listener: UnixListener,
+    /// Two ends of a stream, of which the first is shut down at the end. The thread that accepts waits for the second.
+    ending: (UnixStream, UnixStream),
     open: Mutex<Open>,
     record: Mutex<Record>,
 }
@@ -37,7 +40,7 @@ pub(super) struct Played<'a> {
 #[derive(Debug, Default)]
 struct Open {
     streams: Vec<UnixStream>,
-    /// Set at the end; no connection is taken from then on.
+    /// Set at the end, when the client makes no connection any more.
     has_ended: bool,
 }
 
@@ -46,12 +49,14 @@ impl<'a> Played<'a> {
     pub(super) fn bind(
         case: &'a ClientCase,
         protocol: u64,
-        socket: &'a Path,
+        socket: &Path,
         identity: &'a [u8],
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
+        listener.set_nonblocking(true)?;
+        let ending = UnixStream::pair()?;
         let record = Mutex::new(Record { protocol, ..Record::default() });
-        Ok(Self { case, identity, socket, listener, open: Mutex::default(), record })
+        Ok(Self { case, identity, listener, ending, open: Mutex::default(), record })
     }
 
     /// Serves while `client` runs. Returns its result and what it sent.
@@ -73,20 +78,27 @@ impl<'a> Played<'a> {
     /// Returns the next connection and its number; `None` at the end, once those that the client has made are taken.
     fn accept(&self) -> Option<(UnixStream, usize)> {
         loop {
-            let accepted = self.listener.accept();
-            let mut open = locked(&self.open);
-            let copied = accepted.and_then(|(stream, _)| Ok((stream.try_clone()?, stream)));
-            match copied {
-                Ok((copy, stream)) => {
+            // Asked before: a connection that the client makes meanwhile is not missed.
+            let has_ended = locked(&self.open).has_ended;
+            match self.listener.accept().and_then(|(stream, _)| with_copy(stream)) {
+                Ok((stream, copy)) => {
+                    let mut open = locked(&self.open);
                     open.streams.push(copy);
                     if open.has_ended {
-                        end(&stream);
+                        shut_down(&stream);
                     }
                     return Some((stream, open.streams.len()));
                 }
-                Err(_) if open.has_ended => return None,
-                // What fails is a connection that has ended already.
-                Err(_) => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {} // the connection has ended already
+                Err(_) if has_ended => return None,
+                Err(_) => {
+                    let mut ready = [
+                        PollFd::new(&self.ending.1, PollFlags::IN),
+                        PollFd::new(&self.listener, PollFlags::IN),
+                    ];
+                    // After a failure the loop looks again.
+                    let _ready = poll(&mut ready, None);
+                }
             }
         }
     }
@@ -95,11 +107,8 @@ impl<'a> Played<'a> {
     fn end(&self) {
         let mut open = locked(&self.open);
         open.has_ended = true;
-        open.streams.iter().for_each(end);
-        drop(open);
-        // Wakes the thread that accepts, which does not wait again.
-        let _told = self.listener.set_nonblocking(true);
-        let _woken = UnixStream::connect(self.socket);
+        open.streams.iter().for_each(shut_down);
+        shut_down(&self.ending.0);
     }
 
     fn connection(&self, mut stream: UnixStream, number: usize) {
@@ -182,8 +191,15 @@ impl<'a> Played<'a> {
     }
 }
 
+/// Makes the stream block, which some systems do not do by themselves, and copies it.
+fn with_copy(stream: UnixStream) -> io::Result<(UnixStream, UnixStream)> {
+    stream.set_nonblocking(false)?;
+    let copy = stream.try_clone()?;
+    Ok((stream, copy))
+}
+
 /// Ends the connection. What has arrived can still be read.
-fn end(stream: &UnixStream) {
+fn shut_down(stream: &UnixStream) {
     // Fails on a connection that has ended.
     let _ended = stream.shutdown(Shutdown::Both);
 }

@@ -16,8 +16,8 @@ use std::time::Instant;
 
 /// A process at an endpoint: as the kernel names it, as it claims to be, and the proof that both are one.
 ///
-/// A proven claim says that the process is what it claims to be. Whether that is the daemon that the caller looks for, it does
-/// not say: there is no identity file to compare it with.
+/// A proven claim says that the process is what it claims to be. It does not say that this is the daemon that the
+/// caller looks for: there is no identity file to compare it with.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Claim {

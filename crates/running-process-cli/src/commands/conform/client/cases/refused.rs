@@ -126,7 +126,7 @@ pub(super) static CASES: &[ClientCase] = &[
     ClientCase::fails("end-in-body", HEADER_SECTION, "A part of a body is not the answer.", |request| {
         let payload_first =
             [varint(1, 1), varint(2, RESPONSE), varint(3, request.protocol), varint(5, request.id)];
-        // What has arrived has all fields of an answer, and a field that the rest would complete follows.
+        // Ends within a field that follows all fields of an answer.
         let body = [payload_first.concat(), bytes(4, ANSWER), varint(100, u64::MAX)].concat();
         let mut bytes = framed(&body);
         bytes.truncate(HEADER + body.len() - varint(100, u64::MAX).len());
@@ -161,7 +161,7 @@ pub(super) static CASES: &[ClientCase] = &[
         ENCODINGS,
         "A payload that cannot be decoded is not the answer.",
         |request| {
-            // What a block of Snappy, a frame of Zstandard or one of LZ4 cannot begin with.
+            // Begins as no block of Snappy and no frame of Zstandard or LZ4 does.
             let payload = vec![0xff; 16];
             vec![Step::Send(RawFrame { payload, encoding: 2, ..answer_to(request) }.bytes())]
         },
