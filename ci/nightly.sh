@@ -29,11 +29,6 @@ descriptors() {
     cargo test --locked -p running-process --all-features --test descriptors leaks::
 }
 
-# Runs the README's first command as a user does.
-demo() {
-  eval "timeout 1200 $(grep -m1 -E '^cargo run ' README.md)" </dev/null
-}
-
 # Runs each benchmark once, to see that it works. The numbers of such a run mean nothing.
 benchmarks() {
   cargo test --locked --manifest-path benches/Cargo.toml
@@ -78,7 +73,7 @@ begin "$@"
 step core
 step everything
 step descriptors
-step demo
+step bare ci/bare.sh
 step crowds
 step replacements
 step benchmarks
