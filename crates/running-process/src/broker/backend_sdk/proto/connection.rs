@@ -23,7 +23,7 @@ use crate::broker::backend_sdk::mux::{
 use crate::broker::protocol::header::{FrameHeader, complete_body};
 use crate::broker::protocol::{
     DecodePayloadError, FRAME_HEADER_BYTES, FrameKind, FrameRef, FramingError, MAX_FRAME_BYTES,
-    RefusalReason, try_decode_framed_ref,
+    PayloadEncoding, RefusalReason, try_decode_framed_ref,
 };
 #[cfg(feature = "host")]
 use crate::descriptor::Descriptor;
@@ -346,18 +346,20 @@ where
         if self.message_limit == MessageLimit::UntilFramed {
             self.message_limit = MessageLimit::Lifted;
         }
-        let frame = match if decode { encodings.decode(frame, &mut self.decoded) } else { Ok(frame) } {
-            Ok(frame) => frame,
-            // The payload of a cancel means nothing, so it need not be understood.
-            Err(_) if kind == Ok(FrameKind::Cancel) => frame,
-            // The daemon may know it.
-            Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => frame,
-            // The envelope holds, so the peer can be told, and the frames behind this one be understood.
-            Err(error) => {
-                refuse(&frame, RefusalReason::BadEncoding, &error, &mut self.output);
-                return Ok(Some(ConnectionEvent::Refused(error)));
+        if decode && frame.payload_encoding != i32::from(PayloadEncoding::None) {
+            match encodings.decode(frame, &mut self.decoded) {
+                Ok(decoded) => frame = decoded,
+                // The payload of a cancel means nothing, so it need not be understood.
+                Err(_) if kind == Ok(FrameKind::Cancel) => {}
+                // The daemon may know it.
+                Err(DecodePayloadError::NotAccepted { .. }) if !self.config.strict => {}
+                // The envelope holds, so the peer can be told, and the frames behind this one be understood.
+                Err(error) => {
+                    refuse(&frame, RefusalReason::BadEncoding, &error, &mut self.output);
+                    return Ok(Some(ConnectionEvent::Refused(error)));
+                }
             }
-        };
+        }
         Ok(Some(match kind {
             Ok(FrameKind::Request) => {
                 let accepted_descriptors = self.descriptors.accepted();

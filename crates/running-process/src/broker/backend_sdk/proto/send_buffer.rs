@@ -263,8 +263,12 @@ impl SendBuffer {
         peer: Encodings,
     ) -> Result<(), FramingError> {
         let frame = FrameRef { payload: payload.as_ref(), ..frame };
-        if let Some(Cut { at, encoded }) = self.append_around_large(frame, encodings, peer)? {
-            self.insert(at, encoded.map_or_else(|| payload.into(), Payload::from));
+        if !peer.is_empty() {
+            if let Some(Cut { at, encoded }) = self.append_encoded(frame, encodings, peer)? {
+                self.insert(at, encoded.map_or_else(|| payload.into(), Payload::from));
+            }
+        } else if let Some(at) = self.append_around_large(frame)? {
+            self.insert(at, payload.into());
         }
         Ok(())
     }
@@ -313,9 +317,7 @@ impl SendBuffer {
         let descriptors = frame.descriptors.announcing(descriptors).of_file(attachment.is_file);
         let frame = FrameRef { descriptors, ..frame };
         let frame = FrameRef { payload: &payload, ..frame };
-        if let Some(Cut { at, .. }) =
-            self.append_around_large(frame, &EncodingPolicy::OFF, Encodings::NONE)?
-        {
+        if let Some(at) = self.append_around_large(frame)? {
             self.insert(at, payload);
         }
         let (length, frame) = (self.len() - before, AttachedFrame { kind, payload_protocol, request_id });
@@ -324,7 +326,8 @@ impl SendBuffer {
     }
 
     /// Appends `frame`, encoded if that makes it shorter, and without its payload if that is large.
-    fn append_around_large(
+    #[inline(never)]
+    fn append_encoded(
         &mut self,
         frame: FrameRef<'_>,
         encodings: &EncodingPolicy,
@@ -332,16 +335,22 @@ impl SendBuffer {
     ) -> Result<Option<Cut>, FramingError> {
         let mut encoded = Vec::new();
         let frame = encodings.encode(frame, peer, &mut encoded);
-        if frame.payload.len() < ZERO_COPY_MIN {
-            return frame.encode_framed(self.tail()).map(|()| None);
-        }
-        let at = frame.encode_around_payload(self.tail())?;
+        let Some(at) = self.append_around_large(frame)? else { return Ok(None) };
         let is_encoded = frame.payload_encoding != i32::from(PayloadEncoding::None);
         if is_encoded {
             // It was allocated for the length before encoding.
             encoded.shrink_to_fit();
         }
         Ok(Some(Cut { at, encoded: is_encoded.then_some(encoded) }))
+    }
+
+    /// Appends `frame`, without its payload if that is large. Returns the length of the tail in front of the payload then.
+    #[inline(never)]
+    fn append_around_large(&mut self, frame: FrameRef<'_>) -> Result<Option<usize>, FramingError> {
+        if frame.payload.len() < ZERO_COPY_MIN {
+            return frame.encode_framed(self.tail()).map(|()| None);
+        }
+        frame.encode_around_payload(self.tail()).map(Some)
     }
 
     /// Inserts `payload` where the tail has `at` bytes.

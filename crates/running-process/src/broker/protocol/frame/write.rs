@@ -4,7 +4,7 @@
 
 use super::super::error::FramingError;
 use super::super::header::{FrameHeader, MAX_FRAME_BYTES};
-use super::{DescriptorFields, FrameRef, key};
+use super::{FrameRef, key};
 use prost::encoding::encoded_len_varint;
 
 impl FrameRef<'_> {
@@ -77,11 +77,7 @@ impl FrameRef<'_> {
             + varint_length(u64::from(self.payload_protocol))
             + bytes_length(payload_length)
             + varint_length(self.request_id)
-            + varint_length(enum_varint(self.payload_encoding))
-            + varint_length(self.deadline_unix_ms)
-            + bytes_length(self.traceparent.len())
-            + bytes_length(self.tracestate.len())
-            + self.own_fields_length();
+            + if self.has_rare_fields() { self.rare_fields_length() } else { 0 };
         FrameHeader::for_body(body_length, MAX_FRAME_BYTES)
     }
 
@@ -107,42 +103,42 @@ impl FrameRef<'_> {
     #[inline(always)]
     fn put_behind_payload(&self, out: &mut Vec<u8>) {
         put_varint(key::REQUEST_ID, self.request_id, out);
+        if self.has_rare_fields() {
+            self.put_rare_fields(out);
+        }
+    }
+
+    /// Returns whether there are fields that most frames do not have: those that stand behind the request id.
+    #[inline(always)]
+    fn has_rare_fields(&self) -> bool {
+        let own = u64::from(self.accepted_encodings) | u64::from(self.descriptors.word()) << 32;
+        let texts = self.traceparent.len() | self.tracestate.len();
+        enum_varint(self.payload_encoding) | self.deadline_unix_ms | texts as u64 | own != 0
+    }
+
+    #[inline(never)]
+    fn rare_fields_length(&self) -> usize {
+        varint_length(enum_varint(self.payload_encoding))
+            + varint_length(self.deadline_unix_ms)
+            + bytes_length(self.traceparent.len())
+            + bytes_length(self.tracestate.len())
+            + own_length(self.accepted_encodings)
+            + own_length(self.descriptors.count().into())
+            + own_length(self.descriptors.accepted().into())
+            + own_length(self.descriptors.is_file().into())
+    }
+
+    #[inline(never)]
+    fn put_rare_fields(&self, out: &mut Vec<u8>) {
         put_varint(key::PAYLOAD_ENCODING, enum_varint(self.payload_encoding), out);
         put_varint(key::DEADLINE_UNIX_MS, self.deadline_unix_ms, out);
         put_str(key::TRACEPARENT, self.traceparent, out);
         put_str(key::TRACESTATE, self.tracestate, out);
-        if self.has_own_fields() {
-            put_own_fields(self.accepted_encodings, self.descriptors, out);
-        }
+        put_own(key::ACCEPTED_ENCODINGS, self.accepted_encodings, out);
+        put_own(key::DESCRIPTORS, self.descriptors.count().into(), out);
+        put_own(key::ACCEPTED_DESCRIPTORS, self.descriptors.accepted().into(), out);
+        put_own(key::PAYLOAD_IS_FILE, self.descriptors.is_file().into(), out);
     }
-
-    #[inline(always)]
-    fn has_own_fields(&self) -> bool {
-        u64::from(self.accepted_encodings) | u64::from(self.descriptors.word()) << 32 != 0
-    }
-
-    #[inline(always)]
-    fn own_fields_length(&self) -> usize {
-        if self.has_own_fields() { own_fields_length(self.accepted_encodings, self.descriptors) } else { 0 }
-    }
-}
-
-/// Returns the encoded length of the fields that are our own.
-#[inline(never)]
-fn own_fields_length(accepted_encodings: u32, descriptors: DescriptorFields) -> usize {
-    own_length(accepted_encodings)
-        + own_length(descriptors.count().into())
-        + own_length(descriptors.accepted().into())
-        + own_length(descriptors.is_file().into())
-}
-
-/// Appends the fields that are our own.
-#[inline(never)]
-fn put_own_fields(accepted_encodings: u32, descriptors: DescriptorFields, out: &mut Vec<u8>) {
-    put_own(key::ACCEPTED_ENCODINGS, accepted_encodings, out);
-    put_own(key::DESCRIPTORS, descriptors.count().into(), out);
-    put_own(key::ACCEPTED_DESCRIPTORS, descriptors.accepted().into(), out);
-    put_own(key::PAYLOAD_IS_FILE, descriptors.is_file().into(), out);
 }
 
 /// Returns the length of all pieces together.
