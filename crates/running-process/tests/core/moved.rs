@@ -2,7 +2,9 @@
 
 use crate::common::SERVED;
 use prost::Message;
+use running_process::broker::backend_lifecycle::probe::PROBE_NONCE_BYTES;
 use running_process::broker::backend_sdk::{ClientConnection, ClientEvent};
+use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{
     EncodingPolicy, FrameRef, MAX_FRAME_BYTES, Notice, NoticeKind, try_decode_framed_ref,
 };
@@ -39,6 +41,17 @@ fn a_client_says_once_that_it_wants_to_know_of_a_move_and_is_told() {
         assert_eq!(client.next_event().unwrap(), Some(ClientEvent::Moved));
         assert_eq!(client.next_event().unwrap(), None);
     }
+}
+
+#[test]
+fn a_client_that_probes_first_says_so_with_the_request_behind_the_probe() {
+    let mut client = ClientConnection::new();
+    client.want_moved();
+    client.send_request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, vec![7; PROBE_NONCE_BYTES]).unwrap();
+    client.send_request(SERVED, b"x".to_vec()).unwrap();
+    client.send_request(SERVED, b"x".to_vec()).unwrap();
+    let accepted = EncodingPolicy::default().accepted().bits();
+    assert_eq!(announced(&mut client), [accepted, accepted | 1, accepted]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use running_process::broker::backend_sdk::{
 use running_process::{Endpoint, Server};
 use std::error::Error;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -26,8 +28,8 @@ pub(crate) struct Request<'a> {
     pub(crate) send_event: &'a mut dyn FnMut(Payload) -> Result<(), SendEventError>,
 }
 
-/// Does what the payload says: `echo` sends the descriptors back, `read` answers with the contents of the files, `close` with their
-/// number, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event,
+/// Does what the payload says: `echo` sends the descriptors back, `read` answers with the contents of the files, `append` adds a byte to
+/// each file and answers with their number, as `close` does, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event,
 /// `file PATH` answers with the file at the path, `file-event PATH` sends it as an event, and `io` answers with the number of bytes that
 /// this thread has read.
 pub(crate) fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
@@ -37,6 +39,10 @@ pub(crate) fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
     Ok(match word {
         "echo" => Payload::from(rest.to_owned()).with_descriptors(descriptors),
         "read" => contents(&descriptors).concat().into(),
+        "append" => {
+            descriptors.iter().try_for_each(|each| File::from(each.try_clone()?).write_all(b"x"))?;
+            descriptors.len().to_string().into()
+        }
         "close" => descriptors.len().to_string().into(),
         "accepted" => accepted.to_string().into(),
         "new" => {
@@ -66,6 +72,11 @@ pub(crate) fn inline(request: &InlineRequest<'_>) -> Result<Payload, HandlerErro
     answer(Request { payload, descriptors, accepted, send_event: &mut |_| unreachable!("no events inline") })
 }
 
+/// Returns the path of the identity file of the server at `endpoint`.
+pub(crate) fn identity_file(endpoint: &Endpoint) -> PathBuf {
+    Path::new(&endpoint.path).with_extension("json")
+}
+
 /// A server of each driver.
 pub(crate) trait Driver: Sized {
     /// Runs a server of the handlers until `stop` is given, on this thread.
@@ -84,8 +95,9 @@ impl Driver for Server {
         report: impl Fn(&ServeError) + Send + Sync + 'static,
         ready: impl FnOnce(ServerStop, ServerStats),
     ) {
-        let server =
-            Server::bind(endpoint).unwrap().config(config).observe(report).serve_inline(INLINE, inline);
+        let identity_file = identity_file(&endpoint);
+        let server = Server::bind(endpoint).unwrap().identity_file(identity_file).config(config);
+        let server = server.observe(report).serve_inline(INLINE, inline);
         let server = server.serve(SERVED, |mut request| {
             let (descriptors, accepted) = (request.take_descriptors(), request.accepted_descriptors());
             let payload = request.payload();
@@ -106,7 +118,7 @@ pub(crate) use on_tokio::{OnOneThread, OnThreads};
 
 #[cfg(feature = "tokio")]
 mod on_tokio {
-    use super::{Driver, INLINE, Request, SERVED, answer, inline};
+    use super::{Driver, INLINE, Request, SERVED, answer, identity_file, inline};
     use running_process::Endpoint;
     use running_process::broker::backend_sdk::{
         AsyncServer, ServeError, ServerConfig, ServerStats, ServerStop,
@@ -147,23 +159,31 @@ mod on_tokio {
     ) {
         let runtime = builder.enable_all().build().unwrap();
         runtime.block_on(async {
-            let server = AsyncServer::bind(endpoint).unwrap().config(config).observe(report);
-            let server = server.serve_inline(INLINE, inline).serve(SERVED, |mut request| async move {
-                if ![&b"event"[..], b"file-event"].iter().any(|word| request.payload().starts_with(word)) {
-                    let (descriptors, accepted) =
-                        (request.take_descriptors(), request.accepted_descriptors());
-                    let send_event = &mut |_| unreachable!("there are none");
-                    return answer(Request { payload: request.payload(), descriptors, accepted, send_event });
-                }
-                let blocking = tokio::task::spawn_blocking(move || {
-                    let (descriptors, accepted) =
-                        (request.take_descriptors(), request.accepted_descriptors());
-                    let send_event =
-                        &mut |event| Handle::current().block_on(request.send_event_payload(event));
-                    answer(Request { payload: request.payload(), descriptors, accepted, send_event })
+            let identity_file = identity_file(&endpoint);
+            let server = AsyncServer::bind(endpoint).unwrap().identity_file(identity_file).config(config);
+            let server =
+                server.observe(report).serve_inline(INLINE, inline).serve(SERVED, |mut request| async move {
+                    if ![&b"event"[..], b"file-event"].iter().any(|word| request.payload().starts_with(word))
+                    {
+                        let (descriptors, accepted) =
+                            (request.take_descriptors(), request.accepted_descriptors());
+                        let send_event = &mut |_| unreachable!("there are none");
+                        return answer(Request {
+                            payload: request.payload(),
+                            descriptors,
+                            accepted,
+                            send_event,
+                        });
+                    }
+                    let blocking = tokio::task::spawn_blocking(move || {
+                        let (descriptors, accepted) =
+                            (request.take_descriptors(), request.accepted_descriptors());
+                        let send_event =
+                            &mut |event| Handle::current().block_on(request.send_event_payload(event));
+                        answer(Request { payload: request.payload(), descriptors, accepted, send_event })
+                    });
+                    blocking.await?
                 });
-                blocking.await?
-            });
             ready(server.stop_handle(), server.stats());
             server.run().await.unwrap();
         });
@@ -175,8 +195,8 @@ pub(crate) struct Daemon {
     pub(crate) endpoint: Endpoint,
     pub(crate) directory: tempfile::TempDir,
     errors: Receiver<String>,
-    stop: ServerStop,
-    stats: ServerStats,
+    pub(crate) stop: ServerStop,
+    pub(crate) stats: ServerStats,
     thread: Option<JoinHandle<()>>,
 }
 

@@ -8,6 +8,8 @@ mod daemon;
 mod files;
 mod hostile;
 mod leaks;
+#[cfg(feature = "tokio")]
+mod moving;
 mod own_event_loop;
 mod passing;
 mod raw;

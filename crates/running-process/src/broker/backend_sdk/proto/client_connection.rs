@@ -12,6 +12,7 @@ pub use requests::RequestHead;
 use super::descriptors::{Announced, DescriptorCounts, take_counted};
 use super::payload::Payload;
 use super::send_buffer::SendBuffer;
+use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use crate::broker::protocol::{
     DescriptorFields, EncodingPolicy, Encodings, Frame, FrameKind, FrameRef, FramingError, WANTS_MOVED,
 };
@@ -20,6 +21,12 @@ use crate::descriptor::Descriptor;
 use recv_buffer::{ClientRecvBuffer, ReceivedFrame};
 use requests::Requests;
 use std::io::IoSlice;
+
+/// Returns whether a request of this protocol is a probe, which the daemon answers without taking a request.
+#[inline]
+fn is_probe(payload_protocol: u32) -> bool {
+    payload_protocol == BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL
+}
 
 #[inline]
 fn check(counts: Option<&DescriptorCounts>) -> Result<(), ClientConnectionError> {
@@ -61,7 +68,7 @@ pub struct ClientConnection {
     encodings: EncodingPolicy,
     /// The encodings that the daemon has said it decodes.
     daemon_accepts: Encodings,
-    /// [`WANTS_MOVED`] until the first request is sent, if [`ClientEvent::Moved`] is wanted.
+    /// [`WANTS_MOVED`] until the first request that is no probe is sent, if [`ClientEvent::Moved`] is wanted.
     wants_moved: u32,
     /// The payload of the last event, if it has memory of its own.
     payload: Vec<u8>,
@@ -90,7 +97,7 @@ impl ClientConnection {
         self.encodings = policy;
     }
 
-    /// Tells the daemon, with the first request, that [`ClientEvent::Moved`] is wanted. A daemon that knows it then says when its
+    /// Tells the daemon, with the first request that is no probe, that [`ClientEvent::Moved`] is wanted. A daemon that knows it then says when its
     /// successor has the endpoint. Default: not wanted.
     pub fn want_moved(&mut self) {
         self.wants_moved = WANTS_MOVED;
@@ -175,7 +182,8 @@ impl ClientConnection {
 
     #[inline]
     fn request<'a>(&self, id: RequestId, payload_protocol: u32, head: &RequestHead<'a>) -> FrameRef<'a> {
-        let accepted_encodings = self.encodings.accepted().bits() | self.wants_moved;
+        let wants_moved = if is_probe(payload_protocol) { 0 } else { self.wants_moved };
+        let accepted_encodings = self.encodings.accepted().bits() | wants_moved;
         let RequestHead { deadline_unix_ms, traceparent, tracestate, accepted_descriptors, events: _ } =
             *head;
         let request = FrameRef::request(payload_protocol, id.0, &[]);
@@ -191,7 +199,9 @@ impl ClientConnection {
 
     #[inline]
     fn sent(&mut self, id: RequestId, payload_protocol: u32, head: &RequestHead<'_>) {
-        self.wants_moved = 0;
+        if !is_probe(payload_protocol) {
+            self.wants_moved = 0;
+        }
         self.requests.sent(id, payload_protocol, head.events);
         if head.accepted_descriptors != 0 {
             self.count_descriptors(head.accepted_descriptors);
