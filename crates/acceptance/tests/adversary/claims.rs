@@ -113,6 +113,16 @@ fn a_child_that_answers_for_its_parent_is_contradicted_as_the_writer() {
 }
 
 #[test]
+fn an_answer_that_a_child_finishes_is_contradicted_by_its_second_writer() {
+    let place = place();
+    let daemon = place.start("delegate-half");
+    let claim = claim(&place, &Policy::default());
+    assert_eq!((listener(&claim), claim.identity.as_ref().unwrap().pid), (daemon.pid(), daemon.pid()));
+    let ProbeError::Impostor { role: PeerRole::Writer, pid, .. } = refused(claim) else { panic!() };
+    assert_ne!(pid, daemon.pid());
+}
+
+#[test]
 fn a_daemon_behind_a_service_manager_is_what_it_claims_to_be_and_one_who_repeats_its_claim_is_not() {
     let place = place();
     let listening = UnixListener::bind(&place.socket).unwrap();

@@ -119,13 +119,15 @@ fn socat_between_caller_and_daemon_is_refused_by_name() {
 }
 
 #[test]
-fn a_child_that_answers_in_the_daemons_place_is_refused() {
-    let place = place();
-    let daemon = place.start("delegate");
-    let identity = place.identity();
-    for policy in every_policy() {
-        let error = refused(&identity, &policy);
-        let ProbeError::Impostor { pid, .. } = error else { panic!("{error:?}") };
-        assert_ne!(pid, daemon.pid(), "the writer is the child");
+fn a_child_that_answers_in_the_daemons_place_or_finishes_its_answer_is_refused() {
+    for mode in ["delegate", "delegate-half"] {
+        let place = place();
+        let daemon = place.start(mode);
+        let identity = place.identity();
+        for policy in every_policy() {
+            let error = refused(&identity, &policy);
+            let ProbeError::Impostor { pid, .. } = error else { panic!("{error:?}") };
+            assert_ne!(pid, daemon.pid(), "the writer is the child");
+        }
     }
 }

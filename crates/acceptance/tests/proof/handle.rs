@@ -41,6 +41,24 @@ fn the_recorded_daemon_is_proven_and_serves_on_the_proven_connection() {
 }
 
 #[test]
+fn a_handle_tells_the_memory_of_its_daemon_until_that_has_ended() {
+    let mut daemon = daemon();
+    let handle = handle_to(&daemon);
+    let resident = handle.resident_bytes().unwrap();
+    // Its executable alone, of which it has run a part, has megabytes; and it holds no cache.
+    assert!((64 << 10..1 << 30).contains(&resident), "{resident}");
+    assert!(daemon.stop().success());
+    assert_eq!(handle.resident_bytes().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn each_run_of_a_daemon_is_another_instance() {
+    let instances: Vec<_> =
+        [daemon(), daemon()].iter().map(|daemon| daemon.identity().origin.unwrap().instance_id).collect();
+    assert_ne!(instances[0], instances[1]);
+}
+
+#[test]
 fn further_connections_and_the_proven_one_speak_either_wire() {
     let daemon = daemon();
     let handle = handle_to(&daemon);

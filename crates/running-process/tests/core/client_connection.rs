@@ -67,6 +67,26 @@ fn client_with(count: usize) -> (ClientConnection, Vec<(RequestId, Frame)>) {
     (client, ids.into_iter().zip(frames).collect())
 }
 
+#[test]
+fn a_request_tells_the_daemon_its_deadline() {
+    let mut client = ClientConnection::new();
+    client.send_request_deadline(SERVED, b"ping", 1_767_225_600_123).unwrap();
+    client.send_request(SERVED, b"ping").unwrap();
+    let deadlines: Vec<_> = sent(&mut client).iter().map(|frame| frame.deadline_unix_ms).collect();
+    assert_eq!(deadlines, [1_767_225_600_123, 0]);
+}
+
+#[test]
+fn an_owned_event_has_the_frame_that_came() {
+    let (mut client, requests) = client_with(1);
+    assert!(client.next_owned_event().unwrap().is_none());
+    let answer = response(&requests[0].1, b"pong");
+    client.receive(&wire(&answer));
+    let Some(ClientEvent::Response(id, frame)) = client.next_owned_event().unwrap() else { panic!() };
+    assert_eq!((id, frame), (requests[0].0, answer));
+    assert!(client.next_owned_event().unwrap().is_none());
+}
+
 fn response(request: &Frame, payload: &[u8]) -> Frame {
     Frame { kind: 1, payload: payload.to_vec(), ..request.clone() }
 }

@@ -32,6 +32,13 @@ fn refusal(frame: &Frame) -> String {
 }
 
 #[test]
+fn a_mux_names_its_daemon_and_what_it_serves() {
+    let told = format!("{:?}", mux(detectors::never));
+    assert!(told.starts_with("BackendEndpointMux") && told.contains("4242"), "{told}");
+    assert!(told.contains(&format!("{SERVED}")), "{told}");
+}
+
+#[test]
 fn an_empty_buffer_needs_more_and_the_detector_is_not_asked() {
     let mux = mux(|_| panic!("there is nothing to classify"));
     assert_eq!(mux.poll(&[]).unwrap(), MuxPoll::NeedMoreBytes);

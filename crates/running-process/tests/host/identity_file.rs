@@ -129,12 +129,48 @@ fn a_missing_file_is_no_error() {
 
 #[test]
 fn removing_removes_and_a_missing_file_is_no_error() {
-    let (_directory, path) = place();
+    let (directory, path) = place();
     write_daemon_identity_file(&path, &daemon()).unwrap();
     try_remove_daemon_identity_file(&path).unwrap();
     assert!(!path.exists());
     try_remove_daemon_identity_file(&path).unwrap();
+    try_remove_daemon_identity_file(&directory.path().join("nowhere/daemon.json")).unwrap();
+    write_daemon_identity_file(&path, &daemon()).unwrap();
     remove_daemon_identity_file(&path);
+    assert!(!path.exists());
+    remove_daemon_identity_file(&path);
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_is_an_error_of_the_removal() {
+    let (directory, _) = place();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(try_remove_daemon_identity_file(&file.join("daemon.json")).is_err());
+}
+
+#[test]
+fn an_identity_is_written_up_to_the_size_that_is_read() {
+    let (_directory, path) = place();
+    let mut daemon = daemon();
+    // Not where the kernel would look: the document is what counts.
+    let mut fill = |bytes: usize| {
+        daemon.boot_id = "b".repeat(bytes);
+        daemon.clone()
+    };
+    write_daemon_identity_file(&path, &fill(1)).unwrap();
+    let room = MAX_IDENTITY_FILE_BYTES - usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+    let largest = fill(room + 1);
+    write_daemon_identity_file(&path, &largest).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), MAX_IDENTITY_FILE_BYTES as u64);
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap().unwrap(), largest);
+    let refused = write_daemon_identity_file(&path, &fill(room + 2)).unwrap_err();
+    assert!(
+        refused
+            .get_ref()
+            .is_some_and(|error| { matches!(error.downcast_ref(), Some(IdentityFileError::TooLarge)) })
+    );
+    assert_eq!(try_read_daemon_identity_file(&path).unwrap().unwrap(), largest);
 }
 
 #[test]

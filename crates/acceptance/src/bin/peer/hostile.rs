@@ -160,6 +160,26 @@ pub(crate) fn delegate(socket: &str, identity_file: &Path) {
     child.spawn().unwrap().wait().unwrap();
 }
 
+/// Writes its identity, and answers every prober: the first half itself, and the rest through a child.
+pub(crate) fn answer_with_a_child(socket: &str, identity_file: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let identity = write_own_identity(socket, identity_file);
+    println!("ready");
+    end_with_stdin();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let answer = challenge(&stream, &identity);
+        let (own, rest) = answer.split_at(answer.len() / 2);
+        stream.write_all(own).unwrap();
+        let mut child = Command::new("cat");
+        child.stdin(Stdio::piped()).stdout(Stdio::from(OwnedFd::from(stream)));
+        let mut child = child.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(rest).unwrap();
+        // The prober may have closed the connection.
+        child.wait().unwrap();
+    }
+}
+
 /// Replays the identity for as long as the process lives that wrote it.
 pub(crate) fn answer_for_the_parent(identity_file: &Path) {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();

@@ -47,6 +47,7 @@ fn main() {
         "exec-later" => hostile::become_another_later(socket, identity_file, argument.unwrap()),
         "exec" => hostile::become_another(socket, identity_file, argument.unwrap()),
         "delegate" => hostile::delegate(socket, identity_file),
+        "delegate-half" => hostile::answer_with_a_child(socket, identity_file),
         "deaf" => hostile::deaf(socket, identity_file),
         _ => hostile::misbehave(mode, socket, identity_file, argument),
     }

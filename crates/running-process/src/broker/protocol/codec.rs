@@ -217,6 +217,36 @@ mod tests {
         assert_eq!(body[1], (payload.as_ptr(), payload.len()));
     }
 
+    /// A writer that fails with each of these kinds, and takes everything then.
+    struct Failing {
+        kinds: Vec<io::ErrorKind>,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.kinds.pop() {
+                Some(kind) => Err(kind.into()),
+                None => self.taken.write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_that_is_interrupted_goes_on_and_any_other_failure_ends_it() {
+        let mut writer = Failing { kinds: vec![io::ErrorKind::Interrupted; 2], taken: Vec::new() };
+        assert_eq!(write_frame(&mut writer, b"payload").unwrap(), 12);
+        assert_eq!(read_frame(&mut &writer.taken[..]).unwrap(), b"payload");
+        let mut writer = Failing { kinds: vec![io::ErrorKind::BrokenPipe], taken: Vec::new() };
+        let error = write_frame(&mut writer, b"payload").unwrap_err();
+        assert!(matches!(error, FramingError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe));
+        assert!(writer.taken.is_empty());
+    }
+
     #[test]
     fn a_writer_that_takes_nothing_is_an_error() {
         let error = write_framed(&mut &mut [][..], &FrameRef::default()).unwrap_err();

@@ -35,6 +35,43 @@ fn with_output(enough: usize, change: impl FnOnce(&mut ConnectionConfig)) -> (Se
     (ServerConnection::new(Arc::new(mux(detectors::never)), config, enough, now), now)
 }
 
+#[test]
+fn a_connection_is_validated_by_its_first_frame() {
+    let (mut server, now) = server(|_| ());
+    assert!(!server.is_validated());
+    server.receive(&request(1)[..3], now);
+    assert!(!server.is_validated());
+    admit(&mut server, &request(1)[3..], now);
+    assert!(server.is_validated());
+}
+
+#[test]
+fn the_reason_of_a_cancel_is_told_to_people() {
+    let reasons = [
+        (CancelReason::Requested, "the client cancelled the request"),
+        (CancelReason::DeadlinePassed, "the request's deadline has passed"),
+        (CancelReason::PeerGone, "the client is gone"),
+        (CancelReason::ShuttingDown, "the daemon is ending"),
+    ];
+    for (reason, told) in reasons {
+        assert_eq!(reason.to_string(), told);
+    }
+}
+
+#[test]
+fn a_payload_is_the_bytes_that_it_was_made_of() {
+    let bytes = b"payload";
+    for payload in [
+        Payload::from(bytes.to_vec()),
+        Payload::from(bytes.to_vec().into_boxed_slice()),
+        Payload::from(bytes::Bytes::copy_from_slice(bytes)),
+        Payload::from(*bytes),
+    ] {
+        assert_eq!(&payload[..], bytes);
+        assert_eq!(format!("{payload:?}"), format!("{bytes:?}"));
+    }
+}
+
 fn request(id: u64) -> Vec<u8> {
     wire(&frame(FrameKind::Request, id, &id.to_le_bytes()))
 }

@@ -106,8 +106,7 @@ impl DiskCache {
             Err(Errno::NOENT) => rustix::fs::stat(self.base.parent()?),
             base => base,
         };
-        let found = base.ok()?.st_uid;
-        (found == owner.as_raw() || found == Uid::ROOT.as_raw()).then_some(())
+        may_be_in(Uid::from_raw(base.ok()?.st_uid), owner).then_some(())
     }
 
     /// Opens the directory of the entries, if it is private to `owner`.
@@ -129,6 +128,11 @@ impl DiskCache {
 /// Returns the user of this process; `None` if it cannot be told from others.
 fn own_user() -> Option<Uid> {
     sys::own_user().ok().map(Uid::from_raw)
+}
+
+/// Returns whether a cache of `owner` may be in a directory of this user.
+fn may_be_in(directory: Uid, owner: Uid) -> bool {
+    directory == owner || directory == Uid::ROOT
 }
 
 /// Returns `Some` if a directory was made or something of its name exists.

@@ -212,6 +212,29 @@ mod tests {
     }
 
     #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_caller_gets_what_it_wants_or_has_the_file_read() {
+        let (sha256, blake3) = (ExeDigests::Sha256([1; 32]), ExeDigests::Blake3([2; 32]));
+        let both = ExeDigests::Both { sha256: [1; 32], blake3: [2; 32] };
+        let in_which = |wanted: Wanted| [sha256, blake3, both].map(|digests| wanted.is_in(&digests));
+        assert_eq!(in_which(Wanted::Sha256), [true, false, true]);
+        assert_eq!(in_which(Wanted::Blake3), [false, true, true]);
+        assert_eq!(in_which(Wanted::Both), [false, false, true]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_read_that_fails_is_not_tried_again() {
+        use crate::broker::backend_lifecycle::digest::read::tests::watched;
+        let directory = tempfile::tempdir().unwrap();
+        let opened = File::open(directory.path()).unwrap();
+        let failed = watched(move || Input::new(&opened, &|| true).read(0..1, &mut [0; 8], |_| {}));
+        assert!(
+            matches!(failed, Err(DigestError::Io(error)) if error.kind() == std::io::ErrorKind::IsADirectory)
+        );
+    }
+
+    #[test]
     fn a_file_of_any_number_of_pieces_has_the_digests_of_its_bytes() {
         let content = content(7 * PIECE + 1);
         for length in [1, 2, 3, 4, 5, 6, 7]

@@ -157,7 +157,7 @@ mod tests {
         for (age, expected) in cases {
             assert_eq!(remember(&facts(before, age, 0)), expected, "{age}");
         }
-        for nonsense in [(i64::MIN, 5), (i64::MAX, 5), (100, -5), (100, SECOND), (100, 0)] {
+        for nonsense in [(i64::MIN, 5), (i64::MAX, 5), (100, -5), (100, SECOND), (100, 0), (0, 5)] {
             let facts = Facts { changed: nonsense, ..facts(before, SECOND, 0) };
             assert_eq!(remember(&facts), Remember::WhileItRuns, "{nonsense:?}");
         }

@@ -62,9 +62,13 @@ pub(super) fn refuses_writers() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
-        let Some(release) = release.as_deref().and_then(series) else { return false };
-        release >= BOUND_TO_THE_PROCESS && own_image_is_busy().unwrap_or(!ADMIT_WRITERS.contains(&release))
+        release.as_deref().and_then(series).is_some_and(|release| does_refuse(release, own_image_is_busy()))
     })
+}
+
+/// Returns whether kernels of the series refuse writers of an image that runs, of which one may have been found busy.
+fn does_refuse(release: (u32, u32), is_busy: Option<bool>) -> bool {
+    release >= BOUND_TO_THE_PROCESS && is_busy.unwrap_or(!ADMIT_WRITERS.contains(&release))
 }
 
 /// Returns whether opening the image of this process for writing is refused because it runs; `None` if it is refused
@@ -86,6 +90,7 @@ fn series(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn the_series_is_the_first_two_numbers_of_a_release() {
@@ -97,6 +102,46 @@ mod tests {
             assert_eq!(series(nonsense), None, "{nonsense}");
         }
         assert!((5, 14) < BOUND_TO_THE_PROCESS && (6, 0) > BOUND_TO_THE_PROCESS);
+    }
+
+    #[test]
+    fn writers_are_refused_by_kernels_that_bind_the_image_to_its_process_and_are_not_seen_to_admit_them() {
+        for (release, is_busy, refused) in [
+            ((5, 14), Some(true), false),
+            ((5, 15), None, true),
+            ((5, 15), Some(false), false),
+            ((6, 10), None, true),
+            ((6, 11), None, false),
+            ((6, 12), None, false),
+            ((6, 12), Some(true), true),
+            ((6, 13), None, true),
+            ((6, 13), Some(true), true),
+            ((6, 13), Some(false), false),
+        ] {
+            assert_eq!(does_refuse(release, is_busy), refused, "{release:?} {is_busy:?}");
+        }
+    }
+
+    #[test]
+    fn the_image_of_this_process_is_found_busy_if_any_image_that_runs_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let copied = directory.path().join("running");
+        // Another process copies it, so that no child that this process starts meanwhile can hold the copy open for
+        // writing.
+        assert!(Command::new("cp").arg("/bin/cat").arg(&copied).status().unwrap().success());
+        let mut running = Command::new(&copied).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let opened = fs::OpenOptions::new().write(true).open(&copied);
+        running.kill().unwrap();
+        running.wait().unwrap();
+        let is_busy = opened.is_err_and(|error| error.kind() == std::io::ErrorKind::ExecutableFileBusy);
+        match own_image_is_busy() {
+            Some(own) => assert_eq!(own, is_busy),
+            // This user may not write to it, or no user may write to its file system.
+            None => assert!(
+                rustix::fs::access("/proc/self/exe", rustix::fs::Access::WRITE_OK)
+                    .is_err_and(|error| matches!(error, Errno::ACCESS | Errno::ROFS))
+            ),
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ mod tests {
                 compare(&expected, &found).into_iter().filter(|check| !check.agrees).collect();
             assert_eq!(refused.len(), 1);
             assert_eq!(refused[0].kind, CheckKind::Fronted);
+            assert!(refused[0].expected.starts_with("process 8, started "), "{}", refused[0]);
         }
     }
 }

@@ -49,20 +49,38 @@ impl Origin {
 /// Formats a start time of the kernel for people: `9.50 s after boot`, or a time of day where the system's clock allows
 /// that.
 pub(crate) fn started(start_time: u64) -> impl fmt::Display {
-    StartTime(start_time)
+    let unit = if cfg!(any(target_os = "linux", target_os = "android")) {
+        Unit::TicksOfLinux
+    } else if cfg!(windows) {
+        Unit::HundredNanoseconds
+    } else {
+        Unit::Microseconds
+    };
+    StartTime(start_time, unit)
 }
 
-struct StartTime(u64);
+/// The unit in which a kernel tells start times.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// Since the boot.
+    TicksOfLinux,
+    /// Since 1601.
+    HundredNanoseconds,
+    /// Since 1970.
+    Microseconds,
+}
+
+struct StartTime(u64, Unit);
 
 impl fmt::Display for StartTime {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if cfg!(any(target_os = "linux", target_os = "android")) {
-            let (seconds, ticks) = (self.0 / TICKS_PER_SECOND, self.0 % TICKS_PER_SECOND);
-            write!(formatter, "{seconds}.{ticks:02} s after boot")
-        } else if cfg!(windows) {
-            write_utc(formatter, self.0 / 10_000, FROM_1601_TO_1970_DAYS)
-        } else {
-            write_utc(formatter, self.0 / 1000, 0)
+        match self.1 {
+            Unit::TicksOfLinux => {
+                let (seconds, ticks) = (self.0 / TICKS_PER_SECOND, self.0 % TICKS_PER_SECOND);
+                write!(formatter, "{seconds}.{ticks:02} s after boot")
+            }
+            Unit::HundredNanoseconds => write_utc(formatter, self.0 / 10_000, FROM_1601_TO_1970_DAYS),
+            Unit::Microseconds => write_utc(formatter, self.0 / 1000, 0),
         }
     }
 }
@@ -108,11 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn each_system_s_unit_is_known() {
+        let linux = StartTime(123_456, Unit::TicksOfLinux);
+        assert_eq!(linux.to_string(), "1234.56 s after boot");
+        let windows = StartTime(120_914_208_010_010_000, Unit::HundredNanoseconds);
+        assert_eq!(windows.to_string(), "1984-03-01 00:00:01.001 UTC");
+        let others = StartTime(825_597_296_789_999, Unit::Microseconds);
+        assert_eq!(others.to_string(), "1996-02-29 12:34:56.789 UTC");
+    }
+
+    #[test]
     fn moments_are_those_of_the_calendar() {
         // Computed by `date --utc --date @SECONDS`.
         assert_eq!(utc(0, 0), "1970-01-01 00:00:00.000 UTC");
         assert_eq!(utc(825_597_296_789, 0), "1996-02-29 12:34:56.789 UTC");
         assert_eq!(utc(946_684_799_000, 0), "1999-12-31 23:59:59.000 UTC");
+        // The last day of 400 years.
+        assert_eq!(utc(13_574_563_200_000, 0), "2400-02-29 00:00:00.000 UTC");
         assert_eq!(utc(12_091_420_801_001, FROM_1601_TO_1970_DAYS), "1984-03-01 00:00:01.001 UTC");
         assert_eq!(utc(0, FROM_1601_TO_1970_DAYS), "1601-01-01 00:00:00.000 UTC");
     }

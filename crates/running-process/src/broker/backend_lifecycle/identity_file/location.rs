@@ -228,3 +228,6 @@ impl Drop for TempFile<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,9 +75,13 @@ pub(in crate::broker::backend_lifecycle) fn exchange(
 
 /// Makes the kernel note writers. It notes them when they write, so this comes before the daemon can.
 pub(super) fn name_writers(stream: &LocalStream, pidfds: PidfdPolicy) -> Result<(), ProbeError> {
-    match stream.name_writers(pidfds) {
+    unless_unsupported(stream.name_writers(pidfds).map(drop))
+}
+
+fn unless_unsupported(named: io::Result<()>) -> Result<(), ProbeError> {
+    match named {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-        named => named.map(drop).map_err(stream_error),
+        named => named.map_err(stream_error),
     }
 }
 
@@ -101,5 +105,18 @@ pub(super) fn stream_error(error: io::Error) -> ProbeError {
         io::ErrorKind::TimedOut => ProbeError::TimedOut,
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ProbeError::Closed,
         _ => ProbeError::Stream(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_system_that_names_no_writers_goes_without_their_names() {
+        assert!(unless_unsupported(Ok(())).is_ok());
+        assert!(unless_unsupported(Err(io::ErrorKind::Unsupported.into())).is_ok());
+        let denied = unless_unsupported(Err(io::ErrorKind::PermissionDenied.into()));
+        assert!(matches!(denied, Err(ProbeError::Stream(_))));
     }
 }

@@ -19,7 +19,11 @@ pub(super) fn pidfd_policy(policy: &Policy) -> PidfdPolicy {
 }
 
 pub(super) fn boot(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
-    match sys::boot_id() {
+    judge_boot(expected, sys::boot_id())
+}
+
+fn judge_boot(expected: &DaemonProcess, current: io::Result<String>) -> Result<Verdict, ProbeError> {
+    match current {
         Ok(current) if current == expected.boot_id => Ok((StepVerdict::Proven, current)),
         Ok(current) => Err(ProbeError::OtherBoot { recorded: expected.boot_id.clone(), current }),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -30,7 +34,11 @@ pub(super) fn boot(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
 }
 
 pub(super) fn namespace(expected: &DaemonProcess) -> Result<Verdict, ProbeError> {
-    match (recorded_namespace(expected), sys::own_pid_namespace().map_err(ProbeError::Stream)?) {
+    judge_namespace(expected, sys::own_pid_namespace().map_err(ProbeError::Stream)?)
+}
+
+fn judge_namespace(expected: &DaemonProcess, own: Option<u64>) -> Result<Verdict, ProbeError> {
+    match (recorded_namespace(expected), own) {
         (Some(recorded), Some(own)) if recorded != own => {
             Err(ProbeError::OtherNamespace { pid: expected.pid })
         }
@@ -87,15 +95,26 @@ pub(super) fn absence_reason(
         ) => return error,
         Err(untold) => return untold.into(),
     };
-    match stream.peer(pidfd_policy(policy)).map(|peer| peer.process.pid_namespace()) {
-        Err(PeerError::OtherNamespace) => ProbeError::OtherNamespace { pid },
-        Ok(Ok(Some(theirs))) if sys::own_pid_namespace().is_ok_and(|own| own != Some(theirs)) => {
-            ProbeError::OtherNamespace { pid }
+    let theirs = stream.peer(pidfd_policy(policy)).map(|peer| peer.process.pid_namespace());
+    reason_of_listener(theirs, &sys::own_pid_namespace(), pid).unwrap_or(error)
+}
+
+/// Returns the reason why a daemon that listens is no process here: `theirs` is the namespace of the process that listens. `None` if
+/// there is no other reason than that it has ended.
+fn reason_of_listener(
+    theirs: Result<io::Result<Option<u64>>, PeerError>,
+    own: &io::Result<Option<u64>>,
+    pid: u32,
+) -> Option<ProbeError> {
+    match theirs {
+        Err(PeerError::OtherNamespace) => Some(ProbeError::OtherNamespace { pid }),
+        Ok(Ok(Some(theirs))) if own.as_ref().is_ok_and(|own| *own != Some(theirs)) => {
+            Some(ProbeError::OtherNamespace { pid })
         }
         Ok(Err(source)) if source.kind() != io::ErrorKind::NotFound => {
-            ProbeError::NotInspectable { pid, source }
+            Some(ProbeError::NotInspectable { pid, source })
         }
-        _ => error,
+        _ => None,
     }
 }
 
@@ -113,7 +132,16 @@ pub(super) fn start_time(
     let Some(origin) = &expected.origin else {
         return Ok((StepVerdict::Unchecked, format!("pid {pid} is alive; its identity has no start time")));
     };
-    let found = match process.start_time() {
+    judge_start_time(pid, origin.start_time, process.start_time(), policy)
+}
+
+fn judge_start_time(
+    pid: u32,
+    recorded: u64,
+    found: io::Result<u64>,
+    policy: &Policy,
+) -> Result<Verdict, ProbeError> {
+    let found = match found {
         Ok(found) => found,
         Err(error) if policy.image == ImageCheck::IfReadable && error.kind() != io::ErrorKind::NotFound => {
             let evidence = format!("pid {pid} is alive; its start time cannot be read: {error}");
@@ -121,8 +149,8 @@ pub(super) fn start_time(
         }
         Err(error) => return Err(unanswered(pid, error)),
     };
-    if found != origin.start_time {
-        return Err(ProbeError::ReusedPid { pid, recorded: origin.start_time, found });
+    if found != recorded {
+        return Err(ProbeError::ReusedPid { pid, recorded, found });
     }
     Ok((StepVerdict::Proven, format!("pid {pid} is alive and started {}, as recorded", started(found))))
 }
@@ -132,7 +160,19 @@ pub(super) fn identify_listener(
     expected: &DaemonProcess,
     process: &ProcessHandle,
     policy: &Policy,
-) -> Result<(Listener, ProofLevel, StepVerdict, String), ProbeError> {
+) -> Result<NamedListener, ProbeError> {
+    judge_listener(stream.peer(pidfd_policy(policy)), expected, process, policy)
+}
+
+/// The process that listens, as the kernel names it, with the verdict and its evidence.
+type NamedListener = (Listener, ProofLevel, StepVerdict, String);
+
+fn judge_listener(
+    peer: Result<Peer, PeerError>,
+    expected: &DaemonProcess,
+    process: &ProcessHandle,
+    policy: &Policy,
+) -> Result<NamedListener, ProbeError> {
     let inherited = match policy.inherited_listener {
         InheritedListener::Refuse => false,
         InheritedListener::IfRecorded => {
@@ -145,7 +185,7 @@ pub(super) fn identify_listener(
         let evidence = format!("{maker} made the socket; the writer of the answer decides");
         Ok((Listener::Inherited { by }, ProofLevel::Claimed, StepVerdict::Unchecked, evidence))
     };
-    match stream.peer(pidfd_policy(policy)) {
+    match peer {
         Ok(peer) if is_same(&peer.process, process)? => {
             let level = level(peer.evidence);
             let user = peer.uid.map_or_else(String::new, |uid| format!(" of user {uid}"));
@@ -197,9 +237,18 @@ pub(super) fn writer_evidence(
     listener: Listener,
     expected: &DaemonProcess,
 ) -> Result<Verdict, ProbeError> {
+    judge_writers(NAMES_WRITERS, level, listener, expected)
+}
+
+fn judge_writers(
+    names_writers: bool,
+    level: ProofLevel,
+    listener: Listener,
+    expected: &DaemonProcess,
+) -> Result<Verdict, ProbeError> {
     match (level, listener) {
         // The kernel notes the writer of every byte from the challenge on.
-        (ProofLevel::Claimed, _) if NAMES_WRITERS => Err(ProbeError::Stream(io::Error::new(
+        (ProofLevel::Claimed, _) if names_writers => Err(ProbeError::Stream(io::Error::new(
             io::ErrorKind::InvalidData,
             "a part of the answer came before the challenge was sent",
         ))),
@@ -260,3 +309,6 @@ fn level(evidence: PeerEvidence) -> ProofLevel {
         PeerEvidence::Credentials | PeerEvidence::AuditToken | PeerEvidence::PipeServer => ProofLevel::Named,
     }
 }
+
+#[cfg(test)]
+mod tests;

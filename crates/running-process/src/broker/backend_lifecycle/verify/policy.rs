@@ -121,3 +121,38 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policy_demands_what_its_row_says() {
+        let demands = |policy: &Policy| {
+            let accepts = (policy.replaced_on_disk, policy.without_origin, policy.only_credentials);
+            (policy.weakest.to_string(), policy.image, accepts, policy.inherited_listener)
+        };
+        assert_eq!(
+            demands(&Policy::default()),
+            (
+                "named by the kernel".to_owned(),
+                ImageCheck::Required,
+                (true, true, false),
+                InheritedListener::IfRecorded
+            )
+        );
+        assert_eq!(
+            demands(&Policy::strict()),
+            (
+                "held through the kernel".to_owned(),
+                ImageCheck::Required,
+                (false, false, false),
+                InheritedListener::IfRecorded
+            )
+        );
+        assert_eq!(
+            demands(&Policy::lenient()),
+            ("claimed".to_owned(), ImageCheck::IfReadable, (true, true, false), InheritedListener::Accept)
+        );
+    }
+}

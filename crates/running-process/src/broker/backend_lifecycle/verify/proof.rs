@@ -139,3 +139,17 @@ pub struct Proof {
     /// one.
     pub with_origin: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_and_verdicts_are_told_in_words_that_fill_a_column() {
+        assert_eq!(
+            format!("{:<14}|{}", StepKind::Namespace, StepVerdict::Unchecked),
+            "pid namespace |unchecked"
+        );
+        assert_eq!(format!("{:>8}|{:>8}", StepKind::Writer, StepVerdict::Proven), "  writer|  proven");
+    }
+}

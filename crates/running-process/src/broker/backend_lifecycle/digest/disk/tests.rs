@@ -131,6 +131,34 @@ fn nothing_is_made_in_the_directory_of_another_user() {
 }
 
 #[test]
+fn a_directory_of_its_user_or_of_root_may_have_the_cache() {
+    let [root, user, other] = [0, 7, 8].map(Uid::from_raw);
+    assert!(may_be_in(user, user) && may_be_in(root, user) && may_be_in(root, root));
+    assert!(!may_be_in(other, user) && !may_be_in(user, root));
+}
+
+#[test]
+fn entries_of_other_files_are_kept_beside_each_other() {
+    let (file, base, entry) = kept();
+    let key = key_of(&file);
+    let other = (0..1000)
+        .map(|inode| FileKey { file: [key.file[0], inode], ..key })
+        .find(|other| slot(other) != slot(&key))
+        .unwrap();
+    let cache = DiskCache::below(base);
+    cache.write(&entry_of(other));
+    assert_eq!((cache.read(&key), cache.read(&other)), (Some(entry_of(key)), Some(entry_of(other))));
+    assert_eq!(std::fs::read_dir(entry.parent().unwrap()).unwrap().count(), 2);
+}
+
+#[test]
+fn an_entry_has_the_boot_in_which_it_was_written() {
+    let (_file, _base, entry) = kept();
+    let boot = sys::boot_id().unwrap();
+    assert_eq!(std::fs::read(entry).unwrap()[8..16], checksum(boot.as_bytes()).to_le_bytes());
+}
+
+#[test]
 fn a_directory_that_others_can_enter_is_not_used_and_not_repaired() {
     for name in ["running-process", "running-process/digests"] {
         for open in [0o710, 0o701, 0o740, 0o770, 0o777, 0o755] {
