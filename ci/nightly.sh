@@ -41,6 +41,12 @@ walk() {
   SERVICE_WALK=all cargo test --locked -p running-process-acceptance --test service walk::
 }
 
+# Tries all mutants of the library.
+mutants() {
+  cargo clippy --locked --manifest-path ci/mutants/Cargo.toml -- -D warnings
+  ci/mutants.sh all
+}
+
 windows() {
   ci/cross/wine-test.sh -p running-process -p running-process-cli -p running-process-resp-cache \
     --features running-process/tokio --lib --bins --tests
@@ -88,6 +94,7 @@ step windows
 step beyond ci/beyond.sh
 step c ci/c.sh 10000000
 step miri ci/miri.sh
+step mutants
 step fuzz ci/fuzz.sh "${FUZZ_SECONDS:-300}s"
 table
 [ ${#failed[@]} -eq 0 ]

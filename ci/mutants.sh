@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Mutation testing: changes the library in one place at a time, and runs the tests that come by there. A mutant that passes all of them
+# survives, which is a failure: a test is missing, or the code does nothing.
+#   mutants.sh all [AREA...]    all areas, or those named: core, proof, drivers, service
+#   mutants.sh changed          files of the core that differ from those of its last full run, by quick tests only: a minute or two
+#   mutants.sh list             the number of mutants of each area
+# cargo-mutants lists the mutants. It would build the library once for each; here all are in one build, each behind a switch
+# (ci/mutants/src), and cargo-mutants itself tries only those that cannot have one, such as those of constants.
+#
+# ci/mutants/equivalent.txt lists the mutants that no test can kill, each with its reason. An entry without a mutant is a failure.
+# ci/mutants/open.txt lists those that survive until a test is written, and slow.txt those of the core that survive the tests of `changed`
+# only. One that survives and is in no list is a failure.
+# A mutant may signal any process and write to any path, so tests run in namespaces of processes and of mounts, where they can write to a
+# /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_LIMIT the most mutants of `changed`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+here=$PWD/ci/mutants
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
+work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants
+tree=$work/tree
+export CARGO_TARGET_DIR=$work/build
+encodings=running-process/lz4,running-process/snappy,running-process/zstd
+features=$encodings,running-process/tokio,running-process/tracing,running-process/metrics
+workers=${MUTANT_WORKERS:-$(nproc)}
+
+usage() {
+  sed -n 's/^#   /usage: /p' "$0" >&2
+  exit 2
+}
+
+# Copies the tracked files. The build stays, which is beside them.
+copy() {
+  rm -rf "$1"
+  mkdir -p "$1"
+  git ls-files -z | tar --null --create --files-from=- | tar --extract --directory="$1"
+}
+
+# Runs a command in namespaces of its own, in which only $work and empty directories in the places of /tmp and /var/tmp can be written. They are
+# on the disk, since tests of remembered digests need a file system that keeps the time of a change.
+inside() {
+  local empty status=0
+  empty=$(mktemp -d "$work/tmp.XXXXXX")
+  unshare --mount --pid --fork --kill-child --mount-proc bash -c '
+    set -e
+    mount --make-rprivate /
+    mount --bind "$1" "$1"
+    mkdir -m 1777 "$2/tmp" "$2/var"
+    mount --bind "$2/tmp" /tmp
+    mount --bind "$2/var" /var/tmp
+    mount -o remount,bind,ro /
+    shift 2
+    exec "$@"' inside "$work" "$empty" "$@" || status=$?
+  rm -rf "$empty"
+  return $status
+}
+
+# each MODE RESULT [PLAN]: one worker for each part of the work.
+each() {
+  local index failed=0 started=()
+  for index in $(seq 0 $((workers - 1))); do
+    inside "$here/run.py" "$1" "$work/programs" "$index" "$workers" "$work/$2" "${@:3}" &
+    started+=($!)
+  done
+  for index in "${started[@]}"; do wait "$index" || failed=1; done
+  return $failed
+}
+
+# Lists the mutants of the areas that are not equivalent.
+list() {
+  copy "$tree"
+  (cd "$tree" && "$tool" mutants --list --json -p running-process \
+    -e '**/tests.rs' -e '**/generated.rs' -e '**/fuzzing.rs' -e '**/model.rs' -e '**/model/**' -e '**/model_check/**') > "$work/listed"
+  "$here/plan.py" select "$work/listed" "$here/equivalent.txt" "$work/list" "$@"
+}
+
+# weave FEATURES: compiles all mutants into the copy, and leaves out those that do not compile.
+weave() {
+  CARGO_TARGET_DIR=$work/tool cargo build --locked --quiet --manifest-path "$here/Cargo.toml"
+  (cd "$tree" && "$work/tool/debug/running-process-mutants" "$work/list" "$work/woven" --locked -p running-process --lib "$@")
+}
+
+# Builds the tests that the arguments name, runs each alone to see what it comes by, and then each mutant.
+run() {
+  (cd "$tree" && RUSTFLAGS="${RUSTFLAGS:-} -A warnings" cargo test --locked --quiet --no-run --message-format=json "$@") > "$work/built"
+  "$here/plan.py" programs "$work/built" "$work/programs"
+  rm -f "$work"/traces.* "$work"/results.*
+  each trace traces
+  "$here/plan.py" plan "$work/woven" "$work/programs" "$work/traces" "$work/plan"
+  each mutants results "$work/plan"
+}
+
+# Lets cargo-mutants try the mutants without a switch.
+rest() {
+  local config=$work/rest.toml
+  "$here/plan.py" rest "$work/woven" "$config" || return 0
+  copy "$work/plain"
+  rm -rf "$work/mutants.out"
+  (cd "$work/plain" && CARGO_INCREMENTAL=1 inside "$tool" mutants --in-place --baseline skip --no-times --config "$config" --output "$work" \
+    -p running-process --features "$features" --timeout 300 -C=--offline -C=--lib -C=--test=core -C=--test=server_session -C=--test=host) || true
+}
+
+mode=${1:-}; [ $# -eq 0 ] || shift
+if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+  echo "NOT RUN: mutants need namespaces of their own, which root on Linux can make"
+  [ "$mode" = changed ] || exit 1
+  exit 0
+fi
+mkdir -p "$work"
+case $mode in
+  list)
+    tool=$(ci/cargo-tool.sh cargo-mutants)
+    list
+    ;;
+  all)
+    tool=$(ci/cargo-tool.sh cargo-mutants)
+    list "$@"
+    weave --features "$features"
+    run -p running-process -p running-process-acceptance -p running-process-cli --features "$features" --lib --bins --tests
+    rest
+    "$here/plan.py" report "$work" "$here/open.txt"
+    "$here/plan.py" record "$work" "$here/tested.txt" "$@"
+    ;;
+  changed)
+    tool=$(ci/cargo-tool.sh cargo-mutants --installed) ||
+      { echo "NOT RUN: cargo-mutants is not installed (ci/cargo-tool.sh cargo-mutants: minutes); ci/nightly.sh runs it"; exit 0; }
+    list core
+    "$here/plan.py" changed "$work/list" "$here/tested.txt" "${MUTANT_LIMIT:-500}" || exit 0
+    weave --features "$encodings"
+    run -p running-process --features "$encodings" --lib --test core --test server_session
+    "$here/plan.py" report "$work" "$here/open.txt" "$here/slow.txt"
+    ;;
+  *) usage ;;
+esac
