@@ -5,6 +5,7 @@ use super::workers::Workers;
 use running_process::broker::backend_sdk::{
     Answer, CallId, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
+use std::any::Any;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::ops::Deref;
@@ -100,6 +101,13 @@ pub(crate) struct LegacyConnection {
     mailbox: Mailbox,
 }
 
+/// Drops the payload of a panic. If that panics as well, leaks the payload of the second panic, because a third could follow.
+fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        mem::forget(again);
+    }
+}
+
 /// Runs the legacy handler on a thread of `workers`, which tells `mailbox` when it has ended.
 ///
 /// # Errors
@@ -117,8 +125,7 @@ pub(crate) fn start_legacy(
     let serve = move || {
         let legacy = LegacyConnection { buffered, read: 0, socket, connection, mailbox: mailbox.clone() };
         let ended = catch_unwind(AssertUnwindSafe(|| handler(legacy)));
-        // The payload of a panic may panic when it is dropped.
-        let panicked = ended.map_err(mem::forget).is_err();
+        let panicked = ended.map_err(discard).is_err();
         mailbox.send(Message::LegacyEnded { connection, panicked });
     };
     workers.run(serve)

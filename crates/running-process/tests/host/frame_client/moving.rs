@@ -6,7 +6,8 @@ use prost::Message;
 use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClient, FrameClientError, Payload};
 use running_process::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 use running_process::broker::protocol::{
-    Endpoint, Frame, FrameKind, Notice, NoticeKind, encode_framed, try_decode_framed,
+    Endpoint, Frame, FrameKind, FrameRef, Notice, NoticeKind, WANTS_MOVED, encode_framed, read_frame,
+    try_decode_framed,
 };
 use std::io::{Read, Write};
 use std::pin::pin;
@@ -375,4 +376,61 @@ fn a_blocking_client_says_that_its_daemon_has_moved_and_goes_on() {
     let frame = try_decode_framed(&received[..length]).unwrap().unwrap().frame;
     daemon.write_all(&encode_framed(&shouted(&frame)).unwrap()).unwrap();
     assert_eq!(client.wait(request).unwrap().payload, b"ON");
+}
+
+/// Returns the next request that a blocking client has sent.
+fn received(daemon: &mut impl Read) -> Frame {
+    Frame::decode(&read_frame(daemon).unwrap()[..]).unwrap()
+}
+
+#[test]
+fn a_blocking_client_says_it_also_behind_answers_to_cancelled_requests() {
+    for length in [1, 5_000, 60_000] {
+        let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut client = FrameClient::from_stream(client);
+        let mut requests = [(); 3].map(|()| client.send(SHOUT, vec![b'a'; length]).unwrap());
+        let frames = [(); 3].map(|()| received(&mut daemon));
+        daemon.write_all(&encode_framed(&shouted(&frames[0])).unwrap()).unwrap();
+        assert_eq!(client.wait(requests[0]).unwrap().payload, vec![b'A'; length]);
+        requests[1..].iter().for_each(|request| client.cancel(*request));
+        let [_, second, third] = frames.map(|frame| encode_framed(&shouted(&frame)).unwrap());
+        daemon.write_all(&[second, third, encode_framed(&moved()).unwrap()].concat()).unwrap();
+        assert!(client.has_moved() && client.is_usable(), "{length}");
+        requests[0] = client.send(SHOUT, b"on".to_vec()).unwrap();
+        // The cancels come first.
+        let [.., last] = [(); 3].map(|()| received(&mut daemon));
+        daemon.write_all(&encode_framed(&shouted(&last)).unwrap()).unwrap();
+        assert_eq!(client.wait(requests[0]).unwrap().payload, b"ON");
+    }
+}
+
+#[test]
+fn a_blocking_client_says_it_once_it_has_room_for_the_answers_before() {
+    let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut client = FrameClient::from_stream(client);
+    client.set_response_limit(1);
+    let requests = [(); 2].map(|()| client.send(SHOUT, b"on".to_vec()).unwrap());
+    let answers = [(); 2].map(|()| encode_framed(&shouted(&received(&mut daemon))).unwrap());
+    daemon.write_all(&[answers.concat(), encode_framed(&moved()).unwrap()].concat()).unwrap();
+    for request in requests {
+        assert!(!client.has_moved());
+        assert_eq!(client.wait(request).unwrap().payload, b"ON");
+    }
+    assert!(client.has_moved() && client.is_usable());
+}
+
+/// The daemon answers probes itself, so what it learns from requests it does not learn from them.
+#[test]
+fn a_client_whose_first_request_has_descriptors_wants_to_know_that_its_daemon_has_moved() {
+    let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut client = FrameClient::from_stream(client);
+    let asking = std::thread::spawn(move || client.request(SHOUT, with_a_descriptor()));
+    let question = received(&mut daemon);
+    assert_eq!(question.payload_protocol, BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL);
+    daemon.write_all(&taking_descriptors(&question)).unwrap();
+    let request = read_frame(&mut daemon).unwrap();
+    let request = FrameRef::decode(&request).unwrap();
+    assert_eq!(request.accepted_encodings & WANTS_MOVED, WANTS_MOVED);
+    daemon.write_all(&encode_framed(&shouted(&request.to_frame())).unwrap()).unwrap();
+    asking.join().unwrap().unwrap();
 }

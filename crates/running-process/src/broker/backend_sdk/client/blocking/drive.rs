@@ -7,11 +7,16 @@ use crate::broker::backend_sdk::client::reply::Reply;
 use crate::broker::backend_sdk::proto::client_connection::{ClientEvent, RequestId};
 use crate::broker::backend_sdk::proto::deadline::earliest;
 use crate::broker::backend_sdk::proto::send_buffer::MAX_IOVECS;
+use crate::broker::protocol::MAX_FRAME_BYTES;
 use crate::descriptor::are_too_many;
 use crate::transport::Incoming;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The most bytes that are read without waiting, so that a daemon that goes on writing does not keep the caller: one frame, which is more
+/// than a socket has room for.
+const MAX_ARRIVED_BYTES: usize = MAX_FRAME_BYTES;
 
 impl FrameClient {
     /// Returns the deadline of a call that begins now: the client's timeout, or `own` if that is earlier.
@@ -201,24 +206,38 @@ impl FrameClient {
         self.dispatch().map_err(|error| self.end(error))
     }
 
-    /// Reads what has arrived, without waiting, and dispatches the frames.
+    /// Reads what has arrived, without waiting, and dispatches the frames, until the daemon has said that it has moved. One read returns
+    /// less than has arrived: it ends where a large payload begins, and behind a message with descriptors.
     pub(super) fn read_arrived(&mut self) {
-        let Some(stream) = self.stream.as_ref().filter(|_| !self.undispatched) else { return };
-        let mut incoming = Incoming::default();
-        let read = if self.connection.takes_descriptors() {
-            let buffer = self.connection.receive_buffer();
-            let read = stream.read_arrived_onto_with(buffer, &mut incoming);
-            self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
-            read
-        } else {
-            stream.read_arrived_onto(self.connection.receive_buffer())
-        };
-        // The next call meets an error or the end again.
-        if let Ok(1..) = read
-            && let Err(error) = self.dispatch()
+        let mut bytes = 0;
+        while !self.moved
+            && bytes < MAX_ARRIVED_BYTES
+            && self.fault.is_none()
+            && self.inbox.check_room().is_ok()
         {
-            self.end(error);
+            if !self.undispatched {
+                match self.read_now() {
+                    Some(Ok(read @ 1..)) => bytes += read,
+                    // The next call meets an error or the end again.
+                    _ => return,
+                }
+            }
+            if let Err(error) = self.dispatch() {
+                self.end(error);
+            }
         }
+    }
+
+    /// Reads once without waiting; `None` if the connection has ended.
+    fn read_now(&mut self) -> Option<io::Result<usize>> {
+        let stream = self.stream.as_ref()?;
+        if !self.connection.takes_descriptors() {
+            return Some(stream.read_arrived_onto(self.connection.receive_buffer()));
+        }
+        let mut incoming = Incoming::default();
+        let read = stream.read_arrived_onto_with(self.connection.receive_buffer(), &mut incoming);
+        self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
+        Some(read)
     }
 
     /// Moves frames to the inbox while there is room. A fault behind frames that were moved is left for the next
