@@ -3,7 +3,8 @@
 # All steps run, also after one that failed; the exit code says whether one did. Run .ci/run once before: it installs the tools.
 #   nightly.sh [STEP...]    all steps, or those named; FUZZ_SECONDS=300 for each fuzz target, MODEL_RUNS=10000 for each model,
 #                           STAMPEDE_ROUNDS=50 of each crowd that starts a daemon, REPLACEMENTS=100 under each load,
-#                           CROWD_ROUNDS=10 of each crowd that meets a replacement, WAR_SECONDS=60 of two versions in turn
+#                           CROWD_ROUNDS=10 of each crowd that meets a replacement, WAR_SECONDS=60 of two versions in turn,
+#                           SOAK_HOURS=0.5 of everything at once
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ci/steps.sh
@@ -82,6 +83,7 @@ step descriptors
 step bare ci/bare.sh
 step crowds
 step replacements
+step soak ci/soak.sh "${SOAK_HOURS:-0.5}"
 step benchmarks
 step model ci/model.sh
 step sanitizer ci/sanitize.sh thread
