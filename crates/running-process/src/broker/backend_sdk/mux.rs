@@ -15,6 +15,25 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// The verdict of a daemon's own detector on a buffer.
+///
+/// ```
+/// use running_process::LegacyClassification;
+///
+/// /// Each message of the old wire begins with `OLD1`.
+/// fn detect(buffer: &[u8]) -> LegacyClassification {
+///     let start = &buffer[..buffer.len().min(4)];
+///     if !b"OLD1".starts_with(start) {
+///         LegacyClassification::NotLegacy
+///     } else if start.len() < 4 {
+///         LegacyClassification::NeedMoreBytes
+///     } else {
+///         LegacyClassification::Legacy
+///     }
+/// }
+///
+/// assert_eq!(detect(b"OL"), LegacyClassification::NeedMoreBytes);
+/// assert_eq!(detect(b"OLD1 get x"), LegacyClassification::Legacy);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyClassification {
     /// The bytes are the daemon's legacy wire.

@@ -26,6 +26,17 @@ pub enum EndpointNameError {
     },
 }
 
+/// ```
+/// use running_process::Endpoint;
+///
+/// let socket = Endpoint::unix_socket("my-daemon", "/run/user/1000/my-daemon/socket")?;
+/// assert_eq!(socket.path, "/run/user/1000/my-daemon/socket");
+///
+/// let pipe = Endpoint::windows_pipe("my-daemon", "my-daemon-1000")?; // the prefix is added when it is opened
+/// assert_eq!(pipe.path, "my-daemon-1000");
+/// assert!(Endpoint::windows_pipe("my-daemon", r"\\.\pipe\my-daemon").is_err());
+/// # Ok::<_, running_process::broker::protocol::EndpointNameError>(())
+/// ```
 impl Endpoint {
     /// Returns the endpoint of the Unix-domain socket at `path`. It can be built on every platform.
     ///

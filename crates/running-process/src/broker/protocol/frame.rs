@@ -44,6 +44,20 @@ mod key {
     }
 }
 
+/// ```
+/// use running_process::broker::protocol::{Frame, encode_framed, try_decode_framed};
+///
+/// let request = Frame::request(0xF00D, b"ping".to_vec()).with_request_id(7);
+/// let bytes = encode_framed(&request)?;
+/// assert_eq!(try_decode_framed(&bytes[..bytes.len() - 1])?, None); // more bytes are needed
+///
+/// let decoded = try_decode_framed(&bytes)?.expect("a whole frame");
+/// assert_eq!((decoded.frame.payload.as_slice(), decoded.consumed), (&b"ping"[..], bytes.len()));
+///
+/// let response = Frame::response_to(&decoded.frame, b"PING".to_vec());
+/// assert_eq!(response.request_id, 7);
+/// # Ok::<_, running_process::broker::protocol::FramingError>(())
+/// ```
 impl Frame {
     /// Returns a request under `payload_protocol`, with request id 0 until [`with_request_id`](Self::with_request_id).
     #[must_use]
@@ -94,6 +108,16 @@ impl Frame {
 ///
 /// Decoding neither copies nor allocates. It accepts, rejects and yields exactly what prost's decoder of the owned
 /// frame does. The fields are those of [`Frame`], and those that only this library writes.
+///
+/// ```
+/// use running_process::broker::protocol::{FrameRef, try_decode_framed_ref};
+///
+/// let mut bytes = Vec::new();
+/// FrameRef::request(0xF00D, 7, b"ping").encode_framed(&mut bytes)?;
+/// let decoded = try_decode_framed_ref(&bytes)?.expect("a whole frame");
+/// assert_eq!(decoded.frame.payload, b"ping"); // a part of `bytes`
+/// # Ok::<_, running_process::broker::protocol::FramingError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "field by field the same as `Frame`, which documents them")]
 pub struct FrameRef<'a> {

@@ -11,6 +11,15 @@ use prost::Message;
 use std::fmt;
 use std::time::Duration;
 
+/// ```
+/// use running_process::Refusal;
+/// use running_process::broker::protocol::RefusalReason;
+/// use std::time::Duration;
+///
+/// let busy = Refusal::new(RefusalReason::Overloaded, "64 builds run").retry_after(Duration::from_millis(200));
+/// assert!(!busy.may_have_run()); // so the client may send the request again
+/// assert!(Refusal::new(RefusalReason::HandlerFailed, "no such file").may_have_run());
+/// ```
 impl Refusal {
     /// Returns a refusal with its reason; `message` is one line for people.
     pub fn new(reason: RefusalReason, message: impl Into<String>) -> Self {

@@ -3,6 +3,15 @@ use std::time::{Duration, Instant};
 /// A deadline for everything that one call does, or none.
 ///
 /// It does not count the time for which the machine sleeps, on Linux, macOS and FreeBSD; Windows counts it.
+///
+/// ```
+/// use running_process::broker::service::Deadline;
+/// use std::time::Duration;
+///
+/// let deadline = Deadline::after(Duration::from_secs(10));
+/// assert!(!deadline.has_passed() && deadline.left() <= Some(Duration::from_secs(10)));
+/// assert_eq!(Deadline::never().left(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 

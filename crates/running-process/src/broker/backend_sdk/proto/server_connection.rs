@@ -38,7 +38,7 @@ const RETAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A [`Connection`] that knows which requests are in flight, each with data `T` of the driver.
 ///
-/// A request is [admitted](Call::admit) and answered later, in any order, or answered while its event is looked at. At
+/// A request is [admitted](Call::admit) and answered later, in any order, or answered while its event is looked at ([example](Call)). At
 /// most [`ConnectionConfig::max_in_flight`] are admitted. The next request then waits in the buffer with all that is
 /// behind it, and so does one whose id is that of an admitted one, so a peer that does not number its requests is
 /// answered in order. While the peer leaves [`send_high_water`](Self::new) bytes unread, no request is taken and no probe is

@@ -7,6 +7,23 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// Tells a handler that the client does not wait for the answer any more. Clones share one state.
+///
+/// ```no_run
+/// use running_process::Server;
+///
+/// fn serve(server: Server) -> Server {
+///     server.serve(0xF00D, |request| {
+///         let cancellation = request.cancellation();
+///         for step in 0..1000 {
+///             if cancellation.get().is_some() {
+///                 return Err("the client has gone".into()); // nobody gets this answer
+///             }
+///             println!("step {step}");
+///         }
+///         Ok("done")
+///     })
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Cancellation(Arc<Inner>);
 

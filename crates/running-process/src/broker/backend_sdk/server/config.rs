@@ -11,6 +11,18 @@ use std::time::Duration;
 
 config! {
     /// Limits and timeouts of a server.
+    ///
+    /// ```
+    /// use running_process::broker::backend_sdk::{ConnectionConfig, ServerConfig};
+    /// use std::time::Duration;
+    ///
+    /// let config = ServerConfig::default()
+    ///     .max_connections(200)
+    ///     .memory_limit(64 << 20)
+    ///     .drain_timeout(Duration::from_secs(30))
+    ///     .connection(ConnectionConfig::default().idle_timeout(Some(Duration::from_mins(10))));
+    /// assert_eq!(config.max_connections, 200);
+    /// ```
     pub struct ServerConfig {
         /// Connections that are served at once. Up to [`OVER_CAPACITY_CONNECTIONS`](super::OVER_CAPACITY_CONNECTIONS) more
         /// are accepted and not served: their probes are answered, their requests are refused as overloaded, then they are

@@ -9,6 +9,24 @@ use std::sync::Arc;
 
 /// The reason for which a handler has no response. `?` makes it from any error: from a [`Refusal`] it makes
 /// [`Refused`](Self::Refused), from any other [`Failed`](Self::Failed).
+///
+/// ```
+/// use running_process::broker::protocol::RefusalReason;
+/// use running_process::{HandlerError, Refusal};
+///
+/// fn square(payload: &[u8]) -> Result<Vec<u8>, HandlerError> {
+///     if payload.len() > 9 {
+///         return Err(Refusal::new(RefusalReason::Overloaded, "at most 9 digits").into());
+///     }
+///     let number: u64 = std::str::from_utf8(payload)?.parse()?;
+///     Ok((number * number).to_string().into())
+/// }
+///
+/// assert_eq!(square(b"12")?, b"144");
+/// assert!(matches!(square(b"1234567890"), Err(HandlerError::Refused(_)))); // the client is told the text
+/// assert!(matches!(square(b"x"), Err(HandlerError::Failed(_)))); // the observer is told the error
+/// # Ok::<_, HandlerError>(())
+/// ```
 #[non_exhaustive]
 pub enum HandlerError {
     /// The client is told this refusal, and the observer nothing.

@@ -4,6 +4,25 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 /// Stops a server from anywhere, or hands it over to its successor; cheap to clone.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::{Endpoint, FrameClient, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// let server = Server::bind(Endpoint::unix_socket("echo", &socket)?)?
+///     .serve(0xF00D, |request| Ok(request.payload().to_vec()));
+/// let stop = server.stop_handle();
+/// let running = std::thread::spawn(|| server.run());
+///
+/// let mut client = FrameClient::connect(&Endpoint::unix_socket("echo", &socket)?)?;
+/// assert_eq!(client.request(0xF00D, b"ping")?.payload, b"ping");
+/// stop.stop(); // ends each connection once what it has received is answered
+/// running.join().unwrap()?;
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ServerStop(Arc<Mutex<State>>);
 

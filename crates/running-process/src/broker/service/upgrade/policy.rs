@@ -23,6 +23,18 @@ pub const MAX_BOUND: u32 = 16;
 /// Decides whether a client replaces the daemon that runs, by its version and that which the client wants.
 ///
 /// Default: [`newer_replaces`](Self::newer_replaces), for a daemon of the same program, at most 3 times in 10 minutes.
+///
+/// ```
+/// use running_process::Service;
+/// use running_process::broker::service::{Replacement, UpgradePolicy};
+/// use std::time::Duration;
+///
+/// let policy = UpgradePolicy::newer_replaces()
+///     .by(Replacement::StopThenStart) // the daemon has what only one process may have
+///     .bound(1, Duration::from_mins(5));
+/// let service = Service::new("my-daemon")?.version("1.10.0").upgrade_policy(policy);
+/// # Ok::<_, running_process::broker::service::ServiceNameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradePolicy {
     rule: Rule,

@@ -17,6 +17,14 @@ pub enum Reclassify {
 
 config! {
     /// Limits and timeouts of a [`Connection`](super::Connection).
+    ///
+    /// ```
+    /// use running_process::broker::backend_sdk::ConnectionConfig;
+    /// use std::time::Duration;
+    ///
+    /// let config = ConnectionConfig::default().max_in_flight(8).message_timeout(Duration::from_secs(5));
+    /// assert_eq!(config.max_in_flight, 8);
+    /// ```
     pub struct ConnectionConfig {
         /// Time from accepting the connection until its first message is complete. Default: 10 s.
         pub first_message_timeout: Duration = Duration::from_secs(10),

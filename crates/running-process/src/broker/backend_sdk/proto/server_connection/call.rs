@@ -34,6 +34,33 @@ pub enum ServerEvent<'a, T = ()> {
 
 /// A request that the driver [admits](Self::admit), or answers or refuses at once. A request that is dropped instead is never
 /// answered.
+///
+/// ```
+/// use running_process::broker::backend_sdk::*;
+/// use running_process::broker::protocol::{self, Frame, encode_framed, try_decode_framed};
+/// use std::{sync::Arc, time::Instant};
+/// # let daemon = protocol::DaemonProcess {
+/// #     pid: 7, exe_path: "/bin/d".into(), exe_sha256: vec![7; 32], boot_id: "b".into(),
+/// #     ipc_endpoint: Some(protocol::Endpoint::unix_socket("demo", "/run/demo.sock")?),
+/// #     ..Default::default()
+/// # };
+/// # let daemon = daemon.try_into()?;
+///
+/// let mux = Arc::new(BackendEndpointMux::new(daemon, &[0xF00D], |_: &[u8]| LegacyClassification::NotLegacy));
+/// let config = ConnectionConfig::default();
+/// let mut connection = ServerConnection::<_, ()>::new(mux, config, 256 * 1024, Instant::now());
+///
+/// let request = Frame::request(0xF00D, b"ping".to_vec()).with_request_id(7);
+/// connection.receive(&encode_framed(&request)?[..], Instant::now()); // what the socket has received
+/// let Some(ServerEvent::Request(call)) = connection.next_event()? else { unreachable!() };
+/// let call = call.admit(None); // to be answered later, without a deadline
+/// assert!(connection.next_event()?.is_none());
+///
+/// connection.respond(call, b"PING".to_vec())?;
+/// let response = try_decode_framed(connection.output())?.expect("what the socket is to send").frame;
+/// assert_eq!((response.request_id, response.payload), (7, b"PING".to_vec()));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Call<'a, T = ()> {
     /// The request.
