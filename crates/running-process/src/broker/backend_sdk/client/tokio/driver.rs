@@ -2,6 +2,8 @@
 
 #[cfg(all(test, shuttle))]
 pub(super) mod model;
+#[cfg(all(test, unix, not(shuttle)))]
+mod tests;
 
 use super::queue::{Batch, Delivery, LinkName, MAX_BATCH, Request, RequestQueue};
 use super::sync::{
@@ -142,6 +144,8 @@ impl Driver {
             if let Some(barrier) = self.batch.barrier.take() {
                 self.read_arrived()?;
                 self.end.queue.pass_barrier(self.end.former, barrier);
+                // The answer for which requests wait may have come, or a notice.
+                continue;
             }
             if self.moved && self.ends_moved() {
                 return Poll::Ready(Ok(()));
