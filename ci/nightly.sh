@@ -37,7 +37,7 @@ benchmarks() {
 }
 
 # Kills daemon, starter, stopper and client at each system call of a start, a stop and a replacement, and makes those of starts and stops
-# fail; the gate takes every tenth.
+# fail; the gate takes every tenth. Kills, stops and makes fail servers and clients of each driver at each of theirs; the gate takes a few.
 walk() {
   SERVICE_WALK=all cargo test --locked -p running-process-acceptance --test service walk::
 }

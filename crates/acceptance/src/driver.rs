@@ -36,6 +36,21 @@ macro_rules! either {
 
 #[allow(missing_docs, clippy::missing_errors_doc, reason = "as those of the handle")]
 impl Driver {
+    /// Returns the name for a command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blocking => "blocking",
+            Self::Tokio => "tokio",
+        }
+    }
+
+    /// Returns the driver with this [name](Self::name).
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        *[Self::Blocking, Self::Tokio].iter().find(|driver| driver.name() == name).expect("a driver")
+    }
+
     /// Starts the runtime, so that a test can count the costs of a verification alone.
     pub fn prepare(self) {
         if self == Self::Tokio {

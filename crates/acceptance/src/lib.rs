@@ -11,6 +11,8 @@ mod driver;
 #[cfg(target_os = "linux")]
 mod peer;
 pub mod raw;
+#[cfg(unix)]
+pub mod session;
 pub mod wire;
 
 pub use child::{Daemon, StreamExt, connect, installed, run, sibling};

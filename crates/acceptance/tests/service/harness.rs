@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, PipeWriter, Read, pipe};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -364,4 +365,21 @@ pub(crate) fn is_root() -> bool {
         eprintln!("skipped: only root has files of other users");
     }
     root
+}
+
+/// Returns the directory of remembered digests, which services share that are many: the first one reads the program.
+pub(crate) fn cache() -> PathBuf {
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    CACHE.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
+}
+
+/// Returns whether the child `pid` of this process has ended.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    state_of(pid).is_none_or(|state| state == 'Z')
+}
+
+/// Returns the letter of `/proc` for the state of the process.
+pub(crate) fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }

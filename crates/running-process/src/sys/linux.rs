@@ -228,7 +228,7 @@ impl ProcessHandle {
         let unique = match UNIQUE.get() {
             Some(unique) => *unique,
             None => {
-                let filesystem = rustix::fs::fstatfs(&self.pidfd)?.f_type;
+                let filesystem = retry_on_intr(|| rustix::fs::fstatfs(&self.pidfd))?.f_type;
                 // The type is signed on some machines; the value is positive there, too.
                 *UNIQUE.get_or_init(|| u64::try_from(filesystem).is_ok_and(|magic| magic == PID_FS_MAGIC))
             }
@@ -261,14 +261,10 @@ impl ProcessHandle {
 
     pub(super) fn standing_at(&self, path: &Path) -> io::Result<Option<Metadata>> {
         self.in_proc(|directory| {
-            let root = openat(
-                CWD,
-                Path::new(directory).join("root"),
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            let root = Path::new(directory).join("root");
+            let root = retry_on_intr(|| openat(CWD, &root, flags, Mode::empty()))?;
+            match retry_on_intr(|| openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)) {
                 Ok(file) => File::from(file).metadata().map(Some),
                 Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
                 Err(error) => Err(error.into()),

@@ -26,6 +26,7 @@ mod imp;
 #[path = "fallback.rs"]
 mod imp;
 
+pub(crate) mod background;
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd_peer;
 mod cgroup;

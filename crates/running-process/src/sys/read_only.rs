@@ -1,6 +1,7 @@
 //! Files that are open for reading only.
 
 use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, openat};
+use rustix::io::retry_on_intr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,7 +21,7 @@ pub(crate) fn read_only(file: File) -> io::Result<File> {
     }
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    Ok(openat(CWD, path, flags, Mode::empty())?.into())
+    Ok(retry_on_intr(|| openat(CWD, &path, flags, Mode::empty()))?.into())
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -72,8 +72,10 @@ impl InstanceLock {
         let path = std::path::absolute(path).map_err(|error| failed(path, error))?;
         imp::adopt_lock(&file, &path)?;
         let lock = Self { file, path };
-        if !lock.is_in_place() {
-            return Err(lock.fault(LockFault::Replaced));
+        match imp::is_lock_at(&lock.file, &lock.path) {
+            Ok(true) => {}
+            Ok(false) => return Err(lock.fault(LockFault::Replaced)),
+            Err(error) => return Err(failed(&lock.path, error)),
         }
         match take(&lock.file) {
             Ok(true) => Ok(lock),
@@ -125,7 +127,7 @@ impl InstanceLock {
 
     /// Returns whether the locked file is still the one at its path, so that other processes find the lock held.
     pub(crate) fn is_in_place(&self) -> bool {
-        imp::is_lock_at(&self.file, &self.path)
+        imp::is_lock_at(&self.file, &self.path).unwrap_or(false)
     }
 
     /// Ends the lock, also for the children that have a copy of the descriptor.
@@ -167,7 +169,7 @@ fn take(file: &File) -> io::Result<bool> {
 }
 
 /// Repeats `lock` until no signal interrupts it: network file systems ask a server.
-fn again_if_interrupted(lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+pub(crate) fn again_if_interrupted(lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
     loop {
         match lock() {
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -53,6 +53,8 @@ pub(crate) use imp::{
     remove_stale_socket, send_descriptors, type_of,
 };
 pub(crate) use incoming::Incoming;
+#[cfg(unix)]
+pub(crate) use instance_lock::again_if_interrupted;
 pub(crate) use instance_lock::{HeldLock, InstanceLock};
 pub(crate) use late::{LateReads, MAX_LATE_READS};
 pub use listener::LocalListener;

@@ -125,13 +125,13 @@ fn find_reason(error: &FindError) -> String {
 }
 
 /// Returns the name of the variant.
-fn variant(error: &impl std::fmt::Debug) -> String {
+pub(crate) fn variant(error: &impl std::fmt::Debug) -> String {
     let debug = format!("{error:?}");
     debug.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
 /// Returns the message of the error and of its causes.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

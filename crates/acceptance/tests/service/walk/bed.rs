@@ -1,19 +1,16 @@
 //! One service of a walk, and the checks that it heals.
 
 use super::trace::STRACE;
-use crate::harness::{Bench, PROBE, Running, await_that, served_by};
+use crate::harness::{Bench, PROBE, Running, await_that, cache, served_by};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fmt::Display;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// The deadline of each call.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,16 +128,13 @@ fn traced(tracer: &[String]) -> Command {
     command
 }
 
-/// Returns the directory of remembered digests, which all services of a walk share: the first one reads the program.
-pub(super) fn cache() -> PathBuf {
-    static CACHE: OnceLock<TempDir> = OnceLock::new();
-    CACHE.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned()
-}
-
 /// Does `work` for each of the `cases`, on as many threads as there are processors, and fails with the cases that fail.
 /// `work` returns whether it came to what it wanted to interfere with: threads and times vary, so not always.
 pub(super) fn walk<T: Sync + Display>(title: &str, cases: &[T], work: impl Fn(&T) -> bool + Sync) {
     assert!(!cases.is_empty(), "{title}: no cases");
+    // To repeat one that failed.
+    let wanted = std::env::var("SERVICE_WALK_CASE").unwrap_or_default();
+    let cases: Vec<_> = cases.iter().filter(|case| case.to_string().contains(&wanted)).collect();
     let next = AtomicUsize::new(0);
     let [failed, reached] = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let began = Instant::now();
@@ -148,7 +142,7 @@ pub(super) fn walk<T: Sync + Display>(title: &str, cases: &[T], work: impl Fn(&T
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(&case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match catch_unwind(AssertUnwindSafe(|| work(case))) {
                         Ok(true) => drop(reached.fetch_add(1, Ordering::Relaxed)),
                         Ok(false) => println!("{title}, not reached: {case}"),
@@ -165,15 +159,4 @@ pub(super) fn walk<T: Sync + Display>(title: &str, cases: &[T], work: impl Fn(&T
     println!("{title}: {reached} of {} cases reached in {:?}", cases.len(), began.elapsed());
     assert_eq!(failed.into_inner(), 0, "{title}");
     assert!(reached * 2 >= cases.len(), "{title}: {reached} of {} cases reached", cases.len());
-}
-
-/// Returns whether the child `pid` of this process has ended.
-pub(super) fn has_ended(pid: u32) -> bool {
-    state_of(pid).is_none_or(|state| state == 'Z')
-}
-
-/// Returns the letter of `/proc` for the state of the process.
-pub(super) fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }

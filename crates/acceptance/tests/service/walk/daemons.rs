@@ -1,9 +1,9 @@
 //! The death of the daemon before each of its system calls, however it was started and however it ends.
 
-use super::bed::{Bed, cache, has_ended, walk};
+use super::bed::{Bed, walk};
 use super::deaths::{KILL, NOWHERE};
 use super::trace::{Call, STRACE, calls, can_interfere, record, sample, words};
-use crate::harness::{PROBE, Running, await_that, served_by};
+use crate::harness::{PROBE, Running, await_that, cache, has_ended, served_by};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};

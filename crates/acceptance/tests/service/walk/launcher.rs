@@ -1,10 +1,10 @@
 //! The deaths of the processes between the starter and the daemon's program, before each of their system calls.
 
-use super::bed::{Bed, finish, has_ended, state_of, walk};
+use super::bed::{Bed, finish, walk};
 use super::daemons::assert_served_or_killed;
 use super::deaths::NOWHERE;
 use super::trace::{Call, calls, can_interfere, is_complete, record, words};
-use crate::harness::{Running, served_by};
+use crate::harness::{Running, has_ended, served_by, state_of};
 use running_process_acceptance::{installed, soon};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;

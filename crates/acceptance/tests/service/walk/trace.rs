@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 /// The path of strace. A daemon has a `PATH` of its own.
 pub(super) const STRACE: &str = "/usr/bin/strace";
 
+/// The number of faults of a walk that is not complete.
+const FEW: usize = 16;
+
 /// One system call of a process: the first time that a thread of it makes the call of this name so many times.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Call {
@@ -37,6 +40,9 @@ impl Call {
             log.to_str().unwrap(),
             "-e",
             &format!("trace={name}"),
+            // strace does not end if it is to print a message that was not received.
+            "-e",
+            &format!("raw={name}"),
             "-e",
             &format!("inject={name}:{what}:when={nth}"),
         ])
@@ -46,6 +52,11 @@ impl Call {
 /// Returns the words for strace that record all calls in the file `log`.
 pub(super) fn record(log: &Path) -> Vec<String> {
     words(&["-s", "60", "-o", log.to_str().unwrap()])
+}
+
+/// Returns the words for strace that record all calls in the file `log`, each with the kind of its descriptors.
+pub(super) fn record_kinds(log: &Path) -> Vec<String> {
+    [record(log), words(&["-y"])].concat()
 }
 
 pub(super) fn words(words: &[&str]) -> Vec<String> {
@@ -93,6 +104,12 @@ pub(super) fn sample(calls: &[Call], directory: &Path) -> Vec<Call> {
     let (before, step) = if is_complete() { (10, 1) } else { (50, 10) };
     let before = calls[..begin].iter().step_by(before);
     before.chain(calls[begin..].iter().step_by(step)).cloned().collect()
+}
+
+/// Returns some of the cases, evenly spread, or all of them if the walk is complete.
+pub(super) fn few<T>(cases: Vec<T>) -> Vec<T> {
+    let step = if is_complete() { 1 } else { cases.len().div_ceil(FEW).max(1) };
+    cases.into_iter().step_by(step).collect()
 }
 
 /// Returns whether strace can interfere with calls here; otherwise prints that a test is skipped.

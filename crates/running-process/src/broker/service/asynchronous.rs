@@ -11,9 +11,9 @@ use super::state::ServiceState;
 use super::stop::{StopError, Stopped};
 use crate::broker::backend_handle::BackendHandle;
 use crate::broker::backend_sdk::{ConnectFailure, ReconnectConfig, ReconnectingClient};
+use crate::sys::background::Background;
 
-/// With the feature `tokio`. Each call runs on a thread of the runtime's for blocking work: it reads files, and may start a
-/// process. If its future is dropped, that thread goes on until the deadline, and its result is lost.
+/// With the feature `tokio`. Each call runs on a thread of its own: it reads files, and may start a process. If its future is dropped, that thread goes on until the deadline, and its result is lost.
 impl Service {
     /// Finds the state as [`find`](Self::find) does, on tokio.
     ///
@@ -71,7 +71,7 @@ impl Service {
         blocking(move || service.stop(deadline)).await
     }
 
-    /// Replaces the daemon as [`restart`](Self::restart) does, on tokio. Calls `steps` on a thread for blocking work.
+    /// Replaces the daemon as [`restart`](Self::restart) does, on tokio. Calls `steps` on that thread.
     ///
     /// # Errors
     ///
@@ -110,10 +110,10 @@ impl ReconnectingClient {
     }
 }
 
-async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result,
-        // The task is not cancelled while this waits for it, unless the runtime shuts down, which drops this future as well.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+async fn blocking<T, E>(call: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<FindError> + Send + 'static,
+{
+    Background::spawn(call).map_err(FindError::NoThread)?.await
 }

@@ -20,6 +20,9 @@ pub enum FindError {
     /// The lock cannot be examined.
     #[error("the lock of the service cannot be used")]
     Lock(#[source] BindError),
+    /// The system gives this process no thread for the call, which an asynchronous caller needs.
+    #[error("no thread can be made for the call")]
+    NoThread(#[source] io::Error),
     /// The daemon's socket cannot be reached from here, or the caller's policy refuses the daemon.
     #[error("the daemon of the service cannot be used")]
     Probe(#[source] ProbeError),

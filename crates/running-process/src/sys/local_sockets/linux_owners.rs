@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::super::types::{ListeningSocket, ProcessDescription};
 use crate::sys::{ProcessHandle, own_pid_namespace};
@@ -110,7 +110,7 @@ impl Search {
         indices: &mut Vec<usize>,
     ) -> io::Result<bool> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = match openat(CWD, directory.as_ref(), flags, Mode::empty()) {
+        let directory = match retry_on_intr(|| openat(CWD, directory.as_ref(), flags, Mode::empty())) {
             // The process or thread has ended.
             Err(Errno::NOENT | Errno::SRCH) => return Ok(false),
             opened => opened?,

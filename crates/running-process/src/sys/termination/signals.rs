@@ -65,8 +65,13 @@ fn start_thread() -> io::Result<()> {
 
 fn run_actions(mut signals: PipeReader) {
     // The writing end is never closed, so reading never ends.
-    while let Ok(1..) = signals.read(&mut [0]) {
-        actions::run_all();
+    loop {
+        match signals.read(&mut [0]) {
+            Ok(1..) => actions::run_all(),
+            // By a handler of other code that runs on this thread.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
     }
 }
 

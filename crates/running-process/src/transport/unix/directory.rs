@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::super::error::DirectoryFault;
 use crate::sys::own_user;
@@ -31,7 +31,9 @@ impl Directory {
     pub(crate) fn of(path: &Path) -> Result<(Self, OsString), Errno> {
         let name = path.file_name().ok_or(Errno::INVAL)?.to_owned();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = openat(CWD, parent, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // A network file system asks a server, and may be interrupted.
+        let directory = retry_on_intr(|| openat(CWD, parent, flags, Mode::empty()))?;
         Ok((Self(directory), name))
     }
 
@@ -72,7 +74,7 @@ impl Directory {
     /// process.
     pub(crate) fn open_file(&self, name: &OsStr, flags: OFlags, mode: Mode) -> Result<File, Errno> {
         let own = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        openat(&self.0, name, flags | own, mode).map(File::from)
+        retry_on_intr(|| openat(&self.0, name, flags | own, mode)).map(File::from)
     }
 
     pub(crate) fn remove(&self, name: &OsStr) -> Result<(), Errno> {

@@ -54,11 +54,16 @@ pub(in crate::transport) fn adopt_lock(file: &File, path: &Path) -> Result<(), B
 }
 
 /// Returns whether `file` is the one at `path`.
-pub(in crate::transport) fn is_lock_at(file: &File, path: &Path) -> bool {
-    let (Ok(own), Ok(found)) = (fstat(file), statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)) else {
-        return false;
-    };
-    FileIdentity::of(&own) == FileIdentity::of(&found)
+///
+/// # Errors
+///
+/// The system does not tell.
+pub(in crate::transport) fn is_lock_at(file: &File, path: &Path) -> io::Result<bool> {
+    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(FileIdentity::of(&fstat(file)?) == FileIdentity::of(&found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens the directory of `path`, in which no other user can replace files.

@@ -40,8 +40,9 @@ pub(in crate::transport) fn adopt_lock(file: &File, path: &Path) -> Result<(), B
 }
 
 /// Returns `true`: the file at `path` cannot be replaced while it is open.
-pub(in crate::transport) fn is_lock_at(_file: &File, _path: &Path) -> bool {
-    true
+#[expect(clippy::unnecessary_wraps, reason = "as on the other systems")]
+pub(in crate::transport) fn is_lock_at(_file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 fn options() -> OpenOptions {

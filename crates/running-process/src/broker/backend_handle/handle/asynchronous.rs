@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 impl BackendHandle {
     /// Verifies as [`probe_with_service`](Self::probe_with_service) does, on tokio.
     ///
-    /// An executable whose digests are not remembered is read on a thread of the runtime's for blocking work, at most
-    /// until the deadline. Nothing else leaves the task. The handle is the same as that of the blocking constructors.
+    /// An executable whose digests are not remembered is read on a thread of its own, at most until the deadline.
+    /// Nothing else leaves the task. The handle is the same as that of the blocking constructors.
     ///
     /// # Errors
     ///

@@ -6,9 +6,9 @@ use super::key::FileKey;
 use crate::broker::backend_lifecycle::identity::ExeDigests;
 #[cfg(feature = "tokio")]
 use crate::broker::runtime_clock::before;
-use std::fs::File;
 #[cfg(feature = "tokio")]
-use std::io;
+use crate::sys::background::Background;
+use std::fs::File;
 use std::time::Instant;
 
 /// Maximum number of readings of a file of which only the name, links or permissions change meanwhile.
@@ -42,7 +42,7 @@ pub(crate) fn digests_of(file: &File, wanted: Wanted, deadline: Instant) -> Resu
     digests_while(file, wanted, &|| Instant::now() < deadline)
 }
 
-/// Digests as [`digests_of`] does, on a thread of tokio's for blocking work. The reading ends with the file or at
+/// Digests as [`digests_of`] does, on a thread of its own. The reading ends with the file or at
 /// `deadline`, also if the future is dropped.
 ///
 /// # Errors
@@ -55,13 +55,8 @@ pub(crate) async fn digests_of_async(
     deadline: Instant,
 ) -> Result<Digested, DigestError> {
     let file = file.try_clone()?;
-    let reading = tokio::task::spawn_blocking(move || digests_of(&file, wanted, deadline));
-    match before(deadline, reading).await {
-        Some(Ok(digests)) => digests,
-        // The runtime is being shut down.
-        Some(Err(error)) => Err(DigestError::Io(io::Error::other(error))),
-        None => Err(DigestError::TimedOut),
-    }
+    let reading = Background::spawn(move || digests_of(&file, wanted, deadline))?;
+    before(deadline, reading).await.unwrap_or(Err(DigestError::TimedOut))
 }
 
 /// Digests as [`digests_of`] does, unless `go_on`, which is called before each read, returns `false`.

@@ -41,7 +41,9 @@ impl Moment {
 
 /// Returns the guarantees of the file system of `file`.
 pub(super) fn file_system(file: &File) -> FileSystem {
-    let Ok(found) = rustix::fs::fstatfs(file) else { return FileSystem::Unknown };
+    let Ok(found) = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(file)) else {
+        return FileSystem::Unknown;
+    };
     // The type is signed on some machines, and has 32 bits on others.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number")]
     let magic = found.f_type as u64 & 0xFFFF_FFFF;

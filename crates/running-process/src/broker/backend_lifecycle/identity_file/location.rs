@@ -4,7 +4,7 @@ use super::error::IdentityFileError;
 use super::owner::own_user;
 use crate::broker::protocol::Endpoint;
 use crate::sys;
-use crate::transport::{Directory, FileIdentity, type_of};
+use crate::transport::{Directory, FileIdentity, again_if_interrupted, type_of};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, linkat, renameat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -94,7 +94,7 @@ impl Location {
     /// process that holds the lock, until `deadline`. Returns `None` if another file is at the location by then.
     pub(super) fn lock(&self, file: File, deadline: Instant) -> io::Result<Option<FileLock>> {
         loop {
-            match file.try_lock() {
+            match again_if_interrupted(|| file.try_lock()) {
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(RETRY_INTERVAL);
                 }
@@ -147,7 +147,7 @@ impl Location {
                 && file
                     .metadata()
                     .is_ok_and(|found| found.is_file() && own_user().is_ok_and(|own| own == found.uid()))
-                && file.try_lock().is_ok()
+                && again_if_interrupted(|| file.try_lock()).is_ok()
             {
                 let _best_effort = self.directory.remove(&name);
             }
@@ -182,7 +182,7 @@ impl<'p> TempFile<'p> {
         let file = location.directory.open_file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL, own)?;
         let mut temporary = Self { location, name, file, published: false };
         // Without the lock the file counts as abandoned, which publishing notices.
-        let _ = temporary.file.try_lock();
+        let _ = again_if_interrupted(|| temporary.file.try_lock());
         // The umask may have removed some of the mode.
         fchmod(&temporary.file, own)?;
         temporary.file.write_all(content)?;

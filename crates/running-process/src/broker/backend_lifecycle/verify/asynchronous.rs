@@ -14,7 +14,7 @@ use crate::transport::LocalStream;
 use std::time::Instant;
 
 /// Verifies as [`verify`](super::verify) does, on tokio. An executable whose digests are not remembered is read on a
-/// thread of the runtime's for blocking work.
+/// thread of its own.
 ///
 /// # Errors
 ///

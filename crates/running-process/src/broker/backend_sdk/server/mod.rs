@@ -5,7 +5,6 @@
 mod accept_errors;
 mod acceptor;
 mod answer_file;
-mod background;
 mod blocking;
 mod budget;
 mod builder;

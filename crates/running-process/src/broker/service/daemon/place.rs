@@ -169,7 +169,11 @@ fn passed_lock(service: &Service, paths: &ServicePaths) -> Result<Option<Instanc
     };
     let path = paths.lock();
     // Without a lock here, the one that was passed is another: no file has this identity.
-    let identity = path.symlink_metadata().map_or((0, 0), |found| (found.dev(), found.ino()));
+    let identity = match path.symlink_metadata() {
+        Ok(found) => (found.dev(), found.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (0, 0),
+        Err(error) => return Err(ForServiceError::Files(error)),
+    };
     match sys::inherited_lock(number, identity) {
         Ok(file) => match InstanceLock::from_file(file, &path) {
             Ok(lock) => Ok(Some(lock)),
@@ -179,7 +183,8 @@ fn passed_lock(service: &Service, paths: &ServicePaths) -> Result<Option<Instanc
         },
         Err(error) if error.kind() == io::ErrorKind::InvalidData => is_started_for(service).map(|()| None),
         // A program in between has closed it.
-        Err(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ForServiceError::Files(error)),
     }
 }
 

@@ -40,9 +40,10 @@ fn opened(path: &Path) -> io::Result<(File, u64)> {
 /// one renames it, and none renames the new one.
 #[cfg(unix)]
 fn make_older(path: &Path, log: File) -> io::Result<()> {
+    use crate::transport::again_if_interrupted;
     use std::fs::TryLockError;
     use std::os::unix::fs::MetadataExt;
-    if matches!(log.try_lock(), Err(TryLockError::WouldBlock)) {
+    if matches!(again_if_interrupted(|| log.try_lock()), Err(TryLockError::WouldBlock)) {
         // Another process is about to rename it.
         return Ok(());
     }

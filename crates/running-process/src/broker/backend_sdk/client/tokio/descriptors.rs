@@ -10,7 +10,7 @@ use crate::broker::backend_sdk::file_payload::{read_file, unread_length};
 use crate::broker::backend_sdk::proto::payload::Payload;
 use crate::broker::protocol::FramingError;
 use crate::broker::runtime_clock::now;
-use std::io;
+use crate::sys::background::Background;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -68,16 +68,13 @@ impl AsyncFrameClient {
     }
 }
 
-/// Returns the payload with the bytes instead of the file, if it is one. Reads them on a thread of the runtime that may block, if the
-/// caller has a runtime.
+/// Returns the payload with the bytes instead of the file, if it is one. Reads them on a thread of its own, if the caller has a
+/// runtime.
 async fn bytes_of_file_elsewhere(payload: Payload) -> Result<Payload, FramingError> {
     match (unread_length(&payload)?, Handle::try_current()) {
         (None, _) => Ok(payload),
         (Some(length), Err(_)) => read_file(&payload, length),
-        (Some(length), Ok(runtime)) => {
-            let reading = runtime.spawn_blocking(move || read_file(&payload, length));
-            reading.await.unwrap_or_else(|error| Err(io::Error::from(error).into()))
-        }
+        (Some(length), Ok(_)) => Background::spawn(move || read_file(&payload, length))?.await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A thread whose result is waited for until a deadline only.
 
-use crate::broker::backend_sdk::server::background;
+use crate::sys::background;
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};

@@ -1,15 +1,14 @@
 //! The loop that accepts connections.
 
-use super::background;
 use super::conn_driver::serve;
 use super::context::ServerContext;
 use crate::broker::backend_sdk::server::acceptor::{AcceptStep, Acceptor};
 use crate::broker::backend_sdk::server::publication::Publication;
 use crate::broker::backend_sdk::{ACCEPT_PAUSE, PeerCredentials, Phase, ServerStop};
+use crate::sys::background::Background;
 use crate::transport::{Accepted, AsyncListener, LocalListener, LocalStream, ServedStream};
 use std::future::poll_fn;
 use std::io;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A connection that was accepted and has no slot yet.
@@ -55,13 +54,13 @@ async fn renew(
     stop: &ServerStop,
 ) -> io::Result<()> {
     let taken = Arc::new(Mutex::new(listener.take().and_then(AsyncListener::into_inner)));
-    let renewed = background::spawn({
+    let renewed = Background::spawn({
         let (context, taken) = (Arc::clone(context), Arc::clone(&taken));
         let (publication, stop) = (publication.clone(), stop.clone());
         move || publication.renew(&taken, &context.policy, &stop)
     });
     let waiting = match renewed {
-        Ok(renewed) => renewed.await.map_err(io::Error::other)?.unwrap_or_else(|panic| resume_unwind(panic)),
+        Ok(renewed) => renewed.await,
         Err(error) => {
             publication.not_renewed(error, &context.policy, stop);
             Vec::new()

@@ -1,7 +1,7 @@
 //! Deadlines that pass even if all threads of the runtime are blocked.
 
-use crate::broker::backend_sdk::server::background;
 use crate::broker::runtime_clock::now;
+use crate::sys::background;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;

@@ -3,7 +3,6 @@
 mod accept;
 mod alarm;
 mod backend;
-mod background;
 mod conn;
 mod conn_driver;
 mod context;

@@ -10,12 +10,11 @@ use crate::broker::backend_sdk::{
     Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
 };
 use crate::broker::runtime_clock::now;
-use std::io;
+use crate::sys::background::Background;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
-use tokio::task::JoinHandle;
 
 /// A concurrent handler of the asynchronous server.
 pub(super) type AsyncHandler = dyn Fn(AsyncServerRequest) -> Pin<Box<dyn HandlerFuture>> + Send + Sync;
@@ -75,8 +74,10 @@ impl AsyncServerRequest {
             None => (Ok(payload), 0),
             Some(length) => {
                 self.conn.session().reserve(self.call, length)?;
-                let reading = tokio::task::spawn_blocking(move || read_file(&payload, length));
-                let read = reading.await.unwrap_or_else(|error| Err(io::Error::from(error).into()));
+                let read = match Background::spawn(move || read_file(&payload, length)) {
+                    Ok(reading) => reading.await,
+                    Err(error) => Err(error.into()),
+                };
                 (read.map_err(SendEventError::from), length)
             }
         };
@@ -115,7 +116,7 @@ pub(super) struct Serving {
     /// `None` if the request was cancelled before the handler began, or if the handler panicked instead of returning a future.
     future: Option<Guarded<dyn HandlerFuture>>,
     /// The reading of the file that is the answer, outside of the runtime's own threads.
-    reading: Option<JoinHandle<Answer>>,
+    reading: Option<Background<Answer>>,
     answer: Answer,
     accepted_descriptors: usize,
     cancellation: Cancellation,
@@ -162,8 +163,7 @@ impl Serving {
             };
         }
         if let Some(reading) = &mut self.reading {
-            // The runtime ends if there is no result.
-            self.answer = ready!(Pin::new(reading).poll(context)).unwrap_or(Answer::Abandoned);
+            self.answer = ready!(Pin::new(reading).poll(context));
             self.reading = None;
         }
         Poll::Ready(())
@@ -176,10 +176,17 @@ impl Serving {
         if let Some(call) = self.call
             && self.conn.session().reserve(call, length).is_ok()
         {
-            self.reading = Some(tokio::task::spawn_blocking(move || match read_file(&payload, length) {
+            let reading = Background::spawn(move || match read_file(&payload, length) {
                 Ok(payload) => Answer::Payload(payload),
                 Err(error) => Answer::Failed(error.into()),
-            }));
+            });
+            match reading {
+                Ok(reading) => self.reading = Some(reading),
+                Err(error) => {
+                    let refusal = self.conn.session().no_thread(error);
+                    self.answer = Answer::Failed(refusal.into());
+                }
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::accept::{accept, serve_waiting};
 use super::alarm;
-use super::background::{self, Background};
 use super::conn_driver;
 use super::context::ServerContext;
 use super::legacy::Legacy;
@@ -14,10 +13,10 @@ use crate::broker::backend_sdk::{
 };
 use crate::broker::runtime_clock::now;
 use crate::sys::OnTermination;
+use crate::sys::background::Background;
 use crate::transport::{AsyncListener, ServedIo};
 use std::fmt;
 use std::future::pending;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -53,7 +52,7 @@ impl RunningAsyncServer {
         });
         let listener = listener.transpose().map_err(ServerError::Accept)?;
         let registering = Arc::clone(&context);
-        let registered = background::spawn({
+        let registered = Background::spawn({
             let stop = stop.clone();
             move || registration.run(&stop, &registering.policy, || registering.registered())
         });
@@ -160,10 +159,7 @@ impl RunningAsyncServer {
         // The name of a server that was stopped is free for the next one while this one drains.
         let listener = listener.filter(|_| is_idle);
         let connections = self.context.drain(begin, &self.stop).await;
-        let registered = match alarm::before(begin.checked_add(waited), &mut self.registered).await {
-            Some(Ok(registered)) => Some(registered.unwrap_or_else(|panic| resume_unwind(panic))),
-            Some(Err(_)) | None => None,
-        };
+        let registered = alarm::before(begin.checked_add(waited), &mut self.registered).await;
         drop(listener);
         if connections == 0 {
             let context = Arc::clone(&self.context);
@@ -178,8 +174,8 @@ impl RunningAsyncServer {
             return end();
         }
         // Without a thread `end` is dropped here, and what it owns ends by that.
-        if let Ok(ended) = background::spawn(end) {
-            let _panicked = ended.await;
+        if let Ok(ended) = Background::spawn(end) {
+            let _panicked = ended.outcome().await;
         }
     }
 
