@@ -28,11 +28,11 @@ usage() {
   exit 2
 }
 
-# Copies the tracked files. The build stays, which is beside them.
+# Copies the files that git tracks or would. The build stays, which is beside them.
 copy() {
   rm -rf "$1"
   mkdir -p "$1"
-  git ls-files -z | tar --null --create --files-from=- | tar --extract --directory="$1"
+  git ls-files -z --cached --others --exclude-standard | tar --null --create --files-from=- | tar --extract --directory="$1"
 }
 
 # Runs a command in namespaces of its own, in which only $work and empty directories in the places of /tmp and /var/tmp can be written. They are
@@ -45,8 +45,12 @@ inside() {
     mount --make-rprivate /
     mount --bind "$1" "$1"
     mkdir -m 1777 "$2/tmp" "$2/var"
-    mount --bind "$2/tmp" /tmp
     mount --bind "$2/var" /var/tmp
+    case $1 in /tmp/*)
+      mkdir -p "$2$1"
+      mount --bind "$1" "$2$1" ;;
+    esac
+    mount --rbind "$2/tmp" /tmp
     mount -o remount,bind,ro /
     shift 2
     exec "$@"' inside "$work" "$empty" "$@" || status=$?
@@ -58,7 +62,7 @@ inside() {
 each() {
   local index failed=0 started=()
   for index in $(seq 0 $((workers - 1))); do
-    inside "$here/run.py" "$1" "$work/programs" "$index" "$workers" "$work/$2" "${@:3}" &
+    inside "$tree/ci/mutants/run.py" "$1" "$work/programs" "$index" "$workers" "$work/$2" "${@:3}" &
     started+=($!)
   done
   for index in "${started[@]}"; do wait "$index" || failed=1; done
