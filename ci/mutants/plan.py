@@ -199,7 +199,7 @@ def report(work, *lists):
         name = mutant["short"]
         if state in ("missed", "not run") and name in left:
             state = "open"
-        elif state in ("missed", "not run"):
+        elif state == "missed" or (state == "not run" and mutant["state"] == "woven"):
             survivors.append(f"{state}: {name}" + ("" if count else " (no test comes by)") + f"  [line {mutant['name'].split(':')[1]}]")
         elif name in left:
             killed.append(name)
