@@ -57,7 +57,8 @@ impl Conn {
             }
         } else {
             state = self.run(state, now, None);
-            state.sent = Some(now);
+            // Once it is written: the system may have let the peer, or other programs, run first, which is no pause of the handler.
+            state.sent = Some(Instant::now());
         }
         self.unlock(state);
         emitted
