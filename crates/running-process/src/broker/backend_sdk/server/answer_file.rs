@@ -37,7 +37,21 @@ pub(super) fn sendable_event(
 /// # Errors
 ///
 /// The file does not fit a frame, or cannot be read, or `grant` refuses.
+#[inline]
 pub(super) fn sendable(
+    payload: Payload,
+    accepted_descriptors: usize,
+    grant: impl FnOnce(usize) -> Result<(), HandlerError>,
+) -> Result<Payload, HandlerError> {
+    if payload.descriptor_count() == 0 {
+        return Ok(payload);
+    }
+    sendable_descriptors(payload, accepted_descriptors, grant)
+}
+
+/// Returns the payload as [`sendable`] does, if it has descriptors.
+#[cold]
+fn sendable_descriptors(
     payload: Payload,
     accepted_descriptors: usize,
     grant: impl FnOnce(usize) -> Result<(), HandlerError>,

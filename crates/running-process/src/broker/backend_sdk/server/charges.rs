@@ -10,7 +10,8 @@ use crate::broker::backend_sdk::proto::server_connection::Call;
 #[cfg(doc)]
 use crate::broker::backend_sdk::proto::server_connection::ServerConnection;
 use crate::broker::protocol::{
-    DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, Refusal, RefusalReason,
+    DecodePayloadError, DecodeStopped, EncodingPolicy, Encodings, Frame, FrameRef, PayloadEncoding, Refusal,
+    RefusalReason,
 };
 
 /// Memory of a request in flight beside its payload and trace context, in bytes: its entries in the tables of its connection,
@@ -69,7 +70,22 @@ impl<H: ?Sized> ServerPolicy<H> {
 
     /// Returns the frame of `call` with its payload as its sender had it: decoded into `buffer` if it came encoded, as far as
     /// there is memory for that.
+    #[inline]
     pub(super) fn decoded<'a>(
+        &self,
+        call: &Call<'a, Work>,
+        buffer: &'a mut Vec<u8>,
+        peer: &mut Peer,
+    ) -> Result<FrameRef<'a>, Refusal> {
+        if call.frame.payload_encoding == i32::from(PayloadEncoding::None) {
+            return Ok(call.frame);
+        }
+        self.decoded_payload(call, buffer, peer)
+    }
+
+    /// Returns the frame as [`decoded`](Self::decoded) does, whose payload came encoded.
+    #[inline(never)]
+    fn decoded_payload<'a>(
         &self,
         call: &Call<'a, Work>,
         buffer: &'a mut Vec<u8>,
