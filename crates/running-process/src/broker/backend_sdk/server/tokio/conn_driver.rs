@@ -5,7 +5,7 @@ use super::legacy::{self, AsyncLegacyConnection, Legacy};
 use super::relay;
 use super::request::{self, AsyncHandler};
 use crate::broker::backend_sdk::server::scratch::{self, READ_BYTES};
-use crate::broker::backend_sdk::{Action, Dispatched, ServeError};
+use crate::broker::backend_sdk::{Action, Dispatched, ServeError, ServerSession};
 use crate::broker::runtime_clock::now;
 use crate::transport::{Incoming, LateReads, ServedTransport, Upstream};
 use std::future::poll_fn;
@@ -23,6 +23,9 @@ const ENOUGH_READ: usize = READ_BYTES;
 /// Time for which the task of a connection polls handlers itself, on a runtime of one thread. The other requests that it has
 /// read get tasks of their own. A handler that ends without waiting needs no task.
 const AT_ONCE: Duration = Duration::from_micros(50);
+
+/// Number of requests that are taken at once to be polled there. The allocator has the memory of so few at hand for the next ones.
+const TAKEN_AT_ONCE: usize = 4;
 
 type Requests = Vec<Dispatched<AsyncHandler>>;
 
@@ -110,7 +113,8 @@ impl<S: ServedTransport> ConnDriver<S> {
             } else {
                 self.late = LateReads::default();
             }
-            session.process(|request| requests.push(request));
+            let limit = if open.context.one_thread { TAKEN_AT_ONCE } else { usize::MAX };
+            take_requests(&mut session, &mut requests, limit);
             session.write_all_output(self::now, |slices, descriptors| {
                 let written = if descriptors.is_empty() {
                     self.stream.poll_write(context, slices)
@@ -228,25 +232,41 @@ impl<S: ServedTransport> ConnDriver<S> {
     }
 }
 
-/// Starts the handlers of `requests`. Returns whether some have ended already: their answers wait to be written.
-fn start(open: &OpenConn, requests: Requests) -> bool {
+/// Processes what was received until there are `limit` requests.
+fn take_requests(session: &mut ServerSession<AsyncHandler>, requests: &mut Requests, limit: usize) {
+    session.process_while(|request| {
+        requests.push(request);
+        requests.len() < limit
+    });
+}
+
+/// Starts the handlers of `requests` and of those that were left unprocessed. Returns whether some have ended already: their answers
+/// wait to be written.
+fn start(open: &OpenConn, mut requests: Requests) -> bool {
     if requests.is_empty() {
         return false;
     }
     let in_place = open.context.one_thread && !open.conn.session().is_full();
     let (mut until, mut ended) = (in_place.then(|| now() + AT_ONCE), false);
-    for request in requests {
-        let conn = Arc::clone(&open.conn);
-        let Some(end) = until else {
-            tokio::spawn(request::serve(conn, request));
-            continue;
-        };
-        let (waiting, goes_on) = request::serve_in_place(conn, request, end);
-        until = until.filter(|_| goes_on);
-        match waiting {
-            Some(waiting) => drop(tokio::spawn(waiting)),
-            None => ended = true,
+    loop {
+        for request in requests.drain(..) {
+            let conn = Arc::clone(&open.conn);
+            let Some(end) = until else {
+                tokio::spawn(request::serve(conn, request));
+                continue;
+            };
+            let (waiting, goes_on) = request::serve_in_place(conn, request, end);
+            until = until.filter(|_| goes_on);
+            match waiting {
+                Some(waiting) => drop(tokio::spawn(waiting)),
+                None => ended = true,
+            }
         }
+        let mut session = open.conn.session();
+        if !session.is_unprocessed() {
+            return ended;
+        }
+        let limit = if until.is_some() { TAKEN_AT_ONCE } else { usize::MAX };
+        take_requests(&mut session, &mut requests, limit);
     }
-    ended
 }
