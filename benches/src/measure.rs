@@ -27,9 +27,9 @@ impl Effort {
         Self { rounds: 1, sample: Duration::ZERO, ..self }
     }
 
-    /// Returns the number of operations under strace.
-    fn traced(self) -> u64 {
-        if self.is_once() { 1 } else { 500 }
+    /// Returns the number of operations under strace, of which each costs so many nanoseconds.
+    fn traced(self, cost: f64) -> u64 {
+        if self.is_once() { 1 } else { ((TRACED / cost) as u64).clamp(20, 500) }
     }
 
     pub fn is_once(self) -> bool {
@@ -108,7 +108,7 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
             to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
             allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
             system_calls: traced
-                .then(|| per_operation(system_calls(row, index, effort.traced(), cpus, scratch))),
+                .then(|| per_operation(system_calls(row, index, effort.traced(cost), cpus, scratch))),
         });
     }
     measured
@@ -116,6 +116,9 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
 
 /// The longest operation whose system calls are counted, in nanoseconds: many of them are traced.
 const LONGEST_TRACED: f64 = 1e8;
+
+/// The time that the operations under strace take without it, in nanoseconds, unless they are few.
+const TRACED: f64 = 1e9;
 
 /// Measurements of a count, of which the shortest is taken.
 const TRIES: usize = 3;

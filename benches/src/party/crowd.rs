@@ -1,6 +1,6 @@
 //! Many connections to one server, driven by one thread that knows nothing of the server's client library.
 
-use super::{Client, PROTOCOL, Server, blocking, redis};
+use super::{Client, PROTOCOL, Server, blocking, redis, ttrpc};
 use crate::floor::wire;
 use crate::process::allow_many_files;
 use crate::scratch::Scratch;
@@ -38,7 +38,11 @@ impl Crowd {
     /// Connects to a new server of that name and exchanges a request on each connection.
     pub fn connect(scratch: &Scratch, server: &str, connections: usize) -> Self {
         allow_many_files();
-        let request = if server == "redis" { redis::echo(SMALL) } else { frame() };
+        let request = match server {
+            "redis" => redis::echo(SMALL),
+            "ttrpc-tokio" => ttrpc::wire(SMALL),
+            _ => frame(),
+        };
         let server = Server::start(scratch, server);
         let poller = epoll::create(CreateFlags::CLOEXEC).expect("a poller");
         let mut streams: Vec<UnixStream> = (0..connections).map(|_| server.connect()).collect();

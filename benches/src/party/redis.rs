@@ -1,6 +1,7 @@
 //! redis-server, if it is installed, over a Unix socket: its own protocol, by hand.
 
-use super::{Client, Exchange, Server, blocking, large};
+use super::{Client, EVENT, EVENTS, Exchange, Server, blocking, large};
+use crate::floor::blocking::READ;
 use crate::scratch::Scratch;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -64,5 +65,35 @@ pub fn client(scratch: &Scratch, exchange: Exchange, at_once: usize) -> Client {
         stream.read_exact(&mut responses).unwrap();
         let beginning = expected.len().min(16);
         assert_eq!(responses[..beginning], expected[..beginning]);
+    })
+}
+
+/// The channel of the events.
+const CHANNEL: &[u8] = b"events";
+
+/// Publishes all events on one connection and takes them on another one, which has subscribed.
+pub fn events(scratch: &Scratch) -> Client {
+    let server = Server::start(scratch, "redis");
+    let (mut publisher, mut subscriber) = (server.connect(), server.connect());
+    subscriber.write_all(&command(&[b"SUBSCRIBE", CHANNEL])).unwrap();
+    let confirmation = [b"*3\r\n", &bulk(b"subscribe")[..], &bulk(CHANNEL), b":1\r\n"].concat();
+    subscriber.read_exact(&mut vec![0; confirmation.len()]).unwrap();
+    let commands = command(&[b"PUBLISH", CHANNEL, &EVENT]).repeat(EVENTS);
+    let mut answers = vec![0; b":1\r\n".len() * EVENTS];
+    let push = [b"*3\r\n", &bulk(b"message")[..], &bulk(CHANNEL), &bulk(&EVENT)].concat();
+    let (mut input, mut held) = (vec![0; READ], 0);
+    blocking(server, move || {
+        // It keeps what its peers do not read yet.
+        publisher.write_all(&commands).unwrap();
+        let mut taken = 0;
+        while taken < EVENTS {
+            held += subscriber.read(&mut input[held..]).unwrap();
+            let pushes = input[..held].chunks_exact(push.len());
+            let rest = pushes.remainder().len();
+            taken += pushes.inspect(|one| assert_eq!(**one, push)).count();
+            input.copy_within(held - rest..held, 0);
+            held = rest;
+        }
+        publisher.read_exact(&mut answers).unwrap();
     })
 }

@@ -154,6 +154,7 @@ pub fn serve(name: &str, cpu: &str, socket: &Path) {
         "peer" => peer::serve(socket, ready),
         "peer-tokio" => peer::serve_tokio(socket, ready),
         "ttrpc" => ttrpc::serve(socket, ready),
+        "ttrpc-tokio" => ttrpc::serve_tokio(socket, ready),
         "zlink" => zlink::serve(socket, ready),
         "capnp" => capnp::serve(socket, ready),
         "shmipc" => shmipc::serve(socket, ready),

@@ -24,6 +24,7 @@ pub fn rows() -> [Row; 5] {
                 })
                 .within(1.15),
                 Contender::peer("AsyncFrameClient", |scratch| peer::client_on_tokio(scratch, SMALL).run),
+                Contender::other("ttrpc", |scratch| ttrpc::client_on_tokio(scratch, SMALL, 1).run),
             ]
         }),
         on_threads("call-64-threads", "64 B, tokio, a thread for each core, 1 caller", 1, callers::<1>),

@@ -32,7 +32,10 @@ fn row(
 }
 
 fn in_turn<const CONNECTIONS: usize>() -> Vec<Contender> {
-    servers(|scratch, server| Crowd::connect(scratch, server, CONNECTIONS).in_turn().run)
+    let run = |scratch: &_, server: &_| Crowd::connect(scratch, server, CONNECTIONS).in_turn().run;
+    let mut servers = servers(run);
+    servers.push(Contender::other("ttrpc on tokio", move |scratch| run(scratch, "ttrpc-tokio")));
+    servers
 }
 
 /// Returns the servers that meet a crowd. `run` drives the one of that name.

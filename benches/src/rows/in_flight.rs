@@ -5,7 +5,7 @@
 
 use super::{others, row_of_calls};
 use crate::floor::{asynchronous, blocking};
-use crate::party::{BATCH, Exchange, capnp, ours, shmipc, zlink};
+use crate::party::{BATCH, Exchange, capnp, ours, shmipc, ttrpc, zlink};
 use crate::row::{Contender, Row, Unit};
 
 const SMALL: Exchange = Exchange::Echo(64);
@@ -27,6 +27,9 @@ pub fn rows() -> [Row; 2] {
             ];
             contenders.extend(others(SMALL, BATCH));
             contenders.extend([
+                Contender::other("ttrpc on tokio", |scratch| {
+                    ttrpc::client_on_tokio(scratch, SMALL, BATCH).run
+                }),
                 Contender::other("capnp-rpc", |scratch| capnp::client(scratch, SMALL, BATCH).run),
                 Contender::other("zlink, a chain", |scratch| zlink::client(scratch, SMALL, BATCH).run),
                 Contender::other("shmipc", |scratch| shmipc::client(scratch, SMALL, BATCH).run),
@@ -47,6 +50,7 @@ pub fn rows() -> [Row; 2] {
                     ours::client_on_tokio(scratch, "ours-tokio", SMALL, BATCH).run
                 })
                 .within(3.9 / 1.5),
+                Contender::other("ttrpc", |scratch| ttrpc::client_on_tokio(scratch, SMALL, BATCH).run),
             ]
         }),
     ]
