@@ -54,7 +54,7 @@ impl Follower for ReconnectingClient {
     }
 }
 
-/// Has two files appended to by many requests, during which the daemon is handed over.
+/// Sends many requests that each append to two files, and hands the daemon over meanwhile.
 fn files_are_appended_to_once<D: Driver, F: Follower>() {
     let _alone = alone();
     let before = open_descriptors();

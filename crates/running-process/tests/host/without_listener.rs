@@ -80,7 +80,7 @@ async fn connections_are_served_and_counted_like_any_other() {
 #[tokio::test]
 async fn a_large_message_passes_through_a_small_stream() {
     let server = server().start().unwrap();
-    let (mut client, connection) = duplex(16);
+    let (mut client, connection) = duplex(64);
     tokio::spawn(server.serve_connection(connection, PeerCredentials::current_process()));
     let payload = vec![b'a'; 300_000];
     let (mut reader, mut writer) = tokio::io::split(&mut client);

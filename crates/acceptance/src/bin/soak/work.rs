@@ -26,7 +26,7 @@ const FILE_NUMBER: u64 = 0xF11E;
 /// Length of what the pipe of a request of [`Mode::Pipe`] has, in bytes.
 const PIPE_LENGTH: usize = 3000;
 
-/// What a request is answered with.
+/// The kind of the answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mode {

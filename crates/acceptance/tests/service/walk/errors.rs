@@ -90,7 +90,7 @@ const COUNTS: &[(&str, usize)] = &[("pread64", 0), ("read", 0), ("recvfrom", 0)]
 
 /// The parts of a line of strace that mark calls of the program under test, or of the runtime of the language.
 const PROGRAMS_OWN: [&str; 6] = ["write(1,", "write(1<", "write(2,", "write(2<", "read(0,", "read(0<"];
-/// What strace tells of a pipe.
+/// The beginning of a pipe in a line of strace.
 const PIPE: &str = "<pipe:[";
 
 /// The result that a call gets instead of its own.

@@ -1,8 +1,8 @@
 //! Clients on tokio, whose tasks share a connection: one that is connected, and one that reconnects.
 
 use super::blocking::{options, payload};
+use super::clients::{Asked, Clients, Place, Plan};
 use super::failure::Failure;
-use super::{Asked, Clients, Place, Plan};
 use crate::journal::now;
 use crate::random::Random;
 use crate::work::WORK;

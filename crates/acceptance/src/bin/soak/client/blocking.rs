@@ -1,7 +1,7 @@
 //! Clients on threads: one that keeps its connection, one that proves the daemon each time, and one that only proves it.
 
+use super::clients::{Asked, Clients, Place, Plan};
 use super::failure::Failure;
-use super::{Asked, Clients, Place, Plan};
 use crate::journal::now;
 use crate::random::Random;
 use crate::work::{Mode, QUICK, WORK, Work};

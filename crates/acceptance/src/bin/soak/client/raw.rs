@@ -1,7 +1,7 @@
 //! Clients on bare sockets, which count each answer: of frames, and of the legacy wire.
 
+use super::clients::{Asked, Clients, Place};
 use super::failure::Failure;
-use super::{Asked, Clients, Place};
 use crate::random::Random;
 use crate::work::{QUICK, WORK};
 use running_process::broker::protocol::{Frame, FrameKind, encode_framed, try_decode_framed};

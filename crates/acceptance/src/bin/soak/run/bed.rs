@@ -1,6 +1,5 @@
 //! The processes and files of a run, none of which it leaves behind.
 
-use super::Output;
 use crate::daemon;
 use crate::options::Options;
 use running_process::Service;
@@ -15,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// The name of a process, and the file that its output goes to.
+type Output = (&'static str, PathBuf);
 
 /// The size of the journal's pipe, in bytes, which a user without privileges may have.
 const JOURNAL: usize = 1 << 20;
@@ -38,7 +40,7 @@ pub(super) struct Bed {
     client: Option<Child>,
     manner: String,
     options: Options,
-    /// How much of each output was read.
+    /// The bytes of each output that were read.
     read: BTreeMap<PathBuf, u64>,
 }
 

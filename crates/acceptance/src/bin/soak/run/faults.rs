@@ -1,8 +1,8 @@
 //! Replacements and kills of the service's daemon, one after the other.
 
-use super::Stop;
 use super::bed::is_daemon;
 use super::judge::{Fault, Judge};
+use super::stop::Stop;
 use crate::journal::now;
 use crate::random::Random;
 use running_process::Service;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The longest time until a daemon serves again.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// How often each was done.
+/// The number of faults of each kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) replacements: u64,

@@ -1,6 +1,6 @@
 //! Hostile peers: garbage, frames that are cut, floods that nobody reads, silence, resets.
 
-use super::Stop;
+use super::stop::Stop;
 use crate::random::Random;
 use crate::work::Mode;
 use crate::work::{QUICK, WORK, Work};

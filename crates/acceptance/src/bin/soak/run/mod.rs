@@ -6,6 +6,7 @@ mod hostile;
 pub(crate) mod judge;
 mod report;
 mod sample;
+mod stop;
 
 use crate::journal::now;
 use crate::options::Options;
@@ -13,14 +14,14 @@ use bed::Bed;
 use faults::{Counts, Faults, Shared};
 use running_process::broker::backend_sdk::OnTermination;
 use running_process::broker::service::Deadline;
-use sample::Sample;
+use sample::{Measured, Sample};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use stop::Stop;
 
 /// Between two measurements of a long run.
 const SAMPLE: Duration = Duration::from_secs(10);
@@ -28,32 +29,6 @@ const SAMPLE: Duration = Duration::from_secs(10);
 const SAMPLES: u32 = 30;
 /// A daemon that was followed has ended after this time and its drain timeout.
 const LONGEST_END: Duration = Duration::from_mins(1);
-
-/// The end of the run, for threads that wait.
-#[derive(Default)]
-pub(crate) struct Stop(Mutex<bool>, Condvar);
-
-impl Stop {
-    fn stop(&self) {
-        *self.0.lock().unwrap() = true;
-        self.1.notify_all();
-    }
-
-    /// Waits for `time`, and returns whether the run stops.
-    fn wait(&self, time: Duration) -> bool {
-        *self.1.wait_timeout_while(self.0.lock().unwrap(), time, |stops| !*stops).unwrap().0
-    }
-}
-
-/// A process that lives as long as the run.
-struct Measured {
-    name: &'static str,
-    pid: u32,
-    /// The descriptors before any client came; `None` for a client.
-    descriptors: Option<u32>,
-    samples: Vec<Sample>,
-    cpu: f64,
-}
 
 /// Runs, prints the summary, and returns whether all was as it should be.
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -229,5 +204,3 @@ fn outlived(shared: &Shared, bed: &Bed, longest: Duration) {
         judge.daemons.drain(..keep);
     }
 }
-
-type Output = (&'static str, PathBuf);

@@ -3,8 +3,8 @@
 use super::bed::within;
 use super::faults::Counts;
 use super::judge::Judge;
-use super::sample::{self, Sample, mean, slope};
-use super::{Measured, Options};
+use super::sample::{self, Measured, Sample, mean, slope};
+use crate::options::Options;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 pub(super) struct Sample {
     /// Seconds since the start of the run.
     pub(super) at: f64,
-    /// KiB.
+    /// Resident memory, in KiB.
     pub(super) rss: f64,
-    /// KiB.
+    /// Resident memory, that shared with others in part, in KiB.
     pub(super) pss: f64,
     pub(super) descriptors: f64,
     pub(super) threads: f64,
@@ -64,4 +64,14 @@ pub(super) fn mean(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "few samples")]
     let count = samples.len().max(1) as f64;
     samples.iter().map(value).sum::<f64>() / count
+}
+
+/// A process that lives as long as the run.
+pub(super) struct Measured {
+    pub(super) name: &'static str,
+    pub(super) pid: u32,
+    /// The descriptors before any client came; `None` for a client.
+    pub(super) descriptors: Option<u32>,
+    pub(super) samples: Vec<Sample>,
+    pub(super) cpu: f64,
 }
