@@ -6,7 +6,8 @@
 # Without arguments it runs the unit tests, and both servers and all clients over sockets.
 # Each sanitizer has a target directory of its own.
 #
-# Tests that cannot run under one are skipped by name below. False reports of ThreadSanitizer are in tsan.supp.
+# Tests that cannot run under one are skipped by name below. False reports of ThreadSanitizer are in tsan.supp, and what is leaked on
+# purpose is in lsan.supp.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); cd "$here/.."
 sanitizer=${1:?usage: sanitize.sh thread|address [cargo test arguments]}; shift
@@ -39,7 +40,10 @@ case $sanitizer in
     export TSAN_OPTIONS="suppressions=$here/tsan.supp report_thread_leaks=0 ${TSAN_OPTIONS:-}"
     directory=tsan
     ;;
-  address) directory=asan ;;
+  address)
+    export LSAN_OPTIONS="suppressions=$here/lsan.supp print_suppressions=0 ${LSAN_OPTIONS:-}"
+    directory=asan
+    ;;
   *) echo "sanitize.sh: $sanitizer is neither thread nor address" >&2; exit 2 ;;
 esac
 printf 'skipped, as said in %s: %s\n' "$0" "${skip[*]}"
