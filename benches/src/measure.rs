@@ -29,7 +29,7 @@ impl Effort {
 
     /// Returns the number of operations under strace, of which each costs so many nanoseconds.
     fn traced(self, cost: f64) -> u64 {
-        if self.is_once() { 1 } else { ((TRACED / cost) as u64).clamp(20, 500) }
+        if self.is_once() { 1 } else { ((TRACED / cost) as u64).clamp(20, 100) }
     }
 
     pub fn is_once(self) -> bool {
