@@ -27,7 +27,7 @@ impl Effort {
         Self { rounds: 1, sample: Duration::ZERO, ..self }
     }
 
-    /// Returns the number of operations under strace, of which each costs so many nanoseconds.
+    /// Returns the number of operations under strace, of which each costs so many nanoseconds: 20 to 100.
     fn traced(self, cost: f64) -> u64 {
         if self.is_once() { 1 } else { ((TRACED / cost) as u64).clamp(20, 100) }
     }
@@ -117,7 +117,7 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
 /// The longest operation whose system calls are counted, in nanoseconds: many of them are traced.
 const LONGEST_TRACED: f64 = 1e8;
 
-/// The time that the operations under strace take without it, in nanoseconds, unless they are few.
+/// The time that the operations under strace take without it at most, in nanoseconds, unless they are few.
 const TRACED: f64 = 1e9;
 
 /// Measurements of a count, of which the shortest is taken.
