@@ -45,13 +45,7 @@ impl LatencyHistogram {
     /// counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rank is not exact above 2^53, and a float that is no number of any use is cut off"
-        )]
-        let rank = ((self.count() as f64 * quantile).ceil() as u64).clamp(1, self.count().max(1));
+        let rank = rank(self.count(), quantile);
         let mut up_to = 0;
         let bucket = self.counts.iter().position(|count| {
             up_to = count.saturating_add(up_to);
@@ -132,6 +126,20 @@ impl ServerStatus {
     }
 }
 
+/// Returns the rank, from 1, of the value that the fraction `quantile` of `count` values do not exceed.
+fn rank(count: u64, quantile: f64) -> u64 {
+    // A decimal fraction is rarely a float, and the product is rounded: together at most one EPSILON too much, which
+    // would make the next rank of a product that is whole.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rank is not exact above 2^50, and a float that is no number of any use is cut off"
+    )]
+    let rank = (count as f64 * quantile * (1.0 - 2.0 * f64::EPSILON)).ceil() as u64;
+    rank.clamp(1, count.max(1))
+}
+
 /// Adds counts of a peer, which may be any numbers.
 fn sum(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
@@ -174,6 +182,25 @@ mod tests {
         for quantile in [f64::NAN, -1.0, f64::INFINITY] {
             assert!(histogram(&[7]).quantile(quantile).is_some(), "{quantile}");
         }
+    }
+
+    #[test]
+    fn a_rank_is_that_of_the_decimal_fraction() {
+        for count in 1..=1500_u64 {
+            for per_mille in 0..=1000_u64 {
+                #[expect(clippy::cast_precision_loss, reason = "at most 1000")]
+                let found = rank(count, per_mille as f64 / 1000.0);
+                assert_eq!(
+                    found,
+                    (count * per_mille).div_ceil(1000).max(1),
+                    "{per_mille} of 1000, {count} values"
+                );
+            }
+        }
+        assert_eq!(
+            [(1, f64::NAN), (9, -1.0), (9, 2.0), (0, 0.5)].map(|(count, at)| rank(count, at)),
+            [1, 1, 9, 1]
+        );
     }
 
     #[test]
