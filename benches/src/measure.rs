@@ -27,9 +27,10 @@ impl Effort {
         Self { rounds: 1, sample: Duration::ZERO, ..self }
     }
 
-    /// Returns the number of operations under strace, of which each costs so many nanoseconds: 20 to 100.
-    fn traced(self, cost: f64) -> u64 {
-        if self.is_once() { 1 } else { ((TRACED / cost) as u64).clamp(20, 100) }
+    /// Returns the number of operations of `row` under strace, of which each costs so many nanoseconds: 4 to 100.
+    fn traced(self, row: &Row, cost: f64) -> u64 {
+        let within_time = (TRACED / cost) as u64;
+        if self.is_once() { 1 } else { within_time.min(TRACED_REQUESTS / row.batch).clamp(4, 100) }
     }
 
     pub fn is_once(self) -> bool {
@@ -108,7 +109,7 @@ pub fn measure(row: &Row, effort: Effort, scratch: &Scratch) -> Vec<Measured> {
             to_peer: peer.as_deref().and_then(|peer| ratio(&one.costs, peer)),
             allocations: (row.counts != Counts::Nothing).then(|| per_operation(one.allocations())),
             system_calls: traced
-                .then(|| per_operation(system_calls(row, index, effort.traced(cost), cpus, scratch))),
+                .then(|| per_operation(system_calls(row, index, effort.traced(row, cost), cpus, scratch))),
         });
     }
     measured
@@ -119,6 +120,9 @@ const LONGEST_TRACED: f64 = 1e8;
 
 /// The time that the operations under strace take without it at most, in nanoseconds, unless they are few.
 const TRACED: f64 = 1e9;
+
+/// Requests or frames under strace, unless one operation has more.
+const TRACED_REQUESTS: u64 = 2000;
 
 /// Measurements of a count, of which the shortest is taken.
 const TRIES: usize = 3;
