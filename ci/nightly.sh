@@ -30,8 +30,9 @@ descriptors() {
     cargo test --locked -p running-process --all-features --test descriptors leaks::
 }
 
-# Runs each benchmark once, to see that it works. The numbers of such a run mean nothing.
+# Lints the benchmarks and runs each once, to see that it works. The numbers of such a run mean nothing.
 benchmarks() {
+  cargo clippy --locked --manifest-path benches/Cargo.toml --all-targets -- -D warnings
   cargo test --locked --manifest-path benches/Cargo.toml
   cargo run --locked --manifest-path benches/Cargo.toml -- --once --syscalls
 }

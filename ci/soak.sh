@@ -13,6 +13,8 @@ trap 'rm -rf "$work"' EXIT
 trap '[ -z "$soak" ] || kill -TERM "$soak" 2>/dev/null || :' INT TERM
 # A copy, so that a build does not replace what the daemons run. Its digests do not stay in the user's cache.
 cp "${CARGO_TARGET_DIR:-target}/debug/soak" "$work/soak"
+# An arena for each group of threads, and caches in each thread, fill for hours: without them memory that grows is memory of the library.
+export MALLOC_ARENA_MAX=1 GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 XDG_CACHE_HOME=$work/cache nice -n 5 "$work/soak" "$@" --directory "$work" &
 soak=$!
 status=0
