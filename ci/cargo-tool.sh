@@ -4,7 +4,7 @@
 #   cargo-tool.sh NAME
 #   cargo-tool.sh NAME --installed    fails if it is missing
 set -euo pipefail
-declare -A versions=([cargo-deny]=0.20.2 [cargo-mutants]=27.1.0 [cargo-semver-checks]=0.51.0)
+declare -A versions=([cargo-careful]=0.4.10 [cargo-deny]=0.20.2 [cargo-mutants]=27.1.0 [cargo-semver-checks]=0.51.0)
 name=${1:?usage: cargo-tool.sh NAME}
 version=${versions[$name]:?no version of it is pinned}
 root=${CARGO_TOOLS:-$HOME/.cache/cargo-tools}/$name-$version

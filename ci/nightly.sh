@@ -89,6 +89,7 @@ step benchmarks
 step model ci/model.sh
 step sanitizer ci/sanitize.sh thread
 step addresses ci/sanitize.sh address
+step careful ci/careful.sh
 step walk
 step supply ci/supply.sh
 step packages
