@@ -30,7 +30,7 @@ pub(crate) struct Request<'a> {
 
 /// Does what the payload says: `echo` sends the descriptors back, `read` answers with the contents of the files, `append` adds a byte to
 /// each file and answers with their number, as `close` does, `accepted` with the number that the client takes, `new N` with N new files, `event` sends the descriptors with an event,
-/// `file PATH` answers with the file at the path, `file-event PATH` sends it as an event, `file-event-on PATH` does so and sends others until
+/// `file PATH` answers with the file at the path, `file-event PATH...` sends each as an event, `file-event-on PATH...` does so and sends others until
 /// the request is cancelled, and `io` answers with the number of bytes that
 /// this thread has read.
 pub(crate) fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
@@ -56,15 +56,16 @@ pub(crate) fn answer(request: Request<'_>) -> Result<Payload, HandlerError> {
             send_event("plain".into())?;
             Payload::from("done")
         }
-        "file-event" => {
-            send_event(Payload::from_file(File::open(rest)?)?)?;
-            Payload::from("done")
-        }
-        "file-event-on" => {
-            send_event(Payload::from_file(File::open(rest)?)?)?;
-            loop {
-                send_event("plain".into())?;
+        "file-event" | "file-event-on" => {
+            for path in rest.split(' ') {
+                send_event(Payload::from_file(File::open(path)?)?)?;
             }
+            if word == "file-event-on" {
+                loop {
+                    send_event("plain".into())?;
+                }
+            }
+            Payload::from("done")
         }
         "io" => super::files::bytes_read("thread-self").to_string().into(),
         "file" => Payload::from_file(File::open(rest)?)?,

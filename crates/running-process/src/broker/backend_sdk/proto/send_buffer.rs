@@ -1,5 +1,8 @@
 //! The output of a connection: bytes that wait to be written.
 
+#[cfg(feature = "host")]
+mod replace;
+
 use super::payload::{Attachment, DESCRIPTOR_MEMORY, Payload};
 use super::recv_buffer::RETAINED_CAPACITY;
 use crate::broker::protocol::{EncodingPolicy, Encodings, FrameRef, FramingError, PayloadEncoding};

@@ -232,11 +232,10 @@ impl<T> Calls<T> {
         Some(Cancelled { call, reason, data: &admitted.data })
     }
 
-    /// Cancels the call as [`cancel`](Self::cancel) does, and notifies the driver. Returns whether there is such a call.
-    pub(super) fn cancel_and_notify(&mut self, request_id: u64, reason: CancelReason) -> bool {
+    /// Cancels the call as [`cancel`](Self::cancel) does, and notifies the driver.
+    pub(super) fn cancel_and_notify(&mut self, request_id: u64, reason: CancelReason) {
         let cancelled = self.cancel(request_id, reason).map(|Cancelled { call, .. }| call);
         self.to_notify.extend(cancelled.map(|call| (call, reason)));
-        cancelled.is_some()
     }
 
     pub(super) fn cancel_all(&mut self, reason: CancelReason) {

@@ -5,8 +5,12 @@ use super::call_id::NOT_SENT;
 use super::{CallId, LegacyClassification, ServerConnection};
 #[cfg(feature = "host")]
 use crate::broker::backend_sdk::proto::{
-    connection::append_refusal, send_buffer::AttachedFrame, server_connection::CancelReason,
+    connection::append_refusal,
+    send_buffer::{AttachedFrame, SendBuffer},
+    server_connection::CancelReason,
 };
+#[cfg(feature = "host")]
+use crate::broker::protocol::registry::BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL;
 #[cfg(feature = "host")]
 use crate::broker::protocol::{FrameKind, FrameRef, Refusal, RefusalReason};
 #[cfg(feature = "host")]
@@ -41,7 +45,7 @@ where
     }
 
     /// Refuses the request whose answer or event the output begins with, which the system does not send because of its descriptors.
-    /// Returns `false` if it was an event of a request that has its answer.
+    /// Behind an event the refusal replaces the answer, if that waits. Returns `false` if the output begins with no such frame.
     #[cfg(feature = "host")]
     #[cold]
     pub(crate) fn refuse_unsent(&mut self) -> bool {
@@ -50,11 +54,23 @@ where
         let Some(AttachedFrame { kind, payload_protocol, request_id }) = output.remove_attached() else {
             return false;
         };
-        if kind == i32::from(FrameKind::Event) {
-            return calls.cancel_and_notify(request_id, CancelReason::NotSent);
+        let mut refusal = SendBuffer::default();
+        let request = FrameRef::request(payload_protocol, request_id, &[]);
+        append_refusal(&request, &Refusal::new(RefusalReason::HandlerFailed, NOT_SENT), &mut refusal);
+        if kind != i32::from(FrameKind::Event) {
+            output.tail().extend_from_slice(refusal.first());
+            return true;
         }
-        let refusal = Refusal::new(RefusalReason::HandlerFailed, NOT_SENT);
-        append_refusal(&FrameRef::request(payload_protocol, request_id, &[]), &refusal, output);
+        // A request whose id was used again waits in `calls`, and this one's answer in the output.
+        let is_answer = |frame: &FrameRef<'_>| {
+            frame.kind == i32::from(FrameKind::Response)
+                && frame.request_id == request_id
+                && frame.payload_protocol != BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL
+        };
+        if !output.replace(is_answer, refusal.first()) {
+            // The peer knows the reason already if the call was cancelled before.
+            calls.cancel_and_notify(request_id, CancelReason::NotSent);
+        }
         true
     }
 
