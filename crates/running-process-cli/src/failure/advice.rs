@@ -245,6 +245,8 @@ pub(crate) fn server(error: &ServerError) -> Advice {
     match error {
         ServerError::IdentityFile { source, .. } => identity_path(source, "--identity"),
         ServerError::Identity(_) => Advice::undecided("not_identified"),
+        ServerError::Start(_) => Advice::undecided("failed")
+            .hint("the user or this process may be at its limit of threads (ulimit -u) or of open files (ulimit -n)"),
         ServerError::DrainTimedOut { .. } => {
             Advice::undecided("drain_timed_out").hint("the clients of these connections see end of stream")
         }

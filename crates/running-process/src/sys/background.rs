@@ -22,10 +22,11 @@ pub(crate) use tasks::Background;
 
 #[cfg(feature = "tokio")]
 mod tasks {
+    use std::future::poll_fn;
     use std::io;
     use std::panic::resume_unwind;
     use std::pin::Pin;
-    use std::task::{Context, Poll, ready};
+    use std::task::{Context, Poll};
     use std::thread;
     use tokio::runtime::Handle;
     use tokio::sync::oneshot;
@@ -57,20 +58,23 @@ mod tasks {
         }
 
         /// Waits for the result, or the panic.
-        pub(crate) async fn outcome(self) -> thread::Result<T> {
-            self.0.await.unwrap_or_else(|lost| Err(Box::new(lost)))
+        pub(crate) async fn outcome(mut self) -> thread::Result<T> {
+            poll_fn(|context| self.poll_outcome(context)).await
+        }
+
+        fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<thread::Result<T>> {
+            let outcome = Pin::new(&mut self.0).poll(context);
+            // The thread passes on whatever comes.
+            outcome.map(|outcome| outcome.unwrap_or_else(|lost| Err(Box::new(lost))))
         }
     }
 
     /// Panics as the work did.
-    impl<T> Future for Background<T> {
+    impl<T: Send + 'static> Future for Background<T> {
         type Output = T;
 
         fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-            let outcome = ready!(Pin::new(&mut self.0).poll(context));
-            // The thread passes on whatever comes.
-            let outcome = outcome.unwrap_or_else(|lost| Err(Box::new(lost)));
-            Poll::Ready(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+            self.poll_outcome(context).map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
         }
     }
 }

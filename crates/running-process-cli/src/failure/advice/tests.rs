@@ -200,6 +200,7 @@ fn each_failed_server_has_its_advice() {
             UNDECIDED,
             "end of stream",
         ),
+        (server(&ServerError::Start(other())), "failed", UNDECIDED, "ulimit -u"),
         (server(&ServerError::Accept(other())), "failed", UNDECIDED, ""),
     ]);
 }

@@ -79,7 +79,7 @@ impl EventLoop {
         builder: ServerBuilder<Handler>,
         legacy: Option<Arc<LegacyHandler>>,
     ) -> Result<Self, ServerError> {
-        let (mailbox, messages) = mailbox().map_err(ServerError::Accept)?;
+        let (mailbox, messages) = mailbox().map_err(ServerError::Start)?;
         let stop = builder.stop_handle();
         let path = builder.endpoint().path.clone();
         let (policy, registration) = builder.start(Instant::now)?;
@@ -93,7 +93,7 @@ impl EventLoop {
             errors: AcceptErrors::default(),
             pause: None,
         };
-        register(registration, &policy, &stop, &mailbox).map_err(ServerError::Accept)?;
+        register(registration, &policy, &stop, &mailbox).map_err(ServerError::Start)?;
         let stopped = mailbox.clone();
         stop.when_stopped(move || stopped.send(Message::Stop));
         Ok(Self {

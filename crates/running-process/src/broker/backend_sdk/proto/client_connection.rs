@@ -97,14 +97,14 @@ impl ClientConnection {
         self.encodings = policy;
     }
 
-    /// Tells the daemon, with the first request that is no probe, that [`ClientEvent::Moved`] is wanted. A daemon that knows it then says when its
-    /// successor has the endpoint. Default: not wanted.
+    /// Tells the daemon, with the first request that is no probe, that [`ClientEvent::Moved`] is wanted. A daemon that knows it
+    /// then says when its successor has the endpoint. Default: not wanted.
     pub fn want_moved(&mut self) {
         self.wants_moved = WANTS_MOVED;
     }
 
-    /// Appends a request to the output. The descriptors of a payload are not sent: the clients of this library send them. A large payload is not copied if it is given away or shared; a
-    /// [`Cow`](std::borrow::Cow) borrows a small one.
+    /// Appends a request to the output. A large payload is not copied if it is given away or shared; a [`Cow`](std::borrow::Cow)
+    /// borrows a small one. The descriptors of a payload are not sent: the clients of this library send them.
     ///
     /// # Errors
     ///

@@ -26,6 +26,9 @@ pub enum ServerError {
     /// more.
     #[error("the server cannot be published")]
     NotPublished(#[source] io::Error),
+    /// The system gives the server no thread, no descriptor or no memory for its start.
+    #[error("the system does not give the server what it needs to start")]
+    Start(#[source] io::Error),
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),

@@ -130,18 +130,18 @@ impl Server {
         let idle_exit = builder.idle_exit;
         let (policy, registration) = builder.start(Instant::now)?;
         let (guard, publication) = (registration.guard(), registration.publication());
-        let poller = Poller::new().map_err(ServerError::Accept)?;
-        let signal = StopSignal::new().map_err(ServerError::Accept)?;
+        let poller = Poller::new().map_err(ServerError::Start)?;
+        let signal = StopSignal::new().map_err(ServerError::Start)?;
         let context =
             Arc::new(Context::new(policy, legacy, poller, signal, stop.clone(), idle_exit, Context::relieve));
         if context.poller.is_some() {
-            context.start_poller().map_err(ServerError::Accept)?;
+            context.start_poller().map_err(ServerError::Start)?;
         }
         // The thread that waits runs none of the daemon's code, so none of it keeps that from its deadline.
         let registering = {
             let context = Arc::clone(&context);
             let register = move || registration.run(&context.stop, &context.policy, || context.registered());
-            Background::spawn(register).map_err(ServerError::Accept)?
+            Background::spawn(register).map_err(ServerError::Start)?
         };
         let accepts = listener.is_some();
         if let Some(listener) = &mut listener {
@@ -170,8 +170,7 @@ impl Server {
                 accepted.inspect(|()| stops.disarm())
             }
         };
-        let accepting =
-            accepts.then(|| Background::spawn(accept)).transpose().map_err(ServerError::Accept)?;
+        let accepting = accepts.then(|| Background::spawn(accept)).transpose().map_err(ServerError::Start)?;
         let stopping = Arc::clone(&context);
         stop.when_stopped(move || {
             stopping.enter(stopping.stop.phase());

@@ -50,13 +50,13 @@ impl RunningAsyncServer {
             publication.watch(&mut listener, &context.policy);
             AsyncListener::new(listener)
         });
-        let listener = listener.transpose().map_err(ServerError::Accept)?;
+        let listener = listener.transpose().map_err(ServerError::Start)?;
         let registering = Arc::clone(&context);
         let registered = Background::spawn({
             let stop = stop.clone();
             move || registration.run(&stop, &registering.policy, || registering.registered())
         });
-        let registered = registered.map_err(ServerError::Accept)?;
+        let registered = registered.map_err(ServerError::Start)?;
         let (stopped, ending) = (Arc::clone(&context), stop.clone());
         stop.when_stopped(move || stopped.enter(Some(ending.phase())));
         let guard = Some(guard);
