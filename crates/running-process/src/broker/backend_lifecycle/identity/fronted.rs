@@ -54,6 +54,26 @@ mod tests {
     }
 
     #[test]
+    fn a_fronted_daemon_without_a_process_or_an_executable_is_refused_on_the_wire_and_in_the_file() {
+        let whole = front("/bin/redis".into());
+        let without = |change: fn(&mut FrontedProcess)| {
+            let mut front = whole.clone();
+            change(front.fronts.as_mut().expect("it is a front"));
+            let json = serde_json::to_string(&front).unwrap();
+            let in_file = serde_json::from_str::<DaemonProcess>(&json).unwrap_err().to_string();
+            (DaemonProcess::decode(&front.encode()).unwrap_err().to_string(), in_file)
+        };
+        for (field, change) in [
+            ("pid", (|fronted| fronted.pid = 0) as fn(&mut FrontedProcess)),
+            ("exe_path", |fronted| fronted.exe_path = PathBuf::new()),
+        ] {
+            let (on_wire, in_file) = without(change);
+            assert_eq!(on_wire, format!("identity has no fronts.{field}"));
+            assert!(in_file.contains(&on_wire), "{in_file}");
+        }
+    }
+
+    #[test]
     fn published_peers_read_the_identity_of_a_front() {
         let front = front("/bin/redis".into());
         let published = protocol::DaemonProcess::decode(&*front.encode()).unwrap();

@@ -125,13 +125,15 @@ impl<'de> Deserialize<'de> for DaemonProcess {
 impl<'de> Deserialize<'de> for FrontedProcess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = FrontedFields::deserialize(deserializer)?;
-        let exe_path: String = required("exe_path", fields.exe_path)?;
-        Ok(Self {
+        let exe_blake3: ExeDigest = required("exe_blake3", fields.exe_blake3)?;
+        let message = protocol::FrontedProcess {
             pid: required("pid", fields.pid)?,
             start_time: required("kernel_start_time", fields.kernel_start_time)?,
-            exe_path: exact_path(exe_path.into(), &fields.exe_path_bytes.unwrap_or_default()),
-            exe_blake3: required("exe_blake3", fields.exe_blake3)?,
-        })
+            exe_path: required("exe_path", fields.exe_path)?,
+            exe_path_bytes: fields.exe_path_bytes.unwrap_or_default(),
+            exe_blake3: exe_blake3.to_vec(),
+        };
+        Self::try_from(message).map_err(D::Error::custom)
     }
 }
 

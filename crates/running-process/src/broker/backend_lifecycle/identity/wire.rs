@@ -162,6 +162,9 @@ impl TryFrom<protocol::FrontedProcess> for FrontedProcess {
         if message.pid == 0 {
             return Err(IdentityError::MissingField { field: "fronts.pid" });
         }
+        if message.exe_path.is_empty() {
+            return Err(IdentityError::MissingField { field: "fronts.exe_path" });
+        }
         Ok(Self {
             pid: message.pid,
             start_time: message.start_time,
