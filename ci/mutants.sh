@@ -2,7 +2,8 @@
 # Mutation testing: changes the library in one place at a time, and runs the tests that come by there. A mutant that passes all of them
 # survives, which is a failure: a test is missing, or the code does nothing.
 #   mutants.sh all [AREA...]    all areas, or those named: core, proof, drivers, service
-#   mutants.sh changed          files of the core that differ from those of its last full run, by quick tests only: a minute or two
+#   mutants.sh changed          files of the core that differ from those of its last full run, by quick tests only: a step of the gate
+#   mutants.sh open             those of the core that survived so far, by quick tests only: after new tests
 #   mutants.sh list             the number of mutants of each area
 # cargo-mutants lists the mutants. It would build the library once for each; here all are in one build, each behind a switch
 # (ci/mutants/src), and cargo-mutants itself tries only those that cannot have one, such as those of constants.
@@ -11,7 +12,8 @@
 # ci/mutants/open.txt lists those that survive until a test is written, and slow.txt those of the core that survive the tests of `changed`
 # only. One that survives and is in no list is a failure.
 # A mutant may signal any process and write to any path, so tests run in namespaces of processes and of mounts, where they can write to a
-# /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_LIMIT the most mutants of `changed`.
+# /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_LIMIT the most mutants of `changed`: it tries
+# one of two, or of three, and so on, if there are more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=$PWD/ci/mutants
@@ -69,9 +71,10 @@ each() {
   return $failed
 }
 
-# Lists the mutants of the areas that are not equivalent.
+# Lists the mutants of the areas that are not equivalent, and the digests of the core's files.
 list() {
   copy "$tree"
+  "$here/plan.py" digests > "$work/digests"
   (cd "$tree" && "$tool" mutants --list --json -p running-process \
     -e '**/tests.rs' -e '**/generated.rs' -e '**/fuzzing.rs' -e '**/model.rs' -e '**/model/**' -e '**/model_check/**') > "$work/listed"
   "$here/plan.py" select "$work/listed" "$here/equivalent.txt" "$work/list" "$@"
@@ -103,12 +106,26 @@ rest() {
     -p running-process --features "$features" --timeout 300 -C=--offline -C=--lib -C=--test=core -C=--test=server_session -C=--test=host) || true
 }
 
+# Tries the mutants in the list by the core's own tests. Those in open.txt and slow.txt may survive.
+quickly() {
+  weave --features "$encodings"
+  run -p running-process --features "$encodings" --lib --test core --test server_session
+  "$here/plan.py" report "$work" "$here/open.txt" "$here/slow.txt"
+}
+
+# Fails if no test can be shut in, and says why.
+can_shut_in() {
+  local why=
+  if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+    why="they need namespaces of their own, which root on Linux can make"
+  else
+    why=$(inside true 2>&1) && return
+  fi
+  echo "NOT RUN: mutants can do harm: ${why:-no namespace can be made}"
+  return 1
+}
+
 mode=${1:-}; [ $# -eq 0 ] || shift
-if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
-  echo "NOT RUN: mutants need namespaces of their own, which root on Linux can make"
-  [ "$mode" = changed ] || exit 1
-  exit 0
-fi
 mkdir -p "$work"
 case $mode in
   list)
@@ -116,22 +133,32 @@ case $mode in
     list
     ;;
   all)
+    can_shut_in
     tool=$(ci/cargo-tool.sh cargo-mutants)
     list "$@"
     weave --features "$features"
     run -p running-process -p running-process-acceptance -p running-process-cli --features "$features" --lib --bins --tests
     rest
     "$here/plan.py" report "$work" "$here/open.txt"
-    "$here/plan.py" record "$work" "$here/tested.txt" "$@"
+    [ $# -gt 0 ] && [[ " $* " != *" core "* ]] || cp "$work/digests" "$here/tested.txt"
     ;;
   changed)
-    tool=$(ci/cargo-tool.sh cargo-mutants --installed) ||
-      { echo "NOT RUN: cargo-mutants is not installed (ci/cargo-tool.sh cargo-mutants: minutes); ci/nightly.sh runs it"; exit 0; }
+    if "$here/plan.py" digests | cmp -s - "$here/tested.txt"; then
+      echo "no file of the core differs from the tested ones"
+      exit 0
+    fi
+    can_shut_in || exit 0
+    tool=$(ci/cargo-tool.sh cargo-mutants)
     list core
-    "$here/plan.py" changed "$work/list" "$here/tested.txt" "${MUTANT_LIMIT:-500}" || exit 0
-    weave --features "$encodings"
-    run -p running-process --features "$encodings" --lib --test core --test server_session
-    "$here/plan.py" report "$work" "$here/open.txt" "$here/slow.txt"
+    "$here/plan.py" changed "$work/list" "$work/digests" "$here/tested.txt" "${MUTANT_LIMIT:-150}" || exit 0
+    quickly
+    ;;
+  open)
+    can_shut_in
+    tool=$(ci/cargo-tool.sh cargo-mutants)
+    list core
+    "$here/plan.py" open "$work/list" "$here/open.txt" "$here/slow.txt" || exit 0
+    quickly
     ;;
   *) usage ;;
 esac

@@ -2,12 +2,13 @@
 """Decides what ci/mutants.sh runs, and joins what its workers found.
 
 select LISTED EQUIVALENT LIST AREA...   LIST gets the mutants of the areas that are not equivalent
-changed LIST TESTED LIMIT               leaves those in files that differ from the tested ones in LIST; fails if there is none
+digests                                 prints the digest of each file of the core
+changed LIST DIGESTS TESTED LIMIT       leaves those in files whose digests differ from the tested ones in LIST; fails if there is none
+open LIST OPEN...                       leaves those that a list OPEN names in LIST; fails if there is none
 programs BUILT PROGRAMS                 the test programs that Cargo has built
 plan WOVEN PROGRAMS TRACES PLAN         the tests that come by each mutant
 rest WOVEN CONFIG                       a configuration of cargo-mutants with the mutants without a switch; fails if there is none
 report WORK OPEN...                     figures of each area; fails if a mutant survives that is in no list OPEN
-record WORK TESTED AREA...              records the files of the core, if the core was tested
 """
 import collections
 import glob
@@ -112,15 +113,18 @@ def select(listed, equivalent, out, *areas):
         print(f"{area}: {counts[area]} mutants, and {equivalents[area]} equivalent ones")
 
 
-def blob(path):
-    return subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True).stdout.strip()
+def digests():
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", SOURCE]
+    paths = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+    # A file of tests alone has no mutants.
+    core = [path for path in sorted(paths) if area_of(path) == "core" and os.path.basename(path) != "tests.rs" and os.path.exists(path)]
+    hashed = subprocess.run(["git", "hash-object", *core], capture_output=True, text=True, check=True).stdout.split()
+    print(*(f"{digest} {path}" for digest, path in zip(hashed, core, strict=True)), sep="\n")
 
 
-def changed(listed, tested, limit):
-    with open(tested) as file:
-        known = dict(reversed(line.split()) for line in file)
+def changed(listed, present, tested, limit):
+    differing = {path for _, path in lines_of(present) - lines_of(tested)}
     mutants = load(listed)
-    differing = {path for path in {mutant["file"] for mutant in mutants} if known.get(path) != blob(path)}
     chosen = [mutant for mutant in mutants if mutant["file"] in differing]
     print(f"{len(differing)} files of the core differ from the tested ones: {len(chosen)} mutants", *sorted(differing), sep="\n  ")
     if len(chosen) > int(limit):
@@ -128,6 +132,29 @@ def changed(listed, tested, limit):
         print(f"NOT ALL: one of {every} is tried; ci/nightly.sh tries all of them")
         chosen = chosen[::every]
     print("the other areas are left to ci/nightly.sh")
+    store(listed, chosen)
+    sys.exit(not chosen)
+
+
+def lines_of(path):
+    with open(path) as file:
+        return {tuple(line.split(maxsplit=1)) for line in file.read().splitlines()}
+
+
+def names_in(lists):
+    names = set()
+    for path in lists:
+        with open(path) as file:
+            names.update(line.rstrip("\n") for line in file if line.strip() and not line.startswith("#"))
+    return names
+
+
+def open_ones(listed, *lists):
+    names = names_in(lists)
+    chosen = [mutant for mutant in load(listed) if mutant["short"] in names]
+    print(f"{len(chosen)} mutants are open")
+    gone = names - {mutant["short"] for mutant in chosen}
+    print(*(f"there is no such mutant any more: {name}" for name in sorted(gone)), sep="\n")
     store(listed, chosen)
     sys.exit(not chosen)
 
@@ -185,10 +212,7 @@ def report(work, *lists):
         if os.path.exists(path):
             with open(path) as file:
                 alone.update((line.rstrip("\n"), state) for line in file)
-    left = set()
-    for known in lists:
-        with open(known) as file:
-            left.update(line.rstrip("\n") for line in file if line.strip() and not line.startswith("#"))
+    left = names_in(lists)
     figures, survivors, killed = collections.defaultdict(collections.Counter), [], []
     for mutant in load(f"{work}/woven"):
         state, count = mutant["state"], 1
@@ -214,12 +238,8 @@ def report(work, *lists):
     sys.exit(bool(survivors))
 
 
-def record(work, tested, *areas):
-    if areas and "core" not in areas:
-        return
-    files = sorted({mutant["file"] for mutant in load(f"{work}/listed") if area_of(mutant["file"]) == "core"})
-    with open(tested, "w") as file:
-        file.writelines(f"{blob(path)} {path}\n" for path in files)
-
-
-globals()[sys.argv[1]](*sys.argv[2:])
+COMMANDS = {
+    "select": select, "digests": digests, "changed": changed, "open": open_ones,
+    "programs": programs, "plan": plan, "rest": rest, "report": report,
+}
+COMMANDS[sys.argv[1]](*sys.argv[2:])
