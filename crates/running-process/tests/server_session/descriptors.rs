@@ -1,8 +1,10 @@
 //! Descriptors that a driver gives to a session.
 
-use super::{CONCURRENT, INLINE, Server, TICK, request};
-use running_process::broker::protocol::{DescriptorFields, FrameRef};
+use super::{CONCURRENT, INLINE, Server, TICK, refusal_of, request};
+use running_process::broker::backend_sdk::{Answer, Payload};
+use running_process::broker::protocol::{DescriptorFields, FrameRef, RefusalReason, try_decode_framed_ref};
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 fn opened() -> OwnedFd {
@@ -59,4 +61,111 @@ fn descriptors_are_taken_while_a_request_waits_that_may_ask_for_them() {
     assert!(!connection.session.takes_descriptors());
     connection.receive(&asking(CONCURRENT, 2));
     assert!(connection.session.takes_descriptors(), "its answer may come while a driver blocks in a read");
+}
+
+fn file(length: usize) -> Payload {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![7; length]).unwrap();
+    Payload::from_file(file).unwrap()
+}
+
+#[test]
+fn a_file_is_sent_to_a_client_that_takes_descriptors_and_read_for_any_other() {
+    const LENGTH: usize = 20 * 1024;
+    for takes in [true, false] {
+        let server = Server::with_config(|config| {
+            config.max_connections = 1;
+            config.memory_limit = 600 * 1024;
+        });
+        let mut connection = server.connect();
+        connection.session.accept_descriptors();
+        connection.receive(&if takes { asking(CONCURRENT, 1) } else { request(CONCURRENT, 1, b"") });
+        let call = connection.dispatched[0].call();
+        connection.session.send_event_payload(call, file(LENGTH)).unwrap();
+        connection.session.finish(call, Answer::Payload(file(LENGTH)), connection.now);
+        let mut written = Vec::new();
+        let mut sent = 0;
+        let now = connection.now;
+        connection.session.write_output_with(
+            || now,
+            |slices, descriptors| {
+                sent += descriptors.len();
+                written.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
+                Ok(slices.iter().map(|slice| slice.len()).sum())
+            },
+        );
+        assert_eq!((sent, server.errors()), (if takes { 2 } else { 0 }, Vec::new()));
+        let mut rest = &written[..];
+        for _ in 0..2 {
+            let decoded = try_decode_framed_ref(rest).unwrap().unwrap();
+            assert_eq!(decoded.frame.descriptors.is_file(), takes);
+            assert_eq!(decoded.frame.payload.len(), if takes { 0 } else { LENGTH });
+            rest = &rest[decoded.consumed..];
+        }
+        assert!(rest.is_empty());
+        // What was reserved for the bytes of the event is released.
+        connection.process();
+        connection.wait(std::time::Duration::from_secs(1));
+        assert_eq!(server.status().memory_bytes, 0);
+    }
+}
+
+#[test]
+fn the_bytes_of_an_event_that_was_a_file_are_charged_until_they_are_written() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&request(CONCURRENT, 1, b""));
+    let before = server.status().memory_bytes;
+    let call = connection.dispatched[0].call();
+    connection.session.send_event_payload(call, file(100 * 1024)).unwrap();
+    let (memory, length) = (server.status().memory_bytes, 100 * 1024);
+    assert!((before + length..before + 2 * length).contains(&memory), "{memory} bytes, {before} before");
+    connection.written();
+    assert!(server.status().memory_bytes < before + length);
+}
+
+#[test]
+fn an_answer_whose_descriptors_the_system_does_not_send_is_refused_and_the_next_is_sent() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&[asking(CONCURRENT, 1), request(INLINE, 2, b"next")].concat());
+    let call = connection.dispatched[0].call();
+    connection.session.finish(call, Answer::Payload(file(1)), connection.now);
+    let now = connection.now;
+    let mut refused = 0;
+    let mut written = Vec::new();
+    connection.session.write_output_with(
+        || now,
+        |slices, descriptors| {
+            if !descriptors.is_empty() {
+                refused += 1;
+                // Too many descriptors are on their way.
+                return Err(rustix::io::Errno::TOOMANYREFS.into());
+            }
+            written.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        },
+    );
+    assert!(refused == 1 && !connection.session.is_reset() && server.errors().len() == 1);
+    connection.received = written;
+    let frames = connection.take_frames();
+    assert_eq!((frames[0].request_id, &frames[0].payload[..]), (2, &b"next"[..]));
+    assert_eq!(refusal_of(&frames[1]).reason(), RefusalReason::HandlerFailed);
+}
+
+#[test]
+fn descriptors_that_wait_for_their_request_are_charged() {
+    let server = Server::with_config(|config| config.connection.max_in_flight = 1);
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&asking(CONCURRENT, 1));
+    let mut wire = Vec::new();
+    let descriptors = DescriptorFields::NONE.announcing(1);
+    FrameRef { descriptors, ..FrameRef::request(CONCURRENT, 2, b"") }.encode_framed(&mut wire).unwrap();
+    let before = server.status().memory_bytes;
+    connection.session.receive_descriptors(&wire, &mut vec![opened()], false, connection.now);
+    connection.process();
+    assert!(server.status().memory_bytes >= before + 16 * 1024);
 }

@@ -5,6 +5,7 @@
 mod actions;
 mod any_order;
 mod builder;
+mod charges;
 mod closures;
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,6 +14,7 @@ mod descriptors;
 mod ends;
 mod limits;
 mod moved;
+mod writes;
 
 use common::{chain, daemon};
 use running_process::broker::backend_sdk::{

@@ -192,9 +192,7 @@ impl<H: ?Sized> ServerSession<H> {
 
     /// Puts the receive buffer back; its last `length` bytes arrived at `now`.
     pub fn restore_recv_buffer(&mut self, buffer: Vec<u8>, length: usize, now: Instant) {
-        if length > 0 {
-            self.policy.telemetry.note(Event::Received { bytes: length });
-        }
+        self.policy.telemetry.note(Event::Received { bytes: length });
         self.connection.restore_recv_buffer(buffer, length, now);
     }
 
@@ -467,3 +465,6 @@ impl<H: ?Sized> fmt::Debug for ServerSession<H> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

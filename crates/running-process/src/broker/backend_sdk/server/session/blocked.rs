@@ -84,6 +84,15 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_reads_at_the_deadline_itself_has_one_more() {
+        let now = Instant::now();
+        let at = now + TIMEOUT;
+        let mut blocked = BlockedWrite::new(100, now, TIMEOUT).wrote(10, at, Phase::Serving).unwrap();
+        assert!(!blocked.has_expired(at, 90, TIMEOUT));
+        assert_eq!(blocked.deadline(), Some(at + TIMEOUT));
+    }
+
+    #[test]
     fn output_that_was_written_blocks_no_more() {
         let now = Instant::now();
         assert!(BlockedWrite::new(100, now, TIMEOUT).wrote(100, now, Phase::Serving).is_none());

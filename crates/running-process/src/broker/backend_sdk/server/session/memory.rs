@@ -56,7 +56,8 @@ impl<H: ?Sized> ServerSession<H> {
     ///
     /// The peer does not wait for the answer any more, or the server has no memory for it, which ends the connection.
     pub(in super::super) fn reserve(&mut self, call: CallId, bytes: usize) -> Result<(), SendEventError> {
-        if self.reset || self.closed || self.connection.is_cancelled(call) {
+        // Once the session is reset or closed, all its calls are cancelled or have ended.
+        if self.connection.data(call).is_none() || self.connection.is_cancelled(call) {
             return Err(SendEventError::Cancelled);
         }
         let memory = self.memory() + bytes;
