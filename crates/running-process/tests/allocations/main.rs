@@ -5,5 +5,6 @@ mod allocs;
 mod common;
 mod idle_memory;
 mod large_frames;
+mod large_memory;
 #[path = "../common/tally.rs"]
 mod tally;

@@ -283,6 +283,33 @@ fn a_strict_connection_refuses_what_it_cannot_understand_and_a_lenient_one_hands
 }
 
 #[test]
+fn a_cancel_of_a_protocol_that_is_not_served_has_the_version_of_a_strict_connection() {
+    let mut lenient = ConnectionConfig::default();
+    lenient.strict = false;
+    for payload_protocol in [0, UNSERVED] {
+        let cancel = Frame { payload_protocol, ..frame(FrameKind::Cancel, 1, b"") };
+        let other = Frame { envelope_version: 2, ..cancel.clone() };
+        let seen = run(detectors::never, &ConnectionConfig::default(), &[&wire(&cancel)], false).seen;
+        assert_eq!(seen, [Observed::Cancel(cancel)]);
+        let seen = run(detectors::never, &ConnectionConfig::default(), &[&wire(&other)], false).seen;
+        let message =
+            "the peer sent a frame that this daemon refuses: envelope version is 2, this side speaks 1";
+        assert_eq!(seen, [Observed::Failed(message.into())]);
+        let seen = run(detectors::never, &lenient, &[&wire(&other)], false).seen;
+        assert_eq!(seen, [Observed::Cancel(other)]);
+    }
+}
+
+#[test]
+fn a_connection_is_validated_by_a_probe_as_well() {
+    let mut connection = connection(detectors::never);
+    assert!(!connection.is_validated());
+    connection.receive(&wire(&probe(1)), Instant::now());
+    assert!(matches!(connection.next_event(), Ok(Some(ConnectionEvent::ProbeAnswered))));
+    assert!(connection.is_validated());
+}
+
+#[test]
 fn a_lenient_connection_still_refuses_a_malformed_probe() {
     let mut lenient = ConnectionConfig::default();
     lenient.strict = false;

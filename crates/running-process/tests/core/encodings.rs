@@ -265,3 +265,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_payload_that_gets_no_shorter_stays_as_it_is() {
+    let mut tried = 0;
+    for encoding in Encodings::SUPPORTED.iter() {
+        let mut policy = EncodingPolicy::default();
+        (policy.send, policy.threshold) = (Encodings::NONE.with(encoding), 0);
+        // A part that cannot be made shorter, and one that saves as much as the encoding costs.
+        let mut random = 7_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random.to_le_bytes()[3]
+        })
+        .take(200)
+        .collect();
+        let same = (0..200).map(|zeros| [&noise[..], &vec![0; zeros]].concat());
+        for payload in same.filter(|payload| encoded(encoding, payload).len() == payload.len()) {
+            tried += 1;
+            let mut buffer = Vec::new();
+            let frame = policy.encode(FrameRef::request(SERVED, 1, &payload), policy.send, &mut buffer);
+            assert_eq!((frame.payload_encoding, frame.payload), (0, &payload[..]), "{encoding:?}");
+        }
+    }
+    // Snappy makes none of these exactly as long as it was.
+    assert_eq!(
+        tried > 0,
+        Encodings::SUPPORTED.contains(PayloadEncoding::Lz4)
+            || Encodings::SUPPORTED.contains(PayloadEncoding::Zstd)
+    );
+}

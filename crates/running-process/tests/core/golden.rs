@@ -1,11 +1,13 @@
 //! Bytes recorded from published peers, which no encoder under test produced.
 
+use prost::Message;
 use running_process::broker::backend_lifecycle::identity::{DaemonProcess, ExeDigests};
 use running_process::broker::backend_lifecycle::probe::{
     EndpointProbeChallenge, EndpointProbeRequest, endpoint_probe_request_from_frame,
     endpoint_probe_response_frame, handle_endpoint_probe,
 };
 use running_process::broker::backend_sdk::{BackendEndpointMux, LegacyClassification, MuxPoll, MuxPollRef};
+use running_process::broker::protocol::FrameRef;
 use running_process::broker::protocol::{
     self, DecodedFramed, DecodedFramedRef, Endpoint, Frame, encode_framed, read_frame, try_decode_framed,
     try_decode_framed_ref, write_frame,
@@ -295,5 +297,25 @@ mod identity_files {
             let error = serde_json::from_value::<DaemonProcess>(file).unwrap_err();
             assert!(error.to_string().contains(field), "{error}");
         }
+    }
+}
+
+#[test]
+fn fields_with_equal_numbers_are_all_written() {
+    let plain = Frame::request(0xF00D, b"payload".to_vec());
+    let frames = [
+        (1, Frame { traceparent: "a".into(), tracestate: "b".into(), ..plain.clone() }),
+        (1, Frame { payload_encoding: 1, deadline_unix_ms: 1, ..plain.clone() }),
+        (2, Frame { payload_encoding: 2, traceparent: "ab".into(), ..plain.clone() }),
+        (3, Frame { deadline_unix_ms: 3, tracestate: "abc".into(), ..plain.clone() }),
+        (4, Frame { tracestate: "abcd".into(), ..plain }),
+    ];
+    for (number, frame) in frames {
+        assert_eq!(encode_framed(&frame).unwrap()[5..], frame.encode_to_vec());
+        // A field of our own, behind those of prost, has the same number.
+        let own = FrameRef { accepted_encodings: number, ..frame.borrowed() };
+        let mut wire = Vec::new();
+        own.encode_framed(&mut wire).unwrap();
+        assert_eq!(try_decode_framed_ref(&wire).unwrap().unwrap().frame, own);
     }
 }

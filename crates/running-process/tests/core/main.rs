@@ -11,6 +11,7 @@ mod descriptors;
 mod encodings;
 mod error_texts;
 mod field;
+mod first_message;
 mod golden;
 mod judge;
 mod moved;

@@ -345,3 +345,9 @@ fn answers(detector: Detector, reads: &[&[u8]]) -> (Vec<Result<MuxPoll, String>>
     }
     (answers, buffer)
 }
+
+#[test]
+fn a_mux_is_shown_with_its_daemon_and_what_it_serves() {
+    let shown = format!("{:?}", mux(detectors::never));
+    assert!(shown.contains("4242") && shown.contains(&format!("{SERVED}")), "{shown}");
+}

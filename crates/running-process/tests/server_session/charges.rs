@@ -1,4 +1,4 @@
-//! What a session is charged with, and when it is charged.
+//! The memory that a session is charged with, and the moment of each charge.
 
 use super::{CONCURRENT, Connection, INLINE, Server, cancel, payload, request, summary};
 use running_process::broker::backend_sdk::{

@@ -249,24 +249,5 @@ impl EncodingPolicy {
     }
 }
 
-#[cfg(all(test, feature = "host"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bound_of_a_decoded_size_holds_and_is_none_of_no_use() {
-        let (payload, policy) = ([7; 10_000], EncodingPolicy::default());
-        let most = |frame: &FrameRef<'_>| policy.most_decoded(frame);
-        for encoding in Encodings::SUPPORTED.iter() {
-            let mut encoded = Vec::new();
-            encode_payload(encoding, &payload, &mut encoded).unwrap();
-            let frame =
-                FrameRef { payload_encoding: encoding.into(), ..FrameRef::request(0x7001, 1, &encoded) };
-            let bound = most(&frame);
-            assert!((payload.len()..policy.max_decoded).contains(&bound), "{encoding:?}: {bound}");
-            let refusing = EncodingPolicy { accept: Encodings::NONE, ..policy };
-            assert_eq!(refusing.most_decoded(&frame), encoded.len(), "what is not decoded stays as it is");
-        }
-        assert_eq!(most(&FrameRef::request(0x7001, 1, &payload)), payload.len());
-    }
-}
+#[cfg(test)]
+mod tests;

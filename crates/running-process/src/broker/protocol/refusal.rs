@@ -129,4 +129,11 @@ mod tests {
             r#"overloaded ("64 requests are in flight"); may be served after 20 ms"#
         );
     }
+
+    #[test]
+    fn only_a_request_that_was_refused_before_its_handler_has_not_run() {
+        let ran = |reason| Refusal::new(reason, "").may_have_run();
+        assert!(!ran(RefusalReason::Overloaded) && !ran(RefusalReason::ShuttingDown));
+        assert!(ran(RefusalReason::HandlerFailed) && ran(RefusalReason::Unspecified));
+    }
 }

@@ -219,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn a_status_tells_the_time_the_latencies_and_the_limits_that_were_hit() {
+        let limits = ServerStatus { memory_limit_hit: 2, write_deadline_hit: 3, ..ServerStatus::default() };
+        assert_eq!((limits.limits_hit(), limits.uptime()), (5, Duration::ZERO));
+        assert_eq!(limits.latencies(), LatencyHistogram::default());
+        let latency = Some(histogram(&[5]));
+        let busy = ServerStatus { uptime_ms: 1500, latency: latency.clone(), ..ServerStatus::default() };
+        assert_eq!((busy.limits_hit(), busy.uptime()), (0, Duration::from_millis(1500)));
+        assert_eq!(Some(busy.latencies()), latency);
+    }
+
+    #[test]
     fn a_reason_that_was_never_given_is_zero() {
         let status = ServerStatus { requests_refused: vec![0, 3], ..ServerStatus::default() };
         assert_eq!(status.refused(RefusalReason::Overloaded), 3);

@@ -74,3 +74,13 @@ fn a_daemon_may_take_none() {
     assert!(matches!(server.next_event().unwrap(), Some(ServerEvent::Refused(_))));
     assert_eq!(refusal(&written(&mut server, now)[0]), RefusalReason::BadEncoding);
 }
+
+#[test]
+fn the_memory_of_a_decoded_payload_counts() {
+    let (mut server, now) = server(|_| {});
+    let length = 300_000;
+    server.receive(&request(&vec![7; length], Encodings::SUPPORTED), now);
+    let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
+    let _call = call.admit(None);
+    assert!(server.memory() >= length);
+}

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod any_order;
+mod buffers;
+mod descriptors;
 #[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
 mod encoded;
 

@@ -450,3 +450,6 @@ impl ClientConnection {
         self.output.consume(length);
     }
 }
+
+#[cfg(all(test, feature = "host"))]
+mod tests;

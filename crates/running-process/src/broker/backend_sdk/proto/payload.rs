@@ -238,4 +238,30 @@ mod tests {
         }
         assert!(Payload::default().is_empty());
     }
+
+    #[test]
+    fn a_payload_is_shown_as_its_bytes() {
+        assert_eq!(format!("{:?}", Payload::from(b"ab")), "[97, 98]");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn descriptors_are_charged_beside_the_bytes_that_they_come_with() {
+        let opened = || OwnedFd::from(tempfile::tempfile().unwrap());
+        let payload =
+            |descriptors: Vec<OwnedFd>| Payload::from(Vec::with_capacity(100)).with_descriptors(descriptors);
+        assert_eq!(payload(vec![opened(), opened()]).capacity(), 100 + 2 * DESCRIPTOR_MEMORY);
+        let none = payload(Vec::new());
+        assert_eq!((none.capacity(), none.descriptor_count()), (100, 0));
+        assert!(none.attachment().is_none(), "without descriptors it is sent like any other");
+    }
+
+    #[cfg(all(unix, feature = "host"))]
+    #[test]
+    fn only_a_payload_of_a_file_is_one() {
+        let opened = || OwnedFd::from(tempfile::tempfile().unwrap());
+        assert!(Payload::of_file(opened()).file().is_some());
+        assert!(Payload::from(b"x").with_descriptors([opened()]).file().is_none());
+        assert!(Payload::from(b"x").file().is_none());
+    }
 }

@@ -310,4 +310,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_very_large_buffer_keeps_twice_of_what_it_holds() {
+        let mut buffer = RecvBuffer::default();
+        buffer.tail().extend(vec![7; MAX_RETAINED + 1]);
+        buffer.consume(MAX_RETAINED + 1 - 100_000);
+        assert_eq!((buffer.len(), buffer.capacity()), (100_000, 200_000));
+    }
+
+    #[test]
+    fn a_buffer_of_the_largest_retained_size_that_is_filled_each_time_keeps_its_memory() {
+        let mut buffer = RecvBuffer::default();
+        buffer.restore(Vec::with_capacity(MAX_RETAINED));
+        for _ in 0..=2 * SHRINK_AFTER {
+            buffer.tail().extend(vec![0; MAX_RETAINED]);
+            buffer.consume(MAX_RETAINED);
+            assert_eq!(buffer.capacity(), MAX_RETAINED);
+        }
+    }
 }

@@ -78,3 +78,14 @@ impl fmt::Debug for DescriptorFields {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_shown_by_their_meaning() {
+        let fields = DescriptorFields::NONE.announcing(1).accepting(16).of_file(true);
+        assert_eq!(format!("{fields:?}"), "DescriptorFields { count: 1, accepted: 16, is_file: true }");
+    }
+}

@@ -383,4 +383,96 @@ mod tests {
         assert!(recv.tail().capacity() <= 100 + MAX_RETAINED);
         assert!(recv.tail().capacity() >= MAX_RETAINED);
     }
+
+    #[test]
+    fn room_for_a_large_payload_follows_the_last_one_and_not_what_is_claimed() {
+        let last = event(7, 200_000);
+        let next = wire(&event(8, 10 << 20));
+        let mut recv = ClientRecvBuffer::default();
+        recv.receive(&wire(&last));
+        assert_eq!(take(&mut recv).len(), 1);
+        recv.receive(&next[..100]);
+        let tail = recv.tail();
+        let room = tail.capacity() - tail.len();
+        let of_last = last.payload.len() + last.tracestate.len() + 4;
+        assert!((of_last..of_last + 100).contains(&room), "room for {room} bytes");
+    }
+
+    #[test]
+    fn memory_for_a_payload_grows_before_a_read_would_find_little_room() {
+        let wire = wire(&event(1, 10 << 20));
+        let mut recv = ClientRecvBuffer::default();
+        recv.receive(&wire[..100]);
+        let tail = recv.tail();
+        let (before, room) = (tail.capacity(), tail.capacity() - tail.len());
+        tail.extend(std::iter::repeat_n(7, room - ZERO_COPY_MIN));
+        assert_eq!(recv.tail().capacity(), before);
+        recv.tail().push(7);
+        let tail = recv.tail();
+        assert!(tail.capacity() - tail.len() >= RETAINED_CAPACITY);
+    }
+
+    #[test]
+    fn a_long_trailer_is_read_at_once_into_room_of_its_own() {
+        let mut frame = event(1, 50_000);
+        frame.tracestate = "x".repeat(3 * MAX_TRAILER);
+        let wire = wire(&frame);
+        let mut recv = ClientRecvBuffer::default();
+        recv.receive(&wire[..100]);
+        // All of the payload, and a part of the trailer.
+        recv.receive(&wire[100..wire.len() - 2 * MAX_TRAILER]);
+        let tail = recv.tail();
+        assert!(tail.capacity() - tail.len() >= RETAINED_CAPACITY);
+        recv.receive(&wire[wire.len() - 2 * MAX_TRAILER..]);
+        assert_eq!(take(&mut recv), [frame]);
+    }
+
+    #[test]
+    fn a_trailer_that_looks_like_a_large_frame_is_no_frame() {
+        let outer = Frame { kind: FrameKind::Event.into(), ..Frame::request(0xF00D, vec![7; 20_000]) };
+        let mut bytes = wire(&outer);
+        let inner = wire(&event(2, 20_000));
+        bytes.extend_from_slice(&inner);
+        let body = u32::try_from(bytes.len() - FRAME_HEADER_BYTES).unwrap();
+        bytes[1..FRAME_HEADER_BYTES].copy_from_slice(&body.to_le_bytes());
+        let mut recv = ClientRecvBuffer::default();
+        for part in bytes.chunks(1000) {
+            recv.receive(part);
+        }
+        assert!(recv.front().next().is_err());
+    }
+
+    #[test]
+    fn a_second_payload_in_the_trailer_is_that_of_the_frame() {
+        let first = Frame { kind: FrameKind::Event.into(), ..Frame::request(0xF00D, vec![7; 20_000]) };
+        let mut bytes = wire(&first);
+        bytes.extend_from_slice(b"\x22\x02ok");
+        let body = u32::try_from(bytes.len() - FRAME_HEADER_BYTES).unwrap();
+        bytes[1..FRAME_HEADER_BYTES].copy_from_slice(&body.to_le_bytes());
+        let mut recv = ClientRecvBuffer::default();
+        for part in bytes.chunks(1000) {
+            recv.receive(part);
+        }
+        assert_eq!(take(&mut recv), [Frame { payload: b"ok".to_vec(), ..first }]);
+    }
+
+    #[test]
+    fn what_a_driver_has_read_counts_whether_it_is_consumed_or_not() {
+        let (small, large) = (wire(&event(1, 10)), wire(&event(2, 50_000)));
+        let mut recv = ClientRecvBuffer::default();
+        let part = large.len() - 20;
+        recv.receive(&[&small[..], &large[..part]].concat());
+        let mut front = recv.front();
+        assert_eq!(front.buffered(), small.len() + part);
+        assert!(front.next().unwrap().is_some());
+        assert_eq!(front.buffered(), part);
+        assert!(front.next().unwrap().is_none());
+        recv.receive(&large[part..part + 10]);
+        assert_eq!((recv.front().buffered(), recv.len()), (part + 10, part + 10));
+        recv.receive(&large[part + 10..]);
+        let mut front = recv.front();
+        assert_eq!(front.buffered(), large.len());
+        assert!(front.next().unwrap().is_some());
+        assert_eq!(front.buffered(), 0);
+    }
 }

@@ -1,4 +1,4 @@
-//! What the drivers of this crate ask a session for, beside its public methods.
+//! Methods of a session that only the drivers of this crate call.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
