@@ -4,7 +4,7 @@ mod allocs;
 #[path = "../common/mod.rs"]
 mod common;
 mod idle_memory;
+mod large_blocks;
 mod large_frames;
-mod large_memory;
 #[path = "../common/tally.rs"]
 mod tally;

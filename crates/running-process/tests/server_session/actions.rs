@@ -28,6 +28,7 @@ fn a_new_connection_and_one_whose_requests_are_in_flight_are_read() {
 fn a_probe_waits_for_the_identity() {
     let mut server = Server::with_config(|_| {});
     let mut connection = server.connect();
+    assert!(!connection.session.awaits_identity());
     connection.receive(&probe(5));
     assert_eq!(connection.action(), Action::Wait);
     assert!(connection.session.awaits_identity() && !connection.session.has_output());

@@ -82,7 +82,7 @@ fn a_file_is_sent_to_a_client_that_takes_descriptors_and_read_for_any_other() {
         connection.receive(&if takes { asking(CONCURRENT, 1) } else { request(CONCURRENT, 1, b"") });
         let call = connection.dispatched[0].call();
         connection.session.send_event_payload(call, file(LENGTH)).unwrap();
-        connection.session.finish(call, Answer::Payload(file(LENGTH)), connection.now);
+        connection.session.finish(call, Answer::Payload(file(5 * LENGTH)), connection.now);
         let mut written = Vec::new();
         let mut sent = 0;
         let now = connection.now;
@@ -96,10 +96,10 @@ fn a_file_is_sent_to_a_client_that_takes_descriptors_and_read_for_any_other() {
         );
         assert_eq!((sent, server.errors()), (if takes { 2 } else { 0 }, Vec::new()));
         let mut rest = &written[..];
-        for _ in 0..2 {
+        for length in [LENGTH, 5 * LENGTH] {
             let decoded = try_decode_framed_ref(rest).unwrap().unwrap();
             assert_eq!(decoded.frame.descriptors.is_file(), takes);
-            assert_eq!(decoded.frame.payload.len(), if takes { 0 } else { LENGTH });
+            assert_eq!(decoded.frame.payload.len(), if takes { 0 } else { length });
             rest = &rest[decoded.consumed..];
         }
         assert!(rest.is_empty());
@@ -168,4 +168,24 @@ fn descriptors_that_wait_for_their_request_are_charged() {
     connection.session.receive_descriptors(&wire, &mut vec![opened()], false, connection.now);
     connection.process();
     assert!(server.status().memory_bytes >= before + 16 * 1024);
+}
+
+#[test]
+fn the_bytes_of_an_inline_answer_that_is_a_file_are_charged_before_they_are_read() {
+    for (length, answered) in [(100 * 1024, true), (900 * 1024, false)] {
+        let server = Server::configured(|builder| {
+            let mut config = running_process::broker::backend_sdk::ServerConfig::default();
+            (config.max_connections, config.memory_limit) = (1, 600 * 1024);
+            builder.config(config).serve_inline(0x7010, move |_| Ok(file(length)))
+        });
+        let mut connection = server.connect();
+        connection.receive(&request(0x7010, 1, b""));
+        let frames = connection.written();
+        assert_eq!(frames.len(), 1, "{length} bytes");
+        if answered {
+            assert_eq!((frames[0].payload.len(), server.errors()), (length, Vec::new()));
+        } else {
+            assert_eq!(refusal_of(&frames[0]).reason(), RefusalReason::HandlerFailed);
+        }
+    }
 }

@@ -110,6 +110,12 @@ fn memory_counts_each_buffer_also_while_the_driver_has_it() {
     server.restore_output(output, now);
     server.release();
     assert_eq!(server.memory(), 0);
+    let calls = admit(&mut server, &request(2), now);
+    let before = server.memory();
+    server.respond(calls[0].1, vec![7; 1000]).unwrap();
+    let output = server.take_output();
+    server.restore_output(output, now);
+    assert!(server.memory() >= before + 1000, "of the next output");
 
     let mut server = after_a_large_one(now);
     let memory = server.memory();

@@ -90,6 +90,22 @@ fn only_a_request_that_waits_on_a_connection_that_takes_some_may_have_asked() {
 }
 
 #[test]
+fn once_descriptors_may_come_no_buffer_is_taken_for_a_large_message() {
+    let (mut server, now) = accepting(9);
+    admit(&mut server, &request(1, NONE), now);
+    let large = wire(FrameRef::request(SERVED, 2, &vec![7; 100_000]), NONE.accepting(1));
+    server.receive(&large[..100], now);
+    assert!(server.next_event().unwrap().is_none());
+    let mut buffer = server.take_recv_buffer().unwrap();
+    buffer.extend_from_slice(&large[100..]);
+    server.restore_recv_buffer(buffer, large.len() - 100, now);
+    assert_eq!(admit(&mut server, b"", now).len(), 1);
+    server.receive(&large[..100], now);
+    assert!(server.next_event().unwrap().is_none());
+    assert!(server.takes_descriptors() && server.take_recv_buffer().is_none());
+}
+
+#[test]
 fn a_frame_that_does_not_ask_begins_no_counting() {
     let cancel = FrameRef { kind: FrameKind::Cancel.into(), ..FrameRef::request(UNSERVED, 1, &[]) };
     for frame in [wire(cancel, NONE), request(1, NONE.of_file(true)), request(1, NONE)] {

@@ -34,7 +34,8 @@ where
     /// message is still to come or the last message was large, and once descriptors [may come](Self::takes_descriptors). The driver then [restores](Self::restore_recv_buffer) the
     /// buffer, even if nothing was read.
     pub fn take_recv_buffer(&mut self) -> Option<Vec<u8>> {
-        if self.wire != WireState::Framed || self.blocked.is_some() || self.descriptors.is_counting() {
+        // A message that is blocked is complete, so nothing of it is expected.
+        if self.wire != WireState::Framed || self.descriptors.is_counting() {
             return None;
         }
         let buffer = self.input.as_slice();

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::broker::backend_sdk::proto::server_connection::SendEventError;
+use crate::broker::backend_sdk::server::charges::UNCHARGED;
 use crate::broker::backend_sdk::server::{ServerBuilder, handler::HandlerError, request::RequestParts};
 use crate::broker::protocol::{Endpoint, FrameRef};
 
@@ -89,6 +90,42 @@ fn memory_is_reserved_for_a_request_that_waits_until_it_is_released_or_the_reque
     session.close();
     assert!(matches!(session.reserve(calls[0], 7), Err(SendEventError::Cancelled)));
     assert_eq!(session.request_memory, left);
+}
+
+#[test]
+fn an_answer_is_charged_before_it_is_queued_if_it_is_large() {
+    let now = Instant::now();
+    let mut session = session(now);
+    for (id, length, charged) in [(1, UNCHARGED - 1, false), (2, UNCHARGED, true)] {
+        let call = admit(&mut session, &[id], now)[0];
+        let ended = session.connection.end(call).unwrap();
+        let before = session.peer.charged;
+        session.charge_answer(&ended, &vec![7; length].into()).unwrap();
+        assert_eq!(session.peer.charged >= before + length, charged, "{length} bytes");
+    }
+}
+
+#[cfg(any(feature = "lz4", feature = "snappy", feature = "zstd"))]
+#[test]
+fn the_memory_for_encoding_an_answer_is_charged_if_its_client_decodes_that() {
+    use crate::broker::protocol::Encodings;
+    let now = Instant::now();
+    let length = 4 * UNCHARGED;
+    let mut charges = Vec::new();
+    for accepted in [Encodings::NONE, Encodings::SUPPORTED] {
+        let mut session = session(now);
+        let mut wire = Vec::new();
+        let request = FrameRef { accepted_encodings: accepted.bits(), ..FrameRef::request(SERVED, 1, b"") };
+        request.encode_framed(&mut wire).unwrap();
+        session.receive(&wire, now);
+        let mut calls = Vec::new();
+        session.process(|dispatched| calls.push(dispatched.call()));
+        let ended = session.connection.end(calls[0]).unwrap();
+        let before = session.memory();
+        session.charge_answer(&ended, &vec![7; length].into()).unwrap();
+        charges.push(session.peer.charged - before);
+    }
+    assert!(charges[0] >= length && charges[1] >= charges[0] + length / 2, "{charges:?}");
 }
 
 #[test]
