@@ -7,6 +7,80 @@ use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(unix)]
+#[test]
+fn a_daemon_that_does_not_read_costs_the_timeout_and_not_the_connection() {
+    let (finished, reads) = mpsc::channel();
+    run::<FrameClient>(
+        move |mut peer| {
+            next::<()>(&reads);
+            let [large, cancel] = [(); 2].map(|()| peer.receive());
+            assert_eq!(large.payload.len(), 8 << 20, "all of it is written");
+            assert_eq!((cancel.kind, cancel.request_id), (FrameKind::Cancel.into(), large.request_id));
+            // The requests of the calls in between were never sent.
+            let last = peer.receive();
+            peer.answer(&last);
+        },
+        move |mut client| {
+            client.set_timeout(Some(Duration::from_millis(50)));
+            let error = client.send(SHOUT, vec![0; 8 << 20]).unwrap_err();
+            assert!(matches!(&error, FrameClientError::TimedOut { .. }), "{error:?}");
+            client.set_timeout(Some(Duration::from_millis(1)));
+            for _ in 0..3 {
+                let errors = [
+                    client.request(SHOUT, b"a").unwrap_err(),
+                    client.queue(SHOUT, b"b").unwrap_err(),
+                    client.request_streaming(SHOUT, b"c").unwrap_err(),
+                    client.flush().unwrap_err(),
+                ];
+                for error in errors {
+                    assert!(matches!(&error, FrameClientError::TimedOut { .. }), "{error:?}");
+                }
+            }
+            finished.send(()).unwrap();
+            client.set_timeout(Some(PATIENCE));
+            assert_eq!(client.request(SHOUT, b"last").unwrap().payload, b"LAST");
+        },
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_that_a_flush_could_not_write_stay_in_flight_and_a_wait_cancels_its_own() {
+    let (finished, reads) = mpsc::channel();
+    run::<FrameClient>(
+        move |mut peer| {
+            next::<()>(&reads);
+            loop {
+                let frame = peer.receive();
+                if frame.kind == i32::from(FrameKind::Request) {
+                    peer.answer(&frame);
+                }
+                if frame.payload == b"end" {
+                    break;
+                }
+            }
+        },
+        move |mut client| {
+            client.set_timeout(Some(Duration::from_millis(50)));
+            let mut unwritten = None;
+            while unwritten.is_none() {
+                // Less than what makes `queue` write.
+                let request = client.queue(SHOUT, vec![b'a'; 60_000]).unwrap();
+                unwritten = client.flush().is_err().then_some(request);
+            }
+            let cancelled = client.queue(SHOUT, b"cancelled").unwrap();
+            assert!(matches!(client.wait(cancelled), Err(FrameClientError::TimedOut { .. })));
+            assert!(matches!(client.wait(cancelled), Err(FrameClientError::NotInFlight)));
+            finished.send(()).unwrap();
+            client.set_timeout(Some(PATIENCE));
+            assert_eq!(client.wait(unwritten.unwrap()).unwrap().payload, vec![b'A'; 60_000]);
+            assert_eq!(client.request(SHOUT, b"end").unwrap().payload, b"END");
+        },
+    );
+}
+
+#[cfg(windows)]
 #[test]
 fn a_daemon_that_does_not_read_costs_the_timeout_and_the_connection() {
     let (finished, end) = mpsc::channel();

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 ///   full socket.
 ///
 /// After [`FrameClientError::Refused`] and those two the connection goes on. It also goes on after
-/// [`FrameClientError::TimedOut`], and a late response is dropped. Every other error of the connection closes it at once:
+/// [`FrameClientError::TimedOut`]: a late response is dropped, and what was not written is written by the next call. Every other error of the connection closes it at once:
 /// [`is_usable`](Self::is_usable) returns `false`, and each further call returns [`FrameClientError::Dead`].
 ///
 /// ```no_run
@@ -234,13 +234,14 @@ impl FrameClient {
     ///
     /// # Errors
     ///
-    /// The request is too large, or could not be written within the timeout, which ends the connection.
-    /// [`FrameClientError::TooManyResponses`] and [`TooManyEvents`](FrameClientError::TooManyEvents) cancel the request, if it was
-    /// sent at all.
+    /// The request is too large. [`FrameClientError::TimedOut`], [`TooManyResponses`](FrameClientError::TooManyResponses) and
+    /// [`TooManyEvents`](FrameClientError::TooManyEvents) cancel the request, if it was sent at all. While 64 KiB that an earlier
+    /// call could not write still wait, nothing is added to them.
     ///
     /// # Platform-specific behavior
     ///
-    /// On Windows nothing is read while a request is written. Call [`wait`](Self::wait) before more than a pipe's buffer is in
+    /// On Windows a request that cannot be written within the timeout ends the connection, with [`FrameClientError::Stream`]: the
+    /// pipe may have taken a part of it. Nothing is read while a request is written. Call [`wait`](Self::wait) before more than a pipe's buffer is in
     /// flight in both directions, or set a timeout.
     pub fn send(
         &mut self,
@@ -303,6 +304,10 @@ impl FrameClient {
         self.check_usable()?;
         self.inbox.check_room()?;
         deadline.check()?;
+        if self.connection.unwritten() >= SEND_HIGH_WATER {
+            // An earlier call could not write it.
+            self.flush_until(self.call_deadline(deadline.at))?;
+        }
         let payload =
             if payload.descriptor_count() == 0 { payload } else { self.with_descriptors(payload, deadline)? };
         let head = options.head(deadline.unix_ms(), events);
@@ -315,7 +320,8 @@ impl FrameClient {
     ///
     /// # Errors
     ///
-    /// They could not be written within the timeout, which ends the connection.
+    /// [`FrameClientError::TimedOut`] if they could not be written within the timeout. They stay in flight, and the next call writes
+    /// what is left; on Windows the connection ends instead.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
         self.flush_until(self.call_deadline(None)).map(drop)

@@ -18,6 +18,9 @@ use std::time::Instant;
 /// than a socket has room for.
 const MAX_ARRIVED_BYTES: usize = MAX_FRAME_BYTES;
 
+/// True if a write that is given up has written nothing. A Windows pipe may have taken a part of it.
+const KEEPS_UNWRITTEN: bool = cfg!(unix);
+
 impl FrameClient {
     /// Returns the deadline of a call that begins now: the client's timeout, or `own` if that is earlier.
     pub(super) fn call_deadline(&self, own: Option<Instant>) -> CallDeadline {
@@ -53,17 +56,20 @@ impl FrameClient {
         if !self.connection.is_pending(request) {
             return Err(FrameClientError::NotInFlight);
         }
-        if self.flush_until(deadline)? {
-            return Ok(());
-        }
-        self.read_more(deadline).inspect_err(|error| {
+        let advanced = match self.flush_until(deadline) {
+            Ok(has_failed) if has_failed => return Ok(()),
+            Ok(_) => self.read_more(deadline),
+            Err(error) => Err(error),
+        };
+        advanced.inspect_err(|error| {
             if matches!(error, FrameClientError::TimedOut { .. }) {
                 self.cancel_if_pending(request);
             }
         })
     }
 
-    /// Writes the output. Returns whether a request has failed because the system does not send its descriptors.
+    /// Writes the output. Returns whether a request has failed because the system does not send its descriptors. What is left when
+    /// the deadline passes is written by the next call.
     pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<bool, FrameClientError> {
         let mut has_failed = false;
         while !self.connection.output().is_empty() {
@@ -82,6 +88,9 @@ impl FrameClient {
                     let error = FrameClientError::DescriptorsNotSent(Arc::new(error));
                     self.inbox.add_response(unsent, Err(error));
                     has_failed = true;
+                }
+                Err(error) if KEEPS_UNWRITTEN && error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(deadline.timed_out());
                 }
                 Err(error) => match stream_error(error) {
                     FrameClientError::Closed => return Err(self.read_to_end(deadline)),
