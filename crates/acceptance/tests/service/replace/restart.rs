@@ -155,3 +155,25 @@ fn another_process_at_the_socket_is_told_once_no_process_replaces_the_daemon() {
     assert_eq!(bench.daemons(), [daemon]);
     drop(impostor);
 }
+
+#[test]
+fn a_daemon_that_has_handed_over_ends_the_count_of_failures() {
+    let bench = Bench::new();
+    let plan = "exit:4,exit:4,serve,serve,serve";
+    for _ in 0..2 {
+        assert_eq!(bench.ensure(&[], plan)["error"], "StartFailed");
+    }
+    let failures = || {
+        let history = std::fs::read(bench.place().join("starts.json")).unwrap();
+        serde_json::from_slice::<Value>(&history).unwrap()["failures"].as_u64()
+    };
+    let daemon = bench.served(&[], plan);
+    assert_eq!(failures(), Some(2), "it may still crash soon after its start");
+    let next = restarted(&bench, daemon, &[], plan);
+    assert_eq!(failures(), Some(0));
+    await_that("single daemon", || bench.daemons() == [next]);
+    bench.signal(next, Signal::KILL);
+    let last = bench.served(&[], plan);
+    assert_eq!(failures(), Some(1), "the crash counts alone, and the next start is not delayed");
+    bench.assert_stopped(last);
+}

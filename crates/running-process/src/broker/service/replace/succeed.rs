@@ -56,6 +56,8 @@ pub(in crate::broker::service) fn succeed(
         }
         Supervised::Serves(handle) => {
             let mut history = History::read(paths);
+            // The daemon that has handed its endpoint over ends as it should.
+            history.settled();
             history.begin(began);
             history.log_from = before;
             history.runs_program(service.program().as_deref());
