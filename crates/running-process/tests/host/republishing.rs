@@ -107,7 +107,11 @@ impl Daemon {
     }
 
     fn join(&mut self) {
-        join(self.thread.take().unwrap()).unwrap();
+        self.end().unwrap();
+    }
+
+    fn end(&mut self) -> Result<(), ServerError> {
+        join(self.thread.take().unwrap())
     }
 }
 
@@ -221,7 +225,8 @@ fn a_daemon_whose_place_another_one_has_taken_ends() {
         // At once, as after a removal and a start that this daemon did not notice in between.
         renameat_with(CWD, &directory, CWD, &other, RenameFlags::EXCHANGE).unwrap();
         daemon.wait_told("cannot be made again, so this daemon ends");
-        daemon.join();
+        let error = daemon.end().unwrap_err();
+        assert!(matches!(error, ServerError::NotRepublished { .. }), "{error:?}");
         assert_eq!(read_to_end(&open), b"", "it drained");
         let names = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = names.collect();

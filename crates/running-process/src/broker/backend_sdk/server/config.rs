@@ -7,6 +7,7 @@ use crate::broker::backend_sdk::proto::connection::{ConnectionConfig, Connection
 use crate::broker::protocol::STATUS_PAYLOAD_PROTOCOL;
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 config! {
@@ -123,7 +124,7 @@ pub enum ServeError {
         /// The path of the socket.
         path: String,
         /// The reason, a [`BindError`](crate::broker::backend_sdk::BindError) or an error of the system.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The path of the socket is not watched, so the daemon does not notice when the socket is removed. On Linux the user may have
     /// no more watches: see `fs.inotify.max_user_instances` in sysctl(8).

@@ -5,6 +5,7 @@ use crate::broker::backend_lifecycle::identity::IdentityError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The reason for which a server could not start, or ended with a failure.
@@ -32,6 +33,15 @@ pub enum ServerError {
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),
+    /// The files of a [service](crate::broker::service) were removed or replaced and could not be made again, so the daemon ended:
+    /// another one may have the place.
+    #[error("the files of the daemon at {path:?} cannot be made again")]
+    NotRepublished {
+        /// The path of the socket.
+        path: String,
+        /// The reason, a [`BindError`](crate::broker::backend_sdk::BindError) or an error of the system.
+        source: Arc<io::Error>,
+    },
     /// The server was stopped, and connections or closures of the daemon were still at work when the drain timed out. Their
     /// threads go on until the code returns or the process ends.
     #[error("still at work {} ms after the stop: {}", waited.as_millis(), Late(*connections, callbacks))]

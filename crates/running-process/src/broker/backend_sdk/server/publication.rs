@@ -1,6 +1,7 @@
 //! The files by which clients find a server, which are made again if they are removed from under a service.
 
 use super::config::ServeError;
+use super::error::ServerError;
 use super::lifecycle::Lifecycle;
 use super::policy::ServerPolicy;
 use super::registration_state::{RegistrationState, lock};
@@ -70,15 +71,24 @@ impl Publication {
         }
     }
 
-    /// Stops the server, because its files cannot be made again.
+    /// Stops the server, because its files cannot be made again. The server [ends](Self::end) with that error.
     pub(super) fn not_renewed<H: ?Sized>(
         &self,
         source: io::Error,
         policy: &ServerPolicy<H>,
         stop: &ServerStop,
     ) {
+        let source = Arc::new(source);
+        lock(&self.state).not_renewed = Some(Arc::clone(&source));
         stop.stop();
         policy.report(&ServeError::NotRepublished { path: self.path.clone(), source });
+    }
+
+    /// Returns the error for which the server was stopped, if its files could not be made again.
+    pub(super) fn end(&self) -> Result<(), ServerError> {
+        let not_renewed = lock(&self.state).not_renewed.take();
+        not_renewed
+            .map_or(Ok(()), |source| Err(ServerError::NotRepublished { path: self.path.clone(), source }))
     }
 
     /// Makes the directories, the socket with its lock and the identity file, and returns what to report. Adds the connections

@@ -8,13 +8,15 @@ use crate::broker::backend_lifecycle::identity_file::{
 };
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The identity file of a server, until the registration has ended.
 #[derive(Debug, Default)]
 pub(super) struct RegistrationState {
     pub(super) identity_file: Option<IdentityFile>,
     pub(super) ended: bool,
+    /// The error for which the server was stopped, if its files could not be made again.
+    pub(super) not_renewed: Option<Arc<io::Error>>,
 }
 
 impl RegistrationState {

@@ -6,6 +6,7 @@ use crate::transport::{LocalStream, StopSignal};
 use rustix::event::{PollFd, PollFlags};
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// Time between two attempts to accept when the process has no descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors that are left for others: connections of clients, watches for removed files, and what the daemon itself opens.
+const SPARE: usize = 4;
 
 /// The socket of this daemon for handovers, until it is stopped.
 #[derive(Debug)]
@@ -27,13 +30,20 @@ pub(super) struct ControlSocket {
 
 impl ControlSocket {
     /// Listens at `path`, in the place of what another process left there. The caller holds the service's lock.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system; also if it leaves this process no descriptors for clients.
     pub(super) fn bind(path: PathBuf) -> io::Result<Self> {
+        let stop = StopSignal::new()?;
+        // Before any file is changed: the daemon looks again after each change of its directory.
+        leaves_room(&stop)?;
         remove_if_present(&path)?;
         let listener = UnixListener::bind(&path)?;
         // Its directory keeps other users away before that.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let (file, stop) = (identity(&path), StopSignal::new()?);
+        let file = identity(&path);
         Ok(Self { listener, path, file, stop })
     }
 
@@ -78,6 +88,12 @@ impl ControlSocket {
             let _stale = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Fails if this process cannot open [`SPARE`] descriptors besides one of the socket.
+fn leaves_room(stop: &StopSignal) -> io::Result<()> {
+    let copies: io::Result<Vec<_>> = (0..=SPARE).map(|_| stop.as_fd().try_clone_to_owned()).collect();
+    copies.map(drop)
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

@@ -118,7 +118,7 @@ impl RunningAsyncServer {
     ///
     /// # Errors
     ///
-    /// The server cannot identify this process, write its identity file or accept any more, or something was still at work
+    /// The server cannot identify this process, write its identity file, make its files again or accept any more, or something was still at work
     /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
     /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, unless all threads of the runtime,
     /// or the task that polls this, are blocked by code of the daemon. The daemon of a service first ends a handover under way, and
@@ -166,6 +166,7 @@ impl RunningAsyncServer {
             self.beside(move || context.policy.ended()).await;
         }
         ServerError::of_end(connections, registered, Some(accepted), waited)
+            .and_then(|()| self.publication.end())
     }
 
     /// Runs `end`, which may block if the server is the daemon of a service: then on a thread beside the runtime.
