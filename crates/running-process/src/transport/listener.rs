@@ -15,6 +15,24 @@ use super::stream::LocalStream;
 
 /// The owner of a local endpoint, which accepts the connections made to it.
 ///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::broker::backend_sdk::{LocalListener, LocalStream, StopSignal};
+/// use std::io::{Read, Write};
+///
+/// let directory = tempfile::tempdir()?;
+/// let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// let listener = LocalListener::bind(&socket)?;
+/// assert!(LocalListener::bind(&socket).is_err(), "it has one owner");
+/// LocalStream::connect(&socket)?.write_all(b"ping")?;
+/// let mut received = String::new();
+/// let accepted = listener.accept(&StopSignal::new()?)?; // `None` once the signal was given
+/// accepted.ok_or("stopped")?.read_to_string(&mut received)?;
+/// assert_eq!(received, "ping");
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Platform-specific behavior
 ///
 /// On Unix the owner holds a lock on the file `PATH.lock`, which stays behind when the listener is dropped. The socket is

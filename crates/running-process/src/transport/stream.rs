@@ -18,6 +18,25 @@ use crate::sys::{Peer, PeerError, PeerEvidence, PeerUser, PidfdPolicy};
 /// Reads and writes block, up to a deadline where one is given. Clones share the connection, which closes with the
 /// last of them. One thread may read while another writes.
 ///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::broker::backend_sdk::LocalStream;
+/// use std::os::unix::net::UnixStream;
+/// use std::time::{Duration, Instant};
+///
+/// let [one, other] = UnixStream::pair().map(|(one, other)| [one, other].map(LocalStream::from))?;
+/// let soon = || Some(Instant::now() + Duration::from_secs(5));
+/// one.write_all_deadline(b"ping", soon())?;
+/// let mut buffer = [0; 8];
+/// let length = other.read_deadline(&mut buffer, soon())?;
+/// assert_eq!(&buffer[..length], b"ping");
+///
+/// let silent = other.read_deadline(&mut buffer, Some(Instant::now()));
+/// assert_eq!(silent.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Platform-specific behavior
 ///
 /// On Unix the socket is in blocking mode, and the kernel keeps the deadline: a call returns within one tick of the

@@ -4,6 +4,23 @@ use crate::broker::backend_lifecycle::probe::ProbeError;
 use std::time::SystemTime;
 
 /// The state of a service, as [`Service::find`](super::Service::find) finds it.
+///
+/// ```
+/// use running_process::Service;
+/// use running_process::broker::service::ServiceState;
+/// use std::time::{Duration, Instant};
+///
+/// # #[cfg(unix)] {
+/// let directory = tempfile::tempdir()?;
+/// let cache = Service::new("cache")?.below(directory.path().join("services"));
+/// match cache.find(Instant::now() + Duration::from_secs(5))? {
+///     ServiceState::Absent => {} // `ensure` would start it
+///     ServiceState::Live(handle) => panic!("process {} serves", handle.daemon_process.pid),
+///     other => panic!("{other:?}"),
+/// }
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServiceState {

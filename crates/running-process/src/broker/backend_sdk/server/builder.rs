@@ -32,6 +32,22 @@ use std::time::{Duration, Instant};
 /// The configuration of a server whose concurrent handlers are of the type `H`, for a driver of your own: an event loop that
 /// drives a [`ServerSession`](super::ServerSession) for each connection, as the example `own_event_loop` does. [`Server`](super::Server) and `AsyncServer` have the
 /// same methods and bring their drivers.
+///
+/// ```
+/// use running_process::Endpoint;
+/// use running_process::broker::backend_sdk::ServerBuilder;
+/// use std::{sync::Arc, time::Instant};
+///
+/// type Handler = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync; // what the driver runs beside a connection
+/// let endpoint = Endpoint::unix_socket("shout", "/run/user/1000/shout.sock")?;
+/// let builder = ServerBuilder::<Handler>::new(endpoint)
+///     .serve(0xF00D, Arc::new(|payload: &[u8]| payload.to_ascii_uppercase()))
+///     .serve_inline(0xF00E, |request| Ok(request.payload().to_vec()));
+/// // Each session gets a clone of the policy. The registration identifies this process, on a thread of its own.
+/// let (policy, registration) = builder.start(Instant::now)?;
+/// # drop((policy, registration));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct ServerBuilder<H: ?Sized> {
     pub(super) endpoint: Endpoint,
     /// A service manager made the socket.

@@ -67,6 +67,33 @@ impl FrameClient {
 /// A request whose events are read one by one, ahead of its response; made by [`FrameClient::request_streaming`].
 ///
 /// If it is dropped before the response was read, the request is cancelled.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::{Endpoint, FrameClient, HandlerError, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// # let endpoint = Endpoint::unix_socket("count", socket)?;
+/// let count = Server::bind(endpoint.clone())?.serve(0xF00D, |mut request| {
+///     for number in 1..=3 {
+///         request.send_event(number.to_string())?;
+///     }
+///     Ok::<_, HandlerError>("done")
+/// });
+/// let _running = count.start()?;
+///
+/// let mut client = FrameClient::connect(&endpoint)?;
+/// let mut stream = client.request_streaming(0xF00D, "")?;
+/// let mut numbers = Vec::new();
+/// while let Some(event) = stream.next_event()? {
+///     numbers.push(event.payload);
+/// }
+/// assert_eq!(numbers, [b"1", b"2", b"3"]);
+/// assert_eq!(stream.response()?.payload, b"done");
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ResponseStream<'c> {
     client: &'c mut FrameClient,

@@ -83,6 +83,17 @@ impl AsyncFrameClient {
 ///
 /// If it is dropped before the response was read, the request is cancelled. The connection lasts at least as long as the
 /// stream.
+///
+/// ```no_run
+/// # use running_process::broker::backend_sdk::{AsyncFrameClient, FrameClientError};
+/// # async fn example(client: AsyncFrameClient) -> Result<(), FrameClientError> {
+/// let mut stream = client.request_streaming(0xF00D, "").await?;
+/// while let Some(event) = stream.next_event().await? {
+///     println!("{}", event.payload.escape_ascii());
+/// }
+/// println!("{}", stream.response().await?.payload.escape_ascii());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct AsyncResponseStream {
     client: AsyncFrameClient,

@@ -39,6 +39,41 @@ pub(super) trait HandlerConn: fmt::Debug + Send + Sync {
 }
 
 /// A request, and the connection to send its events on, for a handler on a thread.
+///
+/// The handler returns the payload of the response, or an error. Of an error the client learns only that the handler failed, and
+/// the observer the rest; a [`Refusal`](crate::broker::protocol::Refusal) goes to the client with its text.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::broker::backend_sdk::{FrameClientError, ServerRequest};
+/// use running_process::broker::protocol::{Refusal, RefusalReason};
+/// use running_process::{Endpoint, FrameClient, HandlerError, Server};
+///
+/// fn read(mut request: ServerRequest) -> Result<Vec<u8>, HandlerError> {
+///     let path = String::from_utf8(request.payload().to_vec())?;
+///     if path.is_empty() {
+///         return Err(Refusal::new(RefusalReason::HandlerFailed, "name a file").into()); // for the client
+///     }
+///     request.send_event(format!("reading {path}"))?; // ahead of the response, for a client that wants it
+///     Ok(std::fs::read(path)?) // an error of this is for the observer
+/// }
+///
+/// let directory = tempfile::tempdir()?;
+/// let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// let endpoint = Endpoint::unix_socket("files", socket)?;
+/// let observer = |error: &_| eprintln!("{error}");
+/// let _running = Server::bind(endpoint.clone())?.serve(0xF00D, read).observe(observer).start()?;
+///
+/// let mut client = FrameClient::connect(&endpoint)?;
+/// let mut told = |path: &str| match client.request(0xF00D, path.to_owned()) {
+///     Err(FrameClientError::Refused(refusal)) => refusal.message,
+///     other => panic!("{other:?}"),
+/// };
+/// assert_eq!(told(""), "name a file");
+/// assert_eq!(told("/no/such/file"), "");
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ServerRequest {
     parts: RequestParts,

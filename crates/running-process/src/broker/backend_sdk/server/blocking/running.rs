@@ -20,6 +20,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// A [`Server`](super::Server) that serves, until it is [stopped](Self::stop_handle). Dropping it stops it, without waiting.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::{Endpoint, FrameClient, Server};
+///
+/// let directory = tempfile::tempdir()?;
+/// let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// let endpoint = Endpoint::unix_socket("shout", socket)?;
+/// let server = Server::bind(endpoint.clone())?
+///     .serve(0xF00D, |request| Ok(request.payload().to_ascii_uppercase()))
+///     .start()?; // clients connect from now on, and this thread goes on
+///
+/// assert_eq!(FrameClient::connect(&endpoint)?.request(0xF00D, b"ping")?.payload, b"PING");
+/// server.stop_handle().stop();
+/// server.wait()?; // the connections have ended, and the socket is removed
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct RunningServer {
     pub(super) context: Arc<Context>,
     /// Dropped before the listener.

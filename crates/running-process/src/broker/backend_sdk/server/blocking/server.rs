@@ -72,7 +72,10 @@ impl Server {
     /// Serves requests of `payload_protocol` by `handler`, whose result is the [`Payload`] of the response.
     ///
     /// A slow request delays no other, and answers are sent in the order in which they are ready. An error or a panic ends only
-    /// its own request. No lock is held while `handler` runs, and it may block.
+    /// its own request. The client learns that the handler failed, and the text only of a
+    /// [`Refusal`](crate::broker::protocol::Refusal); the [observer](Self::observe) gets any other error.
+    ///
+    /// No lock is held while `handler` runs, and it may block.
     ///
     /// # Panics
     ///

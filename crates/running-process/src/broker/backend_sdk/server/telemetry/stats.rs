@@ -12,6 +12,23 @@ use std::time::Instant;
 const REASONS: usize = RefusalReason::AnswerTooLarge as usize + 1;
 
 /// The counters of a server, which can be read while it runs and after. Clones share them.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::{Endpoint, FrameClient, Server};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// # let endpoint = Endpoint::unix_socket("echo", socket)?;
+/// let server = Server::bind(endpoint.clone())?.serve(0xF00D, |request| Ok(request.payload().to_vec()));
+/// let (stats, running) = (server.stats(), server.start()?);
+/// FrameClient::connect(&endpoint)?.request(0xF00D, b"ping")?;
+/// running.stop_handle().stop();
+/// running.wait()?;
+/// assert_eq!(stats.snapshot().requests_answered, 1);
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerStats(Arc<Counters>);
 

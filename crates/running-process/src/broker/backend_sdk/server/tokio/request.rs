@@ -38,6 +38,22 @@ where
 }
 
 /// A request for an asynchronous handler, and the connection to send its events on.
+///
+/// The handler returns the payload of the response, or an error. Of an error the client learns only that the handler failed, and
+/// the observer the rest; a [`Refusal`](crate::broker::protocol::Refusal) goes to the client with its text.
+///
+/// ```
+/// use running_process::HandlerError;
+/// use running_process::broker::backend_sdk::AsyncServerRequest;
+///
+/// async fn build(request: AsyncServerRequest) -> Result<Vec<u8>, HandlerError> {
+///     for step in ["compiling", "linking"] {
+///         request.send_event(step).await?; // ends the handler if the client does not wait any more
+///     }
+///     Ok(request.payload().to_ascii_uppercase())
+/// }
+/// # let _ = |server: running_process::broker::backend_sdk::AsyncServer| server.serve(0xF00D, build);
+/// ```
 #[derive(Debug)]
 pub struct AsyncServerRequest {
     parts: RequestParts,

@@ -21,6 +21,30 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// An [`AsyncServer`](super::AsyncServer) that was [started](super::AsyncServer::start). It ends at once when this is dropped.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use running_process::broker::backend_sdk::{AsyncFrameClient, AsyncServer};
+/// use running_process::Endpoint;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let directory = tempfile::tempdir()?;
+/// let socket = directory.path().join("socket").into_os_string().into_string().unwrap();
+/// let endpoint = Endpoint::unix_socket("shout", socket)?;
+/// let server = AsyncServer::bind(endpoint.clone())?
+///     .serve(0xF00D, |request| async move { Ok(request.payload().to_ascii_uppercase()) })
+///     .start()?;
+/// let (stop, served) = (server.stop_handle(), tokio::spawn(server.wait())); // connections are accepted in `wait`
+///
+/// let client = AsyncFrameClient::connect(&endpoint).await?;
+/// assert_eq!(client.request(0xF00D, b"ping").await?.payload, b"PING");
+/// stop.stop();
+/// served.await??;
+/// # Ok::<_, Box<dyn std::error::Error>>(()) })?;
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub struct RunningAsyncServer {
     context: Arc<ServerContext>,
     stop: ServerStop,

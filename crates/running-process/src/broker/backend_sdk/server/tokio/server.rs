@@ -81,7 +81,8 @@ impl AsyncServer {
     ///
     /// Each request has a task of its own, so a slow one delays no other, and answers are sent in the order in which they
     /// are ready. In a runtime of one thread the task of the connection polls each handler first, and a handler gets a task
-    /// only if it waits. An error or a panic ends only its own request.
+    /// only if it waits. An error or a panic ends only its own request. The client learns that the handler failed, and the text only
+    /// of a [`Refusal`](crate::broker::protocol::Refusal); the [observer](Self::observe) gets any other error.
     ///
     /// Once the client does not wait for the answer any more, the future is dropped at its next `await`: the client sent a
     /// cancel or is gone, the request's deadline has passed, or the server was stopped and
