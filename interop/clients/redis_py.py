@@ -13,7 +13,7 @@ def commands(cache):
     assert cache.mset({"a": 1, "b": 2}) and cache.mget("a", "missing", "b") == [b"1", None, b"2"]
     assert cache.set("brief", "x", ex=100) and 0 < cache.ttl("brief") <= 100
     assert cache.set("a", 3, nx=True) is None and cache.get("a") == b"1"
-    assert cache.execute_command("INCR", "a") == 2
+    assert cache.incr("a") == 2
     assert sorted(cache.keys("?")) == [b"a", b"b"]
     assert cache.exists("a", "missing") == 1 and cache.delete("a", "missing") == 1
     try:
@@ -42,16 +42,16 @@ def more_commands(cache):
 
 async def at_once(socket, protocol):
     """Twenty commands at once, each on a connection of its own."""
-    async with redis.asyncio.Redis(unix_socket_path=socket, protocol=protocol) as cache:
+    async with redis.asyncio.Redis(unix_socket_path=socket, **protocol) as cache:
         await cache.delete("count")
-        counts = await asyncio.gather(*(cache.execute_command("INCR", "count") for _ in range(20)))
+        counts = await asyncio.gather(*(cache.incr("count") for _ in range(20)))
     assert sorted(counts) == list(range(1, 21)), counts
 
 
 socket, *options = sys.argv[1:]
-protocols = [2, 3] if options else [2]
-for protocol in protocols:
-    with redis.Redis(unix_socket_path=socket, protocol=protocol) as cache:
+# The last one is the protocol that redis-py asks for by default.
+for protocol in {"protocol": 2}, {"protocol": 3}, {}:
+    with redis.Redis(unix_socket_path=socket, **protocol) as cache:
         commands(cache)
         if options:
             more_commands(cache)

@@ -1,7 +1,7 @@
 //! The commands of the cache.
 //!
-//! Replies and error texts are those of Redis 5, so HELLO is an unknown command. The options KEEPTTL and GET of SET are
-//! younger and behave as in Redis 7.
+//! Replies and error texts are those of Redis 5. HELLO, with RESP3, and the options KEEPTTL and GET of SET are younger and behave as
+//! in Redis 7.
 
 mod call;
 mod error;

@@ -1,6 +1,7 @@
 //! One call of a command, and the entry of a command in the table.
 
 use super::error::CommandError;
+use crate::reply::Protocol;
 use crate::store::Store;
 use std::time::Instant;
 
@@ -11,6 +12,8 @@ pub(crate) struct Client {
     pub(crate) id: u64,
     /// The name that CLIENT SETNAME set; empty without one.
     pub(crate) name: Vec<u8>,
+    /// The protocol that HELLO chose.
+    pub(crate) protocol: Protocol,
     /// Set once QUIT was answered.
     pub(crate) has_quit: bool,
 }

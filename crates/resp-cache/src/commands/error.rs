@@ -18,10 +18,24 @@ pub(super) enum CommandError {
     DbIndexRange,
     ClientName,
     ConfigParameter,
+    ProtocolNumber,
+    ProtocolVersion,
+    Password,
+    /// The option of HELLO at this position.
+    HelloOption(usize),
 }
 
 impl CommandError {
-    /// Returns the text of the error reply, without `-ERR`, for a command with these arguments.
+    /// Returns the first word of the error reply.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::ProtocolVersion => "NOPROTO",
+            Self::Password => "WRONGPASS",
+            _ => "ERR",
+        }
+    }
+
+    /// Returns the text of the error reply behind that word, for a command with these arguments.
     pub(super) fn text(self, arguments: &[&[u8]]) -> Vec<u8> {
         let text: &[u8] = match self {
             Self::Unknown => return unknown_command(arguments),
@@ -45,6 +59,12 @@ impl CommandError {
             Self::ClientName => b"Client names cannot contain spaces, newlines or special characters.",
             Self::ConfigParameter => {
                 return [b"Unsupported CONFIG parameter: ", c_string(arguments[2])].concat();
+            }
+            Self::ProtocolNumber => b"Protocol version is not an integer or out of range",
+            Self::ProtocolVersion => b"unsupported protocol version",
+            Self::Password => b"invalid username-password pair or user is disabled.",
+            Self::HelloOption(at) => {
+                return [b"Syntax error in HELLO option '", c_string(arguments[at]), b"'"].concat();
             }
         };
         text.to_vec()

@@ -10,7 +10,7 @@ use crate::store::{Condition, Expiry, Ttl};
 use std::time::{Duration, Instant};
 
 pub(super) fn get(call: &mut Call<'_>) -> Result<(), CommandError> {
-    reply::bulk_or_nil(call.out, call.store.get(call.arguments[1], call.now));
+    reply::bulk_or_nil(call.out, call.client.protocol, call.store.get(call.arguments[1], call.now));
     Ok(())
 }
 
@@ -19,13 +19,13 @@ pub(super) fn set(call: &mut Call<'_>) -> Result<(), CommandError> {
     let options = SetOptions::parse(&call.arguments[3..])?;
     let expiry = options.expiry(call.now)?;
     if options.get {
-        reply::bulk_or_nil(call.out, call.store.get(key, call.now));
+        reply::bulk_or_nil(call.out, call.client.protocol, call.store.get(key, call.now));
     }
     let stored = call.store.set(key, value, options.condition, expiry, call.now);
     match (options.get, stored) {
         (true, _) => {}
         (false, true) => reply::simple(call.out, "OK"),
-        (false, false) => reply::nil(call.out),
+        (false, false) => reply::nil(call.out, call.client.protocol),
     }
     Ok(())
 }
@@ -97,7 +97,16 @@ pub(super) fn exists(call: &mut Call<'_>) -> Result<(), CommandError> {
 }
 
 pub(super) fn incr(call: &mut Call<'_>) -> Result<(), CommandError> {
-    let value = call.store.increment(call.arguments[1], 1, call.now)?;
+    increment(call, 1)
+}
+
+pub(super) fn incrby(call: &mut Call<'_>) -> Result<(), CommandError> {
+    let by = resp::integer(call.arguments[2]).ok_or(CommandError::NotAnInteger)?;
+    increment(call, by)
+}
+
+fn increment(call: &mut Call<'_>, by: i64) -> Result<(), CommandError> {
+    let value = call.store.increment(call.arguments[1], by, call.now)?;
     reply::integer(call.out, value);
     Ok(())
 }
@@ -106,7 +115,7 @@ pub(super) fn mget(call: &mut Call<'_>) -> Result<(), CommandError> {
     let keys = &call.arguments[1..];
     reply::array(call.out, keys.len());
     for key in keys {
-        reply::bulk_or_nil(call.out, call.store.get(key, call.now));
+        reply::bulk_or_nil(call.out, call.client.protocol, call.store.get(key, call.now));
     }
     Ok(())
 }

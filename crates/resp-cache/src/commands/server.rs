@@ -4,6 +4,7 @@
 
 use super::call::{Call, Command, lookup};
 use super::error::CommandError;
+use crate::reply::Protocol;
 use crate::{glob, reply, resp};
 use std::fmt::Write;
 
@@ -50,18 +51,62 @@ pub(super) fn select(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Describes the server, in the protocol that the connection asks for. There is one user, without a password.
+pub(super) fn hello(call: &mut Call<'_>) -> Result<(), CommandError> {
+    let protocol = match call.arguments.get(1).map(|version| resp::integer(version)) {
+        None => call.client.protocol,
+        Some(Some(2)) => Protocol::Resp2,
+        Some(Some(3)) => Protocol::Resp3,
+        Some(Some(_)) => return Err(CommandError::ProtocolVersion),
+        Some(None) => return Err(CommandError::ProtocolNumber),
+    };
+    let (mut name, mut rest) = (None, call.arguments.get(2..).unwrap_or_default());
+    while let Some(option) = rest.first() {
+        rest = match (option.to_ascii_lowercase().as_slice(), &rest[1..]) {
+            (b"auth", [b"default", _, rest @ ..]) => rest,
+            (b"auth", [_, _, ..]) => return Err(CommandError::Password),
+            (b"setname", [wanted, rest @ ..]) => {
+                name = Some(checked_name(wanted)?);
+                rest
+            }
+            _ => return Err(CommandError::HelloOption(call.arguments.len() - rest.len())),
+        };
+    }
+    call.client.protocol = protocol;
+    call.client.name = name.unwrap_or_else(|| std::mem::take(&mut call.client.name));
+    let id = i64::try_from(call.client.id).unwrap_or(i64::MAX);
+    reply::map(call.out, protocol, 7);
+    for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply::bulk(call.out, key.as_bytes());
+        reply::bulk(call.out, value.as_bytes());
+    }
+    for (key, value) in [("proto", if protocol == Protocol::Resp3 { 3 } else { 2 }), ("id", id)] {
+        reply::bulk(call.out, key.as_bytes());
+        reply::integer(call.out, value);
+    }
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        reply::bulk(call.out, key.as_bytes());
+        reply::bulk(call.out, value.as_bytes());
+    }
+    reply::bulk(call.out, b"modules");
+    reply::array(call.out, 0);
+    Ok(())
+}
+
+/// Returns the name for a connection, if it has no space and no control character.
+fn checked_name(name: &[u8]) -> Result<Vec<u8>, CommandError> {
+    if name.iter().all(u8::is_ascii_graphic) { Ok(name.to_vec()) } else { Err(CommandError::ClientName) }
+}
+
 pub(super) fn client(call: &mut Call<'_>) -> Result<(), CommandError> {
     match (call.arguments[1].to_ascii_lowercase().as_slice(), &call.arguments[2..]) {
         (b"id", []) => reply::integer(call.out, i64::try_from(call.client.id).unwrap_or(i64::MAX)),
         (b"getname", []) => {
             let name = Some(call.client.name.as_slice()).filter(|name| !name.is_empty());
-            reply::bulk_or_nil(call.out, name);
+            reply::bulk_or_nil(call.out, call.client.protocol, name);
         }
         (b"setname", [name]) => {
-            if !name.iter().all(u8::is_ascii_graphic) {
-                return Err(CommandError::ClientName);
-            }
-            call.client.name = name.to_vec();
+            call.client.name = checked_name(name)?;
             reply::simple(call.out, "OK");
         }
         _ => return Err(CommandError::Subcommand),
@@ -74,7 +119,7 @@ pub(super) fn config(call: &mut Call<'_>) -> Result<(), CommandError> {
         (b"get", [pattern]) => {
             let pattern = pattern.to_ascii_lowercase();
             let settings = SETTINGS.iter().filter(|(name, _)| glob::matches(&pattern, name.as_bytes()));
-            reply::array(call.out, 2 * settings.clone().count());
+            reply::map(call.out, call.client.protocol, settings.clone().count());
             for (name, value) in settings {
                 reply::bulk(call.out, name.as_bytes());
                 reply::bulk(call.out, value.as_bytes());
@@ -92,7 +137,7 @@ pub(super) fn command(call: &mut Call<'_>) -> Result<(), CommandError> {
         (None, _) => {
             reply::array(call.out, call.table.len());
             for command in call.table {
-                describe(call.out, command);
+                describe(call.out, call.client.protocol, command);
             }
         }
         (Some(b"count"), []) => reply::count(call.out, call.table.len()),
@@ -100,8 +145,8 @@ pub(super) fn command(call: &mut Call<'_>) -> Result<(), CommandError> {
             reply::array(call.out, names.len());
             for name in names {
                 match lookup(call.table, name) {
-                    Some(command) => describe(call.out, command),
-                    None => reply::nil(call.out),
+                    Some(command) => describe(call.out, call.client.protocol, command),
+                    None => reply::nil(call.out, call.client.protocol),
                 }
             }
         }
@@ -110,11 +155,11 @@ pub(super) fn command(call: &mut Call<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn describe(out: &mut Vec<u8>, command: &Command) {
+fn describe(out: &mut Vec<u8>, protocol: Protocol, command: &Command) {
     reply::array(out, 6);
     reply::bulk(out, command.name.as_bytes());
     reply::integer(out, command.arity);
-    reply::array(out, command.flags.len());
+    reply::set(out, protocol, command.flags.len());
     for flag in command.flags {
         reply::simple(out, flag);
     }
@@ -134,7 +179,7 @@ pub(super) fn info(call: &mut Call<'_>) -> Result<(), CommandError> {
         matches!(wanted.as_str(), "default" | "all" | "everything") || name.eq_ignore_ascii_case(&wanted)
     });
     let text: Vec<String> = chosen.map(|(name, body)| format!("# {name}\r\n{body}")).collect();
-    reply::bulk(call.out, text.join("\r\n").as_bytes());
+    reply::verbatim(call.out, call.client.protocol, &text.join("\r\n"));
     Ok(())
 }
 

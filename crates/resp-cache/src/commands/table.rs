@@ -18,6 +18,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "del", arity: -2, flags: &["write"], keys: [1, -1, 1], run: keys::del },
     Command { name: "exists", arity: -2, flags: &["readonly", "fast"], keys: [1, -1, 1], run: keys::exists },
     Command { name: "incr", arity: 2, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::incr },
+    Command { name: "incrby", arity: 3, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::incrby },
     Command { name: "mget", arity: -2, flags: &["readonly", "fast"], keys: [1, -1, 1], run: keys::mget },
     Command { name: "mset", arity: -3, flags: &["write", "denyoom"], keys: [1, -1, 2], run: keys::mset },
     Command { name: "keys", arity: 2, flags: &["readonly", "sort_for_script"], keys: NO_KEYS, run: keys::keys },
@@ -30,6 +31,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "config", arity: -2, flags: &["admin", "noscript", "loading", "stale"], keys: NO_KEYS, run: server::config },
     Command { name: "command", arity: -1, flags: &["random", "loading", "stale"], keys: NO_KEYS, run: server::command },
     Command { name: "client", arity: -2, flags: &["admin", "noscript"], keys: NO_KEYS, run: server::client },
+    Command { name: "hello", arity: -1, flags: &["noscript", "loading", "stale", "fast"], keys: NO_KEYS, run: server::hello },
     Command { name: "quit", arity: -1, flags: &["noscript", "loading", "stale", "fast"], keys: NO_KEYS, run: server::quit },
 ];
 
@@ -52,6 +54,6 @@ pub(crate) fn execute(
         (command.run)(&mut Call { store, client, arguments, table: COMMANDS, now, out })
     });
     if let Err(error) = result {
-        reply::error(out, &error.text(arguments));
+        reply::error_of_kind(out, error.kind(), &error.text(arguments));
     }
 }

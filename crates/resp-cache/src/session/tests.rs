@@ -38,7 +38,7 @@ fn replies(input: &[u8]) -> String {
 #[test]
 fn replies_are_those_of_redis() {
     let now = Instant::now();
-    for (request, reply) in golden::REDIS_5.iter().chain(golden::REDIS_7) {
+    for (request, reply) in golden::REDIS_5.iter().chain(golden::REDIS_7).chain(golden::REDIS_7_HELLO) {
         let mut store = Store::new(now);
         converse(&mut store, &[golden::SETUP], now);
         let (out, _) = converse(&mut store, &[request], now);
@@ -58,7 +58,7 @@ fn commands_are_described_as_redis_describes_them() {
         assert!(all.contains(&description.escape_ascii().to_string()), "{}", description.escape_ascii());
     }
     let count = all.matches("*6\\r\\n").count();
-    assert_eq!(count, golden::REDIS_5_COMMANDS.len() + 2);
+    assert_eq!(count, golden::REDIS_5_COMMANDS.len() + 3);
     assert!(all.starts_with(&format!("*{count}\\r\\n")));
     assert_eq!(replies(b"COMMAND COUNT\r\n"), format!(":{count}\\r\\n"));
     assert_eq!(replies(b"COMMAND INFO nosuch\r\n"), "*1\\r\\n$-1\\r\\n");
@@ -199,7 +199,9 @@ fn a_frame_carries_exactly_one_command_and_an_inline_one_needs_no_line_end() {
 
 /// Generates pipelines of recorded requests, some of them broken by random bytes.
 fn pipeline() -> impl Strategy<Value = Vec<u8>> {
-    let recorded = (0..golden::REDIS_5.len()).prop_map(|index| golden::REDIS_5[index].0.to_vec());
+    let all = || golden::REDIS_5.iter().chain(golden::REDIS_7_HELLO);
+    let recorded = (0..all().count())
+        .prop_map(move |index| all().nth(index).map_or(Vec::new(), |entry| entry.0.to_vec()));
     let piece = prop_oneof![9 => recorded, 1 => proptest::collection::vec(any::<u8>(), 0..9)];
     proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }

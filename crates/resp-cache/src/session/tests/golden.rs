@@ -96,9 +96,6 @@ pub(super) const REDIS_5: &[(&[u8], &[u8])] = &[
     (b"CLIENT\r\n", b"-ERR wrong number of arguments for 'client' command\r\n"),
     (b"QUIT\r\nPING\r\n", b"+OK\r\n"),
     (b"QUIT now\r\n", b"+OK\r\n"),
-    (b"HELLO 3\r\n", b"-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n"),
-    (b"HELLO\r\n", b"-ERR unknown command `HELLO`, with args beginning with: \r\n"),
-    (b"hello 3 AUTH user secret\r\n", b"-ERR unknown command `hello`, with args beginning with: `3`, `AUTH`, `user`, `secret`, \r\n"),
     (b"nosuch\r\n", b"-ERR unknown command `nosuch`, with args beginning with: \r\n"),
     (b"NoSuch a \"b c\" d\r\n", b"-ERR unknown command `NoSuch`, with args beginning with: `a`, `b c`, `d`, \r\n"),
     (b"*2\r\n$6\r\nno\r\nsu\r\n$4\r\na\r\nb\r\n", b"-ERR unknown command `no  su`, with args beginning with: `a  b`, \r\n"),
@@ -120,7 +117,7 @@ pub(super) const REDIS_5: &[(&[u8], &[u8])] = &[
     (b"*1\rx$4\rxPING\r\n", b"+PONG\r\n"),
 ];
 
-/// Replies of a Redis 7.0.15 to options that Redis 5 lacks, recorded in the same way.
+/// Replies of a Redis 7.0.15 to options and commands that Redis 5 lacks, and to INCRBY, recorded in the same way.
 #[rustfmt::skip]
 pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"SET s new GET\r\nGET s\r\n", b"$5\r\nhello\r\n$3\r\nnew\r\n"),
@@ -132,9 +129,39 @@ pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"SET t w KEEPTTL EX 10\r\n", b"-ERR syntax error\r\n"),
     (b"SET t w EX 10 KEEPTTL\r\n", b"-ERR syntax error\r\n"),
     (b"SET t w EX 10 GET\r\nTTL t\r\n", b"$1\r\nv\r\n:10\r\n"),
+    (b"INCRBY n 3\r\nINCRBY fresh -7\r\n", b":8\r\n:-7\r\n"),
+    (b"INCRBY n x\r\n", b"-ERR value is not an integer or out of range\r\n"),
+    (b"INCRBY n 9223372036854775808\r\n", b"-ERR value is not an integer or out of range\r\n"),
+    (b"INCRBY n -9223372036854775808\r\n", b":-9223372036854775803\r\n"),
+    (b"INCRBY s 1\r\n", b"-ERR value is not an integer or out of range\r\n"),
+    (b"INCRBY max 1\r\n", b"-ERR increment or decrement would overflow\r\n"),
+    (b"INCRBY n\r\n", b"-ERR wrong number of arguments for 'incrby' command\r\n"),
+    (b"HELLO 4\r\n", b"-NOPROTO unsupported protocol version\r\n"),
+    (b"HELLO 1\r\n", b"-NOPROTO unsupported protocol version\r\n"),
+    (b"HELLO -1\r\n", b"-NOPROTO unsupported protocol version\r\n"),
+    (b"HELLO x\r\n", b"-ERR Protocol version is not an integer or out of range\r\n"),
+    (b"hello 2 setname \"a b\"\r\n", b"-ERR Client names cannot contain spaces, newlines or special characters.\r\n"),
+    (b"HELLO 2 SETNAME\r\n", b"-ERR Syntax error in HELLO option 'SETNAME'\r\n"),
+    (b"HELLO 2 AUTH u\r\n", b"-ERR Syntax error in HELLO option 'AUTH'\r\n"),
+    (b"HELLO 2 nosuch\r\n", b"-ERR Syntax error in HELLO option 'nosuch'\r\n"),
+    (b"HELLO 2 AUTH u x\r\n", b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
+    (b"HELLO 3 SETNAME\r\nGET nosuch\r\n", b"-ERR Syntax error in HELLO option 'SETNAME'\r\n$-1\r\n"),
 ];
 
-/// COMMAND INFO of a Redis 5.0.6, one entry for each command. QUIT and COMMAND are left out: Redis describes them differently.
+/// Replies of a Redis 7.0.15 to HELLO and behind it, recorded in the same way. Its version is replaced by this cache's, and the number
+/// of its connection by 2.
+#[rustfmt::skip]
+pub(super) const REDIS_7_HELLO: &[(&[u8], &[u8])] = &[
+    (b"HELLO\r\n", b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"),
+    (b"HELLO 2\r\n", b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"),
+    (b"HELLO 2 AUTH default x\r\n", b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"),
+    (b"HELLO 2 SETNAME me\r\nCLIENT GETNAME\r\n", b"*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n$2\r\nme\r\n"),
+    (b"HELLO 3\r\nHELLO 4\r\nHELLO\r\n", b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n-NOPROTO unsupported protocol version\r\n%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"),
+    (b"HELLO 3\r\nGET nosuch\r\nMGET s no\r\nCONFIG GET appendonly\r\nCLIENT GETNAME\r\nSET k v XX\r\nHELLO 2\r\nGET nosuch\r\n", b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n_\r\n*2\r\n$5\r\nhello\r\n_\r\n%1\r\n$10\r\nappendonly\r\n$2\r\nno\r\n_\r\n_\r\n*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n$-1\r\n"),
+    (b"HELLO 3\r\nINFO nosuch\r\nCOMMAND INFO nosuch\r\nCONFIG GET nosuch\r\nKEYS x\r\n", b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n5.0.6\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n=4\r\ntxt:\r\n*1\r\n_\r\n%0\r\n*0\r\n"),
+];
+
+/// COMMAND INFO of a Redis 5.0.6, one entry for each command. QUIT and COMMAND are left out: Redis describes them differently. It has no HELLO.
 #[rustfmt::skip]
 pub(super) const REDIS_5_COMMANDS: &[&[u8]] = &[
     b"*6\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",
@@ -142,6 +169,7 @@ pub(super) const REDIS_5_COMMANDS: &[&[u8]] = &[
     b"*6\r\n$3\r\ndel\r\n:-2\r\n*1\r\n+write\r\n:1\r\n:-1\r\n:1\r\n",
     b"*6\r\n$6\r\nexists\r\n:-2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:-1\r\n:1\r\n",
     b"*6\r\n$4\r\nincr\r\n:2\r\n*3\r\n+write\r\n+denyoom\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",
+    b"*6\r\n$6\r\nincrby\r\n:3\r\n*3\r\n+write\r\n+denyoom\r\n+fast\r\n:1\r\n:1\r\n:1\r\n",
     b"*6\r\n$4\r\nmget\r\n:-2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:-1\r\n:1\r\n",
     b"*6\r\n$4\r\nmset\r\n:-3\r\n*2\r\n+write\r\n+denyoom\r\n:1\r\n:-1\r\n:2\r\n",
     b"*6\r\n$4\r\nkeys\r\n:2\r\n*2\r\n+readonly\r\n+sort_for_script\r\n:0\r\n:0\r\n:0\r\n",
