@@ -109,8 +109,8 @@ rest() {
 
 # Tries the mutants in the list by the core's own tests. Those in open.txt and slow.txt may survive.
 quickly() {
-  weave --features "$encodings"
-  run -p running-process --features "$encodings" --lib --test allocations --test core --test server_session
+  weave --features "$encodings,running-process/tokio"
+  run -p running-process --features "$encodings,running-process/tokio" --lib --test allocations --test core --test server_session
   "$here/plan.py" report "$work" "$here/open.txt" "$here/slow.txt"
 }
 

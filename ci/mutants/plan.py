@@ -225,7 +225,7 @@ def report(work, *lists):
             state = "open"
         elif state == "missed" or (state == "not run" and mutant["state"] == "woven"):
             survivors.append(f"{state}: {name}" + ("" if count else " (no test comes by)") + f"  [line {mutant['name'].split(':')[1]}]")
-        elif name in left:
+        elif name in left and state in ("caught", "timeout"):
             killed.append(name)
         figures[area_of(mutant["file"])][state] += 1
     if killed:

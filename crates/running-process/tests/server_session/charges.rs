@@ -207,3 +207,23 @@ fn a_server_that_drains_reads_into_the_buffer_of_its_driver() {
         assert_eq!(connection.session.take_recv_buffer().is_some(), taken, "{phase:?}");
     }
 }
+
+#[test]
+fn an_encoded_payload_that_is_damaged_is_refused_and_the_next_request_is_served() {
+    use running_process::broker::protocol::{Encodings, FrameRef};
+    for encoding in Encodings::SUPPORTED.iter() {
+        let server = Server::with_config(|_| {});
+        let mut connection = server.connect();
+        for protocol in [INLINE, CONCURRENT] {
+            let mut wire = Vec::new();
+            let damaged =
+                FrameRef { payload_encoding: encoding.into(), ..FrameRef::request(protocol, 1, b"?") };
+            damaged.encode_framed(&mut wire).unwrap();
+            connection.receive(&wire);
+            assert_eq!(connection.refusal().reason(), RefusalReason::BadEncoding, "{encoding:?}");
+        }
+        connection.receive(&request(INLINE, 2, b"next"));
+        assert_eq!(summary(&connection.written()), [(2, Ok(b"next".to_vec()))]);
+        assert_eq!(server.errors(), <[String; 0]>::default());
+    }
+}

@@ -5,6 +5,8 @@ use crate::common::{SERVED, wire};
 use prost::Message;
 use running_process::broker::backend_sdk::{ClientConnection, RequestHead};
 use running_process::broker::protocol::{Frame, Refusal, RefusalReason};
+use std::io::IoSlice;
+use std::sync::Arc;
 
 #[test]
 fn late_events_of_all_requests_that_were_given_up_are_dropped() {
@@ -55,4 +57,19 @@ fn a_request_has_the_trace_context_that_its_head_has() {
         ("00-a-b-01", "v=1", 7)
     );
     assert_eq!(client.unwritten(), 0);
+}
+
+#[test]
+fn a_large_request_is_written_from_where_it_lies() {
+    let mut client = ClientConnection::new();
+    let payload: Arc<[u8]> = vec![7; 50_000].into();
+    client.send_request(SERVED, Arc::clone(&payload)).unwrap();
+    let mut slices = [IoSlice::new(&[]); 4];
+    let count = client.output_slices(&mut slices);
+    assert_eq!(count, 3, "the fields around the payload, and the payload");
+    assert_eq!((slices[1].as_ptr(), slices[1].len()), (payload.as_ptr(), payload.len()));
+    let written: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+    assert_eq!(written, client.unwritten());
+    client.output_written(written);
+    assert_eq!((client.output_slices(&mut [IoSlice::new(&[]); 4]), client.unwritten()), (0, 0));
 }

@@ -5,6 +5,7 @@ use crate::common::SERVED;
 use running_process::broker::backend_sdk::ServerEvent;
 use running_process::broker::protocol::{
     EncodingPolicy, Encodings, FrameRef, MAX_FRAME_BYTES, RefusalReason, decode_payload, encode_payload,
+    try_decode_framed,
 };
 
 /// Returns a request with an encoded `payload`, of a client that accepts the encodings that it uses.
@@ -83,4 +84,32 @@ fn the_memory_of_a_decoded_payload_counts() {
     let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
     let _call = call.admit(None);
     assert!(server.memory() >= length);
+}
+
+#[test]
+fn a_large_answer_is_encoded_if_that_makes_it_shorter_and_is_large_after_that_too() {
+    let mut random = 7_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        random.to_le_bytes()[3]
+    })
+    .take(40_000)
+    .collect();
+    for (answer, shorter) in [(noise.clone(), false), ([noise, vec![0; 40_000]].concat(), true)] {
+        let (mut server, now) = server(|_| {});
+        server.receive(&request(b"", Encodings::SUPPORTED), now);
+        let Some(ServerEvent::Request(call)) = server.next_event().unwrap() else { panic!() };
+        call.respond(answer.clone()).unwrap();
+        let mut wire = Vec::new();
+        while !server.output().is_empty() {
+            wire.extend_from_slice(server.output());
+            server.output_written(server.output().len(), now);
+        }
+        let frame = try_decode_framed(&wire).unwrap().unwrap().frame;
+        assert_eq!((frame.payload.len() < answer.len(), frame.payload.len() > 32 * 1024), (shorter, true));
+        let mut decoded = Vec::new();
+        let encoding = frame.payload_encoding.try_into().unwrap();
+        decode_payload(encoding, &frame.payload, MAX_FRAME_BYTES, &mut decoded).unwrap();
+        assert!(decoded == answer);
+    }
 }
