@@ -209,8 +209,8 @@ fn a_server_that_drains_reads_into_the_buffer_of_its_driver() {
 }
 
 #[test]
-fn an_encoded_payload_that_is_damaged_is_refused_and_the_next_request_is_served() {
-    use running_process::broker::protocol::{Encodings, FrameRef};
+fn an_encoded_payload_that_is_damaged_is_refused_and_a_whole_one_is_decoded() {
+    use running_process::broker::protocol::{Encodings, FrameRef, encode_payload};
     for encoding in Encodings::SUPPORTED.iter() {
         let server = Server::with_config(|_| {});
         let mut connection = server.connect();
@@ -222,8 +222,12 @@ fn an_encoded_payload_that_is_damaged_is_refused_and_the_next_request_is_served(
             connection.receive(&wire);
             assert_eq!(connection.refusal().reason(), RefusalReason::BadEncoding, "{encoding:?}");
         }
-        connection.receive(&request(INLINE, 2, b"next"));
-        assert_eq!(summary(&connection.written()), [(2, Ok(b"next".to_vec()))]);
+        let (sent, mut payload, mut wire) = ([7; 1000], Vec::new(), Vec::new());
+        encode_payload(encoding, &sent, &mut payload).unwrap();
+        let whole = FrameRef { payload_encoding: encoding.into(), ..FrameRef::request(INLINE, 2, &payload) };
+        whole.encode_framed(&mut wire).unwrap();
+        connection.receive(&wire);
+        assert_eq!(summary(&connection.written()), [(2, Ok(sent.to_vec()))]);
         assert_eq!(server.errors(), <[String; 0]>::default());
     }
 }

@@ -1,8 +1,10 @@
 //! Descriptors that a driver gives to a session.
 
-use super::{CONCURRENT, INLINE, Server, TICK, refusal_of, request};
-use running_process::broker::backend_sdk::{Answer, Payload};
-use running_process::broker::protocol::{DescriptorFields, FrameRef, RefusalReason, try_decode_framed_ref};
+use super::{CONCURRENT, Connection, INLINE, Server, TICK, refusal_of, request};
+use running_process::broker::backend_sdk::{Answer, CancelReason, Payload};
+use running_process::broker::protocol::{
+    DescriptorFields, Frame, FrameRef, RefusalReason, try_decode_framed_ref,
+};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,17 +127,10 @@ fn the_bytes_of_an_event_that_was_a_file_are_charged_until_they_are_written() {
     assert!(server.status().memory_bytes < before + length);
 }
 
-#[test]
-fn an_answer_whose_descriptors_the_system_does_not_send_is_refused_and_the_next_is_sent() {
-    let server = Server::with_config(|_| {});
-    let mut connection = server.connect();
-    connection.session.accept_descriptors();
-    connection.receive(&[asking(CONCURRENT, 1), request(INLINE, 2, b"next")].concat());
-    let call = connection.dispatched[0].call();
-    connection.session.finish(call, Answer::Payload(file(1)), connection.now);
+/// Writes the output as a system does that sends no descriptors. Returns the frames that are sent, and the number of refused writes.
+fn written_without_descriptors(connection: &mut Connection) -> (Vec<Frame>, usize) {
     let now = connection.now;
-    let mut refused = 0;
-    let mut written = Vec::new();
+    let (mut refused, mut written) = (0, Vec::new());
     connection.session.write_output_with(
         || now,
         |slices, descriptors| {
@@ -148,11 +143,55 @@ fn an_answer_whose_descriptors_the_system_does_not_send_is_refused_and_the_next_
             Ok(slices.iter().map(|slice| slice.len()).sum())
         },
     );
-    assert!(refused == 1 && !connection.session.is_reset() && server.errors().len() == 1);
     connection.received = written;
-    let frames = connection.take_frames();
+    (connection.take_frames(), refused)
+}
+
+#[test]
+fn an_answer_whose_descriptors_the_system_does_not_send_is_refused_and_the_next_is_sent() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&[asking(CONCURRENT, 1), request(INLINE, 2, b"next")].concat());
+    let call = connection.dispatched[0].call();
+    connection.session.finish(call, Answer::Payload(file(1)), connection.now);
+    let (frames, refused) = written_without_descriptors(&mut connection);
+    assert!(refused == 1 && !connection.session.is_reset() && server.errors().len() == 1);
     assert_eq!((frames[0].request_id, &frames[0].payload[..]), (2, &b"next"[..]));
     assert_eq!(refusal_of(&frames[1]).reason(), RefusalReason::HandlerFailed);
+}
+
+#[test]
+fn an_event_that_the_system_does_not_send_cancels_its_request() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&asking(CONCURRENT, 1));
+    let call = connection.dispatched[0].call();
+    connection.session.send_event_payload(call, file(1)).unwrap();
+    let (frames, refused) = written_without_descriptors(&mut connection);
+    assert_eq!((frames, refused), (Vec::new(), 1));
+    connection.process();
+    assert_eq!(connection.dispatched[0].request().cancelled(), Some(CancelReason::NotSent));
+    assert_eq!(connection.refusal().reason(), RefusalReason::HandlerFailed);
+}
+
+#[test]
+fn behind_an_event_that_the_system_does_not_send_the_answer_of_its_request_is_replaced_and_no_other_frame() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.session.accept_descriptors();
+    connection.receive(&[asking(CONCURRENT, 1), request(CONCURRENT, 2, b"")].concat());
+    let [first, second] = [0, 1].map(|index| connection.dispatched[index].call());
+    connection.session.send_event_payload(first, file(1)).unwrap();
+    connection.session.finish(second, Answer::Payload(b"other".into()), connection.now);
+    connection.session.send_event(first, b"event").unwrap();
+    connection.session.finish(first, Answer::Payload(b"answer".into()), connection.now);
+    let (frames, refused) = written_without_descriptors(&mut connection);
+    let told: Vec<_> = frames.iter().map(|frame| (frame.request_id, frame.payload.clone())).collect();
+    assert_eq!((&told[..2], refused), (&[(2, b"other".to_vec()), (1, b"event".to_vec())][..], 1));
+    assert_eq!((frames.len(), frames[2].request_id), (3, 1));
+    assert_eq!(refusal_of(&frames[2]).reason(), RefusalReason::HandlerFailed);
 }
 
 #[test]
@@ -188,4 +227,14 @@ fn the_bytes_of_an_inline_answer_that_is_a_file_are_charged_before_they_are_read
             assert_eq!(refusal_of(&frames[0]).reason(), RefusalReason::HandlerFailed);
         }
     }
+}
+
+#[test]
+fn an_answer_with_descriptors_for_a_client_that_takes_none_is_a_refusal_that_says_so() {
+    let server = Server::with_config(|_| {});
+    let mut connection = server.connect();
+    connection.receive(&request(CONCURRENT, 1, b""));
+    let answer = Payload::from(b"x").with_descriptors([opened()]);
+    connection.session.finish(connection.dispatched[0].call(), Answer::Payload(answer), connection.now);
+    assert_eq!(connection.refusal().message, "the frame has 1 descriptors, the peer takes 0");
 }

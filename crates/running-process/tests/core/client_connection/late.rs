@@ -73,3 +73,15 @@ fn a_large_request_is_written_from_where_it_lies() {
     client.output_written(written);
     assert_eq!((client.output_slices(&mut [IoSlice::new(&[]); 4]), client.unwritten()), (0, 0));
 }
+
+#[test]
+fn an_event_under_the_id_of_a_request_that_wants_none_is_like_any_other() {
+    for wanted in [true, false] {
+        let (mut client, requests) = client_with(1);
+        client.set_unsolicited_events(wanted);
+        let event = Frame { kind: 2, ..response(&requests[0].1, b"progress") };
+        client.receive(&wire(&event));
+        let seen = if wanted { vec![Observed::Event(event)] } else { Vec::new() };
+        assert_eq!((take_events(&mut client), client.skipped_events()), (seen, u64::from(!wanted)));
+    }
+}

@@ -184,3 +184,17 @@ fn a_request_with_descriptors_that_the_system_does_not_send_is_taken_back() {
     assert_eq!(client.remove_unsent(), None);
     assert!(client.is_pending(plain));
 }
+
+#[test]
+fn a_large_payload_with_nothing_behind_it_has_room_as_well() {
+    let payload = vec![7; 100_000];
+    let event = FrameRef { kind: FrameKind::Event.into(), ..FrameRef::request(SERVED, 0, &payload) };
+    let wire = wire(event, DescriptorFields::NONE);
+    let mut client = ClientConnection::new();
+    client.receive(&wire[..100]);
+    let tail = client.receive_buffer();
+    assert!(tail.capacity() - tail.len() >= 64 * 1024);
+    client.receive(&wire[100..]);
+    let Some(ClientEvent::Event(frame)) = client.next_owned_event().unwrap() else { panic!("an event came") };
+    assert!(frame.payload == payload);
+}

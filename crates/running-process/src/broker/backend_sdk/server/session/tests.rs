@@ -93,6 +93,21 @@ fn memory_is_reserved_for_a_request_that_waits_until_it_is_released_or_the_reque
 }
 
 #[test]
+fn an_event_whose_memory_is_reserved_is_sent_and_its_failure_is_told() {
+    let now = Instant::now();
+    let mut session = session(now);
+    let call = admit(&mut session, &[1], now)[0];
+    let before = session.request_memory;
+    session.reserve(call, 1000).unwrap();
+    session.send_reserved_event(call, Ok(vec![7; 900].into()), 1000).unwrap();
+    assert!(session.unwritten() > 900 && session.request_memory == before);
+    session.reserve(call, 1000).unwrap();
+    let failed = session.send_reserved_event(call, Err(SendEventError::Cancelled), 1000);
+    assert!(matches!(failed, Err(SendEventError::Cancelled)));
+    assert_eq!(session.request_memory, before);
+}
+
+#[test]
 fn an_answer_is_charged_before_it_is_queued_if_it_is_large() {
     let now = Instant::now();
     let mut session = session(now);
