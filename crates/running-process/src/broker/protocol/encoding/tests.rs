@@ -217,4 +217,12 @@ mod zstd {
         *payload.last_mut().unwrap() ^= 1;
         assert!(matches!(failed(&payload, MIB), DecodePayloadError::Damaged { .. }));
     }
+    #[test]
+    fn a_frame_that_states_less_than_it_has_is_damaged() {
+        let mut payload = encoded(PayloadEncoding::Zstd, &[7; 1000]);
+        // One segment, whose size less 256 is in two bytes behind the descriptor of the frame.
+        assert_eq!((payload[4] & 0xe0, &payload[5..7]), (0x60, &744_u16.to_le_bytes()[..]));
+        payload[5..7].copy_from_slice(&644_u16.to_le_bytes());
+        assert!(matches!(failed(&payload, MIB), DecodePayloadError::Damaged { .. }));
+    }
 }
