@@ -1,5 +1,7 @@
 //! Repeats an operation: `running-process-instructions OPERATION COUNT`. Without arguments it names the operations.
 
+mod driven;
+
 use running_process::broker::backend_sdk::{
     BackendEndpointMux, ClientConnection, ClientEvent, Connection, ConnectionConfig, ConnectionEvent,
     LegacyClassification, MuxPoll, MuxPollRef, ServerConnection, ServerEvent,
@@ -15,12 +17,12 @@ type Detector = fn(&[u8]) -> LegacyClassification;
 
 const SERVED: u32 = 0xF00D;
 
-const OPERATIONS: [(&str, fn(u64)); 12] = [
-    ("poll_ref_64_b", |count| poll_ref(&framed(64), count)),
-    ("poll_ref_1_mib", |count| poll_ref(&framed(1 << 20), count)),
-    ("poll_ref_1_mib_incomplete", |count| poll_ref(&framed(1 << 20)[..1 << 19], count)),
+const OPERATIONS: [(&str, fn(u64)); 16] = [
+    ("poll_ref_64_b", |count| poll_ref(&framed(64, 300), count)),
+    ("poll_ref_1_mib", |count| poll_ref(&framed(1 << 20, 300), count)),
+    ("poll_ref_1_mib_incomplete", |count| poll_ref(&framed(1 << 20, 300)[..1 << 19], count)),
     ("poll_ref_legacy", |count| poll_ref(b"GET / HTTP/1.1\r\n", count)),
-    ("poll_64_b", |count| poll(&framed(64), count)),
+    ("poll_64_b", |count| poll(&framed(64, 300), count)),
     ("poll_probe", |count| poll(&probe(), count)),
     ("answer_probe_into_buffer", answer_probe_into_buffer),
     ("encode_64_b_into_buffer", encode_into_buffer),
@@ -28,6 +30,10 @@ const OPERATIONS: [(&str, fn(u64)); 12] = [
     ("connection_1000_frames", connection_1000_frames),
     ("round_64_b", |count| round(false, count)),
     ("round_64_b_admitted", |count| round(true, count)),
+    ("session_inline_64_at_once", |count| driven::session_64(true, count)),
+    ("session_serve_64_at_once", |count| driven::session_64(false, count)),
+    ("client_and_session", |count| driven::client(1, count)),
+    ("client_and_session_64_at_once", |count| driven::client(64, count)),
 ];
 
 fn main() -> Result<(), &'static str> {
@@ -60,8 +66,8 @@ fn mux() -> BackendEndpointMux<Detector> {
 }
 
 /// Returns a request with a payload of that length.
-fn framed(payload: usize) -> Vec<u8> {
-    encode_framed(&Frame::request(SERVED, vec![7; payload]).with_request_id(300)).expect("it fits")
+fn framed(payload: usize, request_id: u64) -> Vec<u8> {
+    encode_framed(&Frame::request(SERVED, vec![7; payload]).with_request_id(request_id)).expect("it fits")
 }
 
 fn probe() -> Vec<u8> {
@@ -108,7 +114,7 @@ fn encode_into_buffer(count: u64) {
 }
 
 fn poll_ref_1000_frames(count: u64) {
-    let (mux, stream) = (mux(), framed(64).repeat(1000));
+    let (mux, stream) = (mux(), framed(64, 300).repeat(1000));
     for _ in 0..count {
         let mut rest = black_box(&stream[..]);
         while let Ok(MuxPollRef::Payload { frame, consumed }) = mux.poll_ref(rest) {
@@ -120,7 +126,7 @@ fn poll_ref_1000_frames(count: u64) {
 }
 
 fn connection_1000_frames(count: u64) {
-    let stream = framed(64).repeat(1000);
+    let stream = framed(64, 300).repeat(1000);
     let now = Instant::now();
     let mut connection = Connection::new(Arc::new(mux()), ConnectionConfig::default(), now);
     for _ in 0..count {
