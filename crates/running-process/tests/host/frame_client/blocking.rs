@@ -145,6 +145,24 @@ fn a_request_that_finds_the_connection_closed_loses_no_earlier_response() {
 }
 
 #[test]
+fn a_response_that_came_behind_the_awaited_one_outlives_the_connection() {
+    let (mut client, peer) = scripted::<FrameClient>(|mut peer| {
+        let both = [peer.receive(), peer.receive()];
+        // The client reads them together.
+        peer.write(&both.map(|request| encode_framed(&shouted(&request)).unwrap()).concat());
+    });
+    let [first, second] = [b"a", b"b"].map(|payload| client.send(SHOUT, payload).unwrap());
+    join(peer);
+    watched(move || {
+        assert_eq!(client.wait(first).unwrap().payload, b"A");
+        assert!(matches!(client.send(SHOUT, b"c"), Err(FrameClientError::Closed)));
+        assert!(!client.is_usable());
+        assert_eq!(client.wait(second).unwrap().payload, b"B");
+        assert!(matches!(client.wait(second), Err(FrameClientError::Dead)));
+    });
+}
+
+#[test]
 fn frames_that_came_before_a_fault_are_returned_before_it() {
     run::<FrameClient>(
         |mut peer| {

@@ -64,7 +64,7 @@ pub struct FrameClient {
     deadlines: ById<RequestId, Instant>,
     /// The request whose events are kept.
     streaming: Option<RequestId>,
-    /// The connection may hold more frames, for which there was no room.
+    /// The connection may hold frames that are not in the inbox yet.
     undispatched: bool,
     /// The fault that follows the frames in the inbox.
     fault: Option<FrameClientError>,
@@ -293,6 +293,7 @@ impl FrameClient {
     }
 
     /// Puts a request into the output. The daemon is told `deadline`.
+    #[inline]
     fn enqueue(
         &mut self,
         payload_protocol: u32,
@@ -344,6 +345,7 @@ impl FrameClient {
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
+    #[inline]
     pub fn wait_reply(&mut self, request: RequestId) -> Result<Reply, FrameClientError> {
         let deadline = self.deadlines.get(&request).copied();
         self.wait_until(request, self.call_deadline(deadline))

@@ -22,11 +22,13 @@ impl CallDeadline {
     }
 
     /// Fails if the deadline had passed when the call began.
+    #[inline]
     pub(super) fn check(self) -> Result<(), FrameClientError> {
         if self.at.is_some() && self.timeout.is_zero() { Err(self.timed_out()) } else { Ok(()) }
     }
 
     /// Returns the deadline as the frame of a request has it: in milliseconds since the Unix epoch, 0 without one.
+    #[inline]
     pub(super) fn unix_ms(self) -> u64 {
         self.at.map_or(0, |_| unix_ms_after(self.timeout))
     }

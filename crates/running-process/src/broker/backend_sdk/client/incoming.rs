@@ -21,7 +21,8 @@ impl IncomingDescriptors {
     }
 
     /// Returns the next event of `connection`, with its descriptors. Closes those of frames that were dropped.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     pub(super) fn next_event(
         &mut self,
         connection: &mut ClientConnection,

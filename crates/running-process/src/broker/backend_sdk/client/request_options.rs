@@ -95,6 +95,7 @@ impl RequestOptions {
     }
 
     /// Returns the fields of the frame, with the deadline `deadline_unix_ms`.
+    #[inline]
     pub(super) fn head(&self, deadline_unix_ms: u64, events: bool) -> RequestHead<'_> {
         let Self { traceparent, tracestate, max_descriptors, .. } = self;
         let most = if PASSES_DESCRIPTORS { (*max_descriptors).min(MAX_FRAME_DESCRIPTORS) } else { 0 };

@@ -153,6 +153,7 @@ impl ClientConnection {
 
     /// Appends a request as [`send_request_with`](Self::send_request_with) does, with the descriptors of `payload`.
     #[cfg(feature = "host")]
+    #[inline]
     pub(crate) fn send_payload(
         &mut self,
         payload_protocol: u32,
@@ -166,6 +167,7 @@ impl ClientConnection {
 
     /// Appends a [request](Self::send_payload) with an id of the caller's, above all that were used before.
     #[cfg(feature = "host")]
+    #[inline]
     pub(crate) fn send_payload_as(
         &mut self,
         id: RequestId,
@@ -260,6 +262,13 @@ impl ClientConnection {
         self.received.tail()
     }
 
+    /// Returns whether bytes have arrived that no event has consumed.
+    #[cfg(feature = "host")]
+    #[inline]
+    pub(crate) fn holds_input(&self) -> bool {
+        self.received.len() > 0
+    }
+
     /// Checks the end of the stream.
     ///
     /// # Errors
@@ -294,6 +303,8 @@ impl ClientConnection {
     /// Returns the [next owned event](Self::next_owned_event) with its descriptors, counted. The driver first closes as many as
     /// [were dropped](Self::take_dropped_descriptors).
     #[cfg(feature = "host")]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     pub(crate) fn next_counted_event(
         &mut self,
     ) -> Result<Option<ClientEvent<(Frame, DescriptorFields)>>, ClientConnectionError> {

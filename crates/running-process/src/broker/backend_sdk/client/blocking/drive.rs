@@ -1,6 +1,7 @@
 //! Steps that the calls of a client share: writing, reading, dispatching frames, and cancelling a request.
 
 use super::FrameClient;
+use super::inbox::Response;
 use crate::broker::backend_sdk::client::call_deadline::CallDeadline;
 use crate::broker::backend_sdk::client::error::{FrameClientError, stream_error};
 use crate::broker::backend_sdk::client::reply::Reply;
@@ -32,13 +33,14 @@ impl FrameClient {
         CallDeadline::new(at, || now)
     }
 
+    #[inline]
     pub(super) fn wait_until(
         &mut self,
         request: RequestId,
         deadline: CallDeadline,
     ) -> Result<Reply, FrameClientError> {
         loop {
-            if let Some(response) = self.inbox.take_response(request) {
+            if let Some(response) = self.take_response(request)? {
                 self.forget_deadline(request);
                 return response.map_err(|error| deadline.timed_out_if_refused(error, Instant::now));
             }
@@ -46,7 +48,15 @@ impl FrameClient {
         }
     }
 
-    /// Writes the output and reads once, for a response that has not come.
+    /// Takes the response to `request` from the inbox or from the received bytes, if it has come.
+    fn take_response(&mut self, request: RequestId) -> Result<Option<Response>, FrameClientError> {
+        match self.inbox.take_response(request) {
+            None if self.undispatched => self.dispatch_until(Some(request)),
+            response => Ok(response),
+        }
+    }
+
+    /// Writes the output and reads once, for a response that has not come. The frames are not dispatched.
     pub(super) fn advance(
         &mut self,
         request: RequestId,
@@ -58,7 +68,7 @@ impl FrameClient {
         }
         let advanced = match self.flush_until(deadline) {
             Ok(has_failed) if has_failed => return Ok(()),
-            Ok(_) => self.read_more(deadline),
+            Ok(_) => self.receive(deadline),
             Err(error) => Err(error),
         };
         advanced.inspect_err(|error| {
@@ -156,10 +166,15 @@ impl FrameClient {
         if self.is_usable() { Ok(()) } else { Err(FrameClientError::Dead) }
     }
 
-    /// Closes the connection now, so that the daemon does not wait until this value is dropped.
+    /// Closes the connection now, so that the daemon does not wait until this value is dropped. Frames that have come are kept.
+    #[cold]
     fn end(&mut self, error: FrameClientError) -> FrameClientError {
         if let Some(stream) = self.stream.take() {
             stream.disconnect();
+            if self.undispatched {
+                // A fault behind them ends nothing any more.
+                drop(self.dispatch());
+            }
         }
         self.descriptors.clear();
         error
@@ -167,52 +182,55 @@ impl FrameClient {
 
     /// Reads once and dispatches the frames. If some were left before, dispatches those instead.
     pub(super) fn read_more(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+        self.receive(deadline)?;
+        self.dispatch()
+    }
+
+    /// Reads once, unless frames were left before.
+    fn receive(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
         if let Some(fault) = self.fault.take() {
             return Err(self.end(fault));
         }
         if self.undispatched {
-            self.inbox.check_room()?;
-            return self.dispatch().map_err(|error| self.end(error));
+            return self.inbox.check_room();
         }
         let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
         if self.connection.takes_descriptors() {
-            return self.read_more_with(deadline);
+            return self.receive_with(deadline);
         }
         let buffer = self.connection.receive_buffer();
         let read = stream.read_onto(buffer, deadline.at);
         let read = self.late.or(read, || stream.read_arrived_onto(buffer));
-        self.dispatch_read(read, deadline)
+        self.received(read, deadline)
     }
 
-    /// Reads as [`read_more`](Self::read_more) does, and takes the descriptors that come along.
-    fn read_more_with(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+    /// Reads as [`receive`](Self::receive) does, and takes the descriptors that come along.
+    fn receive_with(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
         let Some(stream) = &self.stream else { return Err(FrameClientError::Dead) };
         let mut incoming = Incoming::default();
         let buffer = self.connection.receive_buffer();
         let read = stream.read_onto_with(buffer, deadline.at, &mut incoming);
         let read = self.late.or(read, || stream.read_arrived_onto_with(buffer, &mut incoming));
         self.descriptors.received(*read.as_ref().unwrap_or(&0), incoming, &mut self.connection);
-        self.dispatch_read(read, deadline)
+        self.received(read, deadline)
     }
 
-    fn dispatch_read(
-        &mut self,
-        read: io::Result<usize>,
-        deadline: CallDeadline,
-    ) -> Result<(), FrameClientError> {
+    fn received(&mut self, read: io::Result<usize>, deadline: CallDeadline) -> Result<(), FrameClientError> {
         match read {
             Ok(0) => {
                 let error = match self.connection.receive_eof() {
                     Ok(()) => FrameClientError::Closed,
                     Err(truncated) => truncated.into(),
                 };
-                return Err(self.end(error));
+                Err(self.end(error))
             }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(deadline.timed_out()),
-            Err(error) => return Err(self.end(stream_error(error))),
+            Ok(_) => {
+                self.undispatched = true;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(deadline.timed_out()),
+            Err(error) => Err(self.end(stream_error(error))),
         }
-        self.dispatch().map_err(|error| self.end(error))
     }
 
     /// Reads what has arrived, without waiting, and dispatches the frames, until the daemon has said that it has moved. One read returns
@@ -226,13 +244,16 @@ impl FrameClient {
         {
             if !self.undispatched {
                 match self.read_now() {
-                    Some(Ok(read @ 1..)) => bytes += read,
+                    Some(Ok(read @ 1..)) => {
+                        bytes += read;
+                        self.undispatched = true;
+                    }
                     // The next call meets an error or the end again.
                     _ => return,
                 }
             }
-            if let Err(error) = self.dispatch() {
-                self.end(error);
+            if self.dispatch().is_err() {
+                return;
             }
         }
     }
@@ -249,37 +270,55 @@ impl FrameClient {
         Some(read)
     }
 
-    /// Moves frames to the inbox while there is room. A fault behind frames that were moved is left for the next
-    /// [`read_more`](Self::read_more): the caller gets these frames first, however the bytes were cut into reads.
-    fn dispatch(&mut self) -> Result<(), FrameClientError> {
-        self.undispatched = true;
+    /// Moves all frames to the inbox, while there is room.
+    pub(super) fn dispatch(&mut self) -> Result<(), FrameClientError> {
+        self.dispatch_until(None).map(drop)
+    }
+
+    /// Moves frames to the inbox while there is room, up to the response to `awaited`, which is returned: what is behind it stays in
+    /// the connection. A fault behind frames that were moved is left for the next [`receive`](Self::receive): the caller gets these
+    /// frames first, however the bytes were cut into reads.
+    fn dispatch_until(&mut self, awaited: Option<RequestId>) -> Result<Option<Response>, FrameClientError> {
         let mut has_moved_some = false;
-        loop {
+        while self.inbox.check_room().is_ok() {
             let event = match self.descriptors.next_event(&mut self.connection) {
                 Ok(Some(event)) => event,
-                Ok(None) => break,
-                Err(fault) if has_moved_some => {
-                    self.fault = Some(fault.into());
-                    break;
+                end => {
+                    self.undispatched = false;
+                    return match end {
+                        Err(fault) if has_moved_some => {
+                            self.fault = Some(fault.into());
+                            Ok(None)
+                        }
+                        Err(fault) => Err(self.end(fault.into())),
+                        Ok(_) => Ok(None),
+                    };
                 }
-                Err(fault) => return Err(fault.into()),
             };
             has_moved_some = true;
-            match event {
-                ClientEvent::Response(request, frame) => self.inbox.add_response(request, Ok(frame)),
-                ClientEvent::Refused(request, refusal) => {
-                    self.inbox.add_response(request, Err(FrameClientError::Refused(refusal)));
+            let (request, response) = match event {
+                ClientEvent::Response(request, reply) => (request, Ok(reply)),
+                ClientEvent::Refused(request, refusal) => (request, Err(FrameClientError::Refused(refusal))),
+                ClientEvent::Moved => {
+                    self.moved = true;
+                    continue;
                 }
-                ClientEvent::Moved => self.moved = true,
                 // Only one request at a time is streamed.
-                ClientEvent::RequestEvent(_, frame) => self.inbox.streamed.add(frame),
-                ClientEvent::Event(frame) | ClientEvent::Other(frame) => self.inbox.events.add(frame),
+                ClientEvent::RequestEvent(_, frame) => {
+                    self.inbox.streamed.add(frame);
+                    continue;
+                }
+                ClientEvent::Event(frame) | ClientEvent::Other(frame) => {
+                    self.inbox.events.add(frame);
+                    continue;
+                }
+            };
+            if awaited == Some(request) {
+                self.undispatched = self.connection.holds_input();
+                return Ok(Some(response));
             }
-            if self.inbox.check_room().is_err() {
-                return Ok(());
-            }
+            self.inbox.add_response(request, response);
         }
-        self.undispatched = false;
-        Ok(())
+        Ok(None)
     }
 }

@@ -53,7 +53,11 @@ impl Inbox {
         self.responses.insert(request, response);
     }
 
+    #[inline]
     pub(super) fn take_response(&mut self, request: RequestId) -> Option<Response> {
+        if self.responses.is_empty() {
+            return None;
+        }
         let response = self.responses.remove(&request)?;
         self.response_bytes -= response_memory(&response);
         Some(response)
@@ -64,6 +68,7 @@ impl Inbox {
     }
 
     /// Fails if the client reads nothing more until the caller takes something.
+    #[inline]
     pub(super) fn check_room(&self) -> Result<(), FrameClientError> {
         if self.response_bytes >= self.response_limit {
             return Err(FrameClientError::TooManyResponses { bytes: self.response_bytes });

@@ -147,6 +147,7 @@ impl<'c> ResponseStream<'c> {
                 return Ok(None);
             }
             client.advance(*request, deadline)?;
+            client.dispatch()?;
         }
     }
 

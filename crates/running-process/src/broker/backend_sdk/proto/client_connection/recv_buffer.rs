@@ -47,6 +47,7 @@ struct Shape {
 
 impl ClientRecvBuffer {
     /// Returns the number of bytes that wait.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         let large = self.large.as_ref().map_or(0, |large| large.shape.head + large.payload.len());
         large + self.head.len() + self.buffer.len()
@@ -210,7 +211,8 @@ impl<'a> Frames<'a> {
     }
 
     /// Consumes the next frame, if it is complete.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a frame passes through registers, or twice through memory")]
     pub(super) fn next(&mut self) -> Result<Option<ReceivedFrame<'a>>, FramingError> {
         if self.large.is_some() {
             return self.next_large();
