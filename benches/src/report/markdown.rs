@@ -85,11 +85,12 @@ const LIMITS: &str = "
   identity file, 38 prove the process and the connection, 16 look the remembered digest up, and 2 ask. What is left is code that runs for
   the first time: of the time in the client's own code, 7 % read the JSON of the identity file and 5 % write the texts of the proof's
   steps, and no other function has more than 2 % (perf, 150 runs). There are 189 page faults, where the floor has 174.
-- **Requests of 64 B, blocking**: as many system calls as the floor has. What remains is code: 2600 instructions in the client and 3300
+- **Requests of 64 B, blocking**: as many system calls as the floor has. What remains is code: 2500 instructions in the client and 3750
   in the server for a call (valgrind's callgrind), among them three looks at the clock, three locks, and the memory for request and
   answer. `serve` hands the request over with it: a second copy, a place, a way to cancel it.
-- **64 requests in flight**: the same without what a batch shares. Of about 1700 instructions in the server for a request (callgrind), 530 find
-  and decode its frame, 460 queue the answer, 160 run the handler, 140 allocate and free the answer, and 150 copy.
+- **64 requests in flight**: the same without what a batch shares. Of about 1500 instructions in the server for a request (callgrind), 610 find,
+  decode and admit its frame, 340 queue the answer, 230 run the handler, 160 allocate and free the answer, and 120 copy. The client
+  takes about 1600.
 - **64 requests in flight, `serve`**: about 3100 instructions, because a handler may keep its request. The entry in the table of the
   connection and its end take 260, the frame with memory of its own 170, memory for it and for its cancellation 160, copies of the
   request on its way 110, two latencies 110, counters that all threads share 60, and the lock and the end of the request 370. Quick ones

@@ -49,9 +49,10 @@ pub(crate) struct Attachment {
 }
 
 impl Drop for Payload {
+    #[inline]
     fn drop(&mut self) {
         if let Repr::Owned(bytes) = &mut self.0 {
-            recycle(std::mem::take(bytes));
+            recycle(bytes);
         }
     }
 }
@@ -96,11 +97,13 @@ impl Payload {
 
     /// Returns the number of descriptors that are sent along.
     #[must_use]
+    #[inline]
     pub fn descriptor_count(&self) -> usize {
         self.attachment().map_or(0, |attachment| attachment.descriptors.len())
     }
 
     /// Returns the memory that this payload alone owns, in bytes.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
         match &self.0 {
             Repr::Attached(attached) => {
@@ -115,6 +118,7 @@ impl Payload {
 impl Deref for Payload {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Owned(bytes) => bytes,
@@ -128,6 +132,7 @@ impl Deref for Payload {
 }
 
 impl AsRef<[u8]> for Payload {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self
     }

@@ -13,12 +13,13 @@ pub(crate) const MAX_RETAINED: usize = 4 * 1024 * 1024;
 /// Largest block of memory that is left to the allocator when it is freed, in bytes; a larger one goes back to the system.
 const MAX_RECYCLED: usize = 1024 * 1024;
 
-/// Drops `bytes`, and returns the memory to the system if it is large.
+/// Makes the memory of `bytes` small if it is large, before it is freed.
 ///
 /// glibc keeps blocks of the size of the largest that was ever freed, up to 32 MiB, for each of its arenas, of which there
 /// are eight for each processor (`M_MMAP_THRESHOLD` in mallopt(3)). A block that was made small before it is freed leaves
 /// all of it to the system, and so do the next ones of its size.
-pub(crate) fn recycle(mut bytes: Vec<u8>) {
+#[inline]
+pub(crate) fn recycle(bytes: &mut Vec<u8>) {
     if bytes.capacity() > MAX_RECYCLED {
         bytes.clear();
         bytes.shrink_to(1);
@@ -54,7 +55,7 @@ pub(crate) struct RecvBuffer {
 
 impl Drop for RecvBuffer {
     fn drop(&mut self) {
-        recycle(std::mem::take(&mut self.bytes));
+        recycle(&mut self.bytes);
     }
 }
 
@@ -75,6 +76,7 @@ impl RecvBuffer {
     }
 
     /// Returns the memory of the buffer, in bytes.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

@@ -76,12 +76,15 @@ struct Cut {
 impl SendBuffer {
     /// Returns the number of bytes that wait.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         let bytes = self.bytes.len() - self.start;
-        if self.payloads.is_empty() {
-            return bytes;
-        }
-        bytes + self.payloads.iter().map(|large| large.payload.len()).sum::<usize>() - self.written
+        if self.payloads.is_empty() { bytes } else { bytes + self.payload_bytes() }
+    }
+
+    /// Returns the number of bytes of large payloads that wait.
+    fn payload_bytes(&self) -> usize {
+        self.payloads.iter().map(|large| large.payload.len()).sum::<usize>() - self.written
     }
 
     /// Returns whether no byte waits.
@@ -239,10 +242,20 @@ impl SendBuffer {
     }
 
     /// Returns the memory of this buffer, in bytes. Payloads that the daemon shares do not count.
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
+        let bytes = self.bytes.capacity();
+        if self.payloads.is_empty() && self.attached.is_empty() {
+            bytes
+        } else {
+            bytes + self.payload_capacity()
+        }
+    }
+
+    /// Returns the memory of large payloads and of descriptors, in bytes.
+    fn payload_capacity(&self) -> usize {
         let attached = |attached: &Attached| attached.attachment.descriptors.len() * DESCRIPTOR_MEMORY;
-        self.bytes.capacity()
-            + self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
+        self.payloads.iter().map(|large| large.payload.capacity()).sum::<usize>()
             + self.attached.iter().map(attached).sum::<usize>()
     }
 

@@ -37,11 +37,17 @@ impl Budget {
     /// the whole pool.
     ///
     /// An attempt that fails takes nothing, not even for a moment: no other connection is refused because of it.
+    #[inline]
     pub(crate) fn charge(&self, reservation: &mut Reservation, memory: usize, served: bool) -> bool {
         let wanted = memory.saturating_sub(self.share);
+        wanted == reservation.0 || self.change(reservation, wanted, served)
+    }
+
+    /// Changes `reservation` to `wanted` bytes of the pool.
+    fn change(&self, reservation: &mut Reservation, wanted: usize, served: bool) -> bool {
         if wanted < reservation.0 {
             self.taken.fetch_sub(reservation.0 - wanted, Ordering::Relaxed);
-        } else if wanted > reservation.0 {
+        } else {
             let (more, limit) = (wanted - reservation.0, self.limit(served));
             let take = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= limit);
             if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
@@ -53,6 +59,7 @@ impl Budget {
     }
 
     /// Returns whether the connection of `reservation` could use `memory` bytes now.
+    #[inline]
     pub(crate) fn affords(&self, reservation: &Reservation, memory: usize, served: bool) -> bool {
         let more = memory.saturating_sub(self.share).saturating_sub(reservation.0);
         more == 0 || self.taken.load(Ordering::Relaxed).saturating_add(more) <= self.limit(served)

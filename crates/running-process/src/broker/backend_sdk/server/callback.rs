@@ -30,6 +30,7 @@ impl fmt::Display for Callback {
 }
 
 /// Runs code of the daemon; `None` if it panics. No panic leaves this function, also while its thread unwinds already.
+#[inline]
 pub(crate) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
@@ -41,6 +42,7 @@ pub(crate) fn run<T>(code: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Drops a value of the daemon's, whose destructor may panic.
+#[cold]
 pub(crate) fn discard<T>(value: T) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         discard_panic(panic);

@@ -114,6 +114,7 @@ impl<H: ?Sized> ServerPolicy<H> {
     /// Returns the frame of `call` for a handler to keep, and the memory that the request takes with it. If its payload is to be
     /// [taken](ServerConnection::take_payload), which costs less than to copy a large one, the frame is without it, and its place is
     /// returned as well.
+    #[inline]
     pub(super) fn owned(
         &self,
         call: &Call<'_, Work>,

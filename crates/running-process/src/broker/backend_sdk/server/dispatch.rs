@@ -120,6 +120,7 @@ pub enum Answer {
 
 impl Answer {
     /// Runs a handler and returns its answer.
+    #[inline]
     pub(crate) fn of(handle: impl FnOnce() -> Result<Payload, HandlerError>) -> Self {
         match callback::run(handle) {
             Some(Ok(payload)) => Self::Payload(payload),

@@ -157,6 +157,7 @@ impl<H: ?Sized> ServerPolicy<H> {
     }
 
     /// Returns the handler of `request`, which came at `now`, and the moment at which the peer stops waiting.
+    #[inline]
     pub(super) fn admit(
         &self,
         request: &FrameRef<'_>,
@@ -169,18 +170,7 @@ impl<H: ?Sized> ServerPolicy<H> {
         // The mux lets only served protocols through, and these are the ones with a handler.
         let handler = self.handlers.get(&request.payload_protocol);
         let handler = handler.ok_or_else(|| Refusal::new(RefusalReason::UnservedProtocol, ""))?;
-        let deadline = match request.deadline_unix_ms {
-            0 => None,
-            unix_ms => match left_until(unix_ms) {
-                Duration::ZERO => {
-                    return Err(Refusal::new(
-                        RefusalReason::DeadlinePassed,
-                        "it had passed when the request came",
-                    ));
-                }
-                left => now.checked_add(left),
-            },
-        };
+        let deadline = if request.deadline_unix_ms == 0 { None } else { deadline_of(request, now)? };
         Ok((handler, deadline))
     }
 
@@ -280,6 +270,16 @@ impl<H: ?Sized> fmt::Debug for ServerPolicy<H> {
             .field("served", &self.handlers.keys())
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Returns the deadline of `request`, which came at `now` and has one; `None` if no clock can hold it.
+fn deadline_of(request: &FrameRef<'_>, now: Instant) -> Result<Option<Instant>, Refusal> {
+    match left_until(request.deadline_unix_ms) {
+        Duration::ZERO => {
+            Err(Refusal::new(RefusalReason::DeadlinePassed, "it had passed when the request came"))
+        }
+        left => Ok(now.checked_add(left)),
     }
 }
 

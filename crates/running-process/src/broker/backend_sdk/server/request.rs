@@ -160,7 +160,7 @@ impl RequestParts {
 
 impl Drop for RequestParts {
     fn drop(&mut self) {
-        recycle(self.take_payload());
+        recycle(&mut self.frame.payload);
     }
 }
 

@@ -26,7 +26,7 @@ impl Rewind {
         buf[..length].copy_from_slice(&self.rest()[..length]);
         self.start += length;
         if self.rest().is_empty() {
-            recycle(std::mem::take(&mut self.bytes));
+            recycle(&mut std::mem::take(&mut self.bytes));
             self.start = 0;
         }
         length

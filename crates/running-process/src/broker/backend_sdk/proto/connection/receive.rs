@@ -52,10 +52,10 @@ where
     }
 
     /// Puts the receive buffer back; its last `length` bytes arrived at `now`.
-    pub fn restore_recv_buffer(&mut self, input: Vec<u8>, length: usize, now: Instant) {
+    pub fn restore_recv_buffer(&mut self, mut input: Vec<u8>, length: usize, now: Instant) {
         self.taken = 0;
         if self.wire == WireState::Over {
-            return recycle(input);
+            return recycle(&mut input);
         }
         if input.len() == length {
             self.message_began = now;

@@ -103,20 +103,37 @@ struct Admitted<T> {
     payload_protocol: u32,
     accepted_encodings: u32,
     accepted_descriptors: u8,
-    traceparent: Box<str>,
-    tracestate: Box<str>,
+    /// In a box, since few have one.
+    trace: Option<Box<TraceContext>>,
     deadline: Option<Instant>,
     cancelled: bool,
+}
+
+#[derive(Debug)]
+struct TraceContext {
+    traceparent: Box<str>,
+    tracestate: Box<str>,
+}
+
+impl TraceContext {
+    /// Returns the trace context of `request`, if it has one.
+    #[inline]
+    fn of(request: &FrameRef<'_>) -> Option<Box<Self>> {
+        let FrameRef { traceparent, tracestate, .. } = *request;
+        let has_one = !traceparent.is_empty() || !tracestate.is_empty();
+        has_one.then(|| Box::new(Self { traceparent: traceparent.into(), tracestate: tracestate.into() }))
+    }
 }
 
 impl<T> Admitted<T> {
     /// Returns the request without its payload.
     fn request(&self, request_id: u64) -> FrameRef<'_> {
+        let trace = self.trace.as_ref();
         FrameRef {
             accepted_encodings: self.accepted_encodings,
             descriptors: DescriptorFields::NONE.accepting(self.accepted_descriptors),
-            traceparent: &self.traceparent,
-            tracestate: &self.tracestate,
+            traceparent: trace.map_or("", |trace| &trace.traceparent),
+            tracestate: trace.map_or("", |trace| &trace.tracestate),
             ..FrameRef::request(self.payload_protocol, request_id, &[])
         }
     }
@@ -157,8 +174,7 @@ impl<T> Calls<T> {
             payload_protocol: request.payload_protocol,
             accepted_encodings: request.accepted_encodings,
             accepted_descriptors: request.descriptors.accepted(),
-            traceparent: request.traceparent.into(),
-            tracestate: request.tracestate.into(),
+            trace: TraceContext::of(request),
             deadline,
             cancelled: false,
         };

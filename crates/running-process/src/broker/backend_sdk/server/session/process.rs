@@ -104,9 +104,8 @@ impl<H: ?Sized> ServerSession<H> {
                         Ok((Handler::Status, _)) => policy.respond_status(call),
                         Ok((Handler::Inline(handler), _)) => {
                             batch.asked();
-                            let request = (call, &came[..]);
-                            let answered = answer_inline(policy, handler, request, &mut decoded, peer, batch);
-                            out_of_memory = answered.err();
+                            out_of_memory =
+                                answer_inline(policy, handler, call, &came, &mut decoded, peer, batch).err();
                         }
                         Ok((Handler::Concurrent(handler), deadline)) => {
                             batch.asked();
@@ -163,7 +162,7 @@ impl<H: ?Sized> ServerSession<H> {
                 Ok(Some(ServerEvent::Closed)) => {}
             }
         }
-        recycle(decoded);
+        recycle(&mut decoded);
         if peer.is_refused() {
             // Each request that came was refused.
             connection.close();
@@ -182,7 +181,8 @@ impl<H: ?Sized> ServerSession<H> {
 fn answer_inline<H: ?Sized>(
     policy: &ServerPolicy<H>,
     handler: &InlineHandler,
-    (call, descriptors): (Call<'_, Work>, &[Descriptor]),
+    call: Call<'_, Work>,
+    descriptors: &[Descriptor],
     decoded: &mut Vec<u8>,
     peer: &mut Peer,
     batch: &mut Batch,
