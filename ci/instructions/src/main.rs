@@ -17,7 +17,10 @@ type Detector = fn(&[u8]) -> LegacyClassification;
 
 const SERVED: u32 = 0xF00D;
 
-const OPERATIONS: [(&str, fn(u64)); 16] = [
+/// A name, and what repeats the operation as often as it is told.
+type Operation = (&'static str, fn(u64));
+
+const OPERATIONS: [Operation; 16] = [
     ("poll_ref_64_b", |count| poll_ref(&framed(64, 300), count)),
     ("poll_ref_1_mib", |count| poll_ref(&framed(1 << 20, 300), count)),
     ("poll_ref_1_mib_incomplete", |count| poll_ref(&framed(1 << 20, 300)[..1 << 19], count)),
