@@ -115,6 +115,7 @@ fn request_of(py: Python<'_>, error: &FrameClientError) -> PyResult<PyErr> {
         E::Request(_) | E::DescriptorsNotTaken { .. } => ("RequestTooLargeError", "too large"),
         E::Stream(_) => ("ConnectionLostError", "stream"),
         E::Closed => ("ConnectionLostError", "closed"),
+        E::NotReceived => ("ConnectionLostError", "not received"),
         E::Dead => ("ConnectionLostError", "dead"),
         E::Connection(_) => ("DaemonFaultError", "daemon fault"),
         E::NotInFlight => ("RequestError", "not in flight"),

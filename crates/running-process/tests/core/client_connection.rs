@@ -1,6 +1,7 @@
 //! The client's side of one connection: matching responses with requests, and the errors that end it.
 
 mod late;
+mod unwritten;
 
 use crate::common::streams::{cuts, reads};
 use crate::common::{Detector, SERVED, UNSERVED, chain, detectors, frame, framed, mux, wire};

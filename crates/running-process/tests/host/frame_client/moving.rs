@@ -10,6 +10,7 @@ use running_process::broker::protocol::{
     try_decode_framed,
 };
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::pin::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -433,4 +434,35 @@ fn a_client_whose_first_request_has_descriptors_wants_to_know_that_its_daemon_ha
     assert_eq!(request.accepted_encodings & WANTS_MOVED, WANTS_MOVED);
     daemon.write_all(&encode_framed(&shouted(&request.to_frame())).unwrap()).unwrap();
     asking.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_of_which_the_daemon_has_a_part_at_its_end_has_certainly_not_run() {
+    for reads_only in [true, false] {
+        let place = Place::new();
+        let (client, mut daemon) = place.connect().await;
+        let ask = |payload| {
+            let client = client.clone();
+            tokio::spawn(async move { client.request(SHOUT, payload).await })
+        };
+        let whole = ask(b"whole".to_vec());
+        daemon.receive().await;
+        let cut = ask(vec![b'x'; 8 << 20]);
+        let behind = ask(b"behind".to_vec());
+        while daemon.received.len() < 100_000 {
+            daemon.socket.read_buf(&mut daemon.received).await.unwrap();
+        }
+        let mut daemon = daemon.socket.into_std().unwrap();
+        daemon.shutdown(if reads_only { Shutdown::Read } else { Shutdown::Both }).unwrap();
+        while let Ok(1..) = daemon.read(&mut [0; 4096]) {}
+        let cut = cut.await.unwrap();
+        drop(daemon);
+        let (whole, behind) = (whole.await.unwrap(), behind.await.unwrap());
+        for outcome in [whole, behind] {
+            assert!(matches!(outcome, Err(FrameClientError::Closed | FrameClientError::Dead)), "{outcome:?}");
+        }
+        let error = cut.unwrap_err();
+        assert!(matches!(error, FrameClientError::NotReceived), "{error:?}");
+        assert!(!error.may_have_run());
+    }
 }

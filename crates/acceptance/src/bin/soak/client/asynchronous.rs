@@ -6,7 +6,9 @@ use super::failure::Failure;
 use crate::journal::now;
 use crate::random::Random;
 use crate::work::WORK;
-use running_process::broker::backend_sdk::{AsyncFrameClient, ReconnectConfig};
+use running_process::broker::backend_sdk::{
+    AsyncFrameClient, FrameClientError, ReconnectConfig, ReconnectError,
+};
 use running_process::{BackendHandle, ReconnectingClient};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,10 +24,16 @@ enum Shared {
 
 impl Shared {
     async fn request(&self, asked: &Asked) -> Result<Vec<u8>, Failure> {
-        let (payload, options) = (payload(asked.work)?, options(asked));
+        let options = options(asked);
         let reply = match self {
-            Self::Connected(client) => client.request_reply(WORK, payload, &options).await?,
-            Self::Reconnecting(client) => client.request_reply(WORK, payload, &options).await?,
+            Self::Connected(client) => client.request_reply(WORK, payload(asked.work)?, &options).await?,
+            Self::Reconnecting(client) => loop {
+                match client.request_reply(WORK, payload(asked.work)?, &options).await {
+                    // The daemon was stopped in the middle of the request, which has not run.
+                    Err(ReconnectError::Request(FrameClientError::NotReceived)) => {}
+                    outcome => break outcome?,
+                }
+            },
         };
         Ok(reply.into_bytes()?)
     }

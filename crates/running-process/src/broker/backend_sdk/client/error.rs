@@ -45,6 +45,9 @@ pub enum FrameClientError {
     /// The daemon ended the connection. It may have run the requests in flight.
     #[error("the daemon closed the connection before it answered")]
     Closed,
+    /// The daemon ended the connection before the whole request was written, so it has not run it.
+    #[error("the daemon closed the connection before it had received the request")]
+    NotReceived,
     /// The deadline passed before the response. The request was cancelled; the daemon may have run it.
     #[error("no answer within {timeout:?}")]
     TimedOut {
@@ -83,7 +86,8 @@ impl FrameClientError {
             | Self::Connect(_)
             | Self::Request(_)
             | Self::DescriptorsNotTaken { .. }
-            | Self::DescriptorsNotSent(_) => false,
+            | Self::DescriptorsNotSent(_)
+            | Self::NotReceived => false,
             Self::Refused(refusal) => refusal.may_have_run(),
             Self::Stream(_)
             | Self::Connection(_)

@@ -33,6 +33,9 @@ fn check(counts: Option<&DescriptorCounts>) -> Result<(), ClientConnectionError>
     Ok(counts.map_or(Ok(()), DescriptorCounts::check)?)
 }
 
+/// Requests in the output whose memory is kept once they are written.
+const RETAINED_UNWRITTEN: usize = 128;
+
 /// The state of one client connection, without I/O. Any number of requests may be in flight, and responses come in any order.
 ///
 /// Events that were returned are not kept, so the driver bounds its own memory: it takes no more events and reads no more
@@ -64,6 +67,10 @@ fn check(counts: Option<&DescriptorCounts>) -> Result<(), ClientConnectionError>
 pub struct ClientConnection {
     received: ClientRecvBuffer,
     output: SendBuffer,
+    /// The requests in the output, in order, each with the place in all output at which its frame ends.
+    unwritten: Vec<(RequestId, u64)>,
+    /// Number of bytes that were written, or removed from the output.
+    written: u64,
     requests: Requests,
     encodings: EncodingPolicy,
     /// The encodings that the daemon has said it decodes.
@@ -204,6 +211,7 @@ impl ClientConnection {
         if !is_probe(payload_protocol) {
             self.wants_moved = 0;
         }
+        self.unwritten.push((id, self.written + self.output.len() as u64));
         self.requests.sent(id, payload_protocol, head.events);
         if head.accepted_descriptors != 0 {
             self.count_descriptors(head.accepted_descriptors);
@@ -226,6 +234,13 @@ impl ClientConnection {
     #[must_use]
     pub fn is_pending(&self, request: RequestId) -> bool {
         self.requests.is_pending(request)
+    }
+
+    /// Returns the requests in flight that were not written to their end, in the order of the output, each with the number of bytes that
+    /// are unwritten up to there. The daemon cannot have run them. For a connection whose daemon reads nothing more.
+    pub fn unwritten_requests(&self) -> impl Iterator<Item = (RequestId, usize)> {
+        let in_flight = self.unwritten.iter().filter(|(id, _)| self.requests.is_pending(*id));
+        in_flight.map(|(id, end)| (*id, usize::try_from(end - self.written).unwrap_or(usize::MAX)))
     }
 
     /// Returns whether a response is still to come.
@@ -423,7 +438,9 @@ impl ClientConnection {
     #[cfg(feature = "host")]
     #[cold]
     pub(crate) fn remove_unsent(&mut self) -> Option<RequestId> {
+        let unwritten = self.output.len();
         let id = RequestId(self.output.remove_attached()?.request_id);
+        self.written += (unwritten - self.output.len()) as u64;
         self.requests.cancel(id);
         Some(id)
     }
@@ -459,6 +476,14 @@ impl ClientConnection {
     /// `length` is more than the output holds.
     pub fn output_written(&mut self, length: usize) {
         self.output.consume(length);
+        self.written += length as u64;
+        if self.output.is_empty() {
+            self.unwritten.clear();
+            self.unwritten.shrink_to(RETAINED_UNWRITTEN);
+        } else {
+            let written = self.unwritten.partition_point(|(_, end)| *end <= self.written);
+            self.unwritten.drain(..written);
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl Driver {
     /// Runs until the connection ends or the last client is dropped. Callers that still wait get the reason then.
     pub(super) async fn run(mut self) {
         while let Err(error) = poll_fn(|context| self.poll(context)).await {
+            self.end_writing();
             match self.follow() {
                 Some(mut former) => former.end.reason = error,
                 None => {
@@ -241,7 +242,7 @@ impl Driver {
                     self.deliver();
                 }
                 Err(error) => match stream_error(error) {
-                    FrameClientError::Closed => self.write_closed(),
+                    FrameClientError::Closed => self.end_writing(),
                     error => return Err(error),
                 },
             }
@@ -249,10 +250,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends writing, and takes back the requests of which the daemon has received nothing.
-    fn write_closed(&mut self) {
-        let former = std::mem::replace(&mut self.writing, Writing::Closed);
-        if former != Writing::Whole || self.end.former.is_some() {
+    /// Ends writing, and takes back the requests of which the daemon has received nothing. The one of which it has a part fails.
+    fn end_writing(&mut self) {
+        let mut cut = 0;
+        match std::mem::replace(&mut self.writing, Writing::Closed) {
+            Writing::Closed => return,
+            Writing::Whole => {}
+            Writing::Cut => {
+                let Some((id, left)) = self.connection.unwritten_requests().next() else { return };
+                cut = left;
+                self.deliveries.push(Delivery::Response(id, Err(FrameClientError::NotReceived)));
+                self.deliver();
+            }
+        }
+        if self.end.former.is_some() {
             return;
         }
         let mut output = Vec::with_capacity(self.connection.unwritten());
@@ -262,7 +273,7 @@ impl Driver {
             let length = first.len();
             self.connection.output_written(length);
         }
-        self.end.queue.take_back(&output);
+        self.end.queue.take_back(&output[cut..]);
     }
 
     /// Reads once and dispatches the frames. Returns the number of bytes.

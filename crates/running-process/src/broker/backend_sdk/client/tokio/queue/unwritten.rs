@@ -11,14 +11,14 @@ use std::task::Waker;
 impl RequestQueue {
     /// Takes the requests in `output` back: whole frames of which no byte was written. They are unsent from now on.
     ///
-    /// A request with events, with descriptors, or with an encoded payload, fails: the connection is closed.
+    /// A request with events, with descriptors, or with an encoded payload, fails.
     pub(in super::super) fn take_back(&self, output: &[u8]) {
         let mut state = self.state();
         let mut wakers = Vec::new();
         for (id, request) in requests(output).into_iter().rev() {
             match (state.pending.get_mut(&id), request) {
                 (Some(Pending::Waiting(_)), Some(request)) => state.unsent.push_front((id, request)),
-                (Some(pending), _) => wakers.extend(pending.fail(&FrameClientError::Closed)),
+                (Some(pending), _) => wakers.extend(pending.fail(&FrameClientError::NotReceived)),
                 // Its caller has given it up.
                 (None, _) => {}
             }
@@ -123,7 +123,8 @@ mod tests {
         assert!(matches!(
             failed,
             Poll::Ready(
-                Ok(StreamItem::Response(Err(FrameClientError::Closed))) | Err(FrameClientError::Closed)
+                Ok(StreamItem::Response(Err(FrameClientError::NotReceived)))
+                    | Err(FrameClientError::NotReceived)
             )
         ));
         assert!(plain.as_mut().poll(context).is_pending());
