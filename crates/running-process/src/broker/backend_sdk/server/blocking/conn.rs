@@ -166,6 +166,12 @@ impl Conn {
                 (state, now, finished) = (self.write_blocking(state), Instant::now(), false);
                 continue;
             }
+            if !state.queue.is_empty() && lane.is_some_and(Lane::is_lost) {
+                // The thread that took over may have found the lock taken, and `advance` may have taken the event that it left.
+                // Then no thread would read on while this one serves, and the handler may be slow.
+                lane = None;
+                continue;
+            }
             let call =
                 if lane.is_some() && !state.session.is_full() { state.queue.pop_front() } else { None };
             let (Some(call), Some(serving)) = (call, lane) else { return state };

@@ -5,6 +5,7 @@
 
 mod cases;
 mod parts;
+mod relief;
 pub(crate) mod stream;
 
 use super::accept;
@@ -91,6 +92,19 @@ impl Model {
         serve: impl Fn(&ServerRequest) -> Result<Payload, HandlerError> + Send + Sync + 'static,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Self {
+        let model = Self::unpolled(mode, serve, change);
+        if mode == Mode::Poller {
+            model.context.start_poller().expect("a thread");
+        }
+        model
+    }
+
+    /// Returns a server that is not identified, and whose connections no thread polls yet.
+    fn unpolled(
+        mode: Mode,
+        serve: impl Fn(&ServerRequest) -> Result<Payload, HandlerError> + Send + Sync + 'static,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let mut config = ServerConfig::default();
         change(&mut config);
         let errors = Arc::new(Mutex::new(Vec::new()));
@@ -130,9 +144,6 @@ impl Model {
         let signal = StopSignal::new().expect("a pipe");
         let (policy, stop) = (Arc::new(policy), ServerStop::default());
         let context = Arc::new(Context::new(policy, None, poller, signal, stop, None, Context::relieve));
-        if mode == Mode::Poller {
-            context.start_poller().expect("a thread");
-        }
         Self { context, mode, errors }
     }
 
