@@ -181,7 +181,9 @@ fn a_stopped_daemon_is_silent_and_usable_again_when_it_goes_on() {
     let identity = daemon.identity();
     let signal = |name: &str| {
         let pid = daemon.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("sh").args(["-c", "kill \"$0\" \"$1\"", name, &pid]).status().unwrap().success()
+        );
     };
     signal("-STOP");
     let refused = DRIVER.probe_deadline(&identity, Instant::now() + Duration::from_millis(100)).unwrap_err();

@@ -1,7 +1,7 @@
 //! `serve`, `probe` and `call` with a real daemon, and with everything that can be wrong.
 #![cfg(unix)]
 
-use crate::common::{Daemon, command, finish, run, run_with_input, text};
+use crate::common::{Daemon, command, finish, kill, run, run_with_input, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -186,8 +186,7 @@ fn a_daemon_that_has_ended_gives_status_one() {
 #[test]
 fn the_deadline_ends_the_probe_of_a_stopped_daemon() {
     let daemon = Daemon::start();
-    let stop = finish(std::process::Command::new("kill").args(["-STOP", &daemon.child.id().to_string()]));
-    assert_eq!(stop.status, 0);
+    kill("STOP", daemon.child.id());
     let probe = run(&["probe", text(&daemon.identity_file()), "--deadline", "50ms"]);
     probe.fails_with(2, &["did not prove itself in time", "--deadline"]);
 }
@@ -227,9 +226,7 @@ fn a_daemon_that_is_stopped_removes_its_files_and_gives_status_zero() {
     let ready: serde_json::Value = serde_json::from_str(&daemon.ready).unwrap();
     assert_eq!((&ready["event"], &ready["schema_version"]), (&"ready".into(), &2.into()));
     assert_eq!(ready["pid"], daemon.child.id());
-    let pid = i32::try_from(daemon.child.id()).unwrap();
-    let kill = finish(std::process::Command::new("kill").arg(pid.to_string()));
-    assert_eq!(kill.status, 0);
+    kill("TERM", daemon.child.id());
     assert!(daemon.child.wait().unwrap().success());
     assert!(!daemon.socket().exists() && !daemon.identity_file().exists());
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::service::Services;
-use crate::common::{Daemon, collect, command, finish, run, run_with_input, text};
+use crate::common::{Daemon, collect, command, finish, kill, run, run_with_input, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -150,7 +150,7 @@ fn front(checked: &mut Checked) {
     while services.run(&["status", "--file", &file]).status != 0 {}
     let identity_file = services.root().join("fronted/identity.json");
     checked.run(0, &["probe"], &["probe", text(&identity_file)]);
-    assert!(Command::new("kill").arg(front.id().to_string()).status().unwrap().success());
+    kill("TERM", front.id());
     checked.lines(&["front_ready"], collect(front).text());
 }
 
@@ -207,7 +207,7 @@ fn every_object_of_every_command_matches_the_schema() {
     let serve = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while run(&["probe", text(&directory.path().join("r.json"))]).status != 0 {}
     run(&["call", text(&directory.path().join("r.json")), "--protocol", "0xF0CB", "x"]);
-    assert!(Command::new("kill").arg(serve.id().to_string()).status().unwrap().success());
+    kill("TERM", serve.id());
     let said = collect(serve);
     checked.lines(&["serve_ready"], said.text());
     checked.lines(&["serve_error"], &said.stderr);

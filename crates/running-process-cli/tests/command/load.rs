@@ -4,7 +4,7 @@
 
 use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
-use crate::common::{Daemon, Finished, WATCHDOG, collect, command, finish, run, run_with_input, text};
+use crate::common::{Daemon, Finished, WATCHDOG, collect, command, finish, kill, run, run_with_input, text};
 use running_process::broker::backend_sdk::{FrameClient, LegacyClassification};
 use running_process::broker::protocol::{Endpoint, try_decode_framed_ref};
 use serde_json::Value;
@@ -165,7 +165,7 @@ fn an_interrupted_load_prints_its_figures() {
     let daemon = Daemon::start();
     for pace in [&["--in-flight", "8"][..], &["--rate", "5000"]] {
         let load = endless_load(&daemon, pace);
-        assert_eq!(finish(Command::new("kill").args(["-INT", &load.id().to_string()])).status, 0);
+        kill("INT", load.id());
         let ended = collect(load);
         assert_eq!(ended.status, 0, "{ended:?}");
         for words in ["interrupted", "in flight were abandoned", "p99.9", "█"] {
@@ -232,7 +232,7 @@ fn the_progress_takes_one_line_of_a_narrow_terminal() {
     terminal.read_until(|terminal| terminal.screen.text().contains('…'));
     let text = terminal.screen.text();
     assert!(text.lines().count() == 1 && text.starts_with("measuring"), "{text}");
-    assert_eq!(finish(Command::new("kill").args(["-INT", &load.id().to_string()])).status, 0);
+    kill("INT", load.id());
     assert_eq!(terminal.finish(load), 0);
     assert_eq!(terminal.screen.text(), "", "the line is removed at the end");
 }

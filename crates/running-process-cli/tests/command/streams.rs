@@ -2,7 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use crate::common::{WATCHDOG, command, finish, run, text, wait};
+use crate::common::{WATCHDOG, command, kill, run, text, wait};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -51,8 +51,7 @@ impl Serve {
     }
 
     fn signal(&self, name: &str) {
-        let kill = finish(Command::new("kill").args(["-s", name, &self.child.id().to_string()]));
-        assert_eq!(kill.status, 0);
+        kill(name, self.child.id());
     }
 
     /// Waits for the end of the process and returns its exit status.
@@ -231,10 +230,8 @@ fn signals_that_were_ignored_at_the_start_of_a_load_stay_ignored() {
         while answered() < before + 100 {
             assert!(Instant::now() < watchdog, "no load arrives in time");
         }
-        let pid = load.id().to_string();
-        let signal = |name: &str| {
-            assert_eq!(finish(Command::new("kill").args(["-s", name, &pid])).status, 0);
-        };
+        let pid = load.id();
+        let signal = |name: &str| kill(name, pid);
         let status = std::fs::read_to_string(format!("/proc/{}/status", load.id())).unwrap();
         let bit = |set: &str| {
             let set = status.lines().find_map(|line| line.strip_prefix(set)).unwrap();

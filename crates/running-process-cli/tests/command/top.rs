@@ -4,7 +4,7 @@
 
 use crate::common::server::TestServer;
 use crate::common::terminal::Terminal;
-use crate::common::{Daemon, Finished, command, finish, run, text};
+use crate::common::{Daemon, Finished, command, kill, run, text};
 use running_process::broker::backend_sdk::{NotAuthorized, Server};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -153,12 +153,12 @@ fn a_narrow_terminal_and_one_that_is_resized_show_every_figure_once() {
 #[test]
 fn an_interrupt_leaves_the_last_picture_and_status_130() {
     let daemon = Daemon::start();
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["INT", "TERM"] {
         let mut terminal = Terminal::open(80, 24);
         let top =
             terminal.spawn(command().args(["top", text(&daemon.identity_file()), "--interval", "20ms"]));
         terminal.read_until(|terminal| terminal.screen.text().contains("p99  "));
-        assert_eq!(finish(Command::new("kill").args([signal, &top.id().to_string()])).status, 0);
+        kill(signal, top.id());
         assert_eq!(terminal.finish(top), 130);
         assert_figures(&terminal, 80);
     }

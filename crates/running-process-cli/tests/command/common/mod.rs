@@ -112,6 +112,12 @@ pub fn finish(command: &mut Command) -> Finished {
     collect(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
+/// Sends the signal `name` to a process that the test has started. The shell has `kill` in every system.
+pub fn kill(name: &str, pid: u32) {
+    let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(kill.expect("a shell").success(), "SIG{name} is sent to {pid}");
+}
+
 /// Waits for a command whose standard output does not go to the test.
 pub fn collect_unread(mut child: Child) -> Finished {
     let (reader, _) = std::io::pipe().unwrap();

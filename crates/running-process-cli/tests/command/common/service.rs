@@ -1,6 +1,6 @@
 //! Services in a directory of the test's own.
 
-use super::{Finished, collect, command, finish, text};
+use super::{Finished, collect, command, finish, kill, text};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -164,8 +164,7 @@ pub fn pid(object: &Value) -> u32 {
 
 /// Sends a signal to a process that the test has started, and waits until STOP has stopped all of its threads.
 pub fn signal(name: &str, pid: u32) {
-    let status = finish(Command::new("kill").args([&format!("-{name}"), &pid.to_string()])).status;
-    assert_eq!(status, 0);
+    kill(name, pid);
     #[cfg(target_os = "linux")]
     if name == "STOP" {
         while !is_stopped(pid) {
