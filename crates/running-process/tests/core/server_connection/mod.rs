@@ -135,20 +135,22 @@ fn cancelled(server: &mut Server) -> Vec<(CallId, CancelReason)> {
 
 #[test]
 fn answers_go_out_in_the_order_in_which_they_are_given_and_echo_their_request() {
-    let (mut server, now) = server(|_| {});
-    let traced = Frame {
-        traceparent: "00-a-b-01".into(),
-        tracestate: "v=1".into(),
-        ..frame(FrameKind::Request, 1, b"x")
-    };
-    let calls = admit(&mut server, &[wire(&traced), request(2)].concat(), now);
-    assert_eq!((ids(&calls), server.in_flight()), (vec![1, 2], 2));
-    server.respond(calls[1].1, b"second").unwrap();
-    server.respond(calls[0].1, b"first").unwrap();
-    let answers = written(&mut server, now);
-    assert_eq!(answers[0].payload, b"second");
-    assert_eq!(answers[1], Frame::response_to(&traced, b"first".to_vec()));
-    assert_eq!(server.in_flight(), 0);
+    for (traceparent, tracestate) in [("00-a-b-01", "v=1"), ("00-a-b-01", ""), ("", "v=1")] {
+        let (mut server, now) = server(|_| {});
+        let traced = Frame {
+            traceparent: traceparent.into(),
+            tracestate: tracestate.into(),
+            ..frame(FrameKind::Request, 1, b"x")
+        };
+        let calls = admit(&mut server, &[wire(&traced), request(2)].concat(), now);
+        assert_eq!((ids(&calls), server.in_flight()), (vec![1, 2], 2));
+        server.respond(calls[1].1, b"second").unwrap();
+        server.respond(calls[0].1, b"first").unwrap();
+        let answers = written(&mut server, now);
+        assert_eq!(answers[0].payload, b"second");
+        assert_eq!(answers[1], Frame::response_to(&traced, b"first".to_vec()));
+        assert_eq!(server.in_flight(), 0);
+    }
 }
 
 #[test]

@@ -177,9 +177,13 @@ fn a_request_with_descriptors_that_the_system_does_not_send_is_taken_back() {
     let id = client.send_payload(SERVED, payload, &head).unwrap();
     assert_eq!(client.output_descriptors().len(), 1);
     assert_eq!(client.unwritten(), client.output().len());
+    let behind = client.send_payload(SERVED, b"behind".into(), &head).unwrap();
     assert_eq!(client.remove_unsent(), Some(id));
     assert!(!client.is_pending(id));
-    assert_eq!((client.unwritten(), client.output_descriptors().len()), (0, 0));
+    let unwritten = client.unwritten();
+    assert_eq!(client.unwritten_requests().collect::<Vec<_>>(), [(behind, unwritten)]);
+    client.output_written(unwritten);
+    assert_eq!((client.unwritten_requests().count(), client.output_descriptors().len()), (0, 0));
     let plain = client.send_payload(SERVED, b"ping".into(), &head).unwrap();
     assert_eq!(client.remove_unsent(), None);
     assert!(client.is_pending(plain));
