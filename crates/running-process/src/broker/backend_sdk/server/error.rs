@@ -33,8 +33,8 @@ pub enum ServerError {
     /// Connections cannot be accepted any more.
     #[error("connections cannot be accepted")]
     Accept(#[source] io::Error),
-    /// The files of a [service](crate::broker::service) were removed or replaced and could not be made again, so the daemon ended:
-    /// another one may have the place.
+    /// The files of a [service](crate::broker::service) were removed and could not be made again, so the daemon ended. One whose place
+    /// another process has taken ends without an error.
     #[error("the files of the daemon at {path:?} cannot be made again")]
     NotRepublished {
         /// The path of the socket.

@@ -71,7 +71,8 @@ impl Publication {
         }
     }
 
-    /// Stops the server, because its files cannot be made again. The server [ends](Self::end) with that error.
+    /// Stops the server, because its files cannot be made again. The server [ends](Self::end) with an error of the system, and without
+    /// one if another process has its place.
     pub(super) fn not_renewed<H: ?Sized>(
         &self,
         source: io::Error,
@@ -79,12 +80,12 @@ impl Publication {
         stop: &ServerStop,
     ) {
         let source = Arc::new(source);
-        lock(&self.state).not_renewed = Some(Arc::clone(&source));
+        lock(&self.state).not_renewed = (!is_taken(&source)).then(|| Arc::clone(&source));
         stop.stop();
         policy.report(&ServeError::NotRepublished { path: self.path.clone(), source });
     }
 
-    /// Returns the error for which the server was stopped, if its files could not be made again.
+    /// Returns the error of the system for which the server was stopped, if its files could not be made again.
     pub(super) fn end(&self) -> Result<(), ServerError> {
         let not_renewed = lock(&self.state).not_renewed.take();
         not_renewed
@@ -121,6 +122,13 @@ impl Publication {
         let unwatched = unwatched.map(|source| ServeError::NotWatched { path: path(), source });
         Ok(republished.into_iter().chain(unwatched).collect())
     }
+}
+
+/// Returns whether the files cannot be made again because another process has their place.
+fn is_taken(error: &io::Error) -> bool {
+    use BindError::{HeldByChild, InUse, OtherSocket, PassedSocketLost};
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(InUse { .. } | HeldByChild { .. } | OtherSocket { .. } | PassedSocketLost { .. }))
 }
 
 /// Returns whether to try again after `attempts` that failed, the last one with `error`. A directory is removed file by file, so

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct RegistrationState {
     pub(super) identity_file: Option<IdentityFile>,
     pub(super) ended: bool,
-    /// The error for which the server was stopped, if its files could not be made again.
+    /// The error of the system for which the server was stopped, if its files could not be made again.
     pub(super) not_renewed: Option<Arc<io::Error>>,
 }
 
