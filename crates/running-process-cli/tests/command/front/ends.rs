@@ -1,6 +1,6 @@
 //! The ends of fronts, of the daemons behind them, and of clients.
 
-use super::{ECHO, Front, identity};
+use super::{ECHO, Front, identity, installed};
 use crate::common::service::{await_that, ends, pid, signal};
 use std::io::{Read, Write};
 
@@ -9,6 +9,9 @@ const STUBBORN: &str = r#"['sh', '-c', 'trap "" TERM; socat UNIX-LISTEN:SOCKET,f
 
 #[test]
 fn a_stop_ends_both() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let mut client = front.connect();
     client.write_all(b"x").unwrap();
@@ -22,6 +25,9 @@ fn a_stop_ends_both() {
 
 #[test]
 fn a_daemon_that_does_not_end_when_asked_is_killed_before_the_next_one_starts() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(STUBBORN);
     front.services.json(0, &["stop", "--file", &front.file]);
     ends(front.fronted);
@@ -31,6 +37,9 @@ fn a_daemon_that_does_not_end_when_asked_is_killed_before_the_next_one_starts() 
 
 #[test]
 fn if_the_daemon_ends_clients_see_the_end_and_the_next_start_starts_both() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let mut client = front.connect();
     client.write_all(b"x").unwrap();
@@ -47,6 +56,9 @@ fn if_the_daemon_ends_clients_see_the_end_and_the_next_start_starts_both() {
 
 #[test]
 fn if_the_front_is_killed_the_daemon_ends_and_the_next_start_starts_both() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     signal("KILL", front.pid);
     ends(front.fronted);
@@ -56,6 +68,9 @@ fn if_the_front_is_killed_the_daemon_ends_and_the_next_start_starts_both() {
 
 #[test]
 fn a_restart_replaces_both() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let restarted = front.services.json_lines(0, &["restart", "--file", &front.file]);
     let last = restarted.last().unwrap();
@@ -67,6 +82,9 @@ fn a_restart_replaces_both() {
 
 #[test]
 fn an_idle_front_ends_with_its_daemon() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let services = crate::common::service::Services::new();
     let socket = super::upstream(&services);
     let command = ECHO.replace("SOCKET", crate::common::text(&socket));
@@ -84,6 +102,9 @@ fn an_idle_front_ends_with_its_daemon() {
 
 #[test]
 fn a_client_that_is_gone_costs_no_connection() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     for _ in 0..20 {
         let mut client = front.connect();

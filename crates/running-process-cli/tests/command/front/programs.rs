@@ -123,6 +123,9 @@ fn curl_and_varnish_work_through_a_front_over_a_port() {
 
 #[test]
 fn the_end_of_input_passes_through_in_both_directions() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let sent: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
     let mut client = front.connect();
@@ -138,6 +141,9 @@ fn the_end_of_input_passes_through_in_both_directions() {
 
 #[test]
 fn a_daemon_that_speaks_first_is_heard_and_probes_are_answered() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket("['socat', 'UNIX-LISTEN:SOCKET,fork', 'SYSTEM:echo 220 ready; cat']");
     for _ in 0..3 {
         let mut client = front.connect();
@@ -154,6 +160,9 @@ fn a_daemon_that_speaks_first_is_heard_and_probes_are_answered() {
 
 #[test]
 fn a_client_that_says_nothing_is_connected_and_takes_no_pipe() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", front.pid)).unwrap().count();
     let before = descriptors();
@@ -176,6 +185,9 @@ fn a_client_that_says_nothing_is_connected_and_takes_no_pipe() {
 
 #[test]
 fn a_probe_tells_and_proves_the_daemon_behind_the_front() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let identity_file = front.services.root().join("fronted/identity.json");
     let probed = front.services.json(0, &["probe", text(&identity_file)]);

@@ -1,6 +1,6 @@
 //! Fronts that do not serve, and say why.
 
-use super::{ECHO, Front, file, free_address, upstream};
+use super::{ECHO, Front, file, free_address, installed, upstream};
 use crate::common::service::{Services, ends, signal};
 use crate::common::text;
 use std::io::{self, Read, Write};
@@ -15,6 +15,9 @@ fn start_fails(services: &Services, file: &str, words: &[&str]) {
 
 #[test]
 fn a_stranger_at_the_address_is_named_and_left_alone() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let services = Services::new();
     let socket = upstream(&services);
     let stranger = UnixListener::bind(&socket).unwrap();
@@ -80,6 +83,9 @@ impl Drop for Full {
 
 #[test]
 fn a_stranger_that_accepts_no_connection_any_more_is_a_stranger_as_well() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let services = Services::new();
     let socket = upstream(&services);
     let full = Full::listen(&format!("UNIX-LISTEN:{}", text(&socket)), || UnixStream::connect(&socket));
@@ -99,6 +105,9 @@ fn a_stranger_that_accepts_no_connection_any_more_is_a_stranger_as_well() {
 
 #[test]
 fn a_stranger_that_takes_the_address_is_refused() {
+    if !installed(&["socat"]) {
+        return;
+    }
     let front = Front::of_socket(ECHO);
     let socket = upstream(&front.services);
     std::fs::remove_file(&socket).unwrap();
