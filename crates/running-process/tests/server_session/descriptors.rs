@@ -105,7 +105,7 @@ fn a_file_is_sent_to_a_client_that_takes_descriptors_and_read_for_any_other() {
             rest = &rest[decoded.consumed..];
         }
         assert!(rest.is_empty());
-        // What was reserved for the bytes of the event is released.
+        // Releases what was reserved for the bytes of the event.
         connection.process();
         connection.wait(std::time::Duration::from_secs(1));
         assert_eq!(server.status().memory_bytes, 0);

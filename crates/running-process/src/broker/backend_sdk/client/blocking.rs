@@ -39,7 +39,8 @@ use std::time::{Duration, Instant};
 ///   full socket.
 ///
 /// After [`FrameClientError::Refused`] and those two the connection goes on. It also goes on after
-/// [`FrameClientError::TimedOut`]: a late response is dropped, and what was not written is written by the next call. Every other error of the connection closes it at once:
+/// [`FrameClientError::TimedOut`]: a late response is dropped, and what was not written is written by the next call. Every other
+/// error of the connection closes it at once:
 /// [`is_usable`](Self::is_usable) returns `false`, and each further call returns [`FrameClientError::Dead`].
 ///
 /// ```no_run
@@ -241,7 +242,8 @@ impl FrameClient {
     /// # Platform-specific behavior
     ///
     /// On Windows a request that cannot be written within the timeout ends the connection, with [`FrameClientError::Stream`]: the
-    /// pipe may have taken a part of it. Nothing is read while a request is written. Call [`wait`](Self::wait) before more than a pipe's buffer is in
+    /// pipe may have taken a part of it. Nothing is read while a request is written.
+    /// Call [`wait`](Self::wait) before more than a pipe's buffer is in
     /// flight in both directions, or set a timeout.
     pub fn send(
         &mut self,

@@ -45,7 +45,8 @@ pub enum FrameClientError {
     /// The daemon ended the connection. It may have run the requests in flight.
     #[error("the daemon closed the connection before it answered")]
     Closed,
-    /// The daemon ended the connection before the whole request was written, so it has not run it.
+    /// The daemon ended the connection before the whole request was written, so it has not run it. The asynchronous clients tell it;
+    /// for a blocking client that is [`Closed`](Self::Closed).
     #[error("the daemon closed the connection before it had received the request")]
     NotReceived,
     /// The deadline passed before the response. The request was cancelled; the daemon may have run it.

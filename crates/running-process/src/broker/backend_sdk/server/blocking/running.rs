@@ -77,7 +77,8 @@ impl RunningServer {
     ///
     /// # Errors
     ///
-    /// The server could not identify this process, write its identity file, make its files again or accept any more, or something was still at work
+    /// The server could not identify this process, write its identity file, make its files again or accept any more, or something
+    /// was still at work
     /// [`ServerConfig::drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
     /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, whatever code of the daemon
     /// does not. The daemon of a service first ends a handover under way, and at its end waits up to 5 s for the hook

@@ -142,7 +142,8 @@ impl RunningAsyncServer {
     ///
     /// # Errors
     ///
-    /// The server cannot identify this process, write its identity file, make its files again or accept any more, or something was still at work
+    /// The server cannot identify this process, write its identity file, make its files again or accept any more, or something
+    /// was still at work
     /// [`drain_timeout`](crate::broker::backend_sdk::ServerConfig::drain_timeout) after it was stopped:
     /// [`ServerError::DrainTimedOut`] says what. This returns within half a second after that, unless all threads of the runtime,
     /// or the task that polls this, are blocked by code of the daemon. The daemon of a service first ends a handover under way, and
