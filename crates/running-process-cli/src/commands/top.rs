@@ -107,7 +107,10 @@ impl Daemon {
                 format!("{title} does not report its status"),
                 advice.hint("the daemon reports its status only to users that it serves: run this command as its user"),
             ),
-            FrameClientError::Closed | FrameClientError::Dead | FrameClientError::Stream(_)
+            FrameClientError::Closed
+            | FrameClientError::NotReceived
+            | FrameClientError::Dead
+            | FrameClientError::Stream(_)
                 if self.has_answered =>
             {
                 (

@@ -348,9 +348,10 @@ pub(crate) fn request(error: &FrameClientError, context: RequestContext) -> Advi
             "the daemon has ended, or it closed the connection because it does not serve payload protocol \
              0x{protocol:04X}: check the protocol"
         )),
-        FrameClientError::NotReceived => {
-            Advice::undecided("not_received").hint("the daemon has ended before: send the request again")
-        }
+        FrameClientError::NotReceived => Advice::undecided("not_received").hint(format!(
+            "the request has not run, so it can be sent again, unless the daemon does not serve payload protocol \
+             0x{protocol:04X}"
+        )),
         FrameClientError::Connection(_) => {
             Advice::no("not_this_protocol").hint("the daemon violates the protocol: is it up to date?")
         }

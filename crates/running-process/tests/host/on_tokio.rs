@@ -45,7 +45,7 @@ async fn a_server_that_stops_has_closed_the_connection() {
     server.stop_and_join().unwrap();
     let deadline = Instant::now() + PATIENCE;
     let error = client.request_deadline(SHOUT, b"two".to_vec(), deadline).await;
-    assert!(matches!(error, Err(FrameClientError::Closed)), "{error:?}");
+    assert!(matches!(error, Err(FrameClientError::NotReceived)), "{error:?}");
     let error = client.request(SHOUT, b"three".to_vec()).await;
     assert!(matches!(error, Err(FrameClientError::Dead)), "{error:?}");
     let error = AsyncFrameClient::connect(&server.temp.endpoint).await;

@@ -232,6 +232,7 @@ fn each_request_without_a_response_has_its_advice() {
         (of(FrameClientError::Disabled), "frames_disabled", UNDECIDED, "unset"),
         (of(FrameClientError::Request(Arc::new(too_large))), "request_too_large", UNDECIDED, "16777216"),
         (of(FrameClientError::Closed), "closed", NO, "protocol"),
+        (of(FrameClientError::NotReceived), "not_received", UNDECIDED, "sent again"),
         (of(FrameClientError::TimedOut { timeout }), "timed_out", UNDECIDED, "--deadline"),
         (of(FrameClientError::Stream(Arc::new(other()))), "stream", UNDECIDED, "may have run"),
         (of(FrameClientError::Dead), "dead", UNDECIDED, "nothing was sent"),

@@ -4,6 +4,8 @@ use super::peer::{event, event_of, run, scripted, shouted};
 use crate::support::{PATIENCE, SHOUT, join, next, watched};
 use running_process::broker::backend_sdk::{FrameClient, FrameClientError, RequestOptions};
 use running_process::broker::protocol::{Frame, FrameKind, Refusal, RefusalReason, encode_framed};
+#[cfg(unix)]
+use std::io::Read;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -124,9 +126,28 @@ fn a_daemon_that_hangs_up_with_the_request_unread_has_closed_the_connection() {
             let request = client.send(SHOUT, b"never read").unwrap();
             sent.send(()).unwrap();
             assert!(matches!(client.wait(request), Err(FrameClientError::Closed)));
-            assert!(matches!(client.wait(request), Err(FrameClientError::Dead)));
+            // It does not become safe to send again, in contrast to a request of now.
+            assert!(client.wait(request).unwrap_err().may_have_run());
+            let error = client.send(SHOUT, b"never sent").unwrap_err();
+            assert!(matches!(error, FrameClientError::Dead) && !error.may_have_run());
         },
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_request_that_was_not_written_to_its_end_was_not_received() {
+    let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut client = FrameClient::from_stream(client);
+    let whole = client.queue(SHOUT, b"whole").unwrap();
+    let reading = std::thread::spawn(move || daemon.read_exact(&mut [0; 100_000]).unwrap());
+    let error = watched(move || {
+        let cut = client.send(SHOUT, vec![b'x'; 8 << 20]).unwrap_err();
+        assert!(matches!(client.wait(whole), Err(FrameClientError::Closed)));
+        cut
+    });
+    reading.join().unwrap();
+    assert!(matches!(error, FrameClientError::NotReceived) && !error.may_have_run(), "{error:?}");
 }
 
 #[test]
@@ -138,7 +159,7 @@ fn a_request_that_finds_the_connection_closed_loses_no_earlier_response() {
     let answered = client.send(SHOUT, b"a").unwrap();
     join(peer);
     watched(move || {
-        assert!(matches!(client.send(SHOUT, b"b"), Err(FrameClientError::Closed)));
+        assert!(matches!(client.send(SHOUT, b"b"), Err(FrameClientError::NotReceived)));
         assert!(!client.is_usable());
         assert_eq!(client.wait(answered).unwrap().payload, b"A");
     });
@@ -155,10 +176,10 @@ fn a_response_that_came_behind_the_awaited_one_outlives_the_connection() {
     join(peer);
     watched(move || {
         assert_eq!(client.wait(first).unwrap().payload, b"A");
-        assert!(matches!(client.send(SHOUT, b"c"), Err(FrameClientError::Closed)));
+        assert!(matches!(client.send(SHOUT, b"c"), Err(FrameClientError::NotReceived)));
         assert!(!client.is_usable());
         assert_eq!(client.wait(second).unwrap().payload, b"B");
-        assert!(matches!(client.wait(second), Err(FrameClientError::Dead)));
+        assert!(matches!(client.wait(second), Err(FrameClientError::NotInFlight)));
     });
 }
 
@@ -184,7 +205,7 @@ fn frames_that_came_before_a_fault_are_returned_before_it() {
 
 #[cfg(unix)]
 #[test]
-fn a_daemon_that_reads_no_more_and_does_not_hang_up_has_closed_the_connection() {
+fn a_daemon_that_reads_no_more_and_does_not_hang_up_has_not_received_the_request() {
     let (finished, end) = mpsc::channel();
     let (deaf, is_deaf) = mpsc::channel();
     run::<FrameClient>(
@@ -197,7 +218,7 @@ fn a_daemon_that_reads_no_more_and_does_not_hang_up_has_closed_the_connection() 
         move |mut client| {
             next(&is_deaf);
             client.set_timeout(Some(Duration::from_millis(50)));
-            assert!(matches!(client.send(SHOUT, b"a"), Err(FrameClientError::Closed)));
+            assert!(matches!(client.send(SHOUT, b"a"), Err(FrameClientError::NotReceived)));
             assert!(!client.is_usable());
             finished.send(()).unwrap();
         },

@@ -458,11 +458,11 @@ async fn a_request_of_which_the_daemon_has_a_part_at_its_end_has_certainly_not_r
         let cut = cut.await.unwrap();
         drop(daemon);
         let (whole, behind) = (whole.await.unwrap(), behind.await.unwrap());
-        for outcome in [whole, behind] {
-            assert!(matches!(outcome, Err(FrameClientError::Closed | FrameClientError::Dead)), "{outcome:?}");
+        assert!(matches!(whole, Err(FrameClientError::Closed)), "{whole:?}");
+        for outcome in [cut, behind] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, FrameClientError::NotReceived), "{error:?}");
+            assert!(!error.may_have_run());
         }
-        let error = cut.unwrap_err();
-        assert!(matches!(error, FrameClientError::NotReceived), "{error:?}");
-        assert!(!error.may_have_run());
     }
 }

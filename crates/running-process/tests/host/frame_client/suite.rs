@@ -27,7 +27,7 @@ cases! {
     bytes_that_are_no_frame_are_fatal
     a_client_that_is_dead_has_closed_its_connection_although_it_is_still_there
     a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated
-    a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection
+    a_request_to_a_daemon_that_is_gone_was_not_received
     responses_that_came_before_the_end_are_still_given_out
     a_request_above_the_cap_sends_nothing_and_the_connection_goes_on
 }
@@ -338,11 +338,11 @@ fn a_daemon_that_hangs_up_is_closed_and_inside_a_frame_truncated<C: Client>() {
     assert!(matches!(error, FrameClientError::Connection(ClientConnectionError::Truncated { buffered: 50 })));
 }
 
-fn a_daemon_that_is_gone_when_the_request_is_sent_has_closed_the_connection<C: Client>() {
+fn a_request_to_a_daemon_that_is_gone_was_not_received<C: Client>() {
     let (mut client, peer) = scripted::<C>(drop);
     join(peer);
     let error = watched(move || client.request(b"to nobody").unwrap_err());
-    assert!(matches!(error, FrameClientError::Closed), "{error:?}");
+    assert!(matches!(error, FrameClientError::NotReceived) && !error.may_have_run(), "{error:?}");
 }
 
 fn responses_that_came_before_the_end_are_still_given_out<C: Client>() {

@@ -70,22 +70,12 @@ pub(super) fn keep(clients: &Clients, place: Place) {
 fn burst(clients: &Clients, lane: &str, client: &mut FrameClient, pid: u32, random: &mut Random) -> usize {
     let made = Clients::burst(random);
     let mut sent = Vec::with_capacity(made);
-    // A request that is not written before its deadline ends the connection, and all others of it.
-    let mut gave_up = false;
-    let mut ended = |asked: &Asked, outcome: Result<Vec<u8>, Failure>| match outcome {
-        Err(failure) if failure.is_dead && gave_up => clients.cancelled(asked),
-        outcome => {
-            gave_up |= matches!(asked.plan, Plan::Deadline(_))
-                && outcome.as_ref().is_err_and(|failure| failure.is_late);
-            clients.ended(lane, asked, pid, &outcome);
-        }
-    };
     for _ in 0..made {
         let mut asked = clients.ask(lane, random, made, usize::MAX);
         Clients::vary(&mut asked, random);
         match send(client, &asked) {
             Ok(request) => sent.push((request, asked)),
-            Err(failure) => ended(&asked, Err(failure)),
+            Err(failure) => clients.ended(lane, &asked, pid, &Err(failure)),
         }
     }
     while !sent.is_empty() {
@@ -95,7 +85,7 @@ fn burst(clients: &Clients, lane: &str, client: &mut FrameClient, pid: u32, rand
             clients.cancelled(&asked);
             continue;
         }
-        ended(&asked, wait(client, request));
+        clients.ended(lane, &asked, pid, &wait(client, request));
     }
     made
 }

@@ -1,7 +1,6 @@
 use running_process::broker::backend_sdk::{FrameClientError, ReconnectError};
 use running_process::broker::protocol::RefusalReason;
 use std::error::Error;
-use std::io::ErrorKind;
 use std::iter::successors;
 
 /// The reason why a request has no answer, with its causes.
@@ -10,13 +9,11 @@ pub(super) struct Failure {
     pub(super) text: String,
     /// The deadline of the request has passed.
     pub(super) is_late: bool,
-    /// An earlier error has ended the connection.
-    pub(super) is_dead: bool,
 }
 
 impl Failure {
     pub(super) fn of(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_late: false, is_dead: false }
+        Self { text: text.into(), is_late: false }
     }
 }
 
@@ -28,12 +25,9 @@ impl<E: Error + 'static> From<E> for Failure {
         let frame_error = causes.iter().find_map(|error| error.downcast_ref::<FrameClientError>());
         let is_late = match frame_error {
             Some(FrameClientError::TimedOut { .. }) => true,
-            // A request that is not written before its deadline ends the connection.
-            Some(FrameClientError::Stream(error)) => error.kind() == ErrorKind::TimedOut,
             Some(FrameClientError::Refused(refusal)) => refusal.reason() == RefusalReason::DeadlinePassed,
             _ => matches!(causes[0].downcast_ref(), Some(ReconnectError::NotInTime)),
         };
-        let is_dead = matches!(frame_error, Some(FrameClientError::Dead));
-        Self { text, is_late, is_dead }
+        Self { text, is_late }
     }
 }

@@ -40,8 +40,9 @@ use std::time::{Duration, Instant};
 ///
 /// After [`FrameClientError::Refused`] and those two the connection goes on. It also goes on after
 /// [`FrameClientError::TimedOut`]: a late response is dropped, and what was not written is written by the next call. Every other
-/// error of the connection closes it at once:
-/// [`is_usable`](Self::is_usable) returns `false`, and each further call returns [`FrameClientError::Dead`].
+/// error of the connection closes it at once: [`is_usable`](Self::is_usable) returns `false`, [`wait`](Self::wait) returns the
+/// same error for each request in flight, or [`FrameClientError::NotReceived`] if it was not written to its end, and no further
+/// request is sent: [`FrameClientError::Dead`].
 ///
 /// ```no_run
 /// use running_process::{Endpoint, FrameClient};
@@ -56,6 +57,8 @@ use std::time::{Duration, Instant};
 pub struct FrameClient {
     /// `None` once the connection has ended.
     stream: Option<LocalStream>,
+    /// The error that ended the connection.
+    end: Option<FrameClientError>,
     connection: ClientConnection,
     descriptors: IncomingDescriptors,
     timeout: Option<Duration>,
@@ -95,6 +98,7 @@ impl FrameClient {
         connection.want_moved();
         Self {
             stream: Some(stream.into()),
+            end: None,
             connection,
             descriptors: IncomingDescriptors::default(),
             timeout: None,
@@ -268,7 +272,7 @@ impl FrameClient {
         let deadline = CallDeadline::new(options.deadline, Instant::now);
         let request = self.enqueue(payload_protocol, payload.into(), options, deadline, false)?;
         self.flush_until(self.call_deadline(options.deadline))
-            .inspect_err(|_| self.cancel_if_pending(request))?;
+            .map_err(|error| self.give_up(request, error))?;
         if let Some(deadline) = options.deadline {
             self.deadlines.insert(request, deadline);
         }
@@ -289,7 +293,7 @@ impl FrameClient {
         let options = RequestOptions::default();
         let request = self.enqueue(payload_protocol, payload.into(), &options, CallDeadline::NONE, false)?;
         if self.connection.unwritten() >= SEND_HIGH_WATER {
-            self.flush().inspect_err(|_| self.cancel_if_pending(request))?;
+            self.flush().map_err(|error| self.give_up(request, error))?;
         }
         Ok(request)
     }
@@ -309,7 +313,7 @@ impl FrameClient {
         deadline.check()?;
         if self.connection.unwritten() >= SEND_HIGH_WATER {
             // An earlier call could not write it.
-            self.flush_until(self.call_deadline(deadline.at))?;
+            self.flush_until(self.call_deadline(deadline.at)).map_err(FrameClientError::of_unsent)?;
         }
         let payload =
             if payload.descriptor_count() == 0 { payload } else { self.with_descriptors(payload, deadline)? };

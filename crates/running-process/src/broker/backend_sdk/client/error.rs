@@ -45,8 +45,7 @@ pub enum FrameClientError {
     /// The daemon ended the connection. It may have run the requests in flight.
     #[error("the daemon closed the connection before it answered")]
     Closed,
-    /// The daemon ended the connection before the whole request was written, so it has not run it. The asynchronous clients tell it;
-    /// for a blocking client that is [`Closed`](Self::Closed).
+    /// The daemon ended the connection before the whole request was written, so it has not run it.
     #[error("the daemon closed the connection before it had received the request")]
     NotReceived,
     /// The deadline passed before the response. The request was cancelled; the daemon may have run it.
@@ -72,7 +71,7 @@ pub enum FrameClientError {
         /// The number of bytes that wait.
         bytes: usize,
     },
-    /// An earlier error ended the connection.
+    /// An earlier error ended the connection. Nothing was sent.
     #[error("the connection was ended by an earlier error")]
     Dead,
 }
@@ -88,7 +87,8 @@ impl FrameClientError {
             | Self::Request(_)
             | Self::DescriptorsNotTaken { .. }
             | Self::DescriptorsNotSent(_)
-            | Self::NotReceived => false,
+            | Self::NotReceived
+            | Self::Dead => false,
             Self::Refused(refusal) => refusal.may_have_run(),
             Self::Stream(_)
             | Self::Connection(_)
@@ -96,8 +96,15 @@ impl FrameClientError {
             | Self::TimedOut { .. }
             | Self::NotInFlight
             | Self::TooManyEvents { .. }
-            | Self::TooManyResponses { .. }
-            | Self::Dead => true,
+            | Self::TooManyResponses { .. } => true,
+        }
+    }
+
+    /// Returns the error of a request of which nothing was sent when `self` ended its connection.
+    pub(super) fn of_unsent(self) -> Self {
+        match self {
+            Self::Closed => Self::NotReceived,
+            other => other,
         }
     }
 }

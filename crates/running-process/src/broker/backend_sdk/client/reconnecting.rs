@@ -173,7 +173,7 @@ impl ReconnectingClient {
             match client.begin_streaming(payload_protocol, payload, options, deadline).await {
                 Ok(stream) => return stream.map_err(ReconnectError::Request),
                 Err(unsent) if client.has_moved() => payload = unsent.payload,
-                Err(unsent) => return Err(ReconnectError::Request(unsent.error)),
+                Err(unsent) => return Err(ReconnectError::Request(unsent.into_error())),
             }
         }
     }

@@ -28,7 +28,9 @@ impl FrameClient {
                 .connection
                 .send_payload(DESCRIPTOR_PROBE, probe()?, &head.head(deadline.unix_ms(), false))
                 .map_err(|error| FrameClientError::Request(Arc::new(error)))?;
-            self.wait_until(request, deadline).inspect_err(|_| self.cancel_if_pending(request))?;
+            self.wait_until(request, deadline)
+                .inspect_err(|_| self.cancel_if_pending(request))
+                .map_err(FrameClientError::of_unsent)?;
             CallDeadline::new(deadline.at, Instant::now).check()?;
         }
         taken(count, self.connection.daemon_descriptors()).map(|()| payload)

@@ -44,8 +44,18 @@ impl FrameClient {
                 self.forget_deadline(request);
                 return response.map_err(|error| deadline.timed_out_if_refused(error, Instant::now));
             }
-            self.advance(request, deadline)?;
+            if let Err(error) = self.advance(request, deadline) {
+                // What came before the end of the connection counts, and so does what was not received there.
+                return self.inbox.take_response(request).unwrap_or(Err(error));
+            }
         }
+    }
+
+    /// Gives `request` up because of `error`. Returns the error that says whether it may have run.
+    #[cold]
+    pub(super) fn give_up(&mut self, request: RequestId, error: FrameClientError) -> FrameClientError {
+        self.cancel_if_pending(request);
+        self.inbox.take_response(request).and_then(Result::err).unwrap_or(error)
     }
 
     /// Takes the response to `request` from the inbox or from the received bytes, if it has come.
@@ -62,9 +72,11 @@ impl FrameClient {
         request: RequestId,
         deadline: CallDeadline,
     ) -> Result<(), FrameClientError> {
-        self.check_usable()?;
         if !self.connection.is_pending(request) {
             return Err(FrameClientError::NotInFlight);
+        }
+        if let Some(reason) = &self.end {
+            return Err(reason.clone());
         }
         let advanced = match self.flush_until(deadline) {
             Ok(has_failed) if has_failed => return Ok(()),
@@ -175,6 +187,12 @@ impl FrameClient {
                 // A fault behind them ends nothing any more.
                 drop(self.dispatch());
             }
+            if matches!(error, FrameClientError::Closed) {
+                for (request, _) in self.connection.unwritten_requests() {
+                    self.inbox.add_response(request, Err(FrameClientError::NotReceived));
+                }
+            }
+            self.end = Some(error.clone());
         }
         self.descriptors.clear();
         error

@@ -57,8 +57,9 @@ impl FrameClient {
         match self.flush_until(self.call_deadline(options.deadline)) {
             Ok(_) => Ok(ResponseStream::new(self, request, options.deadline)),
             Err(error) => {
-                self.end_streaming(request);
-                Err(error)
+                self.streaming = None;
+                self.inbox.streamed.clear();
+                Err(self.give_up(request, error))
             }
         }
     }

@@ -174,7 +174,7 @@ impl AsyncFrameClient {
         payload: impl Into<Payload>,
     ) -> Result<Frame, FrameClientError> {
         let outcome = self.exchange(payload_protocol, payload.into(), None).await;
-        outcome.unwrap_or_else(|unsent| Err(unsent.error)).map(Reply::into_frame)
+        outcome.unwrap_or_else(|unsent| Err(unsent.into_error())).map(Reply::into_frame)
     }
 
     /// Sends a [`request`](Self::request) with a deadline, which the daemon is told as well.
@@ -213,7 +213,7 @@ impl AsyncFrameClient {
         options: &RequestOptions,
     ) -> Result<Frame, FrameClientError> {
         let outcome = self.exchange(payload_protocol, payload.into(), Some(options)).await;
-        outcome.unwrap_or_else(|unsent| Err(unsent.error)).map(Reply::into_frame)
+        outcome.unwrap_or_else(|unsent| Err(unsent.into_error())).map(Reply::into_frame)
     }
 
     /// Sends a request as [`request_with`](Self::request_with) does, and returns the response with its descriptors. At most
@@ -233,7 +233,7 @@ impl AsyncFrameClient {
         options: &RequestOptions,
     ) -> Result<Reply, FrameClientError> {
         let outcome = self.exchange(payload_protocol, payload.into(), Some(&options.of_reply())).await;
-        outcome.unwrap_or_else(|unsent| Err(unsent.error))
+        outcome.unwrap_or_else(|unsent| Err(unsent.into_error()))
     }
 
     pub(in super::super) async fn exchange(

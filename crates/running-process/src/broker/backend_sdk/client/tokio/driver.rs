@@ -80,15 +80,18 @@ struct EndGuard {
     queue: Arc<RequestQueue>,
     /// The name of the former connection; `None` if it takes requests.
     former: Option<LinkName>,
-    /// The reason. It stays `Dead` if the runtime drops the driver.
-    reason: FrameClientError,
+    /// The reason; `None` if the runtime drops the driver.
+    reason: Option<FrameClientError>,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
+        let reason = self.reason.take().unwrap_or_else(|| {
+            FrameClientError::Stream(Arc::new(io::Error::other("the runtime of the connection has ended")))
+        });
         match self.former {
-            None => self.queue.end(std::mem::replace(&mut self.reason, FrameClientError::Dead)),
-            Some(name) => self.queue.end_former(name, &self.reason),
+            None => self.queue.end(reason),
+            Some(name) => self.queue.end_former(name, &reason),
         }
     }
 }
@@ -111,7 +114,7 @@ impl Driver {
             undispatched: false,
             on_move,
             moved: false,
-            end: EndGuard { queue, former: None, reason: FrameClientError::Dead },
+            end: EndGuard { queue, former: None, reason: None },
         }
     }
 
@@ -120,13 +123,14 @@ impl Driver {
         while let Err(error) = poll_fn(|context| self.poll(context)).await {
             self.end_writing();
             match self.follow() {
-                Some(mut former) => former.end.reason = error,
+                Some(mut former) => former.end.reason = Some(error),
                 None => {
-                    self.end.reason = error;
+                    self.end.reason = Some(error);
                     return;
                 }
             }
         }
+        self.end.reason = Some(FrameClientError::Dead);
     }
 
     /// Does all that is possible now, and registers for the rest.
@@ -250,20 +254,28 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends writing, and takes back the requests of which the daemon has received nothing. The one of which it has a part fails.
+    /// Ends writing, and takes back the requests of which the daemon has received nothing. The one of which it has a part fails, and
+    /// so do all if another connection takes requests by now.
     fn end_writing(&mut self) {
-        let mut cut = 0;
+        let unwritten: Vec<_> = self.connection.unwritten_requests().collect();
+        let (mut failed, mut cut) = (0, 0);
         match std::mem::replace(&mut self.writing, Writing::Closed) {
             Writing::Closed => return,
             Writing::Whole => {}
             Writing::Cut => {
-                let Some((id, left)) = self.connection.unwritten_requests().next() else { return };
-                cut = left;
-                self.deliveries.push(Delivery::Response(id, Err(FrameClientError::NotReceived)));
-                self.deliver();
+                let Some((_, left)) = unwritten.first() else { return };
+                (failed, cut) = (1, *left);
             }
         }
-        if self.end.former.is_some() {
+        let is_former = self.end.former.is_some();
+        if is_former {
+            failed = unwritten.len();
+        }
+        for (id, _) in &unwritten[..failed] {
+            self.deliveries.push(Delivery::Response(*id, Err(FrameClientError::NotReceived)));
+        }
+        self.deliver();
+        if is_former {
             return;
         }
         let mut output = Vec::with_capacity(self.connection.unwritten());

@@ -56,7 +56,7 @@ impl AsyncFrameClient {
         deadline.check()?;
         self.begin_streaming(payload_protocol, payload.into(), options, deadline)
             .await
-            .unwrap_or_else(|unsent| Err(unsent.error))
+            .unwrap_or_else(|unsent| Err(unsent.into_error()))
     }
 
     pub(in super::super) async fn begin_streaming(

@@ -75,7 +75,7 @@ async fn run(mut driver: Driver) -> usize {
     let in_flight = waiting.into_iter().filter(|id| driver.connection.is_pending(*id)).count();
     match ended {
         Ok(()) => assert_eq!(in_flight, 0, "no caller waits without a client"),
-        Err(error) => driver.end.reason = error,
+        Err(error) => driver.end.reason = Some(error),
     }
     in_flight
 }
@@ -375,7 +375,13 @@ fn nobody_waits_for_a_task_that_has_ended_with_its_runtime() {
                     Ok(response) => assert_eq!(response.payload, [number; 3]),
                     Err(error) => {
                         assert!(
-                            matches!(error, FrameClientError::Dead | FrameClientError::Closed),
+                            matches!(
+                                error,
+                                FrameClientError::Stream(_)
+                                    | FrameClientError::Closed
+                                    | FrameClientError::NotReceived
+                                    | FrameClientError::Dead
+                            ),
                             "{error:?}"
                         );
                         assert!(!client.is_usable());

@@ -19,6 +19,13 @@ pub(in super::super::super) struct Unsent {
     pub(in super::super::super) error: FrameClientError,
 }
 
+impl Unsent {
+    /// Returns the error for the caller of the request.
+    pub(in super::super::super) fn into_error(self) -> FrameClientError {
+        self.error.of_unsent()
+    }
+}
+
 #[derive(Debug)]
 pub(in super::super) struct Request {
     pub(in super::super) payload_protocol: u32,

@@ -47,9 +47,9 @@ impl RequestQueue {
                 }
             };
             pending.remove(&id);
-            state.withdraw(id);
+            let is_unsent = state.withdraw(id).is_some();
             state.shrink();
-            Poll::Ready(item)
+            Poll::Ready(if is_unsent { item.map_err(FrameClientError::of_unsent) } else { item })
         })
     }
 
