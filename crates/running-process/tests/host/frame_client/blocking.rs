@@ -140,7 +140,7 @@ fn a_request_that_was_not_written_to_its_end_was_not_received() {
     let (client, mut daemon) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut client = FrameClient::from_stream(client);
     let whole = client.queue(SHOUT, b"whole").unwrap();
-    let reading = std::thread::spawn(move || daemon.read_exact(&mut [0; 100_000]).unwrap());
+    let reading = std::thread::spawn(move || daemon.read_exact(&mut vec![0; 100_000]).unwrap());
     let error = watched(move || {
         let cut = client.send(SHOUT, vec![b'x'; 8 << 20]).unwrap_err();
         assert!(matches!(client.wait(whole), Err(FrameClientError::Closed)));
