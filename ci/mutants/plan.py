@@ -89,6 +89,11 @@ def entries(path):
     return names
 
 
+def joins_flags(name, area):
+    """Proof and services join flags of the system only, no two of which share a bit: `|` and `^` are the same there, and `&` is tried."""
+    return area in ("proof", "service") and ": replace | with ^ in " in name
+
+
 def select(listed, equivalent, out, *areas):
     areas = areas or AREAS
     if unknown := set(areas) - set(AREAS):
@@ -102,6 +107,8 @@ def select(listed, equivalent, out, *areas):
         area = area_of(mutant["file"])
         if name in left:
             left.remove(name)
+            equivalents[area] += 1
+        elif joins_flags(name, area):
             equivalents[area] += 1
         elif area in areas:
             counts[area] += 1

@@ -4,6 +4,7 @@ use super::machine::{Diagnosis, Machine, arguments, pid_of};
 use crate::common::service::{ends, signal};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::time::{Duration, Instant};
 
 #[test]
 fn what_a_killed_daemon_left_is_removed_under_the_lock() {
@@ -72,9 +73,14 @@ fn a_child_that_keeps_the_lock_of_a_dead_daemon_is_named_and_ended() {
     let pid = machine.services.start(&file);
     signal("KILL", pid);
     ends(pid);
+    let orphan = pid_of(&machine.finds("held_by_orphan"));
+    // The child of the shell may not have run its program yet.
+    let watchdog = Instant::now() + Duration::from_secs(60);
+    while arguments(orphan) != "sleep 600 " {
+        assert!(Instant::now() < watchdog, "{}", arguments(orphan));
+        std::thread::yield_now();
+    }
     let finding = machine.finds("held_by_orphan");
-    let orphan = pid_of(&finding);
-    assert_eq!(arguments(orphan), "sleep 600 ");
     assert!(finding["what"].as_str().unwrap().contains("/sleep)"), "{finding}");
     machine.follow(&finding);
     ends(orphan);
