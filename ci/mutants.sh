@@ -13,8 +13,8 @@
 # ci/mutants/open.txt lists those that survive until a test is written, and slow.txt those of the core that survive the tests of `changed`
 # only. One that survives and is in no list is a failure.
 # A mutant may signal any process and write to any path, so tests run in namespaces of processes and of mounts, where they can write to a
-# /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_LIMIT the most mutants of `changed`: it tries
-# one of two, or of three, and so on, if there are more.
+# /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_TESTS the most tests that a mutant meets (60),
+# the likeliest first, and MUTANT_LIMIT the most mutants of `changed`: it tries one of two, or of three, and so on, if there are more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=$PWD/ci/mutants
@@ -93,7 +93,7 @@ run() {
   "$here/plan.py" programs "$work/built" "$work/programs"
   rm -f "$work"/traces.* "$work"/results.*
   each trace traces
-  "$here/plan.py" plan "$work/woven" "$work/programs" "$work/traces" "$work/plan"
+  "$here/plan.py" plan "$work/woven" "$work/programs" "$work/traces" "$work/plan" "${MUTANT_TESTS:-60}"
   each mutants results "$work/plan"
 }
 

@@ -6,7 +6,7 @@ digests                                 prints the digest of each file of the co
 changed LIST DIGESTS TESTED LIMIT       leaves those in files whose digests differ from the tested ones in LIST; fails if there is none
 open LIST OPEN...                       leaves those that a list OPEN names in LIST; fails if there is none
 programs BUILT PROGRAMS                 the test programs that Cargo has built
-plan WOVEN PROGRAMS TRACES PLAN         the tests that come by each mutant
+plan WOVEN PROGRAMS TRACES PLAN MOST    the tests that come by each mutant, at most so many
 rest WOVEN CONFIG                       a configuration of cargo-mutants with the mutants without a switch; fails if there is none
 report WORK OPEN...                     figures of each area; fails if a mutant survives that is in no list OPEN
 """
@@ -174,7 +174,7 @@ def programs(built, out):
                 print(os.path.dirname(message["manifest_path"]), message["executable"], file=written)
 
 
-def plan(woven, programs, traces, out):
+def plan(woven, programs, traces, out, most):
     with open(programs) as file:
         program_names = [os.path.basename(line.split()[1]) for line in file]
     by, tests = collections.defaultdict(list), 0
@@ -187,14 +187,16 @@ def plan(woven, programs, traces, out):
             by[identity].append((len(asked), [program, name, seconds]))
 
     def in_order(mutant):
-        """The tests that are likely to fail, at little cost, come first: quick ones, of their area, that come by little else."""
+        """The tests that are likely to fail, at little cost, come first: quick ones of the module or of its area, that come by little else."""
         own = OWN_TESTS[area_of(mutant["file"])]
+        modules = set(re.split(r"[/.]", mutant["file"].removeprefix(SOURCE + "broker/"))[1:]) - {"mod", "rs"}
 
         def cost(found):
-            asked, (program, _, seconds) = found
-            return (seconds + 0.05) * (asked + 20) * (0.2 if program_names[program].startswith(own) else 1)
+            asked, (program, name, seconds) = found
+            kinship = len(modules & set(name.split("::"))) + program_names[program].startswith(own)
+            return (seconds + 0.05) * (asked + 20) * 0.2**kinship
 
-        return [test for _, test in sorted(by[mutant["id"]], key=cost)]
+        return [test for _, test in sorted(by[mutant["id"]], key=cost)][:int(most)]
 
     jobs = [[mutant["id"], in_order(mutant)] for mutant in load(woven) if mutant["state"] == "woven"]
     store(out, jobs)
