@@ -1,15 +1,18 @@
 //! The lock on a file.
 
+use std::cell::Cell;
 #[cfg(unix)]
 use std::fs;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::time::Duration;
+use std::{io, thread};
 
 use super::{Name, watched};
 use crate::sys::LockHolder;
+use crate::transport::instance_lock::again_if_interrupted;
 use crate::transport::{BindError, HeldLock, InstanceLock, LocalListener, LocalStream};
 
 fn lock_path() -> (tempfile::TempDir, PathBuf) {
@@ -96,6 +99,31 @@ fn asking_for_the_holder_keeps_nobody_from_the_lock() {
 }
 
 #[test]
+fn a_process_that_asks_and_is_slow_keeps_nobody_from_the_lock() {
+    let (_directory, path) = lock_path();
+    drop(take(&path).unwrap());
+    let asking = File::open(&path).unwrap();
+    asking.lock_shared().unwrap();
+    let taking = thread::spawn(move || take(&path).is_some());
+    // As long as a process waits for its processor on a busy machine.
+    thread::sleep(Duration::from_millis(100));
+    drop(asking);
+    assert!(watched(move || taking.join().unwrap()));
+}
+
+#[test]
+fn a_signal_that_interrupts_the_wait_for_a_lock_is_no_failure() {
+    let interruptions = Cell::new(3);
+    let lock = || match interruptions.replace(interruptions.get() - 1) {
+        0 => Ok(()),
+        _ => Err(TryLockError::Error(io::ErrorKind::Interrupted.into())),
+    };
+    again_if_interrupted(lock).unwrap();
+    let failed = again_if_interrupted(|| Err(TryLockError::Error(io::ErrorKind::StorageFull.into())));
+    assert!(matches!(failed, Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::StorageFull));
+}
+
+#[test]
 fn of_many_takers_one_gets_the_lock() {
     for _ in 0..50 {
         let (_directory, path) = lock_path();
@@ -139,6 +167,19 @@ fn a_socket_is_bound_under_a_lock_only_where_no_process_listens() {
     drop(foreign);
     assert!(fs::symlink_metadata(&name.name).is_ok(), "the stale socket is there");
     LocalListener::bind_locked(&name.name, HeldLock::new(take(&path).unwrap())).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_passed_lock_is_not_passed_on_to_children() {
+    use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+    let (directory, path) = lock_path();
+    let passed = File::create(&path).unwrap();
+    fcntl_setfd(&passed, FdFlags::empty()).unwrap();
+    let lock = InstanceLock::from_file(passed, &path).unwrap();
+    assert_eq!(fcntl_getfd(lock.file()).unwrap(), FdFlags::CLOEXEC);
+    let is_no_file = InstanceLock::from_file(File::open(directory.path()).unwrap(), directory.path());
+    assert!(matches!(is_no_file, Err(BindError::NotALock { .. })));
 }
 
 #[test]

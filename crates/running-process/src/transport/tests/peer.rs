@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::super::LocalStream;
+use super::super::{BindError, LocalStream, remove_stale_socket};
 use super::{in_millis, soon, strongest, watched};
 use crate::sys::{Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
@@ -378,4 +378,29 @@ fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
             return;
         }
     }
+}
+
+/// Leaves its socket to a child as the child's standard output. The child ends with the standard input of both.
+#[test]
+#[ignore = "a part of the next test"]
+fn puppet_that_leaves_its_socket_to_a_child() {
+    let listener = UnixListener::bind(std::env::var_os("PUPPET_PATH").unwrap()).unwrap();
+    let mut child = Command::new("cat");
+    child.stdin(standard_input()).stdout(OwnedFd::from(listener)).stderr(Stdio::null());
+    #[expect(clippy::zombie_processes, reason = "it is to live longer than this process")]
+    drop(child.spawn().unwrap());
+}
+
+#[test]
+fn a_socket_that_a_forked_process_keeps_is_told_apart_from_a_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let (input, end) = io::pipe().unwrap();
+    let mut listened =
+        Puppet::start("puppet_that_leaves_its_socket_to_a_child", input, &[("PUPPET_PATH", &path)]);
+    assert!(listened.0.wait().unwrap().success());
+    let held = remove_stale_socket(&path).unwrap_err();
+    assert!(matches!(held, BindError::HeldByChild { pid: None, .. }), "{held:?}");
+    assert!(path.exists(), "it is left alone");
+    drop(end);
 }

@@ -380,14 +380,7 @@ fn listen_at(
     #[cfg(any(target_os = "linux", target_os = "android"))]
     rustix::fs::fchmod(&socket, OWNER_ONLY).map_err(ListenError::Bind)?;
     bind(&socket, address).map_err(ListenError::Bind)?;
-    let found = match directory.look_at(name) {
-        Ok(Some(found)) if type_of(&found) == FileType::Socket && own_user() == Ok(found.st_uid) => found,
-        // Another process has removed the name since, and may go on doing so.
-        Ok(None) => return Err(ListenError::Bind(Errno::NOENT)),
-        // Another file has taken the name since.
-        Ok(Some(_)) => return Err(ListenError::Bind(Errno::EXIST)),
-        Err(error) => return Err(ListenError::Bind(error)),
-    };
+    let found = look_at_bound(directory, name).map_err(ListenError::Bind)?;
     let right = mode_of(&found) == bits(OWNER_ONLY);
     let set = if right { Ok(()) } else { set_mode(directory, name, &found) };
     // Until the socket listens every connection is refused, so no client slips in before the mode is right.
@@ -397,6 +390,17 @@ fn listen_at(
             let _ = directory.remove(name);
             Err(ListenError::Bind(error))
         }
+    }
+}
+
+/// Returns the metadata of the socket's file, which was just bound.
+fn look_at_bound(directory: &Directory, name: &OsString) -> Result<Stat, Errno> {
+    match directory.look_at(name)? {
+        Some(found) if type_of(&found) == FileType::Socket && own_user() == Ok(found.st_uid) => Ok(found),
+        // Another file has taken the name since.
+        Some(_) => Err(Errno::EXIST),
+        // Another process has removed the name since, and may go on doing so.
+        None => Err(Errno::NOENT),
     }
 }
 
@@ -423,6 +427,8 @@ fn set_mode(directory: &Directory, name: &OsString, _: &Stat) -> Result<(), Errn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn a_stale_socket_may_refuse_or_reset_a_connection() {
@@ -432,5 +438,40 @@ mod tests {
         for other in [failed(Errno::MFILE), ConnectError::BacklogFull { path: "s".to_owned() }] {
             assert!(!shows_no_listener(&other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_socket_is_stale_if_no_process_listens_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("s");
+        assert!(!is_stale_socket(&path), "there is none");
+        // It refuses connections until it listens.
+        let socket = new_socket().unwrap();
+        bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        assert!(is_stale_socket(&path));
+        listen(&socket, 1).unwrap();
+        assert!(!is_stale_socket(&path), "a process listens");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_stale_socket(&path), "it is no socket");
+    }
+
+    #[test]
+    fn a_file_that_takes_the_name_of_a_bound_socket_is_not_mistaken_for_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("s");
+        let (directory, name) = Directory::of(&path).unwrap();
+        let look = || look_at_bound(&directory, &name).map(|found| FileIdentity::of(&found).numbers());
+        assert_eq!(look(), Err(Errno::NOENT));
+        let _listener = UnixListener::bind(&path).unwrap();
+        let bound = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(look(), Ok((bound.dev(), bound.ino())));
+        // Only root can give it to another user.
+        if std::os::unix::fs::chown(&path, Some(bound.uid() + 1), None).is_ok() {
+            assert_eq!(look(), Err(Errno::EXIST));
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(look(), Err(Errno::EXIST));
     }
 }

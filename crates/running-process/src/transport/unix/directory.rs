@@ -130,3 +130,36 @@ pub(crate) fn bits(mode: Mode) -> u32 {
 pub(crate) fn type_of(found: &Stat) -> FileType {
     FileType::from_raw_mode(found.st_mode)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    #[test]
+    #[ignore = "started by the next test as another user"]
+    fn puppet_below_a_directory_of_root() {
+        let (root, _) = Directory::of(Path::new("/s")).unwrap();
+        assert_eq!(root.check().unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn each_user_trusts_a_directory_of_root() {
+        const OTHER: u32 = 65534;
+        let puppet =
+            format!("{}::puppet_below_a_directory_of_root", module_path!().split_once("::").unwrap().1);
+        // The path of this program may lead through a directory that the other user may not enter.
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["--ignored", "--exact", &*puppet]);
+        if rustix::process::geteuid().is_root() {
+            command.uid(OTHER).gid(OTHER);
+        }
+        let output = match command.output() {
+            Err(error) => return println!("skipped: no process of another user here: {error}"),
+            Ok(output) => output,
+        };
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    }
+}

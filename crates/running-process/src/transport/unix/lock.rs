@@ -142,4 +142,28 @@ mod tests {
         }
         assert!(has_locks(&io::Error::other("not of the system")));
     }
+
+    #[test]
+    fn a_lock_file_that_its_owner_cannot_use_is_told_with_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("lock");
+        std::fs::write(&path, "").unwrap();
+        let (directory, name) = Directory::of(&path).unwrap();
+        let why = |error| unopened(&directory, &name, "socket", "lock", error);
+        let unusable = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            why(Errno::ACCESS)
+        };
+        for mode in [0, 0o200, 0o400, 0o177] {
+            let told = unusable(mode);
+            let is_told = matches!(&told, BindError::Lock { path, fault: LockFault::Unusable { mode: found } }
+                if path == "lock" && *found == mode);
+            assert!(is_told, "{mode:o}: {told:?}");
+        }
+        // The mode explains no other error, and a usable mode none at all.
+        assert!(matches!(why(Errno::MFILE), BindError::Io { .. }));
+        assert!(matches!(unusable(0o600), BindError::Io { .. }));
+        assert!(matches!(unusable(0o644), BindError::Io { .. }));
+    }
 }
