@@ -293,4 +293,13 @@ mod tests {
             assert_eq!(Service::new(name).unwrap_err(), ServiceNameError { name: name.to_owned(), fault });
         }
     }
+
+    #[test]
+    fn a_program_with_a_directory_is_not_looked_up_in_path() {
+        let relative = Path::new("directory").join("program");
+        assert_eq!(find_program(&relative), Some(std::env::current_dir().unwrap().join(relative)));
+        let absolute = std::env::current_exe().unwrap();
+        assert_eq!(find_program(&absolute), Some(absolute));
+        assert_eq!(find_program(Path::new("there-is-no-such-program")), None);
+    }
 }

@@ -117,7 +117,7 @@ impl Service {
     /// As [`directory`](Self::directory).
     pub fn last_failure(&self) -> Result<Option<LastFailure>, PlaceError> {
         let history = History::read(&ServicePaths::of(self)?);
-        let failure = history.last_failure().filter(|_| history.failures > 0).cloned();
+        let failure = history.last_failure().cloned();
         Ok(failure.map(|failure| LastFailure { failure, at: history.failed_at() }))
     }
 
@@ -140,4 +140,26 @@ fn replacing_holder(paths: &ServicePaths) -> Result<Option<ReplacingHolder>, Fin
         return Ok(Some(ReplacingHolder::Abandoned { pid: successor.process.pid() }));
     }
     Ok(abandoned::orphan(paths)?.map(|holder| ReplacingHolder::Orphan { pid: holder.pid() }))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::broker::service::operation::Operation;
+
+    #[test]
+    fn a_start_and_a_replacement_are_watched_while_they_are_announced() {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("watched").unwrap().below(root.path().join("root"));
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        let is_watched = || service.examine().unwrap().start_is_watched;
+        assert!(!is_watched());
+        for path in [paths.starting(), paths.replacing_announced()] {
+            let announced = Operation::announce(path.clone()).unwrap();
+            assert!(is_watched(), "{path:?}");
+            announced.withdraw();
+            assert!(!is_watched(), "{path:?} was taken away");
+        }
+    }
 }

@@ -28,3 +28,21 @@ pub(super) fn private() -> OpenOptions {
 pub(super) fn private() -> OpenOptions {
     OpenOptions::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_removed_is_told_and_a_missing_one_is_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("file");
+        remove_if_present(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        remove_if_present(&path).unwrap();
+        assert!(!path.exists());
+        fs::create_dir(&path).unwrap();
+        remove_if_present(&path).unwrap_err();
+        assert!(path.exists());
+    }
+}

@@ -357,4 +357,79 @@ mod tests {
         assert_eq!(explained(&orphan, Stage::Served, young), ("orphan", None));
         assert_eq!(explained(&LockHolder::Unknown, Stage::Served, young), ("orphan", None));
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_process_that_holds_both_locks_is_becoming_the_daemon() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = ServicePaths::of(&Service::new("both").unwrap().below(root.path().join("root"))).unwrap();
+        paths.make().unwrap();
+        let pid = std::process::id();
+        let holder = LockHolder::Owner { pid };
+        assert!(succession(&paths, &holder).unwrap().is_none(), "no process replaces the daemon");
+        let replacing = Replacing::try_take(&paths).unwrap().unwrap();
+        let becomes = |found| matches!(found, Some(ServiceState::Starting { by: Some(by), .. }) if by == pid);
+        // Its own announcement tells a process nothing about another one.
+        for other in [LockHolder::Unknown, LockHolder::Inherited { pids: vec![] }] {
+            let found = succession(&paths, &other).unwrap();
+            assert!(found.is_none(), "{other:?}: {found:?}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(becomes(succession(&paths, &holder).unwrap()));
+            assert!(succession(&paths, &LockHolder::Owner { pid: 0 }).unwrap().is_none());
+        }
+        replacing.end(true);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_process_in_the_place_of_the_daemon_is_told_after_three_looks() {
+        use crate::broker::backend_lifecycle::identity_file::write_daemon_identity_file;
+        use crate::broker::protocol::Endpoint;
+        use std::io::Write;
+        use std::os::unix::net::{UnixListener, UnixStream};
+
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("looked-at").unwrap().below(root.path().join("root"));
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        let socket = paths.socket().unwrap();
+        let listener = UnixListener::bind(&socket).unwrap();
+        let endpoint = Endpoint::unix_socket("looked-at", socket.to_str().unwrap()).unwrap();
+        let daemon = DaemonProcess::current_process(endpoint, None).unwrap();
+        write_daemon_identity_file(&paths.identity_file(), &daemon).unwrap();
+        let answering = thread::spawn(move || {
+            let mut asked = 0;
+            for stream in listener.incoming() {
+                // The last connection is that of the test, which sends nothing.
+                let (mut stream, mut request) = (stream.unwrap(), [0]);
+                if io::Read::read(&mut stream, &mut request).unwrap() == 0 {
+                    break;
+                }
+                stream.write_all(b"this is no frame at all").unwrap();
+                asked += 1;
+            }
+            asked
+        });
+        let found = service.find(Instant::now() + Duration::from_secs(60)).unwrap();
+        assert!(matches!(found, ServiceState::Impostor(_)), "{found:?}");
+        drop(UnixStream::connect(&socket).unwrap());
+        assert_eq!(answering.join().unwrap(), DOUBTS);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_daemon_that_ends_the_connection_is_busy_and_an_error_of_this_process_is_told() {
+        use crate::broker::protocol::Endpoint;
+        let endpoint = Endpoint::unix_socket("judged", "/none").unwrap();
+        let daemon = DaemonProcess::current_process(endpoint, None).unwrap();
+        let judged = |kind: io::ErrorKind| judge(ProbeError::Stream(kind.into()), &daemon);
+        for ended in [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof]
+        {
+            let look = judged(ended);
+            assert!(matches!(look, Ok(Look::Busy { pid }) if pid == daemon.pid), "{ended}");
+        }
+        let look = judged(io::ErrorKind::OutOfMemory);
+        assert!(matches!(look, Err(FindError::Probe(ProbeError::Stream(_)))));
+    }
 }

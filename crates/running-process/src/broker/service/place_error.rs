@@ -72,3 +72,28 @@ impl PlaceFault {
         PlaceError { path: path.into(), fault: self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_used_is_named_with_its_fault_and_the_way_out() {
+        let message = |fault: PlaceFault, path: &str| fault.at(path).to_string();
+        let way_out = format!("; set {ROOT} to a directory of this user");
+        assert_eq!(
+            message(PlaceFault::NotPrivate { mode: 0o755 }, "/r"),
+            format!(
+                "the service has no place for its files: \"/r\" has mode 755, which lets other users in; make it 700 if all in it is \
+                 this user's{way_out}"
+            )
+        );
+        // There is no path to name.
+        assert_eq!(
+            message(PlaceFault::NoHome(io::Error::other("?")), ""),
+            format!(
+                "the service has no place for its files: the user database names no home directory of this user{way_out}"
+            )
+        );
+    }
+}

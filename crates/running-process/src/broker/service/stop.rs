@@ -296,3 +296,17 @@ fn wait(paths: &ServicePaths, deadline: Deadline) {
         None => thread::sleep(deadline.left().unwrap_or(INTERVAL).min(INTERVAL)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_the_recorded_one_only_with_the_same_start_time() {
+        let process = ProcessHandle::open(std::process::id()).unwrap().unwrap();
+        let (pid, start_time) = (process.pid(), process.start_time().unwrap());
+        assert!(is_process(&process, (pid, start_time)));
+        assert!(!is_process(&process, (pid, start_time + 1)), "the pid was used again");
+        assert!(!is_process(&process, (pid + 1, start_time)));
+    }
+}

@@ -168,3 +168,18 @@ impl fmt::Debug for Front {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_debug_text_of_a_front_names_the_daemon_behind_it() {
+        let address = "tcp:127.0.0.1:6379".parse().unwrap();
+        let front = Front::new(Service::new("cache").unwrap(), address, "redis-server", ["--port", "6379"]);
+        let text = format!("{front:?}");
+        for part in ["\"cache\"", "127.0.0.1:6379", "redis-server", "--port"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -11,15 +11,7 @@ const LISTEN: &str = "0A";
 /// Returns a process that listens at `address`, preferably one of the session `session`; `None` if `/proc` names none, for example
 /// because it is another user's.
 pub(super) fn listener_of(address: SocketAddr, session: Option<u32>) -> io::Result<Option<ProcessHandle>> {
-    let mut sockets = Vec::new();
-    for (path, is_required) in [("/proc/net/tcp", true), ("/proc/net/tcp6", false)] {
-        match fs::read_to_string(path) {
-            Ok(table) => sockets.extend(listening(&table, address).map(|inode| format!("socket:[{inode}]"))),
-            // A kernel without IPv6.
-            Err(_) if !is_required => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let sockets = sockets_of(address, ["/proc/net/tcp", "/proc/net/tcp6"])?;
     let mut stranger = None;
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -37,6 +29,14 @@ pub(super) fn listener_of(address: SocketAddr, session: Option<u32>) -> io::Resu
         }
     }
     Ok(stranger)
+}
+
+/// Returns the names in `/proc/PID/fd` of the sockets that listen at `address`, as the tables of IPv4 and of IPv6 tell.
+fn sockets_of(address: SocketAddr, [ipv4, ipv6]: [&str; 2]) -> io::Result<Vec<String>> {
+    // A kernel may have no IPv6.
+    let tables = [fs::read_to_string(ipv4)?, fs::read_to_string(ipv6).unwrap_or_default()];
+    let inodes = tables.iter().flat_map(|table| listening(table, address));
+    Ok(inodes.map(|inode| format!("socket:[{inode}]")).collect())
 }
 
 /// Returns whether the process has one of the sockets open; `false` also if this user may not know.
@@ -82,6 +82,8 @@ fn parsed(digits: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
 
     #[test]
     #[cfg(target_endian = "little")]
@@ -118,5 +120,17 @@ mod tests {
         assert_eq!(named(session_of(std::process::id())), Some(std::process::id()));
         drop(listener);
         assert_eq!(named(None), None);
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_names_the_sockets_of_ipv4() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
+        let found = |tables| sockets_of(listener.local_addr().unwrap(), tables);
+        for ipv6 in ["/proc/net/tcp6", "/proc/net/none"] {
+            let sockets = found(["/proc/net/tcp", ipv6]).unwrap();
+            assert!(sockets.iter().any(|socket| link == Path::new(socket)), "{link:?} {sockets:?}");
+        }
+        found(["/proc/net/none", "/proc/net/tcp6"]).unwrap_err();
     }
 }

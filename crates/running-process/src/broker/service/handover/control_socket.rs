@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-/// Time between two attempts to accept when the process has no descriptor left.
+/// Time between two attempts to accept when one has failed.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Descriptors that are left for others: connections of clients, watches for removed files, and what the daemon itself opens.
 const SPARE: usize = 4;
@@ -58,13 +58,7 @@ impl ControlSocket {
             }
             match waited.and_then(|_| self.listener.accept()) {
                 Ok((stream, _)) => return Some(stream.into()),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock
-                            | io::ErrorKind::Interrupted
-                            | io::ErrorKind::ConnectionAborted
-                    ) => {}
+                // No descriptor is left, or the connection has ended since.
                 Err(_) => thread::sleep(PAUSE),
             }
         }
