@@ -59,8 +59,9 @@ impl AsyncFrameClient {
             };
             match asked.and_then(|_| CallDeadline::new(deadline.at, now).check()) {
                 // Only the probe was sent.
-                Err(FrameClientError::Closed | FrameClientError::Stream(_))
-                    if self.queue().has_left(link) => {}
+                Err(
+                    FrameClientError::Closed | FrameClientError::NotReceived | FrameClientError::Stream(_),
+                ) if self.queue().has_left(link) => {}
                 Err(error) if !self.is_usable() => return Err(Unsent { payload, error }),
                 asked => return Ok(asked.map(|()| payload)),
             }
