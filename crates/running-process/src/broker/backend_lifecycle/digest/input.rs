@@ -114,3 +114,20 @@ fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
 fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, position)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_read_to_its_end_and_not_further() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        let (file, mut taken) = (File::open(&path).unwrap(), Vec::new());
+        let input = Input::new(&file, &|| true);
+        input.read(1..6, &mut [0; 4], |bytes| taken.push(bytes.to_vec())).unwrap();
+        assert_eq!(taken, [&b"1234"[..], b"5"]);
+        assert_eq!(input.bytes_read(), 5);
+    }
+}

@@ -59,7 +59,7 @@ pub(super) fn check_trusted(file: &File) -> io::Result<u64> {
     {
         use std::os::unix::fs::MetadataExt;
         let owner = metadata.uid();
-        if owner != 0 && owner != own_user()? {
+        if !is_trusted(owner, own_user)? {
             return Err(IdentityFileError::ForeignOwner { owner }.into());
         }
         let mode = metadata.mode() & 0o777;
@@ -68,4 +68,27 @@ pub(super) fn check_trusted(file: &File) -> io::Result<u64> {
         }
     }
     Ok(metadata.len())
+}
+
+/// Returns whether files of the user `owner` are trusted: those of root, and the own ones.
+#[cfg(unix)]
+fn is_trusted<E>(owner: u32, own: impl FnOnce() -> Result<u32, E>) -> Result<bool, E> {
+    Ok(owner == 0 || owner == own()?)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_root_and_the_own_ones_are_trusted() {
+        let trusts = |owner, own| is_trusted::<()>(owner, || Ok(own)).unwrap();
+        for own in [0, 1000] {
+            assert!(trusts(0, own) && trusts(own, own), "{own}");
+            assert!(!trusts(1001, own), "{own}");
+        }
+        assert_eq!(is_trusted(0, || Err("unmapped")), Ok(true), "who asks does not matter");
+        assert_eq!(is_trusted(1000, || Err("unmapped")), Err("unmapped"));
+    }
 }

@@ -187,3 +187,7 @@ fn may_run(daemon: &DaemonProcess) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

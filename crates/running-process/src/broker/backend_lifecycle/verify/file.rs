@@ -59,3 +59,21 @@ fn had_no_name(path: &Path) -> bool {
     let path = path.to_string_lossy();
     path.starts_with("/memfd:") || path.ends_with(" (deleted)")
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_at_its_own_path_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
+        std::fs::write(&one, "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        let file = FileId::of(&std::fs::metadata(&one).unwrap());
+        assert!(is_at(file, &one) && !is_at(file, &other));
+        assert!(!is_at(file, &directory.path().join("missing")));
+        assert!(!is_at(None, &one), "a file without an identity is nowhere");
+    }
+}

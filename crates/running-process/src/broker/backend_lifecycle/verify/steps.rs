@@ -84,6 +84,17 @@ pub(super) fn is_hang_up(answer: &Result<DaemonProcess, ProbeError>) -> bool {
     matches!(answer, Err(ProbeError::Closed | ProbeError::Framing(FramingError::UnexpectedEof { .. })))
 }
 
+/// Returns how well the kernel names a daemon whose listener and whose writer it names so well.
+fn level(listener: Listener, named: ProofLevel, written: ProofLevel) -> ProofLevel {
+    match listener {
+        // Behind an inherited listener only the writer tells it.
+        Listener::Inherited { .. } | Listener::Unknown => written,
+        // A system that names no writers cannot tell more.
+        Listener::Own if written == ProofLevel::Claimed => named,
+        Listener::Own => named.min(written),
+    }
+}
+
 impl<'a> Verification<'a> {
     pub(super) fn new(expected: &'a DaemonProcess, policy: &'a Policy) -> Self {
         let answer = "the recorded identity, with the challenge of this moment";
@@ -192,13 +203,7 @@ impl<'a> Verification<'a> {
         self.take(StepKind::Answer, StepVerdict::Claimed, self.answer.to_owned());
         self.step(StepKind::Writer, writer_evidence(written, listener, expected))?;
 
-        let level = match listener {
-            // Behind an inherited listener only the writer tells how well the kernel names the daemon.
-            Listener::Inherited { .. } | Listener::Unknown => written,
-            // A system that names no writers cannot tell more.
-            Listener::Own if written == ProofLevel::Claimed => named,
-            Listener::Own => named.min(written),
-        };
+        let level = level(listener, named, written);
         if level < policy.weakest {
             let rule = PolicyRule::Level { got: level, weakest: policy.weakest };
             return self.refuse(StepKind::Listener, Err(ProbeError::Policy(rule)));
@@ -281,5 +286,27 @@ impl<'a> Verification<'a> {
     /// Records a failed step.
     fn refuse<T>(&mut self, kind: StepKind, result: Result<T, ProbeError>) -> Result<T, ProbeError> {
         result.inspect_err(|error| self.take(kind, StepVerdict::Refused, error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ProofLevel::{Claimed, Held, Named};
+
+    #[test]
+    fn a_daemon_is_named_as_well_as_its_listener_and_its_writer_are() {
+        let inherited = Listener::Inherited { by: Some(1) };
+        for (listener, named, written, expected) in [
+            (Listener::Own, Held, Held, Held),
+            (Listener::Own, Held, Named, Named),
+            (Listener::Own, Named, Held, Named),
+            (Listener::Own, Held, Claimed, Held),
+            (inherited, Held, Claimed, Claimed),
+            (inherited, Claimed, Held, Held),
+            (Listener::Unknown, Held, Named, Named),
+        ] {
+            assert_eq!(level(listener, named, written), expected, "{listener:?}, {named:?}, {written:?}");
+        }
     }
 }
