@@ -17,6 +17,7 @@ use running_process::broker::protocol::{EndpointNameError, FrameKind, encode_fra
 use running_process::{BackendEndpointMux, DaemonProcess, Endpoint, Frame, LegacyClassification};
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::iter::successors;
 use std::sync::Arc;
 
 running_process::register_payload_protocol! {
@@ -47,7 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mux = Arc::clone(&mux);
         std::thread::spawn(move || {
             if let Err(error) = serve(&mux, &stream) {
-                let _closed = writeln!(io::stderr(), "{error}");
+                let causes = successors(Some(&*error), |&error| error.source());
+                let texts: Vec<_> = causes.map(ToString::to_string).collect();
+                let _closed = writeln!(io::stderr(), "{}", texts.join(": "));
             }
         });
     }

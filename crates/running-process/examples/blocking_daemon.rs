@@ -12,6 +12,7 @@ use running_process::broker::protocol::{EndpointNameError, RefusalReason};
 use running_process::{Endpoint, HandlerError, Refusal, Server};
 use std::error::Error;
 use std::io::{Write, stderr, stdout};
+use std::iter::successors;
 
 running_process::register_payload_protocol! {
     /// A request is a text; its response is the text in capitals. Each word is an event ahead of the response.
@@ -57,7 +58,9 @@ fn shout(request: &ServerRequest) -> Result<String, HandlerError> {
     Ok(text)
 }
 
-/// Prints failures of connections and handlers. Unlike `eprintln!`, it does not panic if standard error is closed.
+/// Prints failures of connections and handlers, each with its causes. Unlike `eprintln!`, it does not panic if standard error is closed.
 fn log(error: &ServeError) {
-    let _closed = writeln!(stderr(), "{error}");
+    let causes = successors(Some(error as &dyn Error), |&error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    let _closed = writeln!(stderr(), "{}", texts.join(": "));
 }

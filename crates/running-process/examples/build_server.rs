@@ -25,6 +25,7 @@ mod build {
     use std::error::Error;
     use std::fs::File;
     use std::io::{Write, stderr, stdin, stdout};
+    use std::iter::successors;
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
     use std::path::Path;
     use std::process::{Command, ExitCode};
@@ -52,7 +53,9 @@ mod build {
             .identity_file(identity_file)
             .serve(RUN, run)
             .observe(|error: &ServeError| {
-                let _closed = writeln!(stderr(), "{error}");
+                let causes = successors(Some(error as &dyn Error), |&error| error.source());
+                let texts: Vec<_> = causes.map(ToString::to_string).collect();
+                let _closed = writeln!(stderr(), "{}", texts.join(": "));
             })
             .on_ready(|daemon| {
                 let _closed = writeln!(stdout(), "ready: process {}", daemon.pid);

@@ -14,6 +14,7 @@ use running_process::{AsyncServer, Endpoint, HandlerError, Refusal, Server};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{Write, stderr};
+use std::iter::successors;
 use std::sync::{Arc, Mutex, PoisonError};
 
 running_process::register_payload_protocol! {
@@ -168,7 +169,9 @@ fn endpoint(name: &str) -> Result<Endpoint, EndpointNameError> {
     }
 }
 
-/// Prints failures of connections and handlers. Unlike `eprintln!`, it does not panic if standard error is closed.
+/// Prints failures of connections and handlers, each with its causes. Unlike `eprintln!`, it does not panic if standard error is closed.
 fn log(error: &ServeError) {
-    let _closed = writeln!(stderr(), "{error}");
+    let causes = successors(Some(error as &dyn Error), |&error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    let _closed = writeln!(stderr(), "{}", texts.join(": "));
 }

@@ -14,6 +14,9 @@ use std::time::Duration;
 running_process::register_payload_protocol! { const SHOUT: u32 = 0xF00D; }
 
 /// Returns the service: the same value for both sides.
+///
+/// A newer version replaces the daemon of an older one if it is installed at the same path. Where each version has a directory of its
+/// own, `command` names a link to the newest one in the place of `current_exe`.
 fn service() -> Result<Service, Box<dyn Error>> {
     Ok(Service::new("shout-example")?
         .version(env!("CARGO_PKG_VERSION"))

@@ -127,6 +127,9 @@ impl Service {
 
     /// Sets the command that starts the daemon: an absolute path, or a name that is looked up in the
     /// caller's `PATH`. A relative path with a directory begins in the caller's working directory.
+    ///
+    /// A client replaces a daemon of an older [`version`](Self::version) only if it was started from the same path. `current_exe()` is that
+    /// path if upgrades replace the file there; if each version has a directory of its own, name a link to the newest one.
     #[must_use]
     pub fn command<A: Into<OsString>>(
         mut self,
