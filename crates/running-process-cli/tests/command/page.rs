@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 const INTRODUCTION: &str = "\
 # The command
 
+`cargo install --path crates/running-process-cli` installs it from a clone.
+
 This page is generated from the help of the command and from what it prints on a terminal of 80 columns: change those, then run
 `RECORD=1 cargo test -p running-process-cli --test command -- recorded`. The figures are those of one run; names of places are
 shortened. [json.md] has the output with `--json`, [service.md] the files of services, [troubleshooting.md] the way from a
