@@ -37,4 +37,12 @@ while IFS=: read -r file link; do
   failed=1
 done < <(git grep -oE '\]\([^)#: ][^): ]*\)' -- '*.md' | sed -E 's/\]\((.*)\)$/\1/')
 
+# A file that a package includes is in its tarball.
+while IFS=: read -r file included; do
+  target=$(realpath -sm --relative-to=. "$(dirname "$file")/$included")
+  [[ $target == "$(cut -d/ -f1,2 <<<"$file")"/* ]] && continue
+  echo "hygiene: $file includes $included, which its package has not"
+  failed=1
+done < <(git grep -oE 'include_(str|bytes)!\("[^"]+' -- 'crates/*.rs' | sed -E 's/include_[a-z]+!\("//')
+
 exit $failed

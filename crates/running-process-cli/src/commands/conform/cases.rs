@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn each_case_has_a_name_of_its_own_a_sentence_and_a_section_of_the_documentation() {
-        let wire = include_str!("../../../../../docs/wire.md");
+        let wire = include_str!("../../../docs/wire.md");
         for cases in [super::descriptions(), client::descriptions()] {
             let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
             assert_eq!(names.len(), cases.len(), "a name is there twice");
