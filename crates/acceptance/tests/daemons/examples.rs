@@ -4,17 +4,22 @@
 
 use running_process::broker::protocol::{Frame, FrameKind, encode_framed};
 use running_process_acceptance::{Daemon, StreamExt, TEST_TIMEOUT, installed, run, sibling};
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn example(name: &str) -> Command {
     Command::new(sibling(env!("CARGO_BIN_EXE_length-prefixed-daemon"), &format!("examples/{name}")))
 }
 
 fn start(name: &str) -> Daemon {
+    start_with(name, Stdio::inherit())
+}
+
+fn start_with(name: &str, stderr: Stdio) -> Daemon {
     let daemon = Daemon::start(|socket, identity_file| {
         let mut command = example(name);
-        command.args([socket, identity_file]);
+        command.args([socket, identity_file]).stderr(stderr);
         command
     });
     assert_eq!(daemon.ready, format!("ready: process {}\n", daemon.child.id()));
@@ -43,6 +48,21 @@ fn the_client_gets_events_and_a_response_from_each_daemon() {
         let expected = "event: HELLO\nevent: WORLD\nresponse: HELLO WORLD\n";
         assert_eq!(output_of("client", &daemon, &["hello world"]), expected, "{name}");
         stop(daemon);
+    }
+}
+
+#[test]
+fn a_daemon_prints_why_a_connection_was_ended() {
+    for name in ["blocking_daemon", "tokio_daemon", "adopt_legacy", "build_server"] {
+        let mut daemon = start_with(name, Stdio::piped());
+        let mut stderr = daemon.child.stderr.take().unwrap();
+        let client = daemon.connect();
+        client.send(b"\x01\xff\xff\xff\xff"); // the header of a frame of 4 GiB
+        assert_eq!((&client).read(&mut [0]).unwrap(), 0, "{name}");
+        stop(daemon);
+        let mut printed = String::new();
+        stderr.read_to_string(&mut printed).unwrap();
+        assert!(printed.contains("frame body is 4294967295 bytes, the cap is 16777216"), "{name}: {printed}");
     }
 }
 
