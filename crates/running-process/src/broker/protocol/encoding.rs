@@ -25,6 +25,7 @@ pub use payload::{DecodePayloadError, EncodePayloadError, decode_payload, encode
 use super::frame::FrameRef;
 use super::generated::PayloadEncoding;
 use super::header::MAX_FRAME_BYTES;
+use super::notice::WANTS_MOVED;
 use std::fmt;
 
 /// A set of payload encodings. [`PayloadEncoding::None`] is in no set: every side takes a payload that is not encoded.
@@ -233,7 +234,8 @@ impl EncodingPolicy {
         if peer.is_empty() {
             return frame;
         }
-        let frame = FrameRef { accepted_encodings: self.accepted().bits(), ..frame };
+        let accepted_encodings = self.accepted().bits() | frame.accepted_encodings & WANTS_MOVED;
+        let frame = FrameRef { accepted_encodings, ..frame };
         let length = frame.payload.len();
         let Some(encoding) = self.usable(peer).iter().next() else { return frame };
         if !self.encodes(length, peer) {

@@ -145,6 +145,26 @@ fn descriptors_of_frames_that_are_dropped_are_counted_for_the_driver() {
     assert_eq!(client.take_dropped_descriptors(), 0);
 }
 
+/// A daemon may say which encodings it takes before it gets a request: with the answer to a probe.
+#[test]
+fn a_daemon_that_has_listed_encodings_is_told_that_its_move_is_of_interest() {
+    let mut client = ClientConnection::new();
+    client.want_moved();
+    let probe = client.send_request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, b"nonce").unwrap();
+    client.output_written(client.unwritten());
+    let answer = FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, probe.0, &[]);
+    let answer = FrameRef { accepted_encodings: 0b1110, ..FrameRef::response_to(&answer, b"pong") };
+    client.receive(&wire(answer, DescriptorFields::NONE));
+    assert!(matches!(client.next_event(), Ok(Some(ClientEvent::Response(..)))));
+    let own = EncodingPolicy::default().accepted().bits();
+    for told in [own | WANTS_MOVED, own] {
+        client.send_request(SERVED, b"ping").unwrap();
+        let sent = try_decode_framed_ref(client.output()).unwrap().unwrap().frame;
+        assert_eq!(sent.accepted_encodings, told);
+        client.output_written(client.unwritten());
+    }
+}
+
 #[test]
 fn descriptors_that_the_system_has_dropped_end_the_connection_before_their_frame_is_whole() {
     let (mut client, _) = asking(3);
