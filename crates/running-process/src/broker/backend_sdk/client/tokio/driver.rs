@@ -413,7 +413,8 @@ impl Driver {
         Some(former)
     }
 
-    /// Asks the daemon how many descriptors it takes: the callers have asked its predecessor.
+    /// Asks the daemon how many descriptors it takes: the callers have asked its predecessor. The question has the first id of the
+    /// connection, which the queue gives to no request.
     fn ask_for_descriptors(&mut self) {
         let head = RequestOptions::new().of_reply();
         // Without an answer a request with descriptors fails, and its caller is told that it was not sent.

@@ -115,8 +115,8 @@ pub(super) struct Batch {
 impl Default for RequestQueue {
     fn default() -> Self {
         Self(Mutex::new(State {
-            // Zero is the id in the responses of a peer that does not correlate.
-            next_id: 1,
+            // Zero is the id in the responses of a peer that does not correlate, one that of a driver's question.
+            next_id: 2,
             pending: ById::default(),
             unsent: VecDeque::new(),
             current: Link::first(),
@@ -158,8 +158,6 @@ impl RequestQueue {
     pub(super) fn begin_descriptors(&self) -> (LinkName, u8) {
         let mut state = self.state();
         state.passes_descriptors = true;
-        // The id before it is that of a driver's question.
-        state.next_id = state.next_id.max(2);
         (state.current.name, state.current.daemon_descriptors)
     }
 
