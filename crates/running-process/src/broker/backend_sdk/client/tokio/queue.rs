@@ -239,14 +239,14 @@ impl RequestQueue {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the driver has read all that has arrived by now, or the connection has ended.
+    /// Waits until each driver has read all that has arrived by now, or its connection has ended.
     pub(super) fn read_barrier(&self) -> impl Future<Output = ()> {
         let mut number = None;
         poll_fn(move |context| {
             let mut state = self.state();
             let is_new = number.is_none();
             let number = *number.get_or_insert_with(|| state.barriers.add());
-            if state.has_passed(number) || state.end.is_some() {
+            if state.has_passed(number) {
                 return Poll::Ready(());
             }
             state.barriers.register(context.waker());

@@ -75,7 +75,9 @@ impl State {
         former.filter(|_| id < self.current.first_id).unwrap_or(&mut self.current)
     }
 
+    /// Returns whether each connection has passed the barrier, or has ended.
     pub(super) fn has_passed(&self, barrier: u64) -> bool {
-        self.former.iter().chain([&self.current]).all(|link| link.passed >= barrier)
+        let current = if self.end.is_none() { Some(&self.current) } else { None };
+        self.former.iter().chain(current).all(|link| link.passed >= barrier)
     }
 }
