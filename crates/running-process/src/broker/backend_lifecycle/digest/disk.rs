@@ -10,7 +10,7 @@ use crate::broker::backend_lifecycle::identity::{ExeDigest, ExeDigests};
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use rustix::process::Uid;
+use rustix::process::{Gid, Uid};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ impl DiskCache {
     /// chose the environment.
     pub(super) fn of_user() -> Option<Self> {
         use rustix::process::{getegid, geteuid, getgid, getuid};
-        if getuid() != geteuid() || getgid() != getegid() {
+        if acts_for_another((getuid(), geteuid()), (getgid(), getegid())) {
             return None;
         }
         let absolute = |variable| {
@@ -67,7 +67,7 @@ impl DiskCache {
     pub(super) fn read(&self, key: &FileKey) -> Option<Entry> {
         let owner = own_user()?;
         let directory = self.directory(owner, false)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&directory, slot(key), flags, Mode::empty()).ok()?;
         let found = rustix::fs::fstat(&file).ok()?;
         let whole = u64::try_from(found.st_size) == Ok(ENTRY as u64);
@@ -85,7 +85,7 @@ impl DiskCache {
         let Some(entry) = boot().map(|boot| encode(boot, entry)) else { return };
         let Some(directory) = own_user().and_then(|owner| self.directory(owner, true)) else { return };
         let unfinished = format!("{slot}.new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&directory, &unfinished, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => file,
             Err(Errno::EXIST) => return remove_abandoned(&directory, &unfinished),
@@ -123,6 +123,11 @@ impl DiskCache {
         }
         open_private(outer.as_fd(), Path::new(INNER), owner)
     }
+}
+
+/// Returns whether a process with these real and effective users and groups has other rights than its caller.
+fn acts_for_another(user: (Uid, Uid), group: (Gid, Gid)) -> bool {
+    user.0 != user.1 || group.0 != group.1
 }
 
 /// Returns the user of this process; `None` if it cannot be told from others.

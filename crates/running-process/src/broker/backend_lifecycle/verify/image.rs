@@ -179,3 +179,15 @@ pub(in crate::broker) fn still_runs(
 fn evidence(check: &Check, place: &str) -> String {
     format!("{}, {place}", check.found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_evidence_has_the_digest_that_was_found_and_the_place() {
+        let digests = ExeDigests::Sha256([0xA7; 32]);
+        let told = evidence(&compare_image(&digests, &digests), "stands there");
+        assert!(told.contains(&"a7".repeat(32)) && told.ends_with(", stands there"), "{told}");
+    }
+}

@@ -426,3 +426,12 @@ fn another_process_finds_what_one_kept_where_the_environment_says() {
     }
     assert!(!inside("missing").exists());
 }
+
+#[test]
+fn a_program_with_the_rights_of_another_user_or_group_acts_for_another() {
+    let [own, other] = [1000, 0].map(Uid::from_raw);
+    let [own_group, other_group] = [1000, 0].map(Gid::from_raw);
+    assert!(!acts_for_another((own, own), (own_group, own_group)));
+    assert!(acts_for_another((own, other), (own_group, own_group)));
+    assert!(acts_for_another((own, own), (own_group, other_group)));
+}
