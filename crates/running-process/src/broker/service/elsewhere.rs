@@ -68,7 +68,7 @@ mod tests {
         };
         assert_eq!(found(Service::new("shout").unwrap()), [other.join("shout")]);
         assert_eq!(found(Service::new("whisper").unwrap()), [other.join("whisper")]);
-        assert_eq!(found(Service::new("shout").unwrap().keyed_by("/srv")), [PathBuf::new(); 0]);
+        assert_eq!(found(Service::new("shout").unwrap().keyed_by("/srv")), Vec::<PathBuf>::new());
     }
 
     /// Looks at the roots of a user whose home directory is that of the test.

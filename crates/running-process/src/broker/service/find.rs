@@ -411,7 +411,7 @@ mod tests {
             }
             asked
         });
-        let found = service.find(Instant::now() + Duration::from_secs(60)).unwrap();
+        let found = service.find(Instant::now() + Duration::from_mins(1)).unwrap();
         assert!(matches!(found, ServiceState::Impostor(_)), "{found:?}");
         drop(UnixStream::connect(&socket).unwrap());
         assert_eq!(answering.join().unwrap(), DOUBTS);

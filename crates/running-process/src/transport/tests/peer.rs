@@ -387,7 +387,6 @@ fn puppet_that_leaves_its_socket_to_a_child() {
     let listener = UnixListener::bind(std::env::var_os("PUPPET_PATH").unwrap()).unwrap();
     let mut child = Command::new("cat");
     child.stdin(standard_input()).stdout(OwnedFd::from(listener)).stderr(Stdio::null());
-    #[expect(clippy::zombie_processes, reason = "it is to live longer than this process")]
     drop(child.spawn().unwrap());
 }
 
