@@ -121,7 +121,15 @@ pub(super) fn remove_identity(
 /// A process that makes such a file holds a lock before, and a daemon that ends has removed its files once it holds none. So the locks
 /// are looked at on both sides of the files, if there is any such file.
 pub(super) fn leftovers(paths: &ServicePaths, names: &Names) -> Result<Vec<PathBuf>, FindError> {
-    let is_of_another = || -> Result<bool, FindError> { Ok(is_held(paths)? || Replacing::is_held(paths)?) };
+    leftovers_unless(paths, names, || Ok(is_held(paths)? || Replacing::is_held(paths)?))
+}
+
+/// Returns the files as [`leftovers`] does; none if `is_of_another` on either side of the look at them.
+fn leftovers_unless(
+    paths: &ServicePaths,
+    names: &Names,
+    mut is_of_another: impl FnMut() -> Result<bool, FindError>,
+) -> Result<Vec<PathBuf>, FindError> {
     let has_identity = names.has(&paths.identity_file());
     let sockets: Vec<PathBuf> = sockets(paths, names).collect();
     if (!has_identity && sockets.is_empty()) || is_of_another()? {
@@ -163,4 +171,84 @@ fn is_stale(socket: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_stale(_: &Path) -> bool {
     false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::broker::backend_lifecycle::identity_file::write_daemon_identity_file;
+    use crate::broker::protocol::Endpoint;
+    use crate::broker::service::operation::Operation;
+    use crate::transport::InstanceLock;
+
+    /// Returns the paths of a service in a root of its own.
+    fn paths() -> (tempfile::TempDir, ServicePaths) {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("left").unwrap().below(root.path().join("root"));
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        (root, paths)
+    }
+
+    /// Writes the identity file of a daemon that has ended, whose pid is this process's now.
+    fn write_stale_identity(paths: &ServicePaths) -> DaemonProcess {
+        let socket = paths.socket_path();
+        let endpoint = Endpoint::unix_socket("left", socket.to_str().unwrap()).unwrap();
+        let mut daemon = DaemonProcess::current_process(endpoint, None).unwrap();
+        daemon.boot_id = "another boot".to_owned();
+        write_daemon_identity_file(&paths.identity_file(), &daemon).unwrap();
+        daemon
+    }
+
+    fn found(paths: &ServicePaths) -> Vec<PathBuf> {
+        leftovers(paths, &Names::of(paths)).unwrap()
+    }
+
+    #[test]
+    fn files_are_left_only_while_no_process_holds_a_lock() {
+        let (_root, paths) = paths();
+        assert!(found(&paths).is_empty());
+        write_stale_identity(&paths);
+        assert_eq!(found(&paths), [paths.identity_file()]);
+        for lock in [paths.lock(), paths.replacing()] {
+            let held = InstanceLock::try_take(&lock).unwrap().unwrap();
+            assert!(found(&paths).is_empty(), "{lock:?}");
+            held.release();
+        }
+        assert_eq!(found(&paths), [paths.identity_file()]);
+        for looks in [[true, false], [false, true]] {
+            let mut looks = looks.into_iter();
+            let found = leftovers_unless(&paths, &Names::of(&paths), || Ok(looks.next().unwrap_or_default()));
+            assert!(found.unwrap().is_empty(), "a process has a lock on one side of the look");
+        }
+    }
+
+    #[test]
+    fn a_socket_at_which_a_process_listens_is_not_left() {
+        let (_root, paths) = paths();
+        std::fs::write(paths.starting(), "no socket").unwrap();
+        let drain = Operation::announce(paths.draining()).unwrap();
+        assert!(found(&paths).is_empty());
+        drain.withdraw();
+    }
+
+    #[test]
+    fn a_crash_is_counted_before_its_evidence_is_removed() {
+        let (_root, paths) = paths();
+        let mut steps = Vec::new();
+        let mut history = History::default();
+        remove_identity(&paths, &mut history, None, &mut |step| steps.push(step)).unwrap();
+        assert_eq!(steps, [], "there was no start");
+        history.begin(SystemTime::now());
+        history.serves();
+        let daemon = write_stale_identity(&paths);
+        remove_identity(&paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
+        let changes = [LeftoverChange::Write(paths.history()), LeftoverChange::Remove(paths.identity_file())];
+        assert_eq!(steps, changes);
+        assert_eq!(History::read(&paths).failures, 1);
+        assert!(!paths.identity_file().exists());
+        // It is counted once.
+        remove_identity(&paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
+        assert_eq!((History::read(&paths).failures, steps.len()), (1, 3));
+    }
 }

@@ -351,3 +351,47 @@ pub(super) fn text(path: &Path) -> Result<String, PlaceError> {
         PlaceFault::Unusable(source).at(path)
     })
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn paths_below(root: &Path) -> ServicePaths {
+        ServicePaths::of(&Service::new("placed").unwrap().below(root)).unwrap()
+    }
+
+    #[test]
+    fn the_short_directory_of_sockets_is_private_as_well() {
+        let parent = tempfile::tempdir().unwrap();
+        let paths = paths_below(&parent.path().join("long".repeat(30)));
+        let starting = paths.starting();
+        let sockets = starting.parent().unwrap();
+        assert_ne!(sockets, paths.directory());
+        paths.check_sockets().unwrap();
+        paths.make().unwrap();
+        paths.check_sockets().unwrap();
+        std::fs::set_permissions(sockets, Permissions::from_mode(0o755)).unwrap();
+        for checked in [paths.check_sockets(), paths.make()] {
+            let PlaceError { path, fault } = checked.unwrap_err();
+            assert_eq!(path, sockets);
+            assert!(matches!(fault, PlaceFault::NotPrivate { mode: 0o755 }), "{fault:?}");
+        }
+        paths.check().unwrap();
+        std::fs::remove_dir(sockets).unwrap();
+    }
+
+    #[test]
+    fn a_missing_directory_has_no_fault_and_a_file_in_its_place_has() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("root");
+        let paths = paths_below(&root);
+        paths.check().unwrap();
+        std::fs::write(&root, "").unwrap();
+        for checked in [paths.check(), paths.make()] {
+            let PlaceError { path, fault } = checked.unwrap_err();
+            assert!(path == root && matches!(fault, PlaceFault::NotADirectory), "{path:?} {fault:?}");
+        }
+    }
+}

@@ -30,13 +30,17 @@ impl ServiceSocket {
     ///
     /// As [`listening_sockets`].
     pub fn all(deadline: Instant) -> io::Result<Vec<Self>> {
-        let own = own_user();
-        let sockets = listening_sockets(deadline)?.into_iter().filter_map(|socket| {
+        Ok(Self::of_services(&listening_sockets(deadline)?, own_user()))
+    }
+
+    /// Returns those of `sockets` that are of services of the user `own`; none if that user is not known.
+    fn of_services(sockets: &[ListeningSocket], own: Option<u32>) -> Vec<Self> {
+        let of_service = |socket: &ListeningSocket| {
             let SocketName::Path(path) = &socket.name else { return None };
             let is_own = own.is_some() && socket.uid == own;
-            (is_own && is_of_service(path)).then(|| Self::of(&socket, path))
-        });
-        Ok(sockets.collect())
+            (is_own && is_of_service(path)).then(|| Self::of(socket, path))
+        };
+        sockets.iter().filter_map(of_service).collect()
     }
 
     fn of(socket: &ListeningSocket, path: &Path) -> Self {
@@ -59,12 +63,7 @@ impl ServiceSocket {
         let refused = |text: &str| io::Error::new(io::ErrorKind::NotFound, text);
         let process = ProcessHandle::open(pid)?.ok_or_else(|| refused("the process has ended"))?;
         let sockets = Self::all(deadline.within(KILL_TIMEOUT))?;
-        let is_unreachable = sockets.iter().any(|socket| {
-            socket.inode == self.inode
-                && socket.is_reachable == Some(false)
-                && socket.owners.iter().any(|owner| owner.pid == pid)
-        });
-        if !is_unreachable || process.has_exited()? {
+        if !self.is_unreachable_at(&sockets, pid) || process.has_exited()? {
             return Err(refused("it does not listen there any more, or clients can reach it"));
         }
         // A system without such a request kills at once.
@@ -78,6 +77,17 @@ impl ServiceSocket {
             return Ok(Stopped::Killed { pid });
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "it was killed and has not ended"))
+    }
+}
+
+impl ServiceSocket {
+    /// Returns whether no path leads to this socket of the process `pid`, as one of `sockets` tells.
+    fn is_unreachable_at(&self, sockets: &[Self], pid: u32) -> bool {
+        sockets.iter().any(|socket| {
+            socket.inode == self.inode
+                && socket.is_reachable == Some(false)
+                && socket.owners.iter().any(|owner| owner.pid == pid)
+        })
     }
 }
 
@@ -117,6 +127,124 @@ mod tests {
         }
         for path in ["/r/cache/control", "/r/Cache/socket", "socket", "/socket", "/r/cache.1/socket"] {
             assert!(!is_of_service(Path::new(path)), "{path}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    mod listening {
+        use super::*;
+        use std::fs;
+        use std::io::{self, Read};
+        use std::os::unix::net::UnixListener;
+        use std::process::{Child, Command, Stdio};
+        use std::time::Duration;
+
+        const PATH: &str = "TEST_SERVICE_SOCKET";
+
+        fn soon() -> Instant {
+            Instant::now() + Duration::from_secs(60)
+        }
+
+        fn found(path: &Path) -> ServiceSocket {
+            ServiceSocket::all(soon()).unwrap().into_iter().find(|socket| socket.path == path).unwrap()
+        }
+
+        #[test]
+        fn the_sockets_are_those_of_this_user_and_of_services() {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join("shout").join("socket");
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            let _listener = UnixListener::bind(&path).unwrap();
+            let listed = listening_sockets(soon()).unwrap();
+            let is_named = |socket: &ListeningSocket| socket.name == SocketName::Path(path.clone());
+            let socket = listed.into_iter().find(is_named).unwrap();
+            let (own, mut foreign, mut other) = (socket.uid, socket.clone(), socket.clone());
+            foreign.uid = own.map(|uid| uid + 1);
+            other.name = SocketName::Path(root.path().join("shout").join("control"));
+            let paths = |own| -> Vec<_> {
+                let listed = [socket.clone(), foreign.clone(), other.clone()];
+                ServiceSocket::of_services(&listed, own).into_iter().map(|socket| socket.path).collect()
+            };
+            assert_eq!(paths(own), [path.clone()]);
+            assert_eq!(paths(None), [PathBuf::new(); 0], "this user is not known");
+        }
+
+        #[test]
+        fn a_process_is_ended_only_for_a_socket_of_its_own_to_which_no_path_leads() {
+            let owner = ProcessDescription { pid: 7, program: None, started_at: None };
+            let lost = ServiceSocket {
+                path: PathBuf::from("/r/shout/socket"),
+                owners: vec![owner],
+                is_reachable: Some(false),
+                inode: 11,
+            };
+            assert!(lost.is_unreachable_at(&[lost.clone()], 7));
+            assert!(!lost.is_unreachable_at(&[lost.clone()], 8), "it is another process's");
+            for is_reachable in [Some(true), None] {
+                assert!(!lost.is_unreachable_at(&[ServiceSocket { is_reachable, ..lost.clone() }], 7));
+            }
+            assert!(!lost.is_unreachable_at(&[ServiceSocket { inode: 12, ..lost.clone() }], 7));
+        }
+
+        #[test]
+        fn a_process_that_clients_can_reach_is_left_alone() {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join("shout").join("socket");
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            let mut puppet = puppet(&path, "");
+            let refused = found(&path).end_owner(puppet.0.id(), soon()).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::NotFound, "{refused}");
+            assert!(puppet.0.try_wait().unwrap().is_none());
+        }
+
+        #[test]
+        #[ignore = "started by other tests in a process of its own"]
+        fn puppet_that_listens() {
+            let _listener = UnixListener::bind(std::env::var_os(PATH).unwrap()).unwrap();
+            io::Write::write_all(&mut io::stderr(), b"!").unwrap();
+            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        }
+
+        struct Puppet(Child);
+
+        impl Drop for Puppet {
+            fn drop(&mut self) {
+                let _best_effort = self.0.kill();
+                let _best_effort = self.0.wait();
+            }
+        }
+
+        /// Starts a process that listens at `path`, after the commands `before` of a shell.
+        fn puppet(path: &Path, before: &str) -> Puppet {
+            let test = format!("{}::puppet_that_listens", module_path!().split_once("::").unwrap().1);
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", &format!("{before} exec \"$@\""), "sh"])
+                .arg(std::env::current_exe().unwrap());
+            command.args(["--exact", &test, "--ignored"]).env(PATH, path);
+            let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+            let mut puppet = Puppet(child.unwrap());
+            puppet.0.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            puppet
+        }
+
+        #[test]
+        fn a_process_that_no_client_can_reach_is_asked_to_end_and_killed_if_it_does_not() {
+            for (before, is_killed) in [("", false), ("trap '' TERM;", true)] {
+                let root = tempfile::tempdir().unwrap();
+                let path = root.path().join("shout").join("socket");
+                fs::create_dir(path.parent().unwrap()).unwrap();
+                let mut puppet = puppet(&path, before);
+                fs::remove_file(&path).unwrap();
+                let pid = puppet.0.id();
+                let lost = found(&path);
+                let timeout = Duration::from_secs(if is_killed { 3 } else { 60 });
+                let stopped = lost.end_owner(pid, Instant::now() + timeout).unwrap();
+                let expected = if is_killed { Stopped::Killed { pid } } else { Stopped::Ended { pid } };
+                assert_eq!(stopped, expected);
+                puppet.0.wait().unwrap();
+                lost.end_owner(pid, soon()).unwrap_err();
+            }
         }
     }
 }

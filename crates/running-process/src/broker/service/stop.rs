@@ -300,6 +300,10 @@ fn wait(paths: &ServicePaths, deadline: Deadline) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::broker::service::operation::Operation;
+    #[cfg(unix)]
+    use crate::transport::InstanceLock;
 
     #[test]
     fn a_process_is_the_recorded_one_only_with_the_same_start_time() {
@@ -308,5 +312,45 @@ mod tests {
         assert!(is_process(&process, (pid, start_time)));
         assert!(!is_process(&process, (pid, start_time + 1)), "the pid was used again");
         assert!(!is_process(&process, (pid + 1, start_time)));
+    }
+
+    #[cfg(unix)]
+    fn service() -> (tempfile::TempDir, Service, ServicePaths) {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("stopped").unwrap().below(root.path().join("root"));
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        (root, service, paths)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_lock_of_a_daemon_that_has_ended_is_waited_for() {
+        let (_root, service, paths) = service();
+        let lock = InstanceLock::try_take(&paths.lock()).unwrap().unwrap();
+        let releasing = thread::spawn(move || {
+            // As long as the system takes to end a process with much memory.
+            thread::sleep(Duration::from_millis(100));
+            lock.release();
+        });
+        service.freed(&paths, Deadline::after(Duration::from_secs(60))).unwrap();
+        assert!(!is_held(&paths).unwrap());
+        releasing.join().unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_end_of_an_announced_operation_is_waited_for() {
+        let (_root, _, paths) = service();
+        for path in [paths.starting(), paths.draining(), paths.replacing_announced()] {
+            let announced = Operation::announce(path.clone()).unwrap();
+            let ending = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(30));
+                announced.withdraw();
+            });
+            wait(&paths, Deadline::after(Duration::from_secs(60)));
+            assert!(!path.exists(), "{path:?} was withdrawn before it ended");
+            ending.join().unwrap();
+        }
     }
 }

@@ -256,11 +256,8 @@ impl OwnedName {
 
     /// Removes the socket if it is still the one at the path.
     fn remove(&self) {
-        let found = self.directory.look_at(&self.name);
-        if matches!(found, Ok(Some(found)) if FileIdentity::of(&found) == self.identity) {
-            // If it cannot be removed it stays as a stale socket, which the next owner replaces.
-            let _ = self.directory.remove(&self.name);
-        }
+        // If it cannot be removed it stays as a stale socket, which the next owner replaces.
+        let _ = self.directory.remove_same(&self.name, self.identity);
     }
 }
 
@@ -319,8 +316,8 @@ pub(crate) fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
 /// The name is missing until the next socket is bound. No daemon listens meanwhile, and none can start to while the
 /// lock is held. Binding under another name and renaming would leave the kernel with that other name for good.
 fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<(), BindError> {
-    let look = || directory.look_at(name).map_err(|error| bind_error(path, error));
-    let Some(found) = look()? else { return Ok(()) };
+    let found = directory.look_at(name).map_err(|error| bind_error(path, error))?;
+    let Some(found) = found else { return Ok(()) };
     if type_of(&found) != FileType::Socket {
         return Err(BindError::NotASocket { path: path.to_owned() });
     }
@@ -347,14 +344,8 @@ fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<()
         Err(ConnectError::Unavailable { source }) => return Err(BindError::Unavailable { source }),
         Err(ConnectError::Io { path, source }) => return Err(BindError::Io { path, source }),
     }
-    match look()? {
-        Some(now) if FileIdentity::of(&now) == FileIdentity::of(&found) => match directory.remove(name) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(bind_error(path, error)),
-        },
-        // A daemon that does not use the lock is just taking the name. If it has, binding fails.
-        _ => Ok(()),
-    }
+    // A daemon that does not use the lock may be taking the name. If it has, binding fails.
+    directory.remove_same(name, FileIdentity::of(&found)).map_err(|error| bind_error(path, error))
 }
 
 /// Returns whether the error of connecting to a socket shows that no process listens there. Some kernels reset the

@@ -80,6 +80,17 @@ impl Directory {
     pub(crate) fn remove(&self, name: &OsStr) -> Result<(), Errno> {
         unlinkat(&self.0, name, AtFlags::empty())
     }
+
+    /// Removes the file at `name` if it is the one of this identity. Any other is left alone, and a missing one is no error.
+    pub(super) fn remove_same(&self, name: &OsStr, identity: FileIdentity) -> Result<(), Errno> {
+        if self.look_at(name)?.is_none_or(|found| FileIdentity::of(&found) != identity) {
+            return Ok(());
+        }
+        match self.remove(name) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl AsFd for Directory {
@@ -131,12 +142,48 @@ pub(crate) fn type_of(found: &Stat) -> FileType {
     FileType::from_raw_mode(found.st_mode)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
+    use rustix::io::{FdFlags, fcntl_getfd};
 
+    #[test]
+    fn a_path_through_a_file_leads_to_no_directory() {
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::write(parent.path().join("file"), "").unwrap();
+        let of = |name: &str| Directory::of(&parent.path().join(name)).err();
+        assert_eq!(of("file/s"), Some(Errno::NOTDIR));
+        assert_eq!(of("none/s"), Some(Errno::NOENT));
+        assert_eq!(of("s"), None);
+    }
+
+    #[test]
+    fn children_inherit_neither_a_directory_nor_a_file_in_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let (directory, name) = Directory::of(&parent.path().join("s")).unwrap();
+        let file = directory.open_file(&name, OFlags::RDWR | OFlags::CREATE, Mode::RUSR).unwrap();
+        assert_eq!(fcntl_getfd(&directory).unwrap(), FdFlags::CLOEXEC);
+        assert_eq!(fcntl_getfd(&file).unwrap(), FdFlags::CLOEXEC);
+    }
+
+    #[test]
+    fn only_the_same_file_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("s");
+        let (directory, name) = Directory::of(&path).unwrap();
+        let kept = directory.open_file(&name, OFlags::RDWR | OFlags::CREATE, Mode::RUSR).unwrap();
+        let identity = FileIdentity::of(&fstat(&kept).unwrap());
+        std::fs::rename(&path, parent.path().join("kept")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        directory.remove_same(&name, identity).unwrap();
+        assert!(path.exists(), "it is another file");
+        std::fs::rename(parent.path().join("kept"), &path).unwrap();
+        directory.remove_same(&name, identity).unwrap();
+        assert!(!path.exists());
+        directory.remove_same(&name, identity).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     #[ignore = "started by the next test as another user"]
     fn puppet_below_a_directory_of_root() {
@@ -144,8 +191,11 @@ mod tests {
         assert_eq!(root.check().unwrap(), Ok(()));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn each_user_trusts_a_directory_of_root() {
+        use std::os::unix::process::CommandExt;
+        use std::process::Command;
         const OTHER: u32 = 65534;
         let puppet =
             format!("{}::puppet_below_a_directory_of_root", module_path!().split_once("::").unwrap().1);

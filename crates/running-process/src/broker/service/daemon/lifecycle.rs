@@ -101,3 +101,28 @@ impl Drop for Daemon {
         self.ended();
     }
 }
+
+#[cfg(all(test, unix, feature = "tokio"))]
+mod tests {
+    use crate::broker::service::Service;
+    use crate::broker::service::daemon::place::Place;
+    use crate::transport::InstanceLock;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_daemon_that_never_serves_ends_what_ends_with_it_before_it_gives_its_place_up() {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("unserved").unwrap().below(root.path().join("root"));
+        let Place { listener, daemon, .. } = Place::take(&service).unwrap();
+        let (lock, is_held_at_end) = (daemon.paths.lock(), Arc::new(AtomicBool::new(false)));
+        daemon.at_end({
+            let (lock, is_held_at_end) = (lock.clone(), Arc::clone(&is_held_at_end));
+            move || is_held_at_end.store(InstanceLock::is_held(&lock).unwrap(), Ordering::Relaxed)
+        });
+        drop(listener);
+        drop(daemon);
+        assert!(is_held_at_end.load(Ordering::Relaxed));
+        assert!(!InstanceLock::is_held(&lock).unwrap());
+    }
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::broker::service::definition::Service;
 use crate::broker::service::upgrade::Release;
 use std::time::Duration;
 
@@ -127,4 +128,57 @@ fn the_largest_history_fits_the_file() {
     }
     let json = serde_json::to_vec_pretty(&history.to_json(Some(&text))).unwrap();
     assert!((json.len() as u64) < MAX_BYTES, "{}", json.len());
+}
+
+#[test]
+fn a_start_has_the_next_number_and_its_stage_survives_the_file() {
+    let mut history = History::default();
+    let read_again = |history: &History| History::from_json(&history.to_json(None));
+    history.begin(at(100));
+    assert_eq!((history.start, read_again(&history).stage), (1, Stage::Starting));
+    history.serves();
+    assert_eq!(read_again(&history).stage, Stage::Served);
+    history.begin(at(200));
+    history.failed(exited(), at(201));
+    assert_eq!((history.start, read_again(&history).stage), (2, Stage::Over));
+}
+
+#[test]
+fn a_client_learns_of_the_failure_of_the_start_that_it_awaited_or_of_a_later_one() {
+    let mut history = History { start: 7, ..History::default() };
+    history.failed(exited(), at(100));
+    assert_eq!(history.failure_since(6), Some(&exited()));
+    assert_eq!(history.failure_since(7), Some(&exited()));
+    assert_eq!(history.failure_since(8), None);
+}
+
+#[test]
+fn a_daemon_has_settled_after_a_minute() {
+    for (age, failures) in [(59, 1), (60, 0)] {
+        let mut history = History::default();
+        history.begin(at(100));
+        history.serves();
+        history.crashed(at(100 + age), String::new());
+        assert_eq!(history.failures, failures, "{age} seconds");
+    }
+}
+
+#[test]
+fn the_file_has_the_key_as_text() {
+    let root = tempfile::tempdir().unwrap();
+    let service = Service::new("keyed").unwrap().below(root.path().join("root"));
+    for (service, key) in [(service.clone(), Value::Null), (service.keyed_by("/srv/ä"), "/srv/ä".into())] {
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        History::default().write(&paths).unwrap();
+        let written: Value = serde_json::from_slice(&fs::read(paths.history()).unwrap()).unwrap();
+        assert_eq!(written["key"], key);
+    }
+}
+
+#[test]
+fn a_silent_start_is_told_with_the_last_status() {
+    let told = |status: &str| StartEnd::Silent { status: status.to_owned() }.to_string();
+    assert_eq!(told(""), "the daemon was silent for too long");
+    assert_eq!(told("loading"), "the daemon was silent for too long after \"loading\"");
 }
