@@ -50,4 +50,13 @@ mod tests {
         assert!(names.has(&paths.lock()) && names.has(&paths.starting()) && !names.has(&paths.draining()));
         std::fs::remove_dir_all(paths.starting().parent().unwrap()).unwrap();
     }
+
+    #[test]
+    fn any_file_may_be_in_a_directory_that_cannot_be_read() {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("cache").unwrap().below(root.path());
+        let paths = ServicePaths::of(&service).unwrap();
+        std::fs::write(paths.directory(), "no directory").unwrap();
+        assert!(Names::of(&paths).has(&paths.lock()));
+    }
 }

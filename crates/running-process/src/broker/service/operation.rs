@@ -55,3 +55,24 @@ impl OperationWait {
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::TimedOut)
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn an_operation_is_found_until_its_name_is_taken_away_and_awaited_until_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("starting");
+        assert!(OperationWait::at(&path).is_none());
+        let operation = Operation::announce(path.clone()).unwrap();
+        let waiting = OperationWait::at(&path).unwrap();
+        assert_eq!(waiting.process(), Some(std::process::id()));
+        operation.withdraw();
+        assert!(!path.exists() && OperationWait::at(&path).is_none());
+        assert!(!waiting.ends(Deadline::after(Duration::from_millis(20))), "it goes on");
+        drop(operation);
+        assert!(waiting.ends(Deadline::after(Duration::from_secs(60))));
+    }
+}

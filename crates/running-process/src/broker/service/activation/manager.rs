@@ -163,4 +163,17 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("cache").unwrap().below(root.path());
+        let paths = ServicePaths::of(&service).unwrap();
+        assert_eq!(service.activation().unwrap(), None, "there is no directory");
+        fs::create_dir_all(paths.activation()).unwrap();
+        assert!(matches!(service.activation(), Err(FindError::Activation(_))));
+        fs::remove_dir_all(paths.directory()).unwrap();
+        fs::write(paths.directory(), "no directory").unwrap();
+        assert!(matches!(service.activation(), Err(FindError::Activation(_))));
+    }
 }

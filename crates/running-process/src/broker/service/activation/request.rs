@@ -52,3 +52,30 @@ impl ActivationRequest {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::broker::service::definition::Service;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    #[test]
+    fn a_client_waits_for_an_answer_and_sees_the_end_of_its_connection() {
+        let root = tempfile::tempdir().unwrap();
+        let service = Service::new("asked").unwrap().below(root.path().join("root"));
+        let paths = ServicePaths::of(&service).unwrap();
+        paths.make().unwrap();
+        let send = || ActivationRequest::send(&paths, Deadline::never()).unwrap();
+        assert!(send().is_none(), "no process listens");
+        let manager = UnixListener::bind(paths.socket_path()).unwrap();
+        let request = send().unwrap();
+        let mut daemon = manager.accept().unwrap().0;
+        assert_eq!(request.wait(Instant::now() + Duration::from_millis(20)), ActivationEvent::TimedOut);
+        daemon.write_all(b"a").unwrap();
+        assert_eq!(request.wait(Instant::now() + Duration::from_secs(60)), ActivationEvent::Answered);
+        daemon.shutdown(std::net::Shutdown::Both).unwrap();
+        assert_eq!(request.wait(Instant::now() + Duration::from_secs(60)), ActivationEvent::Closed);
+    }
+}

@@ -228,3 +228,25 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
     let holder = || InstanceLock::holder(&paths.lock()).ok().flatten().and_then(|holder| holder.pid());
     Err(ForServiceError::Runs { pid: identity.map(|identity| identity.pid).or_else(holder) })
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_a_service_manager_starts_waits_for_the_lock_until_its_deadline() {
+        let root = tempfile::tempdir().unwrap();
+        let paths =
+            ServicePaths::of(&Service::new("waits").unwrap().below(root.path().join("root"))).unwrap();
+        paths.make().unwrap();
+        let before = take_lock(&paths).unwrap();
+        let late = wait_for_lock(&paths, Deadline::after(Duration::from_millis(50)));
+        assert!(matches!(late, Err(ForServiceError::Runs { .. })), "{late:?}");
+        let releasing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            before.release();
+        });
+        drop(wait_for_lock(&paths, Deadline::after(Duration::from_secs(60))).unwrap());
+        releasing.join().unwrap();
+    }
+}

@@ -112,4 +112,25 @@ mod tests {
         assert_eq!(judge(Some("/"), Some("/"), true, || false), [EndsWith::PidNamespace]);
         assert_eq!(judge(None, None, false, || false), []);
     }
+
+    #[test]
+    fn things_whose_end_ends_a_daemon_are_told_by_name() {
+        let (path, scope) = ("/user.slice".to_owned(), "session-1.scope".to_owned());
+        let told = [
+            EndsWith::ControlGroup { path: path.clone() },
+            EndsWith::LoginSession { scope },
+            EndsWith::UserManager,
+            EndsWith::PidNamespace,
+            EndsWith::Terminal { path },
+        ]
+        .map(|thing| thing.to_string());
+        let expected = [
+            "the control group /user.slice, which its starter shares",
+            "the login session session-1.scope",
+            "the last login of the user, who does not linger",
+            "the container or pid namespace in which it runs",
+            "the terminal /user.slice",
+        ];
+        assert_eq!(told, expected);
+    }
 }

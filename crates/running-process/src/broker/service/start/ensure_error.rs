@@ -160,3 +160,23 @@ fn left(until: SystemTime) -> String {
 fn last(failure: Option<&StartFailure>) -> String {
     failure.map_or_else(String::new, |failure| format!("; last: {failure}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::service::history::StartEnd;
+    use std::time::Duration;
+
+    #[test]
+    fn a_pause_is_told_with_its_rest_and_the_last_failure() {
+        let until = SystemTime::now() + Duration::from_secs(3600);
+        let failure = StartFailure { end: StartEnd::Exited { status: 3 }, log: String::new() };
+        let told = |failure| EnsureError::BackingOff { until, failure }.to_string();
+        let start = "the daemon has failed to start several times, and is not started again for 3600s";
+        assert_eq!(told(None), start);
+        assert_eq!(
+            told(Some(failure)),
+            format!("{start}; last: the daemon exited with status 3 before it served")
+        );
+    }
+}

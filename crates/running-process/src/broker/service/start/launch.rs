@@ -137,3 +137,18 @@ fn is_orderly(end: &StartEnd) -> bool {
     const TERM: i32 = 15;
     matches!(end, StartEnd::Exited { status: 0 } | StartEnd::Signaled { signal: TERM })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_was_asked_to_end_has_not_failed() {
+        for end in [StartEnd::Exited { status: 0 }, StartEnd::Signaled { signal: 15 }] {
+            assert!(is_orderly(&end), "{end}");
+        }
+        for end in [StartEnd::Exited { status: 1 }, StartEnd::Signaled { signal: 9 }, StartEnd::Ended] {
+            assert!(!is_orderly(&end), "{end}");
+        }
+    }
+}

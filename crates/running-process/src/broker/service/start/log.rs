@@ -136,4 +136,18 @@ mod tests {
         assert!(tail.lines().all(|line| line.len() == 99), "{tail}");
         assert_eq!(tail.lines().count(), 20);
     }
+
+    #[test]
+    fn the_tail_of_a_log_that_has_gone_is_that_of_the_older_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let line = |letter: &str| letter.repeat(99) + "\n";
+        fs::write(path.with_extension("1"), line("a").repeat(15)).unwrap();
+        assert_eq!(tail(&path, 0), "", "this start wrote nothing");
+        assert_eq!(tail(&path, 7).lines().count(), 15);
+        fs::write(&path, line("b").repeat(10)).unwrap();
+        let both = tail(&path, 1001);
+        assert!(both.lines().all(|line| line.len() == 99), "{both}");
+        assert_eq!((both.lines().count(), both.matches('b').count()), (20, 990));
+    }
 }

@@ -278,3 +278,30 @@ impl Drop for Reports {
         let _stale = std::fs::remove_file(&self.path);
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_belongs_to_the_daemon_that_leads_its_session() {
+        let own = std::process::id();
+        let leader = sys::session_of(own).unwrap();
+        assert!(is_part_of(own, leader));
+        assert!(is_part_of(own, own));
+        // There is no process of these ids.
+        assert!(is_part_of(u32::MAX, u32::MAX));
+        assert!(!is_part_of(own, u32::MAX) && !is_part_of(u32::MAX, own));
+    }
+
+    #[test]
+    fn the_socket_for_reports_is_removed_after_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        std::fs::write(&path, "left behind").unwrap();
+        let reports = Reports::open(&path).unwrap();
+        assert!(path.exists() && reports.take(std::process::id()).is_empty());
+        drop(reports);
+        assert!(!path.exists());
+    }
+}
