@@ -4,6 +4,7 @@
 //! only look for panics: it asserts that bytes are conserved, that two ways agree, or that a simple model does.
 
 pub mod corpus;
+mod descriptors;
 mod script;
 mod stream;
 mod targets;
@@ -34,13 +35,14 @@ pub struct Target {
 }
 
 /// All targets.
-pub static TARGETS: [Target; 17] = [
+pub static TARGETS: [Target; 18] = [
     Target { name: "poll", run: targets::poll::run },
     Target { name: "connection", run: targets::connection::run },
     Target { name: "client", run: targets::client::run },
     Target { name: "server", run: targets::server::run },
     Target { name: "session", run: targets::session::run },
     Target { name: "exchange", run: targets::exchange::run },
+    Target { name: "reconnecting", run: targets::reconnecting::run },
     Target { name: "frame", run: targets::frame::run },
     Target { name: "payload", run: targets::payload::run },
     Target { name: "messages", run: targets::messages::run },

@@ -12,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod payload;
 pub(crate) mod poll;
 pub(crate) mod probe;
+pub(crate) mod reconnecting;
 pub(crate) mod resp;
 pub(crate) mod server;
 pub(crate) mod service_file;

@@ -1,3 +1,4 @@
+use crate::descriptors::{open_descriptors, opened};
 use crate::script::Script;
 use crate::stream::{append, daemon, frames};
 use running_process::broker::backend_sdk::{
@@ -6,7 +7,6 @@ use running_process::broker::backend_sdk::{
 };
 use running_process::broker::protocol::{DescriptorFields, Endpoint, FrameKind, FrameRef};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// peer that keeps to the rules gets one final frame and the descriptors that it came with. Whatever a peer does, no descriptor stays
 /// open and nothing is charged once the session is gone.
 pub(crate) fn run(input: &[u8]) {
-    let before = next_descriptor();
+    let before = open_descriptors();
     let mut script = Script::new(input);
     let flags = script.byte();
     let server = Server::new(flags & 2 != 0);
@@ -35,7 +35,7 @@ pub(crate) fn run(input: &[u8]) {
     let status = server.stats.snapshot();
     assert_eq!((status.memory_bytes, status.requests_in_flight, status.connections_open), (0, 0, 0));
     drop(server);
-    assert_eq!(next_descriptor(), before, "a descriptor stayed open");
+    assert_eq!(open_descriptors(), before, "a descriptor stayed open");
 }
 
 const MOST_STEPS: usize = 200;
@@ -47,18 +47,6 @@ const MOST: usize = 4;
 type Handler = dyn Fn(&RequestParts) -> Result<Payload, HandlerError> + Send + Sync;
 /// The number of a request, and the descriptors that came with it.
 type Came = (u32, Vec<RawFd>);
-
-fn opened() -> OwnedFd {
-    thread_local! {
-        static NULL: File = File::open("/dev/null").expect("every system has it");
-    }
-    NULL.with(|null| null.try_clone().expect("few descriptors are open").into())
-}
-
-/// Returns the number that the next descriptor gets: the least that is free.
-fn next_descriptor() -> RawFd {
-    opened().as_raw_fd()
-}
 
 struct Server {
     policy: Arc<ServerPolicy<Handler>>,

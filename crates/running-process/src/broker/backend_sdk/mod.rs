@@ -17,6 +17,8 @@ mod proto;
 #[cfg(feature = "host")]
 mod server;
 
+#[cfg(all(feature = "fuzzing", feature = "tokio"))]
+pub(crate) use client::fuzzing;
 #[cfg(feature = "tokio")]
 pub use client::{
     AsyncFrameClient, AsyncResponseStream, ConnectFailure, FrameEvents, ReconnectConfig, ReconnectError,

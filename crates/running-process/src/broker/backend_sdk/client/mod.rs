@@ -21,6 +21,8 @@ pub use self::tokio::{AsyncFrameClient, AsyncResponseStream, FrameEvents};
 pub use blocking::{FrameClient, ResponseStream};
 pub use error::FrameClientError;
 pub use limits::{DEFAULT_RESPONSE_LIMIT, MAX_WAITING_EVENT_BYTES};
+#[cfg(all(feature = "fuzzing", feature = "tokio"))]
+pub(crate) use reconnecting::fuzzing;
 #[cfg(feature = "tokio")]
 pub use reconnecting::{ConnectFailure, ReconnectConfig, ReconnectError, ReconnectingClient};
 pub use reply::Reply;

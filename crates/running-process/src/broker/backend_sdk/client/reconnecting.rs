@@ -2,6 +2,8 @@
 
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 pub use config::ReconnectConfig;
 pub use error::{ConnectFailure, ReconnectError};
