@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Mutation testing: changes the library in one place at a time, and runs the tests that come by there. A mutant that passes all of them
 # survives, which is a failure: a test is missing, or the code does nothing.
-#   mutants.sh all [AREA...]    all areas, or those named: core, proof, drivers, service
+#   mutants.sh all [AREA...]    all areas, or those named: core, proof, start, service, drivers
 #   mutants.sh changed          files of the core that differ from those of its last full run, by quick tests only: a step of the gate
 #   mutants.sh record           as changed, but all of them, and records the files as tested if no mutant survives
 #   mutants.sh open             those of the core that survived so far, by quick tests only: after new tests

@@ -22,13 +22,20 @@ SOURCE = "crates/running-process/src/"
 AREAS = {
     "core": ["broker/protocol/", "broker/backend_sdk/mux.rs", "broker/backend_sdk/proto/", "broker/backend_sdk/server/session"],
     "proof": ["broker/backend_lifecycle/", "broker/backend_handle/"],
-    "service": ["broker/service/", "transport/instance_lock.rs", "transport/unix/claim.rs", "transport/unix/directory.rs", "transport/unix/lock.rs"],
+    # What starts exactly one daemon: locks, sockets, files, and who finds, starts and stops it.
+    "start": [
+        *(f"transport/{name}.rs" for name in ("instance_lock", "unix/claim", "unix/directory", "unix/lock")),
+        *(f"broker/service/{name}" for name in ("daemon/", "files.rs", "find.rs", "held.rs", "history", "known.rs", "leftovers.rs")),
+        *(f"broker/service/{name}" for name in ("operation.rs", "paths.rs", "service_socket.rs", "start/", "stop.rs")),
+    ],
+    "service": ["broker/service/"],
     "drivers": ["broker/backend_sdk/"],
 }
 # The beginnings of the names of the test programs that are about an area.
 OWN_TESTS = {
     "core": ("core-", "server_session-", "running_process-"),
     "proof": ("proof", "adversary", "running_process-"),
+    "start": ("service-", "running_process-"),
     "service": ("service-", "running_process-"),
     "drivers": ("host-", "observed-", "descriptors-"),
 }
@@ -91,7 +98,7 @@ def entries(path):
 
 def joins_flags(name, area):
     """Proof and services join flags of the system only, no two of which share a bit: `|` and `^` are the same there, and `&` is tried."""
-    return area in ("proof", "service") and ": replace | with ^ in " in name
+    return area in ("proof", "start", "service") and ": replace | with ^ in " in name
 
 
 def select(listed, equivalent, out, *areas):
