@@ -142,7 +142,8 @@ fn replacing_holder(paths: &ServicePaths) -> Result<Option<ReplacingHolder>, Fin
     Ok(abandoned::orphan(paths)?.map(|holder| ReplacingHolder::Orphan { pid: holder.pid() }))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::broker::service::operation::Operation;

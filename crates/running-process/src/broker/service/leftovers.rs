@@ -173,7 +173,8 @@ fn is_stale(_: &Path) -> bool {
     false
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::broker::backend_lifecycle::identity_file::write_daemon_identity_file;
@@ -195,7 +196,7 @@ mod tests {
         let socket = paths.socket_path();
         let endpoint = Endpoint::unix_socket("left", socket.to_str().unwrap()).unwrap();
         let mut daemon = DaemonProcess::current_process(endpoint, None).unwrap();
-        daemon.boot_id = "another boot".to_owned();
+        "another boot".clone_into(&mut daemon.boot_id);
         write_daemon_identity_file(&paths.identity_file(), &daemon).unwrap();
         daemon
     }

@@ -56,7 +56,8 @@ impl OperationWait {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::time::Duration;
@@ -73,6 +74,6 @@ mod tests {
         assert!(!path.exists() && OperationWait::at(&path).is_none());
         assert!(!waiting.ends(Deadline::after(Duration::from_millis(20))), "it goes on");
         drop(operation);
-        assert!(waiting.ends(Deadline::after(Duration::from_secs(60))));
+        assert!(waiting.ends(Deadline::after(Duration::from_mins(1))));
     }
 }

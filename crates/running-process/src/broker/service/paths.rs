@@ -352,7 +352,8 @@ pub(super) fn text(path: &Path) -> Result<String, PlaceError> {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs::Permissions;

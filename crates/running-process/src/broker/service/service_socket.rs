@@ -142,7 +142,7 @@ mod tests {
         const PATH: &str = "TEST_SERVICE_SOCKET";
 
         fn soon() -> Instant {
-            Instant::now() + Duration::from_secs(60)
+            Instant::now() + Duration::from_mins(1)
         }
 
         fn found(path: &Path) -> ServiceSocket {
@@ -165,8 +165,8 @@ mod tests {
                 let listed = [socket.clone(), foreign.clone(), other.clone()];
                 ServiceSocket::of_services(&listed, own).into_iter().map(|socket| socket.path).collect()
             };
-            assert_eq!(paths(own), [path.clone()]);
-            assert_eq!(paths(None), [PathBuf::new(); 0], "this user is not known");
+            assert_eq!(paths(own), std::slice::from_ref(&path));
+            assert_eq!(paths(None), Vec::<PathBuf>::new(), "this user is not known");
         }
 
         #[test]
@@ -178,8 +178,8 @@ mod tests {
                 is_reachable: Some(false),
                 inode: 11,
             };
-            assert!(lost.is_unreachable_at(&[lost.clone()], 7));
-            assert!(!lost.is_unreachable_at(&[lost.clone()], 8), "it is another process's");
+            assert!(lost.is_unreachable_at(std::slice::from_ref(&lost), 7));
+            assert!(!lost.is_unreachable_at(std::slice::from_ref(&lost), 8), "it is another process's");
             for is_reachable in [Some(true), None] {
                 assert!(!lost.is_unreachable_at(&[ServiceSocket { is_reachable, ..lost.clone() }], 7));
             }

@@ -333,7 +333,7 @@ mod tests {
             thread::sleep(Duration::from_millis(100));
             lock.release();
         });
-        service.freed(&paths, Deadline::after(Duration::from_secs(60))).unwrap();
+        service.freed(&paths, Deadline::after(Duration::from_mins(1))).unwrap();
         assert!(!is_held(&paths).unwrap());
         releasing.join().unwrap();
     }
@@ -348,7 +348,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(30));
                 announced.withdraw();
             });
-            wait(&paths, Deadline::after(Duration::from_secs(60)));
+            wait(&paths, Deadline::after(Duration::from_mins(1)));
             assert!(!path.exists(), "{path:?} was withdrawn before it ended");
             ending.join().unwrap();
         }

@@ -50,3 +50,18 @@ impl Service {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_manager_starts_the_program_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let service = Service::new("managed").unwrap().below(root.path().join("root"));
+        let service = service.command(&program, ["--quietly"]).in_own_scope();
+        let start = service.managed_start().unwrap();
+        assert_eq!((start.program, start.arguments), (program, vec![OsString::from("--quietly")]));
+    }
+}

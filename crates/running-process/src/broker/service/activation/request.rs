@@ -53,7 +53,8 @@ impl ActivationRequest {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::broker::service::definition::Service;
@@ -74,8 +75,8 @@ mod tests {
         let mut daemon = manager.accept().unwrap().0;
         assert_eq!(request.wait(Instant::now() + Duration::from_millis(20)), ActivationEvent::TimedOut);
         daemon.write_all(b"a").unwrap();
-        assert_eq!(request.wait(Instant::now() + Duration::from_secs(60)), ActivationEvent::Answered);
+        assert_eq!(request.wait(Instant::now() + Duration::from_mins(1)), ActivationEvent::Answered);
         daemon.shutdown(std::net::Shutdown::Both).unwrap();
-        assert_eq!(request.wait(Instant::now() + Duration::from_secs(60)), ActivationEvent::Closed);
+        assert_eq!(request.wait(Instant::now() + Duration::from_mins(1)), ActivationEvent::Closed);
     }
 }

@@ -102,7 +102,8 @@ impl Drop for Daemon {
     }
 }
 
-#[cfg(all(test, unix, feature = "tokio"))]
+#[cfg(test)]
+#[cfg(all(unix, feature = "tokio"))]
 mod tests {
     use crate::broker::service::Service;
     use crate::broker::service::daemon::place::Place;

@@ -229,7 +229,8 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
     Err(ForServiceError::Runs { pid: identity.map(|identity| identity.pid).or_else(holder) })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
@@ -246,7 +247,7 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
             before.release();
         });
-        drop(wait_for_lock(&paths, Deadline::after(Duration::from_secs(60))).unwrap());
+        drop(wait_for_lock(&paths, Deadline::after(Duration::from_mins(1))).unwrap());
         releasing.join().unwrap();
     }
 }

@@ -194,4 +194,12 @@ mod tests {
         let (_peer, channel) = pair();
         assert_eq!(channel.peer().unwrap().pid(), std::process::id());
     }
+
+    #[test]
+    fn a_peer_that_ends_before_it_has_read_all_has_ended() {
+        let (peer, mut channel) = pair();
+        channel.send(&Message::Left, &[]).unwrap();
+        drop(peer);
+        assert!(matches!(channel.receive(None, Some(soon())).unwrap(), Received::End));
+    }
 }

@@ -126,4 +126,62 @@ mod tests {
             assert_eq!(parse(damaged), None, "{damaged:?}");
         }
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_successor_is_abandoned_while_it_holds_the_lock_and_no_process_replaces_the_daemon() {
+        use crate::broker::backend_lifecycle::identity::DaemonProcess;
+        use crate::broker::backend_lifecycle::identity_file::{
+            remove_daemon_identity_file, write_daemon_identity_file,
+        };
+        use crate::broker::protocol::Endpoint;
+        use crate::broker::service::definition::Service;
+        use crate::broker::service::operation::Operation;
+        use std::process::{Command, Stdio};
+
+        let root = tempfile::tempdir().unwrap();
+        let paths = ServicePaths::of(&Service::new("left").unwrap().below(root.path().join("root"))).unwrap();
+        paths.make().unwrap();
+        let found = || find(&paths).unwrap().map(|abandoned| abandoned.process.pid());
+        let orphaned = || orphan(&paths).unwrap().and_then(|holder| holder.pid());
+        let replacing = InstanceLock::try_take(&paths.replacing()).unwrap().unwrap();
+        assert_eq!((noted(&paths), found(), orphaned()), (None, None, None));
+        let own = ProcessHandle::open(std::process::id()).unwrap().unwrap();
+        note(&replacing, &own).unwrap();
+        assert_eq!(noted(&paths), Some((own.pid(), own.start_time().unwrap())));
+        assert_eq!((found(), orphaned()), (Some(own.pid()), None));
+
+        // An announced replacement goes on, and one whose successor is the daemon is over.
+        let announced = Operation::announce(paths.replacing_announced()).unwrap();
+        assert_eq!((found(), orphaned()), (None, None));
+        announced.withdraw();
+        let endpoint = Endpoint::unix_socket("left", paths.socket_path().to_str().unwrap()).unwrap();
+        let daemon = DaemonProcess::current_process(endpoint, None).unwrap();
+        write_daemon_identity_file(&paths.identity_file(), &daemon).unwrap();
+        assert_eq!(found(), None);
+        remove_daemon_identity_file(&paths.identity_file());
+
+        // `cat` gets a copy of the lock, as a successor does, and this process gives its own up.
+        let (input, end) = io::pipe().unwrap();
+        let copy = replacing.file().try_clone().unwrap();
+        let mut holder = Command::new("cat").stdin(input).stdout(copy).stderr(Stdio::null()).spawn().unwrap();
+        drop(replacing);
+        // A child that another test is just starting has a copy as well, until it runs its program.
+        let becomes = |expected: (Option<u32>, Option<u32>)| {
+            let until = Instant::now() + Duration::from_secs(20);
+            while (found(), orphaned()) != expected {
+                assert!(Instant::now() < until, "{expected:?}: {:?}", (found(), orphaned()));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        // The note names another process.
+        becomes((None, Some(holder.id())));
+        let note_again = fs::OpenOptions::new().write(true).truncate(true).open(paths.replacing()).unwrap();
+        let successor = ProcessHandle::open(holder.id()).unwrap().unwrap();
+        writeln!(&note_again, "{} {} 1", holder.id(), successor.start_time().unwrap()).unwrap();
+        becomes((Some(holder.id()), None));
+        drop(end);
+        holder.wait().unwrap();
+        becomes((None, None));
+    }
 }

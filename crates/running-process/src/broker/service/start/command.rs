@@ -49,3 +49,21 @@ fn found(program: &Path) -> Result<PathBuf, CommandError> {
     let unknown = || EnsureError::NoProgram { program: program.display().to_string() };
     find_program(program).ok_or_else(|| CommandError::Unknown(unknown()))
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_windows_runs_a_copy_of_the_program() {
+        let root = tempfile::tempdir().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let service = Service::new("copied").unwrap().below(root.path().join("root"));
+        let service = Service { runs_from_copy: true, ..service.command(&program, [""; 0]) };
+        let paths = ServicePaths::of(&service).unwrap();
+        let Ok(command) = Command::of(&service, &paths) else { panic!("the program is there") };
+        assert_eq!(command.program, program);
+        assert!(!paths.copies().exists());
+    }
+}

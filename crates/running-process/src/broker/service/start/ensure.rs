@@ -384,7 +384,8 @@ impl Wait {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::broker::service::history::StartEnd;
@@ -422,7 +423,7 @@ mod tests {
     #[test]
     fn clients_share_the_failure_of_the_start_that_they_waited_for() {
         let (_root, service, paths) = service();
-        let soon = || Deadline::after(Duration::from_secs(60));
+        let soon = || Deadline::after(Duration::from_mins(1));
         let waited = |mut wait: Wait, path| during(&paths, path, || wait.for_holder(&service, &paths));
         let failed = waited(Wait::new(soon()), paths.starting());
         assert!(matches!(failed, Err(EnsureError::StartFailed(_))), "{failed:?}");
@@ -434,7 +435,7 @@ mod tests {
     #[test]
     fn a_client_waits_for_a_replacement_until_its_deadline() {
         let (_root, _, paths) = service();
-        let mut wait = Wait::new(Deadline::after(Duration::from_secs(60)));
+        let mut wait = Wait::new(Deadline::after(Duration::from_mins(1)));
         assert!(!wait.for_replacement(&paths).unwrap(), "there is none");
         let path = paths.replacing_announced();
         assert!(during(&paths, path.clone(), || wait.for_replacement(&paths)).unwrap());

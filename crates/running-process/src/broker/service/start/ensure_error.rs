@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_told_with_its_rest_and_the_last_failure() {
-        let until = SystemTime::now() + Duration::from_secs(3600);
+        let until = SystemTime::now() + Duration::from_hours(1);
         let failure = StartFailure { end: StartEnd::Exited { status: 3 }, log: String::new() };
         let told = |failure| EnsureError::BackingOff { until, failure }.to_string();
         let start = "the daemon has failed to start several times, and is not started again for 3600s";

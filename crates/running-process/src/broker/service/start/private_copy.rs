@@ -45,4 +45,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&second).unwrap(), "second");
         assert!(!first.exists());
     }
+
+    #[test]
+    fn a_copy_that_is_not_whole_is_made_again_and_a_whole_one_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (program, copies) = (directory.path().join("daemon"), directory.path().join("bin"));
+        fs::write(&program, "program").unwrap();
+        let copy = of(&program, &copies).unwrap();
+        fs::write(&copy, "prog").unwrap();
+        assert_eq!(of(&program, &copies).unwrap(), copy);
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "program");
+        fs::write(&copy, "PROGRAM").unwrap();
+        assert_eq!(of(&program, &copies).unwrap(), copy);
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "PROGRAM", "it was not made again");
+    }
 }
