@@ -75,6 +75,8 @@ impl Claim {
         let path = &*absolute(path)?;
         let address = name::address(path)?;
         let (directory, name) = lock::checked_directory(Path::new(path), path)?;
+        // A lock is made beside the name, and stays: there is none where no socket can be.
+        socket_at(&directory, &name, path)?;
         let lock = lock(&directory, &name, path)?;
         remove_stale(&directory, &name, path)?;
         let (socket, identity) =
@@ -311,16 +313,23 @@ pub(crate) fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     remove_stale(&directory, &name, shown)
 }
 
+/// Returns the socket at the name, if a file is there; fails if that is none.
+fn socket_at(directory: &Directory, name: &OsStr, path: &str) -> Result<Option<Stat>, BindError> {
+    let found = directory.look_at(name).map_err(|error| bind_error(path, error))?;
+    match found {
+        Some(found) if type_of(&found) != FileType::Socket => {
+            Err(BindError::NotASocket { path: path.to_owned() })
+        }
+        found => Ok(found),
+    }
+}
+
 /// Removes a socket on which no process listens. Anything else is an error, and is left alone.
 ///
 /// The name is missing until the next socket is bound. No daemon listens meanwhile, and none can start to while the
 /// lock is held. Binding under another name and renaming would leave the kernel with that other name for good.
 fn remove_stale(directory: &Directory, name: &OsString, path: &str) -> Result<(), BindError> {
-    let found = directory.look_at(name).map_err(|error| bind_error(path, error))?;
-    let Some(found) = found else { return Ok(()) };
-    if type_of(&found) != FileType::Socket {
-        return Err(BindError::NotASocket { path: path.to_owned() });
-    }
+    let Some(found) = socket_at(directory, name, path)? else { return Ok(()) };
     // A daemon that does not use the lock may listen here.
     match Stream::connect(path) {
         Err(error) if shows_no_listener(&error) => {}
