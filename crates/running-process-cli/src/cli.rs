@@ -22,15 +22,17 @@ use crate::chart::Glyphs;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::for_stderr;
+use crate::text::{is_hostile, safe};
 use crate::verdict::Verdict;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use values::{duration_or_none, payload_protocol, payload_size};
+use values::{duration_or_none, number, payload_protocol, payload_size};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -329,13 +331,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) error_prefix: Option<String>,
     /// The number of connections.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u32>(1..=100_000))]
     pub(crate) connections: u32,
     /// The largest number of requests in flight on each connection.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number::<u32>(1..=10_000))]
     pub(crate) in_flight: u32,
     /// The number of requests; with `--duration`, the load ends at whichever is reached first.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub(crate) requests: Option<u64>,
     /// The duration of the measurement; without it and without `--requests`, 5s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -348,7 +350,7 @@ pub(crate) struct LoadArgs {
     /// A latency counts from the time at which its request was due, so a stall of the daemon shows in every request that
     /// was due meanwhile. At most connections times in-flight requests wait for responses at once; without a rate,
     /// exactly as many do.
-    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "R", value_parser = number::<u32>(1..=10_000_000))]
     pub(crate) rate: Option<u32>,
     /// The time limit of each request, from when it is sent.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
@@ -384,7 +386,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) interval: Duration,
     /// The number of intervals; without it, the command ends with the daemon.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1..=u64::MAX))]
     pub(crate) count: Option<u64>,
     /// Show the totals since the daemon began to serve, and end.
     #[arg(long, conflicts_with_all = ["count", "interval"])]
@@ -412,8 +414,28 @@ pub(crate) struct DecodeArgs {
 /// Parses the arguments of this process.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let mut command = help::fitted(Cli::command(), help::width());
-    let matches = command.try_get_matches_from_mut(std::env::args_os()).map_err(tips::with_tip)?;
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = command
+        .try_get_matches_from_mut(&arguments)
+        .map_err(|error| escaped(error, &mut command, &arguments))
+        .map_err(tips::with_tip)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Returns the error as it is with every hostile character of the arguments escaped. It quotes them between its own styles, from which
+/// those of an argument could not be told apart.
+fn escaped(error: clap::Error, command: &mut clap::Command, arguments: &[OsString]) -> clap::Error {
+    let safe_arguments = arguments.iter().map(|argument| safe(argument.display()).to_string());
+    if !error.use_stderr()
+        || arguments.iter().all(|argument| !argument.to_string_lossy().contains(is_hostile))
+    {
+        return error;
+    }
+    match command.try_get_matches_from_mut(safe_arguments) {
+        Err(again) if again.kind() == error.kind() => again,
+        // The character itself is the error.
+        _ => clap::Error::raw(error.kind(), format!("{}\n", safe(error))),
+    }
 }
 
 /// Prints the error in the arguments, as JSON if they have `--json`; or prints the requested help.

@@ -1,6 +1,6 @@
 //! The arguments of `doctor`.
 
-use super::values::duration;
+use super::values::{duration, number};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) fix: bool,
     /// With --fix: end this process, if it listens at a socket of a service to which no path leads any more.
-    #[arg(long, value_name = "PID", requires = "fix")]
+    #[arg(long, value_name = "PID", requires = "fix", value_parser = number::<u32>(1..=u32::MAX.into()))]
     pub(crate) end: Option<u32>,
     /// The time limit for all services together, for example 300ms or 10s.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]

@@ -1,7 +1,7 @@
 //! The arguments of `stampede`.
 
 use super::service::ServiceArg;
-use super::values::duration;
+use super::values::{duration, number};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct StampedeArgs {
     #[command(flatten)]
     pub(crate) service: ServiceArg,
     /// The number of clients, each a process.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = number::<u32>(1..=10_000))]
     pub(crate) clients: u32,
     /// The time for which a daemon that starts may be silent; each client waits five seconds longer.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]

@@ -1,6 +1,7 @@
 //! The values of arguments: numbers, durations, sizes.
 
 use running_process::broker::protocol::MAX_FRAME_BYTES;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Returns the payload protocol that `text` names, decimal or hexadecimal.
@@ -28,7 +29,25 @@ pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
         Ok(duration) if duration > LONGEST => Err("the longest duration is 365 days".to_owned()),
         Ok(duration) => Ok(duration),
         Err(_) if text.parse::<u64>().is_ok() => Err(format!("a duration has a unit: write {text}s")),
-        Err(error) => Err(format!("{error}; examples are 300ms and 10s")),
+        Err(error @ humantime::DurationError::UnknownUnit { .. }) => {
+            Err(format!("{error}; examples are 300ms and 10s"))
+        }
+        Err(humantime::DurationError::NumberOverflow) => Err("the longest duration is 365 days".to_owned()),
+        Err(_) => Err("a duration is a number with a unit, for example 300ms or 10s".to_owned()),
+    }
+}
+
+/// Returns a parser of whole numbers in `range`.
+pub(super) fn number<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let (first, last) = (range.start(), range.end());
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| match *last {
+            u64::MAX => format!("a whole number is needed, {first} or more"),
+            last => format!("a whole number is needed, from {first} to {last}"),
+        })
     }
 }
 
@@ -83,9 +102,27 @@ mod tests {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(duration("0s").is_err());
         assert!(duration("fast").is_err());
+        for wrong in ["-1s", "", "s", "1,5s"] {
+            let told = "a duration is a number with a unit, for example 300ms or 10s";
+            assert_eq!(duration(wrong), Err(told.to_owned()), "{wrong}");
+        }
         assert_eq!(duration("5"), Err("a duration has a unit: write 5s".to_owned()));
         assert!(duration("366days").is_err());
         assert_eq!(duration_or_none("0s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_number_is_within_its_range() {
+        let few = number::<u32>(1..=10);
+        assert_eq!((few("1"), few("10")), (Ok(1), Ok(10)));
+        for wrong in ["", "0", "11", "-1", "1.5", "ten", "18446744073709551616"] {
+            assert_eq!(few(wrong), Err("a whole number is needed, from 1 to 10".to_owned()), "{wrong}");
+        }
+        let many = number::<u64>(1..=u64::MAX);
+        assert_eq!(many("18446744073709551615"), Ok(u64::MAX));
+        for wrong in ["0", "-1", "18446744073709551616"] {
+            assert_eq!(many(wrong), Err("a whole number is needed, 1 or more".to_owned()), "{wrong}");
+        }
     }
 
     #[test]
