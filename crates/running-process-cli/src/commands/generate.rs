@@ -9,7 +9,7 @@ use clap::builder::StyledStr;
 use clap::{Arg, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
@@ -130,7 +130,7 @@ fn write_pages(directory: &Path) -> io::Result<()> {
         let mut page = Vec::new();
         man.render_title(&mut page)?;
         man.render_name_section(&mut page)?;
-        man.render_synopsis_section(&mut page)?;
+        render_synopsis(&mut command.clone(), &mut page)?;
         render_section("EXAMPLES", command.get_before_help(), &mut page)?;
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
@@ -141,6 +141,18 @@ fn write_pages(directory: &Path) -> io::Result<()> {
         std::fs::write(directory.join(man.get_filename()), page)?;
     }
     Ok(())
+}
+
+/// Renders the usage. The generator's own synopsis lacks the values of options.
+fn render_synopsis(command: &mut clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let usage = command.render_usage().to_string();
+    let usage: Vec<&str> = usage.trim_start_matches("Usage: ").split_whitespace().collect();
+    let name = command.get_bin_name().unwrap_or(NAME).to_owned();
+    let usage = usage.join(" ");
+    let arguments = usage.strip_prefix(&name).unwrap_or(&usage).to_owned();
+    let mut section = Roff::new();
+    section.control("SH", ["SYNOPSIS"]).text([bold(name), roman(arguments)]);
+    section.to_writer(page)
 }
 
 /// Renders the lines of `text` behind its own title, as they are.
