@@ -18,6 +18,7 @@ impl Expected {
             failure
                 .kind("expectations_unusable")
                 .context(format!("the file of --expect {} cannot be used", file.display()))
+                .hint("name a TOML file with a line for each case: case-name = \"reason\"")
         };
         let text = std::fs::read_to_string(file).map_err(|error| unusable(Failure::undecided(error)))?;
         Self::parse(&text, cases).map_err(|error| unusable(Failure::undecided(error)))

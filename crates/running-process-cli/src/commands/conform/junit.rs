@@ -7,7 +7,9 @@ use std::path::Path;
 
 pub(super) fn write(file: &Path, judged: &[Judged]) -> Result<(), Failure> {
     std::fs::write(file, text(judged)).map_err(|error| {
-        Failure::from(error).context(format!("the report {} cannot be written", file.display()))
+        Failure::from(error)
+            .context(format!("the report {} cannot be written", file.display()))
+            .hint("give --junit a file in a directory that you can write")
     })
 }
 
