@@ -10,7 +10,7 @@ use super::probe::steps::{StepLine, level_name};
 use crate::cli::DemoArgs;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::text::safe;
+use crate::text::{safe, shell_word};
 use crate::verdict::Verdict;
 use crate::wire::{self, Layout, Palette, counted, render};
 use anstyle::{AnsiColor, Style};
@@ -230,6 +230,7 @@ fn keep(daemon: Daemon, identity: &DaemonProcess, output: &mut Output) -> Result
             format!("{command} call {identity_file} --protocol 0x{PAYLOAD_PROTOCOL:04X} 'GET greeting'"),
         ),
         ("the end", format!("kill {pid}")),
+        ("then its files", format!("rm -r {}", shell_word(daemon.directory()))),
     ];
     output.line(format_args!("\n{BOLD}The daemon keeps running. Try:{BOLD:#}"))?;
     for (what, command) in &commands {

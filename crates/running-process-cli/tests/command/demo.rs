@@ -5,6 +5,7 @@ use crate::common::{run, text};
 use running_process::broker::backend_handle::BackendHandle;
 use running_process::broker::backend_sdk::read_daemon_identity_file;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -57,9 +58,13 @@ fn a_kept_daemon_outlives_the_demo_and_answers() {
     assert_eq!(call.stdout, b"$5\r\nhello\r\n");
 
     let handle = BackendHandle::probe(&identity.ipc_endpoint, &identity).expect("the daemon answers");
-    handle.shutdown(Duration::from_secs(10)).unwrap();
     let directory = Path::new(identity_file).parent().unwrap();
+    let commands = steps.last().unwrap()["commands"].as_array().unwrap();
+    let [.., end, removal] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(end, &format!("kill {}", identity.pid));
+    handle.shutdown(Duration::from_secs(10)).unwrap();
     assert!(!directory.join("cache.sock").exists());
     assert!(text(directory).contains("running-process-demo-"));
-    std::fs::remove_dir_all(directory).unwrap();
+    let removed = Command::new("sh").args(["-c", removal.as_str().unwrap()]).status().unwrap();
+    assert!(removed.success() && !directory.exists());
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use running_process::broker::backend_handle::{BackendHandle, DaemonProcess};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -67,6 +67,11 @@ impl Daemon {
                 )))
             }
         }
+    }
+
+    /// Returns the directory of the daemon's files, in which its log is left.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Reads the daemon's identity file.
