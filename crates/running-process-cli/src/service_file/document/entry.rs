@@ -36,6 +36,10 @@ impl Problem {
     }
 
     pub(super) fn syntax(error: &toml::de::Error) -> Self {
+        if error.message().contains("duplicate key") {
+            let hint = "each key is given once: remove one of the two lines";
+            return Self::new(error.span().map(|span| span.start), error.message(), hint);
+        }
         let hint = "texts are written in quotes, lists as [\"a\", \"b\"]; a text with a backslash is written in single quotes";
         Self::new(error.span().map(|span| span.start), error.message(), hint)
     }
