@@ -254,7 +254,7 @@ fn find_of(py: Python<'_>, error: &FindError) -> PyResult<PyErr> {
     let kind = match error {
         FindError::Probe(error) => return proof(py, error, &[]),
         FindError::Place(_) => "place",
-        FindError::IdentityFile(_) => "identity file",
+        FindError::IdentityFile { .. } => "identity file",
         FindError::Activation(_) => "activation",
         FindError::Lock(_) => "lock",
         _ => "other",

@@ -8,6 +8,7 @@ use crate::terminal::for_stderr;
 use crate::text::safe;
 use crate::verdict::Verdict;
 use advice::Advice;
+use running_process::broker::backend_sdk::FrameClientError;
 use serde::Serialize;
 use start::FailedStart;
 use std::borrow::Cow;
@@ -67,6 +68,14 @@ impl Failure {
         let error = error.into();
         let advice = advice::exhausted(&*error).unwrap_or(advice);
         Self { advice, error, start: None, until_unix_ms: None }
+    }
+
+    /// Combines the error of a request with advice.
+    pub(crate) fn of_request(error: FrameClientError, advice: Advice) -> Self {
+        match advice::without_code(&error) {
+            Some(text) => Self::new(text, advice).context(error.to_string()),
+            None => Self::new(error, advice),
+        }
     }
 
     /// Creates a failure with the verdict [`Undecided`](Verdict::Undecided).

@@ -50,6 +50,18 @@ fn escape(text: &str, keeps: impl Fn(char) -> bool, to: &mut impl Write) -> fmt:
     to.write_str(rest)
 }
 
+/// Returns `text` on one line in quotation marks, with them, backslashes and every [hostile](is_hostile) character escaped once.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        if matches!(char, '"' | '\\') {
+            quoted.push('\\');
+        }
+        let _infallible = write!(quoted, "{}", safe(char));
+    }
+    quoted + "\""
+}
+
 /// Returns `path` as one word of a shell's command line.
 pub(crate) fn shell_word(path: &Path) -> String {
     let text = safe(path.display()).to_string();
@@ -59,6 +71,13 @@ pub(crate) fn shell_word(path: &Path) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+/// Returns the command line that moves `path` out of the way.
+pub(crate) fn move_away(path: &Path) -> String {
+    let mut away = path.as_os_str().to_owned();
+    away.push(".away");
+    format!("mv {} {}", shell_word(path), shell_word(Path::new(&away)))
 }
 
 /// Appends a text of this command to `line`. Line feeds stay, styles stay if `styled` is set, and every other hostile
@@ -161,9 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_text_is_escaped_once() {
+        assert_eq!(quoted("a\x1b[8m \"b\" c\\d \u{e9}"), "\"a\\u{1b}[8m \\\"b\\\" c\\\\d \u{e9}\"");
+    }
+
+    #[test]
     fn a_path_is_one_word_of_a_command_line() {
         assert_eq!(shell_word(Path::new("/srv/a-b_c.d")), "/srv/a-b_c.d");
         assert_eq!(shell_word(Path::new("/srv/it's $HOME")), r"'/srv/it'\''s $HOME'");
+        assert_eq!(move_away(Path::new("/srv/a b")), "mv '/srv/a b' '/srv/a b.away'");
     }
 
     #[test]

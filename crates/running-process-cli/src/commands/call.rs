@@ -28,7 +28,7 @@ pub(super) fn run(arguments: CallArgs, output: &mut Output) -> Result<Verdict, F
             error => error,
         };
         let advice = advice::request(&error, target.request_context("--deadline"));
-        Failure::new(error, advice)
+        Failure::of_request(error, advice)
     })?;
     let took = started.elapsed();
     if output.is_json() {

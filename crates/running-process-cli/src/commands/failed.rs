@@ -102,6 +102,12 @@ pub(super) fn replacement(error: ReplaceError, selected: &Selected) -> Failure {
         }
         ReplaceError::NotReady { pid, source } => Failure::new(source, advice)
             .context(format!("process {pid} serves {} until its successor is ready", selected.title())),
+        // It was told before the daemon was looked at, which may well run.
+        ReplaceError::NotStarted {
+            former_pid: None,
+            source: source @ (EnsureError::NoCommand | EnsureError::NoProgram { .. }),
+        } => Failure::new(source, advice)
+            .context(format!("{} was not restarted, and nothing was stopped", selected.title())),
         ReplaceError::NotStarted { former_pid: None, source } => {
             start(source, selected).context(format!("{} was not restarted", selected.title()))
         }

@@ -123,6 +123,6 @@ pub(super) fn foreign_listener<'a>(
     // They were listed before the look at the state.
     let found = sockets
         .iter()
-        .find(|found| found.path == path && found.is_reachable != Some(false) && path.exists())?;
+        .find(|found| found.is_at(path) && found.is_reachable != Some(false) && path.exists())?;
     matches!(service.activation(), Ok(None)).then_some(found)
 }

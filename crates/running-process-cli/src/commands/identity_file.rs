@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::failure::advice::{self, Advice};
+use crate::text::shell_word;
 use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_sdk::try_read_daemon_identity_file;
@@ -15,6 +16,20 @@ const DOUBT: Duration = Duration::from_millis(150);
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Returns whether there is a socket at `path`.
+#[cfg(unix)]
+pub(super) fn is_socket(path: &Path) -> bool {
+    use std::fs;
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+/// Returns `false`: a pipe is no file.
+#[cfg(not(unix))]
+pub(super) fn is_socket(_path: &Path) -> bool {
+    false
+}
+
 /// Reads the identity file at `path`.
 pub(super) fn read(path: &Path) -> Result<DaemonProcess, Failure> {
     match try_read_daemon_identity_file(path) {
@@ -25,6 +40,17 @@ pub(super) fn read(path: &Path) -> Result<DaemonProcess, Failure> {
             Err(Failure::new(format!("there is no identity file {}", path.display()), advice))
         }
         Err(error) => {
+            if is_socket(path) {
+                let hint = format!(
+                    "to write its identity to a file, which this command takes: running-process probe {} --write FILE",
+                    shell_word(path)
+                );
+                let advice = Advice::undecided("identity_file_unusable").hint(hint);
+                return Err(Failure::new(
+                    format!("{} is a socket, and no identity file", path.display()),
+                    advice,
+                ));
+            }
             let advice = advice::identity_file(&error);
             Err(Failure::new(error, advice)
                 .context(format!("the identity file {} cannot be used", path.display())))

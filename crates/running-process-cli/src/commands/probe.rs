@@ -8,17 +8,20 @@ pub(super) mod steps;
 use self::steps::{StepLine, proof_json, report, style};
 use super::identity_file;
 use crate::cli::{PolicyName, ProbeArgs};
-use crate::failure::advice::Advice;
+use crate::failure::advice::{Advice, service};
 use crate::failure::{Failure, advice};
 use crate::output::Output;
 use crate::release::release;
 use crate::services;
 use crate::text::safe;
 use crate::verdict::Verdict;
+use running_process::broker::backend_handle::DaemonProcess;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
 use running_process::broker::backend_lifecycle::verify::{
-    ImageState, Listener, Policy, Proof, Step, StepVerdict, Unverified, verify, verify_fronted,
+    ImageState, Listener, Policy, Proof, Step, StepVerdict, Unverified, stopped_process, verify,
+    verify_fronted,
 };
+use running_process::broker::backend_sdk::ConnectError;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -34,7 +37,7 @@ impl PolicyName {
 }
 
 pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict, Failure> {
-    if arguments.socket || socket::is_socket(&arguments.target) {
+    if arguments.socket || identity_file::is_socket(&arguments.target) {
         return socket::run(arguments, output);
     }
     if arguments.write.is_some() {
@@ -76,7 +79,7 @@ pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict,
     let verified = match fronted {
         Some(step) if step.verdict == StepVerdict::Refused => Err(fronted_failure(&step)),
         _ => verified.map_err(|Unverified { error, .. }| {
-            failure(error).context(format!("the daemon at {endpoint} could not be verified"))
+            unproven(error, &expected).context(format!("the daemon at {endpoint} could not be verified"))
         }),
     };
     match verified {
@@ -122,6 +125,21 @@ fn fronted_failure(step: &Step) -> Failure {
         Advice::no("fronted_not_proven").hint("the front starts both again: stop the service, then start it");
     Failure::new(step.evidence.clone(), advice)
         .context("the front answers, and the daemon behind it could not be verified")
+}
+
+/// Returns the failure of a command whose daemon, that of `expected`, could not be verified.
+pub(super) fn unproven(error: ProbeError, expected: &DaemonProcess) -> Failure {
+    let is_silent = matches!(
+        error,
+        ProbeError::TimedOut | ProbeError::Closed | ProbeError::Connect(ConnectError::BacklogFull { .. })
+    );
+    match stopped_process(expected).filter(|_| is_silent) {
+        Some(pid) => {
+            let advice = Advice { hint: Some(service::stopped(pid).into()), ..advice::probe(&error) };
+            Failure::new(error, advice).context(format!("process {pid} is stopped by a signal"))
+        }
+        None => failure(error),
+    }
 }
 
 /// Returns the failure of a command whose daemon could not be verified.

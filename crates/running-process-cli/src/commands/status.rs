@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &StatusArgs, output: &mut Output) -> Result<Verdict
     let activation = service.activation().ok().flatten();
     let identity_file = service.identity_file().map_err(no_place)?;
     let state = service.find(Deadline::after(arguments.deadline)).map_err(|error| {
-        let advice = advice::find(&error);
+        let advice = advice::find(&error, &selected.argument);
         Failure::new(error, advice).context(format!("the state of {} cannot be told", selected.title()))
     })?;
     let title = state.name();

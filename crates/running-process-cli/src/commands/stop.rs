@@ -11,7 +11,7 @@ use crate::text::safe;
 use crate::verdict::Verdict;
 use crate::wire::counted;
 use running_process::broker::protocol::ServerStatus;
-use running_process::broker::service::{Deadline, Service, ServiceState, Stopped};
+use running_process::broker::service::{Deadline, ServiceState, Stopped};
 use serde_json::json;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -24,7 +24,11 @@ pub(super) fn run(arguments: &StopArgs, output: &mut Output) -> Result<Verdict, 
     let service = &selected.service;
     let name = selected.title();
     let began = Instant::now();
-    let activity = Activity::of(service, began + arguments.deadline.min(QUESTION_TIMEOUT));
+    // An error is told by the stop.
+    let until = began + arguments.deadline.min(QUESTION_TIMEOUT);
+    let state = service.find(until).ok();
+    let was_starting = matches!(state, Some(ServiceState::Starting { .. }));
+    let activity = Activity::of(state, until);
     let stopped = service.stop(Deadline::from(began + arguments.deadline)).map_err(|error| {
         let advice = advice::stop(&error, &selected.argument);
         Failure::new(error, advice).context(format!("{name} was not stopped"))
@@ -37,19 +41,25 @@ pub(super) fn run(arguments: &StopArgs, output: &mut Output) -> Result<Verdict, 
         _ => ("other", None),
     };
     let activity = activity.filter(|activity| Some(activity.pid) == pid);
+    let served = if was_starting { "was to serve" } else { "served" };
     match (stopped, pid) {
         (Stopped::Killed { .. }, Some(pid)) => output.line(format_args!(
-            "killed: process {pid} served {name} and did not end when it was asked, after {took:.0?}"
+            "killed: process {pid} {served} {name} and did not end when it was asked, after {took:.0?}"
         ))?,
         (_, Some(pid)) => {
-            output
-                .line(format_args!("stopped: process {pid} served {name} and has ended, after {took:.0?}"))?;
+            output.line(format_args!(
+                "stopped: process {pid} {served} {name} and has ended, after {took:.0?}"
+            ))?;
         }
         (_, None) => output.line(format_args!("not running: {name} had no daemon"))?,
     }
     if pid.is_some() {
         let lost = Lost { activity: activity.as_ref(), is_killed: outcome == "killed" };
-        output.line(format_args!("  {lost}"))?;
+        if was_starting {
+            output.line("  it had not begun to serve when it was looked at")?;
+        } else {
+            output.line(format_args!("  {lost}"))?;
+        }
     }
     let started_by = StartedBy::of(service, Instant::now() + QUESTION_TIMEOUT);
     if let Some(StartedBy { activation, listens, command }) = &started_by {
@@ -83,10 +93,9 @@ struct Activity {
 }
 
 impl Activity {
-    /// Asks the daemon; `None` if none proves itself, or it does not tell.
-    fn of(service: &Service, until: Instant) -> Option<Self> {
-        // An error is told by the stop.
-        let Ok(ServiceState::Live(daemon)) = service.find(until) else { return None };
+    /// Asks the daemon of a service in this state; `None` if none has proven itself, or it does not tell.
+    fn of(state: Option<ServiceState>, until: Instant) -> Option<Self> {
+        let Some(ServiceState::Live(daemon)) = state else { return None };
         Some(Self { pid: daemon.daemon_process.pid, status: services::status(&daemon, until)? })
     }
 }

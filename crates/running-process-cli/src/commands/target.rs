@@ -44,7 +44,7 @@ impl Target {
             identity_file::verified(&self.identity_file, deadline, verify, |error| error)?;
         self.daemon = daemon;
         verified.map_err(|error| {
-            probe::failure(error).context("nothing was sent: the daemon could not be verified")
+            probe::unproven(error, &self.daemon).context("nothing was sent: the daemon could not be verified")
         })
     }
 

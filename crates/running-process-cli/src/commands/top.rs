@@ -126,7 +126,7 @@ impl Daemon {
             FrameClientError::Refused(_) => (format!("{title} does not report its status"), advice),
             _ => (format!("{title} cannot be reached"), advice),
         };
-        Failure::new(error, advice).context(context)
+        Failure::of_request(error, advice).context(context)
     }
 }
 

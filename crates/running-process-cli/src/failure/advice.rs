@@ -5,6 +5,7 @@
 
 pub(crate) mod service;
 
+use crate::text::quoted;
 use crate::verdict::Verdict;
 use running_process::broker::backend_handle::BackendHandleError;
 use running_process::broker::backend_lifecycle::probe::ProbeError;
@@ -14,6 +15,7 @@ use running_process::broker::backend_sdk::{
 use running_process::broker::protocol::{MAX_FRAME_BYTES, Refusal, RefusalReason};
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -374,6 +376,25 @@ pub(crate) fn request(error: &FrameClientError, context: RequestContext) -> Advi
 /// Returns the hint about a request that no frame can carry.
 pub(crate) fn too_large() -> String {
     format!("a frame carries at most {MAX_FRAME_BYTES} bytes, envelope included")
+}
+
+/// Returns the reason of a refusal that has none that this version knows: the daemon's text; `None` for any other error.
+pub(super) fn without_code(error: &FrameClientError) -> Option<String> {
+    let FrameClientError::Refused(refusal) = error else { return None };
+    if refusal.reason() != RefusalReason::Unspecified {
+        return None;
+    }
+    let mut text = match refusal.reason {
+        0 => "the daemon gives no reason code".to_owned(),
+        code => format!("this version does not know the daemon's reason code {code}"),
+    };
+    if !refusal.message.is_empty() {
+        let _infallible = write!(text, "; its text is {}", quoted(&refusal.message));
+    }
+    if let Some(ms) = refusal.retry_after_ms {
+        let _infallible = write!(text, "; it may be served after {ms} ms");
+    }
+    Some(text)
 }
 
 fn refused(refusal: &Refusal, protocol: u32) -> Advice {

@@ -10,7 +10,7 @@ use crate::cli::ServiceArg;
 use crate::failure::Failure;
 use crate::failure::advice::{Advice, service as advice};
 use crate::service_file;
-use crate::text::{safe, shell_word};
+use crate::text::{quoted, safe, shell_word};
 use running_process::broker::service::{PlaceError, Service, configuration_directory};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -58,7 +58,7 @@ impl Selected {
     /// Returns the service for people: its name, with its key if it has one.
     pub(crate) fn title(&self) -> String {
         match self.service.key() {
-            Some(key) => format!("{} with key {:?}", self.service.name(), safe(key.display()).to_string()),
+            Some(key) => format!("{} with key {}", self.service.name(), quoted(&key.to_string_lossy())),
             None if self.file.is_none() => self.label.clone(),
             None => self.service.name().to_owned(),
         }
@@ -94,7 +94,10 @@ pub(crate) struct Unusable {
 pub(crate) fn select(argument: &ServiceArg) -> Result<Selected, Failure> {
     match (&argument.name, &argument.service_file) {
         (_, Some(file)) => Selected::of_file(file),
-        (name, None) => named(name.as_deref().unwrap_or_default()),
+        (name, None) => {
+            let name = name.as_deref().unwrap_or_default();
+            called(name, |path| format!("to name the file of a service: --file {path}"))
+        }
     }
 }
 
@@ -105,7 +108,10 @@ pub(crate) fn identity_file(argument: &Path) -> Result<PathBuf, Failure> {
     if text.contains(std::path::is_separator) || argument.symlink_metadata().is_ok() {
         return Ok(argument.to_owned());
     }
-    let selected = named(&text).map_err(|failure| {
+    let other = |_: &str| {
+        "give the path of the daemon's identity file, or the name of a service; `running-process ps` lists all".to_owned()
+    };
+    let selected = called(&text, other).map_err(|failure| {
         let failure = failure.kind("no_identity_file");
         // A service is rarely called `cache.json`.
         let is_path = argument.extension().is_some();
@@ -145,8 +151,13 @@ pub(crate) fn identity_files() -> Result<Vec<PathBuf>, Failure> {
     files(&services.with_file_name("identities"), "json")
 }
 
-/// Returns the service that the user calls `name`.
+/// Returns the service that the user calls `name`, for a command that takes no files of services.
 pub(crate) fn named(name: &str) -> Result<Selected, Failure> {
+    called(name, |_| "give the name of a service, not a file; `running-process ps` lists all".to_owned())
+}
+
+/// Returns the service that the user calls `name`. `of_path` returns the hint about a name that is rather a path.
+fn called(name: &str, of_path: impl Fn(&str) -> String) -> Result<Selected, Failure> {
     let directory = configuration_directory().map_err(no_place)?;
     let file = directory.join(format!("{name}.toml"));
     let is_file_name = Path::new(name).file_name() == Some(OsStr::new(name));
@@ -160,27 +171,27 @@ pub(crate) fn named(name: &str) -> Result<Selected, Failure> {
             Ok(Selected { label, .. }) | Err(Unusable { label, .. }) => labels.push(label),
         }
     }
-    Err(unknown(name, &labels, &directory))
+    Err(unknown(name, &labels, &directory, of_path))
 }
 
-fn unknown(name: &str, labels: &[String], directory: &Path) -> Failure {
+fn unknown(name: &str, labels: &[String], directory: &Path, of_path: impl Fn(&str) -> String) -> Failure {
     let distance = |label: &&String| strsim::osa_distance(label, name);
     let nearest = labels.iter().min_by_key(distance);
     let known = match nearest.filter(|nearest| 3 * distance(nearest) <= name.chars().count()) {
-        Some(nearest) => format!("the nearest known one is {:?}", safe(nearest).to_string()),
+        Some(nearest) => format!("the nearest known one is {}", quoted(nearest)),
         None if labels.is_empty() => "there is none yet".to_owned(),
         None => format!("known are {}", listed(labels)),
     };
     let is_path = Path::new(name).components().count() > 1 || Path::new(name).extension().is_some();
     let hint = if is_path {
-        format!("to name the file of a service: --file {}", safe(name))
+        of_path(&shell_word(Path::new(name)))
     } else {
         format!(
             "a service is a file {}, or has run before; `running-process ps` lists all",
             safe(directory.join("NAME.toml").display())
         )
     };
-    let error = format!("no service is called {:?}, {known}", safe(name).to_string());
+    let error = format!("no service is called {}, {known}", quoted(name));
     Failure::new(error, Advice::undecided("unknown_service").hint(hint))
 }
 
@@ -213,7 +224,15 @@ pub(crate) fn listed(labels: &[impl AsRef<str>]) -> String {
 /// Returns the files with this extension in `directory` by name; none if there is no such directory.
 fn files(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error: io::Error| {
-        Failure::from(error).context(format!("the directory {} cannot be read", directory.display()))
+        let hint = match (std::env::var_os("XDG_CONFIG_HOME"), error.kind()) {
+            (Some(_), io::ErrorKind::NotADirectory) if cfg!(all(unix, not(target_vendor = "apple"))) => {
+                "set XDG_CONFIG_HOME to a directory, or unset it"
+            }
+            _ => "the files of services are in it: make it a directory that you can read",
+        };
+        Failure::from(error)
+            .context(format!("the directory {} cannot be read", directory.display()))
+            .hint(hint)
     };
     let entries = match directory.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -34,3 +34,4 @@ mod streams;
 mod terminal;
 mod top;
 mod upgrade;
+mod wrong_input;

@@ -126,6 +126,7 @@ pub(crate) use linux_clock::{time_since_boot, wall_clock};
 pub(crate) use linux_lock::lock_holder;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux_peer::{forget_writers, name_writers, peer_of, recv_named, user_of};
+pub(crate) use local_sockets::SocketFile;
 pub use local_sockets::{AcceptQueue, ListeningSocket, ProcessDescription, SocketName, listening_sockets};
 pub(crate) use lock_holder::LockHolder;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

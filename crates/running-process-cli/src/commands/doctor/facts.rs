@@ -124,7 +124,7 @@ impl Facts {
                 &surroundings.identity_files,
                 deadline,
             ),
-            may_read_identity: matches!(state, Err(FindError::IdentityFile(_)))
+            may_read_identity: matches!(state, Err(FindError::IdentityFile { .. }))
                 && identity_file.as_deref().is_some_and(may_read),
             is_listened_at: None,
             foreign: None,
@@ -148,7 +148,7 @@ impl Facts {
         let mut listener = None;
         if let (Ok(examination), Some(sockets)) = (&self.examination, sockets) {
             let service = &self.selected.service;
-            let own = sockets.iter().find(|found| found.path == examination.socket);
+            let own = sockets.iter().find(|found| found.is_at(&examination.socket));
             self.is_listened_at = Some(own.is_some());
             listener = own.and_then(|socket| socket.owners.first()).map(|owner| owner.pid);
             if own.is_some() && self.has_no_daemon() {
@@ -158,6 +158,8 @@ impl Facts {
                     .ok()
                     .and_then(|state| foreign_listener(service, &examination.socket, &state, sockets));
                 self.foreign = foreign.cloned();
+                // It may have been bound by another path to the same file.
+                self.foreign.iter_mut().for_each(|foreign| foreign.path.clone_from(&examination.socket));
             }
             let (directory, daemon) = (&examination.directory, self.pid());
             let others =

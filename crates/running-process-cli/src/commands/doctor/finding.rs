@@ -1,7 +1,6 @@
 //! A finding: one state of a service that a person may have to do something about.
 
 use super::kinds::{Fix, Kind, Severity};
-use crate::text::shell_word;
 use serde::Serialize;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -98,22 +97,5 @@ impl Finding {
             path: self.path.as_ref().map(|path| path.display().to_string()),
             log: &self.log,
         }
-    }
-}
-
-/// Returns the command line that moves `path` out of the way.
-pub(crate) fn move_away(path: &Path) -> String {
-    let mut away = path.as_os_str().to_owned();
-    away.push(".away");
-    format!("mv {} {}", shell_word(path), shell_word(Path::new(&away)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_moved_beside_itself() {
-        assert_eq!(move_away(Path::new("/srv/a b")), "mv '/srv/a b' '/srv/a b.away'");
     }
 }

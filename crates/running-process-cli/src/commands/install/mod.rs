@@ -81,7 +81,10 @@ fn install(units: &Units, selected: &Selected, output: &mut Output) -> Result<Ve
         let done = if is_new { "wrote" } else { "unchanged" };
         output.line(format_args!("{done}: {}", safe(file.path.display())))?;
     }
-    selected.service.record_activation(Some(&units.activation)).map_err(not_recorded)?;
+    selected
+        .service
+        .record_activation(Some(&units.activation))
+        .map_err(|error| not_recorded(error, &selected.argument))?;
     let mut enable = units.enable.clone();
     if runs {
         // It has the socket.
@@ -106,7 +109,7 @@ fn remove(units: &Units, selected: &Selected, output: &mut Output) -> Result<Ver
             output.line(format_args!("removed: {}", safe(path.display())))?;
         }
     }
-    selected.service.record_activation(None).map_err(not_recorded)?;
+    selected.service.record_activation(None).map_err(|error| not_recorded(error, &selected.argument))?;
     if !removed {
         output.line(format_args!("not installed: {} has no units", safe(&selected.label)))?;
         return tell(units, selected, "not_installed", &[], output);
@@ -139,8 +142,8 @@ fn tell(
     Ok(Verdict::Yes)
 }
 
-fn not_recorded(error: FindError) -> Failure {
-    let advice = advice::find(&error);
+fn not_recorded(error: FindError, service: &str) -> Failure {
+    let advice = advice::find(&error, service);
     Failure::new(error, advice).context("the units are not recorded in the service's directory")
 }
 

@@ -20,7 +20,7 @@ impl StartedBy {
         let activation = service.activation().ok().flatten()?;
         let socket = service.examine().ok()?.socket;
         let listens = match ServiceSocket::all(deadline) {
-            Ok(sockets) => sockets.iter().any(|found| found.path == socket),
+            Ok(sockets) => sockets.iter().any(|found| found.is_at(&socket)),
             // The system does not list them. A daemon that has ended has removed its own.
             Err(_) => socket.symlink_metadata().is_ok(),
         };

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::failure::advice::Advice;
-use crate::text::safe;
+use crate::text::{quoted, safe};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -65,12 +65,22 @@ pub(super) fn remove(path: &Path) -> Result<bool, Failure> {
 }
 
 fn unusable(error: io::Error, path: &Path) -> Failure {
-    Failure::from(error).context(format!("the unit {} cannot be written or read", safe(path.display())))
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "this user may not: look at the owners and modes of its directories; --print shows the units, to be installed by hand"
+        }
+        _ => {
+            "the directory of units is to be one that you can write; --print shows the units, to be installed by hand"
+        }
+    };
+    Failure::from(error)
+        .context(format!("the unit {} cannot be written or read", safe(path.display())))
+        .hint(hint)
 }
 
 /// Returns the failure of a text that the service manager cannot take.
 pub(super) fn inexpressible(what: &str, text: &str, reason: &str) -> Failure {
-    let error = format!("{what} {:?} {reason}", safe(text).to_string());
+    let error = format!("{what} {} {reason}", quoted(text));
     Failure::new(error, Advice::undecided("inexpressible_unit"))
         .hint("use another path or value in the service's file")
 }

@@ -5,8 +5,8 @@ use super::phase::{Extent, Outcome, Plan};
 use super::tally::FailureKind;
 use crate::chart::{Bucket, MOST_BUCKETS, buckets, histogram};
 use crate::cli::LoadArgs;
+use crate::failure::Failure;
 use crate::failure::advice::{self, Advice};
-use crate::failure::{Failure, with_causes};
 use crate::output::Output;
 use crate::text::{cut, safe};
 use crate::verdict::Verdict;
@@ -151,11 +151,15 @@ impl Report<'_> {
             output.line(format_args!(
                 "\n{RED}{name}{RED:#} x {}: {}\n  {CYAN}hint{CYAN:#}: {}",
                 grouped(kind.count),
-                with_causes(&kind.first),
+                self.failure(&kind.first, outcome).sentence(),
                 self.advice(&kind.first, outcome).hint.unwrap_or_default(),
             ))?;
         }
         Ok(())
+    }
+
+    fn failure(&self, error: &FrameClientError, outcome: &Outcome) -> Failure {
+        Failure::of_request(error.clone(), self.advice(error, outcome))
     }
 
     fn advice(&self, error: &FrameClientError, outcome: &Outcome) -> Advice {
@@ -181,7 +185,7 @@ impl Report<'_> {
             .map(|kind| {
                 let FailureKind { count, first } = kind;
                 let Advice { kind, hint, .. } = self.advice(first, outcome);
-                json!({ "kind": kind, "count": count, "first": with_causes(first), "hint": hint })
+                json!({ "kind": kind, "count": count, "first": self.failure(first, outcome).sentence(), "hint": hint })
             })
             .collect();
         json!({

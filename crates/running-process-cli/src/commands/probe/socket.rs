@@ -23,20 +23,6 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Returns whether there is a socket at `path`.
-#[cfg(unix)]
-pub(super) fn is_socket(path: &Path) -> bool {
-    use std::fs;
-    use std::os::unix::fs::FileTypeExt;
-    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
-}
-
-/// Returns `false`: a pipe is no file.
-#[cfg(not(unix))]
-pub(super) fn is_socket(_path: &Path) -> bool {
-    false
-}
-
 pub(super) fn run(arguments: &ProbeArgs, output: &mut Output) -> Result<Verdict, Failure> {
     let endpoint = endpoint(&arguments.target)?;
     let started = Instant::now();

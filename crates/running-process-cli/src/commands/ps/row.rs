@@ -100,7 +100,7 @@ impl Row {
                 Self { status, memory, is_outdated, cause, start_failure, note, ..row }
             }
             Err(error) => {
-                let advice = advice::find(&error);
+                let advice = advice::find(&error, &argument);
                 object["state"] = "unknown".into();
                 Self::failed(label, "unknown", Failure::new(error, advice), object)
             }

@@ -1,9 +1,9 @@
 //! Advice about services: their places, their starts and their ends.
 
 use super::{Advice, SANDBOX, identity_file, impostor, probe, server};
-use crate::text::safe;
+use crate::text::{move_away, safe};
 use running_process::broker::backend_lifecycle::probe::ProbeError;
-use running_process::broker::backend_sdk::{BindError, NameError};
+use running_process::broker::backend_sdk::{BindError, IdentityFileError, NameError};
 use running_process::broker::service::{
     EnsureError, FindError, ForServiceError, FrontError, Obstacle, PlaceError, PlaceFault, RefuseReason,
     ReplaceError, StartEnd, StartFailure, StopError,
@@ -17,7 +17,7 @@ const OTHER_ROOT: &str =
 /// Returns the advice about a service that has no daemon after a start. `service` are the arguments that name it.
 pub(crate) fn ensure(error: &EnsureError, service: &str) -> Advice {
     match error {
-        EnsureError::Find(error) => find(error),
+        EnsureError::Find(error) => find(error, service),
         EnsureError::NoCommand => Advice::no("no_command").hint(
             "the service is known only by its directory: describe it in a file with its `name`, `key` and `command`",
         ),
@@ -72,24 +72,41 @@ pub(crate) fn failed_start(failure: &StartFailure, file: Option<&Path>) -> Strin
     }
 }
 
-/// Returns the advice about a service whose state cannot be told.
-pub(crate) fn find(error: &FindError) -> Advice {
+/// Returns the advice about a service whose state cannot be told. `service` are the arguments that name it.
+pub(crate) fn find(error: &FindError, service: &str) -> Advice {
     match error {
         FindError::Place(error) => place(error),
-        FindError::IdentityFile(error) if error.kind() == ErrorKind::NotADirectory => {
+        FindError::IdentityFile { source, .. } if source.kind() == ErrorKind::NotADirectory => {
             Advice::undecided("no_place").hint(format!("nothing was changed: {OTHER_ROOT}"))
         }
-        FindError::IdentityFile(error) => identity_file(error),
+        FindError::IdentityFile { path, source } => own_identity_file(path, source, service),
         FindError::Lock(error) => bind(error),
         FindError::Probe(error) => probe(error),
         _ => Advice::undecided("failed"),
     }
 }
 
+/// Returns the advice about an identity file that its service finds, and the user has not named.
+fn own_identity_file(path: &Path, error: &io::Error, service: &str) -> Advice {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(
+            IdentityFileError::NotARegularFile
+            | IdentityFileError::TooLarge
+            | IdentityFileError::Malformed(_)
+            | IdentityFileError::ForeignOwner { .. },
+        ) => Advice::undecided("identity_file_unusable").hint(format!(
+            "move it away: {}; a daemon that runs writes it again, otherwise the next start does; running-process doctor {service} \
+             tells more",
+            move_away(path)
+        )),
+        _ => identity_file(error),
+    }
+}
+
 /// Returns the advice about a daemon that was not stopped. `service` are the arguments that name it.
 pub(crate) fn stop(error: &StopError, service: &str) -> Advice {
     match error {
-        StopError::Find(error) => find(error),
+        StopError::Find(error) => find(error, service),
         StopError::Process(error) if error.kind() == ErrorKind::PermissionDenied => {
             Advice::undecided("process").hint("run this command as the daemon's user or as root")
         }
@@ -104,7 +121,7 @@ pub(crate) fn stop(error: &StopError, service: &str) -> Advice {
 /// Returns the advice about a daemon that was not replaced. `service` are the arguments that name it.
 pub(crate) fn replace(error: &ReplaceError, service: &str) -> Advice {
     match error {
-        ReplaceError::Find(error) => find(error),
+        ReplaceError::Find(error) => find(error, service),
         ReplaceError::TimedOut { .. } => Advice::undecided("timed_out").hint(waiting(service)),
         ReplaceError::NotProven(error) => not_proven(error),
         ReplaceError::NotStopped(error) => stop(error, service),
@@ -172,6 +189,9 @@ pub(crate) fn front(error: &FrontError, file: &Path) -> Advice {
 pub(crate) fn place(error: &PlaceError) -> Advice {
     let unusable = Advice::undecided("no_place");
     match &error.fault {
+        // That of the system, or of anything else.
+        PlaceFault::NotPrivate { .. } if !is_of_services(&error.path) => unusable
+            .hint("set RUNNING_PROCESS_DIR to a directory for this alone, which is made with mode 700, for the daemon and all of its clients alike"),
         PlaceFault::NotPrivate { .. } => unusable.hint(format!(
             "if everything in it is yours: chmod 700 {}; if not, {OTHER_ROOT}",
             safe(error.path.display())
@@ -181,6 +201,23 @@ pub(crate) fn place(error: &PlaceError) -> Advice {
         }
         _ => unusable.hint(OTHER_ROOT),
     }
+}
+
+/// Returns whether all in the directory at `path` is for its owner alone, as it is in a directory of services.
+#[cfg(unix)]
+pub(crate) fn is_of_services(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(mut entries) = path.read_dir() else { return false };
+    entries.all(|entry| {
+        let others = entry.and_then(|entry| entry.metadata()).map(|found| found.mode() & 0o077);
+        others.is_ok_and(|others| others == 0)
+    })
+}
+
+/// Returns `true`: modes are of Unix alone.
+#[cfg(not(unix))]
+pub(crate) fn is_of_services(_: &Path) -> bool {
+    true
 }
 
 /// Returns the advice about a lock or a socket of a service that cannot be taken.

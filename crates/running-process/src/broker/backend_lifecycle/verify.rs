@@ -24,6 +24,7 @@ pub(crate) use asynchronous::{verify_again_async, verify_connection_async};
 pub use blocking::verify;
 pub(crate) use blocking::{verify_again, verify_connection};
 pub(crate) use checks::recorded_process;
+pub use checks::stopped_process;
 pub use claim::{Claim, ListeningProcess, verify_claim};
 pub(crate) use file::FileId;
 pub use fronted::verify_fronted;

@@ -12,7 +12,9 @@ use super::state::ServiceState;
 use crate::broker::backend_handle::BackendHandle;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::ProbeError;
-use crate::broker::backend_lifecycle::verify::recorded_process;
+use crate::broker::backend_lifecycle::verify::{
+    recorded_process, stopped_process as recorded_stopped_process,
+};
 use crate::sys::LockHolder;
 use crate::transport::{ConnectError, InstanceLock};
 use std::io;
@@ -147,8 +149,7 @@ impl Service {
 
 /// Returns the process of the recorded daemon if it is stopped, as [`Service::stopped_process`] does.
 pub(super) fn stopped_process(paths: &ServicePaths) -> Option<u32> {
-    let process = recorded_process(&paths.identity().ok()??).ok()?;
-    process.is_stopped().is_ok_and(|is_stopped| is_stopped).then(|| process.pid())
+    recorded_stopped_process(&paths.identity().ok()??)
 }
 
 /// Returns what a failed proof says about the daemon `expected`.

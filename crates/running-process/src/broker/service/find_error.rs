@@ -2,6 +2,7 @@ use super::place_error::PlaceError;
 use crate::broker::backend_lifecycle::probe::ProbeError;
 use crate::transport::BindError;
 use std::io;
+use std::path::PathBuf;
 
 /// The reason why the state of a service cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -11,8 +12,13 @@ pub enum FindError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// The identity file cannot be read, or others could have written it.
-    #[error("the identity file of the service cannot be used")]
-    IdentityFile(#[source] io::Error),
+    #[error("the identity file {} of the service cannot be used", path.display())]
+    IdentityFile {
+        /// The path of the file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The record of the service manager that starts the daemon cannot be read or written: the file `activation` in the service's
     /// directory. Install the service again, or remove the file.
     #[error("the record of the service's service manager cannot be used")]

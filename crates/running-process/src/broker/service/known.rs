@@ -1,7 +1,7 @@
 //! The services of which the root has a directory, and the directory of their files.
 
 use super::definition::Service;
-use super::paths::{KEY_HASH_DIGITS, ServicePaths};
+use super::paths::{KEY_HASH_DIGITS, ServicePaths, check_private, unless_missing};
 use super::place_error::{PlaceError, PlaceFault};
 use crate::sys;
 use std::io;
@@ -22,6 +22,7 @@ impl Service {
     /// Returns the services as [`known`](Self::known) does, of `root` if there is one.
     fn known_below(root: Option<&Path>) -> Result<Vec<Self>, PlaceError> {
         let found = ServicePaths::root_of(root)?;
+        unless_missing(check_private(&found))?;
         let mut services = Vec::new();
         for name in directories(&found)? {
             services.extend(Self::of_directory(&name).map(|service| match root {
@@ -123,5 +124,16 @@ mod tests {
         let root = tempfile::NamedTempFile::new().unwrap();
         let error = Service::known_below(Some(root.path())).unwrap_err();
         assert_eq!(error.path, root.path());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_directories_in_a_root_of_others_are_no_services() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("games")).unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Service::known_below(Some(root.path())).unwrap_err();
+        assert!(matches!(error.fault, PlaceFault::NotPrivate { mode: 0o755 }), "{error:?}");
     }
 }

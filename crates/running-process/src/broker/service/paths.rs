@@ -167,10 +167,16 @@ impl ServicePaths {
 
     /// Reads the identity file; `None` if there is none.
     pub(super) fn identity(&self) -> Result<Option<DaemonProcess>, FindError> {
-        try_read_daemon_identity_file(&self.identity_file()).map_err(|error| {
+        self.read_identity().map_err(|error| {
             // A fault of the directory explains it better.
-            self.check().map_or_else(FindError::Place, |()| FindError::IdentityFile(error))
+            self.check().map_or_else(FindError::Place, |()| error)
         })
+    }
+
+    /// Reads the identity file, whatever the directory is.
+    pub(super) fn read_identity(&self) -> Result<Option<DaemonProcess>, FindError> {
+        let path = self.identity_file();
+        try_read_daemon_identity_file(&path).map_err(|source| FindError::IdentityFile { path, source })
     }
 
     /// Returns the directory of the sockets: that of the service, or a short one if its path is too long for a socket.
@@ -305,7 +311,7 @@ fn make_private(path: &Path) -> Result<(), PlaceError> {
 }
 
 /// Returns the result of a check, which a directory passes that does not exist.
-fn unless_missing(checked: Result<(), PlaceError>) -> Result<(), PlaceError> {
+pub(super) fn unless_missing(checked: Result<(), PlaceError>) -> Result<(), PlaceError> {
     match checked {
         Err(PlaceError { fault: PlaceFault::Unusable(error), .. })
             if error.kind() == io::ErrorKind::NotFound =>
@@ -318,7 +324,7 @@ fn unless_missing(checked: Result<(), PlaceError>) -> Result<(), PlaceError> {
 
 /// Verifies that the directory is this user's alone.
 #[cfg(unix)]
-fn check_private(path: &Path) -> Result<(), PlaceError> {
+pub(super) fn check_private(path: &Path) -> Result<(), PlaceError> {
     use std::os::unix::fs::MetadataExt;
     let found = path.symlink_metadata().map_err(|error| PlaceFault::Unusable(error).at(path))?;
     let fault = if !found.is_dir() {
@@ -335,7 +341,7 @@ fn check_private(path: &Path) -> Result<(), PlaceError> {
 
 /// Verifies that it is a directory. The access to it is that of the user's profile, which only this user and administrators have.
 #[cfg(not(unix))]
-fn check_private(path: &Path) -> Result<(), PlaceError> {
+pub(super) fn check_private(path: &Path) -> Result<(), PlaceError> {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(PlaceFault::NotADirectory.at(path)),

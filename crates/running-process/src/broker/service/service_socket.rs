@@ -5,7 +5,7 @@ use super::definition::Service;
 use super::stop::{GRACE, Stopped};
 use crate::broker::backend_handle::KILL_TIMEOUT;
 use crate::broker::local_sockets::{ListeningSocket, ProcessDescription, SocketName, listening_sockets};
-use crate::sys::ProcessHandle;
+use crate::sys::{ProcessHandle, SocketFile};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,17 +14,18 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServiceSocket {
-    /// The path at which the socket was bound.
+    /// The path at which the socket was bound, as the process gave it: a relative one begins in a directory that the kernel does not keep.
     pub path: PathBuf,
     /// The processes that have the socket: the daemon, and others that it has given a copy.
     pub owners: Vec<ProcessDescription>,
     /// The path leads to the socket, for this process or one of the owners; `None` if that cannot be told.
     pub is_reachable: Option<bool>,
     inode: u64,
+    file: SocketFile,
 }
 
 impl ServiceSocket {
-    /// Returns the sockets of this user's services in all roots.
+    /// Returns the sockets of this user's services in all roots, and those that were bound by a relative path with the name of one.
     ///
     /// # Errors
     ///
@@ -49,7 +50,17 @@ impl ServiceSocket {
             owners: socket.owners.clone(),
             is_reachable: socket.is_reachable_here(),
             inode: socket.inode,
+            file: socket.file(),
         }
+    }
+
+    /// Returns whether a connection to `path` is one to this socket, as far as the system tells.
+    ///
+    /// The kernel tells the path of `bind`. If that is relative, the file at `path` tells, except on a file system that shows other
+    /// numbers than the kernel has (btrfs, overlayfs).
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == path || (self.path.is_relative() && self.file.is_at(path))
     }
 
     /// Ends the process `pid` if it still has this socket and no path leads there: asks it to end, and kills it after 15 seconds or at
@@ -92,13 +103,15 @@ impl ServiceSocket {
 }
 
 /// Returns whether `path` is that of a service's socket: in a directory with the name of one, or in the short one of a long path.
+/// A relative path need not name the directory.
 fn is_of_service(path: &Path) -> bool {
     let parent = |path: &Path| {
         path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned)
     };
     let Some(directory) = path.parent() else { return false };
     path.file_name().is_some_and(|name| name == "socket")
-        && (parent(path).is_some_and(|name| Service::of_directory(&name).is_some())
+        && (path.is_relative()
+            || parent(path).is_some_and(|name| Service::of_directory(&name).is_some())
             || parent(directory).is_some_and(|name| name.starts_with("running-process-services-")))
 }
 
@@ -122,10 +135,12 @@ mod tests {
             "/r/cache/socket",
             "/r/cache.0123456789abcdef/socket",
             "/tmp/running-process-services-0/0a1b/socket",
+            "socket",
+            "../cache/socket",
         ] {
             assert!(is_of_service(Path::new(path)), "{path}");
         }
-        for path in ["/r/cache/control", "/r/Cache/socket", "socket", "/socket", "/r/cache.1/socket"] {
+        for path in ["/r/cache/control", "/r/Cache/socket", "control", "/socket", "/r/cache.1/socket"] {
             assert!(!is_of_service(Path::new(path)), "{path}");
         }
     }
@@ -177,6 +192,7 @@ mod tests {
                 owners: vec![owner],
                 is_reachable: Some(false),
                 inode: 11,
+                file: SocketFile::default(),
             };
             assert!(lost.is_unreachable_at(std::slice::from_ref(&lost), 7));
             assert!(!lost.is_unreachable_at(std::slice::from_ref(&lost), 8), "it is another process's");

@@ -216,7 +216,7 @@ impl Service {
 /// Returns the process in the identity file, if that still names `pid`. It did not answer in time, but the kernel says that it
 /// is the recorded process, and that is enough to end it.
 pub(super) fn recorded(paths: &ServicePaths, pid: u32) -> Result<Option<ProcessHandle>, StopError> {
-    let identity = try_read_daemon_identity_file(&paths.identity_file()).map_err(FindError::IdentityFile)?;
+    let identity = paths.read_identity()?;
     match identity.filter(|identity| identity.pid == pid).map(|identity| recorded_process(&identity)) {
         None | Some(Err(ProbeError::Gone { .. } | ProbeError::ReusedPid { .. })) => Ok(None),
         Some(Ok(process)) => Ok(Some(process)),

@@ -11,6 +11,7 @@ mod types;
 pub use types::{AcceptQueue, ListeningSocket, ProcessDescription, SocketName};
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 impl ListeningSocket {
@@ -22,6 +23,11 @@ impl ListeningSocket {
             SocketName::Path(path) => imp::is_at(path, self.file?),
             _ => self.is_reachable(),
         }
+    }
+
+    /// Returns the file that `bind` made.
+    pub(crate) fn file(&self) -> SocketFile {
+        SocketFile(self.file)
     }
 
     /// Returns whether the path of the socket leads to it, as this process or one of its owners looks the path up.
@@ -49,6 +55,17 @@ impl ListeningSocket {
             SocketName::Path(path) => imp::is_reachable(path, self.file?, &self.owners),
             _ => self.is_reachable(),
         }
+    }
+}
+
+/// The file of a socket, if the kernel tells it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SocketFile(Option<types::BoundFile>);
+
+impl SocketFile {
+    /// Returns whether `path`, which is absolute, certainly leads to the file, as this process looks it up.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        self.0.is_some_and(|file| imp::is_at(path, file) == Some(true))
     }
 }
 

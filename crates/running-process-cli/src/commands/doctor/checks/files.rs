@@ -2,9 +2,9 @@
 
 use super::state::sentence;
 use crate::commands::doctor::facts::Facts;
-use crate::commands::doctor::finding::{Finding, move_away};
+use crate::commands::doctor::finding::Finding;
 use crate::commands::doctor::kinds::{self, Kind};
-use crate::text::shell_word;
+use crate::text::{move_away, shell_word};
 use running_process::broker::backend_sdk::{BindError, IdentityFileError};
 use running_process::broker::service::{Examination, FindError, ServiceManager};
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Ok(examination) = &facts.examination else { return Vec::new() };
     let mut found = Vec::new();
     match &facts.state {
-        Err(FindError::IdentityFile(error)) => found.extend(identity_file(facts, error)),
+        Err(FindError::IdentityFile { source, .. }) => found.extend(identity_file(facts, source)),
         Err(FindError::Lock(error)) => found.extend(lock(facts, error)),
         _ => {}
     }

@@ -2,9 +2,10 @@
 
 use super::state::sentence;
 use crate::commands::doctor::facts::Facts;
-use crate::commands::doctor::finding::{Finding, move_away};
+use crate::commands::doctor::finding::Finding;
 use crate::commands::doctor::kinds;
-use crate::text::shell_word;
+use crate::failure::advice::service::is_of_services;
+use crate::text::{move_away, shell_word};
 use running_process::broker::backend_sdk::BindError;
 use running_process::broker::service::{FindError, PlaceError, PlaceFault};
 use std::io::ErrorKind;
@@ -82,7 +83,9 @@ fn place(facts: &Facts, error: &PlaceError) -> Finding {
     };
     let finding = facts.finding(kind, what).path(path);
     match &error.fault {
-        PlaceFault::NotPrivate { .. } => finding.remedy(format_args!("chmod 700 {}", shell_word(path))),
+        PlaceFault::NotPrivate { .. } if is_of_services(path) => {
+            finding.remedy(format_args!("chmod 700 {}", shell_word(path)))
+        }
         PlaceFault::ForeignOwner { .. } | PlaceFault::NotADirectory => finding.remedy(move_away(path)),
         _ => finding,
     }

@@ -239,9 +239,10 @@ fn of_error(facts: &Facts, error: &FindError) -> Option<Finding> {
         FindError::Probe(ProbeError::Connect(
             ConnectError::Sandboxed { .. } | ConnectError::Unavailable { .. },
         )) => &kinds::SANDBOX,
-        FindError::IdentityFile(_) | FindError::Lock(_) | FindError::Place(_) | FindError::Activation(_) => {
-            return None;
-        }
+        FindError::IdentityFile { .. }
+        | FindError::Lock(_)
+        | FindError::Place(_)
+        | FindError::Activation(_) => return None,
         _ => &kinds::STATE_UNKNOWN,
     };
     let barrier = if kind == &kinds::SANDBOX { &*facts.barrier } else { "" };

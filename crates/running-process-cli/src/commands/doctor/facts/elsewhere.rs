@@ -62,7 +62,8 @@ pub(super) fn add(
 
 /// Returns the service in the root of `socket`, if that has a directory of the same name as `own`, that of the service.
 pub(super) fn of_socket(service: &Service, own: &Path, socket: &Path) -> Option<Service> {
-    let directory = socket.parent().filter(|directory| directory.file_name() == own.file_name())?;
+    let directory = socket.parent().filter(|directory| directory.is_absolute())?;
+    let directory = Some(directory).filter(|directory| directory.file_name() == own.file_name())?;
     let root = directory.parent().filter(|_| directory != own)?;
     let elsewhere = service.clone().below(root);
     elsewhere.directory().is_ok_and(|found| found == directory).then_some(elsewhere)

@@ -103,12 +103,26 @@ fn each_way_to_fail_has_its_hint() {
 
 #[test]
 fn each_state_that_cannot_be_told_has_its_advice() {
-    let identity_file = |error: io::Error| find(&FindError::IdentityFile(error));
+    let find = |error: &FindError| find(error, "cache");
+    let identity_file =
+        |source: io::Error| find(&FindError::IdentityFile { path: "/r/cache/identity.json".into(), source });
     let lock = |error| find(&FindError::Lock(error));
     let path = String::new;
     check([
         (identity_file(ErrorKind::NotADirectory.into()), "no_place", UNDECIDED, "nothing was changed"),
         (identity_file(denied()), "identity_file_unusable", UNDECIDED, "daemon's user"),
+        (
+            identity_file(IdentityFileError::NotARegularFile.into()),
+            "identity_file_unusable",
+            UNDECIDED,
+            "mv /r/cache/identity.json /r/cache/identity.json.away; a daemon that runs writes it again",
+        ),
+        (
+            identity_file(IdentityFileError::TooLarge.into()),
+            "identity_file_unusable",
+            UNDECIDED,
+            "running-process doctor cache tells more",
+        ),
         (
             find(&FindError::Probe(ConnectError::Unavailable { source: Arc::new(denied()) }.into())),
             "sockets_unavailable",
@@ -163,10 +177,25 @@ fn each_place_that_is_not_used_has_its_advice() {
         (of(PlaceFault::NotAbsolute), "no_place", UNDECIDED, "set RUNNING_PROCESS_DIR"),
         (of(PlaceFault::NotADirectory), "no_place", UNDECIDED, "move it away"),
         (of(PlaceFault::ForeignOwner { owner: 1 }), "no_place", UNDECIDED, "all of its clients"),
-        (of(PlaceFault::NotPrivate { mode: 0o755 }), "no_place", UNDECIDED, "chmod 700 /srv/root"),
+        (of(PlaceFault::NotPrivate { mode: 0o755 }), "no_place", UNDECIDED, "set RUNNING_PROCESS_DIR to a"),
         (of(PlaceFault::Unusable(denied())), "no_place", UNDECIDED, "set RUNNING_PROCESS_DIR"),
         (of(PlaceFault::NotAbsolute), "no_place", UNDECIDED, "set RUNNING_PROCESS_DIR"),
     ]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_is_made_private_only_if_all_in_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("lock");
+    std::fs::write(&file, "").unwrap();
+    let hint = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = PlaceError { path: root.path().into(), fault: PlaceFault::NotPrivate { mode: 0o755 } };
+        place(&error).hint.unwrap().contains("chmod 700")
+    };
+    assert_eq!((hint(0o600), hint(0o644)), (true, false));
 }
 
 #[test]

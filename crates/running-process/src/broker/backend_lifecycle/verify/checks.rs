@@ -73,6 +73,17 @@ pub(crate) fn recorded_process(expected: &DaemonProcess) -> Result<ProcessHandle
     }
 }
 
+/// Returns the pid of the recorded process, if a signal or a debugger has stopped it: then it answers nobody before it is told to go on.
+///
+/// # Platform-specific behavior
+///
+/// Only Linux tells. Elsewhere this is `None`.
+#[must_use]
+pub fn stopped_process(expected: &DaemonProcess) -> Option<u32> {
+    let process = recorded_process(expected).ok()?;
+    process.is_stopped().is_ok_and(|is_stopped| is_stopped).then(|| process.pid())
+}
+
 /// Returns the reason why there is no process of the recorded pid: `error`, unless the endpoint tells more.
 ///
 /// A pid has no meaning without its namespace. If that is not recorded, a daemon may well listen that has another

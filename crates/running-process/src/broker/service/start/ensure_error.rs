@@ -17,8 +17,8 @@ pub enum EnsureError {
     /// The state of the service cannot be told.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// No daemon runs, and the service has no command to start one.
-    #[error("no daemon of the service runs, and the service has no command to start one")]
+    /// A daemon is to be started, and the service has no command for that.
+    #[error("the service has no command to start a daemon")]
     NoCommand,
     /// The program of the command is in no directory of `PATH`.
     #[error("the program {program:?} of the service is in no directory of PATH")]

@@ -5,11 +5,9 @@ use super::ensure_error::EnsureError;
 use super::log;
 use super::supervise::{Launch, StartEvent, Supervised};
 use crate::broker::backend_handle::BackendHandle;
-use crate::broker::backend_lifecycle::identity_file::try_read_daemon_identity_file;
 use crate::broker::service::deadline::Deadline;
 use crate::broker::service::definition::Service;
 use crate::broker::service::find::Look;
-use crate::broker::service::find_error::FindError;
 use crate::broker::service::history::{History, StartEnd, StartFailure};
 use crate::broker::service::leftovers::remove_identity;
 use crate::broker::service::operation::Operation;
@@ -44,9 +42,7 @@ pub(in crate::broker::service) fn start(
         Look::Live(handle) => return Ok(Outcome::Found(handle)),
         Look::NotServed { stale } => stale.map(|stale| *stale),
         // This process holds the lock, so the daemon that cannot be examined from here has ended.
-        Look::NotInspectable(_) => {
-            try_read_daemon_identity_file(&paths.identity_file()).map_err(FindError::IdentityFile)?
-        }
+        Look::NotInspectable(_) => paths.read_identity()?,
         _ => return Ok(Outcome::Unknown),
     };
     let mut start = Start { service, paths, history: History::read(paths), events };
