@@ -287,8 +287,8 @@ mod tests {
     #[test]
     fn a_process_belongs_to_the_daemon_that_leads_its_session() {
         let own = std::process::id();
-        let leader = sys::session_of(own).unwrap();
-        assert!(is_part_of(own, leader));
+        // The leader may be in a pid namespace that this process does not see.
+        assert!(sys::session_of(own).is_none_or(|leader| is_part_of(own, leader)));
         assert!(is_part_of(own, own));
         // There is no process of these ids.
         assert!(is_part_of(u32::MAX, u32::MAX));
