@@ -11,6 +11,7 @@ fn a_daemon_whose_directory_was_moved_away_is_ended_only_if_it_is_named() {
     let machine = Machine::new();
     let file = machine.cache("");
     let pid = machine.services.start(&file);
+    machine.lacks("vanished_directory");
     fs::rename(machine.services.root(), machine.services.path("moved")).unwrap();
     let finding = machine.finds("vanished_directory");
     assert_eq!(pid_of(&finding), pid);
@@ -67,13 +68,17 @@ fn an_unreachable_daemon_of_another_root_is_a_note() {
     let mut start = machine.services.command(&["start", "--json", "--file", &machine.cache("")]);
     let started = finish(start.env("RUNNING_PROCESS_DIR", &other)).objects();
     await_ready(&started[0]);
+    // It would make its files again.
+    let pid = pid_of(&started[0]);
+    signal("STOP", pid);
     fs::rename(&other, &moved).unwrap();
     let diagnosis = Diagnosis::of(&mut machine.services.command(&["doctor", "--json"]));
-    let finding = diagnosis.findings.iter().find(|finding| finding["pid"] == started[0]["pid"]).unwrap();
+    let finding = diagnosis.findings.iter().find(|finding| pid_of(finding) == pid).unwrap();
     assert_eq!((&finding["id"], &finding["severity"]), (&"unreachable_elsewhere".into(), &"note".into()));
     assert!(finding["remedy"].is_null(), "{finding}");
     assert!(diagnosis.findings.iter().all(|finding| finding["severity"] == "note"), "{diagnosis:#?}");
     fs::rename(&moved, &other).unwrap();
+    signal("CONT", pid);
     let mut stop = machine.services.command(&["stop", "--file", &machine.file()]);
     assert_eq!(finish(stop.env("RUNNING_PROCESS_DIR", &other)).status, 0);
 }
