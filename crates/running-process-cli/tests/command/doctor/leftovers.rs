@@ -75,7 +75,7 @@ fn a_child_that_keeps_the_lock_of_a_dead_daemon_is_named_and_ended() {
     ends(pid);
     let orphan = pid_of(&machine.finds("held_by_orphan"));
     // The child of the shell may not have run its program yet.
-    let watchdog = Instant::now() + Duration::from_secs(60);
+    let watchdog = Instant::now() + Duration::from_mins(1);
     while arguments(orphan) != "sleep 600 " {
         assert!(Instant::now() < watchdog, "{}", arguments(orphan));
         std::thread::yield_now();
