@@ -43,10 +43,18 @@ class Daemon:
         self.process.communicate(timeout=PATIENCE)
 
 
+STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the standard error, which is captured while tests run."""
+    config.stash[STDERR] = os.dup(2)
+
+
 @pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
+def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     """Ends a test that hangs, with the stacks of its threads."""
-    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=request.config.stash[STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -202,7 +202,9 @@ def test_a_daemon_that_ends_loses_the_connection(client: rp.Client, daemon: Daem
 @pytest.mark.parametrize("call", ["client.request(0xF0C0, b'wait int')", "next(client.stream(0xF0C0, b'wait int'))"])
 def test_ctrl_c_ends_a_call_and_cancels_its_request(client: rp.Client, daemon: Daemon, call: str) -> None:
     script = f"""
-import sys, running_process_client as rp
+import signal, sys, running_process_client as rp
+# A shell that runs the tests in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 client = rp.probe(sys.argv[1], timeout=60).client()
 try:
     {call}
