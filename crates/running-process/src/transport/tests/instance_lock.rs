@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(unix)]
 use std::time::Duration;
 use std::{io, thread};
 
@@ -99,6 +100,7 @@ fn asking_for_the_holder_keeps_nobody_from_the_lock() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_process_that_asks_and_is_slow_keeps_nobody_from_the_lock() {
     let (_directory, path) = lock_path();
     drop(take(&path).unwrap());

@@ -164,6 +164,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_record_that_cannot_be_read_is_told() {
         let root = tempfile::tempdir().unwrap();
