@@ -250,6 +250,8 @@ fn services(checked: &mut Checked) {
     of(checked, 0, Some("status"), &["status", "--file", &cache]);
     of(checked, 0, Some("ps"), &["ps"]);
     other_sockets(checked, root.path());
+    // The daemon may serve before it has written its first line.
+    while finish(command_below(root.path()).args(["logs", "cache"])).text().is_empty() {}
     of(checked, 0, Some("log_line"), &["logs", "cache", "--lines", "1"]);
     if cfg!(target_os = "linux") {
         of(checked, 0, Some("install"), &["install", "--print", "--file", &cache]);
