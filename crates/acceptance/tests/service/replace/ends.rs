@@ -155,7 +155,8 @@ fn two_restarts_at_once_follow_one_another() {
         assert!(!daemons.contains(&old), "{daemons:?}");
         await_that("single daemon", || service.daemons().len() == 1);
         assert!(daemons.contains(&service.start()), "{daemons:?}");
-        assert!(service.events("start") <= 3);
+        // A restart whose daemon the other one stops before it is proven starts one more.
+        assert!(service.events("start") <= if words.is_empty() { 3 } else { 4 });
         service.assert_never_two();
     }
 }
