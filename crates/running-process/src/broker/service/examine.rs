@@ -145,15 +145,12 @@ fn replacing_holder(paths: &ServicePaths) -> Result<Option<ReplacingHolder>, Fin
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use super::*;
     use crate::broker::service::operation::Operation;
+    use crate::broker::service::scratch::ScratchService;
 
     #[test]
     fn a_start_and_a_replacement_are_watched_while_they_are_announced() {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("watched").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
+        let ScratchService { service, paths, .. } = &ScratchService::new("watched");
         let is_watched = || service.examine().unwrap().start_is_watched;
         assert!(!is_watched());
         for path in [paths.starting(), paths.replacing_announced()] {

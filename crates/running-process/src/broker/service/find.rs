@@ -12,9 +12,7 @@ use super::state::ServiceState;
 use crate::broker::backend_handle::BackendHandle;
 use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::probe::ProbeError;
-use crate::broker::backend_lifecycle::verify::{
-    recorded_process, stopped_process as recorded_stopped_process,
-};
+use crate::broker::backend_lifecycle::verify::{self, recorded_process};
 use crate::sys::LockHolder;
 use crate::transport::{ConnectError, InstanceLock};
 use std::io;
@@ -149,7 +147,7 @@ impl Service {
 
 /// Returns the process of the recorded daemon if it is stopped, as [`Service::stopped_process`] does.
 pub(super) fn stopped_process(paths: &ServicePaths) -> Option<u32> {
-    recorded_stopped_process(&paths.identity().ok()??)
+    verify::stopped_process(&paths.identity().ok()??)
 }
 
 /// Returns what a failed proof says about the daemon `expected`.
@@ -313,6 +311,8 @@ pub(super) fn take_start_lock(paths: &ServicePaths) -> Result<Option<InstanceLoc
 mod tests {
     use super::*;
     #[cfg(unix)]
+    use crate::broker::service::scratch::ScratchService;
+    #[cfg(unix)]
     use crate::sys::ProcessHandle;
 
     /// Returns the explanation for a lock that `holder` holds, after a start of process 7 came to `stage`.
@@ -329,15 +329,12 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn the_note_names_the_successor_where_the_system_does_not_name_holders() {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("succession").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
+        let ScratchService { paths, .. } = &ScratchService::new("succession");
         let replacing = InstanceLock::try_take(&paths.replacing()).unwrap().unwrap();
-        assert!(succession(&paths, &LockHolder::Unknown).unwrap().is_none());
+        assert!(succession(paths, &LockHolder::Unknown).unwrap().is_none());
         let pid = std::process::id();
         abandoned::note(&replacing, &ProcessHandle::open(pid).unwrap().unwrap()).unwrap();
-        let found = succession(&paths, &LockHolder::Unknown).unwrap();
+        let found = succession(paths, &LockHolder::Unknown).unwrap();
         assert!(matches!(found, Some(ServiceState::Starting { by: Some(by), .. }) if by == pid));
     }
 
@@ -362,22 +359,20 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn the_process_that_holds_both_locks_is_becoming_the_daemon() {
-        let root = tempfile::tempdir().unwrap();
-        let paths = ServicePaths::of(&Service::new("both").unwrap().below(root.path().join("root"))).unwrap();
-        paths.make().unwrap();
+        let ScratchService { paths, .. } = &ScratchService::new("both");
         let pid = std::process::id();
         let holder = LockHolder::Owner { pid };
-        assert!(succession(&paths, &holder).unwrap().is_none(), "no process replaces the daemon");
-        let replacing = Replacing::try_take(&paths).unwrap().unwrap();
+        assert!(succession(paths, &holder).unwrap().is_none(), "no process replaces the daemon");
+        let replacing = Replacing::try_take(paths).unwrap().unwrap();
         let becomes = |found| matches!(found, Some(ServiceState::Starting { by: Some(by), .. }) if by == pid);
         // Its own announcement tells a process nothing about another one.
         for other in [LockHolder::Unknown, LockHolder::Inherited { pids: vec![] }] {
-            let found = succession(&paths, &other).unwrap();
+            let found = succession(paths, &other).unwrap();
             assert!(found.is_none(), "{other:?}: {found:?}");
         }
         if cfg!(target_os = "linux") {
-            assert!(becomes(succession(&paths, &holder).unwrap()));
-            assert!(succession(&paths, &LockHolder::Owner { pid: 0 }).unwrap().is_none());
+            assert!(becomes(succession(paths, &holder).unwrap()));
+            assert!(succession(paths, &LockHolder::Owner { pid: 0 }).unwrap().is_none());
         }
         replacing.end(true);
     }
@@ -390,10 +385,7 @@ mod tests {
         use std::io::Write;
         use std::os::unix::net::{UnixListener, UnixStream};
 
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("looked-at").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
+        let ScratchService { service, paths, .. } = &ScratchService::new("looked-at");
         let socket = paths.socket().unwrap();
         let listener = UnixListener::bind(&socket).unwrap();
         let endpoint = Endpoint::unix_socket("looked-at", socket.to_str().unwrap()).unwrap();

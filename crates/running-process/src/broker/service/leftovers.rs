@@ -180,16 +180,8 @@ mod tests {
     use crate::broker::backend_lifecycle::identity_file::write_daemon_identity_file;
     use crate::broker::protocol::Endpoint;
     use crate::broker::service::operation::Operation;
+    use crate::broker::service::scratch::ScratchService;
     use crate::transport::InstanceLock;
-
-    /// Returns the paths of a service in a root of its own.
-    fn paths() -> (tempfile::TempDir, ServicePaths) {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("left").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
-        (root, paths)
-    }
 
     /// Writes the identity file of a daemon that has ended, whose pid is this process's now.
     fn write_stale_identity(paths: &ServicePaths) -> DaemonProcess {
@@ -207,49 +199,49 @@ mod tests {
 
     #[test]
     fn files_are_left_only_while_no_process_holds_a_lock() {
-        let (_root, paths) = paths();
-        assert!(found(&paths).is_empty());
-        write_stale_identity(&paths);
-        assert_eq!(found(&paths), [paths.identity_file()]);
+        let ScratchService { paths, .. } = &ScratchService::new("left");
+        assert!(found(paths).is_empty());
+        write_stale_identity(paths);
+        assert_eq!(found(paths), [paths.identity_file()]);
         for lock in [paths.lock(), paths.replacing()] {
             let held = InstanceLock::try_take(&lock).unwrap().unwrap();
-            assert!(found(&paths).is_empty(), "{lock:?}");
+            assert!(found(paths).is_empty(), "{lock:?}");
             held.release();
         }
-        assert_eq!(found(&paths), [paths.identity_file()]);
+        assert_eq!(found(paths), [paths.identity_file()]);
         for looks in [[true, false], [false, true]] {
             let mut looks = looks.into_iter();
-            let found = leftovers_unless(&paths, &Names::of(&paths), || Ok(looks.next().unwrap_or_default()));
+            let found = leftovers_unless(paths, &Names::of(paths), || Ok(looks.next().unwrap_or_default()));
             assert!(found.unwrap().is_empty(), "a process has a lock on one side of the look");
         }
     }
 
     #[test]
     fn a_socket_at_which_a_process_listens_is_not_left() {
-        let (_root, paths) = paths();
+        let ScratchService { paths, .. } = &ScratchService::new("left");
         std::fs::write(paths.starting(), "no socket").unwrap();
         let drain = Operation::announce(paths.draining()).unwrap();
-        assert!(found(&paths).is_empty());
+        assert!(found(paths).is_empty());
         drain.withdraw();
     }
 
     #[test]
     fn a_crash_is_counted_before_its_evidence_is_removed() {
-        let (_root, paths) = paths();
+        let ScratchService { paths, .. } = &ScratchService::new("left");
         let mut steps = Vec::new();
         let mut history = History::default();
-        remove_identity(&paths, &mut history, None, &mut |step| steps.push(step)).unwrap();
+        remove_identity(paths, &mut history, None, &mut |step| steps.push(step)).unwrap();
         assert_eq!(steps, [], "there was no start");
         history.begin(SystemTime::now());
         history.serves();
-        let daemon = write_stale_identity(&paths);
-        remove_identity(&paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
+        let daemon = write_stale_identity(paths);
+        remove_identity(paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
         let changes = [LeftoverChange::Write(paths.history()), LeftoverChange::Remove(paths.identity_file())];
         assert_eq!(steps, changes);
-        assert_eq!(History::read(&paths).failures, 1);
+        assert_eq!(History::read(paths).failures, 1);
         assert!(!paths.identity_file().exists());
         // It is counted once.
-        remove_identity(&paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
-        assert_eq!((History::read(&paths).failures, steps.len()), (1, 3));
+        remove_identity(paths, &mut history, Some(&daemon), &mut |step| steps.push(step)).unwrap();
+        assert_eq!((History::read(paths).failures, steps.len()), (1, 3));
     }
 }

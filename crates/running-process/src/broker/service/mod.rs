@@ -42,6 +42,9 @@ mod operation;
 mod paths;
 mod place_error;
 mod replace;
+#[cfg(test)]
+#[cfg(unix)]
+mod scratch;
 mod service_socket;
 mod start;
 mod state;

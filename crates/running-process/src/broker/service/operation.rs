@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// A start or a drain by this process. Dropping it wakes all that wait for its end.
 #[derive(Debug)]
 pub(super) struct Operation {
-    _socket: OwnedFd,
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is only to be closed"))]
+    socket: OwnedFd,
     path: PathBuf,
 }
 
@@ -22,13 +23,22 @@ impl Operation {
     /// Announces the operation at `path`. The caller holds the service's lock, so no other process announces one there.
     pub(super) fn announce(path: PathBuf) -> io::Result<Self> {
         remove_if_present(&path)?;
-        Ok(Self { _socket: listen_only(&path)?, path })
+        Ok(Self { socket: listen_only(&path)?, path })
     }
 
     /// Takes the name away, while the caller still holds the lock: later it could be another process's.
     pub(super) fn withdraw(&self) {
         // A file that stays behind refuses connections, and the next operation replaces it.
         let _stale = std::fs::remove_file(&self.path);
+    }
+
+    /// Returns once a process waits for the end.
+    #[cfg(test)]
+    pub(super) fn await_waiter(&self) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let timeout = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+        assert_eq!(poll(&mut sockets, Some(&timeout)), Ok(1), "no process waits");
     }
 }
 

@@ -89,9 +89,7 @@ impl ServiceSocket {
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "it was killed and has not ended"))
     }
-}
 
-impl ServiceSocket {
     /// Returns whether no path leads to this socket of the process `pid`, as one of `sockets` tells.
     fn is_unreachable_at(&self, sockets: &[Self], pid: u32) -> bool {
         sockets.iter().any(|socket| {

@@ -303,6 +303,8 @@ mod tests {
     #[cfg(unix)]
     use crate::broker::service::operation::Operation;
     #[cfg(unix)]
+    use crate::broker::service::scratch::{ScratchService, released};
+    #[cfg(unix)]
     use crate::transport::InstanceLock;
 
     #[test]
@@ -315,42 +317,30 @@ mod tests {
     }
 
     #[cfg(unix)]
-    fn service() -> (tempfile::TempDir, Service, ServicePaths) {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("stopped").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
-        (root, service, paths)
-    }
-
-    #[cfg(unix)]
     #[test]
     fn the_lock_of_a_daemon_that_has_ended_is_waited_for() {
-        let (_root, service, paths) = service();
+        let ScratchService { service, paths, .. } = &ScratchService::new("stopped");
         let lock = InstanceLock::try_take(&paths.lock()).unwrap().unwrap();
-        let releasing = thread::spawn(move || {
-            // As long as the system takes to end a process with much memory.
-            thread::sleep(Duration::from_millis(100));
-            lock.release();
-        });
-        service.freed(&paths, Deadline::after(Duration::from_mins(1))).unwrap();
-        assert!(!is_held(&paths).unwrap());
-        releasing.join().unwrap();
+        let freed = || service.freed(paths, Deadline::after(Duration::from_mins(1)));
+        released(freed, || lock.release()).unwrap();
+        assert!(!is_held(paths).unwrap());
     }
 
     #[cfg(unix)]
     #[test]
     fn the_end_of_an_announced_operation_is_waited_for() {
-        let (_root, _, paths) = service();
+        let ScratchService { paths, .. } = &ScratchService::new("stopped");
         for path in [paths.starting(), paths.draining(), paths.replacing_announced()] {
             let announced = Operation::announce(path.clone()).unwrap();
-            let ending = thread::spawn(move || {
-                thread::sleep(Duration::from_millis(30));
-                announced.withdraw();
-            });
-            wait(&paths, Deadline::after(Duration::from_mins(1)));
+            released(
+                || wait(paths, Deadline::after(Duration::from_mins(1))),
+                || {
+                    announced.await_waiter();
+                    announced.withdraw();
+                    drop(announced);
+                },
+            );
             assert!(!path.exists(), "{path:?} was withdrawn before it ended");
-            ending.join().unwrap();
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn is_hang_up(answer: &Result<DaemonProcess, ProbeError>) -> bool {
     matches!(answer, Err(ProbeError::Closed | ProbeError::Framing(FramingError::UnexpectedEof { .. })))
 }
 
-/// Returns how well the kernel names a daemon whose listener and whose writer it names so well.
+/// Returns the level of a proof, from those of the daemon as the process that listens and as the one that wrote the answer.
 fn level(listener: Listener, named: ProofLevel, written: ProofLevel) -> ProofLevel {
     match listener {
         // Behind an inherited listener only the writer tells it.

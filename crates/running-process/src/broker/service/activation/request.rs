@@ -57,18 +57,15 @@ impl ActivationRequest {
 #[cfg(unix)]
 mod tests {
     use super::*;
-    use crate::broker::service::definition::Service;
+    use crate::broker::service::scratch::ScratchService;
     use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 
     #[test]
     fn a_client_waits_for_an_answer_and_sees_the_end_of_its_connection() {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("asked").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
-        let send = || ActivationRequest::send(&paths, Deadline::never()).unwrap();
+        let ScratchService { paths, .. } = &ScratchService::new("asked");
+        let send = || ActivationRequest::send(paths, Deadline::never()).unwrap();
         assert!(send().is_none(), "no process listens");
         let manager = UnixListener::bind(paths.socket_path()).unwrap();
         let request = send().unwrap();

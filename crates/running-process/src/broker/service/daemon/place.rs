@@ -233,21 +233,16 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use crate::broker::service::scratch::{ScratchService, released};
 
     #[test]
     fn a_daemon_that_a_service_manager_starts_waits_for_the_lock_until_its_deadline() {
-        let root = tempfile::tempdir().unwrap();
-        let paths =
-            ServicePaths::of(&Service::new("waits").unwrap().below(root.path().join("root"))).unwrap();
-        paths.make().unwrap();
-        let before = take_lock(&paths).unwrap();
-        let late = wait_for_lock(&paths, Deadline::after(Duration::from_millis(50)));
+        let ScratchService { paths, .. } = &ScratchService::new("waits");
+        let before = take_lock(paths).unwrap();
+        let late = wait_for_lock(paths, Deadline::after(Duration::from_millis(50)));
         assert!(matches!(late, Err(ForServiceError::Runs { .. })), "{late:?}");
-        let releasing = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(50));
-            before.release();
-        });
-        drop(wait_for_lock(&paths, Deadline::after(Duration::from_mins(1))).unwrap());
-        releasing.join().unwrap();
+        let taken =
+            released(|| wait_for_lock(paths, Deadline::after(Duration::from_mins(1))), || before.release());
+        taken.unwrap().release();
     }
 }

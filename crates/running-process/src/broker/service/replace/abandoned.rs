@@ -135,20 +135,18 @@ mod tests {
             remove_daemon_identity_file, write_daemon_identity_file,
         };
         use crate::broker::protocol::Endpoint;
-        use crate::broker::service::definition::Service;
         use crate::broker::service::operation::Operation;
+        use crate::broker::service::scratch::ScratchService;
         use std::process::{Command, Stdio};
 
-        let root = tempfile::tempdir().unwrap();
-        let paths = ServicePaths::of(&Service::new("left").unwrap().below(root.path().join("root"))).unwrap();
-        paths.make().unwrap();
-        let found = || find(&paths).unwrap().map(|abandoned| abandoned.process.pid());
-        let orphaned = || orphan(&paths).unwrap().and_then(|holder| holder.pid());
+        let ScratchService { paths, .. } = &ScratchService::new("left");
+        let found = || find(paths).unwrap().map(|abandoned| abandoned.process.pid());
+        let orphaned = || orphan(paths).unwrap().and_then(|holder| holder.pid());
         let replacing = InstanceLock::try_take(&paths.replacing()).unwrap().unwrap();
-        assert_eq!((noted(&paths), found(), orphaned()), (None, None, None));
+        assert_eq!((noted(paths), found(), orphaned()), (None, None, None));
         let own = ProcessHandle::open(std::process::id()).unwrap().unwrap();
         note(&replacing, &own).unwrap();
-        assert_eq!(noted(&paths), Some((own.pid(), own.start_time().unwrap())));
+        assert_eq!(noted(paths), Some((own.pid(), own.start_time().unwrap())));
         assert_eq!((found(), orphaned()), (Some(own.pid()), None));
 
         // An announced replacement goes on, and one whose successor is the daemon is over.

@@ -390,41 +390,32 @@ mod tests {
     use super::*;
     use crate::broker::service::history::StartEnd;
     use crate::broker::service::operation::Operation;
+    use crate::broker::service::scratch::{ScratchService, released};
     use crate::transport::InstanceLock;
     use std::path::PathBuf;
     use std::time::SystemTime;
 
-    fn service() -> (tempfile::TempDir, Service, ServicePaths) {
-        let root = tempfile::tempdir().unwrap();
-        let service = Service::new("awaited").unwrap().below(root.path().join("root"));
-        let paths = ServicePaths::of(&service).unwrap();
-        paths.make().unwrap();
-        (root, service, paths)
-    }
-
-    /// Announces an operation at `path`, records that the start failed, and ends the operation once `wait` has begun to wait.
-    fn during<T>(paths: &ServicePaths, path: PathBuf, wait: impl FnOnce() -> T) -> T {
+    /// Announces an operation at `path`, and once `wait` waits for it records that the start failed, and ends the operation.
+    fn during<T: Send>(paths: &ServicePaths, path: PathBuf, wait: impl FnOnce() -> T + Send) -> T {
         let mut history = History::default();
         history.begin(SystemTime::now());
         history.write(paths).unwrap();
         let operation = Operation::announce(path).unwrap();
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                thread::sleep(Duration::from_millis(50));
-                let failure = StartFailure { end: StartEnd::Exited { status: 3 }, log: String::new() };
-                history.failed(failure, SystemTime::now());
-                history.write(paths).unwrap();
-                operation.withdraw();
-            });
-            wait()
+        released(wait, || {
+            operation.await_waiter();
+            let failure = StartFailure { end: StartEnd::Exited { status: 3 }, log: String::new() };
+            history.failed(failure, SystemTime::now());
+            history.write(paths).unwrap();
+            operation.withdraw();
+            drop(operation);
         })
     }
 
     #[test]
     fn clients_share_the_failure_of_the_start_that_they_waited_for() {
-        let (_root, service, paths) = service();
+        let ScratchService { service, paths, .. } = &ScratchService::new("awaited");
         let soon = || Deadline::after(Duration::from_mins(1));
-        let waited = |mut wait: Wait, path| during(&paths, path, || wait.for_holder(&service, &paths));
+        let waited = |mut wait: Wait, path| during(paths, path, || wait.for_holder(service, paths));
         let failed = waited(Wait::new(soon()), paths.starting());
         assert!(matches!(failed, Err(EnsureError::StartFailed(_))), "{failed:?}");
         // A drain is no start, and the process that replaces daemons starts one of its own.
@@ -434,13 +425,13 @@ mod tests {
 
     #[test]
     fn a_client_waits_for_a_replacement_until_its_deadline() {
-        let (_root, _, paths) = service();
+        let ScratchService { paths, .. } = &ScratchService::new("awaited");
         let mut wait = Wait::new(Deadline::after(Duration::from_mins(1)));
-        assert!(!wait.for_replacement(&paths).unwrap(), "there is none");
+        assert!(!wait.for_replacement(paths).unwrap(), "there is none");
         let path = paths.replacing_announced();
-        assert!(during(&paths, path.clone(), || wait.for_replacement(&paths)).unwrap());
+        assert!(during(paths, path.clone(), || wait.for_replacement(paths)).unwrap());
         let replaces = Operation::announce(path).unwrap();
-        let late = Wait::new(Deadline::after(Duration::ZERO)).for_replacement(&paths).unwrap_err();
+        let late = Wait::new(Deadline::after(Duration::ZERO)).for_replacement(paths).unwrap_err();
         let own = format!("process {}", std::process::id());
         assert!(
             matches!(&late, EnsureError::TimedOut { state: "starting", detail: Some(detail) } if *detail == own),
@@ -451,11 +442,11 @@ mod tests {
 
     #[test]
     fn the_holder_of_a_lock_is_asked_for_once_it_has_been_unexplained_for_a_while() {
-        let (_root, service, paths) = service();
+        let ScratchService { service, paths, .. } = &ScratchService::new("awaited");
         let lock = InstanceLock::try_take(&paths.lock()).unwrap().unwrap();
         let told = |since: Option<Instant>| {
             let mut wait = Wait { unexplained_since: since, ..Wait::new(Deadline::after(Duration::ZERO)) };
-            match wait.for_holder(&service, &paths) {
+            match wait.for_holder(service, paths) {
                 Err(EnsureError::TimedOut { detail, .. }) => detail,
                 other => panic!("{other:?}"),
             }

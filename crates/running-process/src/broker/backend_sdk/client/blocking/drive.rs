@@ -45,7 +45,7 @@ impl FrameClient {
                 return response.map_err(|error| deadline.timed_out_if_refused(error, Instant::now));
             }
             if let Err(error) = self.advance(request, deadline) {
-                // What came before the end of the connection counts, and so does what was not received there.
+                // Prefer what came before the end of the connection, or that the daemon has not received the request.
                 return self.inbox.take_response(request).unwrap_or(Err(error));
             }
         }
