@@ -123,12 +123,12 @@ fn own_user() -> Option<u32> {
     None
 }
 
+// Without the letter of a drive the paths of these tests are relative on Windows.
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
-    // Without the letter of a drive these paths are relative on Windows.
-    #[cfg(unix)]
     #[test]
     fn the_sockets_of_services_are_told_by_their_paths() {
         for path in [
