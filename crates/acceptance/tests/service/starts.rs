@@ -60,6 +60,13 @@ fn a_daemon_that_ends_at_once_each_time_fails_its_start() {
 }
 
 #[test]
+fn a_daemon_that_ends_without_having_been_ready_fails_its_start_and_is_started_once() {
+    let bench = Bench::new();
+    assert_failed(&bench.ensure(&[], "exit:0"), "Exited { status: 0 }", "the first line\nno such port");
+    assert_eq!(bench.events("start"), 1);
+}
+
+#[test]
 fn a_failed_start_whose_children_live_on_leaves_the_lock_free() {
     let bench = Bench::new();
     assert_failed(&bench.ensure(&[], "orphan-then-exit:4,serve"), "Exited { status: 4 }", "");

@@ -5,12 +5,14 @@ mod manager;
 use crate::harness::{Bench, Crowd, Running, assert_state, await_that, served_by};
 use crate::stampede::TURN;
 use manager::{Manager, install, service, variables};
+use running_process::Service;
 use running_process::broker::backend_lifecycle::verify::Listener;
 use running_process::broker::service::{Deadline, ServiceState};
-use running_process_acceptance::installed;
+use running_process_acceptance::{installed, soon};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::{Command, Stdio};
 
 const CLIENTS: usize = 50;
@@ -153,7 +155,64 @@ fn a_client_whose_service_manager_starts_nothing_that_serves_is_told_in_time() {
     let ensured = bench.ensure(&["timeout=1500"], "serve");
     assert_eq!(ensured["error"], "TimedOut", "{ensured:#}");
     assert_eq!(ensured["detail"], "systemd (running-process-svc.socket) starts it", "{ensured:#}");
+    assert!(ensured["ms"].as_u64().unwrap() >= 1500, "{ensured:#}");
     assert_eq!(bench.events("start"), 1);
+}
+
+#[test]
+fn a_client_is_told_that_the_daemon_that_the_service_manager_starts_for_it_is_new() {
+    let bench = Bench::new();
+    let _manager = Manager::listen(&bench, "serve", &[]);
+    let is_new = |service: &Service| {
+        let started = service.start(soon()).unwrap();
+        assert!(started.replaced.is_none(), "{started:?}");
+        (started.daemon.daemon_process.pid, started.is_new)
+    };
+    // The second one has a version and wants a daemon that has one, too, but has no program to start.
+    for service in [service(&bench), service(&bench).version("2")] {
+        let (daemon, began) = is_new(&service);
+        assert!(began);
+        assert_eq!(is_new(&service), (daemon, false));
+        bench.assert_stopped(daemon);
+    }
+    assert_eq!(bench.events("start"), 2);
+}
+
+#[test]
+fn a_client_whose_service_manager_takes_the_socket_while_its_daemon_starts_gets_the_daemon_of_that() {
+    let bench = Bench::new();
+    let go = bench.path("go");
+    let starter = Running::start(&mut bench.client("ensure", &[], &format!("wait:{}", go.display())));
+    let first = bench.await_event("start", 1);
+    let _manager = Manager::listen(&bench, "serve", &[]);
+    fs::write(go, "").unwrap();
+    let second = served_by(&starter.result());
+    assert_ne!(second, first);
+    assert_eq!((bench.await_event("refused", 1), bench.events("start")), (first, 2));
+    assert_eq!(bench.daemons(), [second]);
+}
+
+#[test]
+fn a_client_that_waits_for_its_service_manager_in_vain_gets_the_daemon_of_another_client() {
+    let bench = Bench::new();
+    let manager = Manager::listen(&bench, "hang", &[]);
+    let waits = Running::start(&mut bench.client("ensure", &[], "exit:1"));
+    bench.await_event("start", 1);
+    // The connection stays, but the service manager has no name any more.
+    fs::remove_file(&manager.socket).unwrap();
+    let daemon = bench.served(&[], "serve");
+    assert_eq!(served_by(&waits.result()), daemon);
+}
+
+#[test]
+fn a_client_is_told_of_an_orphan_that_keeps_the_lock_from_the_daemon_of_its_service_manager() {
+    let bench = Bench::new();
+    let daemon = bench.served(&[], "orphan");
+    let child = bench.child();
+    bench.signal(daemon, Signal::KILL);
+    let _manager = Manager::listen(&bench, "hang", &[]);
+    let refused = bench.ensure(&[], "exit:1");
+    assert_eq!((&refused["error"], &refused["pid"]), (&json!("HeldByOrphan"), &json!(child)), "{refused:#}");
 }
 
 #[test]

@@ -103,7 +103,20 @@ impl Service {
     /// Looks as [`look`](Self::look) does, for a process that holds a lock of the service, and tells another process in the place of
     /// the daemon at once.
     pub(super) fn look_once(&self, paths: &ServicePaths, deadline: Deadline) -> Result<Look, FindError> {
-        let mut identity = paths.identity()?;
+        self.look_past(paths, None, deadline)
+    }
+
+    /// Looks as [`look_once`](Self::look_once) does, as if no daemon served while the identity file names the process `predecessor`,
+    /// which is not asked to prove itself.
+    pub(super) fn look_past(
+        &self,
+        paths: &ServicePaths,
+        predecessor: Option<u32>,
+        deadline: Deadline,
+    ) -> Result<Look, FindError> {
+        let is_other = |identity: &DaemonProcess| Some(identity.pid) != predecessor;
+        let read = || paths.identity().map(|identity| identity.filter(is_other));
+        let mut identity = read()?;
         loop {
             let Some(expected) = identity else { return Ok(Look::NotServed { stale: None }) };
             let verified =
@@ -120,7 +133,7 @@ impl Service {
                 look => Ok(look),
             });
             // The file may be another daemon's by now, which explains every failure.
-            identity = paths.identity()?;
+            identity = read()?;
             if identity.as_ref() == Some(&expected) || deadline.has_passed() {
                 return verdict;
             }

@@ -206,10 +206,8 @@ impl Coordinator<'_> {
                     return Err(ReplaceError::NotProven(error));
                 }
                 Look::NotServed { .. } => {
-                    if let Some((daemon, is_new)) = self.start(&mut wait)?
-                        && (is_new || self.former.is_some())
-                    {
-                        return Ok(self.replaced(*daemon, Replacement::StopThenStart, is_new));
+                    if let Some(daemon) = self.start(&mut wait)? {
+                        return Ok(self.replaced(*daemon, Replacement::StopThenStart, true));
                     }
                 }
             }
@@ -310,9 +308,9 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Starts the daemon, or waits a little for the process that does. Returns the daemon and whether this process started it;
+    /// Starts the daemon, or waits a little for the process that does. Returns the daemon if this process started it;
     /// `None` if the service is to be looked at again.
-    fn start(&mut self, wait: &mut Wait) -> Result<Option<(Box<BackendHandle>, bool)>, ReplaceError> {
+    fn start(&mut self, wait: &mut Wait) -> Result<Option<Box<BackendHandle>>, ReplaceError> {
         if wait.for_activation(self.service, self.paths).map_err(self.not_started())? {
             return Ok(None);
         }

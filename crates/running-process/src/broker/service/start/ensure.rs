@@ -76,13 +76,10 @@ impl Service {
         let mut wait = Wait::new(deadline);
         loop {
             match self.look(&paths, deadline)? {
-                Look::Live(handle) if self.wants_other(&handle.daemon_process) => {
-                    match self.upgraded(&paths, *handle, deadline)? {
-                        Some(found) => return Ok(found),
-                        None => wait.pause("live", || None)?,
-                    }
-                }
-                Look::Live(handle) => return Ok(Ensured::of(*handle, wait.has_activated)),
+                Look::Live(handle) => match self.upgraded(&paths, *handle, wait.has_activated, deadline)? {
+                    Some(ensured) => return Ok(ensured),
+                    None => wait.pause("live", || None)?,
+                },
                 Look::Impostor(error) => return Err(EnsureError::Impostor(error)),
                 Look::NotInspectable(error) => return Err(EnsureError::NotInspectable(error)),
                 Look::Busy { pid } => wait.pause("busy", || Some(busy(&paths, pid)))?,
@@ -102,8 +99,8 @@ impl Service {
                             }
                             found => found?,
                         };
-                    if let Some((daemon, is_new)) = found {
-                        return Ok(Ensured::of(*daemon, is_new));
+                    if let Some(daemon) = found {
+                        return Ok(Ensured::of(*daemon, true));
                     }
                 }
             }
@@ -111,15 +108,19 @@ impl Service {
     }
 
     /// Returns the daemon that was found, or its successor, as the policy of upgrades decides; `None` if the service is to be looked at
-    /// again.
+    /// again. `is_new` says of the former whether this call had it started.
     fn upgraded(
         &self,
         paths: &ServicePaths,
         found: BackendHandle,
+        is_new: bool,
         deadline: Deadline,
     ) -> Result<Option<Ensured>, EnsureError> {
+        if !self.wants_other(&found.daemon_process) {
+            return Ok(Some(Ensured::of(found, is_new)));
+        }
         match self.upgrade(paths, &found.daemon_process).decision {
-            Decision::Keep { .. } => Ok(Some(Ensured::of(found, false))),
+            Decision::Keep { .. } => Ok(Some(Ensured::of(found, is_new))),
             Decision::Refuse { running, wanted, reason } => {
                 Err(EnsureError::ReplacementRefused { running, wanted, reason: Box::new(reason) })
             }
@@ -142,15 +143,15 @@ impl Service {
         }
     }
 
-    /// Starts the daemon, which was not found, or waits a little for the process that does. Returns the daemon and whether this
-    /// call started it; `None` if the service is to be looked at again.
+    /// Starts the daemon, which was not found, or waits a little for the process that does. Returns the daemon if this call started it;
+    /// `None` if the service is to be looked at again.
     pub(in crate::broker::service) fn start_unless_started(
         &self,
         paths: &ServicePaths,
         wait: &mut Wait,
         starter: Starter,
         events: &mut dyn FnMut(StartEvent<'_>),
-    ) -> Result<Option<(Box<BackendHandle>, bool)>, EnsureError> {
+    ) -> Result<Option<Box<BackendHandle>>, EnsureError> {
         if is_disabled() {
             // It could not be used.
             return Err(FindError::Probe(ProbeError::Disabled).into());
@@ -168,8 +169,7 @@ impl Service {
         }
         wait.failure(paths)?;
         match launch::start(self, paths, lock, wait.deadline, events)? {
-            Outcome::Started(daemon) => return Ok(Some((daemon, true))),
-            Outcome::Found(daemon) => return Ok(Some((daemon, false))),
+            Outcome::Started(daemon) => return Ok(Some(daemon)),
             Outcome::Ended(failure) => wait.ended(failure)?,
             Outcome::Unknown => wait.pause("starting", || None)?,
         }
@@ -456,5 +456,27 @@ mod tests {
         let expected = if cfg!(target_os = "linux") { Some(holder) } else { None };
         assert_eq!(told(Instant::now().checked_sub(2 * ORPHAN_GRACE)), expected);
         lock.release();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_orphan_of_a_replacement_is_told_once_its_lock_has_been_unexplained_for_a_while() {
+        use std::process::{Command, Stdio};
+        let ScratchService { service, paths, .. } = &ScratchService::new("awaited");
+        let replacing = InstanceLock::try_take(&paths.replacing()).unwrap().unwrap();
+        let (input, end) = std::io::pipe().unwrap();
+        let copy = replacing.file().try_clone().unwrap();
+        let mut orphan = Command::new("cat").stdin(input).stdout(copy).stderr(Stdio::null()).spawn().unwrap();
+        drop(replacing);
+        let waited = |since: Option<Instant>| {
+            let mut wait = Wait { unexplained_since: since, ..Wait::new(Deadline::after(Duration::ZERO)) };
+            wait.for_successor(service, paths).unwrap_err()
+        };
+        let early = waited(None);
+        assert!(matches!(early, EnsureError::TimedOut { state: "starting", detail: None }), "{early:?}");
+        let late = waited(Instant::now().checked_sub(2 * ORPHAN_GRACE));
+        assert!(matches!(late, EnsureError::HeldByOrphan { .. }), "{late:?}");
+        drop(end);
+        orphan.wait().unwrap();
     }
 }

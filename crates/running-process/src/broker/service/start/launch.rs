@@ -20,12 +20,10 @@ use std::time::SystemTime;
 pub(in crate::broker::service) enum Outcome {
     /// The daemon was started and is proven.
     Started(Box<BackendHandle>),
-    /// A daemon is proven that another process started since.
-    Found(Box<BackendHandle>),
     /// The daemon served, and ended as it should before this process had proven it: it was stopped, or it was idle.
     Ended(StartFailure),
-    /// The state is to be judged again: something has appeared at the socket since, or it is unknown whether the daemon runs.
-    /// Then it holds the lock, or nobody does.
+    /// The state is to be judged again: a daemon without a lock has appeared since, or it is unknown whether the daemon runs. Then
+    /// it holds the lock, or nobody does.
     Unknown,
 }
 
@@ -39,7 +37,6 @@ pub(in crate::broker::service) fn start(
 ) -> Result<Outcome, EnsureError> {
     // Only now nothing changes any more, but for daemons that take no lock.
     let stale = match service.look_once(paths, deadline)? {
-        Look::Live(handle) => return Ok(Outcome::Found(handle)),
         Look::NotServed { stale } => stale.map(|stale| *stale),
         // This process holds the lock, so the daemon that cannot be examined from here has ended.
         Look::NotInspectable(_) => paths.read_identity()?,

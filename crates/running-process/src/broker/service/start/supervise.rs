@@ -5,7 +5,6 @@ use super::ensure_error::EnsureError;
 use super::environment;
 use super::progress::Progress;
 use crate::broker::backend_handle::{BackendHandle, KILL_TIMEOUT};
-use crate::broker::backend_lifecycle::identity_file::try_read_daemon_identity_file;
 use crate::broker::service::deadline::Deadline;
 use crate::broker::service::definition::Service;
 use crate::broker::service::find::Look;
@@ -18,7 +17,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The first interval between two looks at a daemon that reports nothing.
 const FIRST_INTERVAL: Duration = Duration::from_millis(5);
@@ -102,13 +101,10 @@ impl Launch<'_> {
                 }
                 progress.note(report);
             }
-            let look = if proven.is_none() { self.look()? } else { None };
-            match look {
+            let look = || self.service.look_past(self.paths, self.predecessor, self.deadline);
+            match proven.is_none().then(look).transpose()? {
                 Some(Look::Live(handle)) => {
-                    let is_waited_for = self.predecessor.is_some()
-                        && reports.is_some()
-                        && is_part_of(handle.daemon_process.pid, spawned.pid());
-                    let timeout = if is_waited_for { READY_TIMEOUT } else { Duration::ZERO };
+                    let timeout = if self.predecessor.is_some() { READY_TIMEOUT } else { Duration::ZERO };
                     proven = Some((handle, Deadline::after(timeout).earlier(self.deadline)));
                     progress.silent_at = Deadline::never();
                 }
@@ -122,7 +118,7 @@ impl Launch<'_> {
             let ready_by = proven.as_ref().map_or(Deadline::never(), |(_, by)| *by);
             if progress.silent_at.has_passed() {
                 spawned.process().kill().map_err(EnsureError::Process)?;
-                spawned.end(Some(Instant::now() + KILL_TIMEOUT)).map_err(EnsureError::Process)?;
+                spawned.end(Deadline::after(KILL_TIMEOUT).instant()).map_err(EnsureError::Process)?;
                 return Ok(Supervised::failed(StartEnd::Silent { status: progress.status }));
             }
             if self.deadline.has_passed() {
@@ -141,22 +137,6 @@ impl Launch<'_> {
                 return Ok(Supervised::Ended { end, is_ready });
             }
         }
-    }
-
-    /// Looks at the service; `None` while its daemon is the predecessor, which is not asked to prove itself again and again.
-    fn look(&self) -> Result<Option<Look>, EnsureError> {
-        let identity = || try_read_daemon_identity_file(&self.paths.identity_file()).ok().flatten();
-        if self.predecessor.is_some_and(|pid| identity().is_some_and(|identity| identity.pid == pid)) {
-            return Ok(None);
-        }
-        let look = self.service.look_once(self.paths, self.deadline)?;
-        let found = match &look {
-            Look::Live(handle) => Some(handle.daemon_process.pid),
-            Look::Busy { pid } => Some(*pid),
-            _ => None,
-        };
-        // The predecessor has put its own identity file back.
-        Ok(Some(look).filter(|_| found.is_none() || found != self.predecessor))
     }
 }
 
@@ -283,6 +263,53 @@ impl Drop for Reports {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use crate::broker::backend_lifecycle::identity::{DaemonProcess, Origin};
+    use crate::broker::backend_lifecycle::identity_file::write_daemon_identity_file;
+    use crate::broker::protocol::Endpoint;
+    use crate::broker::service::scratch::ScratchService;
+    use crate::broker::service::start::log;
+    use std::time::Instant;
+
+    #[test]
+    fn a_silent_daemon_is_ended_unless_it_serves() {
+        let ScratchService { service, paths, .. } = &ScratchService::new("silent");
+        let service = &service.clone().command("sleep", ["60"]).start_timeout(Duration::ZERO);
+        let lock = &InstanceLock::try_take(&paths.lock()).unwrap().unwrap();
+        let log = &log::open(paths, service.log_limit).unwrap().0;
+        // No process listens there, so the daemon cannot prove itself.
+        let endpoint = Endpoint::unix_socket("silent", paths.socket_path().to_str().unwrap()).unwrap();
+        let own = DaemonProcess::current_process(endpoint, None).unwrap();
+        // Returns the outcome, and whether the daemon has ended by then.
+        let started = |serves: bool, predecessor: Option<u32>| {
+            let deadline = Deadline::after(Duration::from_millis(100));
+            let launch = Launch { service, paths, lock, predecessor, log, deadline };
+            let mut daemon = None;
+            let supervised = launch.run(Command::of(service, paths), &mut |event| {
+                let StartEvent::Runs { process } = event else { return };
+                let mut identity = own.clone();
+                if serves {
+                    identity.pid = process.pid();
+                    let start_time = process.start_time().unwrap();
+                    identity.origin = identity.origin.map(|origin| Origin { start_time, ..origin });
+                }
+                write_daemon_identity_file(&paths.identity_file(), &identity).unwrap();
+                daemon = ProcessHandle::open(process.pid()).unwrap();
+            });
+            let daemon = daemon.unwrap();
+            let has_ended = daemon.wait_exit(Some(Instant::now())).unwrap();
+            daemon.kill().unwrap();
+            (supervised, has_ended)
+        };
+        let (late, has_ended) = started(true, None);
+        assert!(matches!(late, Err(EnsureError::TimedOut { state: "starting", .. })), "it is only busy");
+        assert!(!has_ended);
+        let (silent, has_ended) = started(false, Some(own.pid));
+        assert!(
+            matches!(silent, Ok(Supervised::Ended { end: StartEnd::Silent { .. }, is_ready: false })),
+            "the daemon that serves is its predecessor"
+        );
+        assert!(has_ended);
+    }
 
     #[test]
     fn a_process_belongs_to_the_daemon_that_leads_its_session() {
