@@ -9,3 +9,31 @@ pub const DISABLE_VARIABLE: &str = "RUNNING_PROCESS_DISABLE";
 pub fn is_disabled() -> bool {
     std::env::var_os(DISABLE_VARIABLE).is_some_and(|value| value == "1")
 }
+
+#[cfg(test)]
+#[cfg(feature = "host")]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    #[ignore = "started by the next test with values of the variable"]
+    fn puppet_that_is_disabled() {
+        assert!(is_disabled());
+    }
+
+    #[test]
+    fn only_the_value_one_disables() {
+        let puppet = format!("{}::puppet_that_is_disabled", module_path!().split_once("::").unwrap().1);
+        for (value, expected) in
+            [(Some("1"), "1 passed"), (Some("0"), "1 failed"), (Some("11"), "1 failed"), (None, "1 failed")]
+        {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--ignored", "--exact", &*puppet]).env_remove(DISABLE_VARIABLE);
+            command.envs(value.map(|value| (DISABLE_VARIABLE, value)));
+            let output = command.output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains(expected), "{value:?}: {printed}");
+        }
+    }
+}

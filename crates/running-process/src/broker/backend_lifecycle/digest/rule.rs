@@ -20,7 +20,7 @@
 pub(super) const MARGIN: i128 = 50_000_000;
 
 /// Difference between two readings of the [offset](Moment::offset) that counts as a step of the wall clock, in
-/// nanoseconds: twice the error of two readings.
+/// nanoseconds: twice as much as two readings of one boot differ.
 pub(super) const STEP: i64 = 4_000_000;
 
 /// A moment on the wall clock, which can be set, and its distance to a clock that cannot be set.

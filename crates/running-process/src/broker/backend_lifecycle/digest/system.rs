@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 
-/// Longest time that reading both clocks may take, in nanoseconds. The offset is wrong by at most half of it.
+/// Longest time that reading both clocks may take, in nanoseconds. The offset is too large by at most that, so two offsets
+/// of one boot differ by at most that.
 const READING: i64 = 2_000_000;
 /// Maximum number of attempts to read both clocks in that time. After them this process is scheduled too rarely.
 const READINGS: u32 = 10;
@@ -32,7 +33,7 @@ impl Moment {
             let wall = sys::wall_clock()?;
             let took = sys::time_since_boot()?.checked_sub(earlier)?;
             if took <= READING {
-                return Some(Self { wall, offset: wall.checked_sub(earlier.checked_add(took / 2)?)? });
+                return Some(Self { wall, offset: wall.checked_sub(earlier)? });
             }
         }
         None

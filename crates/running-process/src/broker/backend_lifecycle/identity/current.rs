@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(identity().origin.as_ref(), Some(&origin));
         assert_eq!(origin.start_time, sys::own_start_time().unwrap());
         assert_eq!(origin.pid_namespace, sys::own_pid_namespace().unwrap());
-        assert_ne!(origin.instance_id, [0; 16]);
+        let [first, rest @ ..] = origin.instance_id;
+        assert_ne!(rest, [first; INSTANCE_ID_BYTES - 1], "random bytes differ");
         assert!(!origin.inherited_listener);
         let inherited = identity().with_inherited_listener().origin.unwrap();
         assert_eq!(inherited, Origin { inherited_listener: true, ..origin });

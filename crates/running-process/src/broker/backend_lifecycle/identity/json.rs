@@ -270,3 +270,31 @@ fn required<T, E: Error>(name: &'static str, field: Option<T>) -> Result<T, E> {
 fn in_field<E: Error>(name: &str, error: &E) -> E {
     E::custom(format_args!("field `{name}`: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_path_are_written_only_if_it_is_not_utf_8() {
+        let message = protocol::DaemonProcess {
+            pid: 7,
+            exe_path: "/bin/d".into(),
+            exe_sha256: vec![1; 32],
+            ipc_endpoint: Some(Endpoint { namespace_id: "test".into(), path: "/run/d".into() }),
+            boot_id: "boot".into(),
+            ..Default::default()
+        };
+        let written = |daemon: &DaemonProcess| serde_json::to_value(daemon).unwrap();
+        let daemon = DaemonProcess::try_from(message).unwrap();
+        assert_eq!(written(&daemon)["exe_path"], "/bin/d");
+        assert_eq!(written(&daemon).get("exe_path_bytes"), None);
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let exe_path = std::ffi::OsStr::from_bytes(b"/bin/\xe9").into();
+            let daemon = DaemonProcess { exe_path, ..daemon };
+            assert_eq!(written(&daemon)["exe_path_bytes"], serde_json::json!(b"/bin/\xe9"));
+        }
+    }
+}

@@ -186,3 +186,29 @@ fn digest(field: &'static str, bytes: &[u8]) -> Result<Option<ExeDigest>, Identi
     let digest = bytes.try_into().map_err(|_| IdentityError::DigestLength { field, length: bytes.len() })?;
     Ok(Some(digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_the_first_generation_is_appended_to_the_fields_of_the_second() {
+        let appended = protocol::DaemonProcess { exe_sha256: vec![1; 32], ..Default::default() };
+        let first = protocol::DaemonProcess {
+            pid: 7,
+            exe_path: "/bin/d".into(),
+            ipc_endpoint: Some(protocol::Endpoint { namespace_id: "test".into(), path: "/run/d".into() }),
+            boot_id: "boot".into(),
+            ..appended.clone()
+        };
+        let encoded = |message: &protocol::DaemonProcess| {
+            DaemonProcess::try_from(message.clone()).map(|daemon| daemon.encode()).unwrap()
+        };
+        assert_eq!(encoded(&first), first.encode_to_vec());
+        let mut second = first;
+        (second.exe_hash_algorithm, second.exe_hash) = (BLAKE3_ALGORITHM.to_owned(), vec![2; 32]);
+        let both = encoded(&second);
+        second.exe_sha256.clear();
+        assert_eq!(both, [second.encode_to_vec(), appended.encode_to_vec()].concat());
+    }
+}

@@ -64,6 +64,7 @@ fn had_no_name(path: &Path) -> bool {
 #[cfg(unix)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_file_is_at_its_own_path_only() {
@@ -75,5 +76,17 @@ mod tests {
         assert!(is_at(file, &one) && !is_at(file, &other));
         assert!(!is_at(file, &directory.path().join("missing")));
         assert!(!is_at(None, &one), "a file without an identity is nowhere");
+    }
+
+    #[test]
+    fn an_image_that_the_caller_finds_is_not_looked_up_by_a_daemon_that_has_ended() {
+        let mut daemon = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = ProcessHandle::open(daemon.id()).unwrap().unwrap();
+        let image = process.open_image().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        assert!(process.standing_at(&image.path).is_err(), "it cannot look up its image any more");
+        let file = FileId::of(&image.file.metadata().unwrap());
+        assert_eq!(standing(&image, file, &process, &image.path).0, ImageState::Unchanged);
     }
 }

@@ -190,4 +190,25 @@ mod tests {
         let told = evidence(&compare_image(&digests, &digests), "stands there");
         assert!(told.contains(&"a7".repeat(32)) && told.ends_with(", stands there"), "{told}");
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_remembered_image_has_the_recorded_digest_and_path_and_is_not_compared_with_the_callers() {
+        use crate::broker::protocol::Endpoint;
+        let endpoint = Endpoint::unix_socket("image", "/none").unwrap();
+        let daemon = DaemonProcess::current_process(endpoint, None).unwrap();
+        let process = ProcessHandle::open(daemon.pid).unwrap().unwrap();
+        let is_found = |daemon: &DaemonProcess, image: ImageCheck| {
+            remembered_image(daemon, &process, &Policy { image, ..Policy::default() }).is_some()
+        };
+        assert!(!is_found(&daemon, ImageCheck::SameAsCaller));
+        let (mut other, mut elsewhere) = (daemon.clone(), daemon.clone());
+        other.exe_digests = ExeDigests::Sha256([7; 32]);
+        assert!(!is_found(&other, ImageCheck::Required));
+        elsewhere.exe_path = "/none".into();
+        assert!(!is_found(&elsewhere, ImageCheck::Required));
+        if !is_found(&daemon, ImageCheck::Required) {
+            println!("skipped: this system remembers no digests");
+        }
+    }
 }

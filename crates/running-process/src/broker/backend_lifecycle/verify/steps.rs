@@ -309,4 +309,18 @@ mod tests {
             assert_eq!(level(listener, named, written), expected, "{listener:?}, {named:?}, {written:?}");
         }
     }
+
+    #[test]
+    fn only_an_answer_that_ends_early_may_be_that_of_a_process_that_ends() {
+        let early = FramingError::UnexpectedEof { context: "header" };
+        for (error, expected) in [
+            (ProbeError::Closed, true),
+            (ProbeError::Framing(early), true),
+            (ProbeError::TimedOut, false),
+            (ProbeError::Disabled, false),
+        ] {
+            let shown = error.to_string();
+            assert_eq!(is_hang_up(&Err(error)), expected, "{shown}");
+        }
+    }
 }
