@@ -16,7 +16,6 @@ use crate::broker::backend_lifecycle::verify::{self, recorded_process};
 use crate::sys::LockHolder;
 use crate::transport::{ConnectError, InstanceLock};
 use std::io;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -297,17 +296,22 @@ fn succession(paths: &ServicePaths, holder: &LockHolder) -> Result<Option<Servic
 
 /// Returns the holder of the lock, or of that of the starter if it is another one.
 pub(super) fn holder(paths: &ServicePaths) -> Result<Option<LockHolder>, FindError> {
-    let holder = InstanceLock::holder(&paths.lock()).map_err(FindError::Lock)?;
-    if holder.is_some() || paths.start_lock() == paths.lock() {
-        return Ok(holder);
+    for lock in paths.locks() {
+        if let Some(holder) = InstanceLock::holder(&lock).map_err(FindError::Lock)? {
+            return Ok(Some(holder));
+        }
     }
-    InstanceLock::holder(&paths.start_lock()).map_err(FindError::Lock)
+    Ok(None)
 }
 
 /// Returns whether a process serves, starts or drains, or keeps the lock of one that did.
 pub(super) fn is_held(paths: &ServicePaths) -> Result<bool, FindError> {
-    let is_held = |lock: &Path| InstanceLock::is_held(lock).map_err(FindError::Lock);
-    Ok(is_held(&paths.lock())? || (paths.start_lock() != paths.lock() && is_held(&paths.start_lock())?))
+    for lock in paths.locks() {
+        if InstanceLock::is_held(&lock).map_err(FindError::Lock)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes the lock of the starter; `None` if a daemon runs, or another process starts one.

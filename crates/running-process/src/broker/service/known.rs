@@ -75,19 +75,17 @@ fn directories(root: &Path) -> Result<Vec<String>, PlaceError> {
 /// Linux and FreeBSD: `running-process/services` in `$XDG_CONFIG_HOME`, if that is an absolute path, else in `.config` in the home
 /// directory of the user database. macOS: in its `Library/Application Support`. Windows: in `%APPDATA%`.
 pub fn configuration_directory() -> Result<PathBuf, PlaceError> {
-    let variable = if cfg!(windows) { "APPDATA" } else { "XDG_CONFIG_HOME" };
-    let configured = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let (variable, below_home) = if cfg!(windows) {
+        (Some("APPDATA"), "")
+    } else if cfg!(target_vendor = "apple") {
+        (None, "Library/Application Support")
+    } else {
+        (Some("XDG_CONFIG_HOME"), ".config")
+    };
+    let configured = variable.and_then(std::env::var_os).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = match configured {
-        Some(base) if !cfg!(target_vendor = "apple") => base,
-        _ => {
-            sys::home_directory().map_err(|error| PlaceFault::NoHome(error).at(""))?.join(if cfg!(windows) {
-                ""
-            } else if cfg!(target_vendor = "apple") {
-                "Library/Application Support"
-            } else {
-                ".config"
-            })
-        }
+        Some(base) => base,
+        None => sys::home_directory().map_err(|error| PlaceFault::NoHome(error).at(""))?.join(below_home),
     };
     Ok(base.join("running-process").join("services"))
 }
@@ -124,6 +122,8 @@ mod tests {
         let root = tempfile::NamedTempFile::new().unwrap();
         let error = Service::known_below(Some(root.path())).unwrap_err();
         assert_eq!(error.path, root.path());
+        let error = directories(root.path()).unwrap_err();
+        assert!(matches!(error.fault, PlaceFault::Unusable(_)), "{error:?}");
     }
 
     #[cfg(unix)]

@@ -116,6 +116,13 @@ impl ServicePaths {
         if cfg!(unix) { self.lock() } else { self.directory.join("start.lock") }
     }
 
+    /// Returns the lock of the daemon, and that of the starter if it is another one.
+    pub(super) fn locks(&self) -> Vec<PathBuf> {
+        let mut locks = vec![self.lock(), self.start_lock()];
+        locks.dedup();
+        locks
+    }
+
     /// Returns the lock of the process that replaces the daemon. A successor gets it from that process.
     pub(super) fn replacing(&self) -> PathBuf {
         self.directory.join("replacing")

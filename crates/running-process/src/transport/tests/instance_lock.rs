@@ -59,6 +59,26 @@ fn dropping_a_lock_leaves_it_to_the_copies_of_the_descriptor() {
 }
 
 #[test]
+#[cfg(unix)]
+fn the_last_owner_ends_a_lock_for_the_copies_and_a_borrower_leaves_it_to_them() {
+    let (_directory, path) = lock_path();
+    let lock = take(&path).unwrap();
+    let copy = lock.file().try_clone().unwrap();
+    let first = HeldLock::new(lock);
+    let last = first.clone();
+    drop(first);
+    assert!(InstanceLock::is_held(&path).unwrap());
+    drop(last);
+    assert!(!InstanceLock::is_held(&path).unwrap());
+    drop(copy);
+    let lock = take(&path).unwrap();
+    let copy = lock.file().try_clone().unwrap();
+    drop(HeldLock::borrowed(lock));
+    assert!(InstanceLock::is_held(&path).unwrap());
+    drop(copy);
+}
+
+#[test]
 fn a_passed_lock_is_the_one_at_the_path_and_free() {
     let (directory, path) = lock_path();
     let _held = take(&path).unwrap();

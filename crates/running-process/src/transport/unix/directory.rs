@@ -145,6 +145,7 @@ pub(crate) fn type_of(found: &Stat) -> FileType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::fcntl_getfl;
     use rustix::io::{FdFlags, fcntl_getfd};
 
     #[test]
@@ -164,6 +165,17 @@ mod tests {
         let file = directory.open_file(&name, OFlags::RDWR | OFlags::CREATE, Mode::RUSR).unwrap();
         assert_eq!(fcntl_getfd(&directory).unwrap(), FdFlags::CLOEXEC);
         assert_eq!(fcntl_getfd(&file).unwrap(), FdFlags::CLOEXEC);
+    }
+
+    #[test]
+    fn a_file_is_opened_through_no_link_and_without_waiting() {
+        let parent = tempfile::tempdir().unwrap();
+        let (directory, name) = Directory::of(&parent.path().join("s")).unwrap();
+        let file = directory.open_file(&name, OFlags::RDWR | OFlags::CREATE, Mode::RUSR).unwrap();
+        assert!(fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
+        std::os::unix::fs::symlink(parent.path().join("s"), parent.path().join("link")).unwrap();
+        let linked = directory.open_file(OsStr::new("link"), OFlags::RDWR, Mode::empty());
+        assert!(linked.is_err(), "{linked:?}");
     }
 
     #[test]
