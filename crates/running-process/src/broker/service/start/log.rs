@@ -9,7 +9,12 @@ use std::path::Path;
 /// The part of the log that a failure shows, in bytes.
 const TAIL_BYTES: usize = 2048;
 
-/// Opens the log to append to, and returns it with its length. A log of more than half of `limit` becomes the older file first.
+/// Returns the length above which a log becomes the older file, so that both together are no longer than `limit`.
+pub(in crate::broker::service) fn longest(limit: u64) -> u64 {
+    limit / 2
+}
+
+/// Opens the log to append to, and returns it with its length. One that is longer than [`longest`] becomes the older file first.
 pub(in crate::broker::service) fn open(paths: &ServicePaths, limit: u64) -> io::Result<(File, u64)> {
     open_at(&paths.log(), limit)
 }
@@ -17,7 +22,7 @@ pub(in crate::broker::service) fn open(paths: &ServicePaths, limit: u64) -> io::
 /// Opens the log at `path`, as [`open`] does.
 pub(in crate::broker::service) fn open_at(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     let (log, length) = opened(path)?;
-    if length <= limit / 2 {
+    if length <= longest(limit) {
         return Ok((log, length));
     }
     make_older(path, log)?;
@@ -117,6 +122,19 @@ mod tests {
             });
             assert_eq!(fs::metadata(path.with_extension("1")).unwrap().len(), 101);
         }
+    }
+
+    #[test]
+    fn a_log_becomes_the_older_one_above_half_of_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let older = path.with_extension("1");
+        fs::write(&path, "x".repeat(100)).unwrap();
+        assert_eq!(open_at(&path, 200).unwrap().1, 100);
+        assert!(!older.exists());
+        fs::write(&path, "x".repeat(101)).unwrap();
+        assert_eq!(open_at(&path, 200).unwrap().1, 0);
+        assert_eq!(fs::metadata(&older).unwrap().len(), 101);
     }
 
     #[test]
