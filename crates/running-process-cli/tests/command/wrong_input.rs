@@ -246,6 +246,21 @@ fn conform_tells_why_it_cannot_connect() {
         let only = ["conform", "--socket", &socket, "--only", "probe-answered", option, &path("directory")];
         services.run(&only).fails_with(2, &[hint]);
     }
+    let started = path("started");
+    let judged =
+        ["conform", "--junit", &path("directory"), "--", "sh", "-c", "touch \"$0\"; exec sleep 60", &started];
+    services.run(&judged).fails_with(2, &["hint: give --junit a file in a directory that you can write"]);
+    assert!(!Path::new(&started).exists(), "the daemon was started");
+    for (program, hint) in [
+        (path("missing"), "hint: check the path, and for a script the interpreter in its first line"),
+        ("no-such-program".to_owned(), "hint: give its path, or put its directory into PATH"),
+        (path("directory"), "hint: name a program file that you may execute"),
+    ] {
+        for conform in [&["conform"][..], &["conform", "--client"]] {
+            let failed = services.run(&[conform, &["--", &program]].concat());
+            failed.fails_with(2, &[&format!("{program} cannot be run"), hint]);
+        }
+    }
 }
 
 #[test]

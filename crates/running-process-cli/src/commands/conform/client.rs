@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
         return report::list(cases.iter().map(|case| &case.about), output);
     }
     let expected = Expected::read(arguments.expect.as_deref(), &descriptions())?;
+    let report = arguments.junit.as_deref().map(junit::Report::open).transpose()?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let _signals = signals(&interrupted)?;
     let directory = private_directory()?;
@@ -64,8 +65,8 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
     if interrupted.load(Ordering::Relaxed) {
         return Ok(Verdict::Interrupted);
     }
-    if let Some(file) = &arguments.junit {
-        junit::write(file, &judged)?;
+    if let Some(report) = report {
+        report.write(&judged)?;
     }
     let subject = Subject { socket: None, protocol: client.protocol(), ending: None };
     report::print(&judged, &subject, arguments.verbose, output)

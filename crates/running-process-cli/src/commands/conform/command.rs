@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
@@ -42,6 +42,25 @@ pub(super) fn prepared(words: &[OsString], places: &Places<'_>) -> Command {
         .env(IDENTITY_VARIABLE, identity_file)
         .env(PROTOCOL_VARIABLE, &protocol);
     command
+}
+
+/// Starts the program of `words` with `command`, which is [`prepared`] for it.
+pub(super) fn spawned(command: &mut Command, words: &[OsString]) -> Result<Child, Failure> {
+    command.spawn().map_err(|error| {
+        let program = Path::new(&words[0]);
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound if program.components().count() > 1 => {
+                "check the path, and for a script the interpreter in its first line"
+            }
+            io::ErrorKind::NotFound => "give its path, or put its directory into PATH",
+            io::ErrorKind::PermissionDenied => "name a program file that you may execute",
+            _ => "run the program by itself to see whether it starts",
+        };
+        Failure::undecided(error)
+            .kind("no_program")
+            .context(format!("{} cannot be run", program.display()))
+            .hint(hint)
+    })
 }
 
 fn replace(word: &[u8], name: &[u8], value: &OsStr) -> Vec<u8> {

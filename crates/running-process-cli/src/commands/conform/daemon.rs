@@ -1,6 +1,6 @@
 //! The daemon that COMMAND starts, and its end.
 
-use super::command::{Places, prepared, private_directory, signals};
+use super::command::{Places, prepared, private_directory, signals, spawned};
 use super::connection;
 use super::trial::Target;
 use crate::cli::ConformArgs;
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,12 +143,7 @@ impl Group {
         let log = File::create(directory.join("log"))?;
         let mut command = prepared(words, places);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        let child = command.spawn().map_err(|error| {
-            let program = PathBuf::from(&words[0]);
-            Failure::undecided(error)
-                .kind("no_program")
-                .context(format!("{} cannot be run", program.display()))
-        })?;
+        let child = spawned(&mut command, words)?;
         let pid = Pid::from_child(&child);
         Ok(Self { child, pid, has_ended: false })
     }

@@ -3,14 +3,40 @@
 use super::runner::{Judged, Outcome};
 use crate::failure::Failure;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-pub(super) fn write(file: &Path, judged: &[Judged]) -> Result<(), Failure> {
-    std::fs::write(file, text(judged)).map_err(|error| {
-        Failure::from(error)
-            .context(format!("the report {} cannot be written", file.display()))
-            .hint("give --junit a file in a directory that you can write")
-    })
+/// The file of a report. It is opened before the first case, so that minutes of work are not lost for want of a place.
+pub(super) struct Report {
+    path: PathBuf,
+    file: File,
+}
+
+impl Report {
+    /// Opens the file and keeps what it has.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| unwritten(path, error))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Replaces what the file has by the report.
+    pub(super) fn write(mut self, judged: &[Judged]) -> Result<(), Failure> {
+        let written = self.empty().and_then(|()| self.file.write_all(text(judged).as_bytes()));
+        written.map_err(|error| unwritten(&self.path, error))
+    }
+
+    /// A pipe or a terminal has no length to set.
+    fn empty(&self) -> io::Result<()> {
+        if self.file.metadata()?.is_file() { self.file.set_len(0) } else { Ok(()) }
+    }
+}
+
+fn unwritten(path: &Path, error: io::Error) -> Failure {
+    Failure::from(error)
+        .context(format!("the report {} cannot be written", path.display()))
+        .hint("give --junit a file in a directory that you can write")
 }
 
 /// Returns one test suite. A case that is known to fail, or whose severity is not `must`, is a skipped test with the reason.

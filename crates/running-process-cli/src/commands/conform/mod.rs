@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
         return report::list(cases.iter().map(|case| &case.about), output);
     }
     let expected = Expected::read(arguments.expect.as_deref(), &cases::descriptions())?;
+    let report = arguments.junit.as_deref().map(junit::Report::open).transpose()?;
     let daemon = if arguments.command.is_empty() { None } else { Some(Daemon::start(arguments)?) };
     let target = match (&daemon, &arguments.socket) {
         (Some(daemon), _) => daemon.target(),
@@ -60,8 +61,8 @@ pub(super) fn run(arguments: &ConformArgs, output: &mut Output) -> Result<Verdic
     if ending.as_ref().is_some_and(|ending| ending.is_interrupted) {
         return Ok(Verdict::Interrupted);
     }
-    if let Some(file) = &arguments.junit {
-        junit::write(file, &judged)?;
+    if let Some(report) = report {
+        report.write(&judged)?;
     }
     let subject =
         Subject { socket: Some(&target.socket), protocol: target.protocol, ending: ending.as_ref() };

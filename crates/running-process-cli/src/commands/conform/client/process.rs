@@ -1,6 +1,6 @@
 //! One run of the client's COMMAND.
 
-use crate::commands::conform::command::{Places, prepared};
+use crate::commands::conform::command::{Places, prepared, spawned};
 use crate::failure::Failure;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsString;
@@ -50,10 +50,7 @@ pub(super) fn run(
         .stdout(File::create(&stdout)?)
         .stderr(File::create(&stderr)?)
         .process_group(0);
-    let mut child = command.spawn().map_err(|error| {
-        let program = Path::new(&words[0]).display();
-        Failure::undecided(error).kind("no_program").context(format!("{program} cannot be run"))
-    })?;
+    let mut child = spawned(&mut command, words)?;
     let pid = Pid::from_child(&child);
     let ended = wait(pid, limits);
     // The client is not reaped yet, so the number of the group is its own. Fails if no process is left in it.
