@@ -105,6 +105,15 @@ pub(super) fn incrby(call: &mut Call<'_>) -> Result<(), CommandError> {
     increment(call, by)
 }
 
+pub(super) fn decr(call: &mut Call<'_>) -> Result<(), CommandError> {
+    increment(call, -1)
+}
+
+pub(super) fn decrby(call: &mut Call<'_>) -> Result<(), CommandError> {
+    let by = resp::integer(call.arguments[2]).ok_or(CommandError::NotAnInteger)?;
+    increment(call, by.checked_neg().ok_or(CommandError::DecrementOverflow)?)
+}
+
 fn increment(call: &mut Call<'_>, by: i64) -> Result<(), CommandError> {
     let value = call.store.increment(call.arguments[1], by, call.now)?;
     reply::integer(call.out, value);

@@ -19,6 +19,8 @@ const COMMANDS: &[Command] = &[
     Command { name: "exists", arity: -2, flags: &["readonly", "fast"], keys: [1, -1, 1], run: keys::exists },
     Command { name: "incr", arity: 2, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::incr },
     Command { name: "incrby", arity: 3, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::incrby },
+    Command { name: "decr", arity: 2, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::decr },
+    Command { name: "decrby", arity: 3, flags: &["write", "denyoom", "fast"], keys: [1, 1, 1], run: keys::decrby },
     Command { name: "mget", arity: -2, flags: &["readonly", "fast"], keys: [1, -1, 1], run: keys::mget },
     Command { name: "mset", arity: -3, flags: &["write", "denyoom"], keys: [1, -1, 2], run: keys::mset },
     Command { name: "keys", arity: 2, flags: &["readonly", "sort_for_script"], keys: NO_KEYS, run: keys::keys },

@@ -58,7 +58,7 @@ fn commands_are_described_as_redis_describes_them() {
         assert!(all.contains(&description.escape_ascii().to_string()), "{}", description.escape_ascii());
     }
     let count = all.matches("*6\\r\\n").count();
-    assert_eq!(count, golden::REDIS_5_COMMANDS.len() + 3);
+    assert_eq!(count, golden::REDIS_5_COMMANDS.len() + 5);
     assert!(all.starts_with(&format!("*{count}\\r\\n")));
     assert_eq!(replies(b"COMMAND COUNT\r\n"), format!(":{count}\\r\\n"));
     assert_eq!(replies(b"COMMAND INFO nosuch\r\n"), "*1\\r\\n$-1\\r\\n");

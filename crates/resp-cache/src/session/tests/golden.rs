@@ -117,7 +117,7 @@ pub(super) const REDIS_5: &[(&[u8], &[u8])] = &[
     (b"*1\rx$4\rxPING\r\n", b"+PONG\r\n"),
 ];
 
-/// Replies of a Redis 7.0.15 to options and commands that Redis 5 lacks, and to INCRBY, recorded in the same way.
+/// Replies of a Redis 7.0.15 to options and commands that Redis 5 lacks, and to INCRBY, DECR and DECRBY, recorded in the same way.
 #[rustfmt::skip]
 pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"SET s new GET\r\nGET s\r\n", b"$5\r\nhello\r\n$3\r\nnew\r\n"),
@@ -136,6 +136,16 @@ pub(super) const REDIS_7: &[(&[u8], &[u8])] = &[
     (b"INCRBY s 1\r\n", b"-ERR value is not an integer or out of range\r\n"),
     (b"INCRBY max 1\r\n", b"-ERR increment or decrement would overflow\r\n"),
     (b"INCRBY n\r\n", b"-ERR wrong number of arguments for 'incrby' command\r\n"),
+    (b"DECR n\r\nDECR fresh\r\n", b":4\r\n:-1\r\n"),
+    (b"DECR s\r\n", b"-ERR value is not an integer or out of range\r\n"),
+    (b"SET min -9223372036854775808\r\nDECR min\r\n", b"+OK\r\n-ERR increment or decrement would overflow\r\n"),
+    (b"DECR n 1\r\n", b"-ERR wrong number of arguments for 'decr' command\r\n"),
+    (b"DECRBY n 3\r\nDECRBY fresh -7\r\n", b":2\r\n:7\r\n"),
+    (b"DECRBY n x\r\n", b"-ERR value is not an integer or out of range\r\n"),
+    (b"DECRBY n -9223372036854775808\r\n", b"-ERR decrement would overflow\r\n"),
+    (b"DECRBY n 9223372036854775807\r\nDECRBY n 9223372036854775807\r\n",
+     b":-9223372036854775802\r\n-ERR increment or decrement would overflow\r\n"),
+    (b"DECRBY n\r\n", b"-ERR wrong number of arguments for 'decrby' command\r\n"),
     (b"HELLO 4\r\n", b"-NOPROTO unsupported protocol version\r\n"),
     (b"HELLO 1\r\n", b"-NOPROTO unsupported protocol version\r\n"),
     (b"HELLO -1\r\n", b"-NOPROTO unsupported protocol version\r\n"),
