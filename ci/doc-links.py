@@ -30,8 +30,8 @@ for path in sorted([root / "index.html", *root.glob("docs/**/*.html")]):
     page = pages.setdefault(path.resolve(), Page(path))
     for link in page.links:
         link = urllib.parse.urlsplit(link)
-        # Types of the standard library are elsewhere, and files of the repository are not in the documentation.
-        if link.scheme or (link.path and not link.path.endswith(".html")):
+        # Types of the standard library are elsewhere.
+        if link.scheme:
             continue
         checked += 1
         target = (path.parent / urllib.parse.unquote(link.path)).resolve() if link.path else path.resolve()
