@@ -15,7 +15,7 @@ use std::time::SystemTime;
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 /// Bytes of a file with the end of a log in it.
-const USUAL_BYTES: usize = 4 * 1024;
+const USUAL_BYTES: usize = 4096;
 
 /// A start that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -182,6 +182,7 @@ mod tests {
     use crate::broker::service::operation::Operation;
     use crate::broker::service::scratch::ScratchService;
     use crate::transport::InstanceLock;
+    use std::os::unix::net::UnixListener;
 
     /// Writes the identity file of a daemon that has ended, whose pid is this process's now.
     fn write_stale_identity(paths: &ServicePaths) -> DaemonProcess {
@@ -214,6 +215,24 @@ mod tests {
             let found = leftovers_unless(paths, &Names::of(paths), || Ok(looks.next().unwrap_or_default()));
             assert!(found.unwrap().is_empty(), "a process has a lock on one side of the look");
         }
+    }
+
+    #[test]
+    fn a_socket_at_which_no_process_listens_is_left_unless_it_is_a_service_managers() {
+        let ScratchService { paths, .. } = &ScratchService::new("left");
+        let sockets = [
+            paths.socket_path(),
+            paths.starting(),
+            paths.draining(),
+            paths.replacing_announced(),
+            paths.control(),
+        ];
+        for socket in &sockets {
+            drop(UnixListener::bind(socket).unwrap());
+        }
+        assert_eq!(found(paths), sockets);
+        std::fs::write(paths.activation(), "").unwrap();
+        assert_eq!(found(paths), sockets[1..]);
     }
 
     #[test]

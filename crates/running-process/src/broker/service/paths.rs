@@ -371,9 +371,23 @@ mod tests {
     use super::*;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
 
     fn paths_below(root: &Path) -> ServicePaths {
         ServicePaths::of(&Service::new("placed").unwrap().below(root)).unwrap()
+    }
+
+    #[test]
+    fn sockets_are_in_the_services_directory_as_long_as_the_longest_path_fits() {
+        let parent = tempfile::tempdir().unwrap();
+        let shortest = paths_below(&parent.path().join("r")).directory().as_os_str().len();
+        let of_length = |length: usize| paths_below(&parent.path().join("r".repeat(1 + length - shortest)));
+        let fits = of_length(MAX_SOCKET_DIRECTORY);
+        fits.make().unwrap();
+        assert_eq!(fits.starting().parent(), Some(fits.directory()));
+        UnixListener::bind(fits.starting()).unwrap();
+        let long = of_length(MAX_SOCKET_DIRECTORY + 1);
+        assert_ne!(long.starting().parent(), Some(long.directory()));
     }
 
     #[test]
