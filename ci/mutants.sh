@@ -97,14 +97,15 @@ run() {
   each mutants results "$work/plan"
 }
 
-# Lets cargo-mutants try the mutants without a switch.
+# rest [AREA...]: lets cargo-mutants try the mutants without a switch. Those of proof and start are known to the library's unit tests.
 rest() {
-  local config=$work/rest.toml
+  local config=$work/rest.toml tests=(-C=--lib)
+  if [ $# -eq 0 ] || [[ " $* " =~ \ (core|service|drivers)\  ]]; then tests+=(-C=--test=core -C=--test=server_session -C=--test=host); fi
   "$here/plan.py" rest "$work/woven" "$config" || return 0
   copy "$work/plain"
   rm -rf "$work/mutants.out"
   (cd "$work/plain" && CARGO_INCREMENTAL=1 inside "$tool" mutants --in-place --baseline skip --no-times --config "$config" --output "$work" \
-    -p running-process --features "$features" --timeout 300 -C=--offline -C=--lib -C=--test=core -C=--test=server_session -C=--test=host) || true
+    -p running-process --features "$features" --timeout 300 -C=--offline "${tests[@]}") || true
 }
 
 # Tries the mutants in the list by the core's own tests. Those in open.txt and slow.txt may survive.
@@ -139,7 +140,7 @@ case $mode in
     list "$@"
     weave --features "$features"
     run -p running-process -p running-process-acceptance -p running-process-cli --features "$features" --lib --bins --tests
-    rest
+    rest "$@"
     "$here/plan.py" report "$work" "$here/open.txt"
     [ $# -gt 0 ] && [[ " $* " != *" core "* ]] || cp "$work/digests" "$here/tested.txt"
     ;;
