@@ -21,7 +21,7 @@ const MAX_THREADS: usize = 8;
 
 /// Number of bytes that are digested between two checks whether to go on: a few milliseconds without optimization, far
 /// below one with it.
-pub(super) const CHUNK_BYTES: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 65_536;
 
 /// The digests that a caller wants of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

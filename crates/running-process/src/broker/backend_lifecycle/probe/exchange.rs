@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn the_header_of_an_answer_above_64_kibibytes_is_refused() {
+        let header = |length| FrameHeader::for_body(length, usize::MAX).unwrap().to_bytes();
+        assert!(exchange().receive(&header(64 * 1024), None).unwrap().is_none());
+        let above = exchange().receive(&header(64 * 1024 + 1), None);
+        assert!(matches!(above, Err(ProbeError::Framing(FramingError::FrameTooLarge { .. }))), "{above:?}");
+    }
+
+    #[test]
     fn an_answer_to_another_exchange_and_one_with_more_behind_it_are_refused() {
         let mut one = exchange();
         let (_, mut answer) = answer(&one);
