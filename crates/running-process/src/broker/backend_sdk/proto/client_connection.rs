@@ -75,8 +75,10 @@ pub struct ClientConnection {
     encodings: EncodingPolicy,
     /// The encodings that the daemon has said it decodes.
     daemon_accepts: Encodings,
-    /// [`WANTS_MOVED`] until the first request that is no probe is sent, if [`ClientEvent::Moved`] is wanted.
+    /// [`WANTS_MOVED`] if [`ClientEvent::Moved`] is wanted.
     wants_moved: u32,
+    /// The part of `wants_moved` that the next request that is no probe has to say.
+    untold: u32,
     /// The payload of the last event, if it has memory of its own.
     payload: Vec<u8>,
     /// The daemon broke the rules.
@@ -108,6 +110,7 @@ impl ClientConnection {
     /// then says when its successor has the endpoint. Default: not wanted.
     pub fn want_moved(&mut self) {
         self.wants_moved = WANTS_MOVED;
+        self.untold = WANTS_MOVED;
     }
 
     /// Appends a request to the output. A large payload is not copied if it is given away or shared; a [`Cow`](std::borrow::Cow)
@@ -191,8 +194,8 @@ impl ClientConnection {
 
     #[inline]
     fn request<'a>(&self, id: RequestId, payload_protocol: u32, head: &RequestHead<'a>) -> FrameRef<'a> {
-        let wants_moved = if is_probe(payload_protocol) { 0 } else { self.wants_moved };
-        let accepted_encodings = self.encodings.accepted().bits() | wants_moved;
+        let told = if is_probe(payload_protocol) { 0 } else { self.untold };
+        let accepted_encodings = self.encodings.accepted().bits() | told;
         let RequestHead { deadline_unix_ms, traceparent, tracestate, accepted_descriptors, events: _ } =
             *head;
         let request = FrameRef::request(payload_protocol, id.0, &[]);
@@ -209,7 +212,7 @@ impl ClientConnection {
     #[inline]
     fn sent(&mut self, id: RequestId, payload_protocol: u32, head: &RequestHead<'_>) {
         if !is_probe(payload_protocol) {
-            self.wants_moved = 0;
+            self.untold = 0;
         }
         self.unwritten.push((id, self.written + self.output.len() as u64));
         self.requests.sent(id, payload_protocol, head.events);
@@ -442,6 +445,8 @@ impl ClientConnection {
         let id = RequestId(self.output.remove_attached()?.request_id);
         self.written += (unwritten - self.output.len()) as u64;
         self.requests.cancel(id);
+        // It may have been the one that said so. Once more does no harm.
+        self.untold = self.wants_moved;
         Some(id)
     }
 

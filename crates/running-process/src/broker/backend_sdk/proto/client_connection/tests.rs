@@ -159,8 +159,7 @@ fn a_daemon_that_has_listed_encodings_is_told_that_its_move_is_of_interest() {
     let own = EncodingPolicy::default().accepted().bits();
     for told in [own | WANTS_MOVED, own] {
         client.send_request(SERVED, b"ping").unwrap();
-        let sent = try_decode_framed_ref(client.output()).unwrap().unwrap().frame;
-        assert_eq!(sent.accepted_encodings, told);
+        assert_eq!(accepted(&client), told);
         client.output_written(client.unwritten());
     }
 }
@@ -181,6 +180,37 @@ fn a_request_is_pending_until_it_is_answered() {
     client.receive(&answer(id, announcing(0)));
     assert!(client.next_event().unwrap().is_some());
     assert!(!client.has_pending());
+}
+
+/// Returns the encodings that the first frame of the output accepts.
+fn accepted(client: &ClientConnection) -> u32 {
+    try_decode_framed_ref(client.output()).unwrap().unwrap().frame.accepted_encodings
+}
+
+/// The wish to be told of a move goes with the first request. If that is not sent, the next one has it.
+#[cfg(unix)]
+#[test]
+fn the_wish_to_be_told_of_a_move_outlives_a_request_that_the_system_does_not_send() {
+    use std::os::fd::OwnedFd;
+    let mut client = ClientConnection::new();
+    client.want_moved();
+    let probe = client.send_request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, b"nonce").unwrap();
+    client.output_written(client.unwritten());
+    let asked = FrameRef::request(BACKEND_HANDLE_PROBE_PAYLOAD_PROTOCOL, probe.0, &[]);
+    let answer = wire(FrameRef::response_to(&asked, b"pong"), DescriptorFields::NONE.accepting(1));
+    read(&mut client, &answer, 0);
+    assert!(matches!(client.next_event(), Ok(Some(ClientEvent::Response(..)))));
+    let own = EncodingPolicy::default().accepted().bits();
+    let file = OwnedFd::from(tempfile::tempfile().unwrap());
+    let payload = Payload::from(b"ping").with_descriptors([file]);
+    let unsent = client.send_payload(SERVED, payload, &RequestHead::default()).unwrap();
+    assert_eq!(accepted(&client), own | WANTS_MOVED);
+    assert_eq!(client.remove_unsent(), Some(unsent));
+    for told in [own | WANTS_MOVED, own] {
+        client.send_request(SERVED, b"ping").unwrap();
+        assert_eq!(accepted(&client), told);
+        client.output_written(client.unwritten());
+    }
 }
 
 #[cfg(unix)]
