@@ -215,13 +215,13 @@ mod tests {
     fn writer() {
         let Ok(path) = std::env::var(PATH) else { return };
         assert!(keep_log(Path::new(&path), LIMIT).unwrap());
-        let mut block = Vec::new();
+        let (mut block, mut targets) = (Vec::new(), [stdout(), stderr()].into_iter().cycle());
         for number in 0..WRITTEN / LINE {
             write!(block, "line {number:08} ").unwrap();
             block.extend_from_slice(&[b'x'; LINE - 15]);
             block.push(b'\n');
             if block.len() >= BLOCK {
-                let target = if number / (BLOCK / LINE) % 2 == 0 { stdout() } else { stderr() };
+                let target = targets.next().unwrap();
                 await_room(target);
                 assert_eq!(rustix::io::write(target, &block).unwrap(), block.len());
                 block.clear();
