@@ -169,11 +169,7 @@ fn passed_lock(service: &Service, paths: &ServicePaths) -> Result<Option<Instanc
     };
     let path = paths.lock();
     // Without a lock here, the one that was passed is another: no file has this identity.
-    let identity = match path.symlink_metadata() {
-        Ok(found) => (found.dev(), found.ino()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (0, 0),
-        Err(error) => return Err(ForServiceError::Files(error)),
-    };
+    let identity = path.symlink_metadata().map_or((0, 0), |found| (found.dev(), found.ino()));
     match sys::inherited_lock(number, identity) {
         Ok(file) => match InstanceLock::from_file(file, &path) {
             Ok(lock) => Ok(Some(lock)),
@@ -182,9 +178,8 @@ fn passed_lock(service: &Service, paths: &ServicePaths) -> Result<Option<Instanc
             Err(error) => Err(error.into()),
         },
         Err(error) if error.kind() == io::ErrorKind::InvalidData => is_started_for(service).map(|()| None),
-        // A program in between has closed it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ForServiceError::Files(error)),
+        // A program in between has closed it, or it is that of a service that this process serves as well.
+        Err(_) => Ok(None),
     }
 }
 
@@ -234,6 +229,36 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
 mod tests {
     use super::*;
     use crate::broker::service::scratch::{ScratchService, released};
+    use std::process::Command;
+
+    /// The variable that has the root of the service.
+    const ROOT: &str = "TEST_ROOT";
+    const NAME: &str = "alone";
+
+    #[test]
+    #[ignore = "run by the next test in a process of its own"]
+    fn taker() {
+        let Ok(root) = std::env::var(ROOT) else { return };
+        let service = Service::new(NAME).unwrap().below(root);
+        let place = Place::take(&service).unwrap();
+        let start = OperationWait::at(&place.daemon.paths.starting()).unwrap();
+        assert_eq!(start.process(), Some(std::process::id()));
+    }
+
+    #[test]
+    fn a_daemon_that_no_lock_reaches_takes_it_and_announces_its_own_start() {
+        let ScratchService { paths, .. } = &ScratchService::new(NAME);
+        // A daemon of another service starts this one by hand, with its own environment.
+        for started in [NAME, "other"] {
+            let mut taker = Command::new(std::env::current_exe().unwrap());
+            let test = format!("{}::taker", module_path!().split_once("::").unwrap().1);
+            taker.args(["--exact", &test, "--ignored"]).env(ROOT, paths.root());
+            // No process has a descriptor of this number.
+            taker.env(variables::SERVICE, started).env(variables::LOCK, i32::MAX.to_string());
+            let output = taker.output().unwrap();
+            assert!(output.status.success(), "{started}: {}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
 
     #[test]
     fn a_daemon_that_a_service_manager_starts_waits_for_the_lock_until_its_deadline() {
