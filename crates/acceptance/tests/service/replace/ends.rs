@@ -1,7 +1,7 @@
 //! Daemons that end, successors that fail, and several restarts, in the middle of a handover.
 
 use super::fixture::{Replaceable, STOP_FIRST, replaced_by};
-use crate::harness::{Running, await_that, served_by};
+use crate::harness::{Running, assert_state, await_that, served_by};
 use rustix::process::Signal;
 use std::fs;
 
@@ -67,6 +67,28 @@ fn a_daemon_that_is_stopped_during_a_handover_is_stopped() {
     drop(restart.result());
     let daemon = service.start();
     service.await_alone(daemon);
+    service.assert_never_two();
+}
+
+#[test]
+fn a_stop_of_a_successor_leaves_the_daemon_alone_that_is_started_after_it() {
+    let service = Replaceable::new(&["hooks"]);
+    let old = service.start();
+    let new = service.replaced(old, &[]);
+    let (began, go) = (service.path("began"), service.path("go"));
+    let request = format!("request=hold {} {}", began.display(), go.display());
+    let held = Running::start(&mut service.client("ensure", &[&request], &service.plan));
+    await_that("request", || began.exists());
+    let stop = Running::start(&mut service.bare_client("stop", &[]));
+    await_that("drain", || service.find()["state"] == "draining");
+    let next = Running::start(&mut service.client("ensure", &[], &service.plan));
+    fs::write(go, "").unwrap();
+    assert_eq!(served_by(&held.result()), new);
+    let stopped = stop.result();
+    assert_eq!((stopped["stopped"].as_str(), stopped["pid"].as_u64()), (Some("Ended"), Some(new.into())));
+    let last = served_by(&next.result());
+    assert_state(&service.find(), "live", Some(last));
+    service.await_alone(last);
     service.assert_never_two();
 }
 

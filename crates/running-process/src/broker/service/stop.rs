@@ -96,10 +96,9 @@ impl Service {
                     let successor = abandoned::noted(&paths);
                     let stopped = self.end(handle.process(), &paths, deadline)?;
                     // Its successor may have taken over before it was asked to end. A daemon that was started since is a new one.
-                    if successor.is_some()
-                        && predecessor.is_none()
-                        && matches!(self.look(&paths, deadline)?, Look::Live(daemon)
-                            if successor.is_some_and(|successor| is_process(daemon.process(), successor)))
+                    if let Some(successor) = successor
+                        && let Look::Live(daemon) = self.look(&paths, deadline)?
+                        && is_process(daemon.process(), successor)
                     {
                         predecessor = Some(stopped);
                         continue;
