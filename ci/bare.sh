@@ -3,8 +3,10 @@
 # and nothing else that Debian's smallest variant lacks.
 #   bare.sh [COMMAND]     all commands of the section "Try it", or the one that is given
 # Needs root and mmdebstrap, which it installs. The toolchain is that of this machine, and so are the certificates that its registries need.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/begin.sh"
+[ $# -le 1 ] && [[ ${1:-} != -* ]] || usage
+[ "$(id -u)" = 0 ] || fail "needs root"
+need git rustc
 if ! command -v mmdebstrap >/dev/null; then
   apt-get -qq update
   DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends mmdebstrap >/dev/null

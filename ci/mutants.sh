@@ -15,8 +15,7 @@
 # A mutant may signal any process and write to any path, so tests run in namespaces of processes and of mounts, where they can write to a
 # /tmp of their own only. That needs root on Linux. MUTANT_WORKERS is the number of workers, MUTANT_TESTS the most tests that a mutant meets (60),
 # the likeliest first, and MUTANT_LIMIT the most mutants of `changed`: it tries one of two, or of three, and so on, if there are more.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/begin.sh"
 here=$PWD/ci/mutants
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/mutants
@@ -25,11 +24,6 @@ export CARGO_TARGET_DIR=$work/build
 encodings=running-process/lz4,running-process/snappy,running-process/zstd
 features=$encodings,running-process/tokio,running-process/tracing,running-process/metrics
 workers=${MUTANT_WORKERS:-$(nproc)}
-
-usage() {
-  sed -n 's/^#   /usage: /p' "$0" >&2
-  exit 2
-}
 
 # Copies the files that git tracks or would. The build stays, which is beside them.
 copy() {

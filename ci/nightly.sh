@@ -5,8 +5,7 @@
 #                           STAMPEDE_ROUNDS=50 of each crowd that starts a daemon, REPLACEMENTS=100 under each load,
 #                           CROWD_ROUNDS=10 of each crowd that meets a replacement, WAR_SECONDS=60 of two versions in turn,
 #                           SOAK_HOURS=0.5 of everything at once
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/begin.sh"
 source ci/steps.sh
 
 # Tests the library without features, and with each encoding alone.
@@ -71,6 +70,7 @@ replacements() {
 packages() {
   ci/package.sh --tests all
   ci/package.sh --name another-name --tests none
+  ci/package.sh --name another-name --publish --dry-run --no-verify --allow-dirty
   cargo build --locked -p running-process-cli
   packaging/deb.sh --check "$CARGO_TARGET_DIR/debug/running-process"
 }

@@ -4,19 +4,17 @@
 # The tarballs go to DIRECTORY if it is given. NAME replaces the name in [workspace.metadata.release] of Cargo.toml. Under another name than
 # running-process, packages are made from a copy of the repository in which only manifests differ. By default some tests run: those that
 # read files of the package, and the examples in its documentation; the gate runs all of them in the repository.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-usage() { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
+source "$(dirname "$0")/begin.sh"
 name='' tests=some directory=''
 while [ $# -gt 0 ]; do
   case $1 in
-    --name) name=${2:?}; shift 2 ;;
-    --tests) tests=${2:?}; shift 2 ;;
+    --name) name=${2:-}; [[ $name =~ ^[a-zA-Z][a-zA-Z0-9_-]*$ ]] || usage; shift 2 ;;
+    --tests) tests=${2:-}; [[ $tests =~ ^(all|some|none)$ ]] || usage; shift 2 ;;
     -*) usage ;;
-    *) [ -z "$directory" ] || usage; directory=$(realpath -m "$1"); shift ;;
+    *) [ -z "$directory" ] || usage; directory=$(path "$1"); shift ;;
   esac
 done
-[[ $tests =~ ^(all|some|none)$ ]] || usage
+need cargo git python3
 
 # field EXPRESSION: prints what a Python expression makes of the workspace's metadata `m`, one item a line.
 field() {
@@ -52,7 +50,7 @@ for package in "${public[@]}"; do
   tar --extract --file="$tarball" --directory="$scratch"
   unpacked=$scratch/$package-$version
   for file in README.md LICENSE-MIT LICENSE-APACHE; do
-    [ -f "$unpacked/$file" ] || { echo "$tarball has no $file"; exit 1; }
+    [ -f "$unpacked/$file" ] || fail "$tarball has no $file"
   done
   patches+=(--config "patch.crates-io.$package.path=\"$unpacked\"")
   if [ -n "$directory" ]; then mkdir -p "$directory"; cp "$tarball" "$directory"; fi

@@ -5,11 +5,11 @@
 #   release.sh DIRECTORY
 #   release.sh --rehearse DIRECTORY    also without a tag, without a public place and with local changes
 #   release.sh --check                 rehearses twice in two places, with two target directories, and compares
-set -euo pipefail
-cd "$(dirname "$0")/.."
-fail() { echo "no release: $*" >&2; exit 1; }
+source "$(dirname "$0")/begin.sh"
+# Who makes the files does not show in their modes.
+umask 022
 
-if [ "${1:-}" = --check ]; then
+if [ "$*" = --check ]; then
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   for run in first second; do
@@ -24,9 +24,10 @@ fi
 
 rehearsal=''
 if [ "${1:-}" = --rehearse ]; then rehearsal=yes; shift; fi
-[ $# -eq 1 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
-[ ! -e "$1" ] || fail "$1 exists"
-mkdir -p "$1"; out=$(realpath "$1")
+[ $# -eq 1 ] && [[ $1 != -* ]] || usage
+need cargo dpkg-shlibdeps git python3
+directory=$(path "$1")
+[ ! -e "$directory" ] || fail "$directory exists"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 if [ -z "$rehearsal" ]; then
   [ -z "$(git status --porcelain)" ] || fail "there are local changes"
@@ -38,12 +39,19 @@ fi
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} CARGO_INCREMENTAL=0
 # No path of this machine is in the binary. The lines of backtraces stay out, too: they are most of its size.
-export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=. --remap-path-prefix=$CARGO_TARGET_DIR=target"
-RUSTFLAGS+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+# Each flag is an argument of its own, as paths may have spaces.
+CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS:-$(tr -s ' ' '\037' <<<"${RUSTFLAGS:-}" | tr -d '\n')}
+for prefix in "$PWD=." "$CARGO_TARGET_DIR=target" "${CARGO_HOME:-$HOME/.cargo}=cargo"; do
+  CARGO_ENCODED_RUSTFLAGS+=${CARGO_ENCODED_RUSTFLAGS:+$'\x1f'}--remap-path-prefix=$prefix
+done
+export CARGO_ENCODED_RUSTFLAGS
 export CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_PROFILE_RELEASE_DEBUG=0
 host=$(rustc -vV | sed -n 's/^host: //p')
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# The directory appears when all of its files are made.
+mkdir -p "$(dirname "$directory")"
+out=$(mktemp -d "$directory.XXXXXX") scratch=$(mktemp -d)
+trap 'rm -rf "$out" "$scratch"' EXIT
+chmod 755 "$out"
 
 # archive NAME DIRECTORY: packs the directory as NAME.tar.gz, in one order, with one time and no owner.
 archive() {
@@ -66,4 +74,5 @@ archive "running-process-$version-source" "$source"
 ci/package.sh --tests none "$out"
 ci/sbom.sh "$out"
 (cd "$out" && LC_ALL=C sha256sum -- * > "$scratch/sums" && mv "$scratch/sums" SHA256SUMS)
-echo "$out:"; cat "$out/SHA256SUMS"
+mv --no-target-directory "$out" "$directory"
+echo "$directory:"; cat "$directory/SHA256SUMS"

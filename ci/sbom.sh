@@ -2,11 +2,13 @@
 # Writes the components of the library and of the command as CycloneDX files to DIRECTORY. The Python packages for that are kept in
 # ${SBOM_DIR:-$HOME/.cache/sbom}.
 #   sbom.sh DIRECTORY
-set -euo pipefail
-cd "$(dirname "$0")/.."
-out=${1:?usage: sbom.sh DIRECTORY}; mkdir -p "$out"
+source "$(dirname "$0")/begin.sh"
+[ $# -eq 1 ] && [[ $1 != -* ]] || usage
+need cargo git python3
+out=$(path "$1"); mkdir -p "$out"
 tools=${SBOM_DIR:-$HOME/.cache/sbom}
-if [ ! -x "$tools/bin/python" ]; then
+# An installation that was interrupted is made again.
+if ! "$tools/bin/python" -c 'import cyclonedx.validation.json' 2>/dev/null; then
   python3 -m venv "$tools"
   "$tools/bin/pip" -q --disable-pip-version-check install 'cyclonedx-python-lib[json-validation]==11.*'
 fi

@@ -1,12 +1,18 @@
-# Steps of .ci/run and ci/nightly.sh, with a table of the time that each took. To be sourced in the repository's folder.
+# Steps of .ci/run and ci/nightly.sh, with a table of the time that each took. To be sourced after ci/begin.sh.
 # Everything is built once and thrown away: without debug information and incremental builds that takes less time.
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 # One folder for the packages outside the workspace too: a dependency in the same version and features is built once.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 times=() failed=() keep_going=
 
-# begin [STEP...]: names the steps to run; all if there are none.
+# begin [STEP...]: names the steps to run; all if there are none. Ends the script if it has no such step, which would pass unnoticed.
 begin() {
+  local name steps
+  steps=$(sed -nE 's/^step ([^ ]+).*/\1/p' "$script")
+  for name in "$@"; do
+    [[ $name != -* ]] || usage
+    grep -qxF -e "$name" <<<"$steps" || fail "there is no step $name, but:" $steps
+  done
   wanted=("$@")
   trap table EXIT
 }

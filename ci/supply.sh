@@ -7,8 +7,12 @@
 #     minimal     the library builds with the least versions of the direct dependencies that its Cargo.toml allows
 #     components  the list of components (CycloneDX)
 #     advisories  known vulnerabilities; the database is a repository that has to be fetched, which many machines may not
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/begin.sh"
+[ $# -gt 0 ] || set -- licences semver compiler minimal components
+for check in "$@"; do
+  [[ $check =~ ^(licences|semver|compiler|minimal|components|advisories)$ ]] || usage
+done
+need cargo git python3
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -75,11 +79,7 @@ components() {
   ci/sbom.sh "$scratch/components"
 }
 
-[ $# -gt 0 ] || set -- licences semver compiler minimal components
 for check in "$@"; do
   printf '\n-- %s\n' "$check"
-  case $check in
-    licences|semver|compiler|minimal|components|advisories) (set -e; "$check") ;;
-    *) sed -n 's/^#   /usage: /p' "$0" >&2; exit 2 ;;
-  esac
+  (set -e; "$check")
 done

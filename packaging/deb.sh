@@ -2,24 +2,27 @@
 # Makes the Debian package of the command from a built binary: the same bytes from the same files. Prints its path.
 #   deb.sh BINARY DIRECTORY     SOURCE_DATE_EPOCH is the time of its files, by default that of the last commit
 #   deb.sh --check BINARY       also installs and removes it in a root of its own, and looks at both (needs root)
-set -euo pipefail
-here=$(realpath "$(dirname "$0")")
-check='' scratch=$(mktemp -d)
+source "$(dirname "$0")/../ci/begin.sh"
+scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-if [ "${1:-}" = --check ]; then check=yes; set -- "$2" "$scratch/out"; fi
-[ $# -eq 2 ] || { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
-binary=$(realpath "$1") out=$2
+check=''
+if [ "${1:-}" = --check ]; then check=yes; shift; set -- "$@" "$scratch/out"; fi
+[ $# -eq 2 ] && [[ $1 != -* ]] || usage
+[ -z "$check" ] || [ "$(id -u)" = 0 ] || fail "--check needs root"
+need dpkg-deb dpkg-shlibdeps git strip ${check:+systemd-analyze}
+binary=$(path "$1") out=$(path "$2")
+[ -x "$binary" ] && [ -f "$binary" ] || fail "$1 is no program"
 version=$("$binary" --version); version=${version##* }
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct)}; export SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}; export SOURCE_DATE_EPOCH
 architecture=$(dpkg --print-architecture)
 umask 022
 
 tree=$scratch/tree
-"$here/install.sh" "$binary" "$tree"
+packaging/install.sh "$binary" "$tree"
 strip --strip-unneeded "$tree/usr/bin/running-process"
 # Debian names the licences in one file and has compressed manual pages.
 rm "$tree"/usr/share/doc/running-process/LICENSE-*
-install -m 0644 "$here/copyright" "$tree/usr/share/doc/running-process/copyright"
+install -m 0644 packaging/copyright "$tree/usr/share/doc/running-process/copyright"
 mv "$tree/usr/share/doc/running-process/CHANGELOG.md" "$tree/usr/share/doc/running-process/changelog"
 gzip --no-name --best "$tree"/usr/share/man/man1/* "$tree/usr/share/doc/running-process/changelog"
 
@@ -79,8 +82,9 @@ for file in bash-completion/completions/running-process zsh/vendor-completions/_
 done
 bash -n "$root/usr/share/bash-completion/completions/running-process"
 # systemd looks up the program on this machine.
+ln -s "$binary" "$scratch/program"
 unit=$scratch/running-process@cache.service
-sed "s#/usr/bin/running-process#$binary#" "$root/usr/lib/systemd/user/running-process@.service" > "$unit"
+sed "s#/usr/bin/running-process#\"$scratch/program\"#" "$root/usr/lib/systemd/user/running-process@.service" > "$unit"
 XDG_RUNTIME_DIR=$scratch systemd-analyze --user --man=no verify "$unit"
 installed=$(files | comm -13 "$scratch/before" - | wc -l)
 
