@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Makes the tarballs that a registry gets, builds each package from its tarball alone, and runs tests in the unpacked tarballs.
 #   package.sh [--name NAME] [--tests all|some|none] [DIRECTORY]
+#   package.sh [--name NAME] --publish [OPTION...]     runs `cargo publish` for all packages, with its options, such as --dry-run
 # The tarballs go to DIRECTORY if it is given. NAME replaces the name in [workspace.metadata.release] of Cargo.toml. Under another name than
 # running-process, packages are made from a copy of the repository in which only manifests differ. By default some tests run: those that
 # read files of the package, and the examples in its documentation; the gate runs all of them in the repository.
 source "$(dirname "$0")/begin.sh"
-name='' tests=some directory=''
+name='' tests=some directory='' publish=()
 while [ $# -gt 0 ]; do
   case $1 in
     --name) name=${2:-}; [[ $name =~ ^[a-zA-Z][a-zA-Z0-9_-]*$ ]] || usage; shift 2 ;;
     --tests) tests=${2:-}; [[ $tests =~ ^(all|some|none)$ ]] || usage; shift 2 ;;
+    --publish) publish=(publish "${@:2}"); set -- ;;
     -*) usage ;;
     *) [ -z "$directory" ] || usage; directory=$(path "$1"); shift ;;
   esac
@@ -21,6 +23,7 @@ field() {
   cargo metadata --locked --no-deps --format-version 1 | python3 -c "import json, sys; m = json.load(sys.stdin); print(*$1, sep='\n')"
 }
 
+[ ${#publish[@]} -eq 0 ] || [[ " ${publish[*]} " == *" --allow-dirty "* ]] || [ -z "$(git status --porcelain)" ] || fail "there are local changes"
 name=${name:-$(field "[m['metadata']['release']['name']]")}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -41,6 +44,10 @@ mapfile -t private < <(field "[p['name'] for p in m['packages'] if p['publish'] 
 mapfile -t public < <(field "[p['name'] for p in m['packages'] if p['publish'] is None]")
 version=$(field "[p['version'] for p in m['packages'] if p['name'] == '$name']")
 echo "packages of version $version: ${public[*]}"
+if [ ${#publish[@]} -gt 0 ]; then
+  cargo "${publish[@]}" --locked --workspace "${private[@]/#/--exclude=}"
+  exit
+fi
 # A copy is no repository, and in the gate files may have changed.
 cargo package --quiet --locked --allow-dirty --workspace "${private[@]/#/--exclude=}"
 
