@@ -15,28 +15,30 @@ use rustix::io::{FdFlags, fcntl_setfd};
 /// another one.
 static TAKEN: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
+/// Content of a descriptor that this program was started with.
+#[derive(Debug)]
+pub(crate) enum Inherited {
+    /// The lock.
+    Lock(File),
+    /// Another file, which stays as it is.
+    Other,
+    /// Nothing: the descriptor is not open, is close-on-exec (code of this process has opened it, or has taken it), or was taken.
+    Nothing,
+}
+
 /// Takes the descriptor `number`, which this program was started with, and makes it close-on-exec.
 ///
 /// It must be the regular file of the device and the inode `expected`. Each number can be taken once in a process.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::NotFound`] if no such descriptor was passed: it is not open, close-on-exec (code of this process has
-/// opened it, or has taken it), or taken; [`io::ErrorKind::InvalidData`] if it is another file, which stays as it is.
-pub(crate) fn inherited_lock(number: i32, expected: (u64, u64)) -> io::Result<File> {
+pub(crate) fn inherited_lock(number: i32, expected: (u64, u64)) -> io::Result<Inherited> {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let missing = |why| Err(io::Error::new(io::ErrorKind::NotFound, format!("descriptor {number} {why}")));
-    if number <= 2 {
-        return missing("is no descriptor that a lock is passed in");
-    }
-    if taken.contains(&number) {
-        return missing("was taken already");
+    // A lock is passed behind the descriptors of input, output and errors.
+    if number <= 2 || taken.contains(&number) {
+        return Ok(Inherited::Nothing);
     }
     // SAFETY: the call takes a number, which need not be a descriptor, and changes nothing.
-    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
-        flags if flags < 0 => return missing("is not open"),
-        flags if flags & libc::FD_CLOEXEC != 0 => return missing("was not passed: it is close-on-exec"),
-        _ => {}
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+        return Ok(Inherited::Nothing);
     }
     // SAFETY: the descriptor is open. It was open when this program started, or it would be close-on-exec, as everything is that
     // Rust's library or this one opens. The caller was told by the starter that it is passed in this number, so nothing else
@@ -44,10 +46,9 @@ pub(crate) fn inherited_lock(number: i32, expected: (u64, u64)) -> io::Result<Fi
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
     let found = file.metadata()?;
     if !found.is_file() || (found.dev(), found.ino()) != expected {
-        let message = format!("descriptor {number} is another file than the lock");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        return Ok(Inherited::Other);
     }
     fcntl_setfd(&*file, FdFlags::CLOEXEC)?;
     taken.push(number);
-    Ok(ManuallyDrop::into_inner(file))
+    Ok(Inherited::Lock(ManuallyDrop::into_inner(file)))
 }

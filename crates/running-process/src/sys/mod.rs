@@ -117,7 +117,7 @@ pub(crate) use fallback_peer::{peer_of, user_of};
 pub(crate) use growth_watch::GrowthWatch;
 pub(crate) use image::ProcessImage;
 #[cfg(unix)]
-pub(crate) use inherited::inherited_lock;
+pub(crate) use inherited::{Inherited, inherited_lock};
 #[cfg(target_vendor = "apple")]
 pub(crate) use launchd::{LAUNCHD_SOCKET, launchd_sockets};
 #[cfg(any(target_os = "linux", target_os = "android"))]

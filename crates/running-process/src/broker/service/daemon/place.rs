@@ -20,7 +20,7 @@ use crate::broker::service::paths::{ServicePaths, text};
 #[cfg(unix)]
 use crate::broker::service::variables;
 #[cfg(unix)]
-use crate::sys;
+use crate::sys::{self, Inherited};
 #[cfg(unix)]
 use crate::transport::BindError;
 use crate::transport::{HeldLock, InstanceLock, LocalListener};
@@ -169,17 +169,21 @@ fn passed_lock(service: &Service, paths: &ServicePaths) -> Result<Option<Instanc
     };
     let path = paths.lock();
     // Without a lock here, the one that was passed is another: no file has this identity.
-    let identity = path.symlink_metadata().map_or((0, 0), |found| (found.dev(), found.ino()));
-    match sys::inherited_lock(number, identity) {
-        Ok(file) => match InstanceLock::from_file(file, &path) {
+    let identity = match path.symlink_metadata() {
+        Ok(found) => (found.dev(), found.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (0, 0),
+        Err(error) => return Err(ForServiceError::Files(error)),
+    };
+    match sys::inherited_lock(number, identity).map_err(ForServiceError::Files)? {
+        Inherited::Lock(file) => match InstanceLock::from_file(file, &path) {
             Ok(lock) => Ok(Some(lock)),
             // Another process has the lock, or the file is another one by now.
             Err(BindError::InUse { .. } | BindError::Lock { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         },
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => is_started_for(service).map(|()| None),
+        Inherited::Other => is_started_for(service).map(|()| None),
         // A program in between has closed it, or it is that of a service that this process serves as well.
-        Err(_) => Ok(None),
+        Inherited::Nothing => Ok(None),
     }
 }
 
@@ -229,6 +233,7 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
 mod tests {
     use super::*;
     use crate::broker::service::scratch::{ScratchService, released};
+    use std::path::Path;
     use std::process::Command;
 
     /// The variable that has the root of the service.
@@ -236,7 +241,7 @@ mod tests {
     const NAME: &str = "alone";
 
     #[test]
-    #[ignore = "run by the next test in a process of its own"]
+    #[ignore = "run by a test below in a process of its own"]
     fn taker() {
         let Ok(root) = std::env::var(ROOT) else { return };
         let service = Service::new(NAME).unwrap().below(root);
@@ -246,18 +251,41 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "run by a test below in a process of its own"]
+    fn asker() {
+        let Ok(root) = std::env::var(ROOT) else { return };
+        let service = Service::new(NAME).unwrap().below(root);
+        let asked = passed_lock(&service, &ServicePaths::of(&service).unwrap());
+        assert!(matches!(asked, Err(ForServiceError::Files(_))), "{asked:?}");
+    }
+
+    /// Runs a test of this module as a daemon that was started for the service `started`, with the number of a descriptor that it
+    /// does not have.
+    fn run_without_lock(test: &str, root: &Path, started: &str) {
+        let mut daemon = Command::new(std::env::current_exe().unwrap());
+        let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+        daemon.args(["--exact", &test, "--ignored"]).env(ROOT, root);
+        daemon.env(variables::SERVICE, started).env(variables::LOCK, i32::MAX.to_string());
+        let output = daemon.output().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && stdout.contains("1 passed"), "{started}: {stdout}");
+    }
+
+    #[test]
     fn a_daemon_that_no_lock_reaches_takes_it_and_announces_its_own_start() {
         let ScratchService { paths, .. } = &ScratchService::new(NAME);
         // A daemon of another service starts this one by hand, with its own environment.
         for started in [NAME, "other"] {
-            let mut taker = Command::new(std::env::current_exe().unwrap());
-            let test = format!("{}::taker", module_path!().split_once("::").unwrap().1);
-            taker.args(["--exact", &test, "--ignored"]).env(ROOT, paths.root());
-            // No process has a descriptor of this number.
-            taker.env(variables::SERVICE, started).env(variables::LOCK, i32::MAX.to_string());
-            let output = taker.output().unwrap();
-            assert!(output.status.success(), "{started}: {}", String::from_utf8_lossy(&output.stdout));
+            run_without_lock("taker", paths.root(), started);
         }
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_look_at_the_lock_tells_why() {
+        let ScratchService { paths, .. } = &ScratchService::new(NAME);
+        std::fs::remove_dir(paths.directory()).unwrap();
+        std::fs::write(paths.directory(), "a file in the way").unwrap();
+        run_without_lock("asker", paths.root(), NAME);
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub(in crate::broker::service) fn succeed(
 fn passed_lock(paths: &ServicePaths) -> Option<InstanceLock> {
     let number = std::env::var(variables::LOCK).ok()?.parse().ok()?;
     let found = paths.replacing().symlink_metadata().ok()?;
-    let file = sys::inherited_lock(number, (found.dev(), found.ino())).ok()?;
+    let inherited = sys::inherited_lock(number, (found.dev(), found.ino())).ok()?;
+    let sys::Inherited::Lock(file) = inherited else { return None };
     InstanceLock::from_file(file, &paths.replacing()).ok()
 }
 
