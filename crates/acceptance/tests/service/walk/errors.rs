@@ -180,7 +180,7 @@ impl Fault {
     }
 
     fn makes_thread(&self) -> bool {
-        self.call.name.starts_with("clone")
+        self.call.line.contains("CLONE_THREAD")
     }
 }
 
