@@ -8,6 +8,7 @@ use crate::broker::backend_lifecycle::identity::DaemonProcess;
 use crate::broker::backend_lifecycle::identity_file::try_read_daemon_identity_file;
 use crate::sys;
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,12 @@ impl ServicePaths {
 
     /// Returns the root of all services: `root` if there is one, else that of the variable or of this user.
     pub(super) fn root_of(root: Option<&Path>) -> Result<PathBuf, PlaceError> {
-        match (root, std::env::var_os(variables::ROOT)) {
+        Self::root_or(root, std::env::var_os(variables::ROOT))
+    }
+
+    /// Returns the root; `variable` is the value of the variable. An empty one is none.
+    fn root_or(root: Option<&Path>, variable: Option<OsString>) -> Result<PathBuf, PlaceError> {
+        match (root, variable) {
             (Some(root), _) => absolute(root.to_owned()),
             (None, Some(root)) if !root.is_empty() => absolute(PathBuf::from(root)),
             _ => default_root().map(Path::to_owned),
@@ -375,6 +381,17 @@ mod tests {
 
     fn paths_below(root: &Path) -> ServicePaths {
         ServicePaths::of(&Service::new("placed").unwrap().below(root)).unwrap()
+    }
+
+    #[test]
+    fn the_root_is_the_callers_or_that_of_the_variable_unless_it_is_empty() {
+        let root = |root: Option<&str>, variable: &str| {
+            ServicePaths::root_or(root.map(Path::new), Some(variable.into())).map_err(|error| error.fault)
+        };
+        assert_eq!(root(Some("/a"), "/b").unwrap(), Path::new("/a"));
+        assert_eq!(root(None, "/b").unwrap(), Path::new("/b"));
+        assert!(matches!(root(None, "b"), Err(PlaceFault::NotAbsolute)));
+        assert_eq!(root(None, "").ok().as_deref(), default_root().ok());
     }
 
     #[test]
