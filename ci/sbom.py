@@ -26,6 +26,11 @@ command = ["cargo", "metadata", "--locked", "--format-version", "1", "--all-feat
 metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+# The graph has features that other members of the workspace switch on. The tree has those of this package, on every system.
+command = ["cargo", "tree", "--locked", "--package", name, "--all-features", "--target", "all"]
+command += ["--edges", "normal,build", "--prefix", "none", "--format", "{p}"]
+tree = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+built = {tuple(line.split()[:2]) for line in tree.splitlines()}
 lock = tomllib.loads(pathlib.Path("Cargo.lock").read_text())
 checksums = {(package["name"], package["version"]): package.get("checksum") for package in lock["package"]}
 
@@ -48,6 +53,10 @@ def is_built(dependency):
     return any(kind["kind"] in (None, "build") for kind in dependency["dep_kinds"])
 
 
+def is_in_tree(package):
+    return (packages[package]["name"], "v" + packages[package]["version"]) in built
+
+
 root = next(package for package in metadata["packages"] if package["name"] == name)
 is_program = any("bin" in target["kind"] for target in root["targets"])
 bom = Bom()
@@ -57,7 +66,8 @@ bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"{name} {root['version']} {o
 made, waiting = {root["id"]: bom.metadata.component}, [root["id"]]
 while waiting:
     at = waiting.pop()
-    needed = sorted(dependency["pkg"] for dependency in nodes[at]["deps"] if is_built(dependency))
+    needed = [dependency["pkg"] for dependency in nodes[at]["deps"] if is_built(dependency)]
+    needed = sorted(package for package in needed if is_in_tree(package))
     for found in needed:
         if found not in made:
             made[found] = component(packages[found], ComponentType.LIBRARY)
@@ -65,6 +75,8 @@ while waiting:
             waiting.append(found)
     bom.register_dependency(made[at], [made[found] for found in needed])
 
+if len(made) != len(built):
+    sys.exit(f"{len(made)} packages in the graph, {len(built)} in the tree of {name}")
 text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
 fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
 if fault:

@@ -10,7 +10,7 @@ tools=${SBOM_DIR:-$HOME/.cache/sbom}
 # An installation that was interrupted is made again.
 if ! "$tools/bin/python" -c 'import cyclonedx.validation.json' 2>/dev/null; then
   python3 -m venv "$tools"
-  "$tools/bin/pip" -q --disable-pip-version-check install 'cyclonedx-python-lib[json-validation]==11.*'
+  "$tools/bin/pip" -q --disable-pip-version-check install --force-reinstall 'cyclonedx-python-lib[json-validation]==11.*'
 fi
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}; export SOURCE_DATE_EPOCH
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)

@@ -3,7 +3,7 @@
 #   supply.sh [CHECK...]     all that need no database, or those named:
 #     licences    licences, banned crates and sources of all dependencies, by deny.toml
 #     semver      the library's public interface against the last tag: the version number says what changed
-#     compiler    no dependency of the library declares a newer compiler than the library does
+#     compiler    this is the compiler that the library declares, with which all else is tested, and no dependency declares a newer one
 #     minimal     the library builds with the least versions of the direct dependencies that its Cargo.toml allows
 #     components  the list of components (CycloneDX)
 #     advisories  known vulnerabilities; the database is a repository that has to be fetched, which many machines may not
@@ -60,6 +60,9 @@ newer = [f"{name} declares {packages[name]}" for name in built if order(packages
 print(f"{len(built)} packages, the library declares {own};", "; ".join(newer) or "none declares more")
 sys.exit(bool(newer))
 ' "$scratch/built"
+  local declared
+  declared=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  [[ $(rustc --version) == "rustc $declared."* ]] || fail "the declared compiler, $declared, is not tested: this is $(rustc --version)"
 }
 
 minimal() {
