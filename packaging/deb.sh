@@ -30,6 +30,8 @@ gzip --no-name --best "$tree"/usr/share/man/man1/* "$tree/usr/share/doc/running-
 mkdir -p "$scratch/source/debian" "$tree/DEBIAN"
 echo 'Source: running-process' > "$scratch/source/debian/control"
 depends=$(cd "$scratch/source" && dpkg-shlibdeps -O "$tree/usr/bin/running-process" 2>/dev/null)
+# One field of the manifest is the address of all packages; empty until there is one.
+homepage=$(sed -n 's/^repository = "\(.*\)"$/\1/p' Cargo.toml)
 cat > "$tree/DEBIAN/control" <<CONTROL
 Package: running-process
 Version: $version
@@ -38,7 +40,8 @@ Maintainer: the running-process contributors
 Section: utils
 Priority: optional
 Depends: ${depends#shlibs:Depends=}
-Installed-Size: $(du --apparent-size -sk "$tree/usr" | cut -f1)
+Installed-Size: $(du --apparent-size -sk "$tree/usr" | cut -f1)${homepage:+
+Homepage: $homepage}
 Description: shows, starts and explains local daemons
  Shows which daemons of this user run, proves by the kernel that the process
  at a socket is the one in its identity file, starts and stops the daemon of
