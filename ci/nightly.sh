@@ -94,6 +94,7 @@ step walk
 step supply ci/supply.sh
 step packages
 step release ci/release.sh --check
+step pages ci/pages.sh
 step windows
 step beyond ci/beyond.sh
 step c ci/c.sh 10000000

@@ -36,6 +36,7 @@ fn an_unknown_option_is_answered_with_the_usage() {
         "ci/mutants.sh",
         "ci/nightly.sh",
         "ci/package.sh",
+        "ci/pages.sh",
         "ci/release.sh",
         "ci/sbom.sh",
         "ci/supply.sh",

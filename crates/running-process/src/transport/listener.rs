@@ -216,7 +216,7 @@ impl LocalListener {
         self.0.end();
     }
 
-    /// Begins to watch the path of the socket, where the system can: [`is_name_lost`](Self::is_name_lost) then tells when the
+    /// Begins to watch the path of the socket, where the system can: `is_name_lost` then tells when the
     /// socket was removed or replaced.
     ///
     /// # Errors

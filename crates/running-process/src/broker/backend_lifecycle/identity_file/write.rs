@@ -35,6 +35,24 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// On Windows ownership and access are not checked, and of two processes that write at the same moment the later one wins.
 /// A file that another program has open without sharing it is replaced as soon as it is closed, within two seconds; else
 /// writing fails.
+///
+/// # Examples
+///
+/// A server writes it by itself. This is for a daemon with an accept loop of its own, once it listens:
+///
+/// ```no_run
+/// use running_process::broker::backend_sdk::{remove_daemon_identity_file, write_daemon_identity_file};
+/// use running_process::{DaemonProcess, Endpoint};
+/// use std::path::Path;
+///
+/// let endpoint = Endpoint::unix_socket("cache", "/run/user/1000/cache/daemon.sock")?;
+/// let daemon = DaemonProcess::current_process(endpoint, Some(600))?;
+/// let path = Path::new("/run/user/1000/cache/daemon.json");
+/// write_daemon_identity_file(path, &daemon)?;
+/// // It serves. When it ends:
+/// remove_daemon_identity_file(path);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write_daemon_identity_file(path: &Path, daemon: &DaemonProcess) -> io::Result<()> {
     write_daemon_identity_file_after(path, daemon, &mut || Ok(()))
 }

@@ -21,6 +21,28 @@ use std::time::Instant;
 /// # Errors
 ///
 /// [`Unverified`], with the reason and every step.
+///
+/// # Examples
+///
+/// ```no_run
+/// use running_process::broker::backend_lifecycle::verify::{Policy, verify};
+/// use running_process::read_daemon_identity_file;
+/// use std::path::Path;
+/// use std::time::{Duration, Instant};
+///
+/// let daemon = read_daemon_identity_file(Path::new("/run/user/1000/cache/daemon.json")).ok_or("no daemon runs")?;
+/// let (steps, error) = match verify(&daemon, &Policy::default(), Instant::now() + Duration::from_secs(2)) {
+///     Ok(proof) => (proof.steps, None),
+///     Err(unverified) => (unverified.steps, Some(unverified.error)),
+/// };
+/// for step in steps {
+///     println!("{}: {} ({})", step.kind, step.verdict, step.evidence);
+/// }
+/// if let Some(error) = error {
+///     println!("refused: {error}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify(expected: &DaemonProcess, policy: &Policy, deadline: Instant) -> Result<Proof, Unverified> {
     verify_connection(expected, policy, deadline).map(|verified| verified.proof)
 }

@@ -109,7 +109,7 @@ pub enum Action {
 ///
 /// A driver that passes descriptors calls [`accept_descriptors`](Self::accept_descriptors) first. Once
 /// [`takes_descriptors`](Self::takes_descriptors) returns `true`, it reads with `recvmsg` and gives what comes to
-/// [`receive_descriptors`](Self::receive_descriptors). It writes with [`write_output_with`](Self::write_output_with).
+/// `receive_descriptors`. It writes with `write_output_with`.
 pub struct ServerSession<H: ?Sized> {
     policy: Arc<ServerPolicy<H>>,
     connection: ServerConnection<Detector, Work>,
