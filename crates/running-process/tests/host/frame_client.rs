@@ -22,3 +22,5 @@ mod events;
 mod moving;
 pub(crate) mod peer;
 mod suite;
+#[cfg(unix)]
+mod unwritten;

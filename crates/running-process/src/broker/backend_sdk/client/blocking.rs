@@ -331,7 +331,7 @@ impl FrameClient {
     /// what is left; on Windows the connection ends instead.
     pub fn flush(&mut self) -> Result<(), FrameClientError> {
         self.check_usable()?;
-        self.flush_until(self.call_deadline(None)).map(drop)
+        self.flush_until(self.call_deadline(None))
     }
 
     /// Waits for the response to `request`.
@@ -382,10 +382,18 @@ impl FrameClient {
                 return Some(Ok(event.into_frame()));
             }
             if !self.is_usable() {
-                return None;
+                return self.fault.take().map(Err);
             }
-            if let Err(error) = self.flush_until(deadline).and_then(|_| self.read_more(deadline)) {
-                return Some(Err(error));
+            let has_come = |client: &Self| !client.inbox.events.is_empty();
+            let read = match self.flush_unless(deadline, has_come) {
+                Ok(false) => self.read_more(deadline),
+                flushed => flushed.map(drop),
+            };
+            match read {
+                Err(error) if self.inbox.events.is_empty() => return Some(Err(error)),
+                // It follows the frames that came before it.
+                Err(error) if !self.is_usable() => self.fault = Some(error),
+                _ => {}
             }
         }
     }

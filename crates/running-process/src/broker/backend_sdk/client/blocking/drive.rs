@@ -78,9 +78,9 @@ impl FrameClient {
         if let Some(reason) = &self.end {
             return Err(reason.clone());
         }
-        let advanced = match self.flush_until(deadline) {
-            Ok(has_failed) if has_failed => return Ok(()),
-            Ok(_) => self.receive(deadline),
+        let advanced = match self.flush_unless(deadline, |client| client.has_come(request)) {
+            Ok(true) => return Ok(()),
+            Ok(false) => self.receive(deadline),
             Err(error) => Err(error),
         };
         advanced.inspect_err(|error| {
@@ -90,9 +90,24 @@ impl FrameClient {
         })
     }
 
-    /// Writes the output. Returns whether a request has failed because the system does not send its descriptors. What is left when
-    /// the deadline passes is written by the next call.
-    pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<bool, FrameClientError> {
+    /// Returns whether the inbox has the response to `request`, or an event of it.
+    pub(super) fn has_come(&self, request: RequestId) -> bool {
+        self.inbox.has_response(request)
+            || (self.streaming == Some(request) && !self.inbox.streamed.is_empty())
+    }
+
+    /// Writes the output. What is left when the deadline passes is written by the next call.
+    pub(super) fn flush_until(&mut self, deadline: CallDeadline) -> Result<(), FrameClientError> {
+        self.flush_unless(deadline, |_| false).map(drop)
+    }
+
+    /// Writes the output, as [`flush_until`](Self::flush_until) does, unless `has_come` holds after a frame was read meanwhile. Returns
+    /// `true` then, and if a request has failed because the system does not send its descriptors.
+    pub(super) fn flush_unless(
+        &mut self,
+        deadline: CallDeadline,
+        has_come: impl Fn(&Self) -> bool,
+    ) -> Result<bool, FrameClientError> {
         let mut has_failed = false;
         while !self.connection.output().is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
@@ -102,7 +117,12 @@ impl FrameClient {
             let written = stream.write_unless_readable_with(&slices[..count], descriptors, || deadline.at);
             match written {
                 Ok(Some(written)) => self.connection.output_written(written),
-                Ok(None) => self.read_more(deadline)?,
+                Ok(None) => {
+                    self.read_more(deadline)?;
+                    if has_come(self) {
+                        return Ok(true);
+                    }
+                }
                 Err(error)
                     if are_too_many(&error)
                         && let Some(unsent) = self.connection.remove_unsent() =>
@@ -186,6 +206,7 @@ impl FrameClient {
             if self.undispatched {
                 // A fault behind them ends nothing any more.
                 drop(self.dispatch());
+                self.fault = None;
             }
             if matches!(error, FrameClientError::Closed) {
                 for (request, _) in self.connection.unwritten_requests() {

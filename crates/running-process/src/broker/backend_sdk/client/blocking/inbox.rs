@@ -93,6 +93,10 @@ impl Events {
         Some(frame)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -55,7 +55,7 @@ impl FrameClient {
         let request = self.enqueue(payload_protocol, payload.into(), options, deadline, true)?;
         self.streaming = Some(request);
         match self.flush_until(self.call_deadline(options.deadline)) {
-            Ok(_) => Ok(ResponseStream::new(self, request, options.deadline)),
+            Ok(()) => Ok(ResponseStream::new(self, request, options.deadline)),
             Err(error) => {
                 self.streaming = None;
                 self.inbox.streamed.clear();
@@ -147,8 +147,11 @@ impl<'c> ResponseStream<'c> {
             if client.inbox.has_response(*request) {
                 return Ok(None);
             }
-            client.advance(*request, deadline)?;
-            client.dispatch()?;
+            let read = client.advance(*request, deadline).and_then(|()| client.dispatch());
+            // Frames that came before the error come first.
+            if !client.has_come(*request) {
+                read?;
+            }
         }
     }
 
