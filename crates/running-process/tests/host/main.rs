@@ -19,6 +19,7 @@ mod client_memory;
 #[cfg(unix)]
 mod connecting;
 mod daemon;
+mod dropped;
 mod frame_client;
 mod identity_file;
 mod legacy_parts;

@@ -74,3 +74,18 @@ fn a_handler_that_goes_on_keeps_the_place() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_server_that_is_dropped_gives_the_place_up_once_its_connections_have_ended() {
+    let root = tempfile::tempdir().unwrap();
+    let service = Service::new("dropped").unwrap().below(root.path().join("root"));
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let running = server(&service).on_ready(move |_| ready.send(()).unwrap()).start().unwrap();
+    is_ready.recv().unwrap();
+    drop(running);
+    let began = std::time::Instant::now();
+    while Server::for_service(&service).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the place is not free");
+        std::thread::yield_now();
+    }
+}

@@ -162,18 +162,23 @@ impl Context {
                 }
                 ShutdownStep::Enter(phase) => self.enter(phase),
                 ShutdownStep::End { late } => {
-                    // A connection that still waits for its slot gets none.
-                    self.phase.enter(None);
-                    self.all().iter().for_each(|conn| conn.stream.disconnect());
-                    // The connections that are ready own this context.
-                    let (_ready, wakes) = self.run_queue().end();
-                    if wakes {
-                        self.wake_poller();
-                    }
-                    self.pool.close();
+                    self.end();
                     return late;
                 }
             }
         }
+    }
+
+    /// Closes the connections that are still open, and ends the threads.
+    pub(super) fn end(&self) {
+        // A connection that still waits for its slot gets none.
+        self.phase.enter(None);
+        self.all().iter().for_each(|conn| conn.stream.disconnect());
+        // The connections that are ready own this context.
+        let (_ready, wakes) = self.run_queue().end();
+        if wakes {
+            self.wake_poller();
+        }
+        self.pool.close();
     }
 }

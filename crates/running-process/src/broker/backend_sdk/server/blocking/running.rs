@@ -19,7 +19,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A [`Server`](super::Server) that serves, until it is [stopped](Self::stop_handle). Dropping it stops it, without waiting.
+/// A [`Server`](super::Server) that serves, until it is [stopped](Self::stop_handle). Dropping it stops it, without waiting: a thread
+/// ends the connections, within the drain timeout.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -157,7 +158,21 @@ pub(super) fn lock(listener: &Mutex<Option<LocalListener>>) -> MutexGuard<'_, Op
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        self.context.stop.stop();
+        let context = Arc::clone(&self.context);
+        context.stop.stop();
+        if context.phase.get().is_none() {
+            // It was waited for, and has ended.
+            return;
+        }
+        let shutdown =
+            Shutdown::begin(Instant::now(), context.policy.config.drain_timeout, &self.context.stop);
+        let drains = move || {
+            let _late = context.shut_down(shutdown);
+        };
+        if self.context.pool.submit(Box::new(drains)).is_err() {
+            // No thread can wait for the connections.
+            self.context.end();
+        }
     }
 }
 

@@ -144,8 +144,9 @@ impl Server {
         let registering = {
             let context = Arc::clone(&context);
             let register = move || registration.run(&context.stop, &context.policy, || context.registered());
-            Background::spawn(register).map_err(ServerError::Start)?
+            Background::spawn(register)
         };
+        let registering = registering.inspect_err(|_| context.end()).map_err(ServerError::Start)?;
         let accepts = listener.is_some();
         if let Some(listener) = &mut listener {
             publication.watch(listener, &context.policy);
@@ -173,22 +174,25 @@ impl Server {
                 accepted.inspect(|()| stops.disarm())
             }
         };
-        let accepting = accepts.then(|| Background::spawn(accept)).transpose().map_err(ServerError::Start)?;
         let stopping = Arc::clone(&context);
         stop.when_stopped(move || {
             stopping.enter(stopping.stop.phase());
             stopping.signal.stop();
         });
-        Ok(RunningServer {
+        let mut running = RunningServer {
             context,
             listener,
             publication,
             registration: Some(guard),
             registering,
-            accepting,
+            accepting: None,
             accepted: None,
             _signals: signals,
-        })
+        };
+        if accepts {
+            running.accepting = Some(Background::spawn(accept).map_err(ServerError::Start)?);
+        }
+        Ok(running)
     }
 }
 
