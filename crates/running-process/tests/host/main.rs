@@ -37,5 +37,7 @@ mod service_end;
 #[cfg(unix)]
 mod stopped;
 mod support;
+#[cfg(all(target_os = "linux", feature = "tokio"))]
+mod unread_files;
 #[cfg(feature = "tokio")]
 mod without_listener;

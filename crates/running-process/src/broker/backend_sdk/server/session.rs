@@ -342,12 +342,6 @@ impl<H: ?Sized> ServerSession<H> {
         }
     }
 
-    /// Returns the refusal of a request for which the driver can make no thread, and tells the observer of `error`.
-    #[cfg(feature = "tokio")]
-    pub(super) fn no_thread(&self, error: io::Error) -> Refusal {
-        self.policy.no_thread(error)
-    }
-
     fn respond(&mut self, ended: &Ended<Work>, payload: Payload) -> Outcome {
         let (payload_protocol, peer) = (ended.data().payload_protocol, self.peer.credentials);
         // A driver that has not called `Dispatched::serve`.

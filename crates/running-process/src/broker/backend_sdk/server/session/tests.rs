@@ -179,9 +179,8 @@ fn a_peer_that_says_nothing_becomes_one_of_the_legacy_wire() {
     assert!(!gone.is_silent());
 }
 
-#[cfg(feature = "tokio")]
 #[test]
 fn a_request_for_which_there_is_no_thread_may_be_sent_again() {
-    let refusal = session(Instant::now()).no_thread(io::Error::other("no more threads"));
+    let refusal = session(Instant::now()).policy().no_thread(io::Error::other("no more threads"));
     assert!(!refusal.may_have_run() && refusal.retry_after_ms.is_some(), "{refusal}");
 }

@@ -7,8 +7,9 @@ use crate::broker::backend_sdk::server::callback::{self, Guarded};
 use crate::broker::backend_sdk::server::request::request_methods;
 use crate::broker::backend_sdk::server::telemetry::RequestSpan;
 use crate::broker::backend_sdk::{
-    Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError,
+    Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError, ServeError,
 };
+use crate::broker::protocol::{Refusal, RefusalReason};
 use crate::broker::runtime_clock::now;
 use crate::sys::background::Background;
 use std::pin::Pin;
@@ -168,10 +169,7 @@ impl Serving {
             self.answer = match ready!(self.span.in_scope(poll)) {
                 Some(Ok(payload)) => match unread_answer(&payload, self.accepted_descriptors) {
                     Ok(None) => Answer::Payload(payload),
-                    Ok(Some(length)) => {
-                        self.begin_reading(payload, length);
-                        Answer::Abandoned
-                    }
+                    Ok(Some(length)) => self.begin_reading(payload, length),
                     Err(error) => Answer::Failed(error),
                 },
                 Some(Err(error)) => Answer::Failed(error),
@@ -185,8 +183,8 @@ impl Serving {
         Poll::Ready(())
     }
 
-    /// Begins to read `length` bytes of the file that `payload` is, if there is memory for them.
-    fn begin_reading(&mut self, payload: Payload, length: usize) {
+    /// Begins to read `length` bytes of the file that `payload` is, if there is memory for them. Returns the answer until it is read.
+    fn begin_reading(&mut self, payload: Payload, length: usize) -> Answer {
         let future = self.future.take();
         self.span.in_scope(|| drop(future));
         if let Some(call) = self.call
@@ -199,11 +197,14 @@ impl Serving {
             match reading {
                 Ok(reading) => self.reading = Some(reading),
                 Err(error) => {
-                    let refusal = self.conn.session().no_thread(error);
-                    self.answer = Answer::Failed(refusal.into());
+                    self.conn.session().report(&ServeError::NoThread(error));
+                    let message = "the daemon can make no thread that reads the file of the answer";
+                    // The handler has run.
+                    return Answer::Failed(Refusal::new(RefusalReason::HandlerFailed, message).into());
                 }
             }
         }
+        Answer::Abandoned
     }
 
     /// Ends the request at `at`. Returns whether the peer leaves so much unread that no handler begins for it.
