@@ -6,15 +6,21 @@
 # SANITIZER=address builds with the address sanitizer, at half the speed. The targets are safe code but for the decoder of Zstandard, so
 # the default is none; overflows and debug assertions are checked in any case.
 # Inputs and failures stay in the target directory, and a later run goes on with them.
-set -euo pipefail
-cd "$(dirname "$0")/../fuzz"
-time=${1:?usage: fuzz.sh HOURS|SECONDSs|keep [TARGET...]}; shift
+source "$(dirname "$0")/begin.sh"
+# libFuzzer takes no seconds at all for no limit.
+[[ ${1:-} =~ ^([0-9]+(\.[0-9]+)?|[1-9][0-9]*s|keep)$ ]] || usage
+time=$1; shift
+cd fuzz
 sanitizer=${SANITIZER:-none}
 target=${CARGO_TARGET_DIR:-$PWD/../target}
 # Builds from the repository's lock file, without libFuzzer.
 corpus() { cargo run --quiet --locked --bin corpus -- "$@"; }
 export CARGO_TARGET_DIR=$target
-[ $# -gt 0 ] || set -- $(corpus targets)
+targets=$(corpus targets)
+for name in "$@"; do
+  grep -qxF -e "$name" <<<"$targets" || fail "there is no target $name, but:" $targets
+done
+[ $# -gt 0 ] || set -- $targets
 host=$(rustc -vV | sed -n 's/^host: //p')
 # libFuzzer needs the coverage of edges and comparisons. A stable compiler has sanitizers only with RUSTC_BOOTSTRAP.
 flags="${RUSTFLAGS:-} -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
@@ -31,7 +37,8 @@ cp --remove-destination "$target/fuzz/$sanitizer/$host/release/fuzz" "$work/fuzz
 case $time in
   keep) ;;
   *s) seconds=${time%s} ;;
-  *) seconds=$(awk -v hours="$time" -v targets=$# 'BEGIN { print int(hours * 3600 / targets) }') ;;
+  *) seconds=$(awk -v hours="$time" -v targets=$# 'BEGIN { print int(hours * 3600 / targets) }')
+     [ "$seconds" -gt 0 ] || fail "$time hours are less than a second for each of $# targets" ;;
 esac
 for name in "$@"; do
   mkdir -p "$work/$name/corpus" "$work/$name/failures"

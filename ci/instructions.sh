@@ -2,8 +2,9 @@
 # Counts the instructions of single operations with valgrind's callgrind, and compares them with those on record. The
 # numbers are those of one compiler and one C library; with others they are shown and not compared.
 #   instructions.sh [--record]
-set -euo pipefail
-cd "$(dirname "$0")/instructions"
+source "$(dirname "$0")/begin.sh"
+[[ $# -eq 0 || $* = --record ]] || usage
+cd ci/instructions
 record=counts.txt
 # The most that a count may be above the recorded one, in percent.
 tolerance=2

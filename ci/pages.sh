@@ -14,6 +14,7 @@ table() {
 }
 [ $# -gt 0 ] || mapfile -t targets < <(table "t['targets']")
 [ $# -eq 0 ] || targets=("$@")
+[ ${#targets[@]} -gt 0 ] || fail "the table has no targets"
 features=$(table "[','.join(t['features'])]")
 mapfile -t arguments < <(table "t['cargo-args']")
 export DOCS_RS=1 RUSTC_BOOTSTRAP=1

@@ -33,6 +33,8 @@ fn an_unknown_option_is_answered_with_the_usage() {
     for script in [
         ".ci/run",
         "ci/bare.sh",
+        "ci/fuzz.sh",
+        "ci/instructions.sh",
         "ci/mutants.sh",
         "ci/nightly.sh",
         "ci/package.sh",
@@ -52,9 +54,11 @@ fn an_unknown_option_is_answered_with_the_usage() {
 }
 
 #[test]
-fn a_check_or_a_name_of_a_package_that_cannot_be_is_refused_before_any_work() {
+fn an_argument_that_cannot_be_is_refused_before_any_work() {
     for (script, arguments) in [
-        ("ci/supply.sh", &["compiler", "licenses"][..]),
+        ("ci/fuzz.sh", &["one"][..]),
+        ("ci/fuzz.sh", &["0s"]),
+        ("ci/supply.sh", &["compiler", "licenses"]),
         ("ci/package.sh", &["--tests", "most"]),
         ("ci/package.sh", &["--tests"]),
         ("ci/package.sh", &["--name", "a/b"]),
