@@ -10,7 +10,8 @@ import json, mmap, os, signal, subprocess, sys, time
 SWITCH, SIZE = "/tmp/mutant-switch", 1 << 16
 # Parts of the names of tests that need all of the machine for long. What they run is run by quick tests too.
 CROWDS = [
-    "::walk::", "::stampede::", "::load::", "::replace::crowd", "a_thousand_rounds", "::war::", "ten_thousand", "::memory::", "::full::half_of",
+    "::walk::clients::", "::walk::daemons::", "::walk::deaths::", "::walk::faults::", "::walk::replacements::", "::walk::servers::",
+    "::stampede::", "::load::", "::replace::crowd", "::war::clients_that_each", "a_thousand_rounds", "ten_thousand", "::memory::", "::full::half_of",
 ]
 
 

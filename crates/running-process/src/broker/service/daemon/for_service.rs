@@ -9,6 +9,7 @@ use crate::broker::backend_sdk::{Lifecycle, Server, ServerBuilder};
 use crate::broker::service::definition::Service;
 use crate::broker::service::variables;
 use crate::transport::LocalListener;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 /// Configures a server, of any driver, for the service at its place. `$idle` is the method that takes the idle timeout.
@@ -35,9 +36,15 @@ impl Service {
     /// Takes the key with which a client has started this process for this service; none if it was not, or without a key. A
     /// daemon that serves one key calls it in the place of [`keyed_by`](Self::keyed_by).
     #[must_use]
-    pub fn keyed_as_started(mut self) -> Self {
-        let is_started = std::env::var_os(variables::SERVICE).is_some_and(|name| name == *self.name);
-        self.key = if is_started { std::env::var_os(variables::KEY) } else { None };
+    pub fn keyed_as_started(self) -> Self {
+        let [started, key] = [variables::SERVICE, variables::KEY].map(std::env::var_os);
+        self.keyed_for(started, key)
+    }
+
+    /// Takes the key if this is the service that was started.
+    fn keyed_for(mut self, started: Option<OsString>, key: Option<OsString>) -> Self {
+        let is_started = started.is_some_and(|name| name == *self.name);
+        self.key = key.filter(|_| is_started);
         self
     }
 }
@@ -104,5 +111,22 @@ impl<H: ?Sized> ServerBuilder<H> {
         let Place { listener, endpoint, identity_file, daemon } = Place::take(service)?;
         let builder = Self::new(endpoint);
         Ok((listener, configure!(builder, service, identity_file, Arc::new(daemon), announce_idle_timeout)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn the_key_is_taken_for_the_service_that_was_started_alone() {
+        let key = |started: Option<&str>| {
+            let service = Service::new("cache").unwrap().keyed_by("former");
+            let service = service.keyed_for(started.map(OsString::from), Some("key".into()));
+            service.key().map(OsStr::to_owned)
+        };
+        assert_eq!(key(Some("cache")), Some("key".into()));
+        assert_eq!((key(Some("other")), key(None)), (None, None));
     }
 }
