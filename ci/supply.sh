@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the dependencies and the public interface. The first run compiles tools for minutes, so it belongs to the nightly run.
 #   supply.sh [CHECK...]     all that need no database, or those named:
-#     licences    licences, banned crates and sources of all dependencies, by deny.toml
+#     licences    licences, banned crates and sources of all dependencies, those of the Python package included, by deny.toml
 #     semver      the library's public interface against the last tag: the version number says what changed
 #     compiler    this is the compiler that the library declares, with which all else is tested, and no dependency declares a newer one
 #     minimal     the library builds with the least versions of the direct dependencies that its Cargo.toml allows
@@ -18,7 +18,11 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 licences() {
-  "$(ci/cargo-tool.sh cargo-deny)" --locked check --hide-inclusion-graph licenses bans sources
+  tool=$(ci/cargo-tool.sh cargo-deny)
+  "$tool" --locked check --hide-inclusion-graph licenses bans sources
+  # The Python package is released too, and has few of the licences.
+  "$tool" --locked --manifest-path python/Cargo.toml --config deny.toml check --hide-inclusion-graph --allow license-not-encountered \
+    licenses bans sources
 }
 
 advisories() {
