@@ -8,7 +8,7 @@ use running_process::Server;
 use running_process::broker::backend_sdk::ServerError;
 use running_process::broker::backend_sdk::{CancelReason, FrameClient, FrameClientError, ServerConfig};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ECHO: u32 = 0xF00D;
 
@@ -60,6 +60,26 @@ fn a_server_that_is_dropped_cancels_the_requests_that_are_late() {
     let refused = client.wait(request).unwrap_err();
     assert!(matches!(refused, FrameClientError::Refused(_) | FrameClientError::Closed), "{refused:?}");
     eventually(is_gone);
+}
+
+#[test]
+fn a_connection_that_comes_while_a_server_is_dropped_is_answered_or_ends() {
+    for round in 0..100 {
+        let temp = TempEndpoint::new();
+        let (server, is_gone) = server(&temp);
+        let running = server.start().unwrap();
+        let mut client = FrameClient::connect(&temp.endpoint).unwrap();
+        client.set_timeout(Some(PATIENCE));
+        let at_once = Instant::now() + Duration::from_micros(round);
+        while Instant::now() < at_once {
+            std::hint::spin_loop();
+        }
+        drop(running);
+        let answer = client.request(ECHO, b"x");
+        assert!(!matches!(answer, Err(FrameClientError::TimedOut { .. })), "in round {round}");
+        drop(client);
+        eventually(is_gone);
+    }
 }
 
 #[test]

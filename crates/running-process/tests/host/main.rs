@@ -29,6 +29,8 @@ mod local_sockets;
 mod memory;
 #[cfg(feature = "tokio")]
 mod on_tokio;
+#[cfg(unix)]
+mod passed_connections;
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
 mod republishing;
 mod servers;

@@ -172,7 +172,9 @@ impl Context {
     /// Closes the connections that are still open, and ends the threads.
     pub(super) fn end(&self) {
         // A connection that still waits for its slot gets none.
+        let table = self.table();
         self.phase.enter(None);
+        drop(table);
         self.all().iter().for_each(|conn| conn.stream.disconnect());
         // The connections that are ready own this context.
         let (_ready, wakes) = self.run_queue().end();

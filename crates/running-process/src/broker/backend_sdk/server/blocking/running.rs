@@ -3,6 +3,7 @@
 use super::accept;
 use super::background::Background;
 use super::conn::Context;
+use crate::broker::backend_sdk::server::callback;
 use crate::broker::backend_sdk::server::config::ServeError;
 use crate::broker::backend_sdk::server::error::ServerError;
 use crate::broker::backend_sdk::server::idle_exit::BACKLOG_TIMEOUT;
@@ -164,9 +165,14 @@ impl Drop for RunningServer {
             // It was waited for, and has ended.
             return;
         }
-        let shutdown =
-            Shutdown::begin(Instant::now(), context.policy.config.drain_timeout, &self.context.stop);
+        let (now, drain_timeout) = (Instant::now(), context.policy.config.drain_timeout);
+        let (accepting, shutdown) =
+            (self.accepting.take(), Shutdown::begin(now, drain_timeout, &context.stop));
         let drains = move || {
+            // The thread may have a connection to serve.
+            let accepted =
+                || accepting.and_then(|accepting| accepting.wait_until(now.checked_add(drain_timeout)));
+            let _panicked = callback::run(|| drop(accepted()));
             let _late = context.shut_down(shutdown);
         };
         if self.context.pool.submit(Box::new(drains)).is_err() {
