@@ -1,17 +1,52 @@
-//! Answers that are files, which a server on tokio reads on threads of their own, in a process that can spawn no more.
+//! Answers and events that are files, which a server on tokio reads on threads of their own.
 
 use crate::support::{PATIENCE, TempEndpoint, chain, in_child_process, next, test_name};
 use running_process::broker::backend_sdk::{
-    AsyncFrameClient, AsyncServer, FrameClientError, HandlerError, Payload, ServeError,
+    AsyncFrameClient, AsyncServer, FrameClientError, HandlerError, Payload, ServeError, ServerConfig,
 };
 use running_process::broker::protocol::RefusalReason;
 use rustix::process::{Resource, Rlimit, Uid, geteuid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 use std::fs::File;
+use std::future::poll_fn;
 use std::sync::mpsc;
+use std::task::Poll;
 use tokio::time::timeout;
 
 const FETCH: u32 = 0xF00D;
+
+#[tokio::test]
+async fn events_that_are_given_up_while_their_files_are_read_cost_no_memory() {
+    const EVENTS: usize = 100;
+    let temp = TempEndpoint::new();
+    let artifact = temp.directory.path().join("artifact");
+    std::fs::write(&artifact, vec![7; 256 * 1024]).unwrap();
+    // Less than all of them need together.
+    let config = ServerConfig::default().max_connections(1).memory_limit(16 * 1024 * 1024);
+    let server = AsyncServer::bind(temp.endpoint.clone()).unwrap().config(config);
+    let server = server.serve(FETCH, move |request| {
+        let artifact = artifact.clone();
+        async move {
+            let event = || Ok::<_, HandlerError>(Payload::from_file(File::open(&artifact)?)?);
+            for _ in 0..EVENTS {
+                // There is room for another one then.
+                request.send_event("").await?;
+                let mut given_up = Box::pin(request.send_event_payload(event()?));
+                let _begun = poll_fn(|context| Poll::Ready(given_up.as_mut().poll(context))).await;
+                drop(given_up);
+                // Takes about as long as the one that goes on.
+                request.send_event_payload(event()?).await?;
+            }
+            Ok::<_, HandlerError>("done")
+        }
+    });
+    let running = server.start().unwrap();
+    let (stop, waiting) = (running.stop_handle(), tokio::spawn(running.wait()));
+    let client = AsyncFrameClient::connect(&temp.endpoint).await.unwrap();
+    assert_eq!(timeout(PATIENCE, client.request(FETCH, b"")).await.unwrap().unwrap().payload, b"done");
+    stop.stop();
+    timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+}
 
 #[test]
 fn an_answer_that_no_thread_can_read_is_refused_as_one_that_failed() {

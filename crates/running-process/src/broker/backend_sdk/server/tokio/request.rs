@@ -9,7 +9,7 @@ use crate::broker::backend_sdk::server::telemetry::RequestSpan;
 use crate::broker::backend_sdk::{
     Answer, CallId, Cancellation, Dispatched, HandlerError, Payload, RequestParts, SendEventError, ServeError,
 };
-use crate::broker::protocol::{Refusal, RefusalReason};
+use crate::broker::protocol::{FramingError, Refusal, RefusalReason};
 use crate::broker::runtime_clock::now;
 use crate::sys::background::Background;
 use std::pin::Pin;
@@ -90,17 +90,46 @@ impl AsyncServerRequest {
         let (payload, reserved) = match unread(&payload, self.accepted_descriptors())? {
             None => (Ok(payload), 0),
             Some(length) => {
-                self.conn.session().reserve(self.call, length)?;
-                let read = match Background::spawn(move || read_file(&payload, length)) {
-                    Ok(reading) => reading.await,
-                    Err(error) => Err(error.into()),
-                };
-                (read.map_err(SendEventError::from), length)
+                let reserved = Reserved::new(&self.conn, self.call, length)?;
+                let read = move || (read_file(&payload, length).map_err(SendEventError::from), reserved);
+                match Background::spawn(read) {
+                    Ok(reading) => {
+                        let (read, reserved) = reading.await;
+                        (read, reserved.into_bytes())
+                    }
+                    Err(error) => (Err(FramingError::from(error).into()), 0),
+                }
             }
         };
         let sent = self.conn.session().send_reserved_event(self.call, payload, reserved);
         self.conn.driver.wake();
         sent
+    }
+}
+
+/// Bytes that a request is charged with while a file is read for an event of it. They are released when this is dropped: by the thread
+/// that reads, if the handler has given the event up.
+struct Reserved {
+    conn: Arc<AsyncConn>,
+    call: CallId,
+    bytes: usize,
+}
+
+impl Reserved {
+    fn new(conn: &Arc<AsyncConn>, call: CallId, bytes: usize) -> Result<Self, SendEventError> {
+        conn.session().reserve(call, bytes)?;
+        Ok(Self { conn: Arc::clone(conn), call, bytes })
+    }
+
+    /// Returns the number of bytes, which the caller releases.
+    fn into_bytes(mut self) -> usize {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.conn.session().unreserve(self.call, self.bytes);
     }
 }
 
