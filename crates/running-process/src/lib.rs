@@ -94,6 +94,9 @@ pub mod docs;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+#[cfg(feature = "host")]
+mod own_process;
 #[cfg(feature = "host")]
 mod sys;
 #[cfg(feature = "host")]

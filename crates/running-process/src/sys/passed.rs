@@ -107,6 +107,7 @@ fn positive(variable: &'static str, value: Option<&OsStr>) -> Result<i32, NotPas
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_process;
 
     fn numbers(listen_pid: Option<&str>, listen_fds: Option<&str>) -> Result<Range<RawFd>, NotPassed> {
         announced(listen_pid.map(OsStr::new), listen_fds.map(OsStr::new), 7)
@@ -135,14 +136,12 @@ mod tests {
 
     #[test]
     fn a_descriptor_is_taken_once_and_never_one_that_was_not_passed() {
-        let test =
-            concat!(module_path!(), "::with_the_input_as_descriptor_three").split_once("::").unwrap().1;
         let script = r#"LISTEN_PID=$$ LISTEN_FDS=1000 exec "$0" "$@" 3<&0"#;
         let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", script]).arg(env::current_exe().unwrap()).args(["--exact", test, "--ignored"]);
+        shell.args(["-c", script]).arg(env::current_exe().unwrap());
+        shell.args(own_process::arguments(with_the_input_as_descriptor_three));
         let output = shell.stdin(std::process::Stdio::null()).output().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+        own_process::assert_passed(&output);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub fn is_disabled() -> bool {
 #[cfg(feature = "host")]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use crate::own_process;
 
     #[test]
     #[ignore = "started by the next test with values of the variable"]
@@ -24,12 +24,11 @@ mod tests {
 
     #[test]
     fn only_the_value_one_disables() {
-        let puppet = format!("{}::puppet_that_is_disabled", module_path!().split_once("::").unwrap().1);
         for (value, expected) in
             [(Some("1"), "1 passed"), (Some("0"), "1 failed"), (Some("11"), "1 failed"), (None, "1 failed")]
         {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--ignored", "--exact", &*puppet]).env_remove(DISABLE_VARIABLE);
+            let mut command = own_process::command(puppet_that_is_disabled);
+            command.env_remove(DISABLE_VARIABLE);
             command.envs(value.map(|value| (DISABLE_VARIABLE, value)));
             let output = command.output().unwrap();
             let printed = String::from_utf8_lossy(&output.stdout);

@@ -92,6 +92,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_roots_are_those_in_the_home_directory_of_the_user_database() {
+        use crate::own_process;
+
         let home = tempfile::tempdir().unwrap();
         let users = home.path().join("passwd");
         std::fs::write(&users, format!("root:x:0:0::{}:/bin/sh\n", home.path().display())).unwrap();
@@ -100,16 +102,13 @@ mod tests {
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
             .arg(&users)
             .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "broker::service::elsewhere::tests::puppet_at_another_home"])
+            .args(own_process::arguments(puppet_at_another_home))
             .env_remove(crate::broker::service::ROOT_VARIABLE)
             .env("PUPPET_HOME", home.path())
             .output();
-        let printed = output.as_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        if printed.as_ref().is_ok_and(|printed| !printed.is_empty()) {
-            let printed = printed.unwrap();
-            assert!(output.unwrap().status.success() && printed.contains("1 passed"), "{printed}");
-        } else {
-            println!("no namespaces here: {output:?}");
+        match output {
+            Ok(output) if !output.stdout.is_empty() => own_process::assert_passed(&output),
+            refused => println!("no namespaces here: {refused:?}"),
         }
     }
 }

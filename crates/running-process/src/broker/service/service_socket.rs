@@ -148,6 +148,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     mod listening {
         use super::*;
+        use crate::own_process;
         use std::fs;
         use std::io::{self, Read};
         use std::os::unix::net::UnixListener;
@@ -232,12 +233,11 @@ mod tests {
 
         /// Starts a process that listens at `path`, after the commands `before` of a shell.
         fn puppet(path: &Path, before: &str) -> Puppet {
-            let test = format!("{}::puppet_that_listens", module_path!().split_once("::").unwrap().1);
             let mut command = Command::new("sh");
             command
                 .args(["-c", &format!("{before} exec \"$@\""), "sh"])
                 .arg(std::env::current_exe().unwrap());
-            command.args(["--exact", &test, "--ignored"]).env(PATH, path);
+            command.args(own_process::arguments(puppet_that_listens)).env(PATH, path);
             let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
             let mut puppet = Puppet(child.unwrap());
             puppet.0.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();

@@ -8,16 +8,13 @@ use std::process::Command;
 
 use super::super::{ProcessHandle, own_image, own_pid_namespace, own_start_time, process_image, session_of};
 use super::{handle, idle, idle_copy};
+use crate::own_process;
 
 /// Copies this program with another process: a program that is open for writing cannot be run, and a child that another
 /// test is starting might keep it open for a moment.
 fn copy_this_program(to: &Path) {
     let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(to).status().unwrap();
     assert!(copied.success());
-}
-
-fn only(test: &str) -> [String; 3] {
-    super::only(&format!("linux::{test}"))
 }
 
 #[test]
@@ -80,28 +77,27 @@ fn a_session_from_outside() {
 
 #[test]
 fn a_session_from_outside_of_the_pid_namespace_has_no_id() {
-    run_in_a_pid_namespace("a_session_from_outside");
+    run_in_a_pid_namespace(a_session_from_outside);
 }
 
 #[test]
 fn a_handle_stays_with_its_process_when_the_number_is_given_away() {
-    run_in_a_pid_namespace("a_number_given_to_another_process");
+    run_in_a_pid_namespace(a_number_given_to_another_process);
 }
 
 /// Runs `test`, which is ignored otherwise, as the first process of a PID namespace, unless there are none here.
-fn run_in_a_pid_namespace(test: &str) {
+fn run_in_a_pid_namespace(test: impl Fn()) {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
-        .args(only(test))
+        .args(own_process::arguments(test))
         .output();
     let Ok(output) = output else { return };
-    let printed = String::from_utf8_lossy(&output.stdout);
-    if printed.is_empty() {
+    if output.stdout.is_empty() {
         println!("no namespaces here: {}", String::from_utf8_lossy(&output.stderr));
         return;
     }
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    own_process::assert_passed(&output);
 }
 
 /// Replaces and then removes the file of the running program.
@@ -141,12 +137,11 @@ fn the_open_image_is_read_after_its_file_was_replaced_or_removed() {
         let copy = directory.join(name);
         copy_this_program(&copy);
         let output = Command::new(&copy)
-            .args(only("replaced_while_running"))
+            .args(own_process::arguments(replaced_while_running))
             .env("RUNNING_PROCESS_TEST_COPY", &copy)
             .output()
             .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+        own_process::assert_passed(&output);
     }
 }
 

@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{ProcessHandle, boot_id, own_image, own_pid_namespace, own_start_time, process_image};
+use crate::own_process;
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -23,21 +24,14 @@ fn soon() -> Instant {
     Instant::now() + TEST_TIMEOUT
 }
 
-/// Returns the arguments with which a copy of this program runs one test of this file: no other program is on every
-/// system.
-fn only(test: &str) -> [String; 3] {
-    let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-    ["--exact".to_owned(), path, "--ignored".to_owned()]
-}
-
-/// Starts a process that runs until its standard input ends.
+/// Starts a process that runs until its standard input ends. It is a copy of this program: no other is on every system.
 fn idle() -> Child {
     idle_copy(&std::env::current_exe().unwrap())
 }
 
 fn idle_copy(program: &std::path::Path) -> Child {
     Command::new(program)
-        .args(only("until_the_input_ends"))
+        .args(own_process::arguments(until_the_input_ends))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 #[cfg(target_os = "linux")]
 use std::process::Stdio;
 use std::time::Instant;
@@ -19,6 +18,8 @@ use super::super::{
     ProcessEnd, SpawnPlan, Spawned, session_of, spawn_by_launcher, spawn_detached, wait_ready,
 };
 use super::soon;
+#[cfg(target_os = "linux")]
+use crate::own_process;
 
 pub(super) type Start = fn(&SpawnPlan<'_>) -> io::Result<Spawned>;
 /// The second one is that of older kernels and of other systems.
@@ -88,22 +89,10 @@ fn no_child_at_all() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD)
 }
 
-/// Returns a command that runs one test of this directory alone.
-pub(super) fn runs_alone(test: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(super::only(test)).arg("--nocapture");
-    command
-}
-
 #[cfg(target_os = "linux")]
-fn assert_passes(command: &mut Command) {
-    let output = command.output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+fn assert_passes(test: impl Fn()) {
+    let mut command = own_process::command(test);
+    own_process::assert_passed(&command.arg("--nocapture").stdin(Stdio::null()).output().unwrap());
 }
 
 #[test]
@@ -289,7 +278,7 @@ fn with_many_descriptors_open() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_daemon_has_no_other_descriptors() {
-    assert_passes(runs_alone("spawn::with_many_descriptors_open").stdin(Stdio::null()));
+    assert_passes(with_many_descriptors_open);
 }
 
 #[test]
@@ -335,7 +324,7 @@ fn with_signals_ignored_and_blocked() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_daemon_has_default_signals_and_no_mask() {
-    assert_passes(&mut runs_alone("spawn::with_signals_ignored_and_blocked"));
+    assert_passes(with_signals_ignored_and_blocked);
 }
 
 #[test]
@@ -377,5 +366,5 @@ fn with_no_other_child() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_starter_keeps_no_child_and_gets_no_signal() {
-    assert_passes(&mut runs_alone("spawn::with_no_other_child"));
+    assert_passes(with_no_other_child);
 }

@@ -12,7 +12,8 @@ use std::time::Instant;
 use super::super::spawn_by_launcher;
 use super::super::{Inherited, ProcessEnd, ProcessHandle, inherited_lock, spawn_detached};
 use super::soon;
-use super::spawn::{Place, WAYS, runs_alone};
+use super::spawn::{Place, WAYS};
+use crate::own_process;
 
 /// Prints the daemon's process id, then waits to be killed.
 #[test]
@@ -27,7 +28,8 @@ fn starter() {
 }
 
 fn started(launcher: bool) -> (Child, ProcessHandle) {
-    let mut command = runs_alone("spawn_starter::starter");
+    let mut command = own_process::command(starter);
+    command.arg("--nocapture");
     if launcher {
         command.env("RUNNING_PROCESS_TEST_LAUNCHER", "1");
     }
@@ -111,8 +113,8 @@ fn a_daemon_takes_the_lock_that_it_was_started_with() {
     let lock = place.file("lock");
     lock.try_lock().unwrap();
     let this = std::env::current_exe().unwrap();
-    let arguments = super::only("spawn_starter::with_an_inherited_lock");
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--nocapture"]).collect();
+    let [exact, name, ignored] = own_process::arguments(with_an_inherited_lock);
+    let arguments = [exact, name, ignored, "--nocapture"];
     let mut daemon = place.start(spawn_detached, this.to_str().unwrap(), &arguments, Some(&lock)).unwrap();
     assert_eq!(daemon.end(Some(soon())).unwrap(), Some(ProcessEnd::Exited(0)), "{}", place.log());
     assert!(place.log().contains("taken once"), "{}", place.log());

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use super::super::{ProcessEnd, SpawnPlan, Spawned, spawn_detached};
 use super::soon;
+use crate::own_process;
 
-fn start(directory: &Path, test: &str) -> io::Result<Spawned> {
-    let arguments: Vec<OsString> = super::only(&format!("spawn_windows::{test}"))
+fn start(directory: &Path, test: impl Fn()) -> io::Result<Spawned> {
+    let arguments: Vec<OsString> = own_process::arguments(test)
         .into_iter()
-        .chain(["--nocapture".to_owned(), "--skip".to_owned(), r#"a "b\" c\"#.to_owned()])
+        .chain(["--nocapture", "--skip", r#"a "b\" c\"#])
         .map(OsString::from)
         .collect();
     // Variables that the system's own libraries need.
@@ -47,7 +48,7 @@ fn prints_what_it_was_given() {
 #[test]
 fn a_daemon_has_its_arguments_its_log_its_directory_and_its_environment() {
     let directory = tempfile::tempdir().unwrap();
-    let mut daemon = start(directory.path(), "prints_what_it_was_given").unwrap();
+    let mut daemon = start(directory.path(), prints_what_it_was_given).unwrap();
     assert_eq!(daemon.end(Some(soon())).unwrap(), Some(ProcessEnd::Exited(7)));
     assert_eq!(daemon.end(None).unwrap(), Some(ProcessEnd::Exited(7)));
     let log = fs::read_to_string(directory.path().join("log")).unwrap();
@@ -71,7 +72,7 @@ fn runs_until_it_is_killed() {
 #[test]
 fn a_daemon_lives_when_its_starter_lets_it_go() {
     let directory = tempfile::tempdir().unwrap();
-    let mut daemon = start(directory.path(), "runs_until_it_is_killed").unwrap();
+    let mut daemon = start(directory.path(), runs_until_it_is_killed).unwrap();
     assert_eq!(daemon.end(Some(Instant::now())).unwrap(), None);
     let process = super::super::ProcessHandle::open(daemon.pid()).unwrap().unwrap();
     assert!(process.is_same_process(daemon.process()).unwrap());

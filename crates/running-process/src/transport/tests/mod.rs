@@ -399,12 +399,11 @@ fn serve_until_the_client_leaves() {
 
 #[test]
 fn the_peer_in_another_process_is_named_until_it_exits() {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     let name = Name::new();
-    let test = concat!(module_path!(), "::serve_until_the_client_leaves").split_once("::").unwrap().1;
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored"]).env("PUPPET_PATH", &name.name);
+    let mut command = crate::own_process::command(serve_until_the_client_leaves);
+    command.env("PUPPET_PATH", &name.name);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     child.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let client = LocalStream::connect(&name.name).unwrap();

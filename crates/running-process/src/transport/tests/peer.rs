@@ -12,6 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::super::{BindError, LocalStream, remove_stale_socket};
 use super::{in_millis, soon, strongest, watched};
+use crate::own_process;
 use crate::sys::{Peer, PeerError, PeerEvidence, PidfdPolicy, ProcessHandle};
 
 /// Returns both policies, each with the way in which writers and listeners are named.
@@ -19,18 +20,13 @@ fn both() -> [(PidfdPolicy, PeerEvidence); 2] {
     [(PidfdPolicy::Use, strongest()), (PidfdPolicy::Avoid, PeerEvidence::Credentials)]
 }
 
-fn only(test: &str) -> [String; 3] {
-    let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-    ["--exact".to_owned(), path, "--ignored".to_owned()]
-}
-
 /// A copy of this program that runs one of the ignored tests below, with `input` as its standard input.
 struct Puppet(Child);
 
 impl Puppet {
-    fn start(test: &str, input: impl Into<Stdio>, environment: &[(&str, &Path)]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(only(test)).envs(environment.iter().copied());
+    fn start(test: impl Fn(), input: impl Into<Stdio>, environment: &[(&str, &Path)]) -> Self {
+        let mut command = own_process::command(test);
+        command.envs(environment.iter().copied());
         let child = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         Self(child)
     }
@@ -138,8 +134,7 @@ fn a_child_that_listens_is_the_peer_and_the_writer_until_it_exits() {
     for (pidfds, evidence) in both() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s");
-        let mut puppet =
-            Puppet::start("puppet_that_listens", Stdio::null(), &[("PUPPET_PATH", &path)]).ready();
+        let mut puppet = Puppet::start(puppet_that_listens, Stdio::null(), &[("PUPPET_PATH", &path)]).ready();
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
         assert_eq!(evidence_of(client.peer(pidfds), &puppet.handle()), evidence);
         assert_eq!(client.name_writers(pidfds).unwrap(), evidence);
@@ -166,7 +161,7 @@ fn a_child_that_inherits_the_listener_is_the_writer_but_not_the_peer() {
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         let client = LocalStream::connect(path.to_str().unwrap()).unwrap();
-        let puppet = Puppet::start("puppet_that_inherits_a_listener", OwnedFd::from(listener), &[]);
+        let puppet = Puppet::start(puppet_that_inherits_a_listener, OwnedFd::from(listener), &[]);
         assert_eq!(evidence_of(client.peer(pidfds), &this_process()), evidence);
         client.name_writers(pidfds).unwrap();
         client.write_all_deadline(b"?", Some(soon())).unwrap();
@@ -183,7 +178,7 @@ fn one_read_never_has_bytes_of_two_writers() {
         writer.write_all(b"before ").unwrap();
         writer.write_all(b"it").unwrap();
         let puppet =
-            Puppet::start("puppet_that_writes", OwnedFd::from(writer.try_clone().unwrap()), &[]).ready();
+            Puppet::start(puppet_that_writes, OwnedFd::from(writer.try_clone().unwrap()), &[]).ready();
         writer.write_all(b"after").unwrap();
         for (expected, process) in
             [("before it", this_process()), ("puppet", puppet.handle()), ("after", this_process())]
@@ -202,7 +197,7 @@ fn one_read_never_has_bytes_of_two_writers() {
 fn a_writer_that_is_gone_is_not_another_process() {
     for (pidfds, evidence) in both() {
         let (reader, writer) = named_pair(pidfds, evidence);
-        let puppet = Puppet::start("puppet_that_writes", OwnedFd::from(writer), &[]).ready();
+        let puppet = Puppet::start(puppet_that_writes, OwnedFd::from(writer), &[]).ready();
         let process = puppet.handle();
         drop(puppet);
         let (bytes, writer) = read_named(&reader, pidfds);
@@ -309,10 +304,7 @@ fn descriptors_counted() {
 
 #[test]
 fn names_leave_no_descriptor_behind() {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program).args(only("descriptors_counted")).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    own_process::assert_passed(&own_process::command(descriptors_counted).output().unwrap());
 }
 
 #[test]
@@ -365,18 +357,14 @@ fn a_process_of_another_pid_namespace_is_never_known_by_coincidence() {
             .args(["--user", "--map-root-user", "--pid", "--fork"])
             .args(arguments)
             .arg(std::env::current_exe().unwrap())
-            .args(only("puppet_in_a_pid_namespace"))
+            .args(own_process::arguments(puppet_in_a_pid_namespace))
             .env("PUPPET_PATH", &path)
             .output();
-        let printed = output.as_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        if printed.as_ref().is_ok_and(|printed| !printed.is_empty()) {
-            let printed = printed.unwrap();
-            assert!(output.unwrap().status.success() && printed.contains("1 passed"), "{printed}");
-            watched(move || serving.join().unwrap());
-        } else {
-            println!("no namespaces here: {output:?}");
-            return;
+        match output {
+            Ok(output) if !output.stdout.is_empty() => own_process::assert_passed(&output),
+            refused => return println!("no namespaces here: {refused:?}"),
         }
+        watched(move || serving.join().unwrap());
     }
 }
 
@@ -396,7 +384,7 @@ fn a_socket_that_a_forked_process_keeps_is_told_apart_from_a_daemon() {
     let path = directory.path().join("s");
     let (input, end) = io::pipe().unwrap();
     let mut listened =
-        Puppet::start("puppet_that_leaves_its_socket_to_a_child", input, &[("PUPPET_PATH", &path)]);
+        Puppet::start(puppet_that_leaves_its_socket_to_a_child, input, &[("PUPPET_PATH", &path)]);
     assert!(listened.0.wait().unwrap().success());
     let held = remove_stale_socket(&path).unwrap_err();
     assert!(matches!(held, BindError::HeldByChild { pid: None, .. }), "{held:?}");

@@ -13,6 +13,7 @@ use super::super::{
     BindError, ConnectError, DirectoryFault, LocalListener, LocalStream, LockFault, NameError, StopSignal,
 };
 use super::{in_millis, pair, soon, watched};
+use crate::own_process;
 
 fn path_in(directory: &Path, name: &str) -> String {
     directory.join(name).to_str().unwrap().to_owned()
@@ -85,11 +86,7 @@ fn failed_connections_counted() {
 #[test]
 #[cfg(target_os = "linux")]
 fn connections_that_fail_leave_no_descriptor_behind() {
-    let test = concat!(module_path!(), "::failed_connections_counted").split_once("::").unwrap().1;
-    let program = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(program).args(["--exact", test, "--ignored"]).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    in_a_process_of_its_own(failed_connections_counted);
 }
 
 #[test]
@@ -280,7 +277,7 @@ fn bound_with_a_umask_that_takes_everything() {
 
 #[test]
 fn no_umask_makes_the_socket_or_its_lock_unusable() {
-    in_a_process_of_its_own("bound_with_a_umask_that_takes_everything");
+    in_a_process_of_its_own(bound_with_a_umask_that_takes_everything);
 }
 
 #[test]
@@ -299,17 +296,13 @@ fn bound_by_a_relative_path() {
 
 #[test]
 fn a_relative_path_means_the_same_after_the_working_directory_has_changed() {
-    in_a_process_of_its_own("bound_by_a_relative_path");
+    in_a_process_of_its_own(bound_by_a_relative_path);
 }
 
 #[track_caller]
-fn in_a_process_of_its_own(test: &str) {
-    let module = module_path!().split_once("::").unwrap().1;
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("{module}::{test}"), "--ignored"]);
-    let output = watched(move || command.output().unwrap());
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+fn in_a_process_of_its_own(test: impl Fn()) {
+    let mut command = own_process::command(test);
+    own_process::assert_passed(&watched(move || command.output().unwrap()));
 }
 
 #[test]

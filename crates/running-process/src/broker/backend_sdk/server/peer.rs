@@ -121,6 +121,7 @@ pub(super) fn same_user(peer: &PeerCredentials) -> Result<(), NotAuthorized> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::own_process;
     use std::process::Command;
 
     fn peer(uid: u32) -> PeerCredentials {
@@ -145,16 +146,11 @@ mod tests {
 
     #[test]
     fn no_user_is_served_where_users_cannot_be_told_apart() {
-        let test = concat!(module_path!(), "::every_user_is_refused_in_a_namespace_without_users");
-        let test = test.split_once("::").unwrap().1;
         let mut unshared = Command::new("unshare");
         unshared.arg("--user").arg(std::env::current_exe().unwrap());
-        let output = unshared.args(["--exact", test, "--ignored"]).output();
-        match output {
-            Ok(output) if !output.stdout.is_empty() => {
-                let printed = String::from_utf8_lossy(&output.stdout);
-                assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-            }
+        unshared.args(own_process::arguments(every_user_is_refused_in_a_namespace_without_users));
+        match unshared.output() {
+            Ok(output) if !output.stdout.is_empty() => own_process::assert_passed(&output),
             refused => eprintln!("skipped: a user namespace cannot be had: {refused:?}"),
         }
     }

@@ -111,6 +111,7 @@ fn pause(before: Duration, grown: u64, elapsed: Duration, left: u64) -> Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_process;
     use std::fs;
     use std::io::Write;
     use std::os::fd::BorrowedFd;
@@ -139,11 +140,10 @@ mod tests {
     }
 
     /// Returns the command that runs a test of this module in a process of its own, with the log as its output and error.
-    fn command(test: &str, path: &Path) -> Command {
+    fn command(test: impl Fn(), path: &Path) -> Command {
         let log = log::open_at(path, LIMIT).unwrap().0;
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-        command.args(["--exact", &name, "--ignored", "--nocapture"]).env(PATH, path).stdin(Stdio::null());
+        let mut command = own_process::command(test);
+        command.arg("--nocapture").env(PATH, path).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         command
     }
@@ -174,7 +174,7 @@ mod tests {
     fn a_log_that_another_process_has_replaced_is_followed() {
         let directory = tempfile::tempdir().unwrap();
         let (path, former) = (directory.path().join("log"), directory.path().join("log.1"));
-        let mut writer = command("writer_of_a_removed_log", &path);
+        let mut writer = command(writer_of_a_removed_log, &path);
         assert!(writer.env(FORMER, &former).status().unwrap().success());
         let log = fs::read_to_string(&path).unwrap();
         assert!(log.contains("after the removal\n"));
@@ -187,7 +187,7 @@ mod tests {
     fn a_log_that_was_removed_is_made_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        assert!(command("writer_of_a_removed_log", &path).status().unwrap().success());
+        assert!(command(writer_of_a_removed_log, &path).status().unwrap().success());
         assert!(fs::read_to_string(&path).unwrap().contains("after the removal\n"));
     }
 
@@ -234,7 +234,7 @@ mod tests {
     fn of_a_log_that_is_written_quickly_only_the_oldest_lines_are_lost() {
         let directory = tempfile::tempdir().unwrap();
         let (path, former) = (directory.path().join("log"), directory.path().join("log.1"));
-        let mut child = command("writer", &path).spawn().unwrap();
+        let mut child = command(writer, &path).spawn().unwrap();
         let length = |path: &Path| path.symlink_metadata().map_or(0, |found| found.len());
         let mut most = 0;
         let status = loop {

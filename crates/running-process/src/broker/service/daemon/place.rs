@@ -233,8 +233,8 @@ fn take_lock(paths: &ServicePaths) -> Result<InstanceLock, ForServiceError> {
 mod tests {
     use super::*;
     use crate::broker::service::scratch::{ScratchService, released};
+    use crate::own_process;
     use std::path::Path;
-    use std::process::Command;
 
     /// The variable that has the root of the service.
     const ROOT: &str = "TEST_ROOT";
@@ -261,14 +261,10 @@ mod tests {
 
     /// Runs a test of this module as a daemon that was started for the service `started`, with the number of a descriptor that it
     /// does not have.
-    fn run_without_lock(test: &str, root: &Path, started: &str) {
-        let mut daemon = Command::new(std::env::current_exe().unwrap());
-        let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-        daemon.args(["--exact", &test, "--ignored"]).env(ROOT, root);
-        daemon.env(variables::SERVICE, started).env(variables::LOCK, i32::MAX.to_string());
-        let output = daemon.output().unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && stdout.contains("1 passed"), "{started}: {stdout}");
+    fn run_without_lock(test: impl Fn(), root: &Path, started: &str) {
+        let mut daemon = own_process::command(test);
+        daemon.env(ROOT, root).env(variables::SERVICE, started).env(variables::LOCK, i32::MAX.to_string());
+        own_process::assert_passed(&daemon.output().unwrap());
     }
 
     #[test]
@@ -276,7 +272,7 @@ mod tests {
         let ScratchService { paths, .. } = &ScratchService::new(NAME);
         // A daemon of another service starts this one by hand, with its own environment.
         for started in [NAME, "other"] {
-            run_without_lock("taker", paths.root(), started);
+            run_without_lock(taker, paths.root(), started);
         }
     }
 
@@ -285,7 +281,7 @@ mod tests {
         let ScratchService { paths, .. } = &ScratchService::new(NAME);
         std::fs::remove_dir(paths.directory()).unwrap();
         std::fs::write(paths.directory(), "a file in the way").unwrap();
-        run_without_lock("asker", paths.root(), NAME);
+        run_without_lock(asker, paths.root(), NAME);
     }
 
     #[test]

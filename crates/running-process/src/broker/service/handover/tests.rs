@@ -16,13 +16,14 @@ use crate::broker::service::definition::Service;
 use crate::broker::service::handover_error::HandoverError;
 use crate::broker::service::held::held;
 use crate::broker::service::paths::ServicePaths;
+use crate::own_process;
 use crate::sys::{LockHolder, PidfdPolicy};
 use crate::transport::{HeldLock, InstanceLock, LocalListener, LocalStream};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -86,10 +87,8 @@ impl Daemon {
 
     /// Starts a successor that does `act` once it has the endpoint.
     fn successor(&self, act: &str) -> Successor {
-        let name = concat!(module_path!(), "::successor").split_once("::").unwrap().1;
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", name, "--ignored", "--nocapture"]);
-        command.env(ROOT, self.root.path().join("root")).env(ACT, act);
+        let mut command = own_process::command(successor);
+        command.arg("--nocapture").env(ROOT, self.root.path().join("root")).env(ACT, act);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Successor { child, output }
@@ -425,9 +424,8 @@ fn a_process_of_another_user_is_no_successor() {
     for path in [directory.path(), &path] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let name = concat!(module_path!(), "::stranger").split_once("::").unwrap().1;
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", name, "--ignored", "--nocapture"]).env(ROOT, &path).uid(65534).gid(65534);
+    let mut command = own_process::command(stranger);
+    command.arg("--nocapture").env(ROOT, &path).uid(65534).gid(65534);
     let Ok(mut child) = command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
         return eprintln!("skipped: another user may not run this program");
     };

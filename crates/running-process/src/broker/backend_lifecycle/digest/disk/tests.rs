@@ -3,6 +3,7 @@
 use super::*;
 use crate::broker::backend_lifecycle::digest::DigestCache;
 use crate::broker::backend_lifecycle::digest::read::tests::{TestFile, digests_of_bytes, watched};
+use crate::own_process;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
@@ -392,9 +393,8 @@ fn another_process_finds_what_one_kept_where_the_environment_says() {
     let inside = |name: &str| file.directory.path().join(name);
     std::fs::create_dir(inside("user")).unwrap();
     let read = |cache_home: Option<&Path>, home: Option<&Path>| {
-        let test = format!("{}::in_another_process", module_path!().split_once("::").unwrap().1);
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", &test, "--ignored", "--nocapture"]).current_dir(file.directory.path());
+        let mut command = own_process::command(in_another_process);
+        command.arg("--nocapture").current_dir(file.directory.path());
         command.env("RUNNING_PROCESS_TEST_FILE", &file.path);
         for (variable, value) in [("XDG_CACHE_HOME", cache_home), ("HOME", home)] {
             match value {
@@ -403,9 +403,8 @@ fn another_process_finds_what_one_kept_where_the_environment_says() {
             };
         }
         let output = watched(move || command.output().unwrap());
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-        printed.contains("read 3 bytes")
+        own_process::assert_passed(&output);
+        String::from_utf8_lossy(&output.stdout).contains("read 3 bytes")
     };
     let (xdg, home) = (inside("xdg"), inside("user"));
     assert!(read(Some(&xdg), None));
