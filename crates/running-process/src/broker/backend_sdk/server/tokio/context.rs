@@ -210,13 +210,15 @@ pub(super) struct OpenConn {
 impl Drop for OpenConn {
     fn drop(&mut self) {
         let mut session = self.conn.session();
-        let mut connections = self.context.connections();
-        connections.remove(self.id);
-        // The task that waits is notified below.
-        connections.removed(now());
-        // The end is counted when the slot is free.
+        {
+            let mut connections = self.context.connections();
+            connections.remove(self.id);
+            // The task that waits is notified below.
+            connections.removed(now());
+        }
+        // The end is counted when the slot is free. An observer that hears of it may stop the server, which looks at the table.
         session.close();
-        drop((connections, session));
+        drop(session);
         self.conn.progress.notify_waiters();
         self.context.changed.notify_waiters();
     }
