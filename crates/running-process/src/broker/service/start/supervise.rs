@@ -322,6 +322,22 @@ mod tests {
         assert!(!is_part_of(own, u32::MAX) && !is_part_of(u32::MAX, own));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_reports_of_the_daemon_are_taken_and_those_of_other_processes_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let reports = Reports::open(&path).unwrap();
+        let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let taken = |daemon: u32| {
+            sender.send_to(b"READY=1", &path).unwrap();
+            reports.take(daemon).len()
+        };
+        assert_eq!(taken(std::process::id()), 1);
+        // No process has this number.
+        assert_eq!(taken(i32::MAX.unsigned_abs()), 0);
+    }
+
     #[test]
     fn the_socket_for_reports_is_removed_after_the_start() {
         let directory = tempfile::tempdir().unwrap();
