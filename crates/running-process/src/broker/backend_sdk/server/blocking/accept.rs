@@ -4,10 +4,8 @@ use super::conn::{Conn, Context};
 use super::events::DRAIN;
 use crate::broker::backend_sdk::server::acceptor::{AcceptStep, Acceptor};
 use crate::broker::backend_sdk::server::publication::Publication;
-use crate::broker::backend_sdk::server::sync::{self, LocalStream, MutexGuard};
-use crate::broker::backend_sdk::{
-    ACCEPT_PAUSE, ConnectionTable, PeerCredentials, Phase, ServeError, ServerSession, Slot,
-};
+use crate::broker::backend_sdk::server::sync::{self, LocalStream};
+use crate::broker::backend_sdk::{ACCEPT_PAUSE, PeerCredentials, Phase, ServeError, ServerSession, Slot};
 use crate::transport::{Accepted, LocalListener, LocalStream as SystemStream};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -15,8 +13,6 @@ use std::time::{Duration, Instant};
 
 /// Time for which the accepting thread waits for the first bytes of a connection that no thread can read.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(10);
-
-type Table<'a> = MutexGuard<'a, ConnectionTable<Arc<Conn>>>;
 
 /// Accepts the connections that `next` returns, until the server is stopped or the listener is broken. `listener` is the one to
 /// renew.
@@ -55,11 +51,17 @@ fn serve_accepted(context: &Arc<Context>, stream: SystemStream) {
 /// Serves the connection, once it has a slot. It is closed if the server is beyond the phase `last` before that.
 pub(super) fn serve(context: &Arc<Context>, stream: LocalStream, last: Phase) -> Result<(), ServeError> {
     let peer = PeerCredentials::of(stream.user())?;
-    let Some((mut table, slot)) = slot(context, last) else { return Ok(()) };
+    let opening = context.opening();
+    let Some(slot) = slot(context, last) else { return Ok(()) };
+    // A recorder of metrics is called here, so the table is not locked.
     let session = ServerSession::new(Arc::clone(&context.policy), peer, slot, Instant::now());
+    let mut table = context.table();
+    if context.phase() > last {
+        return Ok(());
+    }
     let open = |id| Arc::new(Conn::new(id, Arc::clone(context), stream, session));
     let conn = Arc::clone(table.insert(slot, open));
-    drop(table);
+    drop((table, opening));
     match &context.poller {
         Some(poller) => conn.begin(poller),
         None => {
@@ -77,25 +79,20 @@ pub(super) fn serve(context: &Arc<Context>, stream: LocalStream, last: Phase) ->
     Ok(())
 }
 
-/// Waits for a slot for a connection that was accepted; `None` if the server is beyond the phase `last` before there is one. The
-/// slot is free, and the phase the same, until the table is unlocked.
-fn slot(context: &Context, last: Phase) -> Option<(Table<'_>, Slot)> {
-    loop {
+/// Waits for a slot for a connection that was accepted; `None` if the server is beyond the phase `last` before there is one.
+fn slot(context: &Context, last: Phase) -> Option<Slot> {
+    while context.phase() <= last {
         let table = context.table();
-        if context.phase() > last {
-            return None;
-        }
         let open = table.len();
         let slot = table.slot(Instant::now(), |conn| {
             conn.leave(DRAIN);
             context.wake(conn);
         });
+        drop(table);
         match slot {
-            Ok(slot) => return Some((table, slot)),
-            Err(time) => {
-                drop(table);
-                context.wait_closed(Instant::now().checked_add(time), |now_open| now_open < open);
-            }
-        }
+            Ok(slot) => return Some(slot),
+            Err(time) => context.wait_closed(Instant::now().checked_add(time), |now_open| now_open < open),
+        };
     }
+    None
 }

@@ -30,6 +30,8 @@ pub(super) struct ServerContext<C> {
     relieve: fn(&Arc<Self>, Arc<Lane>, u64),
     queue: Mutex<RunQueue<Arc<C>>>,
     table: Mutex<ConnectionTable<Arc<C>>>,
+    /// Locked while a connection waits for its slot and takes it.
+    opening: Mutex<()>,
     /// Notified when a connection is closed.
     pub(super) closed: Condvar,
     /// Notified when the server is registered, is stopped or may be idle.
@@ -59,6 +61,7 @@ impl<C: Send + Sync + 'static> ServerContext<C> {
             relieve,
             queue: Mutex::new(RunQueue::new()),
             table: Mutex::new(table),
+            opening: Mutex::new(()),
             closed: Condvar::new(),
             ended: Condvar::new(),
             phase: AtomicPhase::default(),
@@ -69,6 +72,11 @@ impl<C: Send + Sync + 'static> ServerContext<C> {
     pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable<Arc<C>>> {
         // No code that can panic runs between two changes of it.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes connections take their slots one after the other. Locked before the table and before any connection.
+    pub(super) fn opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the queue of the polling thread.
