@@ -31,7 +31,7 @@ case $sanitizer in
       # Send signals, whose handler the sanitizer defers until a thread calls a function that it intercepts.
       signals::
       # Start processes that share memory, by clone(2), which the sanitizer replaces by a function that cannot.
-      tests::spawn
+      tests::spawn a_silent_daemon_is_ended_unless_it_serves
     )
     __CARGO_TESTS_ONLY_SRC_ROOT=$("$here/cross/rust-src.sh" "$(realpath -m "${CROSS_DIR:-$HOME/.cache/cross}")/src")
     export __CARGO_TESTS_ONLY_SRC_ROOT
