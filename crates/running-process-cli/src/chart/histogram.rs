@@ -16,8 +16,8 @@ pub(crate) const MOST_BUCKETS: usize = 19;
 /// Last decade with edges: its last edge, 10^17 ns, is three years.
 const LAST_DECADE: u32 = 16;
 
-/// Columns of the longest bar on a narrow terminal.
-const MIN_BAR_COLUMNS: usize = 8;
+/// Columns of the longest bar on a narrow terminal. With more, 40 columns had no room for a line with a large count.
+const MIN_BAR_COLUMNS: usize = 2;
 
 /// The number of latencies in `from_ns..to_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -139,8 +139,12 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_gets_bars() {
-        let buckets = [Bucket { from_ns: 0, to_ns: 10, count: 1 }];
-        assert!(histogram(&buckets, 1, Glyphs::Blocks)[0].ends_with("████████"));
+        for count in [1, 1_164, 9_999_999] {
+            let buckets = [Bucket { from_ns: 100_000, to_ns: 150_000, count }];
+            let [line] = &histogram(&buckets, 40, Glyphs::Blocks)[..] else { panic!("one bucket") };
+            assert!(columns(line) == 40 && line.ends_with("██"), "{line}");
+            assert!(histogram(&buckets, 1, Glyphs::Blocks)[0].ends_with(" ██"));
+        }
     }
 
     proptest! {
