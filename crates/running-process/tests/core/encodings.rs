@@ -147,6 +147,7 @@ fn blocks_of_lz4_above_64_kib_are_refused() {
 #[test]
 fn a_set_says_what_is_in_it_in_the_order_of_preference() {
     let set = Encodings::NONE.with(PayloadEncoding::Snappy).with(PayloadEncoding::Lz4);
+    assert_eq!(set.with(PayloadEncoding::Snappy), set, "it was there already");
     assert_eq!(set.bits(), 0b1100);
     assert!(set.contains(PayloadEncoding::Lz4) && !set.contains(PayloadEncoding::Zstd));
     assert_eq!(set.iter().collect::<Vec<_>>(), [PayloadEncoding::Lz4, PayloadEncoding::Snappy]);
