@@ -281,7 +281,7 @@ mod tests {
         let own = DaemonProcess::current_process(endpoint, None).unwrap();
         // Returns the outcome, and whether the daemon has ended by then.
         let started = |serves: bool, predecessor: Option<u32>| {
-            let deadline = Deadline::after(Duration::from_millis(100));
+            let deadline = Deadline::after(Duration::from_secs(2));
             let launch = Launch { service, paths, lock, predecessor, log, deadline };
             let mut daemon = None;
             let supervised = launch.run(Command::of(service, paths), &mut |event| {
